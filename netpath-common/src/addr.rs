@@ -1,0 +1,294 @@
+//! Addresses and ports in network byte order.
+
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 in its v4-mapped form (RFC 4291 §2.5.5.2).
+///
+/// One form for both families lets every map and every program exist once. The two halves are kept as words that
+/// were loaded from memory as they stand, so copying and comparing need no byte swap.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Addr {
+    high: u64,
+    low: u64,
+}
+
+impl Addr {
+    /// The unspecified IPv6 address `::`.
+    pub const UNSPECIFIED: Self = Self { high: 0, low: 0 };
+
+    /// From the 16 bytes of an IPv6 header field, as two words loaded from memory.
+    #[inline(always)]
+    pub const fn from_raw(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
+    /// From the 4 bytes of an IPv4 header field, as one word loaded from memory.
+    #[inline(always)]
+    pub const fn from_raw_v4(word: u32) -> Self {
+        let mapped = 0xffff_u32.to_be();
+        if cfg!(target_endian = "little") {
+            Self {
+                high: 0,
+                low: (mapped as u64) | ((word as u64) << 32),
+            }
+        } else {
+            Self {
+                high: 0,
+                low: ((mapped as u64) << 32) | word as u64,
+            }
+        }
+    }
+
+    /// The four IPv4 bytes as the word that stands in memory; meaningful only when [`Self::is_v4`].
+    #[inline(always)]
+    pub const fn raw_v4(self) -> u32 {
+        if cfg!(target_endian = "little") {
+            (self.low >> 32) as u32
+        } else {
+            self.low as u32
+        }
+    }
+
+    /// The 16 bytes as two words that stand in memory.
+    #[inline(always)]
+    pub const fn raw(self) -> (u64, u64) {
+        (self.high, self.low)
+    }
+
+    /// The 16 bytes as four words that stand in memory.
+    #[inline(always)]
+    pub const fn raw_words(self) -> [u32; 4] {
+        if cfg!(target_endian = "little") {
+            [
+                self.high as u32,
+                (self.high >> 32) as u32,
+                self.low as u32,
+                (self.low >> 32) as u32,
+            ]
+        } else {
+            [
+                (self.high >> 32) as u32,
+                self.high as u32,
+                (self.low >> 32) as u32,
+                self.low as u32,
+            ]
+        }
+    }
+
+    /// Whether this is an IPv4 address in v4-mapped form.
+    #[inline(always)]
+    pub const fn is_v4(self) -> bool {
+        let mapped = 0xffff_u32.to_be();
+        let prefix = if cfg!(target_endian = "little") {
+            self.low as u32
+        } else {
+            (self.low >> 32) as u32
+        };
+        self.high == 0 && prefix == mapped
+    }
+
+    /// Whether this is 127.0.0.0/8 or `::1`.
+    #[inline(always)]
+    pub fn is_loopback(self) -> bool {
+        if self.is_v4() {
+            (self.raw_v4().to_be() >> 24) == 127
+        } else {
+            self.high == 0 && self.low == 1_u64.to_be()
+        }
+    }
+
+    /// Whether this is `0.0.0.0` or `::`.
+    #[inline(always)]
+    pub fn is_unspecified(self) -> bool {
+        if self.is_v4() {
+            self.raw_v4() == 0
+        } else {
+            self.high == 0 && self.low == 0
+        }
+    }
+
+    /// Whether this is 224.0.0.0/4, 255.255.255.255 or ff00::/8.
+    #[inline(always)]
+    pub fn is_multicast_or_broadcast(self) -> bool {
+        if self.is_v4() {
+            (self.raw_v4().to_be() >> 28) >= 0xe
+        } else {
+            (self.high.to_be() >> 56) == 0xff
+        }
+    }
+
+    /// Whether this is 169.254.0.0/16 or fe80::/10.
+    #[inline(always)]
+    pub fn is_link_local(self) -> bool {
+        if self.is_v4() {
+            (self.raw_v4().to_be() >> 16) == 0xa9fe
+        } else {
+            (self.high.to_be() >> 54) == 0x3fa
+        }
+    }
+
+    /// The 16 bytes in network order.
+    pub const fn octets(self) -> [u8; 16] {
+        let high = self.high.to_ne_bytes();
+        let low = self.low.to_ne_bytes();
+        [
+            high[0], high[1], high[2], high[3], high[4], high[5], high[6], high[7], low[0], low[1],
+            low[2], low[3], low[4], low[5], low[6], low[7],
+        ]
+    }
+
+    /// From 16 bytes in network order.
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self {
+            high: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            low: u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        }
+    }
+
+    /// The address in the form of the standard library; a v4-mapped one becomes [`IpAddr::V4`].
+    pub fn ip(self) -> IpAddr {
+        if self.is_v4() {
+            IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(self.raw_v4())))
+        } else {
+            IpAddr::V6(Ipv6Addr::from(self.octets()))
+        }
+    }
+}
+
+impl PartialEq for Addr {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        ((self.high ^ other.high) | (self.low ^ other.low)) == 0
+    }
+}
+
+impl Eq for Addr {}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self::from_octets(v4.to_ipv6_mapped().octets()),
+            IpAddr::V6(v6) => Self::from_octets(v6.octets()),
+        }
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.ip(), f)
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.ip(), f)
+    }
+}
+
+/// A 16-bit field of a packet in network order.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Be16(u16);
+
+impl Be16 {
+    /// From a host-order number.
+    #[inline(always)]
+    pub const fn new(value: u16) -> Self {
+        Self(value.to_be())
+    }
+
+    /// From a word loaded from memory as it stands.
+    #[inline(always)]
+    pub const fn from_raw(raw: u16) -> Self {
+        Self(raw)
+    }
+
+    /// The word as it stands in memory.
+    #[inline(always)]
+    pub const fn raw(self) -> u16 {
+        self.0
+    }
+
+    /// The number in host order.
+    #[inline(always)]
+    pub const fn get(self) -> u16 {
+        u16::from_be(self.0)
+    }
+}
+
+impl fmt::Debug for Be16 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_told_apart() {
+        let addr = |text: &str| Addr::from(text.parse::<IpAddr>().expect("address"));
+        assert!(addr("127.8.0.1").is_loopback() && addr("::1").is_loopback());
+        assert!(!addr("10.0.0.1").is_loopback() && !addr("fe80::1").is_loopback());
+        assert!(addr("0.0.0.0").is_unspecified() && addr("::").is_unspecified());
+        assert!(
+            addr("224.0.0.1").is_multicast_or_broadcast()
+                && addr("255.255.255.255").is_multicast_or_broadcast()
+        );
+        assert!(
+            addr("ff02::1").is_multicast_or_broadcast()
+                && !addr("fe80::1").is_multicast_or_broadcast()
+        );
+        assert!(addr("169.254.1.1").is_link_local() && addr("fe80::1").is_link_local());
+        assert!(addr("febf::1").is_link_local() && !addr("fec0::1").is_link_local());
+    }
+
+    proptest! {
+        #[test]
+        fn v4_survives_the_mapped_form(bits: u32) {
+            let ip = Ipv4Addr::from(bits);
+            let addr = Addr::from(IpAddr::V4(ip));
+            prop_assert!(addr.is_v4());
+            prop_assert_eq!(addr.ip(), IpAddr::V4(ip));
+            prop_assert_eq!(addr, Addr::from_raw_v4(u32::from_ne_bytes(ip.octets())));
+        }
+
+        #[test]
+        fn words_are_the_octets(bits: u128) {
+            let addr = Addr::from(IpAddr::V6(Ipv6Addr::from(bits)));
+            let mut octets = [0; 16];
+            for (word, bytes) in addr.raw_words().iter().zip(octets.chunks_exact_mut(4)) {
+                bytes.copy_from_slice(&word.to_ne_bytes());
+            }
+            prop_assert_eq!(octets, bits.to_be_bytes());
+        }
+    }
+}

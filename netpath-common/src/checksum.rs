@@ -1,0 +1,118 @@
+//! The Internet checksum, updated in place (RFC 1071, RFC 1624).
+//!
+//! The checksum is the ones' complement of the ones'-complement sum of 16-bit words. That sum does not depend on byte
+//! order (RFC 1071 §2 B): adding words as they stand in memory and storing the result as it stands gives the right
+//! bytes on either endianness. So nothing here swaps bytes; a function takes raw words and gives a raw word.
+//!
+//! An update follows RFC 1624 equation 3, `HC' = ~(~HC + ~m + m')`: [`Diff`] collects `~m + m'` over any number of
+//! words, and is applied once. It never recomputes a checksum from the data, so a corrupt packet stays corrupt.
+
+/// The difference that a rewrite makes to a ones'-complement sum.
+#[derive(Clone, Copy, Default)]
+pub struct Diff(u64);
+
+impl Diff {
+    /// No change.
+    #[inline(always)]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// A raw 32-bit word `old` becomes `new`.
+    #[inline(always)]
+    pub const fn word(self, old: u32, new: u32) -> Self {
+        Self(self.0 + (!old) as u64 + new as u64)
+    }
+
+    /// A raw 16-bit word `old` becomes `new`.
+    #[inline(always)]
+    pub const fn half(self, old: u16, new: u16) -> Self {
+        Self(self.0 + (!old) as u64 + new as u64)
+    }
+
+    /// The difference folded to 32 bits, the form that `bpf_l4_csum_replace` takes with size 0.
+    #[inline(always)]
+    pub const fn folded(self) -> u32 {
+        let once = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        ((once & 0xffff_ffff) + (once >> 32)) as u32
+    }
+
+    /// The checksum field after the change (RFC 1624 equation 3). Both are raw words.
+    #[inline(always)]
+    pub const fn apply(self, checksum: u16) -> u16 {
+        let sum = (!checksum) as u64 + (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        !(sum as u16)
+    }
+}
+
+/// The checksum over `bytes`, as the raw word to store (RFC 1071). For tests and user space: programs only update.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !fold(sum(bytes))
+}
+
+/// The ones'-complement sum of raw words over `bytes`; an odd last byte is padded with zero.
+pub fn sum(bytes: &[u8]) -> u64 {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let last = rest
+        .first()
+        .map_or(0, |byte| u16::from_ne_bytes([*byte, 0]));
+    pairs
+        .iter()
+        .map(|pair| u64::from(u16::from_ne_bytes(*pair)))
+        .sum::<u64>()
+        + u64::from(last)
+}
+
+/// A sum folded to 16 bits.
+pub fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Zero has two forms in ones' complement; they are the same number.
+    fn same(a: u16, b: u16) -> bool {
+        a == b || (a % 0xffff == 0 && b % 0xffff == 0)
+    }
+
+    #[test]
+    fn example_of_rfc_1071() {
+        let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&data)).to_be(), 0xddf2);
+    }
+
+    proptest! {
+        #[test]
+        fn update_equals_recomputation(
+            mut data in proptest::collection::vec(any::<u8>(), 8..64), word: u32, half: u16,
+        ) {
+            data.truncate(data.len() / 2 * 2);
+            let before = checksum(&data);
+            let old_word = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
+            let old_half = u16::from_ne_bytes([data[4], data[5]]);
+            data[..4].copy_from_slice(&word.to_ne_bytes());
+            data[4..6].copy_from_slice(&half.to_ne_bytes());
+            let updated = Diff::none().word(old_word, word).half(old_half, half).apply(before);
+            prop_assert!(same(updated, checksum(&data)));
+        }
+
+        #[test]
+        fn corruption_survives_an_update(data in proptest::collection::vec(any::<u8>(), 8), error in 1..0xffff_u16) {
+            let right = checksum(&data);
+            let wrong = right ^ error;
+            prop_assume!(!same(right, wrong));
+            let diff = Diff::none().word(0x0102_0304, 0x0a0b_0c0d);
+            prop_assert!(!same(diff.apply(right), diff.apply(wrong)));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The map schema: every pinned map, once.
+//!
+//! | map | kind | key → value | written by | read by |
+//! |---|---|---|---|---|
+//! | `config` | array | 0 → [`Config`] | daemon | programs |
+//! | `devices` | hash | ifindex → [`Device`] | daemon | programs |
+//! | `endpoints` | array | slot → [`Endpoint`] | daemon | programs, CLI |
+//! | `networks` | hash | index → [`Network`] | daemon | CLI |
+//! | `addresses` | hash | [`Addr`] → [`Address`] | daemon | programs |
+//! | `subnets` | LPM trie | [`Prefix`] → [`Subnet`] | daemon | programs |
+//! | `ports` | hash | [`PortKey`] → [`Port`] | daemon | programs, CLI |
+//! | `allow` | LPM trie | [`AllowKey`] → 1 | daemon | programs |
+//! | `snat_taken` | array | word of a bitmap → bits | daemon | programs |
+//! | `flows` | hash | [`FlowKey`] → [`Half`] | programs | programs, daemon, CLI |
+//! | `half_open` | array | ring index → [`FlowKey`] | programs | programs |
+//! | `flow_index` | array | ring index → [`FlowKey`] | programs | programs |
+//! | `cursors` | array | [`Cursor`] → count | programs | programs |
+//! | `counters` | per-CPU array | [`crate::reason::Reason`] → [`Count`] | programs | daemon, CLI |
+//! | `socket_peers` | LRU hash | [`SocketPeer`] → [`SocketAddr`] | programs | programs |
+//!
+//! All are pinned in `<bpf-dir>/maps-v<SCHEMA_VERSION>/`.
+
+mod config;
+mod endpoint;
+mod port;
+mod socket;
+
+pub use config::*;
+pub use endpoint::*;
+pub use port::*;
+pub use socket::*;
+
+pub use crate::{
+    addr::Addr,
+    flow::{FlowKey, Half},
+};
+
+/// Raised whenever the layout or the meaning of any map changes; part of the pin path.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Default capacity of `flows` in flows (a flow takes two entries).
+pub const DEFAULT_FLOWS: u32 = 262_144;
+/// Default budget of half-open flows; a power of two.
+pub const DEFAULT_HALF_OPEN: u32 = 65_536;
+/// Capacity of `endpoints`; slot 0 is never used, so that an empty entry cannot name an endpoint.
+pub const MAX_ENDPOINTS: u32 = 16_384;
+/// Capacity of `networks`.
+pub const MAX_NETWORKS: u32 = 4_096;
+/// Capacity of `addresses`: both families of each endpoint, and the node's own.
+pub const MAX_ADDRESSES: u32 = 65_536;
+/// Capacity of `subnets`.
+pub const MAX_SUBNETS: u32 = 16_384;
+/// Capacity of `ports`: ranges, not ports.
+pub const MAX_PORTS: u32 = 131_072;
+/// Capacity of `allow`.
+pub const MAX_ALLOW: u32 = 65_536;
+/// Capacity of `devices`.
+pub const MAX_DEVICES: u32 = 32_768;
+/// Capacity of `socket_peers`.
+pub const MAX_SOCKET_PEERS: u32 = 65_536;
+/// Words of one protocol's bitmap in `snat_taken`: 65,536 ports at 64 a word. TCP stands first, then UDP.
+pub const SNAT_WORDS: u32 = 1_024;
+
+/// Packets and bytes of one reason on one CPU.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+pub struct Count {
+    /// Packets; a GSO packet counts once.
+    pub packets: u64,
+    /// Bytes from the link header on.
+    pub bytes: u64,
+}
+
+/// Index into `cursors`: the next place of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cursor {
+    /// Of `half_open`.
+    HalfOpen = 0,
+    /// Of `flow_index`.
+    FlowIndex = 1,
+}
+
+/// Entries of `cursors`.
+pub const CURSORS: u32 = 2;
+
+/// Text of up to 63 bytes and a zero, for dumps that work without the daemon.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Text(pub [u8; 64]);
+
+impl Text {
+    /// From text of at most 63 bytes; longer text is cut.
+    pub fn new(text: &str) -> Self {
+        let mut bytes = [0; 64];
+        for (to, from) in bytes.iter_mut().take(63).zip(text.bytes()) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+
+    /// The text; empty if it is not UTF-8, which the daemon never writes.
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(64);
+        core::str::from_utf8(self.0.get(..end).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl core::fmt::Debug for Text {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Debug::fmt(self.as_str(), f)
+    }
+}

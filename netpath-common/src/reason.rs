@@ -1,0 +1,149 @@
+//! Why a program did with a packet what it did: one numbered list for programs, counters and the CLI.
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It belongs to the kernel: `TCX_NEXT`.
+    Pass,
+    /// netpath sends it on.
+    Forward,
+    /// It ends here.
+    Drop,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $verdict:ident, $name:literal;)+) => {
+        /// Index into the counters map. Numbers are part of the map schema and are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name that `netpath map dump counters` shows.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// What the programs do with such a packet.
+            #[inline(always)]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$variant => Verdict::$verdict),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not IPv4 or IPv6, or traffic of the host itself.
+    NotOurs = 0, Pass, "pass_not_ours";
+    /// ARP, and neighbour discovery and multicast of a sandbox: the bridge and the stack handle it.
+    LinkLocal = 1, Pass, "pass_link_local";
+    /// From a sandbox to the node itself.
+    ToHost = 2, Pass, "pass_to_host";
+    /// From the node itself to a sandbox.
+    FromHost = 3, Pass, "pass_from_host";
+    /// TTL or hop limit ends here: the stack answers.
+    TtlExceeded = 4, Pass, "pass_ttl_exceeded";
+    /// Larger than the outgoing device takes: the stack fragments or answers.
+    TooBig = 5, Pass, "pass_too_big";
+    /// A later fragment inside one network: the bridge carries it.
+    FragmentInside = 6, Pass, "pass_fragment_inside";
+    /// An ICMP error about something that is not one of our flows.
+    IcmpError = 7, Pass, "pass_icmp_error";
+    /// A frame of one network that its bridge carries.
+    Bridged = 8, Pass, "pass_bridged";
+
+    /// Delivered into a sandbox from outside.
+    Inbound = 16, Forward, "forward_inbound";
+    /// Sent from a sandbox to the outside.
+    Outbound = 17, Forward, "forward_outbound";
+    /// Delivered between sandboxes of one network.
+    Sibling = 18, Forward, "forward_sibling";
+    /// Delivered between sandboxes through a published port.
+    Hairpin = 19, Forward, "forward_hairpin";
+    /// Translated at the uplink on its way out.
+    Translated = 20, Pass, "translated";
+    /// Delivered to another network's published or routed port.
+    Routed = 21, Forward, "forward_routed";
+
+    /// Headers are cut short or contradict each other.
+    Malformed = 32, Drop, "drop_malformed";
+    /// The source MAC or IP address, or the sender of an ARP or ND message, is not the sandbox's own.
+    Spoofed = 33, Drop, "drop_spoofed";
+    /// The target is in another network.
+    Isolated = 34, Drop, "drop_isolated";
+    /// Sandboxes of this network may not talk to each other.
+    IccOff = 35, Drop, "drop_icc_off";
+    /// The network is internal.
+    Internal = 36, Drop, "drop_internal";
+    /// From outside straight to an address that is reachable through published ports only.
+    DirectAccess = 37, Drop, "drop_direct_access";
+    /// The source is not in the allow-list of the published port.
+    NotAllowed = 38, Drop, "drop_not_allowed";
+    /// The flow table is full: a new flow was refused.
+    TableFull = 39, Drop, "drop_table_full";
+    /// No free external port was found.
+    NoPort = 40, Drop, "drop_no_port";
+    /// Mid-stream without state: no mapping is invented.
+    NoFlow = 41, Drop, "drop_no_flow";
+    /// No route to the destination.
+    NoRoute = 42, Drop, "drop_no_route";
+    /// The route leads over a device that is not an uplink.
+    NoUplink = 43, Drop, "drop_no_uplink";
+    /// The uplink has no address of the packet's family.
+    NoAddress = 44, Drop, "drop_no_address";
+    /// A private source would have left the node.
+    PrivateSource = 45, Drop, "drop_private_source";
+    /// A later fragment of a packet that would need translation.
+    Fragment = 46, Drop, "drop_fragment";
+    /// A protocol that cannot be translated.
+    UnknownProtocol = 47, Drop, "drop_unknown_protocol";
+    /// An ICMP error that would need translation.
+    IcmpErrorUntranslated = 48, Drop, "drop_icmp_error";
+    /// The sandbox behind the flow is gone.
+    EndpointGone = 49, Drop, "drop_endpoint_gone";
+    /// A header chain longer than the programs follow.
+    TooManyHeaders = 50, Drop, "drop_too_many_headers";
+    /// A loopback address on the wire.
+    Martian = 51, Drop, "drop_martian";
+    /// The packet could not be changed in memory.
+    WriteFailed = 52, Drop, "drop_write_failed";
+    /// VLAN tags are not carried between sandboxes and uplinks.
+    Tagged = 53, Drop, "drop_tagged";
+}
+
+/// Entries of the counters map: room for numbers to come.
+pub const COUNTERS: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_distinct_and_fit() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert!((*reason as u32) < COUNTERS);
+            assert!(
+                Reason::ALL[..index]
+                    .iter()
+                    .all(|other| *other as u32 != *reason as u32)
+            );
+        }
+    }
+
+    #[test]
+    fn names_tell_the_verdict() {
+        for reason in Reason::ALL {
+            assert_eq!(
+                reason.name().starts_with("drop_"),
+                reason.verdict() == Verdict::Drop,
+                "{reason:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a user can ask for: validated nouns without IO, clock, randomness or async.
+//!
+//! Every request becomes a [`Change`]: one object before and after. The daemon stores it, the planner turns it into
+//! operations, and reverting it is the same change with its ends swapped.
+
+mod id;
+mod network;
+mod port;
+mod sandbox;
+
+pub use id::{Id, Name};
+pub use network::{Driver, GatewayMode, Network, Subnet};
+pub use port::{PortMapping, PortSpec, Protocol};
+pub(crate) use sandbox::mac_text;
+pub use sandbox::{Endpoint, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
+
+/// One object before and after a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A network appears, changes or goes.
+    Network {
+        /// As it was; `None` if it is new.
+        before: Option<Box<Network>>,
+        /// As it will be; `None` if it goes.
+        after: Option<Box<Network>>,
+    },
+    /// A sandbox, with its endpoints and ports, appears, changes or goes.
+    Sandbox {
+        /// As it was; `None` if it is new.
+        before: Option<Box<Sandbox>>,
+        /// As it will be; `None` if it goes.
+        after: Option<Box<Sandbox>>,
+    },
+}
+
+impl Change {
+    /// The change that undoes this one.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Network { before, after } => Self::Network {
+                before: after,
+                after: before,
+            },
+            Self::Sandbox { before, after } => Self::Sandbox {
+                before: after,
+                after: before,
+            },
+        }
+    }
+}

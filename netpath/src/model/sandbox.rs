@@ -1,0 +1,176 @@
+//! Sandboxes and their endpoints.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
+use serde::{Deserialize, Serialize};
+
+use super::{Id, Name, PortMapping};
+
+/// Where a sandbox's network comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum NetworkMode {
+    /// Endpoints in networks.
+    Network,
+    /// The node's own namespace.
+    Host,
+    /// Only a loopback device.
+    None,
+    /// The namespace of another sandbox.
+    Container(Name),
+}
+
+impl fmt::Display for NetworkMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network => f.write_str("network"),
+            Self::Host => f.write_str("host"),
+            Self::None => f.write_str("none"),
+            Self::Container(name) => write!(f, "container:{name}"),
+        }
+    }
+}
+
+impl FromStr for NetworkMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "network" => Ok(Self::Network),
+            "host" => Ok(Self::Host),
+            "none" => Ok(Self::None),
+            _ => match text.strip_prefix("container:") {
+                Some(name) => name
+                    .parse()
+                    .map(Self::Container)
+                    .map_err(|error| format!("{error}")),
+                None => Err(format!("'{text}' is not a network mode")),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for NetworkMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<NetworkMode> for String {
+    fn from(mode: NetworkMode) -> Self {
+        mode.to_string()
+    }
+}
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Number.
+    pub pid: i32,
+    /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub start: u64,
+}
+
+/// Where a sandbox's namespace comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetnsSource {
+    /// netpath made it and removes it.
+    Created,
+    /// Adopted by path; `inode` tells it from a later one at the same path.
+    Path {
+        /// Inode of the namespace.
+        inode: u64,
+    },
+    /// Adopted from a process.
+    Process {
+        /// The process.
+        process: ProcessId,
+        /// Inode of the namespace.
+        inode: u64,
+    },
+    /// The node's own, or another sandbox's.
+    Shared,
+}
+
+/// A veth pair that joins a sandbox to a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Random.
+    pub id: Id,
+    /// The network.
+    pub network: Name,
+    /// Interface name inside: `eth0`, `eth1`, …
+    pub interface: String,
+    /// MAC address inside.
+    #[serde(with = "mac_text")]
+    pub mac: MacAddr,
+    /// At most one for each family, with the prefix length of the subnet.
+    pub addresses: Vec<IpNet>,
+    /// Slot in the map schema, from 1.
+    pub slot: u32,
+    /// Generation of that slot.
+    pub generation: u32,
+}
+
+impl Endpoint {
+    /// Interface name on the host.
+    pub fn host_interface(&self) -> String {
+        self.id.interface("npv-")
+    }
+}
+
+/// A sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Random.
+    pub id: Id,
+    /// Unique.
+    pub name: Name,
+    /// Where its network comes from.
+    pub mode: NetworkMode,
+    /// Path of its namespace.
+    pub netns: PathBuf,
+    /// Where its namespace comes from.
+    pub source: NetnsSource,
+    /// It goes when this process ends.
+    pub owner: Option<ProcessId>,
+    /// Host name.
+    pub hostname: String,
+    /// The first one carries the default routes and the published ports.
+    pub endpoints: Vec<Endpoint>,
+    /// Published ports.
+    pub ports: Vec<PortMapping>,
+}
+
+pub(crate) mod mac_text {
+    use netpath_common::addr::MacAddr;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(mac: &MacAddr, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(mac)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacAddr, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse_mac(&text)
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is not a MAC address")))
+    }
+}
+
+/// A MAC address from its usual text, `02:00:5e:00:53:01`.
+pub fn parse_mac(text: &str) -> Option<MacAddr> {
+    let mut octets = [0; 6];
+    let mut parts = text.split(':');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        *octet = u8::from_str_radix(part, 16)
+            .ok()
+            .filter(|_| part.len() == 2)?;
+    }
+    parts.next().is_none().then_some(MacAddr(octets))
+}

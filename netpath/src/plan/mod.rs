@@ -1,0 +1,148 @@
+//! From what is wanted and what is there to a list of operations; pure.
+//!
+//! ```text
+//! model ──► Desired ─┐
+//!                    ├─► plan() ──► [Operation]
+//! kernel ─► Observed ┘
+//! ```
+//!
+//! Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
+//! given, and never removes what `Observed` does not show.
+
+mod desired;
+mod diff;
+mod observed;
+mod operation;
+
+pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
+pub use diff::plan;
+pub use observed::{Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth};
+pub use operation::{Operation, Phase};
+
+/// Entries of maps, in the words of the model; `datapath` turns them into the bytes of the schema.
+pub mod entries {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use netpath_common::addr::MacAddr;
+    use serde::{Deserialize, Serialize};
+
+    use crate::model::{Name, Protocol};
+
+    /// An entry of `endpoints`.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct EndpointEntry {
+        /// Interface name of the host's end; the executor finds its index.
+        pub host_interface: String,
+        /// Generation of the slot.
+        pub generation: u32,
+        /// Index of the network.
+        pub network: u32,
+        /// Flags of the network in the map schema.
+        pub flags: u32,
+        /// Interface name of the bridge; the executor finds its index.
+        pub bridge: String,
+        /// MTU of the endpoint.
+        pub mtu: u32,
+        /// MAC address inside.
+        #[serde(with = "crate::model::mac_text")]
+        pub mac: MacAddr,
+        /// MAC address of the bridge.
+        #[serde(with = "crate::model::mac_text")]
+        pub gateway_mac: MacAddr,
+        /// At most one for each family.
+        pub addresses: Vec<IpAddr>,
+        /// At most one for each family.
+        pub gateways: Vec<IpAddr>,
+        /// Name of the sandbox.
+        pub sandbox: Name,
+    }
+
+    /// An entry of `networks`.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct NetworkEntry {
+        /// Flags in the map schema.
+        pub flags: u32,
+        /// Interface name of the bridge.
+        pub bridge: String,
+        /// Name.
+        pub name: Name,
+    }
+
+    /// An entry of `subnets`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct SubnetEntry {
+        /// Index of the network.
+        pub network: u32,
+        /// Flags of the network.
+        pub flags: u32,
+    }
+
+    /// An entry of `addresses`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum AddressEntry {
+        /// The node's own.
+        Host,
+        /// Of the endpoint in this slot.
+        Endpoint(u32),
+    }
+
+    /// Key of `ports`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub struct PortKey {
+        /// Transport protocol.
+        pub protocol: Protocol,
+        /// `None` for every address; `0.0.0.0` and `::` for every address of one family.
+        pub host_ip: Option<IpAddr>,
+        /// First host port.
+        pub first: u16,
+        /// Last host port.
+        pub last: u16,
+    }
+
+    /// An entry of `ports`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct PortEntry {
+        /// Container port for the first host port.
+        pub target: u16,
+        /// Slot of the endpoint.
+        pub endpoint: u32,
+        /// Generation of that slot.
+        pub generation: u32,
+        /// Allow-list; 0 for none.
+        pub allow: u32,
+    }
+
+    /// Key of `allow`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub struct AllowEntry {
+        /// Number of the list.
+        pub list: u32,
+        /// Sources it lets in.
+        pub prefix: IpNet,
+    }
+}
+
+/// A map with composite keys as a list of pairs, for formats whose keys are text.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,110 @@
+//! What is in the kernel and in the maps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
+use serde::{Deserialize, Serialize};
+
+use super::entries::{
+    AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+};
+
+/// Where on a device a program sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// Uplink, packets that come in.
+    UplinkIngress,
+    /// Uplink, packets that leave.
+    UplinkEgress,
+    /// Endpoint, what the sandbox sends.
+    EndpointIngress,
+    /// Endpoint, what the stack or the bridge delivers to the sandbox.
+    EndpointEgress,
+}
+
+/// A program on a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Interface name.
+    pub interface: String,
+    /// Where.
+    pub hook: Hook,
+}
+
+/// A bridge of ours (by name prefix).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedBridge {
+    /// MAC address.
+    #[serde(with = "crate::model::mac_text")]
+    pub mac: MacAddr,
+    /// MTU.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Global addresses.
+    pub addresses: BTreeSet<IpNet>,
+}
+
+/// A host's end of a veth pair of ours (by name prefix).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedVeth {
+    /// Interface name of the bridge it belongs to.
+    pub bridge: Option<String>,
+    /// MTU.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// The other end; `None` if it was not looked at.
+    pub inside: Option<ObservedInside>,
+}
+
+/// The other end, as found in the sandbox's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedInside {
+    /// Interface name.
+    pub name: String,
+    /// MAC address.
+    #[serde(with = "crate::model::mac_text")]
+    pub mac: MacAddr,
+    /// Whether it is up.
+    pub up: bool,
+    /// Global addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// Gateways of default routes over this interface.
+    pub gateways: BTreeSet<IpAddr>,
+}
+
+/// What is there, of the objects that were looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Observed {
+    /// By interface name.
+    pub bridges: BTreeMap<String, ObservedBridge>,
+    /// Mounted below the run directory.
+    pub namespaces: BTreeSet<PathBuf>,
+    /// By interface name.
+    pub veths: BTreeMap<String, ObservedVeth>,
+    /// Programs that are attached and of the running version.
+    pub attached: BTreeSet<Attachment>,
+    /// Uplink entries of `devices`, by interface name.
+    pub uplinks: BTreeMap<String, super::Uplink>,
+    /// By index.
+    pub networks: BTreeMap<u32, NetworkEntry>,
+    /// By slot; one whose interface is gone has an empty name.
+    pub endpoints: BTreeMap<u32, EndpointEntry>,
+    /// By address.
+    pub addresses: BTreeMap<IpAddr, AddressEntry>,
+    /// By prefix.
+    pub subnets: BTreeMap<IpNet, SubnetEntry>,
+    /// Published ranges.
+    #[serde(with = "super::pairs")]
+    pub ports: BTreeMap<PortKey, PortEntry>,
+    /// Sources of published ranges.
+    pub allow: BTreeSet<AllowEntry>,
+}

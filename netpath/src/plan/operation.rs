@@ -1,0 +1,134 @@
+//! Operations: what the executor can do, as values that print.
+
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{
+    Attachment, Bridge, Namespace, Uplink, Veth,
+    entries::{
+        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+    },
+};
+
+/// One step. The executor's contract: each is idempotent, and removing what is not there succeeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Withdraw published ranges.
+    RemovePorts(Vec<PortKey>),
+    /// Withdraw allow-list entries.
+    RemoveAllow(Vec<AllowEntry>),
+    /// Forget addresses.
+    RemoveAddresses(Vec<IpAddr>),
+    /// Empty a slot; flows of its generation are over at once.
+    RemoveEndpoint {
+        /// Slot.
+        slot: u32,
+    },
+    /// Take programs and pins off a device.
+    Detach(Attachment),
+    /// Delete an endpoint's veth pair.
+    DeleteVeth {
+        /// Interface name of the host's end.
+        name: String,
+    },
+    /// Unmount and delete a namespace.
+    DeleteNamespace(PathBuf),
+    /// Forget a subnet.
+    RemoveSubnet(IpNet),
+    /// Forget a network.
+    RemoveNetwork {
+        /// Index.
+        index: u32,
+    },
+    /// Delete a bridge.
+    DeleteBridge {
+        /// Interface name.
+        name: String,
+    },
+    /// Forget an uplink.
+    RemoveUplink {
+        /// Interface name.
+        name: String,
+    },
+
+    /// Make an uplink known to the programs.
+    PutUplink {
+        /// Interface name.
+        name: String,
+        /// Entry.
+        uplink: Uplink,
+    },
+    /// Attach a program to a device.
+    Attach(Attachment),
+    /// Make subnets known, before anything can send from them.
+    PutSubnet {
+        /// Prefix.
+        prefix: IpNet,
+        /// Entry.
+        entry: SubnetEntry,
+    },
+    /// Make a network known.
+    PutNetwork {
+        /// Index.
+        index: u32,
+        /// Entry.
+        entry: NetworkEntry,
+    },
+    /// Make a bridge, or bring it to this state.
+    SetBridge {
+        /// Interface name.
+        name: String,
+        /// State.
+        bridge: Bridge,
+    },
+    /// Make and mount a namespace.
+    CreateNamespace(Namespace),
+    /// Make a veth pair with its end in a namespace, not yet up.
+    CreateVeth {
+        /// Interface name of the host's end.
+        name: String,
+        /// Both ends.
+        veth: Veth,
+    },
+    /// Bring the host's end to this state and up.
+    SetVeth {
+        /// Interface name of the host's end.
+        name: String,
+        /// Bridge.
+        bridge: String,
+        /// MTU.
+        mtu: u32,
+    },
+    /// Bring the end inside a namespace to this state and up.
+    SetInside {
+        /// Interface name of the host's end.
+        name: String,
+        /// Both ends.
+        veth: Veth,
+    },
+    /// Fill a slot.
+    PutEndpoint {
+        /// Slot.
+        slot: u32,
+        /// Entry.
+        entry: EndpointEntry,
+    },
+    /// Make addresses known.
+    PutAddresses(Vec<(IpAddr, AddressEntry)>),
+    /// Let sources in; before the ports that refer to them.
+    PutAllow(BTreeSet<AllowEntry>),
+    /// Publish ranges.
+    PutPorts(Vec<(PortKey, PortEntry)>),
+}
+
+/// Removing comes before making, and each in the order of [`Operation`]'s variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Something goes.
+    Remove,
+    /// Something is made or changed.
+    Make,
+}
