@@ -8,7 +8,7 @@ use crate::{
     flow::{FlowKey, Half, Timers},
     maps::{
         Address, AllowKey, Config, Count, Device, Endpoint, Network, Port, PortKey, Prefix,
-        SocketAddr, SocketPeer, Subnet, Text,
+        SocketAddr, SocketPeer, Subnet, SweepRecord, Text,
     },
 };
 
@@ -37,7 +37,7 @@ layout!(
         sport: Be16,
         dport: Be16,
         protocol: u8,
-        pad: [u8; 3]
+        pad: u8, pad2: u16
     } = 40
 );
 layout!(
@@ -73,15 +73,20 @@ layout!(
 layout!(
     Config {
         netns_cookie: u64,
+        secret: u64,
         timers: Timers,
         exact_levels: u32,
         family_levels: u32,
         any_levels: u32,
         half_open_mask: u32,
         flow_index_mask: u32,
+        route_flags: u32,
+        source_flags: u32,
+        checksum_v6_flag: u32,
         snat_first: u16,
         snat_last: u16,
-    } = 112
+        pad: u32,
+    } = 136
 );
 layout!(
     Device {
@@ -184,3 +189,4 @@ layout!(
         pad: [u16; 3]
     } = 24
 );
+layout!(SweepRecord { key: FlowKey, last_seen: u64, twin_last_seen: u64 } = 56);

@@ -58,6 +58,9 @@ reasons! {
     /// A frame of one network that its bridge carries.
     Bridged = 8, Pass, "pass_bridged";
 
+    /// No route to the destination: the stack tells the sender.
+    Unreachable = 9, Pass, "pass_unreachable";
+
     /// Delivered into a sandbox from outside.
     Inbound = 16, Forward, "forward_inbound";
     /// Sent from a sandbox to the outside.

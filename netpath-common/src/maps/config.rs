@@ -8,6 +8,8 @@ use crate::flow::Timers;
 pub struct Config {
     /// `SO_NETNS_COOKIE` of the node's network namespace: the socket programs act for no other.
     pub netns_cookie: u64,
+    /// Random, chosen once: makes external ports unpredictable.
+    pub secret: u64,
     /// Idle limits, for taking over flows that are over while the daemon is down.
     pub timers: Timers,
     /// Mask of block levels that entries of `ports` with an exact host address use.
@@ -20,10 +22,18 @@ pub struct Config {
     pub half_open_mask: u32,
     /// Number of places in `flow_index`, less one (a power of two).
     pub flow_index_mask: u32,
+    /// Flags that the running kernel's `bpf_fib_lookup` knows for finding a next hop.
+    pub route_flags: u32,
+    /// The same for finding a source address; 0 below Linux 6.7, where the uplink's own address is used.
+    pub source_flags: u32,
+    /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` knows it (Linux 6.16), else 0.
+    pub checksum_v6_flag: u32,
     /// First port of the range that SNAT chooses from.
     pub snat_first: u16,
     /// Last port of that range.
     pub snat_last: u16,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// What a device is to netpath.

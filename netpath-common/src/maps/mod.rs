@@ -84,6 +84,23 @@ pub enum Cursor {
 /// Entries of `cursors`.
 pub const CURSORS: u32 = 2;
 
+/// A flow that the daemon found idle; see the program `sweep`.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+pub struct SweepRecord {
+    /// Key of one half.
+    pub key: FlowKey,
+    /// [`Half::last_seen`] of that half.
+    pub last_seen: u64,
+    /// The same of its twin; ignored if there is none.
+    pub twin_last_seen: u64,
+}
+
+/// Bytes before the first record: a test run wants an Ethernet header.
+pub const SWEEP_HEADER: usize = 16;
+/// Records in one run: what fits a packet of one page.
+pub const SWEEP_BATCH: usize = 56;
+
 /// Text of up to 63 bytes and a zero, for dumps that work without the daemon.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Programs, maps and pins: the only module that uses aya.
+//!
+//! ```text
+//! object ─► load ─► programs ─► attach ─► links   pinned: forwarding goes on without the daemon
+//!             └───► tables   typed maps           pinned: flows survive it
+//!                     └────► sweep, dump
+//! ```
+
+pub mod attach;
+mod batch;
+pub mod dump;
+mod error;
+mod load;
+mod object;
+pub mod pins;
+pub mod sweep;
+mod sys;
+pub mod tables;
+
+pub use error::DatapathError;
+pub use load::{Datapath, Limits, NodeSettings};

@@ -1,0 +1,147 @@
+//! A packet in a socket buffer.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+};
+use netpath_common::checksum::Diff;
+
+use super::{Covers, Header, Packet};
+use crate::maps;
+
+/// Largest offset of a header the programs look at; a power of two, less one. The mask tells the verifier that the sum
+/// of packet start and offset cannot overflow.
+const MAX_OFFSET: usize = 0x3ff;
+
+/// Bytes made linear when a header lies outside: Ethernet, the longest IPv4 header or IPv6 with extensions, TCP.
+const LINEAR: u32 = 14 + 60 + 60;
+
+/// The socket buffer that a TC program was called with.
+pub struct Skb {
+    context: *mut __sk_buff,
+}
+
+impl Skb {
+    /// Wraps the context of a TC program.
+    #[inline(always)]
+    pub const fn new(context: *mut __sk_buff) -> Self {
+        Self { context }
+    }
+
+    /// The pointer for helpers.
+    #[inline(always)]
+    pub const fn as_ptr(&self) -> *mut __sk_buff {
+        self.context
+    }
+
+    /// Interface the program is attached to.
+    #[inline(always)]
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: the kernel passes a valid context, and the verifier turns each field access into a checked load.
+        unsafe { (*self.context).ifindex }
+    }
+
+    /// Interface the packet came in by; 0 if this namespace made it.
+    #[inline(always)]
+    pub fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// Whether a VLAN tag stands beside the packet.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).vlan_present != 0 }
+    }
+
+    /// Packets that this buffer will be on the wire.
+    #[inline(always)]
+    pub fn segments(&self) -> u64 {
+        // SAFETY: as in `ifindex`.
+        let segments = unsafe { (*self.context).gso_segs };
+        if segments == 0 { 1 } else { segments as u64 }
+    }
+
+    /// Whether segmentation is left to the device: its length says nothing about the size of packets.
+    #[inline(always)]
+    pub fn is_gso(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).gso_size != 0 }
+    }
+
+    /// Makes every header of the packet linear. `false` if there was nothing to do or it could not be done.
+    #[inline(always)]
+    pub fn linearize(&mut self) -> bool {
+        let length = self.len() as u32;
+        let wanted = if length < LINEAR { length } else { LINEAR };
+        if self.start() + wanted as usize <= self.end() {
+            return false;
+        }
+        // SAFETY: plain helper call; pointers into the packet cannot be alive, since `self` is borrowed mutably.
+        unsafe { bpf_skb_pull_data(self.context, wanted) == 0 }
+    }
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).data as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).data_end as usize }
+    }
+
+    #[inline(always)]
+    fn locate<T: Header>(&self, offset: usize) -> Option<*mut T> {
+        let mut start = self.start() + (offset & MAX_OFFSET);
+        // The compiler would derive one header's bounds from another's comparison; the verifier follows no such
+        // reasoning between two pointers. Behind this it must compare the pointer that is used.
+        // SAFETY: copies a register onto itself. An empty template would leave two line records at one instruction,
+        // which the kernel refuses.
+        unsafe {
+            asm!("{0} = {0}", inout(reg) start, options(pure, nomem, nostack, preserves_flags));
+        }
+        if start + size_of::<T>() > self.end() { None } else { Some(start as *mut T) }
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).len as usize }
+    }
+
+    #[inline(always)]
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        // SAFETY: `locate` compared the end of the header with the end of the packet; whatever moves the packet takes
+        // `&mut self`, so the reference is gone by then. `Header` allows any bit pattern at any address.
+        self.locate(offset).map(|header| unsafe { &*header })
+    }
+
+    #[inline(always)]
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        // SAFETY: as in `header`. The kernel made the headers writable before the program began.
+        self.locate(offset).map(|header| unsafe { &mut *header })
+    }
+
+    #[inline(always)]
+    fn update_checksum(&mut self, offset: usize, diff: Diff, covers: Covers, udp: bool) -> Option<()> {
+        let mut flags = if udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        match covers {
+            Covers::Payload => {}
+            Covers::PseudoV4 => flags |= BPF_F_PSEUDO_HDR as u64,
+            // Without `BPF_F_IPV6` the helper corrects a complete checksum for an address change that IPv6, having no
+            // header checksum, already shows in the packet's bytes.
+            Covers::PseudoV6 => flags |= BPF_F_PSEUDO_HDR as u64 | maps::config()?.checksum_v6_flag as u64,
+        }
+        // SAFETY: plain helper call on the program's own context.
+        let result = unsafe { bpf_l4_csum_replace(self.context, offset as u32, 0, diff.folded() as u64, flags) };
+        if result == 0 { Some(()) } else { None }
+    }
+}

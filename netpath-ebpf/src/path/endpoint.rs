@@ -1,0 +1,134 @@
+//! At an endpoint: the border between a sandbox and its node.
+
+use netpath_common::{
+    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
+    flow::Kind,
+    reason::Reason,
+};
+
+use super::{deliver, guard, parse_skb, route};
+use crate::{
+    conntrack,
+    maps,
+    nat::publish::{self, Client},
+    packet::skb::Skb,
+    parse::{self, ETHERTYPE_ARP, Parsed, Transport},
+};
+
+/// What a sandbox sends.
+#[inline(always)]
+pub fn ingress(skb: &mut Skb) -> Reason {
+    let Some((slot, endpoint)) = own(skb.ifindex()) else { return Reason::EndpointGone };
+    if skb.is_tagged() {
+        return Reason::Tagged;
+    }
+    if !guard::own_mac(skb, endpoint) {
+        return Reason::Spoofed;
+    }
+    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    match parse_skb(skb, parsed) {
+        Ok(()) => {}
+        Err(Reason::NotOurs) => {
+            return if parse::ethertype(skb) == Some(ETHERTYPE_ARP) {
+                guard::arp(skb, endpoint)
+            } else {
+                Reason::UnknownProtocol
+            };
+        }
+        Err(reason) => return reason,
+    }
+    if !guard::source(skb, parsed, endpoint) {
+        return Reason::Spoofed;
+    }
+    let dst = parsed.key.dst;
+    if parsed.transport == Transport::LinkControl {
+        return Reason::LinkLocal;
+    }
+    if guard::stays_on_link(dst) {
+        return if endpoint.flags & ICC_OFF != 0 { Reason::IccOff } else { Reason::LinkLocal };
+    }
+    if dst.is_loopback() || dst.is_unspecified() {
+        return Reason::Martian;
+    }
+    match maps::address(&dst) {
+        Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
+            inside(skb, parsed, slot, endpoint, address)
+        }
+        _ if endpoint.flags & INTERNAL != 0 => Reason::Internal,
+        _ => route::outside(skb, parsed, endpoint),
+    }
+}
+
+/// What the stack or the bridge delivers to a sandbox.
+#[inline(always)]
+pub fn egress(skb: &mut Skb) -> Reason {
+    let ingress = skb.ingress_ifindex();
+    if ingress == 0 {
+        return Reason::FromHost;
+    }
+    let Some((_, endpoint)) = own(skb.ifindex()) else { return Reason::EndpointGone };
+    // What a sibling may send to this one was decided when it sent; the bridge only carries the rest.
+    if let Some((_, sender)) = own(ingress)
+        && sender.network == endpoint.network
+    {
+        return Reason::Bridged;
+    }
+    match parse::ethertype(skb) {
+        Some(ETHERTYPE_ARP) => Reason::LinkLocal,
+        _ => Reason::DirectAccess,
+    }
+}
+
+/// To an address of this node: a sandbox's, or the node's own.
+#[inline(always)]
+fn inside(skb: &mut Skb, parsed: &Parsed, slot: u32, endpoint: &'static Endpoint, address: &Address) -> Reason {
+    if parsed.transport == Transport::Flow
+        && let Some((half, receiver)) = conntrack::find(parsed)
+    {
+        return deliver::translated(skb, parsed, half, receiver, Reason::Hairpin);
+    }
+    let to_sandbox = address.kind == ADDRESS_ENDPOINT;
+    if to_sandbox {
+        let Some(receiver) = maps::endpoint(address.slot) else { return Reason::EndpointGone };
+        if receiver.ifindex == 0 {
+            return Reason::EndpointGone;
+        }
+        if receiver.network == endpoint.network {
+            return if endpoint.flags & ICC_OFF != 0 { Reason::IccOff } else { deliver::bridged(skb, receiver) };
+        }
+        if receiver.flags & ROUTED == 0 || (receiver.flags | endpoint.flags) & INTERNAL != 0 {
+            return Reason::Isolated;
+        }
+    }
+    let otherwise = if to_sandbox { Reason::Isolated } else { Reason::ToHost };
+    if endpoint.flags & INTERNAL != 0 || !publish::is_candidate(parsed) {
+        return otherwise;
+    }
+    let key = &parsed.key;
+    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else { return otherwise };
+    let mut kind = Kind::Hairpin;
+    if to_sandbox {
+        if target.addr != key.dst {
+            return Reason::Isolated;
+        }
+        kind = Kind::None;
+    }
+    if let Err(reason) = publish::open(skb, parsed, Client::Sandbox(slot, endpoint), &target, kind) {
+        return reason;
+    }
+    match conntrack::find(parsed) {
+        Some((half, receiver)) => deliver::translated(skb, parsed, half, receiver, Reason::Hairpin),
+        None => Reason::EndpointGone,
+    }
+}
+
+/// The endpoint whose host's end a device is.
+#[inline(always)]
+fn own(ifindex: u32) -> Option<(u32, &'static Endpoint)> {
+    let device = maps::device(ifindex)?;
+    if device.role != Role::Endpoint as u32 {
+        return None;
+    }
+    let endpoint = maps::endpoint(device.index)?;
+    if endpoint.ifindex == ifindex { Some((device.index, endpoint)) } else { None }
+}

@@ -1,0 +1,154 @@
+//! At the uplinks: the border between sandboxes and the outside.
+
+use netpath_common::{
+    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
+    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
+    reason::Reason,
+};
+
+use super::{deliver, parse_skb};
+use crate::{
+    conntrack::{self, Found},
+    maps,
+    nat::{
+        publish::{self, Client},
+        source,
+    },
+    packet::skb::Skb,
+    parse::{Parsed, Transport},
+    rewrite,
+};
+
+/// A packet from outside.
+#[inline(always)]
+pub fn ingress(skb: &mut Skb) -> Reason {
+    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    // Tagged frames belong to the VLAN device above this one.
+    if skb.is_tagged() {
+        return Reason::NotOurs;
+    }
+    if let Err(reason) = parse_skb(skb, parsed) {
+        return reason;
+    }
+    let dst = parsed.key.dst;
+    if dst.is_loopback() || parsed.key.src.is_loopback() {
+        return Reason::Martian;
+    }
+    if parsed.transport == Transport::Flow
+        && let Some((half, endpoint)) = conntrack::find(parsed)
+    {
+        // Lookup order is published port, then SNAT: a flow never hides a port that was published after it.
+        if !is_shadowed(parsed, half) {
+            return deliver::translated(skb, parsed, half, endpoint, Reason::Inbound);
+        }
+        conntrack::remove(&parsed.key);
+    }
+    match maps::address(&dst) {
+        Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
+            to_published(skb, parsed, address.kind == ADDRESS_ENDPOINT)
+        }
+        Some(_) => Reason::NotOurs,
+        None if dst.is_multicast_or_broadcast() => Reason::NotOurs,
+        None if maps::subnet(dst).is_some() => Reason::DirectAccess,
+        None => Reason::NotOurs,
+    }
+}
+
+/// A packet that leaves the node.
+#[inline(always)]
+pub fn egress(skb: &mut Skb) -> Reason {
+    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    // The host sends what it likes; what a sandbox sends was parsed when it came in.
+    if parse_skb(skb, parsed).is_err() {
+        return Reason::NotOurs;
+    }
+    let src = parsed.key.src;
+    let slot = match maps::address(&src) {
+        Some(address) if address.kind == ADDRESS_ENDPOINT => address.slot,
+        Some(_) => return Reason::NotOurs,
+        None if maps::subnet(src).is_some() => return Reason::PrivateSource,
+        None => return Reason::NotOurs,
+    };
+    match parsed.transport {
+        Transport::Flow => {}
+        Transport::LaterFragment => return Reason::Fragment,
+        Transport::IcmpError => return Reason::IcmpErrorUntranslated,
+        Transport::LinkControl | Transport::Other => return Reason::UnknownProtocol,
+    }
+    let (half, _) = match conntrack::find(parsed) {
+        Some(found) => found,
+        None => match open_outbound(skb, parsed, slot) {
+            Ok(found) => found,
+            Err(reason) => return reason,
+        },
+    };
+    conntrack::touch(half, skb, parsed);
+    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
+    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    if flags & (REWRITE_SRC | REWRITE_DST) != 0 && rewrite::translate(skb, parsed, to, flags).is_none() {
+        return Reason::WriteFailed;
+    }
+    Reason::Translated
+}
+
+/// Without a flow, to an address of the node or of a sandbox: to a published port, or not for us.
+///
+/// A sandbox's own address is for networks in gateway mode `routed`, whose published ports stand under it.
+#[inline(always)]
+fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
+    let otherwise = if to_sandbox {
+        Reason::DirectAccess
+    } else if parsed.transport == Transport::IcmpError {
+        Reason::IcmpError
+    } else {
+        Reason::NotOurs
+    };
+    if !publish::is_candidate(parsed) {
+        return otherwise;
+    }
+    let key = &parsed.key;
+    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else { return otherwise };
+    let mut kind = Kind::Dnat;
+    if to_sandbox {
+        if target.addr != key.dst || target.endpoint.flags & ROUTED == 0 || target.endpoint.flags & INTERNAL != 0 {
+            return Reason::DirectAccess;
+        }
+        kind = Kind::None;
+    }
+    if let Err(reason) = publish::open(skb, parsed, Client::Outside, &target, kind) {
+        return reason;
+    }
+    match conntrack::find(parsed) {
+        Some((half, endpoint)) => deliver::translated(skb, parsed, half, endpoint, Reason::Inbound),
+        None => Reason::EndpointGone,
+    }
+}
+
+#[inline(always)]
+fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason> {
+    let Some(endpoint) = maps::endpoint(slot) else { return Err(Reason::EndpointGone) };
+    if endpoint.ifindex == 0 {
+        return Err(Reason::EndpointGone);
+    }
+    if endpoint.flags & INTERNAL != 0 {
+        return Err(Reason::Internal);
+    }
+    if !parsed.opens_flow() {
+        return Err(Reason::NoFlow);
+    }
+    let Some(uplink) = maps::device(skb.ifindex()) else { return Err(Reason::NoUplink) };
+    source::open_outbound(skb, parsed, slot, endpoint, uplink)?;
+    conntrack::find(parsed).ok_or(Reason::EndpointGone)
+}
+
+/// Whether a segment that opens a connection meets a flow that was opened from inside, on a port that has been
+/// published since.
+#[inline(always)]
+fn is_shadowed(parsed: &Parsed, half: *mut Half) -> bool {
+    // SAFETY: a map value, alive while the program runs; `role` never changes.
+    let is_reply = unsafe { (*half).role == REPLY };
+    is_reply
+        && parsed.key.protocol == TCP
+        && parsed.opens_flow()
+        && publish::find(&parsed.key.dst, parsed.key.dport.get(), TCP).is_some()
+}

@@ -1,0 +1,104 @@
+//! Entry points.
+
+use aya_ebpf::{
+    bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+    macros::{cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, TcContext},
+};
+use netpath_common::reason::{Reason, Verdict};
+use netpath_ebpf::{
+    maps,
+    packet::{Packet, skb::Skb},
+    path::{endpoint, uplink},
+    socket::{Call, Family},
+};
+
+#[classifier]
+fn uplink_ingress(context: TcContext) -> i32 {
+    handle(&context, uplink::ingress)
+}
+
+#[classifier]
+fn uplink_egress(context: TcContext) -> i32 {
+    handle(&context, uplink::egress)
+}
+
+#[classifier]
+fn endpoint_in(context: TcContext) -> i32 {
+    handle(&context, endpoint::ingress)
+}
+
+#[classifier]
+fn endpoint_out(context: TcContext) -> i32 {
+    handle(&context, endpoint::egress)
+}
+
+/// Not attached: the daemon runs it to remove flows it found idle.
+#[classifier]
+fn sweep(context: TcContext) -> i32 {
+    netpath_ebpf::sweep::run(&Skb::new(context.skb.skb))
+}
+
+#[cgroup_sock_addr(connect4)]
+fn connect4(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V4).redirect(true)
+}
+
+#[cgroup_sock_addr(connect6)]
+fn connect6(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V6).redirect(true)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V4).redirect(false)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V6).redirect(false)
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+fn recvmsg4(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V4).restore()
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+fn recvmsg6(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V6).restore()
+}
+
+#[cgroup_sock_addr(getpeername4)]
+fn getpeername4(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V4).restore()
+}
+
+#[cgroup_sock_addr(getpeername6)]
+fn getpeername6(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V6).restore()
+}
+
+/// Counts what `path` decided and turns it into what the kernel understands.
+#[inline(always)]
+fn handle(context: &TcContext, path: impl FnOnce(&mut Skb) -> Reason) -> i32 {
+    let mut skb = Skb::new(context.skb.skb);
+    let bytes = skb.len();
+    let reason = path(&mut skb);
+    maps::count(reason, bytes);
+    match reason.verdict() {
+        Verdict::Pass => TCX_NEXT,
+        Verdict::Forward => TCX_REDIRECT,
+        Verdict::Drop => TCX_DROP,
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The build refuses an object in which a panic is reachable.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,216 @@
+//! From the object to running programs over pinned maps.
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, MapInfo},
+    programs::{CgroupSockAddr, Program, SchedClassifier},
+    util::KernelVersion,
+};
+use netpath_common::{
+    flow::Timers,
+    maps::{Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN},
+};
+
+use super::{DatapathError, object, pins, tables::Tables};
+use crate::plan::Hook;
+
+/// Sizes that are fixed when the maps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows.
+    pub flows: u32,
+    /// Half-open flows.
+    pub half_open: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: DEFAULT_FLOWS, half_open: DEFAULT_HALF_OPEN }
+    }
+}
+
+/// What the programs must be told of the node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeSettings {
+    /// Cookie of the node's network namespace.
+    pub netns_cookie: u64,
+    /// Random, for a node without pinned maps; one that has them keeps its own.
+    pub secret: u64,
+    /// Idle limits of flows.
+    pub timers: Timers,
+    /// First and last port that SNAT may choose.
+    pub snat_ports: (u16, u16),
+}
+
+/// Loaded programs and their maps.
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    pub(super) bpf_dir: PathBuf,
+    /// The maps.
+    pub tables: Tables,
+}
+
+const HOOKS: [Hook; 4] = [Hook::UplinkIngress, Hook::UplinkEgress, Hook::EndpointIngress, Hook::EndpointEgress];
+
+/// The program of a hook.
+pub(super) const fn program_of(hook: Hook) -> &'static str {
+    match hook {
+        Hook::UplinkIngress => "uplink_ingress",
+        Hook::UplinkEgress => "uplink_egress",
+        Hook::EndpointIngress => "endpoint_in",
+        Hook::EndpointEgress => "endpoint_out",
+    }
+}
+
+/// The program that deletes idle flows.
+pub(super) const SWEEP: &str = "sweep";
+
+/// The programs for sockets of host processes.
+pub(super) const SOCKET_PROGRAMS: [&str; 8] = [
+    "connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6",
+];
+
+impl Datapath {
+    /// Loads all programs over the maps pinned below `bpf_dir`, making those that are missing. Nothing is attached, and
+    /// what is attached goes on with the programs it has.
+    ///
+    /// # Errors
+    /// If the directory is not usable, pinned maps have another layout, or the kernel refuses something.
+    pub fn load(bpf_dir: &Path, limits: Limits, settings: NodeSettings) -> Result<Self, DatapathError> {
+        let object = object::bytes()?;
+        pins::prepare(bpf_dir)?;
+        let half_open = limits.half_open.max(2).next_power_of_two();
+        let index = limits.flows.max(2).next_power_of_two();
+        let maps = pins::maps_dir(bpf_dir);
+        let spec = spec(object)?;
+        for (name, wanted) in &spec {
+            check_layout(&maps.join(name), name, wanted)?;
+        }
+        let mut loader = EbpfLoader::new();
+        loader.default_map_pin_directory(&maps);
+        loader.map_max_entries("flows", limits.flows.saturating_mul(2));
+        loader.map_max_entries("half_open", half_open);
+        loader.map_max_entries("flow_index", index);
+        let mut ebpf = loader.load(object)?;
+        for hook in HOOKS {
+            classifier(&mut ebpf, program_of(hook))?.load().map_err(|source| refused(program_of(hook), source))?;
+        }
+        classifier(&mut ebpf, SWEEP)?.load().map_err(|source| refused(SWEEP, source))?;
+        for name in SOCKET_PROGRAMS {
+            socket_program(&mut ebpf, name)?.load().map_err(|source| refused(name, source))?;
+        }
+        let mut tables = Tables::open(&maps)?;
+        tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
+        Ok(Self { ebpf, bpf_dir: bpf_dir.to_owned(), tables })
+    }
+}
+
+/// Layout of a map: type, key size, value size, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    kind: u32,
+    key: u32,
+    value: u32,
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "type {}, {}-byte keys and {}-byte values", self.kind, self.key, self.value)
+    }
+}
+
+/// The maps that the object declares.
+fn spec(object: &[u8]) -> Result<Vec<(String, Layout)>, DatapathError> {
+    let parsed = aya_obj::Object::parse(object).map_err(|error| DatapathError::Missing(error.to_string()))?;
+    Ok(parsed
+        .maps
+        .iter()
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, map)| {
+            (name.clone(), Layout { kind: map.map_type(), key: map.key_size(), value: map.value_size() })
+        })
+        .collect())
+}
+
+/// aya takes whatever lies at a pin path; a map of another layout would be read as something it is not.
+fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), DatapathError> {
+    if !pin.exists() {
+        return Ok(());
+    }
+    let info = MapInfo::from_pin(pin).map_err(|source| DatapathError::Map { map: "pinned", source })?;
+    let kind = info.map_type().map_err(|source| DatapathError::Map { map: "pinned", source })? as u32;
+    let found = Layout { kind, key: info.key_size(), value: info.value_size() };
+    if found == *expected {
+        return Ok(());
+    }
+    Err(DatapathError::Layout { name: name.to_owned(), found: found.to_string(), expected: expected.to_string() })
+}
+
+/// Places of the two rings as they really are: pinned maps keep the size they were made with.
+struct Sizes {
+    half_open: u32,
+    flow_index: u32,
+}
+
+fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
+    let size = |map: &'static str| {
+        MapInfo::from_pin(maps.join(map))
+            .map(|info| info.max_entries())
+            .map_err(|source| DatapathError::Map { map, source })
+    };
+    Ok(Sizes { half_open: size("half_open")?, flow_index: size("flow_index")? })
+}
+
+/// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
+const SKIP_NEIGHBOUR: u32 = 4;
+/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7).
+const SOURCE: u32 = 16;
+/// `BPF_F_IPV6` of `bpf_l4_csum_replace` (Linux 6.16).
+const CHECKSUM_IPV6: u32 = 1 << 7;
+
+fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Config, DatapathError> {
+    let kernel = KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
+    let since = |major, minor, flag| if kernel >= KernelVersion::new(major, minor, 0) { flag } else { 0 };
+    let route_flags = since(6, 3, SKIP_NEIGHBOUR);
+    Ok(Config {
+        netns_cookie: settings.netns_cookie,
+        secret: if old.secret == 0 { settings.secret } else { old.secret },
+        timers: settings.timers,
+        exact_levels: old.exact_levels,
+        family_levels: old.family_levels,
+        any_levels: old.any_levels,
+        half_open_mask: sizes.half_open - 1,
+        flow_index_mask: sizes.flow_index - 1,
+        route_flags,
+        source_flags: since(6, 7, SOURCE | SKIP_NEIGHBOUR),
+        checksum_v6_flag: since(6, 16, CHECKSUM_IPV6),
+        snat_first: settings.snat_ports.0,
+        snat_last: settings.snat_ports.1,
+        pad: 0,
+    })
+}
+
+/// A TC program of the object.
+pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, DatapathError> {
+    program(ebpf, name)?.try_into().map_err(|source| refused(name, source))
+}
+
+/// A socket-address program of the object.
+pub(super) fn socket_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr, DatapathError> {
+    program(ebpf, name)?.try_into().map_err(|source| refused(name, source))
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, DatapathError> {
+    ebpf.program_mut(name).ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
+}
+
+pub(super) fn refused(name: &str, source: aya::programs::ProgramError) -> DatapathError {
+    DatapathError::Program { program: name.to_owned(), source: Box::new(source) }
+}
+
+/// A pinned map, opened.
+pub(super) fn open(maps: &Path, name: &'static str) -> Result<MapData, DatapathError> {
+    MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
+}

@@ -1,0 +1,152 @@
+//! What lies where below the directory for pins.
+//!
+//! ```text
+//! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
+//! <bpf-dir>/links/<interface>-<hook>       '.' in interface names is written '%2e': bpffs reserves it
+//! <bpf-dir>/links/cgroup-<program>
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use netpath_common::maps::SCHEMA_VERSION;
+
+use super::DatapathError;
+use crate::plan::{Attachment, Hook};
+
+/// Directory of this version's maps.
+pub fn maps_dir(bpf_dir: &Path) -> PathBuf {
+    bpf_dir.join(format!("maps-v{SCHEMA_VERSION}"))
+}
+
+/// Directory of links.
+pub fn links_dir(bpf_dir: &Path) -> PathBuf {
+    bpf_dir.join("links")
+}
+
+/// Path of a link's pin.
+pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
+    let interface = attachment.interface.replace('%', "%25").replace('.', "%2e");
+    links_dir(bpf_dir).join(format!("{interface}-{}", hook_name(attachment.hook)))
+}
+
+/// The attachment that a pin's file name stands for; `None` for a cgroup's.
+pub fn attachment(file_name: &str) -> Option<Attachment> {
+    ALL_HOOKS.iter().find_map(|hook| {
+        let interface = file_name.strip_suffix(hook_name(*hook))?.strip_suffix('-')?;
+        Some(Attachment { interface: interface.replace("%2e", ".").replace("%25", "%"), hook: *hook })
+    })
+}
+
+/// Path of a cgroup program's link.
+pub fn cgroup_link(bpf_dir: &Path, program: &str) -> PathBuf {
+    links_dir(bpf_dir).join(format!("cgroup-{program}"))
+}
+
+/// Makes the directories; refuses pins of another schema version.
+///
+/// # Errors
+/// If the directory is not on bpffs, cannot be made, or holds maps of another version.
+pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
+    for directory in [bpf_dir, &links_dir(bpf_dir), &maps_dir(bpf_dir)] {
+        fs::create_dir_all(directory).map_err(|source| DatapathError::File {
+            action: "create",
+            path: directory.to_owned(),
+            source,
+        })?;
+    }
+    if !is_bpffs(bpf_dir) {
+        return Err(DatapathError::NotBpffs(bpf_dir.to_owned()));
+    }
+    for name in file_names(bpf_dir)? {
+        if name.starts_with("maps-v") && bpf_dir.join(&name) != maps_dir(bpf_dir) {
+            return Err(DatapathError::OtherVersion(bpf_dir.join(name)));
+        }
+    }
+    Ok(())
+}
+
+/// Removes every pin below the directory, and the directory. Links that are only pinned end, maps that nobody uses
+/// are freed.
+///
+/// # Errors
+/// If something cannot be removed; absence is success.
+pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
+    for directory in file_names(bpf_dir)? {
+        let directory = bpf_dir.join(directory);
+        for name in file_names(&directory)? {
+            remove(&directory.join(name))?;
+        }
+        fs::remove_dir(&directory).map_err(|source| DatapathError::File { action: "remove", path: directory, source })?;
+    }
+    match fs::remove_dir(bpf_dir) {
+        // A mount point of its own cannot be removed, and need not be.
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EBUSY)) => {
+            Err(DatapathError::File { action: "remove", path: bpf_dir.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a pin; absence is success.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn remove(pin: &Path) -> Result<(), DatapathError> {
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DatapathError::File { action: "remove", path: pin.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names in a directory; none if it does not exist.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn file_names(directory: &Path) -> Result<Vec<String>, DatapathError> {
+    let failed = |source| DatapathError::File { action: "read", path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Whether a path is on a BPF file system.
+pub fn is_bpffs(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+}
+
+const ALL_HOOKS: [Hook; 4] = [Hook::UplinkIngress, Hook::UplinkEgress, Hook::EndpointIngress, Hook::EndpointEgress];
+
+fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::UplinkIngress => "uplink_ingress",
+        Hook::UplinkEgress => "uplink_egress",
+        Hook::EndpointIngress => "endpoint_in",
+        Hook::EndpointEgress => "endpoint_out",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_stand_for_attachments() {
+        for interface in ["eth0", "npv-0123456789", "eth0.100", "a%2eb", "x-endpoint_in"] {
+            for hook in ALL_HOOKS {
+                let before = Attachment { interface: interface.to_owned(), hook };
+                let path = link(Path::new("/b"), &before);
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                assert!(!name.contains('.'), "{name}");
+                assert_eq!(attachment(name), Some(before));
+            }
+        }
+        assert_eq!(attachment("cgroup-connect4"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Expiry: which flows are over, and their removal.
+//!
+//! The daemon nominates, the program `sweep` removes a flow only if nothing has used it since (see there). Programs
+//! remove flows themselves too, but only where a new one needs the place.
+
+use std::{collections::HashSet, os::fd::AsFd as _};
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use netpath_common::{
+    flow::{FlowKey, Half, ORIGINAL, State, Timers},
+    maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
+};
+
+use super::{
+    Datapath, DatapathError, batch,
+    load::{SWEEP, classifier, refused},
+    sys,
+};
+
+/// What one sweep found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Flows in the table before.
+    pub flows: u64,
+    /// Flows removed.
+    pub removed: u64,
+}
+
+/// A half without its twin is left alone for so long: it may be in the making. Nanoseconds.
+const HALF_GRACE: u64 = 1_000_000_000;
+
+impl Datapath {
+    /// Removes every flow that is over.
+    ///
+    /// # Errors
+    /// If the table cannot be read or the program cannot be run.
+    pub fn sweep(&mut self) -> Result<Swept, DatapathError> {
+        let timers = self.tables.config()?.timers;
+        let live: HashSet<(u32, u32)> =
+            self.tables.endpoints()?.into_iter().map(|(slot, entry)| (slot, entry.generation)).collect();
+        let now = sys::now();
+        let mut flows = 0;
+        let mut candidates = Vec::new();
+        batch::for_each(self.tables.flows_map.fd().as_fd(), |key: &FlowKey, half: &Half| {
+            flows += u64::from(half.role == ORIGINAL);
+            let is_live = live.contains(&(half.endpoint, half.generation));
+            // The shortest limit that could apply tells most flows alive without a look at their other half.
+            if !is_live || now.saturating_sub(half.last_seen) > shortest_limit(&timers, key.protocol, half) {
+                candidates.push((*key, *half, is_live));
+            }
+        })
+        .map_err(|source| DatapathError::Syscall { call: "BPF_MAP_LOOKUP_BATCH", object: "map flows".into(), source })?;
+        let records: Vec<_> = candidates
+            .iter()
+            .filter_map(|(key, half, is_live)| {
+                let twin = self.tables.flows.get(&half.to.reversed(), 0).ok();
+                is_over(&timers, now, key, half, twin.as_ref(), *is_live).then(|| SweepRecord {
+                    key: *key,
+                    last_seen: half.last_seen,
+                    twin_last_seen: twin.map_or(0, |twin| twin.last_seen),
+                })
+            })
+            .collect();
+        let mut removed = 0;
+        for batch in records.chunks(SWEEP_BATCH) {
+            removed += self.remove(batch)?;
+        }
+        Ok(Swept { flows, removed })
+    }
+
+    fn remove(&mut self, records: &[SweepRecord]) -> Result<u64, DatapathError> {
+        let mut packet = vec![0; SWEEP_HEADER];
+        for record in records {
+            packet.extend_from_slice(bytes_of(record));
+        }
+        // The network stack looks at the ethertype of a test run's packet; this one says nothing it knows.
+        if let Some(ethertype) = packet.get_mut(12..14) {
+            ethertype.copy_from_slice(&[0x88, 0xb5]);
+        }
+        let options = TestRunOptions { data_in: Some(&packet), ..TestRunOptions::new() };
+        let program = classifier(&mut self.ebpf, SWEEP)?;
+        let result = program.test_run(options).map_err(|source| refused(SWEEP, source))?;
+        Ok(u64::from(result.return_value))
+    }
+}
+
+/// The idle limit of a flow by both its halves' deeds.
+pub(super) fn limit(timers: &Timers, protocol: u8, half: &Half, twin: Option<&Half>) -> (State, u64) {
+    let other = twin.map_or(0, |twin| twin.seen);
+    let (original, reply) = if half.role == ORIGINAL { (half.seen, other) } else { (other, half.seen) };
+    let state = State::of(protocol, original, reply);
+    (state, timers.idle_limit(protocol, state))
+}
+
+fn is_over(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&Half>, is_live: bool) -> bool {
+    if !is_live {
+        return true;
+    }
+    let Some(twin) = twin else { return now.saturating_sub(half.created) > HALF_GRACE };
+    let last = half.last_seen.max(twin.last_seen);
+    now.saturating_sub(last) > limit(timers, key.protocol, half, Some(twin)).1
+}
+
+/// The least idle limit that any state of a flow with this half could have.
+fn shortest_limit(timers: &Timers, protocol: u8, half: &Half) -> u64 {
+    (0..=u8::MAX >> 3)
+        .map(|other| {
+            let (original, reply) = if half.role == ORIGINAL { (half.seen, other) } else { (other, half.seen) };
+            timers.idle_limit(protocol, State::of(protocol, original, reply))
+        })
+        .min()
+        .unwrap_or_default()
+}
+
+fn bytes_of(record: &SweepRecord) -> &[u8] {
+    // SAFETY: `SweepRecord` has no padding (`layout.rs`), so each of its bytes is initialised.
+    unsafe { std::slice::from_raw_parts((&raw const *record).cast(), size_of::<SweepRecord>()) }
+}

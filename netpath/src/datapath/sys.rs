@@ -1,0 +1,198 @@
+//! `bpf(2)` calls that aya does not offer, and the few system calls around them.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
+
+/// What a link is attached to, and what it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkTarget {
+    /// Interface index; 0 if the interface is gone or the link was detached by force.
+    pub ifindex: u32,
+    /// Id of its program.
+    pub program: u32,
+}
+
+/// Opens what is pinned at a path (Linux 4.4).
+///
+/// # Errors
+/// Those of `BPF_OBJ_GET`.
+pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attr = Attr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let fd = bpf_value(BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the call succeeded, so it made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Asks a TCX link what it is attached to (Linux 6.6).
+///
+/// # Errors
+/// Those of `BPF_OBJ_GET_INFO_BY_FD`.
+pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
+    /// The head of `struct bpf_link_info` and its member for TCX.
+    #[repr(C)]
+    #[derive(Default)]
+    struct LinkInfo {
+        kind: u32,
+        id: u32,
+        program: u32,
+        pad: u32,
+        ifindex: u32,
+        attach_type: u32,
+        rest: [u64; 4],
+    }
+    #[repr(C)]
+    struct Attr {
+        fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = LinkInfo::default();
+    let mut attr = Attr {
+        fd: link.as_raw_fd() as u32,
+        info_len: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(LinkTarget { ifindex: info.ifindex, program: info.program })
+}
+
+/// The part of `union bpf_attr` for batches.
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Where a walk over a hash map stands: opaque to us.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Position([u64; 8]);
+
+/// Reads the next entries of a map into `keys` and `values`; gives their number and whether more follow (Linux 5.6).
+///
+/// # Errors
+/// Those of `BPF_MAP_LOOKUP_BATCH`; `ENOSPC` says that one bucket holds more than fits.
+pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>, position: &mut Option<Position>, keys: &mut [K], values: &mut [V],
+) -> io::Result<(usize, bool)> {
+    let mut next = Position::default();
+    let mut attr = BatchAttr {
+        in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
+        out_batch: (&raw mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: keys.len().min(values.len()) as u32,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    let more = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+        Err(error) => return Err(error),
+    };
+    *position = Some(next);
+    Ok((attr.count as usize, more))
+}
+
+/// Writes entries; gives how many were written before the first error.
+///
+/// # Errors
+/// Those of `BPF_MAP_UPDATE_BATCH`.
+pub fn update_batch<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    let mut attr = BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: keys.len().min(values.len()) as u32,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attr)
+}
+
+/// Deletes entries; absence of one ends the batch with `ENOENT`, and the number deleted so far is given with it.
+///
+/// # Errors
+/// Those of `BPF_MAP_DELETE_BATCH`.
+pub fn delete_batch<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> (usize, io::Result<()>) {
+    let mut attr = BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: 0,
+        count: keys.len() as u32,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    let result = bpf(BPF_MAP_DELETE_BATCH, &mut attr);
+    (attr.count as usize, result)
+}
+
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+    bpf_value(command, attr).map(|_| ())
+}
+
+fn bpf_value<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: `attr` is the command's part of `union bpf_attr` and stays alive during the call; the pointers in it
+    // name buffers of the callers above, which are as large as the counts and lengths beside them say.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// Index of an interface of the calling thread's namespace.
+pub fn ifindex(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}
+
+/// Name of an interface of the calling thread's namespace.
+pub fn ifname(index: u32) -> Option<String> {
+    let mut buffer = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call writes at most.
+    let name = unsafe { libc::if_indextoname(index, buffer.as_mut_ptr()) };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: the call has written a string that ends with zero into the buffer.
+    let name = unsafe { std::ffi::CStr::from_ptr(buffer.as_ptr()) };
+    name.to_str().ok().map(str::to_owned)
+}
+
+/// The programs' clock: coarse monotonic nanoseconds.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one `timespec`; this clock always exists.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time);
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

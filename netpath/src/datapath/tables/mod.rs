@@ -1,0 +1,138 @@
+//! Typed handles on the maps, and the words of the model turned into the bytes of the schema.
+
+mod devices;
+mod networks;
+mod ports;
+
+use std::{io, path::Path};
+
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
+use ipnet::IpNet;
+use netpath_common::{
+    addr::Addr,
+    flow::{FlowKey, Half},
+    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, Subnet},
+};
+
+use super::{DatapathError, load::open};
+
+/// Data of an allow-list key behind its length.
+type AllowData = [u8; 20];
+
+/// Every map that user space writes, and the flows.
+pub struct Tables {
+    config: Array<MapData, Config>,
+    devices: HashMap<MapData, u32, Device>,
+    endpoints: Array<MapData, Endpoint>,
+    networks: HashMap<MapData, u32, Network>,
+    addresses: HashMap<MapData, Addr, Address>,
+    subnets: LpmTrie<MapData, [u8; 16], Subnet>,
+    ports: HashMap<MapData, PortKey, Port>,
+    /// The same map again: batches need its descriptor.
+    ports_map: MapData,
+    allow: LpmTrie<MapData, AllowData, u32>,
+    snat_taken: Array<MapData, u64>,
+    pub(super) flows: HashMap<MapData, FlowKey, Half>,
+    /// The same map again: batches need its descriptor.
+    pub(super) flows_map: MapData,
+    levels: ports::Levels,
+}
+
+impl Tables {
+    /// Opens the pinned maps.
+    ///
+    /// # Errors
+    /// If one is missing or cannot be opened.
+    pub fn open(maps: &Path) -> Result<Self, DatapathError> {
+        let mut tables = Self {
+            config: typed("config", Map::Array(open(maps, "config")?))?,
+            devices: typed("devices", Map::HashMap(open(maps, "devices")?))?,
+            endpoints: typed("endpoints", Map::Array(open(maps, "endpoints")?))?,
+            networks: typed("networks", Map::HashMap(open(maps, "networks")?))?,
+            addresses: typed("addresses", Map::HashMap(open(maps, "addresses")?))?,
+            subnets: typed("subnets", Map::LpmTrie(open(maps, "subnets")?))?,
+            ports: typed("ports", Map::HashMap(open(maps, "ports")?))?,
+            ports_map: open(maps, "ports")?,
+            allow: typed("allow", Map::LpmTrie(open(maps, "allow")?))?,
+            snat_taken: typed("snat_taken", Map::Array(open(maps, "snat_taken")?))?,
+            flows: typed("flows", Map::HashMap(open(maps, "flows")?))?,
+            flows_map: open(maps, "flows")?,
+            levels: ports::Levels::default(),
+        };
+        for key in tables.ports()?.into_keys() {
+            tables.levels.add(&key);
+        }
+        Ok(tables)
+    }
+
+    /// The node's settings.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn config(&self) -> Result<Config, DatapathError> {
+        self.config.get(&0, 0).map_err(failed("config"))
+    }
+
+    pub(super) fn set_node(
+        &mut self, change: impl FnOnce(Config) -> Result<Config, DatapathError>,
+    ) -> Result<(), DatapathError> {
+        let config = change(self.config()?)?;
+        self.config.set(0, config, 0).map_err(failed("config"))
+    }
+}
+
+fn typed<T>(name: &'static str, map: Map) -> Result<T, DatapathError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    map.try_into().map_err(failed(name))
+}
+
+fn failed(map: &'static str) -> impl Fn(MapError) -> DatapathError {
+    move |source| DatapathError::Map { map, source }
+}
+
+fn syscall(call: &'static str, map: &'static str) -> impl Fn(io::Error) -> DatapathError {
+    move |source| DatapathError::Syscall { call, object: format!("map {map}"), source }
+}
+
+fn index_of(interface: &str) -> Result<u32, DatapathError> {
+    super::sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.to_owned()))
+}
+
+/// Whether the kernel said that there is no such entry.
+fn is_absent(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound | MapError::ElementNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
+    }
+}
+
+fn absent_is_success(map: &'static str, result: Result<(), MapError>) -> Result<(), DatapathError> {
+    match result {
+        Err(error) if !is_absent(&error) => Err(failed(map)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn absent_is_none<T>(map: &'static str, result: Result<T, MapError>) -> Result<Option<T>, DatapathError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(failed(map)(error)),
+    }
+}
+
+/// Length and octets of a prefix as the tries keep it: IPv4 in v4-mapped form.
+fn octets_of(prefix: IpNet) -> (u32, [u8; 16]) {
+    let extra = if prefix.addr().is_ipv4() { 96 } else { 0 };
+    (u32::from(prefix.prefix_len()) + extra, Addr::from(prefix.network()).octets())
+}
+
+/// The prefix that a trie's key stands for; `None` for a length that no prefix has.
+fn prefix_of(length: u32, octets: [u8; 16]) -> Option<IpNet> {
+    let addr = Addr::from_octets(octets);
+    let length = if addr.is_v4() { length.checked_sub(96)? } else { length };
+    IpNet::new(addr.ip(), u8::try_from(length).ok()?).ok()
+}

@@ -1,0 +1,143 @@
+//! Networks, their subnets, and whose an address is.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use aya::maps::lpm_trie::Key;
+use ipnet::IpNet;
+use netpath_common::{
+    addr::Addr,
+    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Network, Subnet, Text},
+};
+
+use super::{Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of};
+use crate::{
+    datapath::{DatapathError, sys},
+    plan::entries::{AddressEntry, NetworkEntry, SubnetEntry},
+};
+
+impl Tables {
+    /// Makes a network known to dumps.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn put_network(&mut self, index: u32, entry: &NetworkEntry) -> Result<(), DatapathError> {
+        let bridge = sys::ifindex(&entry.bridge).unwrap_or_default();
+        let network = Network { flags: entry.flags, bridge, name: Text::new(entry.name.as_str()) };
+        self.networks.insert(index, network, 0).map_err(failed("networks"))
+    }
+
+    /// Forgets a network.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn remove_network(&mut self, index: u32) -> Result<(), DatapathError> {
+        absent_is_success("networks", self.networks.remove(&index))
+    }
+
+    /// Every network.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn networks(&self) -> Result<BTreeMap<u32, NetworkEntry>, DatapathError> {
+        let mut networks = BTreeMap::new();
+        for item in self.networks.iter() {
+            let (index, network) = item.map_err(failed("networks"))?;
+            if let Ok(name) = network.name.as_str().parse() {
+                let bridge = sys::ifname(network.bridge).unwrap_or_default();
+                networks.insert(index, NetworkEntry { flags: network.flags, bridge, name });
+            }
+        }
+        Ok(networks)
+    }
+
+    /// Makes addresses known.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn put_addresses(&mut self, list: &[(IpAddr, AddressEntry)]) -> Result<(), DatapathError> {
+        for (ip, entry) in list {
+            let value = match entry {
+                AddressEntry::Host => Address { kind: ADDRESS_HOST, slot: 0 },
+                AddressEntry::Endpoint(slot) => Address { kind: ADDRESS_ENDPOINT, slot: *slot },
+            };
+            self.addresses.insert(Addr::from(*ip), value, 0).map_err(failed("addresses"))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets addresses.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn remove_addresses(&mut self, list: &[IpAddr]) -> Result<(), DatapathError> {
+        for ip in list {
+            absent_is_success("addresses", self.addresses.remove(&Addr::from(*ip)))?;
+        }
+        Ok(())
+    }
+
+    /// Whose an address is.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn address(&self, ip: IpAddr) -> Result<Option<AddressEntry>, DatapathError> {
+        absent_is_none("addresses", self.addresses.get(&Addr::from(ip), 0)).map(|found| found.map(address_entry))
+    }
+
+    /// Every known address.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn addresses(&self) -> Result<BTreeMap<IpAddr, AddressEntry>, DatapathError> {
+        let mut addresses = BTreeMap::new();
+        for item in self.addresses.iter() {
+            let (addr, address) = item.map_err(failed("addresses"))?;
+            addresses.insert(addr.ip(), address_entry(address));
+        }
+        Ok(addresses)
+    }
+
+    /// Makes a subnet known.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn put_subnet(&mut self, prefix: IpNet, entry: SubnetEntry) -> Result<(), DatapathError> {
+        let subnet = Subnet { network: entry.network, flags: entry.flags };
+        self.subnets.insert(&subnet_key(prefix), subnet, 0).map_err(failed("subnets"))
+    }
+
+    /// Forgets a subnet.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub fn remove_subnet(&mut self, prefix: IpNet) -> Result<(), DatapathError> {
+        absent_is_success("subnets", self.subnets.remove(&subnet_key(prefix)))
+    }
+
+    /// Every known subnet.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn subnets(&self) -> Result<BTreeMap<IpNet, SubnetEntry>, DatapathError> {
+        let mut subnets = BTreeMap::new();
+        for item in self.subnets.iter() {
+            let (key, subnet) = item.map_err(failed("subnets"))?;
+            if let Some(prefix) = prefix_of(key.prefix_len(), key.data()) {
+                subnets.insert(prefix, SubnetEntry { network: subnet.network, flags: subnet.flags });
+            }
+        }
+        Ok(subnets)
+    }
+}
+
+fn subnet_key(prefix: IpNet) -> Key<[u8; 16]> {
+    let (length, octets) = octets_of(prefix);
+    Key::new(length, octets)
+}
+
+const fn address_entry(address: Address) -> AddressEntry {
+    match address.kind {
+        ADDRESS_ENDPOINT => AddressEntry::Endpoint(address.slot),
+        _ => AddressEntry::Host,
+    }
+}
