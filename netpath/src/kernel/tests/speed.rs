@@ -12,11 +12,9 @@ use super::{
 const ENDPOINTS: u16 = 200;
 const SAMPLE: usize = 40;
 
-/// The median, so that a busy machine does not decide.
-fn median(times: &[Duration]) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort();
-    sorted[sorted.len() / 2]
+/// The quickest: what else the machine does can only add to it.
+fn quickest(times: &[Duration]) -> Duration {
+    times.iter().copied().min().unwrap_or_default()
 }
 
 #[test]
@@ -70,8 +68,8 @@ fn the_cost_of_an_endpoint_does_not_grow() {
             ("delete", &removing),
         ] {
             let (first, last) = (
-                median(&times[..SAMPLE]),
-                median(&times[times.len() - SAMPLE..]),
+                quickest(&times[..SAMPLE]),
+                quickest(&times[times.len() - SAMPLE..]),
             );
             println!("{what}: first {first:?}, last {last:?} of {ENDPOINTS}");
             assert!(
