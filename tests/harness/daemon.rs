@@ -34,7 +34,7 @@ pub struct Daemon {
 pub struct DaemonBuilder {
     host: Netns,
     arguments: Vec<String>,
-    binary: PathBuf,
+    binary: Option<PathBuf>,
     files: Vec<(String, String)>,
 }
 
@@ -51,7 +51,7 @@ impl Daemon {
         DaemonBuilder {
             host: host.clone(),
             arguments: Vec::new(),
-            binary: netpath_binary(),
+            binary: None,
             files: Vec::new(),
         }
     }
@@ -172,7 +172,11 @@ impl Daemon {
             .lines()
             .find(|line| line.contains("npb-") || line.contains("npv-"));
         assert_eq!(left, None, "a device is left after teardown");
-        assert_eq!(pin_names(&self.bpffs()), [""; 0].map(PathBuf::from), "pins");
+        assert_eq!(
+            pin_names(&self.bpf_dir()),
+            [""; 0].map(PathBuf::from),
+            "pins"
+        );
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let run_dir = self.run_dir();
         let run_dir = run_dir.to_string_lossy();
@@ -214,6 +218,20 @@ impl Daemon {
     fn bpffs(&self) -> PathBuf {
         self.directory.path().join("bpf")
     }
+
+    /// By force, whatever is there; leftovers in the host's namespace go with it.
+    fn clean(&mut self) {
+        self.process = None;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = self.directory.path().to_string_lossy();
+        let below = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .filter(|path| path.starts_with(&*own));
+        for path in below.collect::<Vec<_>>().into_iter().rev() {
+            let _ = umount2(path, MntFlags::MNT_DETACH);
+        }
+    }
 }
 
 impl DaemonBuilder {
@@ -232,7 +250,7 @@ impl DaemonBuilder {
 
     /// Another program than the one under test, such as an older version.
     pub fn binary(mut self, binary: &Path) -> Self {
-        binary.clone_into(&mut self.binary);
+        self.binary = Some(binary.to_owned());
         self
     }
 
@@ -258,7 +276,7 @@ impl DaemonBuilder {
         }
         let mut daemon = Daemon {
             host: self.host,
-            binary: self.binary,
+            binary: self.binary.unwrap_or_else(netpath_binary),
             arguments: self.arguments,
             process: None,
             directory,
@@ -284,22 +302,6 @@ impl Drop for Daemon {
             }
         } else {
             self.clean();
-        }
-    }
-}
-
-impl Daemon {
-    /// By force, whatever is there; leftovers in the host's namespace go with it.
-    fn clean(&mut self) {
-        self.process = None;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let own = self.directory.path().to_string_lossy();
-        let below = mounts
-            .lines()
-            .filter_map(|line| line.split(' ').nth(4))
-            .filter(|path| path.starts_with(&*own));
-        for path in below.collect::<Vec<_>>().into_iter().rev() {
-            let _ = umount2(path, MntFlags::MNT_DETACH);
         }
     }
 }

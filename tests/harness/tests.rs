@@ -40,9 +40,7 @@ fn reaches_in_both_families(topology: &Topology) {
 fn host_and_outside_reach_each_other() {
     let topology = Topology::new();
     reaches_in_both_families(&topology);
-    assert_no_netfilter(&topology.host);
-    assert_no_bad_checksums(&topology.host);
-    assert_no_bad_checksums(&topology.outside);
+    topology.assert_clean();
     assert!(counters(&topology.host)["TcpInSegs"] > 0);
     assert!(counters(&topology.host).contains_key("Udp6InCsumErrors"));
 }
@@ -151,4 +149,79 @@ fn a_capture_shows_packets_and_is_kept_on_failure() {
     let found = kept.join(format!("{}-eth0.pcap", topology.outside.name()));
     assert!(found.metadata().is_ok_and(|found| found.len() > 100));
     std::fs::remove_dir_all(kept).expect("artifacts");
+}
+
+/// Stands in for the program: a file as socket, a directory as pin, a device, each of which `teardown` removes.
+const STAND_IN: &str = r#"#!/bin/sh
+socket=$2; shift 2
+run=$(dirname "$socket")
+case "$1" in
+daemon)
+    trap 'exit 0' TERM
+    echo "$@" >> "$run/../started"
+    [ -e /sys/class/net/npb-1 ] || ip link add name npb-1 type bridge 2>/dev/null
+    mkdir -p "$run/../bpf/netpath"
+    : > "$socket"
+    while :; do sleep 0.01; done ;;
+status) [ -e "$socket" ] ;;
+network) echo '[{"name":"bridge"}]' ;;
+teardown) [ -e "$run/forget" ] || ip link del npb-1; rm -f "$socket" ;;
+esac
+"#;
+
+fn stand_in(directory: &std::path::Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join("netpath");
+    std::fs::write(&path, STAND_IN).expect("script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+    path
+}
+
+#[test]
+fn a_daemon_is_started_killed_restarted_and_torn_down() {
+    let scripts = tempfile::tempdir().expect("directory");
+    let topology = Topology::new();
+    let mut daemon = Daemon::builder(&topology.host)
+        .binary(&stand_in(scripts.path()))
+        .argument("--node=a")
+        .config("node = \"a\"\n")
+        .start();
+    assert_eq!(daemon.json(&["network", "ls"])[0]["name"], "bridge");
+    daemon.kill9();
+    daemon.restart();
+    daemon.restart();
+    let started = std::fs::read_to_string(daemon.run_dir().join("../started")).expect("file");
+    assert_eq!(started.lines().count(), 3);
+    for word in [
+        "--node=a",
+        "--config",
+        "--cgroup",
+        "--run-dir",
+        "--state-dir",
+        "--bpf-dir",
+    ] {
+        assert!(started.contains(word), "{started}");
+    }
+    let directory = daemon.run_dir();
+    daemon.teardown();
+    assert!(!directory.exists());
+}
+
+#[test]
+fn what_a_daemon_leaves_is_noticed() {
+    let scripts = tempfile::tempdir().expect("directory");
+    let topology = Topology::new();
+    let daemon = Daemon::builder(&topology.host)
+        .binary(&stand_in(scripts.path()))
+        .start();
+    let directory = daemon.run_dir();
+    std::fs::write(directory.join("forget"), "").expect("file");
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(daemon)));
+    let panic = dropped.expect_err("a device is left");
+    let message = panic.downcast_ref::<String>().expect("message");
+    assert!(
+        message.contains("a device is left after teardown"),
+        "{message}"
+    );
+    assert!(!directory.exists());
 }

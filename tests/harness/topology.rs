@@ -11,7 +11,7 @@
 //! The host's default routes lead to `outside`. Nobody but the host has a route to anything beyond its own links, so
 //! an address that leaks from a container gets no answer.
 
-use crate::Netns;
+use crate::{Netns, assert_no_bad_checksums, assert_no_netfilter};
 
 /// Who is joined with whom.
 #[derive(Debug)]
@@ -49,6 +49,16 @@ impl Topology {
             neighbour: false,
             offloads: true,
             mtu: 1500,
+        }
+    }
+
+    /// Fails if the host's netfilter could have translated anything, or if anybody has received a wrong checksum.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert_no_netfilter(&self.host);
+        let others = [&self.neighbour, &self.second].into_iter().flatten();
+        for netns in [&self.host, &self.outside].into_iter().chain(others) {
+            assert_no_bad_checksums(netns);
         }
     }
 }

@@ -64,7 +64,7 @@ fn from_parts(
         .collect();
     let host_addresses = addresses
         .iter()
-        .filter(|address| !loopback.contains(&address.index))
+        .filter(|address| !loopback.contains(&address.index) && !address.duplicate)
         .map(|address| address.net.addr())
         .collect();
     NodeFacts {

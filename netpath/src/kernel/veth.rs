@@ -81,11 +81,17 @@ impl Kernel {
         if !link.up && sysctl::has_ipv6() {
             attributes.push(no_link_local());
         }
-        if attributes.is_empty() && link.up {
+        if !attributes.is_empty() {
+            self.socket
+                .set_link(name, link.index, attributes, None)
+                .await?;
+        }
+        if link.up {
             return Ok(());
         }
+        // In one request with the above, the kernel would set it up first and give it the address.
         self.socket
-            .set_link(name, link.index, attributes, Some(true))
+            .set_link(name, link.index, Vec::new(), Some(true))
             .await
     }
 

@@ -159,6 +159,27 @@ fn an_endpoint_is_made_repaired_and_removed() {
 }
 
 #[test]
+fn the_inside_may_be_set_before_the_host_end_is_up() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("order");
+        let kernel = node_with_bridge().await;
+        let wanted = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&wanted.netns).expect("namespace");
+        kernel.create_veth(NAME, &wanted).await.expect("create");
+        kernel.set_inside(NAME, &wanted).await.expect("inside");
+        kernel
+            .set_veth(NAME, &wanted.bridge, wanted.mtu)
+            .await
+            .expect("host's end");
+        check(&kernel, &wanted, "in the other order").await;
+        let outer = ip("-6 addr show dev npv-0000000001");
+        assert!(!outer.contains("inet6"), "{outer}");
+        check_reachable("172.30.1.2");
+        check_reachable("fd00:30::1:2");
+    });
+}
+
+#[test]
 fn gateways_move_from_one_endpoint_to_another() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("gateways");
