@@ -1,6 +1,6 @@
 //! Veth pairs, seen from inside the sandbox.
 
-use std::{fs::File, net::IpAddr, path::Path};
+use std::{fs::File, path::Path};
 
 use rtnetlink::packet_route::link::LinkAttribute;
 
@@ -80,18 +80,15 @@ impl Kernel {
         };
         let addresses = socket.addresses(peer.index).await?;
         let routes = socket.default_routes(Some(peer.index)).await?;
-        let (Some(mac), name) = (peer.mac, peer.name) else {
+        let Some(mac) = peer.mac else {
             return Ok(None);
         };
         Ok(Some(ObservedInside {
-            name,
+            name: peer.name,
             mac,
             up: peer.up,
             addresses: global_nets(&addresses),
-            gateways: main_gateways(routes)
-                .into_iter()
-                .flatten()
-                .collect::<std::collections::BTreeSet<IpAddr>>(),
+            gateways: main_gateways(routes).into_iter().flatten().collect(),
         }))
     }
 

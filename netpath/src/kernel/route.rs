@@ -48,16 +48,14 @@ impl Kernel {
         let mut prefixes = BTreeSet::new();
         for v6 in [false, true] {
             for route in self.socket.routes(v6, None).await? {
-                let link_local = matches!(&route, RouteMessage { attributes, .. }
-                    if destination(attributes, v6).is_some_and(is_link_local));
-                if route.header.destination_prefix_length == 0
-                    || link_local
-                    || table(&route) == TABLE_LOCAL
-                {
+                let Some(destination) = destination(&route.attributes, v6) else {
+                    continue;
+                };
+                let length = route.header.destination_prefix_length;
+                if length == 0 || is_link_local(destination) || table(&route) == TABLE_LOCAL {
                     continue;
                 }
-                let prefix = destination(&route.attributes, v6)
-                    .and_then(|ip| IpNet::new(ip, route.header.destination_prefix_length).ok());
+                let prefix = IpNet::new(destination, length).ok();
                 prefixes.extend(prefix.map(|prefix| prefix.trunc()));
             }
         }
