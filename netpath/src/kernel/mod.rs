@@ -1,1 +1,67 @@
-//! Placeholder.
+//! The kernel's devices, addresses, routes, namespaces and sysctls: the only module that talks netlink.
+//!
+//! ```text
+//!  Kernel ── links, addresses, routes ──► facts        what the planner must know
+//!     │                                    observe     what is there
+//!     └──── bridge, veth, inside                       what an operation asks for
+//!  netns · process · mounts · sysctl · listeners · watch
+//! ```
+//!
+//! Everything that changes something is idempotent: asking for what is there changes nothing, removing what is not
+//! there succeeds. No operation on one object lists all objects, so a thousand sandboxes cost a thousand times one.
+//!
+//! A [`Kernel`] belongs to the network namespace of the thread that opened it. Sysctls and `/proc/net` always show the
+//! namespace of the thread that asks, so threads of one runtime must not sit in different namespaces.
+
+mod address;
+mod bridge;
+mod error;
+mod facts;
+mod inside;
+mod link;
+pub mod listeners;
+pub mod mounts;
+pub mod netns;
+mod observe;
+pub mod process;
+mod route;
+mod socket;
+pub mod sysctl;
+mod veth;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::Address;
+pub use error::Error;
+pub use facts::NodeFacts;
+pub use link::Link;
+pub use observe::IndexedVeth;
+pub use route::DefaultRoute;
+pub use watch::{Event, Watch};
+
+/// Start of the names of netpath's bridges.
+pub const BRIDGE_PREFIX: &str = "npb-";
+
+/// Start of the names of the host's ends of netpath's veth pairs.
+pub const VETH_PREFIX: &str = "npv-";
+
+/// Requests to the kernel in one network namespace; clones share a socket.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    socket: socket::Socket,
+}
+
+impl Kernel {
+    /// For the namespace of the calling thread, driven by the current tokio runtime. Needs Linux 5.0 (strict checking
+    /// of dump requests).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO enabled.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            socket: socket::Socket::open()?,
+        })
+    }
+}

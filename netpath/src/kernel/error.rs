@@ -1,0 +1,140 @@
+//! What can go wrong when talking to the kernel.
+
+use std::io;
+
+/// A failed request to the kernel: which one, on which object, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused a netlink request.
+    #[error("netlink request {request} for {object}: {source}")]
+    Netlink {
+        /// The request as the kernel calls it, `RTM_NEWLINK`.
+        request: &'static str,
+        /// What it was about.
+        object: String,
+        /// Its errno.
+        source: io::Error,
+    },
+    /// The connection to netlink has ended, or a reply did not make sense.
+    #[error("netlink request {request} for {object}: no usable reply")]
+    NoReply {
+        /// The request as the kernel calls it.
+        request: &'static str,
+        /// What it was about.
+        object: String,
+    },
+    /// The kernel's table kept changing while it was being read.
+    #[error("netlink request {request} for {object}: the table kept changing while it was read")]
+    Unstable {
+        /// The request as the kernel calls it.
+        request: &'static str,
+        /// What it was about.
+        object: String,
+    },
+    /// A system call failed.
+    #[error("{call} for {object}: {source}")]
+    Syscall {
+        /// The call.
+        call: &'static str,
+        /// What it was about: a path, a process.
+        object: String,
+        /// Its errno.
+        source: io::Error,
+    },
+    /// A device that must exist does not.
+    #[error("no device named {name}")]
+    NoLink {
+        /// The name.
+        name: String,
+    },
+    /// A name of ours belongs to a device of another kind.
+    #[error("{name} is a device of kind {found}, expected {expected}: it is not netpath's")]
+    ForeignLink {
+        /// The name.
+        name: String,
+        /// The kind that was found.
+        found: String,
+        /// The kind it should have.
+        expected: &'static str,
+    },
+    /// The interface name is in use inside a sandbox.
+    #[error("the name {name} is already used in the namespace {netns}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Path of the namespace.
+        netns: String,
+    },
+    /// The other end of a veth pair is not in the namespace where it should be.
+    #[error("the other end of {name} is not in the namespace {netns}")]
+    PeerElsewhere {
+        /// Name of the host's end.
+        name: String,
+        /// Path of the namespace.
+        netns: String,
+    },
+    /// A path does not lead to a network namespace.
+    #[error("{path} is not a network namespace")]
+    NotNetns {
+        /// The path.
+        path: String,
+    },
+    /// A file of the kernel has a form that is not understood.
+    #[error("{path}: expected {expected}, found '{found}'")]
+    Format {
+        /// The file.
+        path: String,
+        /// What it should hold.
+        expected: &'static str,
+        /// What it holds.
+        found: String,
+    },
+}
+
+impl Error {
+    /// Whether the same request may succeed later without anybody changing anything.
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Netlink { source, .. } | Self::Syscall { source, .. } => matches!(
+                source.raw_os_error(),
+                Some(
+                    libc::EAGAIN
+                        | libc::EBUSY
+                        | libc::EINTR
+                        | libc::ENOBUFS
+                        | libc::ENOMEM
+                        | libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENODEV
+                )
+            ),
+            Self::Unstable { .. } | Self::NoLink { .. } => true,
+            Self::NoReply { .. }
+            | Self::ForeignLink { .. }
+            | Self::NameTaken { .. }
+            | Self::PeerElsewhere { .. }
+            | Self::NotNetns { .. }
+            | Self::Format { .. } => false,
+        }
+    }
+
+    /// The errno, if the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Netlink { source, .. } | Self::Syscall { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn syscall(
+        call: &'static str,
+        object: impl ToString,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Syscall {
+            call,
+            object: object.to_string(),
+            source: source.into(),
+        }
+    }
+}

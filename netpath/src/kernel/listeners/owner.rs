@@ -1,0 +1,32 @@
+//! Whose socket it is.
+
+use std::{fs, path::Path};
+
+/// The process that has a socket open, as `nginx (pid 123)`; `None` if none is found, which happens when it runs in
+/// another process namespace. Looks at every descriptor of every process.
+pub fn owner(inode: u64) -> Option<String> {
+    let target = format!("socket:[{inode}]");
+    let process = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|process| is_process(process) && has_open(process, &target))?;
+    let pid = process.file_name()?.to_str()?;
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    Some(format!("{} (pid {pid})", name.trim_end()))
+}
+
+fn is_process(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn has_open(process: &Path, target: &str) -> bool {
+    fs::read_dir(process.join("fd")).is_ok_and(|descriptors| {
+        descriptors
+            .flatten()
+            .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
+            .any(|link| link.as_os_str() == target)
+    })
+}

@@ -1,0 +1,105 @@
+//! Mounts that netpath depends on.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use super::Error;
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// Root of the cgroup v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` where v1 is mounted beside it; `None`
+/// if it is not mounted.
+pub fn cgroup2() -> Result<Option<PathBuf>, Error> {
+    let text = fs::read_to_string(MOUNTINFO)
+        .map_err(|source| Error::syscall("read", MOUNTINFO, source))?;
+    Ok(find_cgroup2(&text))
+}
+
+/// Whether `path`, which must exist, is on a BPF file system.
+pub fn is_bpffs(path: &Path) -> Result<bool, Error> {
+    statfs(path)
+        .map(|found| found.filesystem_type() == BPF_FS_MAGIC)
+        .map_err(|errno| Error::syscall("statfs", path.display(), errno))
+}
+
+/// Makes the directory if needed and mounts a BPF file system on it, unless it is on one.
+pub fn mount_bpffs(directory: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| Error::syscall("mkdir", directory.display(), source))?;
+    if is_bpffs(directory)? {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(
+        Some("bpf"),
+        directory,
+        Some("bpf"),
+        flags,
+        Some("mode=0700"),
+    )
+    .map_err(|errno| Error::syscall("mount", directory.display(), errno))
+}
+
+/// The mount with the shortest path that shows the hierarchy from its root.
+fn find_cgroup2(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (mount, file_system) = line.split_once(" - ")?;
+            let mut fields = mount.split(' ').skip(3);
+            let (root, path) = (fields.next()?, fields.next()?);
+            (root == "/" && file_system.split(' ').next()? == "cgroup2").then(|| unescape(path))
+        })
+        .min_by_key(String::len)
+        .map(PathBuf::from)
+}
+
+/// Space, tab, newline and backslash are written in octal.
+fn unescape(path: &str) -> String {
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(path.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:10 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/cpu rw shared:11 - cgroup cgroup rw,cpu
+";
+
+    #[test]
+    fn the_hierarchy_is_found_beside_the_first_version() {
+        let unified = Some(PathBuf::from("/sys/fs/cgroup/unified"));
+        assert_eq!(find_cgroup2(HYBRID), unified);
+        let alone = "31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n\
+                     40 30 0:27 /a /x rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(find_cgroup2(alone), Some(PathBuf::from("/sys/fs/cgroup")));
+        assert_eq!(find_cgroup2(""), None);
+    }
+
+    #[test]
+    fn a_space_in_a_path_is_read() {
+        let line = "31 30 0:27 / /a\\040b rw - cgroup2 cgroup2 rw";
+        assert_eq!(find_cgroup2(line), Some(PathBuf::from("/a b")));
+    }
+}

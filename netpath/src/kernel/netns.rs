@@ -1,0 +1,290 @@
+//! Network namespaces.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::statfs::{FsType, fstatfs},
+};
+
+use super::Error;
+
+/// Type of the file system that namespaces live in; `NSFS_MAGIC` of `linux/magic.h`.
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// The namespace of the calling thread.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Making a directory a mount point twice would hide what was mounted in it.
+static PREPARING: Mutex<()> = Mutex::new(());
+
+/// Makes an empty namespace, its loopback device up, and mounts it at `path`; one that is there already is a success.
+///
+/// The directory becomes a shared mount, as `ip netns` makes it, so that a namespace that is unmounted here also goes
+/// in mount namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
+pub fn create(path: &Path) -> Result<(), Error> {
+    if inode(path)?.is_some() {
+        return Ok(());
+    }
+    if let Some(directory) = path.parent() {
+        prepare_directory(directory)?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o444)
+        .open(path)
+        .map_err(|source| failed("open", path, source))?;
+    let target = path.to_owned();
+    let made = on_thread(&path.display().to_string(), move || {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| failed("unshare", &target, errno))?;
+        loopback_up(&target)?;
+        mount(
+            Some(OWN),
+            &target,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(|errno| failed("mount", &target, errno))
+    });
+    if made.is_err() {
+        // The first error is the one that counts.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// Unmounts and removes a namespace that was made with [`create`]; an absent one is a success. Processes in it keep it.
+pub fn delete(path: &Path) -> Result<(), Error> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::EINVAL) => break,
+            Err(errno) => return Err(failed("umount2", path, errno)),
+        }
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("unlink", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes every namespace in a directory of [`create`]'s, and the directory; an absent one is a success.
+pub fn delete_directory(directory: &Path) -> Result<(), Error> {
+    for path in entries(directory)? {
+        delete(&path)?;
+    }
+    loop {
+        match umount2(directory, MntFlags::MNT_DETACH) {
+            Ok(()) => {}
+            Err(Errno::ENOENT | Errno::EINVAL) => break,
+            Err(errno) => return Err(failed("umount2", directory, errno)),
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("rmdir", directory, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The namespaces in a directory, sorted; none if there is no directory.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for path in entries(directory)? {
+        if inode(&path)?.is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Inode of the network namespace at `path`; `None` if nothing or something else is there.
+pub fn inode(path: &Path) -> Result<Option<u64>, Error> {
+    match open(path) {
+        Ok(file) => {
+            let metadata = file
+                .metadata()
+                .map_err(|source| failed("fstat", path, source))?;
+            Ok(Some(metadata.ino()))
+        }
+        Err(Error::NotNetns { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Inode of the network namespace of the calling thread.
+pub fn current_inode() -> Result<u64, Error> {
+    fs::metadata(OWN)
+        .map(|metadata| metadata.ino())
+        .map_err(|source| Error::syscall("stat", OWN, source))
+}
+
+/// Number of the network namespace of the calling thread as BPF programs see it (`bpf_get_netns_cookie`); never reused
+/// while the machine runs. Needs Linux 5.14.
+pub fn cookie() -> Result<u64, Error> {
+    let socket = std::os::unix::net::UnixDatagram::unbound()
+        .map_err(|source| Error::syscall("socket", "AF_UNIX", source))?;
+    let mut cookie = 0_u64;
+    let mut size: libc::socklen_t = 8;
+    // SAFETY: both pointers are to locals that outlive the call, and `size` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    Errno::result(result)
+        .map(|_| cookie)
+        .map_err(|errno| Error::syscall("getsockopt", "SO_NETNS_COOKIE", errno))
+}
+
+/// Opens a namespace.
+///
+/// # Errors
+/// [`Error::NotNetns`] if nothing or something else is there.
+pub fn open(path: &Path) -> Result<File, Error> {
+    let not_netns = || Error::NotNetns {
+        path: path.display().to_string(),
+    };
+    // Opening a pipe or a terminal that somebody put there must not block or take it over.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENXIO | libc::ESRCH) => not_netns(),
+            _ => failed("open", path, error),
+        })?;
+    let kind = fstatfs(&file).map_err(|errno| failed("fstatfs", path, errno))?;
+    if kind.filesystem_type() != NSFS {
+        return Err(not_netns());
+    }
+    // SAFETY: the request takes no argument and the descriptor is open.
+    let namespace_type = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    match namespace_type {
+        libc::CLONE_NEWNET => Ok(file),
+        -1 => Err(failed("ioctl(NS_GET_NSTYPE)", path, Errno::last())),
+        _ => Err(not_netns()),
+    }
+}
+
+/// Runs `work` on a thread of its own inside a namespace and waits for it without blocking the runtime.
+///
+/// # Errors
+/// When the thread or the namespace cannot be entered; `object` is what the error calls the namespace.
+pub async fn run_in<T: Send + 'static>(
+    namespace: &File,
+    object: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let namespace = namespace
+        .try_clone()
+        .map_err(|source| Error::syscall("dup", object, source))?;
+    let name = object.to_owned();
+    thread::Builder::new()
+        .spawn(move || {
+            let result = setns(&namespace, CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| Error::syscall("setns", name, errno))
+                .map(|()| work());
+            // Nobody waits any more if the caller was cancelled.
+            let _ = sender.send(result);
+        })
+        .map_err(|source| Error::syscall("clone", object, source))?;
+    receiver
+        .await
+        .map_err(|_| Error::syscall("clone", object, io::Error::other("the thread panicked")))?
+}
+
+fn prepare_directory(directory: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .map_err(|source| failed("mkdir", directory, source))?;
+    let _guard = PREPARING.lock().unwrap_or_else(PoisonError::into_inner);
+    let share = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
+    };
+    match share() {
+        Ok(()) => Ok(()),
+        Err(Errno::EINVAL) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(
+                Some(directory),
+                directory,
+                None::<&str>,
+                flags,
+                None::<&str>,
+            )
+            .and_then(|()| share())
+            .map_err(|errno| failed("mount", directory, errno))
+        }
+        Err(errno) => Err(failed("mount", directory, errno)),
+    }
+}
+
+fn loopback_up(path: &Path) -> Result<(), Error> {
+    let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))
+        .map_err(|source| failed("socket", path, source))?;
+    // SAFETY: every field of `ifreq` is valid when zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_LOOPBACK) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads the name and the flags of an `ifreq`, which both are set.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    Errno::result(result)
+        .map(|_| ())
+        .map_err(|errno| failed("ioctl(SIOCSIFFLAGS)", path, errno))
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let reading = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|source| failed("opendir", directory, source))?,
+    };
+    reading
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<Vec<OsString>, _>>()
+        .map(|names| names.iter().map(|name| directory.join(name)).collect())
+        .map_err(|source| failed("readdir", directory, source))
+}
+
+fn on_thread<T: Send + 'static>(
+    object: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    thread::Builder::new()
+        .spawn(work)
+        .map_err(|source| Error::syscall("clone", object, source))?
+        .join()
+        .map_err(|_| Error::syscall("clone", object, io::Error::other("the thread panicked")))?
+}
+
+fn failed(call: &'static str, path: &Path, source: impl Into<io::Error>) -> Error {
+    Error::syscall(call, path.display(), source)
+}

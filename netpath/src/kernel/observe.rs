@@ -1,0 +1,88 @@
+//! What of netpath's own is there.
+
+use std::collections::BTreeMap;
+
+use super::{Address, BRIDGE_PREFIX, Error, Kernel, Link, VETH_PREFIX, address::global_nets};
+use crate::plan::{ObservedBridge, ObservedVeth};
+
+/// A host's end of a veth pair with its index, which [`Kernel::observe_inside`] takes.
+pub type IndexedVeth = (u32, ObservedVeth);
+
+impl Kernel {
+    /// Every bridge of ours, by name.
+    pub async fn observe_bridges(&self) -> Result<BTreeMap<String, ObservedBridge>, Error> {
+        let links = self.links().await?;
+        let mut addresses: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
+        for address in self.addresses().await? {
+            addresses.entry(address.index).or_default().push(address);
+        }
+        Ok(links
+            .into_iter()
+            .filter(|link| link.name.starts_with(BRIDGE_PREFIX))
+            .filter_map(|link| {
+                let own = addresses.remove(&link.index).unwrap_or_default();
+                bridge(&link, &own).map(|bridge| (link.name, bridge))
+            })
+            .collect())
+    }
+
+    /// One bridge; `None` if there is no bridge of that name.
+    pub async fn observe_bridge(&self, name: &str) -> Result<Option<ObservedBridge>, Error> {
+        let Some(link) = self.link(name).await? else {
+            return Ok(None);
+        };
+        let addresses = self.addresses_of(link.index).await?;
+        Ok(bridge(&link, &addresses))
+    }
+
+    /// Every host's end of ours, by name, without its other end.
+    pub async fn observe_veths(&self) -> Result<BTreeMap<String, IndexedVeth>, Error> {
+        let links = self.links().await?;
+        let names: BTreeMap<u32, &str> = links
+            .iter()
+            .map(|link| (link.index, link.name.as_str()))
+            .collect();
+        Ok(links
+            .iter()
+            .filter(|link| link.name.starts_with(VETH_PREFIX))
+            .filter_map(|link| {
+                let master = link.master.and_then(|index| names.get(&index));
+                veth(link, master.map(|name| (*name).to_owned()))
+                    .map(|veth| (link.name.clone(), veth))
+            })
+            .collect())
+    }
+
+    /// One host's end, without its other end; `None` if there is no veth pair of that name.
+    pub async fn observe_veth(&self, name: &str) -> Result<Option<IndexedVeth>, Error> {
+        let Some(link) = self.link(name).await? else {
+            return Ok(None);
+        };
+        let master = match link.master {
+            Some(index) => self.link_by_index(index).await?.map(|link| link.name),
+            None => None,
+        };
+        Ok(veth(&link, master))
+    }
+}
+
+fn bridge(link: &Link, addresses: &[Address]) -> Option<ObservedBridge> {
+    link.expect_kind("bridge").ok()?;
+    Some(ObservedBridge {
+        mac: link.mac?,
+        mtu: link.mtu,
+        up: link.up,
+        addresses: global_nets(addresses),
+    })
+}
+
+fn veth(link: &Link, bridge: Option<String>) -> Option<IndexedVeth> {
+    link.expect_kind("veth").ok()?;
+    let observed = ObservedVeth {
+        bridge,
+        mtu: link.mtu,
+        up: link.up,
+        inside: None,
+    };
+    Some((link.index, observed))
+}

@@ -1,0 +1,143 @@
+//! Processes.
+
+use std::{
+    fs, io,
+    os::fd::{FromRawFd, OwnedFd},
+    path::PathBuf,
+};
+
+use nix::errno::Errno;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{Error, netns};
+use crate::model::ProcessId;
+
+/// When the process started, in clock ticks since boot; `None` if there is no such process or it is a zombie.
+pub fn start_time(pid: i32) -> Result<Option<u64>, Error> {
+    let path = format!("/proc/{pid}/stat");
+    let text = match fs::read_to_string(&path) {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            return Ok(None);
+        }
+        other => other.map_err(|source| Error::syscall("read", &path, source))?,
+    };
+    parse_stat(&text).ok_or_else(|| Error::Format {
+        path,
+        expected: "the fields of proc_pid_stat(5)",
+        found: text.clone(),
+    })
+}
+
+/// The process that has this number now; `None` if there is none.
+pub fn identify(pid: i32) -> Result<Option<ProcessId>, Error> {
+    Ok(start_time(pid)?.map(|start| ProcessId { pid, start }))
+}
+
+/// Whether exactly this process is still there.
+pub fn alive(process: ProcessId) -> Result<bool, Error> {
+    Ok(start_time(process.pid)? == Some(process.start))
+}
+
+/// Where the network namespace of a process is found while it lives.
+pub fn netns_path(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
+/// Inode of the network namespace of a process; `None` if it is gone.
+pub fn netns_inode(pid: i32) -> Result<Option<u64>, Error> {
+    netns::inode(&netns_path(pid))
+}
+
+/// Returns when exactly this process has ended, at once if it has. Needs Linux 5.3 (pidfd).
+pub async fn wait_gone(process: ProcessId) -> Result<(), Error> {
+    let object = || format!("process {}", process.pid);
+    let Some(fd) = pidfd(process.pid)? else {
+        return Ok(());
+    };
+    // The number may have been reused before the descriptor was opened.
+    if !alive(process)? {
+        return Ok(());
+    }
+    // SAFETY: the descriptor is owned by the `AsyncFd` and not replaced while it is.
+    let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
+        .map_err(|error| Error::syscall("epoll_ctl", object(), io::Error::from(error)))?;
+    fd.readable()
+        .await
+        .map(|_| ())
+        .map_err(|source| Error::syscall("epoll_wait", object(), source))
+}
+
+fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
+    // SAFETY: the call takes two integers and no memory.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match Errno::result(result) {
+        // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
+        Err(Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(Error::syscall(
+            "pidfd_open",
+            format!("process {pid}"),
+            errno,
+        )),
+    }
+}
+
+/// `Some(None)` for a zombie: its namespace and descriptors are gone already.
+fn parse_stat(text: &str) -> Option<Option<u64>> {
+    // The second field is the program's name in brackets and may hold anything, brackets too.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    Some((!matches!(state, "Z" | "X" | "x")).then_some(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_brackets_does_not_shift_the_fields() {
+        let stat = |state| {
+            format!("7 (a) R 1 (b)) {state} 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0")
+        };
+        assert_eq!(parse_stat(&stat("S")), Some(Some(4711)));
+        assert_eq!(parse_stat(&stat("Z")), Some(None));
+        assert_eq!(parse_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_a_different_start_is_not() {
+        let own = identify(std::process::id().cast_signed())
+            .expect("stat")
+            .expect("this process");
+        assert!(alive(own).expect("stat"));
+        let earlier = ProcessId {
+            start: own.start - 1,
+            ..own
+        };
+        assert!(!alive(earlier).expect("stat"));
+        assert_eq!(
+            netns_inode(own.pid).expect("namespace"),
+            Some(netns::current_inode().expect("namespace"))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("0.2")
+            .spawn()
+            .expect("sleep");
+        let process = identify(child.id().cast_signed())
+            .expect("stat")
+            .expect("child");
+        wait_gone(process).await.expect("wait");
+        assert!(!alive(process).expect("stat"), "a zombie is not alive");
+        child.wait().expect("wait");
+        wait_gone(process).await.expect("wait");
+    }
+}

@@ -1,0 +1,51 @@
+//! Sysctls, of the network namespace of the calling thread where they are per namespace.
+//!
+//! Keys are paths below `/proc/sys`: with dots, interface names that contain one would be ambiguous.
+
+use std::{fs, path::Path};
+
+use super::Error;
+
+/// The value of `key`, without the final newline.
+pub fn read(key: &str) -> Result<String, Error> {
+    let path = path(key);
+    fs::read_to_string(&path)
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|source| Error::syscall("read", path, source))
+}
+
+/// The value of `key` as whole numbers: one, or several with white space between them.
+pub fn read_numbers(key: &str) -> Result<Vec<u64>, Error> {
+    let text = read(key)?;
+    text.split_ascii_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::Format {
+            path: path(key),
+            expected: "whole numbers",
+            found: text.clone(),
+        })
+}
+
+/// Sets `key`.
+pub fn write(key: &str, value: &str) -> Result<(), Error> {
+    let path = path(key);
+    fs::write(&path, value).map_err(|source| Error::syscall("write", path, source))
+}
+
+/// Sets `key` unless it has that value already: writing some of them has effects even if nothing changes.
+pub fn ensure(key: &str, value: &str) -> Result<(), Error> {
+    if read(key)? == value {
+        return Ok(());
+    }
+    write(key, value)
+}
+
+/// Whether the kernel runs with IPv6 at all.
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
+}
+
+fn path(key: &str) -> String {
+    format!("/proc/sys/{key}")
+}

@@ -1,0 +1,272 @@
+//! Veth pairs and what is inside sandboxes.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use netpath_common::addr::MacAddr;
+
+use super::{super::*, Scratch, in_fresh_namespaces, ip};
+use crate::plan::{Bridge, Inside, Veth};
+
+const BRIDGE: &str = "npb-0000000001";
+const NAME: &str = "npv-0000000001";
+
+pub(super) async fn node_with_bridge() -> Kernel {
+    let kernel = Kernel::open().expect("netlink");
+    let bridge = Bridge {
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1400,
+        addresses: ["172.30.0.1/16", "fd00:30::1/64"]
+            .map(|net| net.parse().expect("prefix"))
+            .into(),
+    };
+    kernel.set_bridge(BRIDGE, &bridge).await.expect("bridge");
+    kernel
+}
+
+pub(super) fn veth(netns: PathBuf, number: u16) -> Veth {
+    let [high, low] = number.to_be_bytes();
+    Veth {
+        bridge: BRIDGE.to_owned(),
+        mtu: 1400,
+        netns,
+        inside: Inside {
+            name: "eth0".to_owned(),
+            mac: MacAddr([2, 0, 0, 1, high, low]),
+            addresses: [
+                format!("172.30.{}.{low}/16", high + 1),
+                format!("fd00:30::1:{number:x}/64"),
+            ]
+            .map(|net| net.parse().expect("prefix"))
+            .into(),
+            gateways: ["172.30.0.1", "fd00:30::1"]
+                .map(|ip| ip.parse().expect("address"))
+                .into(),
+        },
+    }
+}
+
+async fn bring_up(kernel: &Kernel, name: &str, wanted: &Veth) {
+    kernel.create_veth(name, wanted).await.expect("create");
+    kernel
+        .set_veth(name, &wanted.bridge, wanted.mtu)
+        .await
+        .expect("host's end");
+    kernel.set_inside(name, wanted).await.expect("inside");
+}
+
+async fn inside(path: &std::path::Path, commands: &'static [&'static str]) -> String {
+    let file = netns::open(path).expect("namespace");
+    netns::run_in(&file, "test", move || {
+        commands
+            .iter()
+            .map(|command| ip(command))
+            .collect::<String>()
+    })
+    .await
+    .expect("run")
+}
+
+async fn check(kernel: &Kernel, wanted: &Veth, when: &str) {
+    let (index, outer) = kernel
+        .observe_veth(NAME)
+        .await
+        .expect("observe")
+        .expect(when);
+    assert_eq!(
+        (outer.bridge.as_deref(), outer.mtu, outer.up),
+        (Some(BRIDGE), 1400, true),
+        "{when}"
+    );
+    let found = kernel
+        .observe_inside(&wanted.netns, index)
+        .await
+        .expect("observe")
+        .expect(when);
+    assert!(found.up, "{when}");
+    assert_eq!(
+        (&found.name, found.mac),
+        (&wanted.inside.name, wanted.inside.mac),
+        "{when}"
+    );
+    assert_eq!(found.addresses, wanted.inside.addresses, "{when}");
+    assert_eq!(found.gateways, wanted.inside.gateways, "{when}");
+}
+
+/// Nobody listens in the sandbox, and it says so at once.
+fn check_reachable(ip: &str) {
+    let target = SocketAddr::new(ip.parse().expect("address"), 9);
+    let error =
+        TcpStream::connect_timeout(&target, Duration::from_secs(2)).expect_err("nobody listens");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{ip}");
+}
+
+#[test]
+fn an_endpoint_is_made_repaired_and_removed() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("endpoint");
+        let kernel = node_with_bridge().await;
+        let wanted = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&wanted.netns).expect("namespace");
+        kernel.create_veth(NAME, &wanted).await.expect("create");
+        let link = kernel.link(NAME).await.expect("link").expect("veth");
+        assert!(!link.up, "not up before it is complete");
+        bring_up(&kernel, NAME, &wanted).await;
+        check(&kernel, &wanted, "made").await;
+        let outer = ip("-6 addr show dev npv-0000000001");
+        assert!(!outer.contains("inet6"), "{outer}");
+        let shown = inside(&wanted.netns, &["-6 addr show dev eth0"]).await;
+        assert!(
+            shown.contains("fe80") && !shown.contains("tentative"),
+            "{shown}"
+        );
+        check_reachable("172.30.1.2");
+        check_reachable("fd00:30::1:2");
+        bring_up(&kernel, NAME, &wanted).await;
+        check(&kernel, &wanted, "made twice").await;
+
+        ip("link set npv-0000000001 nomaster mtu 1300 down");
+        inside(
+            &wanted.netns,
+            &[
+                "link set eth0 down",
+                "link set eth0 name lan0 mtu 1300 address 02:00:00:00:00:77",
+                "addr flush dev lan0",
+                "link set lan0 up",
+                "addr add 172.30.7.7/16 dev lan0",
+                "addr add fd00:99::1/64 dev lan0",
+                "route add default via 172.30.0.9",
+            ],
+        )
+        .await;
+        bring_up(&kernel, NAME, &wanted).await;
+        check(&kernel, &wanted, "repaired").await;
+        check_reachable("172.30.1.2");
+
+        kernel.delete_link(NAME).await.expect("delete");
+        assert_eq!(kernel.observe_veths().await.expect("observe").len(), 0);
+        assert_eq!(
+            kernel
+                .observe_inside(&wanted.netns, 99)
+                .await
+                .expect("observe"),
+            None
+        );
+    });
+}
+
+#[test]
+fn the_inside_may_be_set_before_the_host_end_is_up() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("order");
+        let kernel = node_with_bridge().await;
+        let wanted = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&wanted.netns).expect("namespace");
+        kernel.create_veth(NAME, &wanted).await.expect("create");
+        kernel.set_inside(NAME, &wanted).await.expect("inside");
+        kernel
+            .set_veth(NAME, &wanted.bridge, wanted.mtu)
+            .await
+            .expect("host's end");
+        check(&kernel, &wanted, "in the other order").await;
+        let outer = ip("-6 addr show dev npv-0000000001");
+        assert!(!outer.contains("inet6"), "{outer}");
+        check_reachable("172.30.1.2");
+        check_reachable("fd00:30::1:2");
+    });
+}
+
+#[test]
+fn gateways_move_from_one_endpoint_to_another() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("gateways");
+        let kernel = node_with_bridge().await;
+        let mut first = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&first.netns).expect("namespace");
+        bring_up(&kernel, NAME, &first).await;
+        let mut second = veth(first.netns.clone(), 3);
+        second.inside.name = "eth1".to_owned();
+        second.inside.gateways.clear();
+        bring_up(&kernel, "npv-0000000002", &second).await;
+        check(&kernel, &first, "first").await;
+        std::mem::swap(&mut first.inside.gateways, &mut second.inside.gateways);
+        bring_up(&kernel, "npv-0000000002", &second).await;
+        bring_up(&kernel, NAME, &first).await;
+        check(&kernel, &first, "moved").await;
+        let routes = inside(
+            &first.netns,
+            &["route show default", "-6 route show default"],
+        )
+        .await;
+        assert_eq!(routes.matches("dev eth1").count(), 2, "{routes}");
+        assert_eq!(routes.matches("default").count(), 2, "{routes}");
+    });
+}
+
+#[test]
+fn wrong_places_are_told_apart() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("wrong");
+        let kernel = node_with_bridge().await;
+        let here = veth(scratch.0.join("netns/a"), 2);
+        let there = veth(scratch.0.join("netns/b"), 2);
+        let missing = kernel
+            .create_veth(NAME, &here)
+            .await
+            .expect_err("no namespace");
+        assert!(matches!(missing, Error::NotNetns { .. }), "{missing}");
+        netns::create(&here.netns).expect("namespace");
+        netns::create(&there.netns).expect("namespace");
+        bring_up(&kernel, NAME, &here).await;
+
+        let elsewhere = kernel
+            .set_inside(NAME, &there)
+            .await
+            .expect_err("elsewhere");
+        assert!(
+            matches!(elsewhere, Error::PeerElsewhere { .. }),
+            "{elsewhere}"
+        );
+        let (index, _) = kernel
+            .observe_veth(NAME)
+            .await
+            .expect("observe")
+            .expect("veth");
+        assert_eq!(
+            kernel
+                .observe_inside(&there.netns, index)
+                .await
+                .expect("observe"),
+            None
+        );
+        assert_eq!(
+            kernel
+                .observe_inside(&scratch.0, index)
+                .await
+                .expect("observe"),
+            None
+        );
+        let taken = kernel
+            .create_veth("npv-0000000002", &here)
+            .await
+            .expect_err("eth0 is taken");
+        assert!(matches!(taken, Error::NameTaken { .. }), "{taken}");
+        let absent = kernel
+            .set_veth("npv-0000000009", BRIDGE, 1400)
+            .await
+            .expect_err("absent");
+        assert!(matches!(absent, Error::NoLink { .. }), "{absent}");
+
+        bring_up(&kernel, NAME, &there).await;
+        check(&kernel, &there, "moved to the other namespace").await;
+        ip("link add name npv-0000000003 type bridge");
+        let foreign = kernel
+            .create_veth("npv-0000000003", &here)
+            .await
+            .expect_err("a bridge");
+        assert!(matches!(foreign, Error::ForeignLink { .. }), "{foreign}");
+    });
+}

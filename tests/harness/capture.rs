@@ -1,0 +1,72 @@
+//! Packet captures that are kept only when a test fails.
+
+use std::{fs, thread, time::Duration};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::{Netns, Process, artifacts};
+
+/// A running `tcpdump`. If the test panics, its file goes to `target/test-artifacts/TEST/HOST-DEVICE.pcap`.
+#[derive(Debug)]
+pub struct Capture {
+    tcpdump: Process,
+    directory: TempDir,
+    name: String,
+}
+
+impl Capture {
+    /// Captures whole packets on a device, `any` for all, from now on.
+    #[track_caller]
+    pub fn start(netns: &Netns, device: &str) -> Self {
+        let directory = TempDir::with_prefix("npt-capture-").expect("temporary directory");
+        let name = format!("{}-{device}.pcap", netns.name());
+        let file = directory.path().join(&name);
+        let file = file.to_string_lossy();
+        // Without -Z, tcpdump would write as a user that may not enter the directory.
+        let mut tcpdump = netns.start(&[
+            "tcpdump",
+            "-i",
+            device,
+            "-w",
+            &file,
+            "-U",
+            "-s",
+            "0",
+            "-Z",
+            "root",
+            "--immediate-mode",
+        ]);
+        tcpdump.wait_for_output("listening on");
+        Self {
+            tcpdump,
+            directory,
+            name,
+        }
+    }
+
+    /// What it has captured so far, one packet a line, as `tcpdump -nn -e -v` with these further arguments shows it.
+    pub fn packets(&self, netns: &Netns, arguments: &[&str]) -> String {
+        // It writes each packet at once, but reads them from the kernel in its own time.
+        thread::sleep(Duration::from_millis(200));
+        let file = self.directory.path().join(&self.name);
+        let file = file.to_string_lossy();
+        let mut command = vec!["tcpdump", "-nn", "-e", "-r", &file];
+        command.extend(arguments);
+        netns.run(&command).success()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.tcpdump.signal(Signal::SIGINT);
+        if thread::panicking() {
+            thread::sleep(Duration::from_millis(200));
+            let kept = artifacts().join(&self.name);
+            match fs::copy(self.directory.path().join(&self.name), &kept) {
+                Ok(_) => eprintln!("--- capture: {}", kept.display()),
+                Err(error) => eprintln!("--- no capture in {}: {error}", kept.display()),
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Network namespaces that go when the test ends.
+
+mod cgroup;
+mod sockets;
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    unistd::geteuid,
+};
+use tempfile::TempDir;
+
+use crate::{Output, Process};
+use cgroup::Cgroup;
+pub use sockets::Transport;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A network namespace with its loopback device up. Clones share it; it goes with the last one.
+#[derive(Clone)]
+pub struct Netns {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    file: File,
+    directory: TempDir,
+    cgroup: Option<Cgroup>,
+}
+
+impl Netns {
+    /// A fresh one. `label` only makes its name easier to read.
+    pub fn new(label: &str) -> Self {
+        Self::make(label, None)
+    }
+
+    /// A fresh one with a cgroup (v2) of its own; every program that is started in it goes there, so that programs
+    /// attached to that cgroup see this host's processes and no others.
+    pub fn with_cgroup(label: &str) -> Self {
+        let name = unique(label);
+        Self::make(label, Some(Cgroup::new(&name)))
+    }
+
+    /// Its unique name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Where it is mounted: below a temporary directory, so that `ip netns` does not see it.
+    pub fn path(&self) -> PathBuf {
+        self.inner.path()
+    }
+
+    /// Its cgroup, if it was made with one.
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.inner.cgroup.as_ref().map(Cgroup::path)
+    }
+
+    /// Runs a command line, words separated by white space, to its end; it must succeed. Returns its standard output.
+    #[track_caller]
+    pub fn exec(&self, command_line: &str) -> String {
+        self.run(&words(command_line)).success()
+    }
+
+    /// Runs a program to its end.
+    pub fn run(&self, command: &[impl AsRef<str>]) -> Output {
+        let mut prepared = self.command(command);
+        let output = prepared.output().expect("the program starts");
+        Output::new(text(command), output)
+    }
+
+    /// Starts a command line that goes on; it is killed when the guard is dropped.
+    pub fn spawn(&self, command_line: &str) -> Process {
+        self.start(&words(command_line))
+    }
+
+    /// Starts a program that goes on; it is killed when the guard is dropped.
+    pub fn start(&self, command: &[impl AsRef<str>]) -> Process {
+        Process::start(text(command), self.command(command))
+    }
+
+    /// A command that will run in it, for callers that need more than [`Self::run`] and [`Self::start`].
+    pub fn command(&self, command: &[impl AsRef<str>]) -> Command {
+        let (program, arguments) = command.split_first().expect("a command");
+        let mut prepared = Command::new(program.as_ref());
+        prepared.args(arguments.iter().map(AsRef::as_ref));
+        let namespace = self.inner.file.try_clone().expect("descriptor");
+        let cgroup = self.inner.cgroup.as_ref().map(Cgroup::processes);
+        // SAFETY: between fork and exec the closure only makes system calls on descriptors that it owns.
+        unsafe {
+            prepared.pre_exec(move || {
+                if let Some(mut processes) = cgroup.as_ref() {
+                    io::Write::write_all(&mut processes, b"0")?;
+                }
+                Ok(setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?)
+            });
+        }
+        prepared
+    }
+
+    /// Runs a closure on a thread inside it.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let outcome = thread::scope(|scope| {
+            thread::Builder::new()
+                .name(thread::current().name().unwrap_or("unnamed").to_owned())
+                .spawn_scoped(scope, || {
+                    setns(&self.inner.file, CloneFlags::CLONE_NEWNET).expect("setns");
+                    work()
+                })
+                .expect("thread")
+                .join()
+        });
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Sets a sysctl, its key a path below `/proc/sys`.
+    pub fn sysctl(&self, key: &str, value: &str) {
+        self.enter(|| fs::write(format!("/proc/sys/{key}"), value).expect(key));
+    }
+
+    /// Whether a socket listens on a port (TCP) or is bound to it (UDP).
+    pub fn listens(&self, transport: Transport, port: u16) -> bool {
+        self.enter(|| sockets::listens(transport, port))
+    }
+
+    /// Waits until a socket listens on a port or is bound to it; panics after ten seconds.
+    #[track_caller]
+    pub fn wait_for_port(&self, transport: Transport, port: u16) {
+        let start = Instant::now();
+        while !self.listens(transport, port) {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "nothing listens on {transport:?} port {port} in {}",
+                self.name()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn make(label: &str, cgroup: Option<Cgroup>) -> Self {
+        assert!(
+            geteuid().is_root(),
+            "tests that make network namespaces need root"
+        );
+        let name = unique(label);
+        let directory = TempDir::with_prefix(format!("{name}-")).expect("temporary directory");
+        let path = directory.path().join("net");
+        File::create(&path).expect("mount point");
+        thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).expect("unshare");
+                let own = Some("/proc/thread-self/ns/net");
+                mount(own, &path, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount");
+            });
+            made.join().expect("the namespace is made");
+        });
+        let file = File::open(&path).expect("namespace");
+        let netns = Self {
+            inner: Arc::new(Inner {
+                name,
+                file,
+                directory,
+                cgroup,
+            }),
+        };
+        netns.exec("ip link set lo up");
+        netns
+    }
+}
+
+impl fmt::Debug for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Netns").field(&self.inner.name).finish()
+    }
+}
+
+impl Inner {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("net")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A failed unmount shows as a directory that cannot be removed; there is nobody to tell.
+        let _ = umount2(&self.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// A name of at most 31 bytes that no other test of this machine has.
+pub(crate) fn unique(label: &str) -> String {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("npt-{label}-{}-{count}", std::process::id())
+}
+
+fn words(command_line: &str) -> Vec<&str> {
+    command_line.split_ascii_whitespace().collect()
+}
+
+fn text(command: &[impl AsRef<str>]) -> String {
+    let words: Vec<&str> = command.iter().map(AsRef::as_ref).collect();
+    words.join(" ")
+}

@@ -1,0 +1,138 @@
+//! Programs that run while a test does.
+
+use std::{
+    fs::File,
+    io::Read,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::NamedTempFile;
+
+use crate::{Netns, Transport};
+
+/// A running program; it is killed by its number when the guard is dropped. Its output goes to a file, so it never
+/// blocks, and is shown if the test panics.
+#[derive(Debug)]
+pub struct Process {
+    command: String,
+    child: Child,
+    output: NamedTempFile,
+}
+
+impl Process {
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// What it has written to standard output and standard error so far.
+    pub fn output(&self) -> String {
+        let mut bytes = Vec::new();
+        File::open(self.output.path())
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .expect("output");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its exit status if it has ended; `None` inside if a signal ended it.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().expect("wait");
+        status.map(|status| status.code())
+    }
+
+    /// Waits for its end and returns its exit status; panics after `limit`.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(
+                start.elapsed() < limit,
+                "{} still runs after {limit:?}:\n{}",
+                self.command,
+                self.output()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until it has written `text`; panics after ten seconds, or at once if it ends without.
+    #[track_caller]
+    pub fn wait_for_output(&mut self, text: &str) {
+        self.wait_until(&format!("written '{text}'"), |process| {
+            process.output().contains(text)
+        });
+    }
+
+    /// Waits until a port of `netns` is in use; panics after ten seconds, or at once if the program ends.
+    #[track_caller]
+    pub fn wait_for_port(&mut self, netns: &Netns, transport: Transport, port: u16) {
+        self.wait_until(&format!("opened {transport:?} port {port}"), |_| {
+            netns.listens(transport, port)
+        });
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("kill");
+    }
+
+    pub(crate) fn start(command: String, mut prepared: Command) -> Self {
+        let output = NamedTempFile::with_prefix("npt-output-").expect("output file");
+        let append = || {
+            let file = File::options().append(true).open(output.path());
+            Stdio::from(file.expect("output file"))
+        };
+        let child = prepared
+            .stdin(Stdio::null())
+            .stdout(append())
+            .stderr(append())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command}: {error}"));
+        Self {
+            command,
+            child,
+            output,
+        }
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            let ended = self.ended();
+            assert!(
+                ended.is_none() || condition(self),
+                "{} ended with {ended:?} before it had {what}:\n{}",
+                self.command,
+                self.output()
+            );
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{} has not {what}:\n{}",
+                self.command,
+                self.output()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- output of {}\n{}---", self.command, self.output());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Where things are.
+
+use std::{env, fs, path::PathBuf, thread};
+
+/// The program under test: `NETPATH_BIN`, else `netpath` beside the test's own directory in `target`.
+pub fn netpath_binary() -> PathBuf {
+    let path = env::var_os("NETPATH_BIN").map_or_else(|| target().join("netpath"), PathBuf::from);
+    assert!(
+        path.is_file(),
+        "{} is not there: build it with `cargo xtask build`, or set NETPATH_BIN",
+        path.display()
+    );
+    path
+}
+
+/// A directory for what a failed test leaves to look at: `target/test-artifacts/TEST`.
+pub fn artifacts() -> PathBuf {
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("unnamed").replace("::", "/");
+    let profile = target();
+    let directory = profile
+        .parent()
+        .unwrap_or(&profile)
+        .join("test-artifacts")
+        .join(test);
+    fs::create_dir_all(&directory).expect("directory for artifacts");
+    directory
+}
+
+/// `target/debug` or `target/release`: the test runs from its `deps`.
+fn target() -> PathBuf {
+    let test = env::current_exe().expect("path of the test");
+    test.ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .expect("the test is two levels below the target directory")
+}
