@@ -12,6 +12,7 @@ pub mod state;
 
 pub use id::{Id, IdError, Name, NameError};
 pub use network::{Driver, GatewayMode, Network, Subnet};
+pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{Endpoint, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
