@@ -79,7 +79,12 @@ impl Id {
 
     /// An interface name of `prefix` and the first ten digits: at most 15 bytes if the prefix has at most five.
     pub fn interface(self, prefix: &str) -> String {
-        format!("{prefix}{:010x}", self.0 >> 8)
+        format!("{prefix}{:010x}", self.device())
+    }
+
+    /// The part that interface names are made from.
+    pub(crate) const fn device(self) -> u64 {
+        self.0 >> 8
     }
 
     /// A locally administered unicast MAC address made from the id.

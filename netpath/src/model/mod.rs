@@ -6,13 +6,17 @@
 mod id;
 mod network;
 mod port;
+pub mod request;
 mod sandbox;
+pub mod state;
 
-pub use id::{Id, Name};
+pub use id::{Id, IdError, Name, NameError};
 pub use network::{Driver, GatewayMode, Network, Subnet};
-pub use port::{PortMapping, PortSpec, Protocol};
+pub(crate) use port::Span;
+pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{Endpoint, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
+pub use state::State;
 
 /// One object before and after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Networks.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Id, Name};
 
 /// How a network carries packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// One host.
+    #[default]
     Bridge,
     /// Many hosts.
     Overlay,
@@ -34,6 +35,7 @@ pub enum GatewayMode {
 
 /// The addresses of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The prefix, host bits zero.
     pub prefix: IpNet,
@@ -45,6 +47,7 @@ pub struct Subnet {
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Random.
     pub id: Id,
@@ -76,8 +79,31 @@ impl Network {
         self.id.interface("npb-")
     }
 
+    /// MAC address of its bridge device.
+    pub fn mac(&self) -> netpath_common::addr::MacAddr {
+        self.id.mac()
+    }
+
+    /// The subnet of the family of `like`.
+    pub fn subnet(&self, like: IpAddr) -> Option<&Subnet> {
+        self.subnets
+            .iter()
+            .find(|subnet| subnet.gateway.is_ipv4() == like.is_ipv4())
+    }
+
     /// Whether it has endpoints at all.
     pub fn has_endpoints(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bridge => "bridge",
+            Self::Overlay => "overlay",
+            Self::Host => "host",
+            Self::None => "none",
+        })
     }
 }

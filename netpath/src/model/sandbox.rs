@@ -1,6 +1,6 @@
 //! Sandboxes and their endpoints.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
@@ -68,6 +68,7 @@ impl From<NetworkMode> for String {
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProcessId {
     /// Number.
     pub pid: i32,
@@ -99,6 +100,7 @@ pub enum NetnsSource {
 
 /// A veth pair that joins a sandbox to a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// Random.
     pub id: Id,
@@ -118,6 +120,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Its address in the family of `like`.
+    pub fn address(&self, like: IpAddr) -> Option<IpAddr> {
+        self.addresses
+            .iter()
+            .map(IpNet::addr)
+            .find(|ip| ip.is_ipv4() == like.is_ipv4())
+    }
+
     /// Interface name on the host.
     pub fn host_interface(&self) -> String {
         self.id.interface("npv-")
@@ -126,6 +136,7 @@ impl Endpoint {
 
 /// A sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sandbox {
     /// Random.
     pub id: Id,
@@ -141,10 +152,19 @@ pub struct Sandbox {
     pub owner: Option<ProcessId>,
     /// Host name.
     pub hostname: String,
-    /// The first one carries the default routes and the published ports.
+    /// Those in networks with a way out stand first; the first one carries the published ports.
     pub endpoints: Vec<Endpoint>,
     /// Published ports.
     pub ports: Vec<PortMapping>,
+}
+
+impl Sandbox {
+    /// The endpoint in `network`.
+    pub fn endpoint(&self, network: &Name) -> Option<&Endpoint> {
+        self.endpoints
+            .iter()
+            .find(|endpoint| endpoint.network == *network)
+    }
 }
 
 pub(crate) mod mac_text {

@@ -76,7 +76,7 @@ pub struct Inside {
     pub mac: MacAddr,
     /// Addresses with prefix lengths.
     pub addresses: BTreeSet<IpNet>,
-    /// Default routes; empty for all but the first endpoint.
+    /// Default routes: for each family, over the first endpoint in a network with a way out.
     pub gateways: BTreeSet<IpAddr>,
 }
 

@@ -6,13 +6,20 @@
 //! kernel ─► Observed ┘
 //! ```
 //!
-//! Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
+//! A change of one object is planned as `plan(&after, &Observed::complete(&before))`, with both ends from
+//! [`Desired::of_change`]. Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
 //! given, and never removes what `Observed` does not show.
 
+#[cfg(test)]
+mod cases;
 mod desired;
 mod diff;
+mod display;
 mod observed;
 mod operation;
+#[cfg(test)]
+mod properties;
+mod translate;
 
 pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
 pub use diff::plan;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
     path::PathBuf,
 };
@@ -10,8 +11,11 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::entries::{
-    AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+use super::{
+    Bridge, Desired, Inside, Veth,
+    entries::{
+        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+    },
 };
 
 /// Where on a device a program sits.
@@ -26,6 +30,22 @@ pub enum Hook {
     EndpointIngress,
     /// Endpoint, what the stack or the bridge delivers to the sandbox.
     EndpointEgress,
+}
+
+impl Hook {
+    /// Those of an endpoint.
+    pub const OF_ENDPOINT: [Self; 2] = [Self::EndpointIngress, Self::EndpointEgress];
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UplinkIngress => "uplink-ingress",
+            Self::UplinkEgress => "uplink-egress",
+            Self::EndpointIngress => "endpoint-ingress",
+            Self::EndpointEgress => "endpoint-egress",
+        })
+    }
 }
 
 /// A program on a device.
@@ -107,4 +127,69 @@ pub struct Observed {
     pub ports: BTreeMap<PortKey, PortEntry>,
     /// Sources of published ranges.
     pub allow: BTreeSet<AllowEntry>,
+}
+
+impl Observed {
+    /// What would be seen if everything that is desired were there and nothing else.
+    ///
+    /// A change that the daemon makes to what it has just verified can be planned against this, without looking.
+    pub fn complete(desired: &Desired) -> Self {
+        let bridges = desired.bridges.iter();
+        let namespaces = desired.namespaces.iter();
+        let veths = desired.veths.iter();
+        Self {
+            bridges: bridges
+                .map(|(name, bridge)| (name.clone(), ObservedBridge::complete(bridge)))
+                .collect(),
+            namespaces: namespaces.map(|namespace| namespace.path.clone()).collect(),
+            veths: veths
+                .map(|(name, veth)| (name.clone(), ObservedVeth::complete(veth)))
+                .collect(),
+            attached: desired.attachments(),
+            uplinks: desired.uplinks.clone(),
+            networks: desired.networks.clone(),
+            endpoints: desired.endpoints.clone(),
+            addresses: desired.addresses.clone(),
+            subnets: desired.subnets.clone(),
+            ports: desired.ports.clone(),
+            allow: desired.allow.clone(),
+        }
+    }
+}
+
+impl ObservedBridge {
+    /// What would be seen if the bridge were right.
+    pub fn complete(bridge: &Bridge) -> Self {
+        Self {
+            mac: bridge.mac,
+            mtu: bridge.mtu,
+            up: true,
+            addresses: bridge.addresses.clone(),
+        }
+    }
+}
+
+impl ObservedVeth {
+    /// What would be seen if the pair were right.
+    pub fn complete(veth: &Veth) -> Self {
+        Self {
+            bridge: Some(veth.bridge.clone()),
+            mtu: veth.mtu,
+            up: true,
+            inside: Some(ObservedInside::complete(&veth.inside)),
+        }
+    }
+}
+
+impl ObservedInside {
+    /// What would be seen if the inside were right.
+    pub fn complete(inside: &Inside) -> Self {
+        Self {
+            name: inside.name.clone(),
+            mac: inside.mac,
+            up: true,
+            addresses: inside.addresses.clone(),
+            gateways: inside.gateways.clone(),
+        }
+    }
 }

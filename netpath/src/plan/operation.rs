@@ -61,7 +61,8 @@ pub enum Operation {
         /// Entry.
         uplink: Uplink,
     },
-    /// Attach a program to a device.
+    /// Attach a program to a device: to uplinks here, before any bridge is there; to an endpoint after its pair was
+    /// created and before it is set up.
     Attach(Attachment),
     /// Make subnets known, before anything can send from them.
     PutSubnet {
@@ -70,19 +71,19 @@ pub enum Operation {
         /// Entry.
         entry: SubnetEntry,
     },
-    /// Make a network known.
-    PutNetwork {
-        /// Index.
-        index: u32,
-        /// Entry.
-        entry: NetworkEntry,
-    },
     /// Make a bridge, or bring it to this state.
     SetBridge {
         /// Interface name.
         name: String,
         /// State.
         bridge: Bridge,
+    },
+    /// Make a network known; its entry names the bridge.
+    PutNetwork {
+        /// Index.
+        index: u32,
+        /// Entry.
+        entry: NetworkEntry,
     },
     /// Make and mount a namespace.
     CreateNamespace(Namespace),

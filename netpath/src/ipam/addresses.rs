@@ -1,0 +1,212 @@
+//! The addresses of one subnet.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Ranges, address, bounds, number};
+
+/// Which addresses of a subnet are taken.
+///
+/// Handing out goes on from the last one handed out, so that an address rests as long as possible before it is used
+/// again: neighbours and resolvers remember.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    prefix: IpNet,
+    first: u128,
+    last: u128,
+    taken: Ranges,
+    next: u128,
+}
+
+/// Why an address cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It belongs to another prefix.
+    #[error("address {ip} is not in subnet {subnet}")]
+    Outside {
+        /// The address.
+        ip: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+    /// It is the network's, the broadcast or the gateway's address.
+    #[error(
+        "address {ip} is reserved in subnet {subnet}: it is the network, broadcast or gateway address"
+    )]
+    Reserved {
+        /// The address.
+        ip: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+    /// Somebody has it.
+    #[error("address {ip} of subnet {subnet} is taken")]
+    Taken {
+        /// The address.
+        ip: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+}
+
+impl Addresses {
+    /// All addresses of `prefix` but its network, broadcast (IPv4) and `gateway` address are free; those of `range`
+    /// are handed out when none is asked for.
+    pub fn new(prefix: IpNet, gateway: IpAddr, range: Option<IpNet>) -> Self {
+        let (low, high) = bounds(&prefix);
+        let (first, last) = bounds(&range.unwrap_or(prefix));
+        let mut taken = Ranges::default();
+        taken.insert(low, low);
+        if prefix.addr().is_ipv4() {
+            taken.insert(high, high);
+        }
+        taken.insert(number(gateway), number(gateway));
+        Self {
+            prefix,
+            first,
+            last,
+            taken,
+            next: first,
+        }
+    }
+
+    /// The address that is handed out next; `None` if all are taken.
+    pub fn next(&self) -> Option<IpAddr> {
+        self.taken
+            .first_free(self.next, self.last)
+            .or_else(|| self.taken.first_free(self.first, self.last))
+            .map(|free| address(free, self.prefix.addr()))
+    }
+
+    /// Whether `ip` can be taken.
+    ///
+    /// # Errors
+    /// [`AddressError`] says why not; whether it is reserved or taken is told apart by `gateway`.
+    pub fn check(&self, ip: IpAddr, gateway: IpAddr) -> Result<(), AddressError> {
+        let subnet = self.prefix;
+        let (low, high) = bounds(&subnet);
+        let broadcast = ip.is_ipv4() && number(ip) == high;
+        if !subnet.contains(&ip) {
+            Err(AddressError::Outside { ip, subnet })
+        } else if ip == gateway || number(ip) == low || broadcast {
+            Err(AddressError::Reserved { ip, subnet })
+        } else if self.taken.contains(number(ip)) {
+            Err(AddressError::Taken { ip, subnet })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes `ip`.
+    pub fn take(&mut self, ip: IpAddr) {
+        self.taken.insert(number(ip), number(ip));
+    }
+
+    /// Looks for the next address behind `ip`.
+    pub fn go_on_behind(&mut self, ip: IpAddr) {
+        self.next = match number(ip).checked_add(1) {
+            Some(next) if (self.first..=self.last).contains(&next) => next,
+            _ => self.first,
+        };
+    }
+
+    /// Gives `ip` back.
+    pub fn release(&mut self, ip: IpAddr) {
+        self.taken.remove(number(ip), number(ip));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subnet(prefix: &str, gateway: &str, range: Option<&str>) -> Addresses {
+        let net = |text: &str| -> IpNet { text.parse().unwrap_or_else(|error| panic!("{error}")) };
+        Addresses::new(net(prefix), ip(gateway), range.map(net))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn an_address_rests_before_it_is_used_again() {
+        let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
+        let mut given = Vec::new();
+        for _ in 0..4 {
+            let next = addresses.next().unwrap_or_else(|| panic!("none free"));
+            addresses.take(next);
+            addresses.go_on_behind(next);
+            addresses.release(next);
+            given.push(next.to_string());
+        }
+        assert_eq!(given, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
+    }
+
+    #[test]
+    fn only_the_range_is_handed_out_but_the_subnet_can_be_asked_for() {
+        let mut addresses = subnet("fd00::/64", "fd00::1", Some("fd00::8/126"));
+        assert_eq!(addresses.next(), Some(ip("fd00::8")));
+        assert_eq!(addresses.check(ip("fd00::2"), ip("fd00::1")), Ok(()));
+        addresses.take(ip("fd00::2"));
+        assert_eq!(addresses.next(), Some(ip("fd00::8")));
+        for last in ["fd00::8", "fd00::9", "fd00::a", "fd00::b"] {
+            addresses.take(ip(last));
+        }
+        assert_eq!(addresses.next(), None);
+    }
+
+    #[test]
+    fn reasons_are_told_apart() {
+        let mut addresses = subnet("10.0.0.0/24", "10.0.0.1", None);
+        let gateway = ip("10.0.0.1");
+        addresses.take(ip("10.0.0.9"));
+        let reason = |text: &str| addresses.check(ip(text), gateway);
+        assert!(matches!(
+            reason("10.0.1.9"),
+            Err(AddressError::Outside { .. })
+        ));
+        assert!(matches!(
+            reason("10.0.0.9"),
+            Err(AddressError::Taken { .. })
+        ));
+        for reserved in ["10.0.0.0", "10.0.0.1", "10.0.0.255"] {
+            assert!(
+                matches!(reason(reserved), Err(AddressError::Reserved { .. })),
+                "{reserved}"
+            );
+        }
+        assert_eq!(reason("10.0.0.10"), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_is_handed_out_once(length in 24_u8..=30, gateway in 1_u32..3, released in prop::collection::vec(0_usize..60, 0..20)) {
+            let prefix = IpNet::new(ip("10.1.2.0"), length).unwrap_or_else(|error| panic!("{error}"));
+            let gateway = address(0x0a01_0200 + u128::from(gateway), prefix.addr());
+            let mut addresses = Addresses::new(prefix, gateway, None);
+            let usable: BTreeSet<_> = prefix.hosts().filter(|host| *host != gateway).collect();
+            let mut given = BTreeSet::new();
+            while let Some(next) = addresses.next() {
+                prop_assert!(given.insert(next), "{next} twice");
+                addresses.take(next);
+            }
+            prop_assert_eq!(&given, &usable);
+            let back: BTreeSet<_> = released.iter().filter_map(|index| usable.iter().nth(*index).copied()).collect();
+            for ip in &back {
+                addresses.release(*ip);
+            }
+            let mut again = BTreeSet::new();
+            while let Some(next) = addresses.next() {
+                addresses.take(next);
+                again.insert(next);
+            }
+            prop_assert_eq!(again, back);
+        }
+    }
+}

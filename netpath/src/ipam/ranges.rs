@@ -1,0 +1,114 @@
+//! A set of numbers as disjoint, never adjacent ranges.
+
+use std::collections::BTreeMap;
+
+/// A set of numbers. Memory grows with the number of gaps, not with the numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges {
+    last_by_first: BTreeMap<u128, u128>,
+}
+
+impl Ranges {
+    /// Whether `number` is in the set.
+    pub fn contains(&self, number: u128) -> bool {
+        self.holding(number).is_some()
+    }
+
+    /// Adds `first..=last`.
+    pub fn insert(&mut self, first: u128, last: u128) {
+        let (mut first, mut last) = (first, last);
+        while let Some((other_first, other_last)) = self.touching(first, last) {
+            first = first.min(other_first);
+            last = last.max(other_last);
+            self.last_by_first.remove(&other_first);
+        }
+        self.last_by_first.insert(first, last);
+    }
+
+    /// Takes `first..=last` out; what is not in the set stays out.
+    pub fn remove(&mut self, first: u128, last: u128) {
+        while let Some((other_first, other_last)) = self.overlapping(first, last) {
+            self.last_by_first.remove(&other_first);
+            if other_first < first {
+                self.last_by_first.insert(other_first, first - 1);
+            }
+            if other_last > last {
+                self.last_by_first.insert(last + 1, other_last);
+            }
+        }
+    }
+
+    /// The lowest number in `from..=to` that is not in the set.
+    pub fn first_free(&self, from: u128, to: u128) -> Option<u128> {
+        let free = match self.holding(from) {
+            None => from,
+            Some((_, last)) => last.checked_add(1)?,
+        };
+        (free <= to).then_some(free)
+    }
+
+    /// The first range of the set with a number in `first..=last`, going down from `last`.
+    pub fn overlapping(&self, first: u128, last: u128) -> Option<(u128, u128)> {
+        self.last_by_first
+            .range(..=last)
+            .next_back()
+            .map(|(&first, &last)| (first, last))
+            .filter(|&(_, other_last)| other_last >= first)
+    }
+
+    fn holding(&self, number: u128) -> Option<(u128, u128)> {
+        self.overlapping(number, number)
+    }
+
+    fn touching(&self, first: u128, last: u128) -> Option<(u128, u128)> {
+        self.overlapping(first.saturating_sub(1), last.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_number_is_a_number() {
+        let mut ranges = Ranges::default();
+        ranges.insert(u128::MAX, u128::MAX);
+        assert!(ranges.contains(u128::MAX));
+        assert_eq!(ranges.first_free(u128::MAX, u128::MAX), None);
+        assert_eq!(
+            ranges.first_free(u128::MAX - 1, u128::MAX),
+            Some(u128::MAX - 1)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
+            let mut ranges = Ranges::default();
+            let mut set = BTreeSet::new();
+            for (insert, first, length) in steps {
+                let last = first + length;
+                if insert {
+                    ranges.insert(first, last);
+                    set.extend(first..=last);
+                } else {
+                    ranges.remove(first, last);
+                    set.retain(|number| !(first..=last).contains(number));
+                }
+            }
+            for number in 0..80 {
+                prop_assert_eq!(ranges.contains(number), set.contains(&number));
+                let free = (number..80).find(|candidate| !set.contains(candidate));
+                prop_assert_eq!(ranges.first_free(number, 79), free);
+            }
+            let firsts: Vec<_> = ranges.last_by_first.iter().collect();
+            for pair in firsts.windows(2) {
+                prop_assert!(*pair[0].1 + 1 < *pair[1].0, "ranges are merged");
+            }
+        }
+    }
+}

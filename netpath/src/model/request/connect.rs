@@ -1,0 +1,98 @@
+//! Connecting sandboxes to networks.
+
+use std::net::IpAddr;
+
+use super::{
+    Env, RequestError,
+    mint::{Taken, Wanted, free_interface},
+};
+use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
+
+impl State {
+    /// Connects a sandbox to one more network. Its published ports stay where they are, unless all its networks were
+    /// internal.
+    ///
+    /// # Errors
+    /// The sandbox is connected already or has no networks by its mode, or no address can be had.
+    pub fn connect(
+        &self,
+        network: &Name,
+        sandbox: &Name,
+        ips: &[IpAddr],
+        env: &mut Env<'_>,
+    ) -> Result<Change, RequestError> {
+        self.network(network)?;
+        let before = self.sandbox(sandbox)?;
+        if before.mode != NetworkMode::Network {
+            return Err(RequestError::Mode {
+                sandbox: sandbox.clone(),
+                verb: format!("join network '{network}'"),
+                reason: format!("its network mode is {}", before.mode),
+            });
+        }
+        if before.endpoint(network).is_some() {
+            return Err(RequestError::Connected {
+                sandbox: sandbox.clone(),
+                network: network.clone(),
+            });
+        }
+        let wanted = Wanted {
+            sandbox,
+            network,
+            interface: free_interface(&before.endpoints),
+            ips,
+            mac: None,
+        };
+        let endpoint = self.mint_endpoint(&wanted, &mut Taken::default(), env)?;
+        let mut after = before.clone();
+        after.endpoints.push(endpoint);
+        self.changed(before, after)
+    }
+
+    /// Disconnects a sandbox from a network. Its published ports move to the next network with a way out; if there is
+    /// none they rest until it is connected to one.
+    ///
+    /// # Errors
+    /// The sandbox is not in that network, or its ports cannot move because one network translates and the other does
+    /// not.
+    pub fn disconnect(&self, network: &Name, sandbox: &Name) -> Result<Change, RequestError> {
+        self.network(network)?;
+        let before = self.sandbox(sandbox)?;
+        let mut after = before.clone();
+        after
+            .endpoints
+            .retain(|endpoint| endpoint.network != *network);
+        if after.endpoints.len() == before.endpoints.len() {
+            return Err(RequestError::NotConnected {
+                sandbox: sandbox.clone(),
+                network: network.clone(),
+            });
+        }
+        self.changed(before, after)
+    }
+
+    /// Puts endpoints in networks with a way out before those in internal ones, and keeps the order otherwise.
+    pub(super) fn put_ways_out_first(&self, endpoints: &mut [Endpoint]) {
+        endpoints.sort_by_key(|endpoint| self.is_internal(endpoint));
+    }
+
+    /// Whether the endpoint's network has no way out.
+    pub(in crate::model) fn is_internal(&self, endpoint: &Endpoint) -> bool {
+        let entry = self.networks.get(&endpoint.network);
+        entry.is_none_or(|entry| entry.network.internal)
+    }
+
+    fn changed(&self, before: &Sandbox, mut after: Sandbox) -> Result<Change, RequestError> {
+        self.put_ways_out_first(&mut after.endpoints);
+        let moves = self.reserves_host_ports(before) != self.reserves_host_ports(&after);
+        if moves && !before.ports.is_empty() {
+            return Err(RequestError::PortsCannotMove {
+                sandbox: before.name.clone(),
+            });
+        }
+        Ok(Change::Sandbox {
+            before: Some(Box::new(before.clone())),
+            after: Some(Box::new(after)),
+        })
+    }
+}

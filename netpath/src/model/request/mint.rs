@@ -1,0 +1,199 @@
+//! New ids, MAC addresses, numbers and endpoints.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{
+    addr::MacAddr,
+    maps::{MAX_ENDPOINTS, MAX_NETWORKS},
+};
+
+use super::{Env, RequestError};
+use crate::{
+    ipam::Ranges,
+    model::{Endpoint, Id, Name, State, state::NetworkState},
+};
+
+/// What the endpoints of one request have taken so far.
+#[derive(Default)]
+pub(super) struct Taken {
+    slots: Ranges,
+    generations: u32,
+    ids: Vec<Id>,
+}
+
+/// What an endpoint is asked for.
+pub(super) struct Wanted<'a> {
+    pub sandbox: &'a Name,
+    pub network: &'a Name,
+    pub interface: String,
+    pub ips: &'a [IpAddr],
+    pub mac: Option<MacAddr>,
+}
+
+impl State {
+    /// An id that no device is named after. A poor source of random numbers costs steps, not correctness.
+    pub(super) fn mint_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
+        let mut random = (env.random)();
+        loop {
+            let id = Id::from_random(random);
+            if self.is_new(id) && good(id) {
+                return id;
+            }
+            random = random.wrapping_add(1 << 8);
+        }
+    }
+
+    pub(super) fn mint_network_index(&self) -> Result<u32, RequestError> {
+        let last = MAX_NETWORKS - 1;
+        let free = self.network_numbers.first_free(1, last.into());
+        free.and_then(|index| u32::try_from(index).ok())
+            .ok_or(RequestError::Exhausted {
+                what: "network number",
+                capacity: last,
+            })
+    }
+
+    pub(super) fn mint_endpoint(
+        &self,
+        wanted: &Wanted<'_>,
+        taken: &mut Taken,
+        env: &mut Env<'_>,
+    ) -> Result<Endpoint, RequestError> {
+        let network = self.network(wanted.network)?;
+        let Some(entry) = self
+            .networks
+            .get(wanted.network)
+            .filter(|_| network.has_endpoints())
+        else {
+            return Err(RequestError::Mode {
+                sandbox: wanted.sandbox.clone(),
+                verb: format!("join network '{}'", wanted.network),
+                reason: format!("driver {} has no endpoints", network.driver),
+            });
+        };
+        let addresses = choose_addresses(entry, wanted)?;
+        let id = self.mint_id(env, |id| {
+            let fresh = !taken.ids.iter().any(|other| other.device() == id.device());
+            fresh && !entry.macs.contains_key(&id.mac()) && id.mac() != entry.network.mac()
+        });
+        if let Some(mac) = wanted.mac {
+            check_mac(entry, wanted.sandbox, mac)?;
+        }
+        let slot = self
+            .free_slot(&taken.slots)
+            .ok_or(RequestError::Exhausted {
+                what: "endpoint slot",
+                capacity: MAX_ENDPOINTS - 1,
+            })?;
+        if taken.generations >= self.generations_left() {
+            return Err(RequestError::Exhausted {
+                what: "endpoint generation",
+                capacity: u32::MAX,
+            });
+        }
+        taken.slots.insert(slot.into(), slot.into());
+        taken.generations += 1;
+        taken.ids.push(id);
+        Ok(Endpoint {
+            id,
+            network: wanted.network.clone(),
+            interface: wanted.interface.clone(),
+            mac: wanted.mac.unwrap_or_else(|| id.mac()),
+            addresses,
+            slot,
+            generation: self.generation() + taken.generations,
+        })
+    }
+}
+
+/// The lowest `ethN` that none of the endpoints has.
+pub(super) fn free_interface(endpoints: &[Endpoint]) -> String {
+    let taken = |name: &str| endpoints.iter().any(|endpoint| endpoint.interface == name);
+    let mut number = 0_u32;
+    loop {
+        let name = format!("eth{number}");
+        if !taken(&name) {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+/// One address for each subnet: the one that is wanted, or the next free one.
+fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpNet>, RequestError> {
+    for (position, ip) in wanted.ips.iter().enumerate() {
+        if entry.network.subnet(*ip).is_none() {
+            return Err(RequestError::Family {
+                sandbox: wanted.sandbox.clone(),
+                network: wanted.network.clone(),
+                ip: *ip,
+            });
+        }
+        let others = wanted.ips.iter().take(position);
+        if others
+            .into_iter()
+            .any(|other| other.is_ipv4() == ip.is_ipv4())
+        {
+            return Err(RequestError::SandboxOption {
+                name: wanted.sandbox.to_string(),
+                option: format!("address {ip}"),
+                reason: "it asks for another one of the same family".to_owned(),
+            });
+        }
+    }
+    let pairs = entry.network.subnets.iter().zip(&entry.addresses);
+    pairs
+        .map(|(subnet, addresses)| {
+            let like = |ip: &&IpAddr| ip.is_ipv4() == subnet.gateway.is_ipv4();
+            let ip = match wanted.ips.iter().find(like) {
+                Some(ip) => {
+                    addresses
+                        .check(*ip, subnet.gateway)
+                        .map(|()| *ip)
+                        .map_err(|reason| RequestError::Address {
+                            sandbox: wanted.sandbox.clone(),
+                            network: wanted.network.clone(),
+                            reason,
+                            owner: entry.holders.get(ip).cloned(),
+                        })?
+                }
+                None => addresses
+                    .next()
+                    .ok_or_else(|| RequestError::AddressesExhausted {
+                        sandbox: wanted.sandbox.clone(),
+                        network: wanted.network.clone(),
+                        subnet: subnet.range.unwrap_or(subnet.prefix),
+                    })?,
+            };
+            Ok(IpNet::new_assert(ip, subnet.prefix.prefix_len()))
+        })
+        .collect()
+}
+
+fn check_mac(entry: &NetworkState, sandbox: &Name, mac: MacAddr) -> Result<(), RequestError> {
+    let refused = |reason: String| {
+        Err(RequestError::Mac {
+            sandbox: sandbox.clone(),
+            mac,
+            reason,
+        })
+    };
+    if mac.0[0] & 1 != 0 {
+        refused("it is a multicast address".to_owned())
+    } else if mac == MacAddr::default() {
+        refused("it is all zero".to_owned())
+    } else if mac == entry.network.mac() {
+        refused(format!(
+            "it is that of network '{}' itself",
+            entry.network.name
+        ))
+    } else if let Some(owner) = entry.macs.get(&mac) {
+        refused(format!(
+            "sandbox '{owner}' has it in network '{}'",
+            entry.network.name
+        ))
+    } else {
+        Ok(())
+    }
+}

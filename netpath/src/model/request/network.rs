@@ -1,0 +1,207 @@
+//! Making and removing networks.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{Env, RequestError};
+use crate::model::{Change, Driver, GatewayMode, Name, Network, State};
+
+/// The networks that exist from the first start.
+const BUILT_IN: [(&str, Driver); 3] = [
+    ("bridge", Driver::Bridge),
+    ("host", Driver::Host),
+    ("none", Driver::None),
+];
+
+/// A network that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRequest {
+    /// Name.
+    pub name: Name,
+    /// Driver.
+    pub driver: Driver,
+    /// At most one for each family; a free one is chosen where none is given.
+    pub subnets: Vec<IpNet>,
+    /// At most one for each family; the first address of the subnet where none is given.
+    pub gateways: Vec<IpAddr>,
+    /// The parts of the subnets that addresses are handed out from; at most one for each family.
+    pub ip_ranges: Vec<IpNet>,
+    /// Have an IPv6 subnet even if none is given.
+    pub ipv6: bool,
+    /// No way out, no published ports.
+    pub internal: bool,
+    /// Sandboxes may talk to each other.
+    pub icc: bool,
+    /// Outbound flows get the node's address.
+    pub masquerade: bool,
+    /// How its sandboxes meet the outside.
+    pub gateway_mode: GatewayMode,
+    /// In bytes; that of the uplink if not given.
+    pub mtu: Option<u32>,
+    /// Overlay only.
+    pub vni: Option<u32>,
+    /// The user's own.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NetworkRequest {
+    /// A bridge network with everything else by default.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            driver: Driver::Bridge,
+            subnets: Vec::new(),
+            gateways: Vec::new(),
+            ip_ranges: Vec::new(),
+            ipv6: false,
+            internal: false,
+            icc: true,
+            masquerade: true,
+            gateway_mode: GatewayMode::Nat,
+            mtu: None,
+            vni: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// The name or the subnet is taken, or the request makes no sense.
+    pub fn create_network(
+        &self,
+        request: &NetworkRequest,
+        env: &mut Env<'_>,
+    ) -> Result<Change, RequestError> {
+        if self.networks.contains_key(&request.name) {
+            return Err(RequestError::Exists {
+                kind: "network",
+                name: request.name.clone(),
+            });
+        }
+        check_driver(request)?;
+        let subnets = self.choose_subnets(request, env)?;
+        check_mtu(
+            request,
+            subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
+        )?;
+        Ok(created(Network {
+            id: self.mint_id(env, |_| true),
+            name: request.name.clone(),
+            driver: request.driver,
+            subnets,
+            mtu: request.mtu,
+            internal: request.internal,
+            icc: request.icc,
+            masquerade: request.masquerade,
+            gateway_mode: request.gateway_mode,
+            labels: request.labels.clone(),
+            index: self.mint_network_index()?,
+        }))
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// There is none of that name, it is built in, or it has endpoints; the error names who has them.
+    pub fn remove_network(&self, name: &Name) -> Result<Change, RequestError> {
+        let network = self.network(name)?;
+        if BUILT_IN
+            .iter()
+            .any(|(built_in, _)| name.as_str() == *built_in)
+        {
+            return Err(RequestError::BuiltIn { name: name.clone() });
+        }
+        let users: Vec<_> = self.members(name).cloned().collect();
+        if !users.is_empty() {
+            return Err(RequestError::InUse {
+                kind: "network",
+                name: name.clone(),
+                users,
+            });
+        }
+        Ok(Change::Network {
+            before: Some(Box::new(network.clone())),
+            after: None,
+        })
+    }
+
+    /// The first of the built-in networks that does not exist yet: to be asked and applied until there is none.
+    ///
+    /// # Errors
+    /// No subnet is left for `bridge`.
+    pub fn missing_built_in(&self, env: &mut Env<'_>) -> Result<Option<Change>, RequestError> {
+        let missing = BUILT_IN.iter().find_map(|(name, driver)| {
+            let name: Name = name.parse().ok()?;
+            (!self.networks.contains_key(&name)).then_some((name, *driver))
+        });
+        let Some((name, driver)) = missing else {
+            return Ok(None);
+        };
+        if driver == Driver::Bridge {
+            let request = NetworkRequest {
+                ipv6: true,
+                ..NetworkRequest::new(name)
+            };
+            return self.create_network(&request, env).map(Some);
+        }
+        Ok(Some(created(Network {
+            id: self.mint_id(env, |_| true),
+            name,
+            driver,
+            subnets: Vec::new(),
+            mtu: None,
+            internal: driver == Driver::None,
+            icc: true,
+            masquerade: false,
+            gateway_mode: GatewayMode::Nat,
+            labels: BTreeMap::new(),
+            index: 0,
+        })))
+    }
+}
+
+fn created(network: Network) -> Change {
+    Change::Network {
+        before: None,
+        after: Some(Box::new(network)),
+    }
+}
+
+fn check_driver(request: &NetworkRequest) -> Result<(), RequestError> {
+    let reason = match request.driver {
+        Driver::Overlay => "overlay networks are not supported yet",
+        Driver::Host | Driver::None => "there is one such network, and it exists",
+        Driver::Bridge if request.vni.is_some() => {
+            return Err(RequestError::NetworkOption {
+                name: request.name.clone(),
+                option: "--vni".to_owned(),
+                reason: "only overlay networks have one",
+            });
+        }
+        Driver::Bridge => return Ok(()),
+    };
+    Err(RequestError::Driver {
+        name: request.name.clone(),
+        driver: request.driver,
+        reason,
+    })
+}
+
+/// RFC 791 asks for 68 bytes, RFC 8200 §5 for 1280.
+fn check_mtu(request: &NetworkRequest, v6: bool) -> Result<(), RequestError> {
+    let reason = match request.mtu {
+        Some(..68) => "IPv4 needs at least 68",
+        Some(..1280) if v6 => "IPv6 needs at least 1280",
+        Some(65536..) => "a packet has at most 65535 bytes",
+        Some(_) | None => return Ok(()),
+    };
+    Err(RequestError::NetworkOption {
+        name: request.name.clone(),
+        option: format!("--mtu {}", request.mtu.unwrap_or_default()),
+        reason,
+    })
+}

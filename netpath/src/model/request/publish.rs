@@ -1,0 +1,360 @@
+//! Publishing ports.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::maps::MAX_ALLOW;
+
+use super::{Env, RequestError};
+use crate::{
+    ipam::Ranges,
+    model::{
+        Change, Endpoint, GatewayMode, Name, Network, NetworkMode, PortMapping, PortSpec, Protocol,
+        Sandbox, State, state::PortIndex,
+    },
+};
+
+impl State {
+    /// Publishes ports of a sandbox, all of them or none.
+    ///
+    /// # Errors
+    /// A port is published by another sandbox or a program listens on it (the error names the owner), none is free,
+    /// or the sandbox cannot publish ports.
+    pub fn publish(
+        &self,
+        sandbox: &Name,
+        specs: &[PortSpec],
+        allow: &[IpNet],
+        env: &mut Env<'_>,
+    ) -> Result<Change, RequestError> {
+        let before = self.sandbox(sandbox)?;
+        let mut after = before.clone();
+        after
+            .ports
+            .extend(self.map_ports(before, specs, allow, env)?);
+        Ok(change(before, after))
+    }
+
+    /// Takes published ports back, all of them or none. A specification without host address and host port takes back
+    /// everything that leads to its container ports.
+    ///
+    /// # Errors
+    /// One of them is not published; the error lists what is.
+    pub fn unpublish(&self, sandbox: &Name, specs: &[PortSpec]) -> Result<Change, RequestError> {
+        let before = self.sandbox(sandbox)?;
+        let routed = !self.reserves_host_ports(before);
+        let mut after = before.clone();
+        for spec in specs {
+            let matches = |mapping: &PortMapping| is_meant(spec, mapping, routed);
+            if !before.ports.iter().any(matches) {
+                return Err(RequestError::NotPublished {
+                    sandbox: sandbox.clone(),
+                    spec: spec.clone(),
+                    published: before.ports.iter().map(PortMapping::to_string).collect(),
+                });
+            }
+            after.ports.retain(|mapping| !matches(mapping));
+        }
+        Ok(change(before, after))
+    }
+
+    /// The mappings that `specs` ask for, beside those that `sandbox` has.
+    pub(super) fn map_ports(
+        &self,
+        sandbox: &Sandbox,
+        specs: &[PortSpec],
+        allow: &[IpNet],
+        env: &mut Env<'_>,
+    ) -> Result<Vec<PortMapping>, RequestError> {
+        if specs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (endpoint, network) = self.publisher(sandbox)?;
+        let mut mapper = Mapper {
+            state: self,
+            sandbox,
+            endpoint,
+            own: PortIndex::default(),
+            lists: Ranges::default(),
+        };
+        if network.gateway_mode == GatewayMode::Routed {
+            for mapping in &sandbox.ports {
+                mapper.own.insert(mapping, &sandbox.name);
+            }
+        }
+        specs
+            .iter()
+            .map(|spec| match network.gateway_mode {
+                GatewayMode::Nat => mapper.translated(spec, allow, env),
+                GatewayMode::Routed => mapper.routed(spec, allow),
+            })
+            .collect()
+    }
+
+    /// The endpoint that carries the sandbox's ports.
+    fn publisher<'a>(
+        &'a self,
+        sandbox: &'a Sandbox,
+    ) -> Result<(&'a Endpoint, &'a Network), RequestError> {
+        let refused = |reason: String| RequestError::Mode {
+            sandbox: sandbox.name.clone(),
+            verb: "publish ports".to_owned(),
+            reason,
+        };
+        if sandbox.mode != NetworkMode::Network {
+            return Err(refused(format!("its network mode is {}", sandbox.mode)));
+        }
+        let Some(endpoint) = sandbox.endpoints.first() else {
+            return Err(refused("it is connected to no network".to_owned()));
+        };
+        let network = self.network(&endpoint.network)?;
+        if network.internal {
+            return Err(refused(format!("network '{}' is internal", network.name)));
+        }
+        Ok((endpoint, network))
+    }
+}
+
+fn change(before: &Sandbox, after: Sandbox) -> Change {
+    Change::Sandbox {
+        before: Some(Box::new(before.clone())),
+        after: Some(Box::new(after)),
+    }
+}
+
+fn is_meant(spec: &PortSpec, mapping: &PortMapping, routed: bool) -> bool {
+    let container = (mapping.container_port, mapping.container_port_end);
+    let same = spec.protocol == mapping.protocol && spec.container_ports == container;
+    let anywhere = spec.host_ip.is_none() && spec.host_ports.is_none();
+    let here = spec.host_ip == mapping.host_ip
+        && spec.host_ports.is_none_or(|(first, last)| {
+            first <= mapping.host_port && mapping.host_port_end <= last
+        });
+    same && (routed || anywhere || here)
+}
+
+/// The answer to one request, as far as it goes.
+struct Mapper<'a> {
+    state: &'a State,
+    sandbox: &'a Sandbox,
+    endpoint: &'a Endpoint,
+    /// What this request has taken, and in routed networks what the sandbox has.
+    own: PortIndex,
+    lists: Ranges,
+}
+
+impl Mapper<'_> {
+    fn translated(
+        &mut self,
+        spec: &PortSpec,
+        allow: &[IpNet],
+        env: &mut Env<'_>,
+    ) -> Result<PortMapping, RequestError> {
+        self.check(spec)?;
+        let length = spec.container_ports.1 - spec.container_ports.0;
+        let first = match spec.host_ports {
+            Some((first, last)) if last - first == length => {
+                self.check_free(spec, (first, last), env)?;
+                first
+            }
+            Some(range) => self.choose(spec, range, env)?,
+            None => self.choose(spec, env.free_ports, env)?,
+        };
+        self.mapping(spec, spec.host_ip, first, allow)
+    }
+
+    fn routed(&mut self, spec: &PortSpec, allow: &[IpNet]) -> Result<PortMapping, RequestError> {
+        self.check_protocol(spec)?;
+        let occupied = self.own.conflict(spec.protocol, None, spec.container_ports);
+        if let Some(occupied) = occupied {
+            return Err(RequestError::Published {
+                ports: (occupied.first, occupied.last),
+                protocol: spec.protocol,
+                owner: occupied.owner,
+            });
+        }
+        self.mapping(spec, None, spec.container_ports.0, allow)
+    }
+
+    fn mapping(
+        &mut self,
+        spec: &PortSpec,
+        host_ip: Option<IpAddr>,
+        host_port: u16,
+        allow: &[IpNet],
+    ) -> Result<PortMapping, RequestError> {
+        let (container_port, container_port_end) = spec.container_ports;
+        let mapping = PortMapping {
+            protocol: spec.protocol,
+            host_ip,
+            host_port,
+            host_port_end: host_port + (container_port_end - container_port),
+            container_port,
+            container_port_end,
+            allow: allow.iter().map(IpNet::trunc).collect(),
+            allow_list: if allow.is_empty() {
+                0
+            } else {
+                self.free_list()?
+            },
+        };
+        self.own.insert(&mapping, &self.sandbox.name);
+        Ok(mapping)
+    }
+
+    fn free_list(&mut self) -> Result<u32, RequestError> {
+        let last = u128::from(MAX_ALLOW);
+        let exhausted = RequestError::Exhausted {
+            what: "allow-list",
+            capacity: MAX_ALLOW,
+        };
+        let mut list = 1;
+        loop {
+            let Some(free) = self.state.allow_lists.first_free(list, last) else {
+                return Err(exhausted);
+            };
+            if !self.lists.contains(free) {
+                self.lists.insert(free, free);
+                return u32::try_from(free).map_err(|_| exhausted);
+            }
+            list = free + 1;
+        }
+    }
+
+    fn check(&self, spec: &PortSpec) -> Result<(), RequestError> {
+        self.check_protocol(spec)?;
+        let Some(ip) = spec.host_ip else {
+            return Ok(());
+        };
+        let addr = netpath_common::addr::Addr::from(ip);
+        let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        if mapped {
+            Err(self.refused(
+                spec,
+                format!("host address {ip} is IPv4-mapped; write it as IPv4"),
+            ))
+        } else if addr.is_multicast_or_broadcast() || addr.is_link_local() {
+            Err(self.refused(
+                spec,
+                format!("host address {ip} is multicast, broadcast or link-local"),
+            ))
+        } else if self.endpoint.address(ip).is_none() {
+            let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+            let network = &self.endpoint.network;
+            Err(self.refused(
+                spec,
+                format!("it has no {family} address in network '{network}'"),
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_protocol(&self, spec: &PortSpec) -> Result<(), RequestError> {
+        match spec.protocol {
+            Protocol::Tcp | Protocol::Udp => Ok(()),
+            Protocol::Sctp => Err(self.refused(spec, "sctp is not supported yet".to_owned())),
+        }
+    }
+
+    fn check_free(
+        &self,
+        spec: &PortSpec,
+        ports: (u16, u16),
+        env: &Env<'_>,
+    ) -> Result<(), RequestError> {
+        let protocol = spec.protocol;
+        let theirs = self.state.ports.conflict(protocol, spec.host_ip, ports);
+        if let Some(occupied) = theirs.or_else(|| self.own.conflict(protocol, spec.host_ip, ports))
+        {
+            return Err(RequestError::Published {
+                ports: (occupied.first, occupied.last),
+                protocol,
+                owner: occupied.owner,
+            });
+        }
+        if let Some((port, owner)) = listener(spec, ports, env) {
+            return Err(RequestError::Listening {
+                port,
+                protocol,
+                owner,
+            });
+        }
+        Ok(())
+    }
+
+    /// The first of as many free ports in a row as the specification needs, searched from a random one on.
+    fn choose(
+        &self,
+        spec: &PortSpec,
+        range: (u16, u16),
+        env: &mut Env<'_>,
+    ) -> Result<u16, RequestError> {
+        let length = spec.container_ports.1 - spec.container_ports.0;
+        let exhausted = || RequestError::PortsExhausted {
+            sandbox: self.sandbox.name.clone(),
+            spec: spec.clone(),
+            range,
+        };
+        let last = range.1.checked_sub(length).filter(|last| *last >= range.0);
+        let last = last.ok_or_else(exhausted)?;
+        let start = match spec.host_ports {
+            Some(_) => range.0,
+            None => random_between(range.0, last, env),
+        };
+        self.choose_between(spec, (start, last), env)
+            .or_else(|| self.choose_between(spec, (range.0, start), env))
+            .ok_or_else(exhausted)
+    }
+
+    fn choose_between(
+        &self,
+        spec: &PortSpec,
+        (first, last): (u16, u16),
+        env: &Env<'_>,
+    ) -> Option<u16> {
+        let length = spec.container_ports.1 - spec.container_ports.0;
+        let mut start = first;
+        while start <= last {
+            let ports = (start, start + length);
+            let conflict = |index: &PortIndex| {
+                index
+                    .conflict(spec.protocol, spec.host_ip, ports)
+                    .map(|occupied| occupied.last)
+            };
+            let obstacle = conflict(&self.state.ports)
+                .or_else(|| conflict(&self.own))
+                .or_else(|| listener(spec, ports, env).map(|(port, _)| port));
+            let Some(obstacle) = obstacle else {
+                return Some(start);
+            };
+            start = obstacle.checked_add(1)?;
+        }
+        None
+    }
+
+    fn refused(&self, spec: &PortSpec, reason: String) -> RequestError {
+        RequestError::Port {
+            sandbox: self.sandbox.name.clone(),
+            spec: spec.clone(),
+            reason,
+        }
+    }
+}
+
+/// The first port of the range that something on the node uses.
+fn listener(spec: &PortSpec, ports: (u16, u16), env: &Env<'_>) -> Option<(u16, String)> {
+    let (first, last) = ports;
+    if spec.protocol == Protocol::Udp && (first..=last).contains(&env.tunnel_port) {
+        return Some((env.tunnel_port, "the tunnel between nodes".to_owned()));
+    }
+    (first..=last).find_map(|port| {
+        let owner = (env.listening)(spec.protocol, spec.host_ip, port)?;
+        Some((port, owner))
+    })
+}
+
+fn random_between(first: u16, last: u16, env: &mut Env<'_>) -> u16 {
+    let count = u64::from(last - first) + 1;
+    first + ((env.random)() % count) as u16
+}

@@ -1,0 +1,284 @@
+//! Making and removing sandboxes.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
+
+use super::{
+    Env, NetworkChoice, RequestError, Source,
+    mint::{Taken, Wanted, free_interface},
+};
+use crate::model::{
+    Change, Endpoint, Id, Name, NetnsSource, NetworkMode, PortSpec, ProcessId, Sandbox, State,
+};
+
+/// A sandbox that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxRequest {
+    /// Name; one is made up if not given.
+    pub name: Option<Name>,
+    /// Its networks; `bridge` if none is given.
+    pub networks: Vec<NetworkChoice>,
+    /// Ports to publish.
+    pub ports: Vec<PortSpec>,
+    /// Sources that may use the ports; everybody if none is given.
+    pub allow: Vec<IpNet>,
+    /// Addresses in the first network; at most one for each family.
+    pub ips: Vec<IpAddr>,
+    /// MAC address in the first network.
+    pub mac: Option<MacAddr>,
+    /// Host name; the sandbox's name if not given.
+    pub hostname: Option<String>,
+    /// Where its namespace comes from.
+    pub source: Source,
+    /// It goes when this process ends.
+    pub owner: Option<ProcessId>,
+}
+
+impl SandboxRequest {
+    /// A sandbox in `bridge` with everything else by default.
+    pub fn new(source: Source) -> Self {
+        Self {
+            name: None,
+            networks: Vec::new(),
+            ports: Vec::new(),
+            allow: Vec::new(),
+            ips: Vec::new(),
+            mac: None,
+            hostname: None,
+            source,
+            owner: None,
+        }
+    }
+}
+
+impl State {
+    /// Makes a sandbox.
+    ///
+    /// # Errors
+    /// A name, address, port or namespace is taken, or the request makes no sense.
+    pub fn create_sandbox(
+        &self,
+        request: &SandboxRequest,
+        env: &mut Env<'_>,
+    ) -> Result<Change, RequestError> {
+        if let Some(name) = &request.name
+            && self.sandboxes.contains_key(name)
+        {
+            return Err(RequestError::Exists {
+                kind: "sandbox",
+                name: name.clone(),
+            });
+        }
+        let id = self.mint_id(env, |id| {
+            request.name.is_some()
+                || !made_up(id).is_some_and(|name| self.sandboxes.contains_key(&name))
+        });
+        let shown = request.name.clone().or_else(|| made_up(id));
+        let name = shown.ok_or_else(|| refused(request, "name", "none could be made up"))?;
+        let hostname = hostname(request, &name)?;
+        let mode = mode(request)?;
+        let (netns, source) = self.namespace(request, &name, &mode, env)?;
+        let mut sandbox = Sandbox {
+            id,
+            name,
+            mode,
+            netns,
+            source,
+            owner: request.owner,
+            hostname,
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+        };
+        if sandbox.mode == NetworkMode::Network {
+            sandbox.endpoints = self.first_endpoints(request, &sandbox, env)?;
+            sandbox.ports = self.map_ports(&sandbox, &request.ports, &request.allow, env)?;
+        }
+        Ok(Change::Sandbox {
+            before: None,
+            after: Some(Box::new(sandbox)),
+        })
+    }
+
+    /// Removes a sandbox with its endpoints and ports.
+    ///
+    /// # Errors
+    /// There is none of that name, or others use its namespace; the error names them.
+    pub fn remove_sandbox(&self, name: &Name) -> Result<Change, RequestError> {
+        let sandbox = self.sandbox(name)?;
+        let users: Vec<_> = self.sharers(name).cloned().collect();
+        if !users.is_empty() {
+            return Err(RequestError::InUse {
+                kind: "sandbox",
+                name: name.clone(),
+                users,
+            });
+        }
+        Ok(Change::Sandbox {
+            before: Some(Box::new(sandbox.clone())),
+            after: None,
+        })
+    }
+
+    fn namespace(
+        &self,
+        request: &SandboxRequest,
+        name: &Name,
+        mode: &NetworkMode,
+        env: &Env<'_>,
+    ) -> Result<(PathBuf, NetnsSource), RequestError> {
+        let shared = match mode {
+            NetworkMode::Host => Some(env.host_netns.to_path_buf()),
+            NetworkMode::Container(target) => Some(self.sandbox(target)?.netns.clone()),
+            NetworkMode::Network | NetworkMode::None => None,
+        };
+        if let Some(path) = shared {
+            return match &request.source {
+                Source::Created { .. } => Ok((path, NetnsSource::Shared)),
+                Source::Path { .. } | Source::Process { .. } => {
+                    let reason = format!("network mode {mode} brings its own");
+                    Err(refused(request, "an adopted namespace", reason))
+                }
+            };
+        }
+        let (path, source, inode) = match &request.source {
+            Source::Created { directory } => {
+                return Ok((directory.join(name.as_str()), NetnsSource::Created));
+            }
+            Source::Path { path, inode } => (path, NetnsSource::Path { inode: *inode }, inode),
+            Source::Process {
+                process,
+                path,
+                inode,
+            } => {
+                let source = NetnsSource::Process {
+                    process: *process,
+                    inode: *inode,
+                };
+                (path, source, inode)
+            }
+        };
+        match self.adopted.get(inode) {
+            None => Ok((path.clone(), source)),
+            Some(owner) => Err(RequestError::Adopted {
+                path: path.display().to_string(),
+                owner: owner.clone(),
+            }),
+        }
+    }
+
+    fn first_endpoints(
+        &self,
+        request: &SandboxRequest,
+        sandbox: &Sandbox,
+        env: &mut Env<'_>,
+    ) -> Result<Vec<Endpoint>, RequestError> {
+        let default = [NetworkChoice::Network(default_network()?)];
+        let choices: &[_] = match request.networks.as_slice() {
+            [] => &default,
+            choices => choices,
+        };
+        let mut endpoints: Vec<Endpoint> = Vec::with_capacity(choices.len());
+        let mut taken = Taken::default();
+        for choice in choices {
+            let NetworkChoice::Network(network) = choice else {
+                continue;
+            };
+            if endpoints.iter().any(|other| other.network == *network) {
+                let option = format!("network '{network}'");
+                return Err(refused(request, &option, "it is named twice"));
+            }
+            let first = endpoints.is_empty();
+            let wanted = Wanted {
+                sandbox: &sandbox.name,
+                network,
+                interface: free_interface(&endpoints),
+                ips: if first { &request.ips } else { &[] },
+                mac: request.mac.filter(|_| first),
+            };
+            endpoints.push(self.mint_endpoint(&wanted, &mut taken, env)?);
+        }
+        self.put_ways_out_first(&mut endpoints);
+        Ok(endpoints)
+    }
+}
+
+/// The mode that the networks of a request mean; only networks can be combined with anything.
+fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
+    let special = request.networks.iter().find_map(|choice| match choice {
+        NetworkChoice::Network(name) if matches!(name.as_str(), "host" | "none") => {
+            Some(if name.as_str() == "host" {
+                NetworkMode::Host
+            } else {
+                NetworkMode::None
+            })
+        }
+        NetworkChoice::Network(_) => None,
+        NetworkChoice::Host => Some(NetworkMode::Host),
+        NetworkChoice::None => Some(NetworkMode::None),
+        NetworkChoice::Container(name) => Some(NetworkMode::Container(name.clone())),
+    });
+    let Some(mode) = special else {
+        return Ok(NetworkMode::Network);
+    };
+    let excluded = if request.networks.len() > 1 {
+        "another network"
+    } else if !request.ports.is_empty() || !request.allow.is_empty() {
+        "published ports"
+    } else if !request.ips.is_empty() {
+        "an address of its own"
+    } else if request.mac.is_some() {
+        "a MAC address of its own"
+    } else if request.hostname.is_some() && matches!(mode, NetworkMode::Container(_)) {
+        "a host name of its own"
+    } else {
+        return Ok(mode);
+    };
+    let reason = format!("network mode {mode} excludes it");
+    Err(refused(request, excluded, reason))
+}
+
+/// Letters, digits and hyphens in labels of at most 63, 64 in all, which is what the kernel takes.
+fn hostname(request: &SandboxRequest, name: &Name) -> Result<String, RequestError> {
+    let Some(hostname) = &request.hostname else {
+        return Ok(name.to_string());
+    };
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        (1..=63).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+            && bytes.first() != Some(&b'-')
+            && bytes.last() != Some(&b'-')
+    };
+    if hostname.len() <= 64 && hostname.split('.').all(label) {
+        return Ok(hostname.clone());
+    }
+    let option = format!("host name '{hostname}'");
+    let reason = "it must be labels of letters, digits and hyphens, and at most 64 characters";
+    Err(refused(request, &option, reason))
+}
+
+fn made_up(id: Id) -> Option<Name> {
+    format!("sandbox-{id}").parse().ok()
+}
+
+fn default_network() -> Result<Name, RequestError> {
+    "bridge".parse().map_err(|_| RequestError::Exhausted {
+        what: "default network",
+        capacity: 1,
+    })
+}
+
+fn refused(request: &SandboxRequest, option: &str, reason: impl Into<String>) -> RequestError {
+    RequestError::SandboxOption {
+        name: request
+            .name
+            .as_ref()
+            .map_or_else(|| "(unnamed)".to_owned(), Name::to_string),
+        option: option.to_owned(),
+        reason: reason.into(),
+    }
+}

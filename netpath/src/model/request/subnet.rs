@@ -1,0 +1,187 @@
+//! The subnets of a new network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{Env, NetworkRequest, RequestError};
+use crate::{
+    ipam::{address, bounds, choose_subnet, number, overlap, ula_subnet},
+    model::{State, Subnet},
+};
+
+/// Prefixes that no network may touch, and why.
+const FORBIDDEN: [(&str, &str); 11] = [
+    ("0.0.0.0/8", "it is 'this network' (RFC 1122)"),
+    ("127.0.0.0/8", "it is the loopback prefix"),
+    ("169.254.0.0/16", "it is the link-local prefix"),
+    ("224.0.0.0/4", "it is multicast"),
+    ("240.0.0.0/4", "it is reserved (RFC 1112)"),
+    ("::/128", "it holds the unspecified address"),
+    ("::1/128", "it is the loopback address"),
+    ("::ffff:0:0/96", "it is the IPv4-mapped prefix"),
+    ("100::/64", "it is the discard prefix (RFC 6666)"),
+    ("fe80::/10", "it is the link-local prefix"),
+    ("ff00::/8", "it is multicast"),
+];
+
+impl State {
+    /// The subnets that are asked for, or free ones.
+    pub(super) fn choose_subnets(
+        &self,
+        request: &NetworkRequest,
+        env: &mut Env<'_>,
+    ) -> Result<Vec<Subnet>, RequestError> {
+        for (position, prefix) in request.subnets.iter().enumerate() {
+            self.check_subnet(request, prefix, env)?;
+            let mut others = request.subnets.iter().take(position);
+            if others.any(|other| other.addr().is_ipv4() == prefix.addr().is_ipv4()) {
+                let reason = "it has another one of the same family";
+                return Err(refused(request, format!("subnet {prefix}"), reason));
+            }
+        }
+        let v4 = self.prefix_like(request, IpAddr::V4(Ipv4Addr::UNSPECIFIED), env);
+        let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let asked_for_v6 = request.subnets.iter().any(|prefix| prefix.addr().is_ipv6());
+        let v6 = (request.ipv6 || asked_for_v6).then(|| self.prefix_like(request, v6, env));
+        let prefixes = [Some(v4), v6].into_iter().flatten();
+        let prefixes: Vec<IpNet> =
+            prefixes
+                .collect::<Option<_>>()
+                .ok_or_else(|| RequestError::PoolsExhausted {
+                    name: request.name.clone(),
+                })?;
+        check_belonging(request, &prefixes)?;
+        prefixes
+            .into_iter()
+            .map(|prefix| subnet(request, prefix))
+            .collect()
+    }
+
+    fn prefix_like(
+        &self,
+        request: &NetworkRequest,
+        like: IpAddr,
+        env: &mut Env<'_>,
+    ) -> Option<IpNet> {
+        let mut asked = request.subnets.iter();
+        let asked = asked.find(|prefix| prefix.addr().is_ipv4() == like.is_ipv4());
+        if let Some(prefix) = asked {
+            return Some(*prefix);
+        }
+        let pooled = choose_subnet(env.pools, like, &self.prefixes, env.avoid);
+        if pooled.is_some() || like.is_ipv4() {
+            return pooled;
+        }
+        (0..16).find_map(|_| {
+            let subnet = ula_subnet((env.random)());
+            let clash = self.prefixes.overlapping(&subnet).is_some()
+                || env.avoid.iter().any(|other| overlap(other, &subnet));
+            (!clash).then_some(subnet)
+        })
+    }
+
+    fn check_subnet(
+        &self,
+        request: &NetworkRequest,
+        prefix: &IpNet,
+        env: &Env<'_>,
+    ) -> Result<(), RequestError> {
+        let what = || format!("subnet {prefix}");
+        if *prefix != prefix.trunc() {
+            let reason = format!("it has host bits; the prefix is {}", prefix.trunc());
+            return Err(refused(request, what(), reason));
+        }
+        if prefix.prefix_len() > prefix.max_prefix_len() - 2 {
+            let reason = "it has no room for a gateway and a sandbox";
+            return Err(refused(request, what(), reason));
+        }
+        let forbidden = FORBIDDEN.iter().find(|(text, _)| {
+            let other = text.parse::<IpNet>();
+            other.is_ok_and(|other| overlap(&other, prefix))
+        });
+        if let Some((_, reason)) = forbidden {
+            return Err(refused(request, what(), *reason));
+        }
+        let network = self.prefixes.overlapping(prefix);
+        let network = network.map(|(other, owner)| (other, format!("of network '{owner}'")));
+        let mut routes = env.avoid.iter().filter(|other| overlap(other, prefix));
+        let route = routes.next().map(|other| {
+            (
+                *other,
+                "that this host has an address or a route in".to_owned(),
+            )
+        });
+        match network.or(route) {
+            None => Ok(()),
+            Some((other, owner)) => Err(RequestError::Overlap {
+                name: request.name.clone(),
+                subnet: *prefix,
+                other,
+                owner,
+            }),
+        }
+    }
+}
+
+/// Every gateway and every range must lie in a subnet, and no subnet may have two.
+fn check_belonging(request: &NetworkRequest, prefixes: &[IpNet]) -> Result<(), RequestError> {
+    let inside = |ip: &IpAddr| prefixes.iter().any(|prefix| prefix.contains(ip));
+    for (position, gateway) in request.gateways.iter().enumerate() {
+        let mut others = request.gateways.iter().take(position);
+        if !inside(gateway) {
+            let reason = "it is in none of the network's subnets";
+            return Err(refused(request, format!("gateway {gateway}"), reason));
+        }
+        if others.any(|other| other.is_ipv4() == gateway.is_ipv4()) {
+            let reason = "it has another one of the same family";
+            return Err(refused(request, format!("gateway {gateway}"), reason));
+        }
+    }
+    for (position, range) in request.ip_ranges.iter().enumerate() {
+        let mut others = request.ip_ranges.iter().take(position);
+        if !prefixes.iter().any(|prefix| prefix.contains(range)) {
+            let reason = "it is in none of the network's subnets";
+            return Err(refused(request, format!("IP range {range}"), reason));
+        }
+        if others.any(|other| other.addr().is_ipv4() == range.addr().is_ipv4()) {
+            let reason = "it has another one of the same family";
+            return Err(refused(request, format!("IP range {range}"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn subnet(request: &NetworkRequest, prefix: IpNet) -> Result<Subnet, RequestError> {
+    let mut gateways = request.gateways.iter();
+    let asked = gateways.find(|gateway| prefix.contains(*gateway));
+    let (first, last) = bounds(&prefix);
+    let gateway = match asked {
+        None => address(first + 1, prefix.addr()),
+        Some(gateway) => {
+            let broadcast = gateway.is_ipv4() && number(*gateway) == last;
+            if number(*gateway) == first || broadcast {
+                let reason = "it is the network or broadcast address of its subnet";
+                return Err(refused(request, format!("gateway {gateway}"), reason));
+            }
+            *gateway
+        }
+    };
+    let mut ranges = request.ip_ranges.iter();
+    let range = ranges
+        .find(|range| prefix.contains(*range))
+        .map(IpNet::trunc);
+    Ok(Subnet {
+        prefix,
+        gateway,
+        range,
+    })
+}
+
+fn refused(request: &NetworkRequest, what: String, reason: impl Into<String>) -> RequestError {
+    RequestError::Subnet {
+        name: request.name.clone(),
+        what,
+        reason: reason.into(),
+    }
+}

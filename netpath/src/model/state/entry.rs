@@ -1,0 +1,152 @@
+//! A network with what is taken in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use netpath_common::addr::MacAddr;
+
+use super::{State, StateError};
+use crate::{
+    ipam::{AddressError, Addresses},
+    model::{Endpoint, Name, Network},
+};
+
+/// A network with what is taken in it.
+#[derive(Clone, Debug)]
+pub(in crate::model) struct NetworkState {
+    pub network: Network,
+    pub members: BTreeSet<Name>,
+    pub macs: BTreeMap<MacAddr, Name>,
+    /// Who has an address that is not the gateway's.
+    pub holders: BTreeMap<IpAddr, Name>,
+    /// In the order of the network's subnets.
+    pub addresses: Vec<Addresses>,
+    /// Generation of the youngest endpoint that ever joined.
+    youngest: u32,
+}
+
+impl NetworkState {
+    fn new(network: Network) -> Self {
+        let addresses = network
+            .subnets
+            .iter()
+            .map(|subnet| Addresses::new(subnet.prefix, subnet.gateway, subnet.range))
+            .collect();
+        Self {
+            network,
+            members: BTreeSet::new(),
+            macs: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            addresses,
+            youngest: 0,
+        }
+    }
+
+    /// Whether `ip` can be had; `None` if the network has no subnet of its family.
+    pub fn check_address(&self, ip: IpAddr) -> Option<Result<(), AddressError>> {
+        self.network
+            .subnets
+            .iter()
+            .zip(&self.addresses)
+            .find(|(subnet, _)| subnet.gateway.is_ipv4() == ip.is_ipv4())
+            .map(|(subnet, addresses)| addresses.check(ip, subnet.gateway))
+    }
+
+    pub fn join(&mut self, sandbox: &Name, endpoint: &Endpoint) {
+        self.members.insert(sandbox.clone());
+        self.macs.insert(endpoint.mac, sandbox.clone());
+        let newest = endpoint.generation > self.youngest;
+        self.youngest = self.youngest.max(endpoint.generation);
+        for address in &endpoint.addresses {
+            self.holders.insert(address.addr(), sandbox.clone());
+            if let Some(addresses) = self.addresses_like(address.addr()) {
+                addresses.take(address.addr());
+                if newest {
+                    addresses.go_on_behind(address.addr());
+                }
+            }
+        }
+    }
+
+    pub fn leave(&mut self, sandbox: &Name, endpoint: &Endpoint) {
+        self.members.remove(sandbox);
+        self.macs.remove(&endpoint.mac);
+        for address in &endpoint.addresses {
+            self.holders.remove(&address.addr());
+            if let Some(addresses) = self.addresses_like(address.addr()) {
+                addresses.release(address.addr());
+            }
+        }
+    }
+
+    fn addresses_like(&mut self, ip: IpAddr) -> Option<&mut Addresses> {
+        let like = |gateway: IpAddr| gateway.is_ipv4() == ip.is_ipv4();
+        self.network
+            .subnets
+            .iter()
+            .zip(&mut self.addresses)
+            .find(|(subnet, _)| like(subnet.gateway))
+            .map(|(_, addresses)| addresses)
+    }
+}
+
+impl State {
+    pub(super) fn replace_network(
+        &mut self,
+        before: Option<&Network>,
+        after: Option<&Network>,
+    ) -> Result<(), StateError> {
+        if let Some(before) = before {
+            let entry = self.networks.get(&before.name);
+            if entry.map(|entry| &entry.network) != Some(before) {
+                return Err(StateError::stale(&before.name));
+            }
+            if entry.is_some_and(|entry| !entry.members.is_empty()) {
+                return Err(StateError::contradiction(
+                    format!("network '{}'", before.name),
+                    "it has endpoints and cannot change".to_owned(),
+                ));
+            }
+            self.drop_network(before);
+        }
+        let Some(after) = after else { return Ok(()) };
+        match (self.check_network(after), before) {
+            (Ok(()), _) => self.add_network(after.clone()),
+            (Err(error), Some(before)) => {
+                self.add_network(before.clone());
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The caller has checked it.
+    pub(super) fn add_network(&mut self, network: Network) {
+        self.ids.insert(network.id.device());
+        if network.index != 0 {
+            let index = network.index.into();
+            self.network_numbers.insert(index, index);
+        }
+        for subnet in &network.subnets {
+            // It was checked not to overlap.
+            let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
+        }
+        self.networks
+            .insert(network.name.clone(), NetworkState::new(network));
+    }
+
+    fn drop_network(&mut self, network: &Network) {
+        self.ids.remove(&network.id.device());
+        if network.index != 0 {
+            let index = network.index.into();
+            self.network_numbers.remove(index, index);
+        }
+        for subnet in &network.subnets {
+            self.prefixes.remove(&subnet.prefix);
+        }
+        self.networks.remove(&network.name);
+    }
+}

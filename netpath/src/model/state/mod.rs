@@ -1,0 +1,144 @@
+//! Everything that exists, with the indices that keep every request cheap.
+//!
+//! A request costs O(log n) in the number of objects, plus the size of the sandbox that it is about. Requests are
+//! answered by the functions in [`crate::model::request`]; this module holds what they ask.
+
+mod check;
+mod entry;
+mod lookup;
+mod ports;
+mod sandboxes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netpath_common::maps::MAX_ENDPOINTS;
+
+use super::{Change, Id, Name, Network, Sandbox};
+use crate::ipam::{Prefixes, Ranges};
+
+pub use check::StateError;
+pub(in crate::model) use entry::NetworkState;
+pub use lookup::Unknown;
+pub(in crate::model) use ports::PortIndex;
+
+/// Everything that exists on a node.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(in crate::model) networks: BTreeMap<Name, NetworkState>,
+    pub(in crate::model) sandboxes: BTreeMap<Name, Sandbox>,
+    /// Names of devices that are in use: the ids of networks, sandboxes and endpoints without their last two digits.
+    pub(in crate::model) ids: BTreeSet<u64>,
+    pub(in crate::model) prefixes: Prefixes<Name>,
+    pub(in crate::model) network_numbers: Ranges,
+    pub(in crate::model) slots: Ranges,
+    pub(in crate::model) allow_lists: Ranges,
+    pub(in crate::model) ports: PortIndex,
+    /// Who uses whose namespace.
+    pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
+    /// Adopted namespaces, by inode.
+    pub(in crate::model) adopted: BTreeMap<u64, Name>,
+    pub(in crate::model) generation: u32,
+}
+
+impl State {
+    /// Everything that a store holds.
+    ///
+    /// `generation` is the highest slot generation that was ever handed out, as far as the store knows.
+    ///
+    /// # Errors
+    /// [`StateError`] names the first object that contradicts the others.
+    pub fn load(
+        networks: Vec<Network>,
+        sandboxes: Vec<Sandbox>,
+        generation: u32,
+    ) -> Result<Self, StateError> {
+        let mut state = Self {
+            generation,
+            ..Self::default()
+        };
+        for network in networks {
+            state.check_network(&network)?;
+            state.add_network(network);
+        }
+        for sandbox in sandboxes::owners_first(sandboxes) {
+            state.check_sandbox(&sandbox)?;
+            state.add_sandbox(sandbox);
+        }
+        Ok(state)
+    }
+
+    /// Makes a change that a request has answered, or the reverse of one.
+    ///
+    /// # Errors
+    /// [`StateError`] if the change was not made from this state; nothing is changed then.
+    pub fn apply(&mut self, change: &Change) -> Result<(), StateError> {
+        match change {
+            Change::Network { before, after } => {
+                self.replace_network(before.as_deref(), after.as_deref())
+            }
+            Change::Sandbox { before, after } => {
+                self.replace_sandbox(before.as_deref(), after.as_deref())
+            }
+        }
+    }
+
+    /// The networks, by name.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values().map(|entry| &entry.network)
+    }
+
+    /// The sandboxes, by name.
+    pub fn sandboxes(&self) -> impl Iterator<Item = &Sandbox> {
+        self.sandboxes.values()
+    }
+
+    /// Names of the sandboxes with an endpoint in `network`.
+    pub fn members(&self, network: &Name) -> impl Iterator<Item = &Name> {
+        self.networks
+            .get(network)
+            .into_iter()
+            .flat_map(|entry| entry.members.iter())
+    }
+
+    /// Names of the sandboxes in the namespace of `sandbox`.
+    pub fn sharers(&self, sandbox: &Name) -> impl Iterator<Item = &Name> {
+        self.sharers.get(sandbox).into_iter().flatten()
+    }
+
+    /// The highest slot generation that was ever handed out.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// What [`Self::generation`] will be when `change` is applied: to be stored with it.
+    pub fn generation_after(&self, change: &Change) -> u32 {
+        let Change::Sandbox {
+            after: Some(after), ..
+        } = change
+        else {
+            return self.generation;
+        };
+        let generations = after.endpoints.iter().map(|endpoint| endpoint.generation);
+        generations.fold(self.generation, u32::max)
+    }
+
+    /// Whether another device may be named after `id`.
+    pub(in crate::model) fn is_new(&self, id: Id) -> bool {
+        !self.ids.contains(&id.device())
+    }
+
+    /// The lowest free endpoint slot.
+    pub(in crate::model) fn free_slot(&self, taken: &Ranges) -> Option<u32> {
+        let last = u128::from(MAX_ENDPOINTS - 1);
+        let mut slot = self.slots.first_free(1, last)?;
+        while taken.contains(slot) {
+            slot = self.slots.first_free(slot + 1, last)?;
+        }
+        u32::try_from(slot).ok()
+    }
+
+    /// How many generations are left.
+    pub(in crate::model) fn generations_left(&self) -> u32 {
+        u32::MAX - self.generation
+    }
+}

@@ -1,0 +1,143 @@
+//! Adding and removing sandboxes in every index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{State, StateError};
+use crate::model::{GatewayMode, Name, NetnsSource, NetworkMode, Sandbox};
+
+impl State {
+    pub(super) fn replace_sandbox(
+        &mut self,
+        before: Option<&Sandbox>,
+        after: Option<&Sandbox>,
+    ) -> Result<(), StateError> {
+        if let Some(before) = before {
+            if self.sandboxes.get(&before.name) != Some(before) {
+                return Err(StateError::stale(&before.name));
+            }
+            if after.is_none() && self.sharers(&before.name).next().is_some() {
+                return Err(StateError::contradiction(
+                    format!("sandbox '{}'", before.name),
+                    "others use its namespace".to_owned(),
+                ));
+            }
+            self.drop_sandbox(before);
+        }
+        let Some(after) = after else { return Ok(()) };
+        match (self.check_sandbox(after), before) {
+            (Ok(()), _) => self.add_sandbox(after.clone()),
+            (Err(error), Some(before)) => {
+                self.add_sandbox(before.clone());
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The caller has checked it.
+    pub(super) fn add_sandbox(&mut self, sandbox: Sandbox) {
+        self.ids.insert(sandbox.id.device());
+        for endpoint in &sandbox.endpoints {
+            self.ids.insert(endpoint.id.device());
+            self.slots
+                .insert(endpoint.slot.into(), endpoint.slot.into());
+            self.generation = self.generation.max(endpoint.generation);
+            if let Some(network) = self.networks.get_mut(&endpoint.network) {
+                network.join(&sandbox.name, endpoint);
+            }
+        }
+        let reserves = self.reserves_host_ports(&sandbox);
+        for mapping in &sandbox.ports {
+            if reserves {
+                self.ports.insert(mapping, &sandbox.name);
+            }
+            if mapping.allow_list != 0 {
+                let list = mapping.allow_list.into();
+                self.allow_lists.insert(list, list);
+            }
+        }
+        if let NetworkMode::Container(target) = &sandbox.mode {
+            let sharers = self.sharers.entry(target.clone()).or_default();
+            sharers.insert(sandbox.name.clone());
+        }
+        if let Some(inode) = adopted_inode(&sandbox.source) {
+            self.adopted.insert(inode, sandbox.name.clone());
+        }
+        self.sandboxes.insert(sandbox.name.clone(), sandbox);
+    }
+
+    fn drop_sandbox(&mut self, sandbox: &Sandbox) {
+        let reserves = self.reserves_host_ports(sandbox);
+        for mapping in &sandbox.ports {
+            if reserves {
+                self.ports.remove(mapping);
+            }
+            if mapping.allow_list != 0 {
+                let list = mapping.allow_list.into();
+                self.allow_lists.remove(list, list);
+            }
+        }
+        for endpoint in &sandbox.endpoints {
+            self.ids.remove(&endpoint.id.device());
+            self.slots
+                .remove(endpoint.slot.into(), endpoint.slot.into());
+            if let Some(network) = self.networks.get_mut(&endpoint.network) {
+                network.leave(&sandbox.name, endpoint);
+            }
+        }
+        if let NetworkMode::Container(target) = &sandbox.mode
+            && let Some(sharers) = self.sharers.get_mut(target)
+        {
+            sharers.remove(&sandbox.name);
+            if sharers.is_empty() {
+                self.sharers.remove(target);
+            }
+        }
+        if let Some(inode) = adopted_inode(&sandbox.source) {
+            self.adopted.remove(&inode);
+        }
+        self.ids.remove(&sandbox.id.device());
+        self.sandboxes.remove(&sandbox.name);
+    }
+
+    /// Whether its published ports are ports of the node: those of a routed network are the sandbox's own.
+    pub(in crate::model) fn reserves_host_ports(&self, sandbox: &Sandbox) -> bool {
+        let first = sandbox.endpoints.first();
+        let network = first.and_then(|endpoint| self.networks.get(&endpoint.network));
+        network.is_none_or(|entry| entry.network.gateway_mode == GatewayMode::Nat)
+    }
+}
+
+/// The inode of the namespace that a sandbox has adopted.
+pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
+    match source {
+        NetnsSource::Path { inode } | NetnsSource::Process { inode, .. } => Some(*inode),
+        NetnsSource::Created | NetnsSource::Shared => None,
+    }
+}
+
+/// Puts every sandbox behind the one whose namespace it uses; those of a circle or without an owner come last.
+pub(super) fn owners_first(sandboxes: Vec<Sandbox>) -> Vec<Sandbox> {
+    let mut waiting: BTreeMap<Name, Vec<Sandbox>> = BTreeMap::new();
+    let mut ordered = Vec::with_capacity(sandboxes.len());
+    for sandbox in sandboxes {
+        match &sandbox.mode {
+            NetworkMode::Container(owner) => {
+                waiting.entry(owner.clone()).or_default().push(sandbox);
+            }
+            _ => ordered.push(sandbox),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut next = 0;
+    while let Some(sandbox) = ordered.get(next) {
+        let name = sandbox.name.clone();
+        if seen.insert(name.clone()) {
+            ordered.extend(waiting.remove(&name).unwrap_or_default());
+        }
+        next += 1;
+    }
+    ordered.extend(waiting.into_values().flatten());
+    ordered
+}

@@ -1,0 +1,451 @@
+//! From the model to what should be in the kernel and in the maps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, ROUTED};
+
+use super::{
+    Attachment, Bridge, Desired, Facts, Hook, Inside, Namespace, Veth,
+    entries::{
+        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+    },
+};
+use crate::model::{
+    Change, Endpoint, GatewayMode, NetnsSource, Network, PortMapping, Sandbox, State,
+};
+
+/// When no uplink says otherwise.
+const DEFAULT_MTU: u32 = 1500;
+
+impl Desired {
+    /// Everything: the node itself, every network and every sandbox.
+    pub fn of_state(state: &State, facts: &Facts) -> Self {
+        let mut desired = Self::of_node(facts);
+        for network in state.networks() {
+            desired.add_network(network, facts);
+        }
+        for sandbox in state.sandboxes() {
+            desired.add_sandbox(sandbox, state, facts);
+        }
+        desired
+    }
+
+    /// The node itself: uplinks and its own addresses.
+    pub fn of_node(facts: &Facts) -> Self {
+        let addresses = facts.host_addresses.iter();
+        Self {
+            uplinks: facts.uplinks.clone(),
+            addresses: addresses.map(|ip| (*ip, AddressEntry::Host)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// One network without its sandboxes.
+    pub fn of_network(network: &Network, facts: &Facts) -> Self {
+        let mut desired = Self::default();
+        desired.add_network(network, facts);
+        desired
+    }
+
+    /// One sandbox; `state` knows its networks.
+    pub fn of_sandbox(sandbox: &Sandbox, state: &State, facts: &Facts) -> Self {
+        let mut desired = Self::default();
+        desired.add_sandbox(sandbox, state, facts);
+        desired
+    }
+
+    /// What a change's object was and will be. `state` may be the one before or after the change: it only knows the
+    /// networks of a sandbox, which no change of the sandbox touches.
+    pub fn of_change(change: &Change, state: &State, facts: &Facts) -> (Self, Self) {
+        let both = |before: Option<Self>, after: Option<Self>| {
+            (before.unwrap_or_default(), after.unwrap_or_default())
+        };
+        match change {
+            Change::Network { before, after } => {
+                let of = |network: &Network| Self::of_network(network, facts);
+                both(before.as_deref().map(of), after.as_deref().map(of))
+            }
+            Change::Sandbox { before, after } => {
+                let of = |sandbox: &Sandbox| Self::of_sandbox(sandbox, state, facts);
+                both(before.as_deref().map(of), after.as_deref().map(of))
+            }
+        }
+    }
+
+    /// The programs that belong on its uplinks and endpoints.
+    pub fn attachments(&self) -> BTreeSet<Attachment> {
+        let on = |interface: &String, hook| Attachment {
+            interface: interface.clone(),
+            hook,
+        };
+        let uplinks = self
+            .uplinks
+            .keys()
+            .flat_map(|name| [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| on(name, hook)));
+        let veths = self
+            .veths
+            .keys()
+            .flat_map(|name| Hook::OF_ENDPOINT.map(|hook| on(name, hook)));
+        uplinks.chain(veths).collect()
+    }
+
+    fn add_network(&mut self, network: &Network, facts: &Facts) {
+        if !network.has_endpoints() {
+            return;
+        }
+        let flags = flags(network);
+        let gateway = |subnet: &crate::model::Subnet| {
+            IpNet::new_assert(subnet.gateway, subnet.prefix.prefix_len())
+        };
+        let bridge = Bridge {
+            mac: network.mac(),
+            mtu: mtu(network, facts),
+            addresses: network.subnets.iter().map(gateway).collect(),
+        };
+        self.bridges.insert(network.bridge(), bridge);
+        let entry = NetworkEntry {
+            flags,
+            bridge: network.bridge(),
+            name: network.name.clone(),
+        };
+        self.networks.insert(network.index, entry);
+        for subnet in &network.subnets {
+            let entry = SubnetEntry {
+                network: network.index,
+                flags,
+            };
+            self.subnets.insert(subnet.prefix, entry);
+            self.addresses.insert(subnet.gateway, AddressEntry::Host);
+        }
+    }
+
+    fn add_sandbox(&mut self, sandbox: &Sandbox, state: &State, facts: &Facts) {
+        if sandbox.source == NetnsSource::Created {
+            self.namespaces.insert(Namespace {
+                path: sandbox.netns.clone(),
+            });
+        }
+        let joined: Vec<(&Endpoint, &Network)> = sandbox
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| Some((endpoint, state.network(&endpoint.network).ok()?)))
+            .collect();
+        let routes = default_routes(&joined);
+        for (endpoint, network) in &joined {
+            let gateways = routes.get(&endpoint.slot).cloned().unwrap_or_default();
+            self.add_endpoint(sandbox, endpoint, network, gateways, facts);
+        }
+        if let Some((endpoint, network)) = joined.first()
+            && !network.internal
+        {
+            for mapping in &sandbox.ports {
+                self.add_port(mapping, endpoint, network);
+            }
+        }
+    }
+
+    fn add_endpoint(
+        &mut self,
+        sandbox: &Sandbox,
+        endpoint: &Endpoint,
+        network: &Network,
+        gateways: BTreeSet<IpAddr>,
+        facts: &Facts,
+    ) {
+        let mtu = mtu(network, facts);
+        let veth = Veth {
+            bridge: network.bridge(),
+            mtu,
+            netns: sandbox.netns.clone(),
+            inside: Inside {
+                name: endpoint.interface.clone(),
+                mac: endpoint.mac,
+                addresses: endpoint.addresses.iter().copied().collect(),
+                gateways,
+            },
+        };
+        self.veths.insert(endpoint.host_interface(), veth);
+        let addresses: Vec<IpAddr> = endpoint.addresses.iter().map(IpNet::addr).collect();
+        for ip in &addresses {
+            let entry = AddressEntry::Endpoint(endpoint.slot);
+            self.addresses.insert(*ip, entry);
+        }
+        let entry = EndpointEntry {
+            host_interface: endpoint.host_interface(),
+            generation: endpoint.generation,
+            network: network.index,
+            flags: flags(network),
+            bridge: network.bridge(),
+            mtu,
+            mac: endpoint.mac,
+            gateway_mac: network.mac(),
+            addresses,
+            gateways: network
+                .subnets
+                .iter()
+                .map(|subnet| subnet.gateway)
+                .collect(),
+            sandbox: sandbox.name.clone(),
+        };
+        self.endpoints.insert(endpoint.slot, entry);
+    }
+
+    fn add_port(&mut self, mapping: &PortMapping, endpoint: &Endpoint, network: &Network) {
+        let key = |host_ip| PortKey {
+            protocol: mapping.protocol,
+            host_ip,
+            first: mapping.host_port,
+            last: mapping.host_port_end,
+        };
+        let entry = PortEntry {
+            target: mapping.container_port,
+            endpoint: endpoint.slot,
+            generation: endpoint.generation,
+            allow: mapping.allow_list,
+        };
+        match (network.gateway_mode, mapping.host_ip) {
+            (GatewayMode::Nat, Some(ip)) if endpoint.address(ip).is_none() => return,
+            (GatewayMode::Nat, host_ip) => {
+                self.ports.insert(key(host_ip), entry);
+            }
+            (GatewayMode::Routed, _) => {
+                let addresses = endpoint.addresses.iter().map(IpNet::addr);
+                self.ports.extend(addresses.map(|ip| {
+                    let key = PortKey {
+                        first: mapping.container_port,
+                        last: mapping.container_port_end,
+                        ..key(Some(ip))
+                    };
+                    (key, entry)
+                }));
+            }
+        }
+        let list = mapping.allow_list;
+        let prefixes = mapping.allow.iter().copied();
+        self.allow
+            .extend(prefixes.map(|prefix| AllowEntry { list, prefix }));
+    }
+}
+
+/// Gateways of default routes by slot: for each family, those of the first network with a way out.
+fn default_routes(joined: &[(&Endpoint, &Network)]) -> BTreeMap<u32, BTreeSet<IpAddr>> {
+    let mut routes: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+    let families = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    for family in families {
+        let first = joined
+            .iter()
+            .filter(|(_, network)| !network.internal)
+            .find_map(|(endpoint, network)| Some((endpoint.slot, network.subnet(family)?.gateway)));
+        if let Some((slot, gateway)) = first {
+            routes.entry(slot).or_default().insert(gateway);
+        }
+    }
+    routes
+}
+
+fn flags(network: &Network) -> u32 {
+    let routed = network.gateway_mode == GatewayMode::Routed;
+    let translated = network.masquerade && !routed && !network.internal;
+    [
+        (network.internal, INTERNAL),
+        (!network.icc, ICC_OFF),
+        (translated, MASQUERADE),
+        (routed, ROUTED),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+fn mtu(network: &Network, facts: &Facts) -> u32 {
+    let uplinks = facts.uplinks.values().map(|uplink| uplink.mtu);
+    network.mtu.or(uplinks.min()).unwrap_or(DEFAULT_MTU)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Driver, Id, NetworkMode, Protocol, Subnet};
+
+    fn network(number: u32, prefixes: &[&str]) -> Network {
+        let subnets = prefixes.iter().map(|prefix| {
+            let prefix: IpNet = prefix.parse().unwrap();
+            Subnet {
+                prefix,
+                gateway: prefix
+                    .hosts()
+                    .nth(usize::from(prefix.addr().is_ipv6()))
+                    .unwrap(),
+                range: None,
+            }
+        });
+        Network {
+            id: Id::from_random(u64::from(number) << 8),
+            name: format!("n{number}").parse().unwrap(),
+            driver: Driver::Bridge,
+            subnets: subnets.collect(),
+            mtu: None,
+            internal: false,
+            icc: true,
+            masquerade: true,
+            gateway_mode: GatewayMode::Nat,
+            labels: BTreeMap::new(),
+            index: number,
+        }
+    }
+
+    fn endpoint(network: u32, addresses: &[&str]) -> Endpoint {
+        let id = Id::from_random(u64::from(network) << 16);
+        Endpoint {
+            id,
+            network: format!("n{network}").parse().unwrap(),
+            interface: format!("eth{network}"),
+            mac: id.mac(),
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+            slot: network,
+            generation: network,
+        }
+    }
+
+    fn mapping(host_ip: Option<&str>, host_port: u16) -> PortMapping {
+        PortMapping {
+            protocol: Protocol::Tcp,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port,
+            host_port_end: host_port,
+            container_port: 80,
+            container_port_end: 80,
+            allow: Vec::new(),
+            allow_list: 0,
+        }
+    }
+
+    fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
+        Sandbox {
+            id: Id::from_random(0),
+            name: "s".parse().unwrap(),
+            mode: NetworkMode::Network,
+            netns: "/run/s".into(),
+            source: NetnsSource::Created,
+            owner: None,
+            hostname: "s".to_owned(),
+            endpoints,
+            ports,
+        }
+    }
+
+    fn desired(networks: Vec<Network>, sandbox: Sandbox) -> Desired {
+        let state = State::load(networks, vec![sandbox], 0).unwrap();
+        Desired::of_state(&state, &Facts::default())
+    }
+
+    fn gateways(desired: &Desired) -> Vec<(String, Vec<String>)> {
+        let texts = |veth: &Veth| veth.inside.gateways.iter().map(IpAddr::to_string).collect();
+        let veths = desired.veths.values();
+        veths
+            .map(|veth| (veth.inside.name.clone(), texts(veth)))
+            .collect()
+    }
+
+    #[test]
+    fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
+        let internal = Network {
+            internal: true,
+            ..network(3, &["10.3.0.0/24"])
+        };
+        let networks = vec![
+            network(1, &["10.1.0.0/24"]),
+            network(2, &["10.2.0.0/24", "fd00:2::/64"]),
+            internal,
+        ];
+        let endpoints = vec![
+            endpoint(1, &["10.1.0.2/24"]),
+            endpoint(2, &["10.2.0.2/24", "fd00:2::2/64"]),
+            endpoint(3, &["10.3.0.2/24"]),
+        ];
+        let desired = desired(networks, sandbox(endpoints, Vec::new()));
+        assert_eq!(
+            gateways(&desired),
+            [
+                ("eth1".to_owned(), vec!["10.1.0.1".to_owned()]),
+                ("eth2".to_owned(), vec!["fd00:2::1".to_owned()]),
+                ("eth3".to_owned(), Vec::new()),
+            ]
+        );
+        let entry = &desired.endpoints[&3];
+        assert_eq!(entry.flags, INTERNAL);
+        assert_eq!(entry.gateways, ["10.3.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            desired.addresses[&"10.3.0.1".parse().unwrap()],
+            AddressEntry::Host
+        );
+    }
+
+    #[test]
+    fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
+        let routed = Network {
+            gateway_mode: GatewayMode::Routed,
+            icc: false,
+            ..network(1, &["10.1.0.0/24", "fd00:1::/64"])
+        };
+        let endpoints = vec![endpoint(1, &["10.1.0.2/24", "fd00:1::2/64"])];
+        let desired = desired(vec![routed], sandbox(endpoints, vec![mapping(None, 80)]));
+        assert_eq!(desired.networks[&1].flags, ROUTED | ICC_OFF);
+        let keys: Vec<String> = desired.ports.keys().map(PortKey::to_string).collect();
+        assert_eq!(keys, ["10.1.0.2:80/tcp", "[fd00:1::2]:80/tcp"]);
+    }
+
+    #[test]
+    fn ports_need_a_way_out_and_an_address_of_their_family() {
+        let ports = vec![
+            mapping(None, 80),
+            mapping(Some("::1"), 81),
+            mapping(Some("0.0.0.0"), 82),
+        ];
+        let joined = sandbox(vec![endpoint(1, &["10.1.0.2/24"])], ports.clone());
+        let keys = |desired: Desired| -> Vec<String> {
+            desired.ports.keys().map(PortKey::to_string).collect()
+        };
+        let open = desired(vec![network(1, &["10.1.0.0/24"])], joined.clone());
+        assert_eq!(keys(open), ["80/tcp", "0.0.0.0:82/tcp"]);
+        let internal = Network {
+            internal: true,
+            ..network(1, &["10.1.0.0/24"])
+        };
+        assert!(keys(desired(vec![internal], joined)).is_empty());
+        assert!(keys(desired(Vec::new(), sandbox(Vec::new(), ports))).is_empty());
+    }
+
+    #[test]
+    fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
+        let uplink = |mtu| super::super::Uplink {
+            mtu,
+            v4: None,
+            v6: None,
+        };
+        let uplinks = [
+            ("a".to_owned(), uplink(9000)),
+            ("b".to_owned(), uplink(1450)),
+        ];
+        let facts = Facts {
+            uplinks: BTreeMap::from(uplinks),
+            ..Facts::default()
+        };
+        let of = |network: &Network, facts: &Facts| mtu(network, facts);
+        let plain = network(1, &["10.1.0.0/24"]);
+        assert_eq!(of(&plain, &Facts::default()), 1500);
+        assert_eq!(of(&plain, &facts), 1450);
+        let asked = Network {
+            mtu: Some(1300),
+            ..plain
+        };
+        assert_eq!(of(&asked, &facts), 1300);
+    }
+}
