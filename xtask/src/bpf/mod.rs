@@ -1,20 +1,16 @@
 //! Building `netpath-ebpf` for the BPF target, and checks on the object that need no kernel.
 
-use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
+mod object;
 
-use anyhow::{Context, Result, bail};
-use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
 
 use crate::{command, command::step, toolchain::Toolchain, workspace::Workspace};
-
-/// Names in symbols that only a reachable panic leaves behind; the verifier refuses such a program with a message
-/// that does not say so.
-const PANICS: [&str; 4] = [
-    "panicking",
-    "unwrap_failed",
-    "expect_failed",
-    "panic_bounds_check",
-];
 
 /// The workspace's profile is for user space. The BPF object has no unwinding, and one unit gives stable code.
 const PROFILE: [&str; 6] = [
@@ -57,7 +53,12 @@ pub fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
 
     let built = target_dir.join(triple).join("release/netpath-ebpf");
     let content = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    check(&content)?;
+    object::refuse_panics(&content)?;
+    let content = object::strip(&content)?;
+    for (program, instructions) in object::instructions(&content)? {
+        step!("{instructions:>8} instructions  {program}");
+    }
+    step!("{:>8} KiB", content.len() / 1024);
     let object = workspace.bpf_object();
     if fs::read(&object).ok().as_deref() != Some(content.as_slice()) {
         fs::write(&object, content)
@@ -78,10 +79,16 @@ fn rustflags(workspace: &Workspace, toolchain: &Toolchain) -> String {
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
-        // The object is the same wherever it is built.
+        // BTF names source files: the object is the same wherever it is built.
         format!("--remap-path-prefix={}=.", workspace.root.display()),
+        format!("--remap-path-prefix={}=cargo", cargo_home().display()),
     ]
     .join("\x1f")
+}
+
+fn cargo_home() -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }
 
 /// The other cargo must not see what the cargo that runs us, or rustup, has set for this program.
@@ -105,53 +112,6 @@ fn clean_environment(command: &mut Command) {
             command.env_remove(&name);
         }
     }
-}
-
-/// Refuses an object with a reachable panic, and prints the size of each program.
-fn check(content: &[u8]) -> Result<()> {
-    let object = object::File::parse(content).context("the BPF object is not an ELF file")?;
-    let panics: Vec<_> = object
-        .symbols()
-        .filter_map(|symbol| symbol.name().ok().map(str::to_owned))
-        .filter(|name| PANICS.iter().any(|panic| name.contains(panic)))
-        .collect();
-    if !panics.is_empty() {
-        bail!(
-            "a panic is reachable in the BPF object, no kernel would load it: {}",
-            panics.join(", ")
-        );
-    }
-    for (program, instructions) in instructions(&object) {
-        step!("  {instructions:>6} instructions  {program}");
-    }
-    step!("  {:>6} KiB object", content.len() / 1024);
-    Ok(())
-}
-
-/// Instructions by program, with its section; functions that are called rather than attached count as one entry.
-fn instructions(object: &object::File<'_>) -> BTreeMap<String, u64> {
-    let mut count = BTreeMap::new();
-    for symbol in object
-        .symbols()
-        .filter(|symbol| symbol.kind() == SymbolKind::Text)
-    {
-        let section = symbol
-            .section_index()
-            .and_then(|index| object.section_by_index(index).ok());
-        let Some(section) = section.filter(|section| section.kind() == SectionKind::Text) else {
-            continue;
-        };
-        let name = match (
-            section.name().unwrap_or_default(),
-            symbol.name().unwrap_or_default(),
-        ) {
-            (".text", _) => "(called functions)".to_owned(),
-            (section, symbol) => format!("{symbol} ({section})"),
-        };
-        // An instruction has 8 bytes; the few wide ones count twice, as they do in the kernel.
-        *count.entry(name).or_default() += symbol.size() / 8;
-    }
-    count
 }
 
 /// The major LLVM version a program is linked to; `None` if LLVM is part of the program.
