@@ -1,13 +1,15 @@
 //! `cargo xtask run --demo`: the main job of netpath, shown in scratch namespaces. This host stays as it is.
 //!
 //! ```text
-//! mod.rs    the verb, signals, the order of things
-//! steps.rs  what is shown, one step after the other
-//! scene.rs  the stage: namespaces, daemon, directories, and taking it all down
-//! peer.rs   the built-in server and client that say which address the server saw
+//! mod.rs      the verb, signals, the order of things
+//! steps.rs    what is shown, one step after the other
+//! picture.rs  the topology in text
+//! scene.rs    the stage: namespaces, daemon, directories, and taking it all down
+//! peer.rs     the built-in server and client that say which address the server saw
 //! ```
 
 pub mod peer;
+mod picture;
 mod scene;
 mod steps;
 
@@ -15,14 +17,15 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
-use anyhow::{Context, Result};
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
-};
+use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::command;
 use scene::Scene;
@@ -55,13 +58,20 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let result = scene
         .set_up()
         .and_then(|()| steps::play(&scene, &interrupt));
-    if let Err(error) = &result {
+    let interrupted = interrupt.check();
+    if let Err(interrupted) = &interrupted {
+        // What a step says then is only how its command ended.
+        println!("\n✗ {interrupted}, cleaning up");
+    } else if let Err(error) = &result {
         println!("\n✗ {error:#}");
         scene.print_log();
     }
     let left = scene.take_down();
     for complaint in &left {
         println!("✗ cleaning up: {complaint}");
+    }
+    if interrupted.is_err() {
+        return Ok(ExitCode::from(130));
     }
     let took = started.elapsed().as_secs_f32();
     match result {
@@ -73,27 +83,25 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Ctrl-C and its like, kept from ending this process before it has cleaned up. They still end the commands a step
-/// runs, so that the step fails at once.
-pub struct Interrupt(SignalFd);
+/// Ctrl-C and its like, kept from ending this process before it has cleaned up. They still end the commands that a
+/// step runs, so that the step fails at once.
+pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     fn hold_back() -> Result<Self> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
-            .collect();
-        signals.thread_block().context("cannot hold back signals")?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        Ok(Self(
-            SignalFd::with_flags(&signals, flags).context("cannot receive signals")?,
-        ))
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&flag))
+                .context("cannot hold back signals")?;
+        }
+        Ok(Self(flag))
     }
 
     /// An error if somebody wants to stop.
     pub fn check(&self) -> Result<()> {
-        match self.0.read_signal() {
-            Ok(Some(_)) => anyhow::bail!("interrupted"),
-            _ => Ok(()),
+        if self.0.load(Ordering::Relaxed) {
+            bail!("interrupted");
         }
+        Ok(())
     }
 }

@@ -165,15 +165,13 @@ impl Scene {
     /// Runs `netpath` in the host and returns what it printed.
     pub fn netpath(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command(Place::Host, &self.netpath);
-        command.args(arguments);
-        // The long way into the namespace would only confuse a reader of an error.
-        command::output(&mut command).with_context(|| format!("netpath {}", arguments.join(" ")))
+        said(command.args(arguments)).with_context(|| format!("netpath {}", arguments.join(" ")))
     }
 
     /// Runs this program's client in a place; returns the address that the server saw.
     pub fn ask(&self, place: Place<'_>, server: &str) -> Result<String> {
         let mut command = self.command(place, &self.own);
-        let seen = command::output(command.args(["peer", "ask", server]))?;
+        let seen = said(command.args(["peer", "ask", server]))?;
         let address = seen
             .trim()
             .rsplit_once(':')
@@ -355,6 +353,27 @@ fn is_mounted(directory: &Path) -> bool {
     mounts
         .lines()
         .any(|line| line.split(' ').nth(1).map(Path::new) == Some(directory))
+}
+
+/// Runs a command and returns what it printed. An error has only what the command said: the long way into its
+/// namespace tells a reader nothing.
+fn said(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run `{}`", command::shown(command)))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let text = text.trim().trim_start_matches("xtask: ");
+        bail!(
+            "{}",
+            if text.is_empty() {
+                output.status.to_string()
+            } else {
+                text.to_owned()
+            }
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn stop(daemon: &mut Child) -> Result<()> {

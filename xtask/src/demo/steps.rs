@@ -7,12 +7,15 @@ use serde_json::Value;
 
 use super::{
     Interrupt,
+    picture::{self, Addresses},
     scene::{HOST, OUTSIDE, Place, Scene},
 };
 use crate::command;
 
 /// The port that the server publishes, and that it listens on.
 const PORT: u16 = 6379;
+/// The subnets of the network.
+const SUBNETS: [&str; 2] = ["10.88.0.0/24", "fd00:88::/64"];
 /// The port of the server outside.
 const FAR: u16 = 7000;
 
@@ -60,8 +63,8 @@ pub fn play(scene: &Scene, interrupt: &Interrupt) -> Result<()> {
         println!("✓ {what}: {fact}");
     }
     interrupt.check()?;
-    picture(scene)?;
-    table(scene)
+    show_picture(scene)?;
+    show_table(scene)
 }
 
 fn daemon(scene: &Scene) -> Result<String> {
@@ -73,20 +76,12 @@ fn daemon(scene: &Scene) -> Result<String> {
             status["degraded"]
         );
     }
-    Ok(format!(
-        "ready, {programs} programs attached, no iptables rule"
-    ))
+    Ok(format!("ready, {programs} programs attached"))
 }
 
 fn network(scene: &Scene) -> Result<String> {
     scene.netpath(&[
-        "network",
-        "create",
-        "shop",
-        "--subnet",
-        "10.88.0.0/24",
-        "--subnet",
-        "fd00:88::/64",
+        "network", "create", "shop", "--subnet", SUBNETS[0], "--subnet", SUBNETS[1],
     ])?;
     let network = json(&scene.netpath(&["network", "inspect", "shop", "-o", "json"])?)?;
     Ok(list(&network[0]["subnets"]))
@@ -213,35 +208,26 @@ fn reached(scene: &Scene, place: Place<'_>, server: &str) -> Result<String> {
 }
 
 /// Draws who is connected to whom, with the addresses that netpath gave.
-fn picture(scene: &Scene) -> Result<()> {
-    let (web, client) = (
-        address(scene, "web", false)?,
-        address(scene, "client", false)?,
+fn show_picture(scene: &Scene) -> Result<()> {
+    let addresses = |sandbox| -> Result<Addresses> {
+        Ok(Addresses {
+            v4: address(scene, sandbox, false)?,
+            v6: address(scene, sandbox, true)?,
+        })
+    };
+    let picture = picture::draw(
+        &addresses("web")?,
+        &addresses("client")?,
+        SUBNETS,
+        PORT,
+        FAR,
     );
-    let (web6, client6) = (
-        address(scene, "web", true)?,
-        address(scene, "client", true)?,
-    );
-    let ((host, host6), (outside, outside6)) = (HOST, OUTSIDE);
-    println!(
-        "
-  outside                    host (a network namespace of its own)
- ┌──────────────────┐       ┌──────────────────────────────────────────────────────────┐
- │ eth0             │       │ eth0            network shop         ┌ web ──────────────┐ │
- │ {outside:<16} ├───────┤ {host:<16} ┌──────────────┐ ┌──┤ {web:<17} │ │
- │ {outside6:<16} │       │ {host6:<16} │ bridge       ├─┤  │ {web6:<17} │ │
- │                  │       │                  │ 10.88.0.0/24 │ │  └───────────────────┘ │
- │ serves {FAR:<9} │       │ *:{PORT} → web      │ fd00:88::/64 │ │  ┌ client ───────────┐ │
- └──────────────────┘       │ 127.0.0.1, ::1   └──────────────┘ └──┤ {client:<17} │ │
-                            │    too                               │ {client6:<17} │ │
-                            │                                      └───────────────────┘ │
-                            └──────────────────────────────────────────────────────────┘"
-    );
+    println!("\n{picture}");
     Ok(())
 }
 
 /// Shows the NAT table while a connection is open in each direction.
-fn table(scene: &Scene) -> Result<()> {
+fn show_table(scene: &Scene) -> Result<()> {
     scene.keep(Place::Outside, &["ask", &server(HOST.0, PORT), "--hold=30"])?;
     scene.keep(
         Place::Sandbox("client"),
@@ -261,7 +247,7 @@ fn table(scene: &Scene) -> Result<()> {
         Ok(flows.len())
     };
     let count = wait_for(both)?;
-    println!("\n✓ the NAT table lists both directions: {count} flows\n\n$ netpath map dump nat");
+    println!("✓ the NAT table lists both directions: {count} flows\n\n$ netpath map dump nat");
     println!("{}", scene.netpath(&["map", "dump", "nat"])?.trim_end());
     Ok(())
 }
