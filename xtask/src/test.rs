@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{build, command, command::step, programs, toolchain::Install, workspace::Workspace};
@@ -177,8 +177,9 @@ fn levels(workspace: &Workspace, named: &[Level]) -> Result<Vec<Level>> {
     Ok(present)
 }
 
-/// The examples in the documentation, which the test runner does not know.
+/// The examples in the documentation, which the test runner does not know. Quiet unless one fails.
 fn documentation(workspace: &Workspace) -> Result<ExitCode> {
+    step!("testing the examples in the documentation");
     let mut cargo = workspace.cargo();
     cargo.args([
         "test",
@@ -187,8 +188,12 @@ fn documentation(workspace: &Workspace) -> Result<ExitCode> {
         "--package=netpath",
         "--package=netpath-common",
     ]);
-    step!("testing the examples in the documentation");
-    Ok(command::exit_code(command::status(&mut cargo)?))
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(command::exit_code(output.status))
 }
 
 /// The build stays with the user, only the test programs run as root.
