@@ -1,2 +1,69 @@
-//! xtask
-fn main() {}
+//! Every command a person or the CI types from a checkout: `cargo xtask VERB`. One file or folder per verb.
+
+mod bench;
+mod bpf;
+mod build;
+mod ci;
+mod command;
+mod demo;
+mod dist;
+mod lint;
+mod programs;
+mod run;
+mod test;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Builds, runs, tests and checks netpath from source.
+///
+/// On a new machine `cargo xtask run --demo` and `cargo xtask test` are enough: what they need is installed, each
+/// step named before it runs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    Build(build::Args),
+    Run(run::Args),
+    Test(test::Args),
+    Bench(bench::Args),
+    Lint(lint::Args),
+    Fmt(lint::FmtArgs),
+    Tidy(tidy::Args),
+    Ci(ci::Args),
+    Dist(dist::Args),
+    #[command(hide = true)]
+    Demo(demo::Args),
+    #[command(hide = true, subcommand)]
+    Peer(demo::peer::Args),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Verb::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Build(args) => build::main(&args),
+        Verb::Run(args) => run::main(&args),
+        Verb::Test(args) => test::main(&args),
+        Verb::Bench(args) => bench::main(&args),
+        Verb::Lint(args) => lint::main(&args),
+        Verb::Fmt(args) => lint::fmt(&args),
+        Verb::Tidy(args) => tidy::main(&args),
+        Verb::Ci(args) => ci::main(&args),
+        Verb::Dist(args) => dist::main(&args),
+        Verb::Demo(args) => demo::main(&args),
+        Verb::Peer(args) => demo::peer::main(&args),
+    }
+}

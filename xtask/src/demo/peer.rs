@@ -1,0 +1,117 @@
+//! A server that says which address it saw, and a client that asks a server for that.
+//!
+//! Both speak the one command `CLIENT INFO` of Redis, so that the client asks a real Redis too.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+/// How long the client waits for anything.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The two sides, for use inside namespaces.
+#[derive(clap::Subcommand)]
+pub enum Args {
+    /// Answers every line with the addresses of the connection.
+    Serve {
+        /// The TCP port, on all addresses of both families.
+        port: u16,
+    },
+    /// Asks a server once and prints the address it saw.
+    Ask {
+        /// The server.
+        server: SocketAddr,
+        /// Keep the connection open this long afterwards.
+        #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+        hold: u64,
+    },
+}
+
+/// Runs one side.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    match args {
+        Args::Serve { port } => serve(*port)?,
+        Args::Ask { server, hold } => ask(*server, Duration::from_secs(*hold))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(port: u16) -> Result<()> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        .with_context(|| format!("cannot listen on {port}"))?;
+    for stream in listener.incoming() {
+        let stream = stream.context("cannot accept")?;
+        thread::spawn(move || answer(stream));
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream) -> Result<()> {
+    let reader = BufReader::new(stream.try_clone()?);
+    for line in reader.lines() {
+        line?;
+        let text = format!(
+            "addr={} laddr={}\n",
+            plain(stream.peer_addr()?),
+            plain(stream.local_addr()?)
+        );
+        write!(stream, "${}\r\n{text}\r\n", text.len())?;
+    }
+    Ok(())
+}
+
+/// An IPv4 client of an IPv6 socket as what it is.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn ask(server: SocketAddr, hold: Duration) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)
+        .with_context(|| format!("no answer from {server}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream
+        .write_all(b"CLIENT INFO\r\n")
+        .with_context(|| format!("cannot send to {server}"))?;
+    let reader = BufReader::new(stream.try_clone()?);
+    for line in reader.lines().take(2) {
+        let line = line.with_context(|| format!("{server} accepted and then did not answer"))?;
+        if let Some(seen) = seen_by_server(&line) {
+            println!("{seen}");
+            thread::sleep(hold);
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{server} does not say which address it sees")
+}
+
+/// The client's address in an answer: `id=3 addr=192.0.2.2:4711 laddr=…`, in Redis with IPv6 in brackets.
+fn seen_by_server(line: &str) -> Option<SocketAddr> {
+    let word = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("addr="))?;
+    word.parse().ok().map(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_both_kinds_of_server() {
+        let redis = "id=3 addr=192.0.2.2:4711 laddr=10.88.0.2:6379 fd=8 name=";
+        assert_eq!(seen_by_server(redis), "192.0.2.2:4711".parse().ok());
+        let own = "addr=[2001:db8::2]:4711 laddr=[2001:db8::1]:6379";
+        assert_eq!(seen_by_server(own), "[2001:db8::2]:4711".parse().ok());
+        assert_eq!(seen_by_server("$38"), None);
+        assert_eq!(
+            seen_by_server("addr=[::ffff:192.0.2.2]:1"),
+            "192.0.2.2:1".parse().ok()
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! `cargo xtask lint` and `fmt`: everything that can be said about the source without running it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    command,
+    command::step,
+    tidy,
+    toolchain::{Install, apt},
+    workspace::Workspace,
+};
+
+/// Checks format, lints, documentation, dependencies and the rules of the architecture.
+///
+/// Example: cargo xtask lint
+#[derive(clap::Args)]
+pub struct Args {
+    /// Install nothing: check, and say what to install.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Formats all Rust files.
+///
+/// Example: cargo xtask fmt
+#[derive(clap::Args)]
+pub struct FmtArgs {
+    /// Change nothing; fail if a file is not formatted.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs `lint`.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    run(&Workspace::load()?, Install::unless(args.no_install))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `fmt`.
+pub fn fmt(args: &FmtArgs) -> Result<ExitCode> {
+    ensure_component("rustfmt", "rustfmt", Install::Missing)?;
+    format(&Workspace::load()?, args.check)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The checks in order, the quick ones first.
+pub fn run(workspace: &Workspace, install: Install) -> Result<()> {
+    ensure_component("rustfmt", "rustfmt", install)?;
+    ensure_component("clippy", "cargo-clippy", install)?;
+
+    step!("tidy");
+    tidy::check(&workspace.root)?;
+    step!("format");
+    format(workspace, true)?;
+    dependencies(workspace)?;
+    step!("clippy");
+    command::run(workspace.cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-Dwarnings",
+    ]))?;
+    step!("documentation");
+    command::run(
+        workspace
+            .cargo()
+            .args([
+                "doc",
+                "--quiet",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+                "--exclude=netpath-tests",
+            ])
+            .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )
+}
+
+fn format(workspace: &Workspace, check: bool) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["fmt", "--all"]);
+    if check {
+        cargo.arg("--check");
+    }
+    command::run(&mut cargo)
+}
+
+/// Licences and advisories; the tool is an extra that takes minutes to compile, so it is used only where it is.
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    if command::find("cargo-deny").is_none() {
+        step!(
+            "dependencies: skipped, `cargo deny` is not installed (cargo install cargo-deny --locked)"
+        );
+        return Ok(());
+    }
+    step!("dependencies");
+    command::run(
+        workspace
+            .cargo()
+            .args(["deny", "--config=.github/config/deny.toml", "check"]),
+    )
+}
+
+/// rustup's components, or Debian's package of the same name where the compiler is Debian's.
+fn ensure_component(component: &str, program: &str, install: Install) -> Result<()> {
+    if Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return Ok(());
+    }
+    if !install.allowed() {
+        bail!("{component} is missing: run `rustup component add {component}`");
+    }
+    if command::find("rustup").is_some() {
+        step!("rustup component add {component}");
+        return command::run(Command::new("rustup").args(["component", "add", component]));
+    }
+    let package = format!("{component}-web");
+    if apt::offers(&package, (1, 0))? {
+        return apt::install(&[&package]);
+    }
+    bail!("{component} is missing, and neither rustup nor apt can install it");
+}

@@ -1,0 +1,115 @@
+//! The outside programs that the demo and the tests use: which Debian package brings which.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    command,
+    command::step,
+    toolchain::{Install, apt},
+};
+
+/// A package and what shows that it is there: a program, or a file.
+type Entry = (&'static str, &'static str);
+
+/// What the demo needs.
+pub const DEMO: &[Entry] = &[("iproute2", "ip"), ("util-linux", "nsenter")];
+
+/// What the tests that run a daemon need.
+pub const TESTS: &[Entry] = &[
+    ("iproute2", "ip"),
+    ("util-linux", "nsenter"),
+    ("iperf3", "iperf3"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-cli"),
+    ("nginx-light", "nginx"),
+    ("wrk", "wrk"),
+    ("tcpdump", "tcpdump"),
+    ("ethtool", "ethtool"),
+    ("conntrack", "conntrack"),
+    ("iptables", "iptables"),
+    ("nftables", "nft"),
+    ("jq", "jq"),
+    ("python3-scapy", "/usr/lib/python3/dist-packages/scapy"),
+    ("netcat-openbsd", "nc"),
+    ("procps", "sysctl"),
+    ("bpftool", "bpftool"),
+    ("curl", "curl"),
+];
+
+/// Services that come with the packages; the tests start these programs themselves.
+const SERVICES: [(&str, &str); 2] = [("redis-server", "redis-server"), ("nginx-light", "nginx")];
+
+/// Installs what is missing, or says what is.
+pub fn ensure(entries: &[Entry], install: Install) -> Result<()> {
+    let missing: Vec<_> = entries
+        .iter()
+        .filter(|(_, evidence)| !present(evidence))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|(package, _)| *package).collect();
+    if !install.allowed() {
+        bail!(
+            "missing programs; install the packages {} (Debian's names)",
+            packages.join(" ")
+        );
+    }
+    if !apt::present() {
+        let programs: Vec<_> = missing.iter().map(|(_, evidence)| *evidence).collect();
+        step!(
+            "not found, install them if you can: {}; what uses them will fail",
+            programs.join(" ")
+        );
+        return Ok(());
+    }
+    apt::refresh()?;
+    apt::install(&packages)?;
+    for (_, service) in SERVICES
+        .iter()
+        .filter(|(package, _)| packages.contains(package))
+    {
+        quiet(service)?;
+    }
+    Ok(())
+}
+
+fn present(evidence: &str) -> bool {
+    if evidence.starts_with('/') {
+        Path::new(evidence).exists()
+    } else {
+        command::find(evidence).is_some()
+    }
+}
+
+/// A test dependency must not leave a server running on the user's machine.
+fn quiet(service: &str) -> Result<()> {
+    if Path::new("/run/systemd/system").exists() {
+        step!("systemctl disable --now {service}: the tests start their own");
+        command::status(
+            command::as_root("systemctl")?.args(["disable", "--now", "--quiet", service]),
+        )?;
+    }
+    Ok(())
+}
+
+/// Installs `cargo nextest`, the test runner.
+pub fn ensure_nextest(install: Install) -> Result<()> {
+    if Command::new("cargo-nextest")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return Ok(());
+    }
+    if !install.allowed() {
+        bail!("no test runner: run `cargo install cargo-nextest --locked`");
+    }
+    step!("compiling the test runner: cargo install cargo-nextest --locked (some minutes)");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir("/").env_remove("CARGO_TARGET_DIR");
+    command::run(cargo.args(["install", "cargo-nextest", "--locked"]))
+}

@@ -1,0 +1,213 @@
+//! `cargo xtask test`: all levels in one run of the test runner, so that its last line counts them all.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::{build, command, command::step, programs, toolchain::Install, workspace::Workspace};
+
+/// The packages whose tests need nothing.
+const UNIT: [&str; 4] = ["netpath", "netpath-common", "netpath-ebpf", "xtask"];
+/// The package of the tests that need root; it has a test target per level.
+const TESTS: &str = "netpath-tests";
+
+/// A level of tests; see CONTRIBUTING.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    /// Model, address management, plans, parsers, tables: needs nothing.
+    Unit,
+    /// Every BPF program by test run: needs root.
+    Prog,
+    /// A real daemon with real namespaces and clients: needs root.
+    E2e,
+    /// Several nodes: needs root and etcd.
+    Cluster,
+    /// Kills, deleted links, full maps, under traffic: needs root.
+    Fault,
+    /// The same packets through netfilter: needs root and scapy.
+    Oracle,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Prog => "prog",
+            Self::E2e => "e2e",
+            Self::Cluster => "cluster",
+            Self::Fault => "fault",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    fn exists(self, workspace: &Workspace) -> bool {
+        self == Self::Unit || workspace.has_target(TESTS, "test", self.name())
+    }
+
+    /// The tests of this level in the language of the test runner.
+    fn filter(self) -> String {
+        match self {
+            Self::Unit => format!("(not package({TESTS}) or kind(lib))"),
+            level => format!(
+                "(package({TESTS}) and kind(test) and binary({}))",
+                level.name()
+            ),
+        }
+    }
+
+    fn needs_programs(self) -> bool {
+        !matches!(self, Self::Unit | Self::Prog)
+    }
+}
+
+/// Runs the tests: all levels, or those that are named.
+///
+/// Example: cargo xtask test unit prog --filter icmp
+#[derive(clap::Args)]
+pub struct Args {
+    /// Levels to run; all that exist if none is named.
+    #[arg(value_enum)]
+    levels: Vec<Level>,
+    /// Only tests with this text in their name.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Install nothing: check, and say what to install.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Which tests to run.
+pub struct Selection {
+    levels: Vec<Level>,
+    filter: Option<String>,
+}
+
+impl Selection {
+    /// Every test of every level.
+    pub fn all() -> Self {
+        Self {
+            levels: Vec::new(),
+            filter: None,
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    let selection = Selection {
+        levels: args.levels.clone(),
+        filter: args.filter.clone(),
+    };
+    run(
+        &Workspace::load()?,
+        &selection,
+        Install::unless(args.no_install),
+    )
+}
+
+/// Prepares what the levels need and runs them. The exit code is the test runner's.
+pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Result<ExitCode> {
+    let levels = levels(workspace, &selection.levels)?;
+    programs::ensure_nextest(install)?;
+    if levels.iter().any(|level| level.needs_programs()) {
+        programs::ensure(programs::TESTS, install)?;
+    }
+    let rooted = levels.iter().any(|level| *level != Level::Unit);
+    let mut nextest = workspace.cargo();
+    if rooted {
+        let binary = build::build(workspace, false, install)?;
+        nextest = workspace.cargo();
+        nextest
+            .env("NETPATH_BIN", binary)
+            .env("NETPATH_BPF_OBJECT", workspace.bpf_object());
+    }
+    let documentation = match &selection.filter {
+        None if levels.contains(&Level::Unit) => documentation(workspace)?,
+        _ => ExitCode::SUCCESS,
+    };
+
+    nextest.args(["nextest", "run"]);
+    if levels.contains(&Level::Unit) {
+        nextest.args(UNIT.iter().flat_map(|package| ["--package", package]));
+    }
+    if rooted {
+        nextest.args(["--package", TESTS]);
+        if !command::is_root() {
+            run_tests_as_root(&mut nextest)?;
+        }
+    }
+    let filter: Vec<_> = levels.iter().map(|level| level.filter()).collect();
+    nextest.args(["-E", &filter.join(" or ")]);
+    nextest.args(&selection.filter);
+    step!(
+        "testing {}",
+        levels
+            .iter()
+            .map(|level| level.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let status = command::status(&mut nextest)?;
+    Ok(if status.success() {
+        documentation
+    } else {
+        command::exit_code(status)
+    })
+}
+
+/// The levels to run: an absent one is an error if named, and a line if not.
+fn levels(workspace: &Workspace, named: &[Level]) -> Result<Vec<Level>> {
+    if let Some(level) = named.iter().find(|level| !level.exists(workspace)) {
+        bail!(
+            "there are no {0} tests: the package {TESTS} has no test target `{0}`",
+            level.name()
+        );
+    }
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    let (present, absent): (Vec<Level>, Vec<Level>) = Level::value_variants()
+        .iter()
+        .partition(|level| level.exists(workspace));
+    if !absent.is_empty() {
+        let names: Vec<_> = absent.iter().map(|level| level.name()).collect();
+        step!("no tests of level {} exist yet", names.join(", "));
+    }
+    Ok(present)
+}
+
+/// The examples in the documentation, which the test runner does not know. Quiet unless one fails.
+fn documentation(workspace: &Workspace) -> Result<ExitCode> {
+    step!("testing the examples in the documentation");
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "test",
+        "--quiet",
+        "--doc",
+        "--package=netpath",
+        "--package=netpath-common",
+    ]);
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(command::exit_code(output.status))
+}
+
+/// The build stays with the user, only the test programs run as root.
+fn run_tests_as_root(nextest: &mut Command) -> Result<()> {
+    let host = command::output(Command::new("rustc").arg("-vV"))?;
+    let triple = host
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap_or_default();
+    let variable = format!(
+        "CARGO_TARGET_{}_RUNNER",
+        triple.replace('-', "_").to_uppercase()
+    );
+    let sudo = command::shown(&command::as_root("")?);
+    nextest.env(variable, sudo.trim_end());
+    Ok(())
+}

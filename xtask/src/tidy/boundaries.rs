@@ -1,0 +1,225 @@
+//! Who may use what.
+
+use super::tree::{self, Source};
+
+/// A name that only some places of `within` may use, and why.
+struct Boundary {
+    name: &'static str,
+    within: &'static str,
+    only: &'static [&'static str],
+    why: &'static str,
+}
+
+const BOUNDARIES: [Boundary; 8] = [
+    Boundary {
+        name: "rtnetlink",
+        within: "netpath/src/",
+        only: &["netpath/src/kernel/"],
+        why: "one module talks netlink",
+    },
+    Boundary {
+        name: "netlink_",
+        within: "netpath/src/",
+        only: &["netpath/src/kernel/"],
+        why: "one module talks netlink",
+    },
+    Boundary {
+        name: "aya::",
+        within: "netpath/src/",
+        only: &["netpath/src/datapath/"],
+        why: "one module talks to programs and maps",
+    },
+    Boundary {
+        name: "redb",
+        within: "netpath/src/",
+        only: &["netpath/src/store/"],
+        why: "one module knows how the store keeps things",
+    },
+    Boundary {
+        name: "axum",
+        within: "netpath/src/",
+        only: &["netpath/src/api/"],
+        why: "one module speaks HTTP to clients",
+    },
+    Boundary {
+        name: "clap",
+        within: "netpath/src/",
+        only: &[
+            "netpath/src/cli/",
+            "netpath/src/config.rs",
+            "netpath/src/config/",
+            "netpath/src/main.rs",
+        ],
+        why: "flags are the command line's",
+    },
+    Boundary {
+        name: "anyhow",
+        within: "netpath/src/",
+        only: &["netpath/src/cli/", "netpath/src/main.rs"],
+        why: "a library's errors have types",
+    },
+    Boundary {
+        name: "crate::store",
+        within: "netpath/src/cli/",
+        only: &[],
+        why: "commands talk to the daemon",
+    },
+];
+
+/// Every [`Boundary`] is kept.
+pub fn modules(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources.iter().filter(|source| source.is_rust()) {
+        let within =
+            |boundary: &&Boundary| source.is_in(&[boundary.within]) && !source.is_in(boundary.only);
+        for Boundary {
+            name, only, why, ..
+        } in BOUNDARIES.iter().filter(within)
+        {
+            if let Some(line) = first_use(source, name) {
+                let only = if only.is_empty() {
+                    String::new()
+                } else {
+                    format!(", only {} may", only.join(" and "))
+                };
+                complaints.push(format!(
+                    "{}:{line}: uses `{name}`{only}: {why}",
+                    source.path
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// The modules that compute, and do nothing else.
+const PURE: [&str; 3] = [
+    "netpath/src/model/",
+    "netpath/src/ipam/",
+    "netpath/src/plan/",
+];
+/// What makes a module wait, depend on the moment, or reach outside.
+const IMPURE: [&str; 9] = [
+    "tokio",
+    "async",
+    "std::time",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "std::net::TcpStream",
+    "rand",
+    "nix",
+];
+
+/// The pure modules have no IO, no clock, no randomness and no async.
+pub fn pure(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && source.is_in(&PURE))
+    {
+        for name in IMPURE {
+            if let Some(line) = first_use(source, name) {
+                complaints.push(format!(
+                    "{}:{line}: uses `{name}`, but this module only computes",
+                    source.path
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// Where `unsafe` may stand: the view of bytes as structures, the programs' access to packets and maps, and the
+/// system calls that no crate wraps.
+const UNSAFE: [&str; 5] = [
+    "netpath-common/src/pod.rs",
+    "netpath-ebpf/src/",
+    "netpath/src/datapath/",
+    "netpath/src/kernel/",
+    "tests/harness/",
+];
+
+/// No other file has unsafe code.
+pub fn unsafe_code(sources: &[Source]) -> Vec<String> {
+    // In two parts, so that this file does not find itself.
+    let word = ["un", "safe"].concat();
+    let mut complaints = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && !source.is_in(&UNSAFE))
+    {
+        let used = source.code().find(|(_, line)| tree::mentions(line, &word));
+        if let Some((line, _)) = used.filter(|_| !source.path.starts_with("xtask/src/tidy/")) {
+            complaints.push(format!(
+                "{}:{line}: {word} code, only {} may have it",
+                source.path,
+                UNSAFE.join(" and ")
+            ));
+        }
+    }
+    complaints
+}
+
+/// The first line of the program that uses the name, in a path or by a `use` with braces.
+fn first_use(source: &Source, name: &str) -> Option<usize> {
+    let direct = source
+        .program()
+        .find(|(_, line)| tree::mentions(line, name))
+        .map(|(line, _)| line);
+    let imports = tree::imports(source.program());
+    let imported = imports
+        .iter()
+        .find(|(_, path)| tree::mentions(path, name))
+        .map(|(line, _)| *line);
+    direct.or(imported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Vec<Source> {
+        vec![Source {
+            path: path.into(),
+            text: text.into(),
+        }]
+    }
+
+    #[test]
+    fn a_forbidden_import_is_found_and_a_comment_is_not() {
+        assert_eq!(
+            modules(&source("netpath/src/plan/mod.rs", "use rtnetlink::Handle;")).len(),
+            1
+        );
+        assert_eq!(
+            modules(&source(
+                "netpath/src/plan/mod.rs",
+                "/// Not rtnetlink.\nfn a() {}"
+            ))
+            .len(),
+            0
+        );
+        assert_eq!(
+            modules(&source(
+                "netpath/src/kernel/link.rs",
+                "use rtnetlink::Handle;"
+            ))
+            .len(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_clock_in_a_pure_module_is_found_in_a_nested_import() {
+        let found = pure(&source(
+            "netpath/src/model/id.rs",
+            "use std::{\n    fmt,\n    time::Duration,\n};",
+        ));
+        assert_eq!(
+            found,
+            ["netpath/src/model/id.rs:1: uses `std::time`, but this module only computes"]
+        );
+        assert!(pure(&source("netpath/src/daemon.rs", "use std::time::Instant;")).is_empty());
+    }
+}

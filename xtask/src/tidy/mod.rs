@@ -1,0 +1,132 @@
+//! `cargo xtask tidy`: the rules of `netpath/docs/architecture.md` that a compiler does not check.
+//!
+//! Each rule is a function from the files of the tree to complaints; [`RULES`] lists them. They are ordinary tests too.
+
+mod boundaries;
+mod manifests;
+mod schema;
+mod text;
+pub mod tree;
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::{command::step, workspace::Workspace};
+use tree::Source;
+
+/// Checks the rules of the architecture: who may use what, file lengths, map schema, manifests.
+///
+/// Example: cargo xtask tidy
+#[derive(clap::Args)]
+pub struct Args {
+    /// Record the map schema as it is now. Raise `SCHEMA_VERSION` first, unless no release has this version yet.
+    #[arg(long)]
+    bless: bool,
+}
+
+/// A rule: its name, and what it finds.
+type Rule = (&'static str, fn(&[Source]) -> Vec<String>);
+
+/// All rules.
+const RULES: [Rule; 9] = [
+    ("boundaries between modules", boundaries::modules),
+    ("pure modules", boundaries::pure),
+    ("unsafe only where listed", boundaries::unsafe_code),
+    ("length of files", text::length),
+    ("unfinished work", text::unfinished),
+    ("white space", text::white_space),
+    ("paths of one machine", text::machine_paths),
+    ("manifests", manifests::lints),
+    ("reasons are documented", text::reasons),
+];
+
+/// Runs the verb.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    let root = Workspace::load()?.root;
+    if args.bless {
+        schema::bless(&root)?;
+        step!("recorded the map schema in {}", schema::LOCK);
+    }
+    check(&root)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks every rule and prints all complaints.
+pub fn check(root: &Path) -> Result<()> {
+    let sources = tree::sources(root)?;
+    let mut complaints: Vec<_> = RULES.iter().flat_map(|(_, rule)| rule(&sources)).collect();
+    complaints.extend(schema::check(root)?);
+    for complaint in &complaints {
+        eprintln!("{complaint}");
+    }
+    match complaints.len() {
+        0 => Ok(()),
+        count => bail!("{count} complaints about the rules in netpath/docs/architecture.md"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    /// Runs one rule over the real tree.
+    fn holds(name: &str) {
+        let sources = tree::sources(&workspace::root()).unwrap();
+        let (_, rule) = RULES.iter().find(|(found, _)| *found == name).unwrap();
+        let complaints = rule(&sources);
+        assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    }
+
+    #[test]
+    fn modules_keep_their_boundaries() {
+        holds("boundaries between modules");
+    }
+
+    #[test]
+    fn pure_modules_are_pure() {
+        holds("pure modules");
+    }
+
+    #[test]
+    fn unsafe_code_stands_where_listed() {
+        holds("unsafe only where listed");
+    }
+
+    #[test]
+    fn files_are_short() {
+        holds("length of files");
+    }
+
+    #[test]
+    fn no_work_is_left_unfinished() {
+        holds("unfinished work");
+    }
+
+    #[test]
+    fn lines_end_cleanly() {
+        holds("white space");
+    }
+
+    #[test]
+    fn no_path_of_one_machine_is_in_the_tree() {
+        holds("paths of one machine");
+    }
+
+    #[test]
+    fn every_crate_inherits_the_lints() {
+        holds("manifests");
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        holds("reasons are documented");
+    }
+
+    #[test]
+    fn map_schema_is_recorded() {
+        let complaint = schema::check(&workspace::root()).unwrap();
+        assert_eq!(complaint, None);
+    }
+}

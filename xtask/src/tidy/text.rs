@@ -1,0 +1,172 @@
+//! What files look like.
+
+use super::tree::Source;
+
+/// A reader holds this much.
+const LONGEST: usize = 450;
+/// Files that may be longer, and why.
+const LONG: [(&str, &str); 0] = [];
+
+/// No Rust file is longer than [`LONGEST`] lines.
+pub fn length(sources: &[Source]) -> Vec<String> {
+    let rust = sources.iter().filter(|source| source.is_rust());
+    let long = rust.filter(|source| !LONG.iter().any(|(path, _)| *path == source.path));
+    long.filter_map(|source| {
+        let lines = source.text.lines().count();
+        let text = format!(
+            "{}: {lines} lines, at most {LONGEST}: make it a folder of the same name",
+            source.path
+        );
+        (lines > LONGEST).then_some(text)
+    })
+    .collect()
+}
+
+/// No file says that something is still to be done: that belongs into an issue.
+pub fn unfinished(sources: &[Source]) -> Vec<String> {
+    // In parts, so that this file does not find itself.
+    let markers = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["XX", "X:"],
+        ["HA", "CK:"],
+        ["todo", "!("],
+        ["unimpl", "emented!("],
+    ];
+    let markers = markers.map(|parts| parts.concat());
+    let mut complaints = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| !source.path.ends_with(".lock"))
+    {
+        for (number, line) in (1..).zip(source.text.lines()) {
+            if let Some(marker) = markers.iter().find(|marker| line.contains(marker.as_str())) {
+                complaints.push(format!("{}:{number}: unfinished (`{marker}`)", source.path));
+            }
+        }
+    }
+    complaints
+}
+
+/// No line ends in white space, no Rust file has tabs, and every file ends with one line end.
+pub fn white_space(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| !source.path.contains("/cases/"))
+    {
+        for (number, line) in (1..).zip(source.text.split('\n')) {
+            if line.trim_end() != line {
+                complaints.push(format!(
+                    "{}:{number}: white space at the end of the line",
+                    source.path
+                ));
+            }
+            if source.is_rust() && line.contains('\t') {
+                complaints.push(format!("{}:{number}: a tab", source.path));
+            }
+        }
+        if !source.text.is_empty()
+            && (!source.text.ends_with('\n') || source.text.ends_with("\n\n"))
+        {
+            complaints.push(format!(
+                "{}: does not end with exactly one line end",
+                source.path
+            ));
+        }
+    }
+    complaints
+}
+
+/// Directories of the machine somebody worked on are in no file.
+pub fn machine_paths(sources: &[Source]) -> Vec<String> {
+    let paths = ["work", "root"].map(|directory| format!("/{directory}/"));
+    let mut complaints = Vec::new();
+    for source in sources {
+        for (number, line) in (1..).zip(source.text.lines()) {
+            let starts = |at: usize| {
+                let before = line.get(..at).and_then(|text| text.chars().next_back());
+                before.is_none_or(|c| c.is_whitespace() || "\"'`=(:".contains(c))
+            };
+            if paths
+                .iter()
+                .any(|path| line.match_indices(path.as_str()).any(|(at, _)| starts(at)))
+            {
+                complaints.push(format!("{}:{number}: a path of one machine", source.path));
+            }
+        }
+    }
+    complaints
+}
+
+/// Every reason of the counters stands in the page that explains them, once that page exists.
+pub fn reasons(sources: &[Source]) -> Vec<String> {
+    let file = |path: &str| {
+        sources
+            .iter()
+            .find(|source| source.path == path)
+            .map(|source| source.text.as_str())
+    };
+    let (Some(page), Some(table)) = (
+        file("netpath/docs/reasons.md"),
+        file("netpath-common/src/reason.rs"),
+    ) else {
+        return Vec::new();
+    };
+    // A line of the table: `TooBig = 5, Pass, "pass_too_big";`
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\";")?.rsplit_once('"'));
+    names
+        .filter(|(_, name)| !page.contains(&format!("`{name}`")))
+        .map(|(_, name)| format!("netpath/docs/reasons.md: `{name}` is missing"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(path: &str, text: &str) -> Vec<Source> {
+        vec![Source {
+            path: path.into(),
+            text: text.into(),
+        }]
+    }
+
+    #[test]
+    fn a_long_file_is_found() {
+        assert!(length(&source("a.rs", &"\n".repeat(LONGEST))).is_empty());
+        assert_eq!(length(&source("a.rs", &"\n".repeat(LONGEST + 1))).len(), 1);
+        assert!(length(&source("a.md", &"\n".repeat(LONGEST + 1))).is_empty());
+    }
+
+    #[test]
+    fn white_space_at_line_ends_is_found() {
+        assert!(white_space(&source("a.md", "a\n\tb\n")).is_empty());
+        assert_eq!(white_space(&source("a.md", "a \n")).len(), 1);
+        assert_eq!(white_space(&source("a.md", "a")).len(), 1);
+        assert_eq!(white_space(&source("a.rs", "\ta\n")).len(), 1);
+    }
+
+    #[test]
+    fn a_home_directory_is_found_and_a_url_is_not() {
+        let path = ["/ro", "ot/x"].concat();
+        assert_eq!(
+            machine_paths(&source("a.md", &format!("see {path}"))).len(),
+            1
+        );
+        assert!(machine_paths(&source("a.md", &format!("https://example.org{path}"))).is_empty());
+    }
+
+    #[test]
+    fn a_reason_without_a_line_in_the_page_is_found() {
+        let mut sources = source("netpath/docs/reasons.md", "| `pass_a` |");
+        let table = "    A = 0, Pass, \"pass_a\";\n    B = 1, Pass, \"pass_b\";\n";
+        sources.extend(source("netpath-common/src/reason.rs", table));
+        assert_eq!(
+            reasons(&sources),
+            ["netpath/docs/reasons.md: `pass_b` is missing"]
+        );
+    }
+}
