@@ -12,4 +12,4 @@ pub mod socket;
 pub mod v1;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
