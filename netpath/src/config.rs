@@ -111,10 +111,10 @@ impl Config {
             Some(node) => node,
             None => host_name()?,
         };
-        let node: Name = node.parse().map_err(|error| ConfigError::invalid("node", error))?;
-        let run_dir = settings
-            .run_dir
-            .unwrap_or_else(|| DEFAULT_RUN_DIR.into());
+        let node: Name = node
+            .parse()
+            .map_err(|error| ConfigError::invalid("node", error))?;
+        let run_dir = settings.run_dir.unwrap_or_else(|| DEFAULT_RUN_DIR.into());
         if settings.metrics.is_some() {
             return Err(ConfigError::NotSupported { key: "metrics" });
         }

@@ -68,8 +68,10 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<v1::Port>, ApiError>> + Send;
 
     /// Withdraws ports, all or none.
-    fn unpublish(&self, request: v1::Unpublish)
-    -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn unpublish(
+        &self,
+        request: v1::Unpublish,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Every pinned map.
     fn maps(&self) -> impl Future<Output = Result<Vec<v1::MapInfo>, ApiError>> + Send;

@@ -28,9 +28,7 @@ impl FromStr for Pool {
         let (prefix, bits) = text
             .rsplit_once('/')
             .filter(|(prefix, _)| prefix.contains('/'))
-            .ok_or_else(|| {
-                format!("'{text}' is not CIDR/BITS, for instance 172.20.0.0/14/24")
-            })?;
+            .ok_or_else(|| format!("'{text}' is not CIDR/BITS, for instance 172.20.0.0/14/24"))?;
         let prefix: IpNet = prefix
             .parse()
             .map_err(|_| format!("'{prefix}' is not a CIDR"))?;
@@ -38,7 +36,10 @@ impl FromStr for Pool {
             .parse()
             .map_err(|_| format!("'{bits}' is not a prefix length"))?;
         if prefix.trunc() != prefix {
-            return Err(format!("'{prefix}' has host bits; write {}", prefix.trunc()));
+            return Err(format!(
+                "'{prefix}' has host bits; write {}",
+                prefix.trunc()
+            ));
         }
         // A gateway and at least one sandbox must fit.
         let longest = prefix.max_prefix_len() - 2;
@@ -85,10 +86,12 @@ pub(super) fn defaults(node: &str) -> Vec<Pool> {
     let [a, b, c, d, e, ..] = fnv1a(node).to_be_bytes();
     let mut octets = [0; 16];
     octets[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
-    let v6 = Ipv6Net::new(Ipv6Addr::from(octets), 48).ok().map(|prefix| Pool {
-        prefix: prefix.into(),
-        bits: 64,
-    });
+    let v6 = Ipv6Net::new(Ipv6Addr::from(octets), 48)
+        .ok()
+        .map(|prefix| Pool {
+            prefix: prefix.into(),
+            bits: 64,
+        });
     v4.chain(v6).collect()
 }
 

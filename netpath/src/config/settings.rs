@@ -189,7 +189,10 @@ impl LimitSettings {
         if !limits.half_open.is_power_of_two() || limits.half_open > MAX_FLOWS {
             return Err(ConfigError::invalid(
                 "limits.half_open",
-                format!("{} is not a power of two up to {MAX_FLOWS}", limits.half_open),
+                format!(
+                    "{} is not a power of two up to {MAX_FLOWS}",
+                    limits.half_open
+                ),
             ));
         }
         Ok(limits)

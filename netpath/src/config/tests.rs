@@ -35,7 +35,8 @@ fn flags_win_over_the_file() {
         uplink: vec!["eth1".to_owned()],
         ..Settings::default()
     };
-    let file = parse("node = 'file'\nuplink = 'eth0'\nrun-dir = '/tmp/a'\nstate_dir = '/tmp/b'").unwrap();
+    let file =
+        parse("node = 'file'\nuplink = 'eth0'\nrun-dir = '/tmp/a'\nstate_dir = '/tmp/b'").unwrap();
     let config = Config::resolve(flags.over(file), None).unwrap();
     assert_eq!(config.node.as_str(), "flag");
     assert_eq!(config.uplinks, ["eth1"]);
@@ -100,7 +101,13 @@ fn pools_are_a_prefix_and_a_size() {
     let config = config("pool = ['172.20.0.0/14/24', 'fd00:1::/48/64']").unwrap();
     assert_eq!(config.pools[0].bits, 24);
     assert_eq!(config.pools[1].to_string(), "fd00:1::/48/64");
-    for bad in ["172.20.0.0/14", "172.20.0.0/14/8", "172.20.0.1/14/24", "x/14/24", "10.0.0.0/8/31"] {
+    for bad in [
+        "172.20.0.0/14",
+        "172.20.0.0/14/8",
+        "172.20.0.1/14/24",
+        "x/14/24",
+        "10.0.0.0/8/31",
+    ] {
         assert!(bad.parse::<Pool>().is_err(), "{bad}");
     }
     assert_eq!(
@@ -143,7 +150,11 @@ fn the_sample_parses_as_it_is_and_changes_nothing() {
 fn the_sample_shows_every_key_and_each_one_parses() {
     let uncommented: String = SAMPLE
         .lines()
-        .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with([' ', '#'])).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix("#")
+                .filter(|rest| !rest.starts_with([' ', '#']))
+                .unwrap_or(line)
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     let settings = parse(&uncommented).unwrap();

@@ -60,11 +60,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|error: BytesRejection| {
-                ApiError::invalid(format!("the body cannot be read: {}", error.body_text()))
-            })?;
+        let bytes =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|error: BytesRejection| {
+                    ApiError::invalid(format!("the body cannot be read: {}", error.body_text()))
+                })?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }

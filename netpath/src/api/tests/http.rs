@@ -210,7 +210,10 @@ async fn events_are_streamed_and_end_with_the_daemon() {
         data = line.strip_prefix("data: ").map(str::to_owned);
     }
     let event: v1::Event = serde_json::from_str(&data.unwrap()).unwrap();
-    assert_eq!((event.action, event.name.as_str()), (v1::Action::Created, "a"));
+    assert_eq!(
+        (event.action, event.name.as_str()),
+        (v1::Action::Created, "a")
+    );
 
     let stopped = tokio::time::timeout(Duration::from_secs(4), running.stop()).await;
     stopped.unwrap().unwrap();

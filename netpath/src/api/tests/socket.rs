@@ -58,5 +58,8 @@ async fn nobody_listening_says_how_to_start() {
         error.to_string(),
         "daemon not reachable at /nonexistent/api.sock: No such file or directory (os error 2)"
     );
-    assert_eq!(error.hint().as_deref(), Some("start it with 'netpath daemon'"));
+    assert_eq!(
+        error.hint().as_deref(),
+        Some("start it with 'netpath daemon'")
+    );
 }

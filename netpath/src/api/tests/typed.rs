@@ -79,10 +79,7 @@ async fn ports_are_published_and_withdrawn() {
         publish: vec!["[::1]:8080-8081:80-81/tcp".to_owned()],
         allow: vec!["10.0.0.0/8".parse().unwrap()],
     };
-    assert_eq!(
-        client.publish(&publish).await.unwrap(),
-        [fake::port("web")]
-    );
+    assert_eq!(client.publish(&publish).await.unwrap(), [fake::port("web")]);
     let unpublish = v1::Unpublish {
         sandbox: "web".to_owned(),
         publish: vec!["80".to_owned()],

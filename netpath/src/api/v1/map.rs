@@ -23,9 +23,7 @@ pub struct MapInfo {
 }
 
 /// Tables that can be dumped: `GET /v1/maps/NAME`.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum MapTable {
     /// Flows and their translations.
@@ -136,9 +134,7 @@ pub struct Tuple {
 }
 
 /// Transport protocol of a flow.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowProtocol {
     /// RFC 9293.

@@ -17,9 +17,7 @@ pub use map::{
     Counter, FlowKind, FlowProtocol, MapDump, MapEndpoint, MapInfo, MapNetwork, MapTable, NatFlow,
     Tuple, Verdict,
 };
-pub use network::{
-    Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope,
-};
+pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
 pub use port::{Port, Protocol, Publish, Unpublish};
 pub use sandbox::{Endpoint, Sandbox, SandboxCreate};
 pub use status::{Program, Reconcile, Status, Store};
