@@ -1,1 +1,186 @@
-//! Placeholder.
+//! The daemon's settings: flags over file over defaults, validated.
+
+mod error;
+mod file;
+mod pool;
+mod settings;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use nix::unistd::gethostname;
+
+pub use error::ConfigError;
+pub use pool::Pool;
+pub use settings::{LimitSettings, Settings, TimerSettings, XdpMode};
+
+use crate::model::Name;
+use netpath_common::{flow::Timers, maps};
+
+/// Where the file is looked for if no other is named; it may be missing.
+pub const DEFAULT_FILE: &str = "/etc/netpath/netpath.toml";
+/// The run directory if no other is named.
+pub const DEFAULT_RUN_DIR: &str = "/run/netpath";
+/// The state directory if no other is named.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/netpath";
+/// The directory for pins if no other is named.
+pub const DEFAULT_BPF_DIR: &str = "/sys/fs/bpf/netpath";
+/// The socket if neither another one nor another run directory is named.
+pub const DEFAULT_SOCKET: &str = "/run/netpath/netpath.sock";
+
+/// Validated settings of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of the node; the host name by default.
+    pub node: Name,
+    /// For the socket, the lock and the namespaces; gone after a reboot.
+    pub run_dir: PathBuf,
+    /// For the store.
+    pub state_dir: PathBuf,
+    /// For pinned maps and links, on a bpffs.
+    pub bpf_dir: PathBuf,
+    /// The API's socket; `netpath.sock` in the run directory by default.
+    pub socket: PathBuf,
+    /// The cgroup that the socket programs are attached to; found by the daemon if `None`.
+    pub cgroup: Option<PathBuf>,
+    /// Interface names of the ways out; every interface with a default route if empty.
+    pub uplinks: Vec<String>,
+    /// Where the wanted state is kept.
+    pub store: StoreKind,
+    /// This node's address for tunnels to other nodes.
+    pub underlay_address: Option<IpAddr>,
+    /// Where new subnets come from, in order of preference.
+    pub pools: Vec<Pool>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// How programs are attached to XDP.
+    pub xdp: XdpMode,
+    /// How long flows may be idle.
+    pub timers: Timers,
+    /// Capacities of the flow table.
+    pub limits: Limits,
+}
+
+/// Where the wanted state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// In the state directory.
+    File,
+}
+
+/// Capacities of the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows.
+    pub flows: u32,
+    /// Flows that nobody has answered yet; a power of two.
+    pub half_open: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: maps::DEFAULT_FLOWS,
+            half_open: maps::DEFAULT_HALF_OPEN,
+        }
+    }
+}
+
+impl Config {
+    /// From flags, and the file they name or else the default one if it exists. `socket` is used as it is given.
+    ///
+    /// # Errors
+    /// If the file cannot be read or has unknown keys, or if a value is not valid or not supported.
+    pub fn load(flags: Settings, socket: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => file::read(path)?,
+            None => file::read_if_present(DEFAULT_FILE.as_ref())?,
+        };
+        Self::resolve(flags.over(file), socket)
+    }
+
+    /// From settings that are already merged.
+    ///
+    /// # Errors
+    /// If a value is not valid or not supported.
+    pub fn resolve(settings: Settings, socket: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let node = match settings.node {
+            Some(node) => node,
+            None => host_name()?,
+        };
+        let node: Name = node
+            .parse()
+            .map_err(|error| ConfigError::invalid("node", error))?;
+        let run_dir = settings.run_dir.unwrap_or_else(|| DEFAULT_RUN_DIR.into());
+        if settings.metrics.is_some() {
+            return Err(ConfigError::NotSupported { key: "metrics" });
+        }
+        if settings.xdp.is_some_and(|mode| mode != XdpMode::Off) {
+            return Err(ConfigError::NotSupported { key: "xdp" });
+        }
+        let pools = if settings.pool.is_empty() {
+            pool::defaults(node.as_str())
+        } else {
+            settings.pool
+        };
+        pool::check_disjoint(&pools)?;
+        Ok(Self {
+            pools,
+            socket: socket.unwrap_or_else(|| run_dir.join("netpath.sock")),
+            run_dir,
+            state_dir: settings
+                .state_dir
+                .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            bpf_dir: settings.bpf_dir.unwrap_or_else(|| DEFAULT_BPF_DIR.into()),
+            cgroup: settings.cgroup,
+            uplinks: settings.uplink,
+            store: store(settings.store.as_deref())?,
+            underlay_address: settings.underlay_address,
+            metrics: None,
+            xdp: XdpMode::Off,
+            timers: settings.timers.resolve()?,
+            limits: settings.limits.resolve()?,
+            node,
+        })
+    }
+}
+
+fn store(text: Option<&str>) -> Result<StoreKind, ConfigError> {
+    let Some(text) = text else {
+        return Ok(StoreKind::File);
+    };
+    if let Some(endpoints) = text.strip_prefix("etcd://") {
+        for endpoint in endpoints.split(',') {
+            match endpoint.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
+                _ => {
+                    return Err(ConfigError::invalid(
+                        "store",
+                        format!("'{endpoint}' is not HOST:PORT"),
+                    ));
+                }
+            }
+        }
+        return Err(ConfigError::NotSupported { key: "store etcd" });
+    }
+    match text {
+        "file" => Ok(StoreKind::File),
+        _ => Err(ConfigError::invalid(
+            "store",
+            format!("'{text}' is neither 'file' nor 'etcd://HOST:PORT[,HOST:PORT…]'"),
+        )),
+    }
+}
+
+fn host_name() -> Result<String, ConfigError> {
+    gethostname()
+        .map_err(|error| ConfigError::invalid("node", format!("no host name: {error}")))?
+        .into_string()
+        .map_err(|name| ConfigError::invalid("node", format!("{name:?} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! `netpath doctor`: what this host lacks, and what gets in the way. Looks only, changes nothing.
+
+mod firewall;
+mod kernel;
+mod mounts;
+mod ports;
+mod privileges;
+mod programs;
+mod sysctls;
+
+use std::{fmt, io, process::Command};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Context, Outcome, colours,
+    failure::Failure,
+    output::{self, Column, Format, Row},
+};
+
+/// Check what netpath needs of this host and what gets in its way
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  netpath doctor\n\nThe exit status is 1 if something that netpath needs is missing."
+)]
+pub(super) struct Arguments {}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    /// Which check.
+    name: &'static str,
+    /// How bad.
+    status: Level,
+    /// What was found.
+    message: String,
+    /// The command that mends it.
+    fix: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Ok,
+    /// Works, with a limit.
+    Warn,
+    /// Does not work.
+    Fail,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+impl Finding {
+    fn ok(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: Level::Ok,
+            message: message.into(),
+            fix: None,
+        }
+    }
+
+    fn warn(name: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            status: Level::Warn,
+            fix: Some(fix.into()),
+            ..Self::ok(name, message)
+        }
+    }
+
+    fn fail(name: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            status: Level::Fail,
+            fix: Some(fix.into()),
+            ..Self::ok(name, message)
+        }
+    }
+}
+
+/// Executes every check.
+pub(super) fn execute(context: &Context, _arguments: Arguments) -> Outcome {
+    let mut findings = kernel::check();
+    findings.extend(mounts::check());
+    findings.extend(privileges::check());
+    findings.extend(sysctls::check());
+    findings.extend(ports::check());
+    findings.extend(firewall::check());
+    findings.extend(programs::check());
+    match context.format {
+        Format::Table => output::text(&paint(
+            &output::table(Finding::COLUMNS, findings.iter().map(Row::cells)),
+            colours(),
+        ))?,
+        Format::Json => output::json(&findings)?,
+    }
+    let failed: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.status == Level::Fail)
+        .map(|finding| finding.name)
+        .collect();
+    if failed.is_empty() {
+        Ok(0)
+    } else {
+        Err(
+            Failure::because("doctor", failed.join(", "), "netpath cannot work like this")
+                .advice("use the fixes shown above"),
+        )
+    }
+}
+
+impl Row for Finding {
+    const COLUMNS: &'static [Column] = &["STATUS", "CHECK", "FOUND", "FIX"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.status.to_string(),
+            self.name.to_owned(),
+            self.message.clone(),
+            self.fix.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+/// Colours the first word of each line.
+fn paint(table: &str, colours: bool) -> String {
+    if !colours {
+        return table.to_owned();
+    }
+    let mut painted = String::with_capacity(table.len());
+    for line in table.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let colour = match word {
+            "ok" => "32",
+            "warn" => "33",
+            "FAIL" => "31",
+            _ => "1",
+        };
+        painted.push_str(&format!("\x1b[{colour}m{word}\x1b[0m {rest}\n"));
+    }
+    painted
+}
+
+/// What a program prints.
+enum Printed {
+    /// It is not installed.
+    Missing,
+    /// It failed, for this reason.
+    Failed(String),
+    /// Its stdout.
+    Text(String),
+}
+
+/// Runs a program of the system that only looks.
+fn print_of(program: &str, arguments: &[&str]) -> Printed {
+    match Command::new(program).args(arguments).output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Printed::Missing,
+        Err(error) => Printed::Failed(error.to_string()),
+        Ok(output) if output.status.success() => {
+            Printed::Text(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => Printed::Failed(
+            String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .next()
+                .unwrap_or("it failed")
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_have_a_form_for_programs() {
+        let finding = Finding::fail("bpffs", "not mounted", "mount it");
+        assert_eq!(
+            serde_json::to_value(finding).unwrap(),
+            serde_json::json!({
+                "name": "bpffs", "status": "fail", "message": "not mounted", "fix": "mount it"
+            })
+        );
+    }
+
+    #[test]
+    fn colours_change_nothing_else() {
+        let table = "STATUS  CHECK\nok      btf\nFAIL    bpffs\n";
+        assert_eq!(paint(table, false), table);
+        assert!(paint(table, true).contains("\x1b[31mFAIL\x1b[0m    bpffs\n"));
+    }
+
+    #[test]
+    fn a_missing_program_is_told_from_a_failing_one() {
+        assert!(matches!(print_of("/nonexistent/x", &[]), Printed::Missing));
+        assert!(matches!(print_of("false", &[]), Printed::Failed(_)));
+    }
+}

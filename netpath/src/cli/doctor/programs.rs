@@ -1,0 +1,77 @@
+//! BPF programs of others on network devices. They stay: netpath runs beside them.
+
+use serde_json::Value;
+
+use super::{Finding, Printed, print_of};
+
+/// Checks this network namespace, if `bpftool` is installed.
+pub(super) fn check() -> Vec<Finding> {
+    let finding = match print_of("bpftool", &["-j", "net", "show"]) {
+        Printed::Missing => Finding::ok("programs", "bpftool is not installed"),
+        Printed::Failed(reason) => Finding::warn(
+            "programs",
+            format!("cannot be listed: {reason}"),
+            "run as root",
+        ),
+        Printed::Text(text) => judge(&foreign(&text)),
+    };
+    vec![finding]
+}
+
+fn judge(foreign: &[String]) -> Finding {
+    if foreign.is_empty() {
+        Finding::ok("programs", "no programs of others on network devices")
+    } else {
+        Finding::warn(
+            "programs",
+            format!("others see packets too: {}", foreign.join(", ")),
+            "make sure that they pass what they do not want: bpftool net show",
+        )
+    }
+}
+
+/// `PROGRAM on DEVICE` for each program that is not ours.
+fn foreign(json: &str) -> Vec<String> {
+    let document: Value = serde_json::from_str(json).unwrap_or_default();
+    let groups = document.as_array().into_iter().flatten();
+    groups
+        .filter_map(Value::as_object)
+        .flat_map(|group| {
+            ["xdp", "tc"]
+                .into_iter()
+                .filter_map(|kind| group.get(kind)?.as_array())
+                .flatten()
+        })
+        .filter_map(|program| {
+            let device = program.get("devname")?.as_str()?;
+            let name = program
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or("unnamed");
+            let ours = device.starts_with("npv-")
+                || device.starts_with("npb-")
+                || name.starts_with("netpath")
+                || name.starts_with("uplink_")
+                || name.starts_with("endpoint_");
+            (!ours).then(|| format!("{name} on {device}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Level, *};
+
+    #[test]
+    fn ours_are_told_from_others() {
+        let json = r#"[{"xdp":[{"devname":"eth0","ifindex":2,"mode":"driver","id":4}],
+            "tc":[{"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"uplink_ingress","prog_id":7},
+                  {"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"cil_from_netdev","prog_id":8}],
+            "flow_dissector":[],"netfilter":[]}]"#;
+        let found = foreign(json);
+        assert_eq!(found, ["unnamed on eth0", "cil_from_netdev on eth0"]);
+        assert_eq!(judge(&found).status, Level::Warn);
+        assert_eq!(judge(&foreign("[]")).status, Level::Ok);
+        assert_eq!(judge(&foreign("garbage")).status, Level::Ok);
+    }
+}

@@ -1,0 +1,98 @@
+//! Settings of the kernel that change what programs may do and which packets survive.
+
+use std::path::Path;
+
+use super::Finding;
+
+/// Checks the running values.
+pub(super) fn check() -> Vec<Finding> {
+    let read = |key: &str| {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        std::fs::read_to_string(path)
+            .ok()
+            .map(|value| value.trim().to_owned())
+    };
+    vec![
+        reverse_path(read("net.ipv4.conf.all.rp_filter").as_deref()),
+        forwarding(
+            read("net.ipv4.ip_forward").as_deref(),
+            read("net.ipv6.conf.all.forwarding").as_deref(),
+        ),
+        unprivileged(read("kernel.unprivileged_bpf_disabled").as_deref()),
+        compiler(read("net.core.bpf_jit_enable").as_deref()),
+    ]
+}
+
+fn reverse_path(value: Option<&str>) -> Finding {
+    match value {
+        Some("1") => Finding::warn(
+            "rp_filter",
+            "strict reverse path filtering drops what takes another way back",
+            "sysctl -w net.ipv4.conf.all.rp_filter=2",
+        ),
+        _ => Finding::ok("rp_filter", "not strict for every interface"),
+    }
+}
+
+fn forwarding(v4: Option<&str>, v6: Option<&str>) -> Finding {
+    match (v4, v6) {
+        (Some("0"), _) => Finding::warn(
+            "forwarding",
+            "IPv4 forwarding is off: packets that need the stack, such as fragments, do not pass",
+            "sysctl -w net.ipv4.ip_forward=1",
+        ),
+        (_, Some("0")) => Finding::ok(
+            "forwarding",
+            "on for IPv4; off for IPv6, where only packets that need the stack would miss it",
+        ),
+        _ => Finding::ok("forwarding", "on"),
+    }
+}
+
+fn unprivileged(value: Option<&str>) -> Finding {
+    match value {
+        Some("0") => Finding::warn(
+            "unprivileged_bpf",
+            "every user may load BPF programs",
+            "sysctl -w kernel.unprivileged_bpf_disabled=2",
+        ),
+        _ => Finding::ok("unprivileged_bpf", "only for privileged processes"),
+    }
+}
+
+fn compiler(value: Option<&str>) -> Finding {
+    match value {
+        Some("0") => Finding::warn(
+            "bpf_jit",
+            "BPF programs are interpreted, which is many times slower",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        _ => Finding::ok("bpf_jit", "programs are compiled"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Level, *};
+
+    #[test]
+    fn values_that_hurt_come_with_a_command() {
+        for finding in [
+            reverse_path(Some("1")),
+            forwarding(Some("0"), Some("1")),
+            unprivileged(Some("0")),
+            compiler(Some("0")),
+        ] {
+            assert_eq!(finding.status, Level::Warn);
+            assert!(finding.fix.unwrap().starts_with("sysctl -w "));
+        }
+        for finding in [
+            reverse_path(Some("2")),
+            forwarding(Some("1"), None),
+            unprivileged(Some("2")),
+            compiler(None),
+        ] {
+            assert_eq!(finding.status, Level::Ok, "{finding:?}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `netpath map`: reads the pinned maps, so that it works while the daemon is down.
+
+mod filter;
+mod follow;
+mod rows;
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{self, Format},
+};
+use crate::{
+    api::v1::MapTable,
+    config::DEFAULT_BPF_DIR,
+    datapath::dump::{self, DumpError},
+};
+use filter::{Filter, Filtered};
+use follow::Follower;
+use rows::Tracked;
+
+/// Pinned maps
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List every pinned map
+    #[command(after_help = "Example:\n  netpath map ls", visible_alias = "list")]
+    Ls {
+        #[command(flatten)]
+        pins: Pins,
+    },
+    /// Show the rows of a table
+    #[command(after_help = "Example:\n  netpath map dump nat --sandbox web --protocol tcp")]
+    Dump(Dump),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pins {
+    /// Directory for pinned maps
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPF_DIR)]
+    bpf_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Dump {
+    /// Table
+    #[arg(value_enum, default_value_t)]
+    table: MapTable,
+    #[command(flatten)]
+    filter: Filter,
+    /// Go on and print what changes, every second
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    pins: Pins,
+}
+
+impl Dump {
+    /// Which table.
+    #[cfg(test)]
+    pub(super) fn table(&self) -> MapTable {
+        self.table
+    }
+}
+
+/// Executes `command`.
+pub(super) fn execute(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Ls { pins } => {
+            let maps = dump::list(&pins.bpf_dir).map_err(|error| failed("map ls", &pins, error))?;
+            output::rows(context.format, &maps)?;
+        }
+        Command::Dump(arguments) => match arguments.table {
+            MapTable::Nat => dump_rows(context, &arguments, dump::nat)?,
+            MapTable::Ports => dump_rows(context, &arguments, dump::ports)?,
+            MapTable::Endpoints => dump_rows(context, &arguments, dump::endpoints)?,
+            MapTable::Networks => dump_rows(context, &arguments, dump::networks)?,
+            MapTable::Counters => dump_rows(context, &arguments, dump::counters)?,
+            MapTable::Peers => dump_nothing(context, "there are no overlay networks yet")?,
+            MapTable::Fragments => dump_nothing(context, "no fragments are kept yet")?,
+        },
+    }
+    Ok(0)
+}
+
+fn dump_rows<R: Tracked + Filtered>(
+    context: &Context,
+    arguments: &Dump,
+    read: fn(&std::path::Path) -> Result<Vec<R>, DumpError>,
+) -> Result<(), Failure> {
+    arguments.filter.check::<R>(arguments.table)?;
+    let read = || {
+        let mut rows = read(&arguments.pins.bpf_dir)
+            .map_err(|error| failed("map dump", &arguments.pins, error))?;
+        rows.retain(|row| arguments.filter.admits(row));
+        rows.sort_by_cached_key(Tracked::key);
+        Ok(rows)
+    };
+    if arguments.follow {
+        let mut follower = Follower::new(context.format);
+        loop {
+            output::text(&follower.next(read()?))?;
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let rows = read()?;
+    output::rows(context.format, &rows)?;
+    if context.format == Format::Table {
+        output::text(&R::totals(&rows))?;
+    }
+    Ok(())
+}
+
+fn dump_nothing(context: &Context, why: &str) -> Result<(), Failure> {
+    match context.format {
+        Format::Json => output::json(&[(); 0]),
+        Format::Table => {
+            eprintln!("netpath: map dump: {why}");
+            Ok(())
+        }
+    }
+}
+
+fn failed(action: &'static str, pins: &Pins, error: DumpError) -> Failure {
+    Failure::new(action, pins.bpf_dir.display().to_string(), error)
+        .advice("start the daemon, or name its directory with --bpf-dir")
+}

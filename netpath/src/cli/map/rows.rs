@@ -1,0 +1,208 @@
+//! How rows look, and what makes two of them the same.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use super::output::{self, Column, Row};
+use crate::api::v1::{Counter, MapEndpoint, MapNetwork, NatFlow, Port, Tuple};
+
+/// A row that can be followed over time.
+pub(super) trait Tracked: Row + Serialize {
+    /// What stays the same as long as it is the same object; also the order of rows.
+    fn key(&self) -> String;
+
+    /// What makes it worth to be shown again when it changes.
+    fn mark(&self) -> String;
+
+    /// A last line for the table.
+    fn totals(_rows: &[Self]) -> String
+    where
+        Self: Sized,
+    {
+        String::new()
+    }
+}
+
+impl Row for NatFlow {
+    const COLUMNS: &'static [Column] = &[
+        "PROTO",
+        "KIND",
+        "STATE",
+        "SOURCE",
+        "DESTINATION",
+        "REPLY-SOURCE",
+        "REPLY-DESTINATION",
+        "SANDBOX",
+        "NETWORK",
+        "PKTS#",
+        "REPLY-PKTS#",
+        "BYTES#",
+        "REPLY-BYTES#",
+        "AGE#",
+        "EXPIRES#",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
+        vec![
+            self.protocol.to_string(),
+            self.kind.to_string(),
+            self.state.clone(),
+            source(&self.original),
+            destination(&self.original),
+            source(&self.reply),
+            destination(&self.reply),
+            name(&self.sandbox),
+            name(&self.network),
+            self.packets[0].to_string(),
+            self.packets[1].to_string(),
+            self.bytes[0].to_string(),
+            self.bytes[1].to_string(),
+            self.age_s.to_string(),
+            self.expires_s.to_string(),
+        ]
+    }
+}
+
+impl Tracked for NatFlow {
+    fn key(&self) -> String {
+        format!(
+            "{} {} {} {} {}",
+            self.protocol,
+            source(&self.original),
+            destination(&self.original),
+            source(&self.reply),
+            destination(&self.reply),
+        )
+    }
+
+    fn mark(&self) -> String {
+        self.state.clone()
+    }
+
+    fn totals(rows: &[Self]) -> String {
+        let sum = |of: fn(&Self) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
+        format!(
+            "{} flows, {} packets to and {} from, {} bytes to and {} from\n",
+            rows.len(),
+            sum(|flow| flow.packets[0]),
+            sum(|flow| flow.packets[1]),
+            sum(|flow| flow.bytes[0]),
+            sum(|flow| flow.bytes[1]),
+        )
+    }
+}
+
+impl Tracked for Port {
+    fn key(&self) -> String {
+        self.cells().join(" ")
+    }
+
+    fn mark(&self) -> String {
+        String::new()
+    }
+
+    fn totals(rows: &[Self]) -> String {
+        let ports = rows
+            .iter()
+            .map(|row| u64::from(row.host_port_end.saturating_sub(row.host_port)) + 1);
+        format!("{} ranges, {} ports\n", rows.len(), ports.sum::<u64>())
+    }
+}
+
+impl Row for MapEndpoint {
+    const COLUMNS: &'static [Column] = &[
+        "SLOT#",
+        "GENERATION#",
+        "SANDBOX",
+        "NETWORK",
+        "INTERFACE",
+        "MAC",
+        "ADDRESSES",
+        "GATEWAYS",
+        "MTU#",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.slot.to_string(),
+            self.generation.to_string(),
+            self.sandbox.clone(),
+            self.network.clone(),
+            self.interface.clone(),
+            self.mac.clone(),
+            output::list(&self.addresses),
+            output::list(&self.gateways),
+            self.mtu.to_string(),
+        ]
+    }
+}
+
+impl Tracked for MapEndpoint {
+    fn key(&self) -> String {
+        format!("{:010} {:010}", self.slot, self.generation)
+    }
+
+    fn mark(&self) -> String {
+        self.cells().join(" ")
+    }
+}
+
+impl Row for MapNetwork {
+    const COLUMNS: &'static [Column] = &["INDEX#", "NAME", "BRIDGE", "FLAGS"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.index.to_string(),
+            self.name.clone(),
+            self.bridge.clone(),
+            output::list(&self.flags),
+        ]
+    }
+}
+
+impl Tracked for MapNetwork {
+    fn key(&self) -> String {
+        format!("{:010}", self.index)
+    }
+
+    fn mark(&self) -> String {
+        self.cells().join(" ")
+    }
+}
+
+impl Row for Counter {
+    const COLUMNS: &'static [Column] = &["NAME", "VERDICT", "PACKETS#", "BYTES#"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.verdict.to_string(),
+            self.packets.to_string(),
+            self.bytes.to_string(),
+        ]
+    }
+}
+
+impl Tracked for Counter {
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+
+    fn mark(&self) -> String {
+        self.packets.to_string()
+    }
+}
+
+fn source(tuple: &Tuple) -> String {
+    at(tuple.source, tuple.source_port)
+}
+
+fn destination(tuple: &Tuple) -> String {
+    at(tuple.destination, tuple.destination_port)
+}
+
+fn at(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
+}

@@ -1,0 +1,260 @@
+//! `netpath network`.
+
+use std::net::IpAddr;
+
+use clap::{ArgAction, Args, Subcommand};
+use ipnet::IpNet;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{self, Column, Format, Row},
+};
+use crate::{
+    api::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
+    model::Name,
+};
+
+/// Networks
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a network and print its name
+    #[command(
+        after_help = "Example:\n  netpath network create backend --subnet 10.5.0.0/24 --internal"
+    )]
+    Create(Box<Create>),
+    /// List networks
+    #[command(
+        after_help = "Example:\n  netpath network ls -o json",
+        visible_alias = "list"
+    )]
+    Ls,
+    /// Show networks in full
+    #[command(after_help = "Example:\n  netpath network inspect bridge -o json")]
+    Inspect {
+        /// Networks
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove networks that no sandbox is in
+    #[command(after_help = "Example:\n  netpath network rm backend")]
+    Rm {
+        /// Networks
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Join a sandbox to a network
+    #[command(after_help = "Example:\n  netpath network connect backend web --ip 10.5.0.9")]
+    Connect {
+        /// Network
+        network: String,
+        /// Sandbox
+        sandbox: String,
+        /// Address [default: a free one]
+        #[arg(long)]
+        ip: Option<IpAddr>,
+    },
+    /// Take a sandbox out of a network
+    #[command(after_help = "Example:\n  netpath network disconnect backend web")]
+    Disconnect {
+        /// Network
+        network: String,
+        /// Sandbox
+        sandbox: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Name of the network
+    name: Name,
+    /// How it carries packets
+    #[arg(long, value_enum, default_value_t)]
+    driver: Driver,
+    /// Addresses, one subnet for each family; repeatable [default: a free one]
+    #[arg(long, value_name = "CIDR")]
+    subnet: Vec<IpNet>,
+    /// Address of the node in a subnet; repeatable [default: the first one]
+    #[arg(long, value_name = "IP")]
+    gateway: Vec<IpAddr>,
+    /// The part of a subnet that addresses are handed out from
+    #[arg(long, value_name = "CIDR")]
+    ip_range: Option<IpNet>,
+    /// Use IPv6 too
+    #[arg(long)]
+    ipv6: bool,
+    /// No way out and no published ports
+    #[arg(long)]
+    internal: bool,
+    /// Whether sandboxes may talk to each other
+    #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
+    icc: bool,
+    /// Whether outbound flows get the node's address
+    #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
+    masquerade: bool,
+    /// How sandboxes meet the outside
+    #[arg(long, value_enum, default_value_t)]
+    gateway_mode: GatewayMode,
+    /// Largest packet in bytes [default: the uplink's]
+    #[arg(long, value_name = "N")]
+    mtu: Option<u32>,
+    /// VXLAN network identifier [default: a free one]
+    #[arg(long, value_name = "N")]
+    vni: Option<u32>,
+    /// Label; repeatable
+    #[arg(long, value_name = "K=V", value_parser = label)]
+    label: Vec<(String, String)>,
+}
+
+impl Create {
+    /// The request for the daemon.
+    pub(super) fn request(self) -> NetworkCreate {
+        NetworkCreate {
+            driver: self.driver,
+            subnets: self.subnet,
+            gateways: self.gateway,
+            ip_range: self.ip_range,
+            ipv6: self.ipv6,
+            internal: self.internal,
+            icc: self.icc,
+            masquerade: self.masquerade,
+            gateway_mode: self.gateway_mode,
+            mtu: self.mtu,
+            vni: self.vni,
+            labels: self.label.into_iter().collect(),
+            ..NetworkCreate::named(self.name)
+        }
+    }
+}
+
+/// Executes `command`.
+pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
+    let client = &context.client;
+    match command {
+        Command::Create(arguments) => {
+            let request = arguments.request();
+            let network = client
+                .create_network(&request)
+                .await
+                .map_err(Failure::api("network create", &request.name))?;
+            match context.format {
+                Format::Table => output::text(&format!("{}\n", network.name))?,
+                Format::Json => output::json(&[network])?,
+            }
+        }
+        Command::Ls => {
+            let networks = client
+                .networks()
+                .await
+                .map_err(Failure::api("network ls", ""))?;
+            output::rows(context.format, &networks)?;
+        }
+        Command::Inspect { names } => {
+            let mut networks = Vec::with_capacity(names.len());
+            for name in &names {
+                let network = client.network(name).await;
+                networks.push(network.map_err(Failure::api("network inspect", name))?);
+            }
+            match context.format {
+                Format::Table => {
+                    let shown: Vec<String> = networks.iter().map(describe).collect();
+                    output::text(&shown.join("\n"))?;
+                }
+                Format::Json => output::json(&networks)?,
+            }
+        }
+        Command::Rm { names } => {
+            for name in &names {
+                let removed = client.remove_network(name).await;
+                removed.map_err(Failure::api("network rm", name))?;
+                output::text(&format!("{name}\n"))?;
+            }
+        }
+        Command::Connect {
+            network,
+            sandbox,
+            ip,
+        } => {
+            let object = format!("{network} {sandbox}");
+            let connected = client.connect(&network, &Connect { sandbox, ip }).await;
+            connected.map_err(Failure::api("network connect", object))?;
+        }
+        Command::Disconnect { network, sandbox } => {
+            let object = format!("{network} {sandbox}");
+            let disconnected = client.disconnect(&network, &Disconnect { sandbox }).await;
+            disconnected.map_err(Failure::api("network disconnect", object))?;
+        }
+    }
+    Ok(0)
+}
+
+impl Row for Network {
+    const COLUMNS: &'static [Column] = &[
+        "NAME",
+        "ID",
+        "DRIVER",
+        "SCOPE",
+        "SUBNETS",
+        "GATEWAYS",
+        "MTU#",
+        "SANDBOXES#",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.driver.to_string(),
+            self.scope.to_string(),
+            output::list(&self.subnets),
+            output::list(&self.gateways),
+            self.mtu.to_string(),
+            self.sandboxes.len().to_string(),
+        ]
+    }
+}
+
+fn describe(network: &Network) -> String {
+    let labels = network
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    output::pairs(&[
+        ("name", network.name.clone()),
+        ("id", network.id.clone()),
+        ("driver", network.driver.to_string()),
+        ("scope", network.scope.to_string()),
+        ("subnets", output::list(&network.subnets)),
+        ("gateways", output::list(&network.gateways)),
+        ("mtu", network.mtu.to_string()),
+        (
+            "vni",
+            network.vni.map(|vni| vni.to_string()).unwrap_or_default(),
+        ),
+        ("internal", yes_no(network.internal)),
+        ("icc", yes_no(network.icc)),
+        ("masquerade", yes_no(network.masquerade)),
+        ("gateway mode", network.gateway_mode.to_string()),
+        ("sandboxes", output::list(&network.sandboxes)),
+        ("labels", output::list(labels)),
+    ])
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it must be 'on' or 'off'".to_owned()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE".to_owned()),
+    }
+}

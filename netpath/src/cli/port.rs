@@ -1,0 +1,129 @@
+//! `netpath port`.
+
+use std::net::IpAddr;
+
+use clap::Subcommand;
+use ipnet::IpNet;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{self, Column, Row},
+};
+use crate::api::v1::{Port, Publish, Unpublish};
+
+/// Published ports
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make ports of a sandbox reachable at the node's addresses
+    #[command(
+        after_help = "Example:\n  netpath port publish web 127.0.0.1:8080:80/tcp --allow 10.0.0.0/8"
+    )]
+    Publish {
+        /// Sandbox
+        sandbox: String,
+        /// [HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]
+        #[arg(required = true, value_name = "SPEC")]
+        publish: Vec<String>,
+        /// Sources that may use them; repeatable [default: everybody]
+        #[arg(long, value_name = "CIDR")]
+        allow: Vec<IpNet>,
+    },
+    /// Withdraw ports of a sandbox
+    #[command(after_help = "Example:\n  netpath port unpublish web 127.0.0.1:8080:80/tcp")]
+    Unpublish {
+        /// Sandbox
+        sandbox: String,
+        /// As published
+        #[arg(required = true, value_name = "SPEC")]
+        publish: Vec<String>,
+    },
+    /// List published ports
+    #[command(
+        after_help = "Example:\n  netpath port ls web -o json",
+        visible_alias = "list"
+    )]
+    Ls {
+        /// Only those of this sandbox
+        sandbox: Option<String>,
+    },
+}
+
+/// Executes `command`.
+pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
+    let client = &context.client;
+    match command {
+        Command::Publish {
+            sandbox,
+            publish,
+            allow,
+        } => {
+            let object = format!("{sandbox} {}", publish.join(" "));
+            let request = Publish {
+                sandbox,
+                publish,
+                allow,
+            };
+            let ports = client.publish(&request).await;
+            let ports = ports.map_err(Failure::api("port publish", object))?;
+            output::rows(context.format, &ports)?;
+        }
+        Command::Unpublish { sandbox, publish } => {
+            let object = format!("{sandbox} {}", publish.join(" "));
+            let withdrawn = client.unpublish(&Unpublish { sandbox, publish }).await;
+            withdrawn.map_err(Failure::api("port unpublish", object))?;
+        }
+        Command::Ls { sandbox } => {
+            let object = sandbox.clone().unwrap_or_default();
+            let ports = client.ports(sandbox.as_deref()).await;
+            let ports = ports.map_err(Failure::api("port ls", object))?;
+            output::rows(context.format, &ports)?;
+        }
+    }
+    Ok(0)
+}
+
+impl Row for Port {
+    const COLUMNS: &'static [Column] = &[
+        "SANDBOX",
+        "NETWORK",
+        "PROTOCOL",
+        "HOST",
+        "CONTAINER",
+        "ALLOW",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let everybody = "all".to_owned();
+        vec![
+            self.sandbox.clone(),
+            self.network.clone(),
+            self.protocol.to_string(),
+            range(self.host_ip, self.host_port, self.host_port_end),
+            range(
+                Some(self.container_ip),
+                self.container_port,
+                self.container_port_end,
+            ),
+            if self.allow.is_empty() {
+                everybody
+            } else {
+                output::list(&self.allow)
+            },
+        ]
+    }
+}
+
+/// `192.0.2.1:80`, `[::1]:80-89`, `*:80`.
+pub(super) fn range(address: Option<IpAddr>, first: u16, last: u16) -> String {
+    let address = match address {
+        None => "*".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+    };
+    if first == last {
+        format!("{address}:{first}")
+    } else {
+        format!("{address}:{first}-{last}")
+    }
+}

@@ -1,0 +1,162 @@
+//! `netpath run`.
+
+use std::{ffi::OsString, io, os::unix::process::ExitStatusExt, process::ExitStatus};
+
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output,
+    process::{self, DetachError, Entry, StartError},
+    sandbox::NetworkOptions,
+};
+use crate::{
+    api::{
+        client::ClientError,
+        v1::{Sandbox, SandboxCreate},
+    },
+    model::Name,
+};
+
+/// Run a command in a new sandbox, which goes when the command ends
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  netpath run --name web -p 8080:80 -- python3 -m http.server 80\n\n\
+                  The exit status is the command's: 128 and the number of the signal that ended it, 126 if it cannot \
+                  be run, 127 if there is none."
+)]
+pub(super) struct Arguments {
+    /// Name of the sandbox [default: made up]
+    #[arg(long)]
+    name: Option<Name>,
+    #[command(flatten)]
+    network: NetworkOptions,
+    /// Run in the background and print the sandbox's name
+    #[arg(short, long)]
+    detach: bool,
+    /// Command with its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Arguments {
+    /// The request for the daemon, without the owner.
+    pub(super) fn request(self) -> SandboxCreate {
+        self.network.request(self.name)
+    }
+}
+
+/// Runs it. The runtime is entered only to talk to the daemon: nothing else runs while processes are made.
+pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Arguments) -> Outcome {
+    let command = std::mem::take(&mut arguments.command);
+    if arguments.detach {
+        detached(context, runtime, &command, arguments.request())
+    } else {
+        foreground(context, runtime, &command, arguments.request())
+    }
+}
+
+/// How to get into a sandbox. The node's own namespace needs nothing but itself.
+pub(super) fn entry(sandbox: &Sandbox) -> Entry {
+    let own = sandbox.network_mode != "host";
+    Entry {
+        netns: sandbox.netns.clone(),
+        hostname: Some(sandbox.hostname.clone()).filter(|name| own && !name.is_empty()),
+        sysfs: own,
+    }
+}
+
+/// A command that did not start, with the exit status that shells have for it.
+pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) -> Failure {
+    let (status, advice) = match &error {
+        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for what is left of it"),
+        StartError::Prepare { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            (1, "run as root")
+        }
+        StartError::Prepare { .. } => (1, "see 'netpath doctor'"),
+        StartError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (127, "check its spelling and PATH")
+        }
+        StartError::Exec { .. } => (126, "check that it is a program and may be executed"),
+    };
+    Failure::new(action, sandbox, error)
+        .advice(advice)
+        .exit(status)
+}
+
+fn foreground(
+    context: &Context,
+    runtime: &Runtime,
+    command: &[OsString],
+    mut request: SandboxCreate,
+) -> Outcome {
+    request.owner_pid = Some(nix::unistd::getpid().as_raw());
+    let name = request.name.clone().unwrap_or_default();
+    let sandbox = runtime
+        .block_on(context.client.create_sandbox(&request))
+        .map_err(Failure::api("run", name))?;
+    let ended = process::foreground(command, &entry(&sandbox));
+    // The daemon would do it within seconds: whoever waits for this process need not.
+    let removed = remove(context, runtime, &sandbox.name);
+    match ended {
+        Ok(status) => {
+            if let Err(error) = removed {
+                let failure = Failure::api("run", &sandbox.name)(error)
+                    .advice("the daemon removes the sandbox when it runs again");
+                eprint!("{}", failure.report(context.verbose));
+            }
+            Ok(code(status))
+        }
+        Err(error) => Err(failure("run", &sandbox.name, error)),
+    }
+}
+
+fn detached(
+    context: &Context,
+    runtime: &Runtime,
+    command: &[OsString],
+    mut request: SandboxCreate,
+) -> Outcome {
+    let object = request.name.clone().unwrap_or_default();
+    let mut made = None;
+    let started = process::detached(command, |pid| {
+        request.owner_pid = Some(pid);
+        let sandbox = runtime.block_on(context.client.create_sandbox(&request))?;
+        let entry = entry(&sandbox);
+        made = Some(sandbox.name.clone());
+        Ok::<_, ClientError>((sandbox.name, entry))
+    });
+    match started {
+        Ok(name) => {
+            output::text(&format!("{name}\n"))?;
+            Ok(0)
+        }
+        Err(DetachError::Withdrawn(error)) => Err(Failure::api("run", object)(error)),
+        Err(DetachError::Start(error)) => {
+            if let Some(name) = &made {
+                // The process that owned it is gone, so the daemon removes it anyway.
+                let _ = remove(context, runtime, name);
+            }
+            Err(failure("run", &made.unwrap_or(object), error))
+        }
+    }
+}
+
+fn remove(context: &Context, runtime: &Runtime, name: &str) -> Result<(), ClientError> {
+    match runtime.block_on(context.client.remove_sandbox(name)) {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}
+
+/// The exit status as a shell has it.
+fn code(status: ExitStatus) -> u8 {
+    let code = match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 1,
+    };
+    u8::try_from(code).unwrap_or(1)
+}

@@ -1,0 +1,261 @@
+//! `netpath sandbox`.
+
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{self, Column, Format, Row},
+    port, process, run,
+};
+use crate::{
+    api::v1::{Sandbox, SandboxCreate},
+    model::{Name, parse_mac},
+};
+
+/// Sandboxes: network namespaces with their links, addresses and ports
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a sandbox, or adopt a namespace, and print its name
+    #[command(
+        after_help = "Example:\n  netpath sandbox create web --network backend -p 8080:80 --netns /run/netns/web"
+    )]
+    Create(Box<Create>),
+    /// List sandboxes
+    #[command(
+        after_help = "Example:\n  netpath sandbox ls -o json",
+        visible_alias = "list"
+    )]
+    Ls,
+    /// Show sandboxes in full
+    #[command(after_help = "Example:\n  netpath sandbox inspect web -o json")]
+    Inspect {
+        /// Sandboxes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Run a command in a sandbox
+    #[command(after_help = "Example:\n  netpath sandbox exec web -- ip addr")]
+    Exec {
+        /// Sandbox
+        name: String,
+        /// Command with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Remove sandboxes
+    #[command(after_help = "Example:\n  netpath sandbox rm web")]
+    Rm {
+        /// Sandboxes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Name of the sandbox
+    name: Name,
+    /// Adopt the namespace at this path
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    netns: Option<PathBuf>,
+    /// Adopt the namespace of this process
+    #[arg(long)]
+    pid: Option<i32>,
+    #[command(flatten)]
+    network: NetworkOptions,
+}
+
+/// How a sandbox is connected: for `sandbox create` and `run`.
+#[derive(Debug, Default, Args)]
+pub(super) struct NetworkOptions {
+    /// Network, or host, none or container:NAME; repeatable [default: bridge]
+    #[arg(long, value_name = "NET")]
+    network: Vec<String>,
+    /// [HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; repeatable
+    #[arg(short, long, value_name = "SPEC")]
+    publish: Vec<String>,
+    /// Sources that may use published ports; repeatable [default: everybody]
+    #[arg(long, value_name = "CIDR")]
+    allow: Vec<IpNet>,
+    /// Address in the first network [default: a free one]
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// MAC address in the first network
+    #[arg(long, value_parser = mac)]
+    mac: Option<String>,
+    /// Host name [default: the sandbox's name]
+    #[arg(long, value_parser = hostname)]
+    hostname: Option<String>,
+}
+
+impl NetworkOptions {
+    /// The request for the daemon, without where the namespace comes from.
+    pub(super) fn request(self, name: Option<Name>) -> SandboxCreate {
+        SandboxCreate {
+            name: name.map(String::from),
+            networks: self.network,
+            publish: self.publish,
+            allow: self.allow,
+            ip: self.ip,
+            mac: self.mac,
+            hostname: self.hostname,
+            ..SandboxCreate::default()
+        }
+    }
+}
+
+impl Create {
+    /// The request for the daemon.
+    pub(super) fn request(self) -> SandboxCreate {
+        SandboxCreate {
+            netns: self.netns,
+            pid: self.pid,
+            ..self.network.request(Some(self.name))
+        }
+    }
+}
+
+/// Executes `command`.
+pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
+    let client = &context.client;
+    match command {
+        Command::Create(arguments) => {
+            let request = arguments.request();
+            let object = request.name.clone().unwrap_or_default();
+            let sandbox = client.create_sandbox(&request).await;
+            let sandbox = sandbox.map_err(Failure::api("sandbox create", object))?;
+            match context.format {
+                Format::Table => output::text(&format!("{}\n", sandbox.name))?,
+                Format::Json => output::json(&[sandbox])?,
+            }
+        }
+        Command::Ls => {
+            let sandboxes = client
+                .sandboxes()
+                .await
+                .map_err(Failure::api("sandbox ls", ""))?;
+            output::rows(context.format, &sandboxes)?;
+        }
+        Command::Inspect { names } => {
+            let mut sandboxes = Vec::with_capacity(names.len());
+            for name in &names {
+                let sandbox = client.sandbox(name).await;
+                sandboxes.push(sandbox.map_err(Failure::api("sandbox inspect", name))?);
+            }
+            match context.format {
+                Format::Table => {
+                    let shown: Vec<String> = sandboxes.iter().map(describe).collect();
+                    output::text(&shown.join("\n"))?;
+                }
+                Format::Json => output::json(&sandboxes)?,
+            }
+        }
+        Command::Exec { name, command } => {
+            let sandbox = client.sandbox(&name).await;
+            let sandbox = sandbox.map_err(Failure::api("sandbox exec", &name))?;
+            let error = process::replace(&command, &run::entry(&sandbox));
+            return Err(run::failure("sandbox exec", &name, error));
+        }
+        Command::Rm { names } => {
+            for name in &names {
+                let removed = client.remove_sandbox(name).await;
+                removed.map_err(Failure::api("sandbox rm", name))?;
+                output::text(&format!("{name}\n"))?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+impl Row for Sandbox {
+    const COLUMNS: &'static [Column] = &[
+        "NAME",
+        "ID",
+        "MODE",
+        "NETWORKS",
+        "ADDRESSES",
+        "PORTS",
+        "NETNS",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let networks = self.endpoints.iter().map(|endpoint| &endpoint.network);
+        let addresses = self
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses);
+        let ports = self.ports.iter().map(|port| {
+            let host = port::range(port.host_ip, port.host_port, port.host_port_end);
+            format!("{host}/{}", port.protocol)
+        });
+        vec![
+            self.name.clone(),
+            self.id.clone(),
+            self.network_mode.clone(),
+            output::list(networks),
+            output::list(addresses),
+            output::list(ports),
+            self.netns.display().to_string(),
+        ]
+    }
+}
+
+fn describe(sandbox: &Sandbox) -> String {
+    let mut text = output::pairs(&[
+        ("name", sandbox.name.clone()),
+        ("id", sandbox.id.clone()),
+        ("netns", sandbox.netns.display().to_string()),
+        ("network mode", sandbox.network_mode.clone()),
+        ("hostname", sandbox.hostname.clone()),
+    ]);
+    for endpoint in &sandbox.endpoints {
+        text.push_str(&format!("endpoint {}\n", endpoint.id));
+        let pairs = output::pairs(&[
+            ("  network", endpoint.network.clone()),
+            ("  interface", endpoint.interface.clone()),
+            ("  host interface", endpoint.host_interface.clone()),
+            ("  mac", endpoint.mac.clone()),
+            ("  addresses", output::list(&endpoint.addresses)),
+            ("  gateways", output::list(&endpoint.gateways)),
+            ("  mtu", endpoint.mtu.to_string()),
+        ]);
+        text.push_str(&pairs);
+    }
+    if !sandbox.ports.is_empty() {
+        text.push_str("ports\n");
+        let rows = sandbox.ports.iter().map(Row::cells);
+        for line in output::table(crate::api::v1::Port::COLUMNS, rows).lines() {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    text
+}
+
+fn mac(text: &str) -> Result<String, String> {
+    match parse_mac(text) {
+        Some(mac) => Ok(mac.to_string()),
+        None => Err("it must look like 02:00:5e:00:53:01".to_owned()),
+    }
+}
+
+/// RFC 1123 §2.1, and what the kernel takes.
+fn hostname(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if text.len() <= 64 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("it must have labels of letters, digits and '-', and at most 64 characters".to_owned())
+    }
+}

@@ -1,0 +1,170 @@
+//! `netpath status`.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{self, Column, Format, Row},
+};
+use crate::{
+    api::{
+        client::ClientError,
+        v1::{MapInfo, Program, Status},
+    },
+    config::DEFAULT_BPF_DIR,
+    datapath::dump,
+};
+
+/// Show how the node does; exit status 1 unless it is ready
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  netpath status --wait 10")]
+pub(super) struct Arguments {
+    /// Wait until the node is ready, at most this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    wait: Option<Duration>,
+    /// Directory for pinned maps, to be looked at while the daemon is down
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPF_DIR)]
+    bpf_dir: PathBuf,
+}
+
+/// How long to sleep between two questions.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Asks, until the node is ready or the time is over.
+pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
+    let deadline = Instant::now() + arguments.wait.unwrap_or_default();
+    let answer = loop {
+        let answer = context.client.status().await;
+        let ready = answer.as_ref().is_ok_and(|status| status.ready);
+        if ready || Instant::now() >= deadline {
+            break answer;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    };
+    let status = match &answer {
+        Ok(status) => status.clone(),
+        Err(error) => without_daemon(error, dump::list(&arguments.bpf_dir).unwrap_or_default()),
+    };
+    match context.format {
+        Format::Table => output::text(&describe(&status))?,
+        Format::Json => output::json(&status)?,
+    }
+    match answer {
+        Ok(status) if status.ready => Ok(0),
+        Ok(status) => Err(Failure::because(
+            "status",
+            &status.node,
+            if status.degraded.is_empty() {
+                "not ready yet".to_owned()
+            } else {
+                format!("not ready: {}", status.degraded.join(", "))
+            },
+        )
+        .advice("see 'netpath doctor' and the daemon's log")),
+        Err(error) => Err(Failure::api("status", "")(error)),
+    }
+}
+
+/// What can be said while the daemon does not answer.
+fn without_daemon(error: &ClientError, maps: Vec<MapInfo>) -> Status {
+    let node = nix::unistd::gethostname().unwrap_or_default();
+    Status {
+        node: node.to_string_lossy().into_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        maps,
+        degraded: vec![error.to_string()],
+        ..Status::default()
+    }
+}
+
+pub(super) fn describe(status: &Status) -> String {
+    let reconcile = status.last_reconcile.as_ref().map(|last| {
+        format!(
+            "{} s ago, {} ms, {} operations, {} failed",
+            last.age_s, last.duration_ms, last.operations, last.failed
+        )
+    });
+    let reachable = if status.store.reachable {
+        "reachable"
+    } else {
+        "not reachable"
+    };
+    let store = match status.store.kind.as_str() {
+        "" => String::new(),
+        kind => format!("{kind} ({reachable})"),
+    };
+    let features = status.features.iter().map(|(name, used)| {
+        let mark = if *used { '+' } else { '-' };
+        format!("{mark}{name}")
+    });
+    let mut text = output::pairs(&[
+        ("node", status.node.clone()),
+        ("version", status.version.clone()),
+        ("ready", if status.ready { "yes" } else { "no" }.to_owned()),
+        ("uplinks", output::list(&status.uplinks)),
+        ("store", store),
+        ("reconciled", reconcile.unwrap_or_default()),
+        ("features", features.collect::<Vec<_>>().join(" ")),
+    ]);
+    for reason in &status.degraded {
+        text.push_str(&output::pairs(&[("degraded", reason.clone())]));
+    }
+    section(&mut text, "programs", &status.programs);
+    section(&mut text, "maps", &status.maps);
+    text
+}
+
+fn section<R: Row>(text: &mut String, title: &str, rows: &[R]) {
+    if !rows.is_empty() {
+        text.push_str(&format!("\n{title}\n"));
+        text.push_str(&output::table(R::COLUMNS, rows.iter().map(R::cells)));
+    }
+}
+
+impl Row for Program {
+    const COLUMNS: &'static [Column] = &["NAME", "HOOK", "INTERFACE", "MODE", "ATTACHED"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.hook.clone(),
+            self.interface.clone().unwrap_or_else(|| "-".to_owned()),
+            self.mode.clone().unwrap_or_else(|| "-".to_owned()),
+            if self.attached { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+}
+
+impl Row for MapInfo {
+    const COLUMNS: &'static [Column] = &["NAME", "KIND", "ENTRIES#", "MAX#", "USE#", "BYTES#"];
+
+    fn cells(&self) -> Vec<String> {
+        let percent = (self.entries * 100)
+            .checked_div(self.max_entries)
+            .unwrap_or(0);
+        vec![
+            self.name.clone(),
+            self.kind.clone(),
+            self.entries.to_string(),
+            self.max_entries.to_string(),
+            format!("{percent}%"),
+            self.bytes.to_string(),
+        ]
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|wait| wait.as_secs() <= 86_400)
+        .ok_or_else(|| "it must be between 0 and 86400".to_owned())
+}

@@ -1,0 +1,66 @@
+//! `netpath teardown`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Context, Outcome, failure::Failure};
+use crate::{
+    api::client::ClientError,
+    config::{Config, Settings},
+};
+
+/// Remove everything netpath has put into the kernel and its run directory
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  netpath teardown\n\n\
+                  The daemon does it and ends. With --force it is done without a daemon, and needs root; the \
+                  directories are then those of the settings file, of these options, or the default ones.")]
+pub(super) struct Arguments {
+    /// Do it without a daemon
+    #[arg(long)]
+    force: bool,
+    /// Settings file of the daemon
+    #[arg(long, value_name = "FILE", requires = "force")]
+    config: Option<PathBuf>,
+    /// Run directory of the daemon
+    #[arg(long, value_name = "DIR", requires = "force")]
+    run_dir: Option<PathBuf>,
+    /// State directory of the daemon
+    #[arg(long, value_name = "DIR", requires = "force")]
+    state_dir: Option<PathBuf>,
+    /// Directory for pinned maps and links of the daemon
+    #[arg(long, value_name = "DIR", requires = "force")]
+    bpf_dir: Option<PathBuf>,
+    /// Cgroup of the daemon
+    #[arg(long, value_name = "DIR", requires = "force")]
+    cgroup: Option<PathBuf>,
+}
+
+/// Does it.
+pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
+    if arguments.force {
+        let settings = Settings {
+            config: arguments.config,
+            run_dir: arguments.run_dir,
+            state_dir: arguments.state_dir,
+            bpf_dir: arguments.bpf_dir,
+            cgroup: arguments.cgroup,
+            ..Settings::default()
+        };
+        let config = Config::load(settings, None).map_err(Failure::config("teardown"))?;
+        crate::daemon::teardown_forced(&config)
+            .await
+            .map_err(|error| Failure::chain("teardown", &error))?;
+    } else {
+        context.client.teardown().await.map_err(|error| {
+            let unreachable = matches!(error, ClientError::Unreachable { .. });
+            let failure = Failure::api("teardown", "")(error);
+            if unreachable {
+                failure.advice("use 'netpath teardown --force' if no daemon runs")
+            } else {
+                failure
+            }
+        })?;
+    }
+    Ok(0)
+}

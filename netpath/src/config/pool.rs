@@ -1,0 +1,119 @@
+//! Pools of addresses.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// A prefix that subnets of one size are cut from, written `CIDR/BITS`: `172.20.0.0/14/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pool {
+    /// The whole, host bits zero.
+    pub prefix: IpNet,
+    /// Prefix length of each subnet.
+    pub bits: u8,
+}
+
+impl FromStr for Pool {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (prefix, bits) = text
+            .rsplit_once('/')
+            .filter(|(prefix, _)| prefix.contains('/'))
+            .ok_or_else(|| format!("'{text}' is not CIDR/BITS, for instance 172.20.0.0/14/24"))?;
+        let prefix: IpNet = prefix
+            .parse()
+            .map_err(|_| format!("'{prefix}' is not a CIDR"))?;
+        let bits: u8 = bits
+            .parse()
+            .map_err(|_| format!("'{bits}' is not a prefix length"))?;
+        if prefix.trunc() != prefix {
+            return Err(format!(
+                "'{prefix}' has host bits; write {}",
+                prefix.trunc()
+            ));
+        }
+        // A gateway and at least one sandbox must fit.
+        let longest = prefix.max_prefix_len() - 2;
+        if bits < prefix.prefix_len() || bits > longest {
+            return Err(format!(
+                "subnets of /{bits} cannot be cut from {prefix}: the size must be between /{} and /{longest}",
+                prefix.prefix_len()
+            ));
+        }
+        Ok(Self { prefix, bits })
+    }
+}
+
+impl TryFrom<String> for Pool {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.prefix, self.bits)
+    }
+}
+
+/// The private ranges that Docker's users expect, cut into /24, and for IPv6 a /48 of RFC 4193 whose global
+/// identifier comes from the node's name, cut into /64.
+pub(super) fn defaults(node: &str) -> Vec<Pool> {
+    let v4 = [
+        (Ipv4Addr::new(172, 17, 0, 0), 16),
+        (Ipv4Addr::new(172, 18, 0, 0), 15),
+        (Ipv4Addr::new(172, 20, 0, 0), 14),
+        (Ipv4Addr::new(172, 24, 0, 0), 13),
+        (Ipv4Addr::new(192, 168, 0, 0), 16),
+    ];
+    let v4 = v4.into_iter().filter_map(|(address, length)| {
+        Some(Pool {
+            prefix: Ipv4Net::new(address, length).ok()?.into(),
+            bits: 24,
+        })
+    });
+    let [a, b, c, d, e, ..] = fnv1a(node).to_be_bytes();
+    let mut octets = [0; 16];
+    octets[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
+    let v6 = Ipv6Net::new(Ipv6Addr::from(octets), 48)
+        .ok()
+        .map(|prefix| Pool {
+            prefix: prefix.into(),
+            bits: 64,
+        });
+    v4.chain(v6).collect()
+}
+
+/// Refuses pools that have addresses in common: a subnet could be handed out twice.
+pub(super) fn check_disjoint(pools: &[Pool]) -> Result<(), ConfigError> {
+    for (index, pool) in pools.iter().enumerate() {
+        let mut earlier = pools.iter().take(index);
+        if let Some(other) = earlier.find(|other| {
+            other.prefix.contains(&pool.prefix) || pool.prefix.contains(&other.prefix)
+        }) {
+            return Err(ConfigError::invalid(
+                "pool",
+                format!("{pool} and {other} overlap"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A hash that stays the same in every version and on every machine.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,245 @@
+//! What flags and file may say, as they say it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+use netpath_common::flow::Timers;
+use serde::Deserialize;
+
+use super::{ConfigError, Limits, Pool};
+
+/// Settings before validation: each flag of `netpath daemon` is a key of the file, with `_` or `-`.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Settings file [default: /etc/netpath/netpath.toml if present]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Directory for the socket and the namespaces [default: /run/netpath]
+    #[arg(long, value_name = "DIR")]
+    #[serde(alias = "run-dir")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory for the store [default: /var/lib/netpath]
+    #[arg(long, value_name = "DIR")]
+    #[serde(alias = "state-dir")]
+    pub state_dir: Option<PathBuf>,
+    /// Directory for pinned maps and links [default: /sys/fs/bpf/netpath]
+    #[arg(long, value_name = "DIR")]
+    #[serde(alias = "bpf-dir")]
+    pub bpf_dir: Option<PathBuf>,
+    /// Cgroup whose processes reach published ports on local addresses [default: the root]
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Interface that leads outside; repeatable [default: every interface with a default route]
+    #[arg(long, value_name = "IFNAME")]
+    #[serde(alias = "uplinks", deserialize_with = "one_or_many")]
+    pub uplink: Vec<String>,
+    /// Where the wanted state is kept: file or etcd://HOST:PORT[,HOST:PORT…] [default: file]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// This node's address for tunnels to other nodes
+    #[arg(long, value_name = "IP")]
+    #[serde(alias = "underlay-address")]
+    pub underlay_address: Option<IpAddr>,
+    /// Where new subnets come from; repeatable [default: subnets of /24 from 172.17.0.0/16 on]
+    #[arg(long, value_name = "CIDR/BITS")]
+    #[serde(alias = "pools", deserialize_with = "one_or_many")]
+    pub pool: Vec<Pool>,
+    /// Address for metrics [default: off]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Use of XDP on uplinks [default: off]
+    #[arg(long, value_name = "MODE")]
+    pub xdp: Option<XdpMode>,
+    /// How long flows may be idle.
+    #[arg(skip)]
+    pub timers: TimerSettings,
+    /// Capacities of the flow table.
+    #[arg(skip)]
+    pub limits: LimitSettings,
+}
+
+/// Use of XDP on uplinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// None.
+    #[default]
+    Off,
+    /// In the driver.
+    Native,
+    /// In the stack, for drivers without support.
+    Generic,
+}
+
+impl Settings {
+    /// These settings, and those of `below` where these say nothing.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        fn first<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
+            if above.is_empty() { below } else { above }
+        }
+        Self {
+            config: self.config.or(below.config),
+            node: self.node.or(below.node),
+            run_dir: self.run_dir.or(below.run_dir),
+            state_dir: self.state_dir.or(below.state_dir),
+            bpf_dir: self.bpf_dir.or(below.bpf_dir),
+            cgroup: self.cgroup.or(below.cgroup),
+            uplink: first(self.uplink, below.uplink),
+            store: self.store.or(below.store),
+            underlay_address: self.underlay_address.or(below.underlay_address),
+            pool: first(self.pool, below.pool),
+            metrics: self.metrics.or(below.metrics),
+            xdp: self.xdp.or(below.xdp),
+            timers: self.timers.over(below.timers),
+            limits: LimitSettings {
+                flows: self.limits.flows.or(below.limits.flows),
+                half_open: self.limits.half_open.or(below.limits.half_open),
+            },
+        }
+    }
+}
+
+macro_rules! timer_settings {
+    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
+        /// `[timers]`: idle limits in seconds, which may be fractional.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct TimerSettings {
+            $($(#[doc = $doc])+ pub $field: Option<f64>,)+
+        }
+
+        impl TimerSettings {
+            pub(super) fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.or(below.$field),)+ }
+            }
+
+            pub(super) fn resolve(self) -> Result<Timers, ConfigError> {
+                Ok(Timers {
+                    $($field: match self.$field {
+                        Some(seconds) => {
+                            nanoseconds(concat!("timers.", stringify!($field)), seconds)?
+                        }
+                        None => Timers::DEFAULT.$field,
+                    },)+
+                })
+            }
+        }
+    };
+}
+
+timer_settings! {
+    /// TCP before the first answer.
+    tcp_syn_sent,
+    /// TCP between answer and end of the handshake.
+    tcp_syn_received,
+    /// TCP established.
+    tcp_established,
+    /// TCP after one FIN.
+    tcp_half_closed,
+    /// TCP after both FINs.
+    tcp_closing,
+    /// TCP after RST.
+    tcp_reset,
+    /// UDP without an answer.
+    udp_new,
+    /// UDP after an answer.
+    udp_established,
+    /// ICMP echo.
+    icmp,
+    /// Other protocols.
+    other,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Flows.
+    pub flows: Option<u32>,
+    /// Flows that nobody has answered yet.
+    #[serde(alias = "half-open")]
+    pub half_open: Option<u32>,
+}
+
+/// Most flows that can be asked for; their table would take about 40 GiB.
+const MAX_FLOWS: u32 = 1 << 27;
+
+impl LimitSettings {
+    pub(super) fn resolve(self) -> Result<Limits, ConfigError> {
+        let default = Limits::default();
+        let limits = Limits {
+            flows: self.flows.unwrap_or(default.flows),
+            half_open: self.half_open.unwrap_or(default.half_open),
+        };
+        if limits.flows == 0 || limits.flows > MAX_FLOWS {
+            return Err(ConfigError::invalid(
+                "limits.flows",
+                format!("{} is not between 1 and {MAX_FLOWS}", limits.flows),
+            ));
+        }
+        if !limits.half_open.is_power_of_two() || limits.half_open > MAX_FLOWS {
+            return Err(ConfigError::invalid(
+                "limits.half_open",
+                format!(
+                    "{} is not a power of two up to {MAX_FLOWS}",
+                    limits.half_open
+                ),
+            ));
+        }
+        Ok(limits)
+    }
+}
+
+/// Longest idle time that can be asked for: ten years.
+const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
+
+fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, ConfigError> {
+    if seconds > 0.0 && seconds <= MAX_SECONDS {
+        Ok((seconds * 1e9) as u64)
+    } else {
+        Err(ConfigError::invalid(
+            key,
+            format!("{seconds} is not a number of seconds between 0 and {MAX_SECONDS}"),
+        ))
+    }
+}
+
+/// `key = "a"` as well as `key = ["a", "b"]`.
+fn one_or_many<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Visitor<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            T::deserialize(serde::de::value::StrDeserializer::new(text)).map(|one| vec![one])
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut many = Vec::new();
+            while let Some(one) = seq.next_element()? {
+                many.push(one);
+            }
+            Ok(many)
+        }
+    }
+
+    deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+}

@@ -1,0 +1,166 @@
+use std::path::Path;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, ConfigError> {
+    file::parse(Path::new("netpath.toml"), text)
+}
+
+fn config(text: &str) -> Result<Config, ConfigError> {
+    Config::resolve(parse(text)?, None)
+}
+
+fn message(text: &str) -> String {
+    config(text).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_said_gives_the_documented_defaults() {
+    let config = config("").unwrap();
+    assert_eq!(config.run_dir, Path::new("/run/netpath"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/netpath"));
+    assert_eq!(config.bpf_dir, Path::new("/sys/fs/bpf/netpath"));
+    assert_eq!(config.socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!(config.store, StoreKind::File);
+    assert_eq!(config.timers, Timers::DEFAULT);
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.pools[0].to_string(), "172.17.0.0/16/24");
+    assert!(config.pools.iter().any(|pool| pool.prefix.addr().is_ipv6()));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let flags = Settings {
+        node: Some("flag".to_owned()),
+        uplink: vec!["eth1".to_owned()],
+        ..Settings::default()
+    };
+    let file =
+        parse("node = 'file'\nuplink = 'eth0'\nrun-dir = '/tmp/a'\nstate_dir = '/tmp/b'").unwrap();
+    let config = Config::resolve(flags.over(file), None).unwrap();
+    assert_eq!(config.node.as_str(), "flag");
+    assert_eq!(config.uplinks, ["eth1"]);
+    assert_eq!(config.run_dir, Path::new("/tmp/a"));
+    assert_eq!(config.socket, Path::new("/tmp/a/netpath.sock"));
+    assert_eq!(config.state_dir, Path::new("/tmp/b"));
+}
+
+#[test]
+fn an_explicit_socket_is_kept() {
+    let config = Config::resolve(Settings::default(), Some("/tmp/x.sock".into())).unwrap();
+    assert_eq!(config.socket, Path::new("/tmp/x.sock"));
+}
+
+#[test]
+fn unknown_keys_are_errors_with_line_and_column() {
+    let error = message("node = 'a'\n\n  colour = 'red'\n");
+    assert!(
+        error.starts_with("netpath.toml:3:3: unknown field `colour`"),
+        "{error}"
+    );
+    let error = message("[timers]\ntcp_forever = 1\n");
+    assert!(
+        error.starts_with("netpath.toml:2:1: unknown field `tcp_forever`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn wrong_types_and_syntax_are_errors_with_line_and_column() {
+    let error = message("\nnode = 3\n");
+    assert!(error.starts_with("netpath.toml:2:8: "), "{error}");
+    let error = message("node = 'a\n");
+    assert!(error.starts_with("netpath.toml:1:"), "{error}");
+    let error = message("pool = ['10.0.0.0/8/24', '10.0.0.0/99/24']\n");
+    assert!(error.starts_with("netpath.toml:1:"), "{error}");
+    assert!(error.contains("'10.0.0.0/99' is not a CIDR"), "{error}");
+}
+
+#[test]
+fn timers_are_seconds_and_may_be_fractional() {
+    let config = config("[timers]\nudp_new = 0.25\nicmp = 3\n").unwrap();
+    assert_eq!(config.timers.udp_new, 250_000_000);
+    assert_eq!(config.timers.icmp, 3_000_000_000);
+    assert_eq!(config.timers.other, Timers::DEFAULT.other);
+    for bad in ["0", "-1", "nan", "inf", "1e12"] {
+        let error = message(&format!("[timers]\nicmp = {bad}\n"));
+        assert!(error.starts_with("timers.icmp: "), "{error}");
+    }
+}
+
+#[test]
+fn limits_are_checked() {
+    let good = config("[limits]\nflows = 1000\nhalf_open = 256\n").unwrap();
+    assert_eq!((good.limits.flows, good.limits.half_open), (1000, 256));
+    assert!(message("[limits]\nflows = 0\n").starts_with("limits.flows: "));
+    assert!(message("[limits]\nhalf_open = 1000\n").contains("power of two"));
+}
+
+#[test]
+fn pools_are_a_prefix_and_a_size() {
+    let config = config("pool = ['172.20.0.0/14/24', 'fd00:1::/48/64']").unwrap();
+    assert_eq!(config.pools[0].bits, 24);
+    assert_eq!(config.pools[1].to_string(), "fd00:1::/48/64");
+    for bad in [
+        "172.20.0.0/14",
+        "172.20.0.0/14/8",
+        "172.20.0.1/14/24",
+        "x/14/24",
+        "10.0.0.0/8/31",
+    ] {
+        assert!(bad.parse::<Pool>().is_err(), "{bad}");
+    }
+    assert_eq!(
+        message("pool = ['10.0.0.0/8/24', '10.1.0.0/16/24']"),
+        "pool: 10.1.0.0/16/24 and 10.0.0.0/8/24 overlap"
+    );
+}
+
+#[test]
+fn the_default_ipv6_pool_depends_on_the_node_only() {
+    let v6 = |node| pool::defaults(node).pop().unwrap();
+    assert_eq!(v6("a"), v6("a"));
+    assert_ne!(v6("a"), v6("b"));
+    assert_eq!(v6("a").prefix.to_string().get(..2), Some("fd"));
+}
+
+#[test]
+fn what_is_not_supported_yet_is_said_so() {
+    for text in [
+        "store = 'etcd://10.0.0.1:2379,10.0.0.2:2379'",
+        "metrics = '127.0.0.1:9000'",
+        "xdp = 'native'",
+        "xdp = 'generic'",
+    ] {
+        assert!(message(text).ends_with("not supported yet"), "{text}");
+    }
+    assert!(message("store = 'etcd://nowhere'").contains("is not HOST:PORT"));
+    assert!(message("store = 'redis'").contains("neither"));
+    assert!(config("xdp = 'off'\nstore = 'file'").is_ok());
+}
+
+const SAMPLE: &str = include_str!("../../packaging/netpath.toml");
+
+#[test]
+fn the_sample_parses_as_it_is_and_changes_nothing() {
+    assert_eq!(parse(SAMPLE).unwrap(), Settings::default());
+}
+
+#[test]
+fn the_sample_shows_every_key_and_each_one_parses() {
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| {
+            line.strip_prefix("#")
+                .filter(|rest| !rest.starts_with([' ', '#']))
+                .unwrap_or(line)
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let settings = parse(&uncommented).unwrap();
+    let shown = format!("{settings:?}");
+    let unset = shown.matches("None").count();
+    // Only `config` itself is not a key.
+    assert_eq!(unset, 1, "{shown}");
+    assert!(!settings.uplink.is_empty() && !settings.pool.is_empty());
+}
