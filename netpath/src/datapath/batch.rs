@@ -1,6 +1,9 @@
 //! Whole maps at once: a walk by batches is seven times as fast as by single entries.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use super::sys;
 
@@ -55,4 +58,14 @@ pub fn delete<K: aya::Pod>(map: BorrowedFd<'_>, mut keys: &[K]) -> io::Result<()
         }
     }
     Ok(())
+}
+
+/// Entries of a hash map of any layout; 0 if it cannot be read.
+pub fn count(map: &aya::maps::MapData, key_size: usize, value_size: usize) -> u64 {
+    sys::count_batch(map.fd().as_fd(), key_size, value_size, CHUNK).unwrap_or_default()
+}
+
+/// Entries of a map that has no batches to read; 0 if it cannot be read.
+pub fn count_keys(map: &aya::maps::MapData, key_size: usize) -> u64 {
+    sys::count_keys(map.fd().as_fd(), key_size).unwrap_or_default()
 }

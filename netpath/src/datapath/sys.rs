@@ -4,12 +4,13 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -119,6 +120,77 @@ pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     };
     *position = Some(next);
     Ok((attr.count as usize, more))
+}
+
+/// Counts the entries of a hash map whose layout is not known here (Linux 5.6).
+///
+/// # Errors
+/// Those of `BPF_MAP_LOOKUP_BATCH`.
+pub fn count_batch(map: BorrowedFd<'_>, key_size: usize, value_size: usize, mut chunk: usize) -> io::Result<u64> {
+    let mut total = 0;
+    let mut position: Option<Position> = None;
+    loop {
+        // Values are padded to eight bytes.
+        let mut keys = vec![0_u8; chunk * key_size];
+        let mut values = vec![0_u8; chunk * value_size.next_multiple_of(8)];
+        let mut next = Position::default();
+        let mut attr = BatchAttr {
+            in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: chunk as u32,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+        match result {
+            Ok(()) => total += u64::from(attr.count),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total + u64::from(attr.count)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                chunk *= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        position = Some(next);
+    }
+}
+
+/// Counts the entries of a map by walking its keys.
+///
+/// # Errors
+/// Those of `BPF_MAP_GET_NEXT_KEY`.
+pub fn count_keys(map: BorrowedFd<'_>, key_size: usize) -> io::Result<u64> {
+    #[repr(C)]
+    struct Attr {
+        map_fd: u32,
+        pad: u32,
+        key: u64,
+        next_key: u64,
+    }
+    let mut key = vec![0_u8; key_size];
+    let mut next = vec![0_u8; key_size];
+    let mut total = 0;
+    loop {
+        let from = if total == 0 { 0 } else { key.as_ptr() as u64 };
+        let mut attr = Attr { map_fd: map.as_raw_fd() as u32, pad: 0, key: from, next_key: next.as_mut_ptr() as u64 };
+        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(()) => total += 1,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total),
+            Err(error) => return Err(error),
+        }
+        key.copy_from_slice(&next);
+    }
+}
+
+/// Memory of a map in bytes as the kernel counts it (`memlock` in `fdinfo`); 0 if it does not say.
+pub fn memory(map: &aya::maps::MapData) -> u64 {
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Writes entries; gives how many were written before the first error.
