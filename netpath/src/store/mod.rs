@@ -1,1 +1,151 @@
-//! Placeholder.
+//! What the user wants, kept across restarts and crashes.
+//!
+//! A store maps keys to values. Every commit raises its revision by one and gives it to the keys that it writes; a
+//! write says at which revision it expects the key, so that nobody overwrites what he has not seen. A commit happens
+//! whole or not at all, and is on the disk when it returns.
+//!
+//! Calls block; the daemon makes them from `spawn_blocking`. [`Watch`] is asynchronous.
+
+#[cfg(test)]
+mod contract;
+mod error;
+mod file;
+mod memory;
+pub mod objects;
+mod watch;
+
+pub use error::StoreError;
+pub use file::FileStore;
+pub use memory::MemoryStore;
+pub use watch::{Event, Watch, WatchError};
+
+/// Number of a commit; 0 is the empty store.
+pub type Revision = u64;
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: Vec<u8>,
+    /// Commit that wrote it.
+    pub revision: Revision,
+}
+
+/// Every key with a prefix, as of one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// That commit.
+    pub revision: Revision,
+    /// In the order of their keys.
+    pub entries: Vec<Versioned>,
+}
+
+/// What a write expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever there is.
+    Anything,
+    /// No such key.
+    Nothing,
+    /// The key as written by this commit.
+    Revision(Revision),
+}
+
+/// One write of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Key.
+    pub key: String,
+    /// New value; `None` deletes the key. Deleting what is not there changes nothing.
+    pub value: Option<Vec<u8>>,
+    /// What must be there before.
+    pub expected: Expected,
+}
+
+/// A place that keeps keys and values. Every implementation passes the same tests, `store/contract.rs`.
+pub trait Store: Send + Sync {
+    /// What `netpath status` calls it.
+    fn kind(&self) -> &'static str;
+
+    /// One key; `None` if it is not there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
+
+    /// Every key that starts with `prefix`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
+
+    /// Writes all or nothing and gives the revision of the commit; if nothing changes it is the one before.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if a key is not as expected, [`StoreError::Twice`] if one is written twice, or the
+    /// store cannot be written. Nothing is changed in any of these cases.
+    fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError>;
+
+    /// Every later change of keys that start with `prefix`, in order.
+    ///
+    /// To follow without a gap: watch, then list, then ignore events that are not newer than the listing.
+    fn watch(&self, prefix: &str) -> Watch;
+
+    /// Writes one key.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn put_if(&self, key: &str, value: &[u8], expected: Expected) -> Result<Revision, StoreError> {
+        self.commit(&[Write {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            expected,
+        }])
+    }
+
+    /// Deletes one key.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn delete_if(&self, key: &str, expected: Expected) -> Result<Revision, StoreError> {
+        self.commit(&[Write {
+            key: key.to_owned(),
+            value: None,
+            expected,
+        }])
+    }
+}
+
+impl Write {
+    /// Whether what is there is what is expected.
+    fn check(&self, found: Option<Revision>) -> Result<(), StoreError> {
+        let fits = match self.expected {
+            Expected::Anything => true,
+            Expected::Nothing => found.is_none(),
+            Expected::Revision(revision) => found == Some(revision),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(StoreError::Conflict {
+            key: self.key.clone(),
+            expected: self.expected,
+            found,
+        })
+    }
+}
+
+/// Refuses writes that name a key twice.
+fn check_distinct(writes: &[Write]) -> Result<(), StoreError> {
+    let mut keys: Vec<_> = writes.iter().map(|write| &write.key).collect();
+    keys.sort_unstable();
+    let twice = keys.windows(2).find(|pair| pair.first() == pair.last());
+    match twice.and_then(<[_]>::first) {
+        None => Ok(()),
+        Some(key) => Err(StoreError::Twice {
+            key: (*key).clone(),
+        }),
+    }
+}

@@ -1,0 +1,177 @@
+use super::*;
+use crate::model::{Driver, Id, NetworkMode, Protocol, Subnet};
+
+fn network(number: u32, prefixes: &[&str]) -> Network {
+    let subnets = prefixes.iter().map(|prefix| {
+        let prefix: IpNet = prefix.parse().unwrap();
+        Subnet {
+            prefix,
+            gateway: prefix
+                .hosts()
+                .nth(usize::from(prefix.addr().is_ipv6()))
+                .unwrap(),
+            range: None,
+        }
+    });
+    Network {
+        id: Id::from_random(u64::from(number) << 8),
+        name: format!("n{number}").parse().unwrap(),
+        driver: Driver::Bridge,
+        subnets: subnets.collect(),
+        mtu: None,
+        internal: false,
+        icc: true,
+        masquerade: true,
+        gateway_mode: GatewayMode::Nat,
+        labels: BTreeMap::new(),
+        index: number,
+    }
+}
+
+fn endpoint(network: u32, addresses: &[&str]) -> Endpoint {
+    let id = Id::from_random(u64::from(network) << 16);
+    Endpoint {
+        id,
+        network: format!("n{network}").parse().unwrap(),
+        interface: format!("eth{network}"),
+        mac: id.mac(),
+        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        slot: network,
+        generation: network,
+    }
+}
+
+fn mapping(host_ip: Option<&str>, host_port: u16) -> PortMapping {
+    PortMapping {
+        protocol: Protocol::Tcp,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        host_port,
+        host_port_end: host_port,
+        container_port: 80,
+        container_port_end: 80,
+        allow: Vec::new(),
+        allow_list: 0,
+    }
+}
+
+fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
+    Sandbox {
+        id: Id::from_random(0),
+        name: "s".parse().unwrap(),
+        mode: NetworkMode::Network,
+        netns: "/run/s".into(),
+        source: NetnsSource::Created,
+        owner: None,
+        hostname: "s".to_owned(),
+        endpoints,
+        ports,
+    }
+}
+
+fn desired(networks: Vec<Network>, sandbox: Sandbox) -> Desired {
+    let state = State::load(networks, vec![sandbox], 0).unwrap();
+    Desired::of_state(&state, &Facts::default())
+}
+
+fn gateways(desired: &Desired) -> Vec<(String, Vec<String>)> {
+    let texts = |veth: &Veth| veth.inside.gateways.iter().map(IpAddr::to_string).collect();
+    let veths = desired.veths.values();
+    veths
+        .map(|veth| (veth.inside.name.clone(), texts(veth)))
+        .collect()
+}
+
+#[test]
+fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
+    let internal = Network {
+        internal: true,
+        ..network(3, &["10.3.0.0/24"])
+    };
+    let networks = vec![
+        network(1, &["10.1.0.0/24"]),
+        network(2, &["10.2.0.0/24", "fd00:2::/64"]),
+        internal,
+    ];
+    let endpoints = vec![
+        endpoint(1, &["10.1.0.2/24"]),
+        endpoint(2, &["10.2.0.2/24", "fd00:2::2/64"]),
+        endpoint(3, &["10.3.0.2/24"]),
+    ];
+    let desired = desired(networks, sandbox(endpoints, Vec::new()));
+    assert_eq!(
+        gateways(&desired),
+        [
+            ("eth1".to_owned(), vec!["10.1.0.1".to_owned()]),
+            ("eth2".to_owned(), vec!["fd00:2::1".to_owned()]),
+            ("eth3".to_owned(), Vec::new()),
+        ]
+    );
+    let entry = &desired.endpoints[&3];
+    assert_eq!(entry.flags, INTERNAL);
+    assert_eq!(entry.gateways, ["10.3.0.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        desired.addresses[&"10.3.0.1".parse().unwrap()],
+        AddressEntry::Host
+    );
+}
+
+#[test]
+fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
+    let routed = Network {
+        gateway_mode: GatewayMode::Routed,
+        icc: false,
+        ..network(1, &["10.1.0.0/24", "fd00:1::/64"])
+    };
+    let endpoints = vec![endpoint(1, &["10.1.0.2/24", "fd00:1::2/64"])];
+    let desired = desired(vec![routed], sandbox(endpoints, vec![mapping(None, 80)]));
+    assert_eq!(desired.networks[&1].flags, ROUTED | ICC_OFF);
+    let keys: Vec<String> = desired.ports.keys().map(PortKey::to_string).collect();
+    assert_eq!(keys, ["10.1.0.2:80/tcp", "[fd00:1::2]:80/tcp"]);
+}
+
+#[test]
+fn ports_need_a_way_out_and_an_address_of_their_family() {
+    let ports = vec![
+        mapping(None, 80),
+        mapping(Some("::1"), 81),
+        mapping(Some("0.0.0.0"), 82),
+    ];
+    let joined = sandbox(vec![endpoint(1, &["10.1.0.2/24"])], ports.clone());
+    let keys = |desired: Desired| -> Vec<String> {
+        desired.ports.keys().map(PortKey::to_string).collect()
+    };
+    let open = desired(vec![network(1, &["10.1.0.0/24"])], joined.clone());
+    assert_eq!(keys(open), ["80/tcp", "0.0.0.0:82/tcp"]);
+    let internal = Network {
+        internal: true,
+        ..network(1, &["10.1.0.0/24"])
+    };
+    assert!(keys(desired(vec![internal], joined)).is_empty());
+    assert!(keys(desired(Vec::new(), sandbox(Vec::new(), ports))).is_empty());
+}
+
+#[test]
+fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
+    let uplink = |mtu| crate::plan::Uplink {
+        mtu,
+        v4: None,
+        v6: None,
+    };
+    let uplinks = [
+        ("a".to_owned(), uplink(9000)),
+        ("b".to_owned(), uplink(1450)),
+    ];
+    let facts = Facts {
+        uplinks: BTreeMap::from(uplinks),
+        ..Facts::default()
+    };
+    let of = |network: &Network, facts: &Facts| mtu(network, facts);
+    let plain = network(1, &["10.1.0.0/24"]);
+    assert_eq!(of(&plain, &Facts::default()), 1500);
+    assert_eq!(of(&plain, &facts), 1450);
+    let asked = Network {
+        mtu: Some(1300),
+        ..plain
+    };
+    assert_eq!(of(&asked, &facts), 1300);
+}

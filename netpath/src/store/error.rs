@@ -1,0 +1,95 @@
+//! Why the store cannot do what it was asked for.
+
+use std::{io, path::PathBuf};
+
+use super::{Expected, Revision};
+
+/// Why the store cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("store {} is in use by another process; stop the other daemon or choose another --state-dir", path.display())]
+    InUse {
+        /// File.
+        path: PathBuf,
+    },
+    /// It is no store, or a damaged one. It was left as it is.
+    #[error("store {} cannot be read: {reason}; restore it from a backup, or move it away to start with an empty one", path.display())]
+    Unreadable {
+        /// File.
+        path: PathBuf,
+        /// In words.
+        reason: String,
+    },
+    /// Another version of netpath wrote it. It was left as it is.
+    #[error("store {} has schema {found}, but this version of netpath knows {known}; start the version that wrote it", path.display())]
+    Schema {
+        /// File.
+        path: PathBuf,
+        /// Schema of the file.
+        found: u64,
+        /// Schema of this version.
+        known: u64,
+    },
+    /// A key is not as expected.
+    #[error("key '{key}' of the store is not as expected (expected {}, found {}); ask again", expectation(*.expected), finding(*.found))]
+    Conflict {
+        /// Key.
+        key: String,
+        /// What was expected.
+        expected: Expected,
+        /// Commit that wrote it; `None` if it is not there.
+        found: Option<Revision>,
+    },
+    /// One commit writes a key twice.
+    #[error("key '{key}' is written twice in one commit; write it once")]
+    Twice {
+        /// Key.
+        key: String,
+    },
+    /// A file or directory cannot be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was to be done.
+        action: &'static str,
+        /// File or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database failed.
+    #[error("cannot {action} store {}: {source}", path.display())]
+    Database {
+        /// What was to be done.
+        action: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Why not.
+        source: Box<redb::Error>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody mending anything.
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::InUse { .. } | Self::Io { .. } | Self::Database { .. } => true,
+            Self::Unreadable { .. }
+            | Self::Schema { .. }
+            | Self::Conflict { .. }
+            | Self::Twice { .. } => false,
+        }
+    }
+}
+
+fn expectation(expected: Expected) -> String {
+    match expected {
+        Expected::Anything => "anything".to_owned(),
+        Expected::Nothing => "nothing".to_owned(),
+        Expected::Revision(revision) => format!("revision {revision}"),
+    }
+}
+
+fn finding(found: Option<Revision>) -> String {
+    expectation(found.map_or(Expected::Nothing, Expected::Revision))
+}

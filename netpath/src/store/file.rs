@@ -1,0 +1,293 @@
+//! A store in one file: a redb database.
+//!
+//! Every commit is on the disk when it returns, and a crash at any moment leaves the store as of some commit. A new
+//! file is made complete under another name first, so that a half-made one is never taken for a store. The whole file
+//! is checked when it is opened: it is small, and a damaged one must not be half-used.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
+};
+
+use super::{
+    Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct, watch::Hub,
+};
+
+/// Raised when the tables or the meaning of the objects change.
+const SCHEMA: u64 = 1;
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("netpath-meta");
+const ENTRIES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("netpath-entries");
+/// In bytes; the whole store is a few megabytes at most.
+const CACHE: usize = 8 << 20;
+
+/// A store in one file, for one process at a time.
+#[derive(Debug)]
+pub struct FileStore {
+    path: PathBuf,
+    database: Database,
+    /// Held while committing, so that watchers hear of commits in their order.
+    committing: Mutex<()>,
+    hub: Hub,
+}
+
+impl FileStore {
+    /// Opens the store at `path`, or makes an empty one if nothing is there; its directory is made too.
+    ///
+    /// # Errors
+    /// Another process has it open, it is damaged or something else, another version wrote it, or the file system
+    /// refuses. What is there is not changed then.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path
+            .try_exists()
+            .map_err(|source| at(path, "look for", source))?
+        {
+            create(path)?;
+        }
+        let database = open(path)?;
+        check_schema(path, &database)?;
+        Ok(Self {
+            path: path.to_owned(),
+            database,
+            committing: Mutex::new(()),
+            hub: Hub::default(),
+        })
+    }
+
+    fn failed<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> StoreError {
+        failed(&self.path, action)
+    }
+}
+
+impl Store for FileStore {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+            let found = table.get(key)?;
+            Ok(found.map(|entry| versioned(key, entry.value())))
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let revision = transaction.open_table(META)?.get("revision")?;
+            let mut entries = Vec::new();
+            for entry in transaction.open_table(ENTRIES)?.range(prefix..)? {
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                entries.push(versioned(key.value(), value.value()));
+            }
+            Ok(Listing {
+                revision: revision.map_or(0, |revision| revision.value()),
+                entries,
+            })
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError> {
+        check_distinct(writes)?;
+        let _order = self
+            .committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A transaction that is dropped is undone.
+        let transaction = self.database.begin_write().map_err(self.failed("write"))?;
+        let (revision, changes) = {
+            let mut meta = transaction.open_table(META).map_err(self.failed("write"))?;
+            let mut entries = transaction
+                .open_table(ENTRIES)
+                .map_err(self.failed("write"))?;
+            let changes = self.changes(&entries, writes)?;
+            let store = || -> Result<Revision, redb::Error> {
+                let last = meta.get("revision")?.map_or(0, |revision| revision.value());
+                if changes.is_empty() {
+                    return Ok(last);
+                }
+                let revision = last + 1;
+                meta.insert("revision", revision)?;
+                for write in &changes {
+                    let key = write.key.as_str();
+                    match &write.value {
+                        Some(value) => entries.insert(key, (revision, value.as_slice()))?,
+                        None => entries.remove(key)?,
+                    };
+                }
+                Ok(revision)
+            };
+            let mut store = store;
+            (store().map_err(self.failed("write"))?, changes)
+        };
+        if changes.is_empty() {
+            return Ok(revision);
+        }
+        transaction.commit().map_err(self.failed("write"))?;
+        for write in changes {
+            self.hub.tell(write, revision);
+        }
+        Ok(revision)
+    }
+
+    fn watch(&self, prefix: &str) -> Watch {
+        self.hub.watch(prefix)
+    }
+}
+
+impl FileStore {
+    /// The writes that change something, if all find what they expect.
+    fn changes<'a>(
+        &self,
+        entries: &Table<'_, &'static str, (u64, &'static [u8])>,
+        writes: &'a [Write],
+    ) -> Result<Vec<&'a Write>, StoreError> {
+        let mut changes = Vec::with_capacity(writes.len());
+        for write in writes {
+            let found = entries
+                .get(write.key.as_str())
+                .map_err(self.failed("read"))?;
+            let found = found.map(|entry| entry.value().0);
+            write.check(found)?;
+            if write.value.is_some() || found.is_some() {
+                changes.push(write);
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// Makes a complete empty store, first under another name.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory).map_err(|source| at(directory, "make directory", source))?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".new-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    remove_if_there(&draft)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options
+        .open(&draft)
+        .map_err(|source| at(&draft, "make", source))?;
+    let made = initialise(&draft).and_then(|()| {
+        // Unlike renaming, linking never replaces a store that another process has just made.
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at(path, "make", error)),
+            _ => fs::File::open(directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(|source| at(directory, "write", source)),
+        }
+    });
+    made.and(remove_if_there(&draft))
+}
+
+fn initialise(path: &Path) -> Result<(), StoreError> {
+    let make = || -> Result<(), redb::Error> {
+        let database = Database::builder().set_cache_size(CACHE).create(path)?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(META)?.insert("schema", SCHEMA)?;
+        transaction.open_table(ENTRIES)?;
+        Ok(transaction.commit()?)
+    };
+    make().map_err(failed(path, "make"))
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let opened = Database::builder()
+        .set_cache_size(CACHE)
+        .set_check_integrity_on_open(true)
+        .open(path);
+    opened.map_err(|error| {
+        let reason = match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                return StoreError::InUse {
+                    path: path.to_owned(),
+                };
+            }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() != ErrorKind::InvalidData
+                    && error.kind() != ErrorKind::UnexpectedEof =>
+            {
+                return at(path, "open", error);
+            }
+            other => other.to_string(),
+        };
+        StoreError::Unreadable {
+            path: path.to_owned(),
+            reason: one_line(&reason),
+        }
+    })
+}
+
+fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let read = || -> Result<Option<u64>, redb::Error> {
+        let table = database.begin_read()?.open_table(META)?;
+        let schema = table.get("schema")?;
+        Ok(schema.map(|schema| schema.value()))
+    };
+    match read() {
+        Ok(Some(SCHEMA)) => Ok(()),
+        Ok(Some(found)) => Err(StoreError::Schema {
+            path: path.to_owned(),
+            found,
+            known: SCHEMA,
+        }),
+        Ok(None) | Err(redb::Error::TableDoesNotExist(_)) => Err(StoreError::Unreadable {
+            path: path.to_owned(),
+            reason: "it is a database of another program".to_owned(),
+        }),
+        Err(error) => Err(failed(path, "read")(error)),
+    }
+}
+
+fn versioned(key: &str, (revision, value): (u64, &[u8])) -> Versioned {
+    Versioned {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        revision,
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(path, "remove", error)),
+        _ => Ok(()),
+    }
+}
+
+fn at(path: &Path, action: &'static str, source: io::Error) -> StoreError {
+    StoreError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn failed<E: Into<redb::Error>>(path: &Path, action: &'static str) -> impl Fn(E) -> StoreError {
+    let path = path.to_owned();
+    move |error| StoreError::Database {
+        action,
+        path: path.clone(),
+        source: Box::new(error.into()),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Following a store.
+
+use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
+
+use super::{Revision, Write};
+
+/// How many events a watcher may lag behind before it must list again.
+const CAPACITY: usize = 1024;
+
+/// A key that was written or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Key.
+    pub key: String,
+    /// New value; `None` if it was deleted.
+    pub value: Option<Vec<u8>>,
+    /// The commit that did it.
+    pub revision: Revision,
+}
+
+/// Why following ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// Events were lost; the watch goes on behind them.
+    #[error("the store changed faster than it was followed; list it again")]
+    Lagged,
+    /// The store was closed.
+    #[error("the store was closed; open it again")]
+    Closed,
+}
+
+/// Changes of keys with a prefix. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watch {
+    prefix: String,
+    events: Receiver<Event>,
+}
+
+impl Watch {
+    /// Waits for the next change. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// [`WatchError`] if changes were lost or none will come.
+    pub async fn next(&mut self) -> Result<Event, WatchError> {
+        loop {
+            match self.events.recv().await {
+                Ok(event) if event.key.starts_with(&self.prefix) => return Ok(event),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return Err(WatchError::Lagged),
+                Err(RecvError::Closed) => return Err(WatchError::Closed),
+            }
+        }
+    }
+}
+
+/// Where a store tells its watchers.
+#[derive(Debug)]
+pub(super) struct Hub {
+    events: Sender<Event>,
+}
+
+impl Hub {
+    pub fn watch(&self, prefix: &str) -> Watch {
+        Watch {
+            prefix: prefix.to_owned(),
+            events: self.events.subscribe(),
+        }
+    }
+
+    /// Tells of one write; the caller holds a lock that keeps the order of commits.
+    pub fn tell(&self, write: &Write, revision: Revision) {
+        // Nobody watching is no failure.
+        let _ = self.events.send(Event {
+            key: write.key.clone(),
+            value: write.value.clone(),
+            revision,
+        });
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            events: Sender::new(CAPACITY),
+        }
+    }
+}
