@@ -121,6 +121,11 @@ pub fn sockets_attached(bpf_dir: &Path) -> Result<bool, DatapathError> {
     Ok(SOCKET_PROGRAMS.iter().all(|program| names.contains(&format!("cgroup-{program}"))))
 }
 
+/// The programs for sockets of host processes.
+pub fn socket_programs() -> impl Iterator<Item = &'static str> {
+    SOCKET_PROGRAMS.into_iter()
+}
+
 /// Whether a pinned link still has its device.
 ///
 /// # Errors

@@ -107,6 +107,21 @@ impl Datapath {
     }
 }
 
+impl Datapath {
+    /// Features of the kernel beyond the minimum, and whether they are used.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read.
+    pub fn features(&self) -> Result<[(String, bool); 3], DatapathError> {
+        let config = self.tables.config()?;
+        Ok([
+            ("route-source-address".to_owned(), config.source_flags != 0),
+            ("next-hop-without-neighbour".to_owned(), config.route_flags != 0),
+            ("ipv6-checksum-flag".to_owned(), config.checksum_v6_flag != 0),
+        ])
+    }
+}
+
 /// Layout of a map: type, key size, value size, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {

@@ -1,0 +1,150 @@
+//! From nothing, or from what an earlier daemon left, to a node that is as it should be.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+
+use super::{
+    DaemonError,
+    life,
+    lock::file_error,
+    node::{Node, Surroundings, random},
+};
+use crate::{
+    config::Config,
+    datapath::{self, Datapath, NodeSettings},
+    kernel::{Kernel, listeners, mounts, netns},
+    model::State,
+    reconcile::{Depth, Reconciler},
+    store::{FileStore, objects},
+};
+
+/// Oldest kernel that has TCX.
+const OLDEST: (u32, u32) = (6, 6);
+
+/// Checks the surroundings, opens the store, loads the programs, and brings everything to what is stored.
+///
+/// # Errors
+/// The first thing that does not work.
+pub async fn start(config: &Config) -> Result<Node, DaemonError> {
+    check_kernel()?;
+    check_capabilities()?;
+    let cgroup = cgroup(config)?;
+    fs::create_dir_all(&config.state_dir).map_err(|source| file_error("create", &config.state_dir, source))?;
+    let store = FileStore::open(&config.state_dir.join("state.redb"))?;
+    let state = objects::load_state(&store)?;
+    mount_bpffs(&config.bpf_dir)?;
+    let ports = listeners::local_port_range()?;
+    let limits = datapath::Limits { flows: config.limits.flows, half_open: config.limits.half_open };
+    let settings = NodeSettings {
+        netns_cookie: netns::cookie()?,
+        secret: random() | 1,
+        timers: config.timers,
+        snat_ports: snat_ports(ports),
+    };
+    let mut datapath = Datapath::load(&config.bpf_dir, limits, settings)?;
+    datapath.attach_sockets(&cgroup)?;
+    let kernel = Kernel::open()?;
+    let facts = kernel.facts(&config.uplinks).await?;
+    let pools = config.pools.iter().map(|pool| crate::ipam::Pool { prefix: pool.prefix, bits: pool.bits }).collect();
+    let mut node = Node {
+        state,
+        store: Box::new(store),
+        reconciler: Reconciler { kernel, datapath, netns_dir: config.run_dir.join("netns") },
+        facts,
+        surroundings: Surroundings {
+            pools,
+            host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+            free_ports: ports,
+        },
+        last: None,
+        torn_down: false,
+        troubles: BTreeMap::new(),
+    };
+    forget_the_gone(&mut node)?;
+    add_built_in(&mut node).await?;
+    node.reconcile(Depth::Inside, &config.uplinks).await?;
+    Ok(node)
+}
+
+/// Sandboxes whose process or namespace went while no daemon ran.
+fn forget_the_gone(node: &mut Node) -> Result<(), DaemonError> {
+    let gone: Vec<_> = node.state.sandboxes().filter(|sandbox| life::is_gone(sandbox)).map(|sandbox| sandbox.name.clone()).collect();
+    for name in life::sharers_first(&node.state, gone) {
+        if let Ok(change) = node.state.remove_sandbox(&name) {
+            tracing::info!(sandbox = %name, "gone while the daemon was down");
+            node.record_only(&change)?;
+        }
+    }
+    Ok(())
+}
+
+/// The networks that every node has. They are only recorded: the first reconcile makes them.
+async fn add_built_in(node: &mut Node) -> Result<(), DaemonError> {
+    while let Some(change) = node.answer(State::missing_built_in).await? {
+        node.record_only(&change)?;
+    }
+    Ok(())
+}
+
+/// The larger part of the unprivileged ports that no socket of the node gets by itself.
+fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
+    let below = (1024, first.saturating_sub(1));
+    let above = (last.saturating_add(1), u16::MAX);
+    let size = |(first, last): (u16, u16)| last.saturating_sub(first);
+    if size(below) >= size(above) { below } else { above }
+}
+
+fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
+    const ROOT: &str = "/sys/fs/bpf";
+    if bpf_dir.starts_with(ROOT) && !mounts::is_bpffs(Path::new(ROOT))? {
+        mounts::mount_bpffs(Path::new(ROOT))?;
+    }
+    Ok(())
+}
+
+fn cgroup(config: &Config) -> Result<PathBuf, DaemonError> {
+    let path = match &config.cgroup {
+        Some(path) => path.clone(),
+        None => mounts::cgroup2()?.ok_or(DaemonError::NoCgroup)?,
+    };
+    let is_cgroup2 = nix::sys::statfs::statfs(&path)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
+    if is_cgroup2 { Ok(path) } else { Err(DaemonError::NotCgroup(path)) }
+}
+
+fn check_kernel() -> Result<(), DaemonError> {
+    let name = nix::sys::utsname::uname().map_err(|errno| file_error("read", Path::new("uname"), errno.into()))?;
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if found >= OLDEST { Ok(()) } else { Err(DaemonError::OldKernel { found: release, needed: "6.6" }) }
+}
+
+/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` (linux/capability.h).
+const CAPABILITIES: [(u32, &str); 4] =
+    [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+fn check_capabilities() -> Result<(), DaemonError> {
+    let path = Path::new("/proc/self/status");
+    let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let held = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let missing: Vec<_> =
+        CAPABILITIES.iter().filter(|(bit, _)| held & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(DaemonError::Capability(missing.join(", "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snat_keeps_out_of_the_ports_of_sockets() {
+        assert_eq!(snat_ports((32768, 60999)), (1024, 32767));
+        assert_eq!(snat_ports((1024, 20000)), (20001, 65535));
+    }
+}

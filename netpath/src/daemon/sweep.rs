@@ -1,0 +1,58 @@
+//! Expiry of flows.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::Shared;
+
+/// Shortest and longest time between sweeps.
+const SHORTEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A sweep may take one part in so many of the time.
+const SHARE: u32 = 100;
+
+/// Sweeps until the daemon ends: in the rhythm of the shortest timer, but never more than a hundredth of the time.
+pub async fn run(shared: Arc<Shared>) {
+    let timers = shared.config.timers;
+    let shortest = [
+        timers.tcp_syn_sent,
+        timers.tcp_syn_received,
+        timers.tcp_established,
+        timers.tcp_half_closed,
+        timers.tcp_closing,
+        timers.tcp_reset,
+        timers.udp_new,
+        timers.udp_established,
+        timers.icmp,
+        timers.other,
+    ]
+    .into_iter()
+    .min()
+    .map_or(LONGEST, |nanoseconds| Duration::from_nanos(nanoseconds / 4));
+    let rhythm = shortest.clamp(SHORTEST, LONGEST);
+    loop {
+        let began = Instant::now();
+        let swept = {
+            let mut node = shared.node.lock().await;
+            let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
+            match &swept {
+                Ok(_) => node.troubles.remove("sweep"),
+                Err(error) => node.troubles.insert("sweep", format!("flows do not expire: {error}")),
+            };
+            swept
+        };
+        match swept {
+            Ok(swept) if swept.removed > 0 => tracing::debug!(flows = swept.flows, removed = swept.removed, "swept"),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "cannot sweep the flow table"),
+        }
+        let pause = (began.elapsed() * SHARE).clamp(rhythm, LONGEST);
+        tokio::select! {
+            () = shared.sweep_now.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

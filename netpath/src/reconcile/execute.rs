@@ -1,0 +1,43 @@
+//! Operations, carried out. Each is idempotent, and removing what is not there succeeds.
+
+use super::{ReconcileError, Reconciler};
+use crate::{kernel::netns, plan::Operation};
+
+impl Reconciler {
+    pub(super) async fn execute(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
+        self.carry_out(operation).await.map_err(|source| ReconcileError::Operation {
+            operation: operation.to_string(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn carry_out(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
+        let tables = &mut self.datapath.tables;
+        match operation {
+            Operation::RemovePorts(keys) => tables.remove_ports(keys)?,
+            Operation::RemoveAllow(entries) => tables.remove_allow(entries)?,
+            Operation::RemoveAddresses(addresses) => tables.remove_addresses(addresses)?,
+            Operation::RemoveEndpoint { slot } => tables.remove_endpoint(*slot)?,
+            Operation::Detach(attachment) => self.datapath.detach(attachment)?,
+            Operation::DeleteVeth { name } | Operation::DeleteBridge { name } => self.kernel.delete_link(name).await?,
+            Operation::DeleteNamespace(path) => netns::delete(path)?,
+            Operation::RemoveSubnet(prefix) => tables.remove_subnet(*prefix)?,
+            Operation::RemoveNetwork { index } => tables.remove_network(*index)?,
+            Operation::RemoveUplink { name } => tables.remove_uplink(name)?,
+            Operation::PutUplink { name, uplink } => tables.put_uplink(name, uplink)?,
+            Operation::Attach(attachment) => self.datapath.attach(attachment)?,
+            Operation::PutSubnet { prefix, entry } => tables.put_subnet(*prefix, *entry)?,
+            Operation::PutNetwork { index, entry } => tables.put_network(*index, entry)?,
+            Operation::SetBridge { name, bridge } => self.kernel.set_bridge(name, bridge).await?,
+            Operation::CreateNamespace(namespace) => netns::create(&namespace.path)?,
+            Operation::CreateVeth { name, veth } => self.kernel.create_veth(name, veth).await?,
+            Operation::SetVeth { name, bridge, mtu } => self.kernel.set_veth(name, bridge, *mtu).await?,
+            Operation::SetInside { name, veth } => self.kernel.set_inside(name, veth).await?,
+            Operation::PutEndpoint { slot, entry } => tables.put_endpoint(*slot, entry)?,
+            Operation::PutAddresses(entries) => tables.put_addresses(entries)?,
+            Operation::PutAllow(entries) => tables.put_allow(entries)?,
+            Operation::PutPorts(entries) => tables.put_ports(entries)?,
+        }
+        Ok(())
+    }
+}
