@@ -10,15 +10,13 @@
 //! [`Desired::of_change`]. Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
 //! given, and never removes what `Observed` does not show.
 
-#[cfg(test)]
-mod cases;
 mod desired;
 mod diff;
 mod display;
 mod observed;
 mod operation;
 #[cfg(test)]
-mod properties;
+mod tests;
 mod translate;
 
 pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};

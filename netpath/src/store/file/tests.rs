@@ -1,3 +1,5 @@
+mod power_cut;
+
 use std::{
     env,
     io::{BufRead, BufReader},
