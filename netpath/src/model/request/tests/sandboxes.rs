@@ -165,3 +165,17 @@ fn a_namespace_is_adopted_once() {
     node.remove("one").unwrap();
     node.run(adopt("two")).unwrap();
 }
+
+#[test]
+fn an_address_rests_whatever_happens_to_other_sandboxes() {
+    let mut node = Node::new();
+    let address = |node: &mut Node, text: &str| {
+        let made = node.run(sandbox(text)).unwrap();
+        made.endpoints[0].addresses[0].to_string()
+    };
+    assert_eq!(address(&mut node, "one"), "172.20.0.2/24");
+    assert_eq!(address(&mut node, "two"), "172.20.0.3/24");
+    node.remove("two").unwrap();
+    node.publish("one", "80:80").unwrap();
+    assert_eq!(address(&mut node, "three"), "172.20.0.4/24");
+}
