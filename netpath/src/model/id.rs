@@ -17,6 +17,16 @@ pub struct Name(String);
 pub struct NameError(String);
 
 impl Name {
+    /// The network of a sandbox that asks for none.
+    pub fn bridge() -> Self {
+        Self("bridge".to_owned())
+    }
+
+    /// The name of a sandbox that was given none.
+    pub fn made_up(id: Id) -> Self {
+        Self(format!("sandbox-{id}"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -150,6 +160,8 @@ mod tests {
         let id = Id::from_random(0xfeed_0123_4567_89ab);
         assert_eq!(id.to_string(), "0123456789ab");
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(Name::made_up(id).to_string().parse(), Ok(Name::made_up(id)));
+        assert_eq!(Name::bridge().to_string().parse(), Ok(Name::bridge()));
         assert_eq!(id.interface("npb-"), "npb-0123456789");
         assert_eq!(id.mac().0[0] & 0x03, 0x02);
     }

@@ -3,7 +3,10 @@
 //! What goes is taken away from the outside inwards (ports, addresses, slots, programs, devices), what comes is built
 //! from the inside outwards, so that at no point a packet can take half a way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use super::{
     Attachment, Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
@@ -30,13 +33,9 @@ struct Fresh<'a> {
 
 impl<'a> Fresh<'a> {
     fn of(desired: &'a Desired, observed: &Observed) -> Self {
-        let lost_namespace = |veth: &Veth| {
-            let ours = desired
-                .namespaces
-                .iter()
-                .any(|namespace| namespace.path == veth.netns);
-            ours && !observed.namespaces.contains(&veth.netns)
-        };
+        let ours = namespaces(desired);
+        let lost_namespace =
+            |veth: &Veth| ours.contains(&veth.netns) && !observed.namespaces.contains(&veth.netns);
         let bridges = desired.bridges.keys();
         let veths = desired.veths.iter();
         Self {
@@ -88,16 +87,10 @@ fn remove_devices(
     let veths = veths
         .filter(|name| !desired.veths.contains_key(*name) || fresh.veths.contains(name.as_str()));
     operations.extend(veths.cloned().map(|name| Operation::DeleteVeth { name }));
-    let namespaces: BTreeSet<_> = desired
-        .namespaces
-        .iter()
-        .map(|wanted| &wanted.path)
-        .collect();
-    let namespaces = observed
-        .namespaces
-        .iter()
-        .filter(|path| !namespaces.contains(path));
-    operations.extend(namespaces.cloned().map(Operation::DeleteNamespace));
+    let ours = namespaces(desired);
+    let foreign = observed.namespaces.iter();
+    let foreign = foreign.filter(|path| !ours.contains(path));
+    operations.extend(foreign.cloned().map(Operation::DeleteNamespace));
     let subnets = gone(&desired.subnets, &observed.subnets).copied();
     operations.extend(subnets.map(Operation::RemoveSubnet));
     let networks = gone(&desired.networks, &observed.networks).copied();
@@ -241,6 +234,11 @@ impl ObservedVeth {
         let right = super::ObservedInside::complete(&veth.inside);
         self.mtu == veth.mtu && self.inside.as_ref().is_none_or(|inside| *inside == right)
     }
+}
+
+fn namespaces(desired: &Desired) -> BTreeSet<&PathBuf> {
+    let namespaces = desired.namespaces.iter();
+    namespaces.map(|namespace| &namespace.path).collect()
 }
 
 /// Keys of `observed` that are not in `desired`.

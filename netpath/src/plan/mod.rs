@@ -6,19 +6,17 @@
 //! kernel ─► Observed ┘
 //! ```
 //!
-//! A change of one object is planned as `plan(&after, &Observed::complete(&before))`, with both ends from
-//! [`Desired::of_change`]. Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
-//! given, and never removes what `Observed` does not show.
+//! Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
+//! given, and never removes what `Observed` does not show. A change of one object needs no looking if what was there
+//! is known to be right: `plan(&after, &Observed::complete(&before))`, with both ends from [`Desired::of_change`].
 
-#[cfg(test)]
-mod cases;
 mod desired;
 mod diff;
 mod display;
 mod observed;
 mod operation;
 #[cfg(test)]
-mod properties;
+mod tests;
 mod translate;
 
 pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};

@@ -139,9 +139,7 @@ impl Desired {
             let gateways = routes.get(&endpoint.slot).cloned().unwrap_or_default();
             self.add_endpoint(sandbox, endpoint, network, gateways, facts);
         }
-        if let Some((endpoint, network)) = joined.first()
-            && !network.internal
-        {
+        if let Some((endpoint, network)) = state.port_carrier(sandbox) {
             for mapping in &sandbox.ports {
                 self.add_port(mapping, endpoint, network);
             }

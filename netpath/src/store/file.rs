@@ -52,12 +52,16 @@ impl FileStore {
         }
         let database = open(path)?;
         check_schema(path, &database)?;
-        Ok(Self {
+        Ok(Self::on(path, database))
+    }
+
+    fn on(path: &Path, database: Database) -> Self {
+        Self {
             path: path.to_owned(),
             database,
             committing: Mutex::new(()),
             hub: Hub::default(),
-        })
+        }
     }
 
     fn failed<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> StoreError {
@@ -113,7 +117,7 @@ impl Store for FileStore {
                 .open_table(ENTRIES)
                 .map_err(self.failed("write"))?;
             let changes = self.changes(&entries, writes)?;
-            let store = || -> Result<Revision, redb::Error> {
+            let mut store = || -> Result<Revision, redb::Error> {
                 let last = meta.get("revision")?.map_or(0, |revision| revision.value());
                 if changes.is_empty() {
                     return Ok(last);
@@ -129,7 +133,6 @@ impl Store for FileStore {
                 }
                 Ok(revision)
             };
-            let mut store = store;
             (store().map_err(self.failed("write"))?, changes)
         };
         if changes.is_empty() {
@@ -195,14 +198,19 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 fn initialise(path: &Path) -> Result<(), StoreError> {
-    let make = || -> Result<(), redb::Error> {
-        let database = Database::builder().set_cache_size(CACHE).create(path)?;
-        let transaction = database.begin_write()?;
-        transaction.open_table(META)?.insert("schema", SCHEMA)?;
-        transaction.open_table(ENTRIES)?;
-        Ok(transaction.commit()?)
-    };
-    make().map_err(failed(path, "make"))
+    let database = Database::builder().set_cache_size(CACHE).create(path);
+    let made = database
+        .map_err(redb::Error::from)
+        .and_then(|database| fill(&database));
+    made.map_err(failed(path, "make"))
+}
+
+/// What an empty store holds.
+fn fill(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert("schema", SCHEMA)?;
+    transaction.open_table(ENTRIES)?;
+    Ok(transaction.commit()?)
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {

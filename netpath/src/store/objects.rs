@@ -160,3 +160,136 @@ fn senseless(entry: &Versioned, reason: impl Display) -> ObjectError {
         reason: reason.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        model::request::{Env, NetworkRequest, SandboxRequest, Source},
+        store::{FileStore, MemoryStore},
+    };
+
+    /// Answers a request, stores the change and applies it, as the daemon does.
+    fn make(
+        store: &dyn Store,
+        state: &mut State,
+        ask: impl Fn(&State, &mut Env<'_>) -> Change,
+    ) -> Change {
+        let mut random = u64::from(state.generation()) << 20;
+        let mut env = Env {
+            random: &mut || {
+                random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                random
+            },
+            avoid: &[],
+            pools: &["172.20.0.0/16/24".parse().unwrap()],
+            listening: &|_, _, _| None,
+            free_ports: (40_000, 50_000),
+            tunnel_port: 4789,
+            host_netns: Path::new("/proc/1/ns/net"),
+        };
+        let change = ask(state, &mut env);
+        commit(store, &change, state.generation_after(&change)).unwrap();
+        state.apply(&change).unwrap();
+        change
+    }
+
+    fn fill(store: &dyn Store, state: &mut State) {
+        while state.networks().count() < 3 {
+            make(store, state, |state, env| {
+                state.missing_built_in(env).unwrap().unwrap()
+            });
+        }
+        make(store, state, |state, env| {
+            let request = NetworkRequest::new("web".parse().unwrap());
+            state.create_network(&request, env).unwrap()
+        });
+        make(store, state, |state, env| {
+            let source = Source::Created {
+                directory: "/run".into(),
+            };
+            let request = SandboxRequest {
+                name: Some("one".parse().unwrap()),
+                networks: vec!["web".parse().unwrap(), "bridge".parse().unwrap()],
+                ports: vec!["53:53/udp".parse().unwrap()],
+                allow: vec!["10.0.0.0/8".parse().unwrap()],
+                ..SandboxRequest::new(source)
+            };
+            state.create_sandbox(&request, env).unwrap()
+        });
+    }
+
+    fn same(one: &State, other: &State) {
+        assert!(one.networks().eq(other.networks()));
+        assert!(one.sandboxes().eq(other.sandboxes()));
+        assert_eq!(one.generation(), other.generation());
+    }
+
+    #[test]
+    fn a_state_survives_a_restart_and_generations_survive_their_endpoints() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let mut state = State::default();
+        let store = FileStore::open(&path).unwrap();
+        fill(&store, &mut state);
+        same(&load_state(&store).unwrap(), &state);
+        make(&store, &mut state, |state, _| {
+            state.remove_sandbox(&"one".parse().unwrap()).unwrap()
+        });
+        drop(store);
+
+        let loaded = load_state(&FileStore::open(&path).unwrap()).unwrap();
+        same(&loaded, &state);
+        assert_eq!((loaded.generation(), loaded.sandboxes().count()), (2, 0));
+    }
+
+    #[test]
+    fn a_change_of_something_else_than_what_is_stored_is_refused() {
+        let store = MemoryStore::default();
+        let mut state = State::default();
+        fill(&store, &mut state);
+        let removed = state.remove_sandbox(&"one".parse().unwrap()).unwrap();
+        let unpublished = state
+            .unpublish(&"one".parse().unwrap(), &["53:53/udp".parse().unwrap()])
+            .unwrap();
+        commit(&store, &unpublished, 2).unwrap();
+        let revision = store.list("").unwrap().revision;
+        for change in [removed.clone(), unpublished.clone(), removed.reversed()] {
+            let error = commit(&store, &change, 9).unwrap_err();
+            assert!(matches!(error, ObjectError::Changed { .. }), "{error}");
+        }
+        assert_eq!(store.list("").unwrap().revision, revision);
+        commit(&store, &unpublished.reversed(), 0).unwrap();
+        same(&load_state(&store).unwrap(), &state);
+    }
+
+    #[test]
+    fn senseless_values_are_named_by_their_key() {
+        let mut state = State::default();
+        let whole = MemoryStore::default();
+        fill(&whole, &mut state);
+        let network = whole.get("networks/web").unwrap().unwrap().value;
+        let unknown = String::from_utf8(network.clone())
+            .unwrap()
+            .replacen('{', "{\"new\":1,", 1);
+        for (key, value) in [
+            ("networks/web", b"{}".to_vec()),
+            ("networks/web", b"\xff".to_vec()),
+            ("networks/web", unknown.into_bytes()),
+            ("networks/other", network),
+            ("meta/generation", b"-1".to_vec()),
+            ("peers/x", b"1".to_vec()),
+        ] {
+            let store = MemoryStore::default();
+            fill(&store, &mut State::default());
+            store.put_if(key, &value, Expected::Anything).unwrap();
+            let error = load_state(&store).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+        whole.delete_if("networks/web", Expected::Anything).unwrap();
+        let error = load_state(&whole).unwrap_err();
+        assert!(error.to_string().contains("sandbox 'one'"), "{error}");
+    }
+}

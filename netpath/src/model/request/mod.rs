@@ -1,4 +1,5 @@
-//! Requests: each is answered by a function of [`super::State`] that makes a [`super::Change`] and changes nothing itself.
+//! Requests: each is answered by a function of [`super::State`] that makes a [`super::Change`] and changes nothing
+//! itself.
 //!
 //! What lies outside of the state is handed in as [`Env`].
 

@@ -91,7 +91,7 @@ impl State {
             .collect()
     }
 
-    /// The endpoint that carries the sandbox's ports.
+    /// The endpoint that carries the sandbox's ports, or why there is none.
     fn publisher<'a>(
         &'a self,
         sandbox: &'a Sandbox,

@@ -10,7 +10,7 @@ use super::{
     mint::{Taken, Wanted, free_interface},
 };
 use crate::model::{
-    Change, Endpoint, Id, Name, NetnsSource, NetworkMode, PortSpec, ProcessId, Sandbox, State,
+    Change, Endpoint, Name, NetnsSource, NetworkMode, PortSpec, ProcessId, Sandbox, State,
 };
 
 /// A sandbox that is asked for.
@@ -71,12 +71,11 @@ impl State {
                 name: name.clone(),
             });
         }
+        let unnamed = request.name.is_none();
         let id = self.mint_id(env, |id| {
-            request.name.is_some()
-                || !made_up(id).is_some_and(|name| self.sandboxes.contains_key(&name))
+            !(unnamed && self.sandboxes.contains_key(&Name::made_up(id)))
         });
-        let shown = request.name.clone().or_else(|| made_up(id));
-        let name = shown.ok_or_else(|| refused(request, "name", "none could be made up"))?;
+        let name = request.name.clone().unwrap_or_else(|| Name::made_up(id));
         let hostname = hostname(request, &name)?;
         let mode = mode(request)?;
         let (netns, source) = self.namespace(request, &name, &mode, env)?;
@@ -174,7 +173,7 @@ impl State {
         sandbox: &Sandbox,
         env: &mut Env<'_>,
     ) -> Result<Vec<Endpoint>, RequestError> {
-        let default = [NetworkChoice::Network(default_network()?)];
+        let default = [NetworkChoice::Network(Name::bridge())];
         let choices: &[_] = match request.networks.as_slice() {
             [] => &default,
             choices => choices,
@@ -259,17 +258,6 @@ fn hostname(request: &SandboxRequest, name: &Name) -> Result<String, RequestErro
     let option = format!("host name '{hostname}'");
     let reason = "it must be labels of letters, digits and hyphens, and at most 64 characters";
     Err(refused(request, &option, reason))
-}
-
-fn made_up(id: Id) -> Option<Name> {
-    format!("sandbox-{id}").parse().ok()
-}
-
-fn default_network() -> Result<Name, RequestError> {
-    "bridge".parse().map_err(|_| RequestError::Exhausted {
-        what: "default network",
-        capacity: 1,
-    })
 }
 
 fn refused(request: &SandboxRequest, option: &str, reason: impl Into<String>) -> RequestError {

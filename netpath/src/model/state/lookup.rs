@@ -1,7 +1,7 @@
 //! Finding objects by name, and naming the nearest one when there is none.
 
 use super::State;
-use crate::model::{Name, Network, Sandbox};
+use crate::model::{Endpoint, Name, Network, Sandbox};
 
 /// A name that nothing has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,13 @@ impl State {
     pub fn sandbox(&self, name: &Name) -> Result<&Sandbox, Unknown> {
         let found = self.sandboxes.get(name);
         found.ok_or_else(|| unknown("sandbox", name, self.sandboxes.keys()))
+    }
+
+    /// The endpoint that carries the published ports of a sandbox, with its network; `None` while they rest.
+    pub fn port_carrier<'a>(&'a self, sandbox: &'a Sandbox) -> Option<(&'a Endpoint, &'a Network)> {
+        let endpoint = sandbox.endpoints.first()?;
+        let network = &self.networks.get(&endpoint.network)?.network;
+        (!network.internal).then_some((endpoint, network))
     }
 }
 

@@ -1,3 +1,5 @@
+mod power_cut;
+
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -128,14 +130,26 @@ fn damage_is_found_and_never_half_used() {
         fs::write(&path, &bad).unwrap();
         match FileStore::open(&path) {
             Ok(store) => assert_eq!(store.list("").unwrap(), whole, "damage at {position}"),
-            Err(error) => assert!(matches!(error, StoreError::Unreadable { .. }), "{error}"),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+                assert!(
+                    fs::read(&path).unwrap() == bad,
+                    "damage at {position} was left as it is"
+                );
+            }
         }
     }
     for length in [1, 4096, good.len() / 2, good.len() - 1] {
         fs::write(&path, &good[..length]).unwrap();
         match FileStore::open(&path) {
             Ok(store) => assert_eq!(store.list("").unwrap(), whole, "cut at {length}"),
-            Err(error) => assert!(matches!(error, StoreError::Unreadable { .. }), "{error}"),
+            Err(error) => {
+                assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+                assert!(
+                    fs::read(&path).unwrap() == good[..length],
+                    "cut at {length} was left as it is"
+                );
+            }
         }
     }
 }

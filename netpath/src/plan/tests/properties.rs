@@ -7,13 +7,13 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{
-    Attachment, Desired, Facts, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth,
-    Operation, Uplink, entries::AddressEntry, plan,
-};
 use crate::model::{
     Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, PortMapping,
     Protocol, Sandbox, State, Subnet,
+};
+use crate::plan::{
+    Attachment, Desired, Facts, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth,
+    Operation, Uplink, entries::AddressEntry, plan,
 };
 
 /// Carries out one step, as the executor and the kernel would.

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Desired, Observed, Operation, plan};
+use crate::plan::{Desired, Observed, Operation, plan};
 
 #[test]
 fn every_case_folder_gives_its_plan() {
