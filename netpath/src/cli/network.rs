@@ -69,7 +69,13 @@ pub(super) struct Create {
     /// Name of the network
     name: Name,
     /// How it carries packets
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "bridge|overlay",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     driver: Driver,
     /// Addresses, one subnet for each family; repeatable [default: a free one]
     #[arg(long, value_name = "CIDR")]
@@ -93,7 +99,13 @@ pub(super) struct Create {
     #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
     masquerade: bool,
     /// How sandboxes meet the outside
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "nat|routed",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     gateway_mode: GatewayMode,
     /// Largest packet in bytes [default: the uplink's]
     #[arg(long, value_name = "N")]
