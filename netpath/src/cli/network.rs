@@ -270,3 +270,39 @@ fn label(text: &str) -> Result<(String, String), String> {
         _ => Err("it must be KEY=VALUE".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::fake;
+
+    #[test]
+    fn networks_are_shown_in_a_line_and_in_full() {
+        let network = fake::network("backend");
+        assert_eq!(
+            output::table(Network::COLUMNS, [network.cells()]),
+            "\
+NAME     ID            DRIVER  SCOPE  SUBNETS        GATEWAYS     MTU  SANDBOXES
+backend  0123456789ab  bridge  local  172.17.0.0/24  172.17.0.1  1500          1
+"
+        );
+        assert_eq!(
+            describe(&network),
+            "\
+name:          backend
+id:            0123456789ab
+driver:        bridge
+scope:         local
+subnets:       172.17.0.0/24
+gateways:      172.17.0.1
+mtu:           1500
+internal:      no
+icc:           yes
+masquerade:    yes
+gateway mode:  nat
+sandboxes:     web
+labels:        tier=front
+"
+        );
+    }
+}

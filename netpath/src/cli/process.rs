@@ -233,6 +233,8 @@ fn child_pid(id: u32) -> Pid {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn here() -> Entry {
@@ -251,5 +253,50 @@ mod tests {
         };
         let error = foreground(&["true".into()], &entry).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/netns"), "{error}");
+    }
+
+    /// Entering a namespace, even one's own, takes CAP_SYS_ADMIN.
+    fn may_enter() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
+    fn shell(script: &str) -> [OsString; 3] {
+        ["sh", "-c", script].map(OsString::from)
+    }
+
+    #[test]
+    fn a_command_in_the_foreground_ends_as_it_ends() {
+        if may_enter() {
+            let status = |script| foreground(&shell(script), &here()).unwrap();
+            assert_eq!(status("exit 7").code(), Some(7));
+            assert_eq!(status("kill -TERM $$").signal(), Some(15));
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_from_what_may_not_run() {
+        if may_enter() {
+            let error = |program: &str| match foreground(&[program.into()], &here()) {
+                Err(StartError::Exec { source, .. }) => source.kind(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(error("/nonexistent/x"), io::ErrorKind::NotFound);
+            assert_eq!(error("/etc/passwd"), io::ErrorKind::PermissionDenied);
+        }
+    }
+
+    #[test]
+    fn a_detached_command_waits_for_its_sandbox() {
+        if may_enter() {
+            let number = detached(&shell("exit 0"), |number| Ok::<_, ()>((number, here())));
+            assert!(matches!(number, Ok(number) if number > 0));
+            let withdrawn = detached::<(), _>(&shell("exit 0"), |_| Err("no"));
+            assert!(matches!(withdrawn, Err(DetachError::Withdrawn("no"))));
+            let missing = detached(&["/nonexistent/x".into()], |_| Ok::<_, ()>(((), here())));
+            assert!(matches!(
+                missing,
+                Err(DetachError::Start(StartError::Exec { .. }))
+            ));
+        }
     }
 }
