@@ -1,7 +1,7 @@
 //! The command line: nouns, then verbs.
 //!
-//! Every command returns an exit status or a [`Failure`], which prints as one line. Output goes to stdout through
-//! [`output`], logs and failures to stderr.
+//! Every command returns an exit status or a failure, which prints as one line. Output goes to stdout through
+//! `output`, logs and failures to stderr.
 
 mod completions;
 mod daemon;
@@ -117,7 +117,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            eprint!("{}", failure.report(verbose));
+            output::complain(&failure.report(verbose));
             ExitCode::from(failure.status())
         }
     }

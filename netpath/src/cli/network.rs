@@ -17,6 +17,7 @@ use crate::{
 
 /// Networks
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath network create backend --subnet 10.5.0.0/24")]
 pub(super) enum Command {
     /// Make a network and print its name
     #[command(

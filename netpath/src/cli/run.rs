@@ -107,7 +107,7 @@ fn foreground(
             if let Err(error) = removed {
                 let failure = Failure::api("run", &sandbox.name)(error)
                     .advice("the daemon removes the sandbox when it runs again");
-                eprint!("{}", failure.report(context.verbose));
+                output::complain(&failure.report(context.verbose));
             }
             Ok(code(status))
         }

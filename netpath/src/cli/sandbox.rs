@@ -18,6 +18,7 @@ use crate::{
 
 /// Sandboxes: network namespaces with their links, addresses and ports
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath sandbox create web --network backend")]
 pub(super) enum Command {
     /// Make a sandbox, or adopt a namespace, and print its name
     #[command(
@@ -112,7 +113,10 @@ impl Create {
     /// The request for the daemon.
     pub(super) fn request(self) -> SandboxCreate {
         SandboxCreate {
-            netns: self.netns,
+            // The daemon has another working directory.
+            netns: self
+                .netns
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             pid: self.pid,
             ..self.network.request(Some(self.name))
         }
