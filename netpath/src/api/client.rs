@@ -18,7 +18,7 @@ use super::v1;
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
-/// How long the daemon may take for an answer.
+/// How long the daemon may take for an answer unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a request failed.
@@ -49,10 +49,12 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon is there and does not answer.
-    #[error("the daemon at {} did not answer within {} s", path.display(), PATIENCE.as_secs())]
+    #[error("the daemon at {} did not answer within {} s", path.display(), patience.as_secs_f64())]
     Silent {
         /// The socket.
         path: PathBuf,
+        /// How long it had.
+        patience: Duration,
     },
 }
 
@@ -84,6 +86,7 @@ impl ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 type Answer<T> = Result<T, ClientError>;
@@ -93,6 +96,16 @@ impl Client {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same with another time that the daemon may take for an answer.
+    #[must_use]
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..self.clone()
         }
     }
 
@@ -210,11 +223,12 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Answer<T> {
-        tokio::time::timeout(PATIENCE, self.converse(method, target, body))
+        tokio::time::timeout(self.patience, self.converse(method, target, body))
             .await
             .unwrap_or_else(|_| {
                 Err(ClientError::Silent {
                     path: self.socket.clone(),
+                    patience: self.patience,
                 })
             })
     }

@@ -129,8 +129,13 @@ impl Failure {
     }
 }
 
-/// Without line breaks and other control characters, which an untrusted name may carry.
+/// Without error numbers, and without line breaks and other control characters, which an untrusted name may carry.
 fn one_line(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
     let printable: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -150,6 +155,14 @@ mod tests {
             "netpath: network rm a b: it is in use; stop 'web'\n"
         );
         assert_eq!(failure.status(), 1);
+    }
+
+    #[test]
+    fn error_numbers_are_left_out() {
+        assert_eq!(
+            one_line("a: No such file or directory (os error 2); b (os error 13)"),
+            "a: No such file or directory; b"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line: nouns, then verbs.
 //!
-//! Every command returns an exit status or a [`Failure`], which prints as one line. Output goes to stdout through
-//! [`output`], logs and failures to stderr.
+//! Every command returns an exit status or a failure, which prints as one line. Output goes to stdout through
+//! `output`, logs and failures to stderr.
 
 mod completions;
 mod daemon;
@@ -35,6 +35,9 @@ use crate::{api::client::Client, config::DEFAULT_SOCKET};
 use failure::Failure;
 use output::Format;
 
+/// Where help shows what every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Container networks on Linux hosts with the packet path in eBPF.
 #[derive(Debug, Parser)]
 #[command(
@@ -51,20 +54,23 @@ pub struct Cli {
         value_name = "PATH",
         env = "NETPATH_SOCKET",
         hide_env_values = true,
-        global = true
+        global = true,
+        help_heading = GLOBAL
     )]
     socket: Option<PathBuf>,
     /// Show the causes of a failure
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
     /// How to print
     #[arg(
         short,
         long,
-        value_name = "FORMAT",
+        value_name = "table|json",
         value_enum,
         default_value_t,
-        global = true
+        hide_possible_values = true,
+        global = true,
+        help_heading = GLOBAL
     )]
     output: Format,
     #[command(subcommand)]
@@ -111,7 +117,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            eprint!("{}", failure.report(verbose));
+            output::complain(&failure.report(verbose));
             ExitCode::from(failure.status())
         }
     }

@@ -17,6 +17,7 @@ use crate::{
 
 /// Networks
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath network create backend --subnet 10.5.0.0/24")]
 pub(super) enum Command {
     /// Make a network and print its name
     #[command(
@@ -69,7 +70,13 @@ pub(super) struct Create {
     /// Name of the network
     name: Name,
     /// How it carries packets
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "bridge|overlay",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     driver: Driver,
     /// Addresses, one subnet for each family; repeatable [default: a free one]
     #[arg(long, value_name = "CIDR")]
@@ -93,7 +100,13 @@ pub(super) struct Create {
     #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
     masquerade: bool,
     /// How sandboxes meet the outside
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "nat|routed",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     gateway_mode: GatewayMode,
     /// Largest packet in bytes [default: the uplink's]
     #[arg(long, value_name = "N")]
@@ -256,5 +269,41 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::fake;
+
+    #[test]
+    fn networks_are_shown_in_a_line_and_in_full() {
+        let network = fake::network("backend");
+        assert_eq!(
+            output::table(Network::COLUMNS, [network.cells()]),
+            "\
+NAME     ID            DRIVER  SCOPE  SUBNETS        GATEWAYS     MTU  SANDBOXES
+backend  0123456789ab  bridge  local  172.17.0.0/24  172.17.0.1  1500          1
+"
+        );
+        assert_eq!(
+            describe(&network),
+            "\
+name:          backend
+id:            0123456789ab
+driver:        bridge
+scope:         local
+subnets:       172.17.0.0/24
+gateways:      172.17.0.1
+mtu:           1500
+internal:      no
+icc:           yes
+masquerade:    yes
+gateway mode:  nat
+sandboxes:     web
+labels:        tier=front
+"
+        );
     }
 }

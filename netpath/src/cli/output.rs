@@ -58,6 +58,11 @@ pub(super) fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints text to stderr. If that fails there is nobody left to tell.
+pub(super) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// An aligned table; each line ends with a newline and without spaces.
 pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

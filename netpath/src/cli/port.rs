@@ -14,6 +14,7 @@ use crate::api::v1::{Port, Publish, Unpublish};
 
 /// Published ports
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath port publish web 8080:80")]
 pub(super) enum Command {
     /// Make ports of a sandbox reachable at the node's addresses
     #[command(

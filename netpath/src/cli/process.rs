@@ -3,31 +3,32 @@
 //! Between fork and exec only system calls are made: everything that needs memory is prepared before. What fails
 //! there is told through a pipe of our own, since `Command` passes on no more than an error number.
 
+mod child;
+
 use std::{
-    ffi::{CStr, OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::{ffi::OsStrExt, process::CommandExt},
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
     },
     path::PathBuf,
-    process::{Command, ExitStatus, Stdio},
+    process::{ExitStatus, Stdio},
     thread,
 };
 
 use nix::{
     fcntl::OFlag,
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, setns, unshare},
     sys::{
         prctl,
         signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, pthread_sigmask, signal},
         signalfd::{SfdFlags, SignalFd},
-        statvfs::{FsFlags, statvfs},
     },
-    unistd::{Pid, getpid, getppid, pipe2, sethostname, setsid},
+    unistd::{Pid, getpid, getppid, pipe2, setsid},
 };
+
+use child::{Place, Steps, encode, prepared, sysfs_flags};
 
 /// How a process gets into a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,228 +219,6 @@ pub(super) fn replace(command: &[OsString], entry: &Entry) -> StartError {
     }
 }
 
-type Step = Box<dyn FnMut() -> nix::Result<()> + Send + Sync>;
-
-/// What the child does before it becomes the command.
-struct Steps {
-    before: Option<Step>,
-    place: Place,
-    flags: MsFlags,
-}
-
-enum Place {
-    Known(OwnedFd, Option<String>, bool),
-    /// Comes as [`encode`]d bytes.
-    Later(OwnedFd),
-}
-
-impl Steps {
-    fn of(entry: &Entry) -> Result<Self, StartError> {
-        let netns = File::open(&entry.netns).map_err(|source| StartError::Open {
-            path: entry.netns.clone(),
-            source,
-        })?;
-        Ok(Self {
-            before: None,
-            place: Place::Known(netns.into(), entry.hostname.clone(), entry.sysfs),
-            flags: sysfs_flags(),
-        })
-    }
-
-    /// Runs in the child.
-    fn run(&mut self) -> Result<(), (Stage, nix::Error)> {
-        if let Some(before) = &mut self.before {
-            before().map_err(|errno| (Stage::Start, errno))?;
-        }
-        match &self.place {
-            Place::Known(netns, hostname, sysfs) => enter(
-                netns,
-                hostname.as_deref().map(str::as_bytes),
-                *sysfs,
-                self.flags,
-            ),
-            Place::Later(entry) => {
-                let mut buffer = [0; MAX_ENTRY];
-                let (netns, hostname, sysfs) =
-                    receive(entry, &mut buffer).map_err(|errno| (Stage::Start, errno))?;
-                let netns = nix::fcntl::open(
-                    netns,
-                    OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                    nix::sys::stat::Mode::empty(),
-                )
-                .map_err(|errno| (Stage::Namespace, errno))?;
-                enter(&netns, hostname, sysfs, self.flags)
-            }
-        }
-    }
-}
-
-/// Enters a sandbox. Makes system calls only.
-fn enter(
-    netns: &OwnedFd,
-    hostname: Option<&[u8]>,
-    sysfs: bool,
-    flags: MsFlags,
-) -> Result<(), (Stage, nix::Error)> {
-    let at = |stage| move |errno| (stage, errno);
-    setns(netns, CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespace))?;
-    if let Some(hostname) = hostname {
-        unshare(CloneFlags::CLONE_NEWUTS).map_err(at(Stage::Hostname))?;
-        sethostname(OsStr::from_bytes(hostname)).map_err(at(Stage::Hostname))?;
-    }
-    if sysfs {
-        unshare(CloneFlags::CLONE_NEWNS).map_err(at(Stage::Mount))?;
-        // What is mounted inside stays inside; what is mounted outside is seen inside.
-        let none: Option<&CStr> = None;
-        mount(none, c"/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
-            .map_err(at(Stage::Mount))?;
-        let kept = [c"/sys/fs/cgroup", c"/sys/fs/bpf"].map(|path| (path, pick_up(path)));
-        mount(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags, none).map_err(at(Stage::Mount))?;
-        for (path, tree) in kept {
-            if let Some(tree) = tree {
-                put_down(&tree, path);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A detached copy of the mounts at and below `path`; `None` if there are none.
-fn pick_up(path: &CStr) -> Option<OwnedFd> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
-    // SAFETY: the path is a C string that outlives the call; the kernel writes nothing.
-    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    let tree = RawFd::try_from(tree).ok().filter(|tree| *tree >= 0)?;
-    // SAFETY: the kernel has just returned it, so nothing else owns it.
-    Some(unsafe { OwnedFd::from_raw_fd(tree) })
-}
-
-/// Mounts a copy that [`pick_up`] made. Without it the command sees less of `/sys`, which is no reason to fail.
-fn put_down(tree: &OwnedFd, path: &CStr) {
-    // SAFETY: both paths are C strings that outlive the call; the kernel writes nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        );
-    }
-}
-
-/// A new `/sys` is as restricted as the old one.
-fn sysfs_flags() -> MsFlags {
-    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    if statvfs(c"/sys").is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
-        flags |= MsFlags::MS_RDONLY;
-    }
-    flags
-}
-
-/// Room for an encoded [`Entry`]: the longest path and the longest host name.
-const MAX_ENTRY: usize = 4096 + 256;
-
-/// An entry as bytes: flag for `/sys`, length of the host name (0 for none), host name, path, zero.
-fn encode(entry: &Entry) -> Vec<u8> {
-    let hostname = entry.hostname.as_deref().unwrap_or_default().as_bytes();
-    let hostname = hostname.get(..64).unwrap_or(hostname);
-    let mut bytes = vec![u8::from(entry.sysfs), hostname.len() as u8];
-    bytes.extend_from_slice(hostname);
-    bytes.extend_from_slice(entry.netns.as_os_str().as_bytes());
-    bytes.push(0);
-    bytes
-}
-
-/// Reads what [`encode`] has made, without using memory of the heap.
-fn receive<'a>(
-    from: &OwnedFd,
-    buffer: &'a mut [u8; MAX_ENTRY],
-) -> nix::Result<(&'a CStr, Option<&'a [u8]>, bool)> {
-    let mut length = 0;
-    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match nix::unistd::read(from, rest) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(nix::Error::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    decode(buffer.get(..length).unwrap_or_default()).ok_or(nix::Error::ECANCELED)
-}
-
-fn decode(bytes: &[u8]) -> Option<(&CStr, Option<&[u8]>, bool)> {
-    let (sysfs, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (hostname, netns) = rest.split_at_checked(usize::from(*length))?;
-    let netns = CStr::from_bytes_with_nul(netns).ok()?;
-    let hostname = Some(hostname).filter(|hostname| !hostname.is_empty());
-    Some((netns, hostname, *sysfs != 0))
-}
-
-/// Where the child stands when something fails.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Stage {
-    Start = 1,
-    Namespace = 2,
-    Hostname = 3,
-    Mount = 4,
-}
-
-impl Stage {
-    fn what(byte: u8) -> &'static str {
-        match byte {
-            2 => "enter the network namespace",
-            3 => "set the host name",
-            4 => "mount /sys",
-            _ => "start the process",
-        }
-    }
-}
-
-/// The parent's end of the pipe that tells a [`Stage`].
-struct Report(OwnedFd);
-
-/// The command, ready to spawn or to exec, and what tells why it failed. To be dropped before the report is read.
-fn prepared(command: &[OsString], mut steps: Steps) -> Result<(Command, Report), StartError> {
-    let (program, arguments) = command
-        .split_first()
-        .ok_or_else(|| prepare("start the process", nix::Error::EINVAL))?;
-    let (report, stage) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| prepare("make a pipe", errno))?;
-    let mut process = Command::new(program);
-    process.args(arguments);
-    // SAFETY: between fork and exec, the steps make system calls only: no allocation, no locks.
-    unsafe {
-        process.pre_exec(move || match steps.run() {
-            Ok(()) => Ok(()),
-            Err((at, errno)) => {
-                // The parent falls back to a vaguer message.
-                let _ = nix::unistd::write(&stage, &[at as u8]);
-                Err(errno.into())
-            }
-        });
-    }
-    Ok((process, Report(report)))
-}
-
-impl Report {
-    fn explain(self, command: &[OsString], source: io::Error) -> StartError {
-        let mut stages = Vec::new();
-        match File::from(self.0).read_to_end(&mut stages) {
-            Ok(_) if !stages.is_empty() => StartError::Prepare {
-                what: Stage::what(stages.first().copied().unwrap_or_default()),
-                source,
-            },
-            _ => StartError::Exec {
-                program: command.first().cloned().unwrap_or_default(),
-                source,
-            },
-        }
-    }
-}
-
 fn prepare(what: &'static str, errno: nix::Error) -> StartError {
     StartError::Prepare {
         what,
@@ -454,6 +233,8 @@ fn child_pid(id: u32) -> Pid {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn here() -> Entry {
@@ -465,29 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn entries_survive_the_pipe() {
-        for hostname in [None, Some("web".to_owned())] {
-            let entry = Entry {
-                hostname: hostname.clone(),
-                sysfs: true,
-                ..here()
-            };
-            let bytes = encode(&entry);
-            assert_eq!(
-                decode(&bytes),
-                Some((
-                    c"/proc/self/ns/net",
-                    hostname.as_deref().map(str::as_bytes),
-                    true
-                ))
-            );
-        }
-        assert_eq!(decode(&[]), None);
-        assert_eq!(decode(&[0, 9, b'a', 0]), None);
-        assert_eq!(decode(&[0, 0, b'a']), None);
-    }
-
-    #[test]
     fn a_namespace_that_is_gone_is_named() {
         let entry = Entry {
             netns: "/nonexistent/netns".into(),
@@ -495,5 +253,50 @@ mod tests {
         };
         let error = foreground(&["true".into()], &entry).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/netns"), "{error}");
+    }
+
+    /// Entering a namespace, even one's own, takes CAP_SYS_ADMIN.
+    fn may_enter() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
+    fn shell(script: &str) -> [OsString; 3] {
+        ["sh", "-c", script].map(OsString::from)
+    }
+
+    #[test]
+    fn a_command_in_the_foreground_ends_as_it_ends() {
+        if may_enter() {
+            let status = |script| foreground(&shell(script), &here()).unwrap();
+            assert_eq!(status("exit 7").code(), Some(7));
+            assert_eq!(status("kill -TERM $$").signal(), Some(15));
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_from_what_may_not_run() {
+        if may_enter() {
+            let error = |program: &str| match foreground(&[program.into()], &here()) {
+                Err(StartError::Exec { source, .. }) => source.kind(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(error("/nonexistent/x"), io::ErrorKind::NotFound);
+            assert_eq!(error("/etc/passwd"), io::ErrorKind::PermissionDenied);
+        }
+    }
+
+    #[test]
+    fn a_detached_command_waits_for_its_sandbox() {
+        if may_enter() {
+            let number = detached(&shell("exit 0"), |number| Ok::<_, ()>((number, here())));
+            assert!(matches!(number, Ok(number) if number > 0));
+            let withdrawn = detached::<(), _>(&shell("exit 0"), |_| Err("no"));
+            assert!(matches!(withdrawn, Err(DetachError::Withdrawn("no"))));
+            let missing = detached(&["/nonexistent/x".into()], |_| Ok::<_, ()>(((), here())));
+            assert!(matches!(
+                missing,
+                Err(DetachError::Start(StartError::Exec { .. }))
+            ));
+        }
     }
 }

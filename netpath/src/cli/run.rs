@@ -71,10 +71,12 @@ pub(super) fn entry(sandbox: &Sandbox) -> Entry {
 /// A command that did not start, with the exit status that shells have for it.
 pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) -> Failure {
     let (status, advice) = match &error {
-        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for what is left of it"),
-        StartError::Prepare { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+        StartError::Open { source, .. } | StartError::Prepare { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
             (1, "run as root")
         }
+        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for what is left of it"),
         StartError::Prepare { .. } => (1, "see 'netpath doctor'"),
         StartError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             (127, "check its spelling and PATH")
@@ -105,7 +107,7 @@ fn foreground(
             if let Err(error) = removed {
                 let failure = Failure::api("run", &sandbox.name)(error)
                     .advice("the daemon removes the sandbox when it runs again");
-                eprint!("{}", failure.report(context.verbose));
+                output::complain(&failure.report(context.verbose));
             }
             Ok(code(status))
         }

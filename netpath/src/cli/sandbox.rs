@@ -18,6 +18,7 @@ use crate::{
 
 /// Sandboxes: network namespaces with their links, addresses and ports
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath sandbox create web --network backend")]
 pub(super) enum Command {
     /// Make a sandbox, or adopt a namespace, and print its name
     #[command(
@@ -112,7 +113,10 @@ impl Create {
     /// The request for the daemon.
     pub(super) fn request(self) -> SandboxCreate {
         SandboxCreate {
-            netns: self.netns,
+            // The daemon has another working directory.
+            netns: self
+                .netns
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             pid: self.pid,
             ..self.network.request(Some(self.name))
         }
@@ -257,5 +261,62 @@ fn hostname(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("it must have labels of letters, digits and '-', and at most 64 characters".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests::fake;
+
+    #[test]
+    fn sandboxes_are_shown_in_a_line_and_in_full() {
+        let sandbox = fake::sandbox("web");
+        assert_eq!(
+            output::table(Sandbox::COLUMNS, [sandbox.cells()]),
+            "\
+NAME  ID            MODE     NETWORKS  ADDRESSES      PORTS            NETNS
+web   aaaaaaaaaaaa  network  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
+"
+        );
+        assert_eq!(
+            describe(&sandbox),
+            "\
+name:          web
+id:            aaaaaaaaaaaa
+netns:         /proc/self/ns/net
+network mode:  network
+hostname:      web
+endpoint bbbbbbbbbbbb
+  network:         bridge
+  interface:       eth0
+  host interface:  npv-bbbbbbbbbb
+  mac:             02:00:5e:00:53:01
+  addresses:       172.17.0.2/24
+  gateways:        172.17.0.1
+  mtu:             1500
+ports
+  SANDBOX  NETWORK  PROTOCOL  HOST         CONTAINER         ALLOW
+  web      bridge   tcp       *:8080-8081  172.17.0.2:80-81  10.0.0.0/8
+"
+        );
+    }
+
+    #[test]
+    fn host_names_are_checked() {
+        for good in ["web", "web-1.prod", "a_b"] {
+            assert!(hostname(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a..b",
+            "a b",
+            &"x".repeat(64),
+            &"a.".repeat(33),
+        ] {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     bpf_dir: PathBuf,
 }
 
+/// How long an answer may take, even when the time is over.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long to sleep between two questions.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -40,7 +43,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
     let deadline = Instant::now() + arguments.wait.unwrap_or_default();
     let answer = loop {
-        let answer = context.client.status().await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let client = context.client.with_patience(left.max(PATIENCE));
+        let answer = client.status().await;
         let ready = answer.as_ref().is_ok_and(|status| status.ready);
         if ready || Instant::now() >= deadline {
             break answer;
@@ -83,7 +88,7 @@ fn without_daemon(error: &ClientError, maps: Vec<MapInfo>) -> Status {
     }
 }
 
-pub(super) fn describe(status: &Status) -> String {
+fn describe(status: &Status) -> String {
     let reconcile = status.last_reconcile.as_ref().map(|last| {
         format!(
             "{} s ago, {} ms, {} operations, {} failed",
@@ -103,7 +108,7 @@ pub(super) fn describe(status: &Status) -> String {
         let mark = if *used { '+' } else { '-' };
         format!("{mark}{name}")
     });
-    let mut text = output::pairs(&[
+    let mut pairs = vec![
         ("node", status.node.clone()),
         ("version", status.version.clone()),
         ("ready", if status.ready { "yes" } else { "no" }.to_owned()),
@@ -111,10 +116,10 @@ pub(super) fn describe(status: &Status) -> String {
         ("store", store),
         ("reconciled", reconcile.unwrap_or_default()),
         ("features", features.collect::<Vec<_>>().join(" ")),
-    ]);
-    for reason in &status.degraded {
-        text.push_str(&output::pairs(&[("degraded", reason.clone())]));
-    }
+    ];
+    let degraded = status.degraded.iter().cloned();
+    pairs.extend(degraded.map(|reason| ("degraded", reason)));
+    let mut text = output::pairs(&pairs);
     section(&mut text, "programs", &status.programs);
     section(&mut text, "maps", &status.maps);
     text
@@ -167,4 +172,78 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|wait| wait.as_secs() <= 86_400)
         .ok_or_else(|| "it must be between 0 and 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1::{Reconcile, Store};
+
+    #[test]
+    fn a_node_is_shown_as_a_whole() {
+        let status = Status {
+            node: "a".to_owned(),
+            version: "1.0".to_owned(),
+            ready: false,
+            uplinks: vec!["eth0".to_owned(), "eth1".to_owned()],
+            store: Store {
+                kind: "file".to_owned(),
+                reachable: true,
+            },
+            programs: vec![Program {
+                name: "uplink_ingress".to_owned(),
+                hook: "uplink-ingress".to_owned(),
+                interface: Some("eth0".to_owned()),
+                attached: true,
+                mode: Some("tcx".to_owned()),
+            }],
+            maps: vec![MapInfo {
+                name: "flows".to_owned(),
+                kind: "hash".to_owned(),
+                entries: 1,
+                max_entries: 4,
+                bytes: 4096,
+            }],
+            degraded: vec!["eth1 has no address".to_owned()],
+            last_reconcile: Some(Reconcile {
+                age_s: 2,
+                duration_ms: 3,
+                operations: 4,
+                failed: 0,
+            }),
+            features: [("tcx".to_owned(), true), ("xdp".to_owned(), false)].into(),
+        };
+        assert_eq!(
+            describe(&status),
+            "\
+node:        a
+version:     1.0
+ready:       no
+uplinks:     eth0,eth1
+store:       file (reachable)
+reconciled:  2 s ago, 3 ms, 4 operations, 0 failed
+features:    +tcx -xdp
+degraded:    eth1 has no address
+
+programs
+NAME            HOOK            INTERFACE  MODE  ATTACHED
+uplink_ingress  uplink-ingress  eth0       tcx   yes
+
+maps
+NAME   KIND  ENTRIES  MAX  USE  BYTES
+flows  hash        1    4  25%   4096
+"
+        );
+    }
+
+    #[test]
+    fn a_node_without_daemon_is_not_ready_and_says_why() {
+        let error = ClientError::Unreachable {
+            path: "/run/netpath/netpath.sock".into(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        let status = without_daemon(&error, Vec::new());
+        assert!(!status.ready && !status.store.reachable);
+        assert!(status.degraded[0].starts_with("daemon not reachable at /run/netpath"));
+    }
 }

@@ -16,11 +16,8 @@ fn the_tree_is_consistent() {
 fn every_command_has_help_with_one_example() {
     fn check(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());
-        if command.has_subcommands() {
-            for below in command.get_subcommands() {
-                check(below, &path);
-            }
-            return;
+        for below in command.get_subcommands() {
+            check(below, &path);
         }
         let help = command.get_after_help().map(ToString::to_string);
         let examples = help
@@ -37,10 +34,7 @@ fn every_command_has_help_with_one_example() {
             );
         }
     }
-    let root = Cli::command();
-    for command in root.get_subcommands() {
-        check(command, "netpath");
-    }
+    check(&Cli::command(), "");
 }
 
 #[test]
@@ -134,6 +128,12 @@ fn sandboxes_adopt_a_path_or_a_process() {
     let request = create.request();
     assert_eq!((request.pid, request.netns), (Some(7), None));
     assert_eq!(request.publish, ["80"]);
+    let Command::Sandbox(sandbox::Command::Create(create)) =
+        parse("sandbox create web --netns some/ns").unwrap().command
+    else {
+        panic!("another command");
+    };
+    assert!(create.request().netns.unwrap().is_absolute());
     assert!(parse("sandbox create web --pid 7 --netns /x").is_err());
     assert!(parse("sandbox exec web").is_err());
     assert!(parse("sandbox exec web -- ls -l").is_ok());

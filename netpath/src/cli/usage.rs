@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Error, error::ErrorKind};
 
+use super::output;
+
 /// Prints what clap has to say; 0 for help and version that were asked for, else 2.
 pub(super) fn report(error: &Error) -> ExitCode {
     match error.kind() {
@@ -15,7 +17,9 @@ pub(super) fn report(error: &Error) -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
         _ => {
-            eprintln!("{}", line(&error.render().to_string()));
+            let mut line = line(&error.render().to_string());
+            line.push('\n');
+            output::complain(&line);
             ExitCode::from(2)
         }
     }

@@ -56,7 +56,7 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
     /// Use of XDP on uplinks [default: off]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "off|native|generic", hide_possible_values = true)]
     pub xdp: Option<XdpMode>,
     /// How long flows may be idle.
     #[arg(skip)]

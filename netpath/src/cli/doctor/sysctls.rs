@@ -13,7 +13,10 @@ pub(super) fn check() -> Vec<Finding> {
             .map(|value| value.trim().to_owned())
     };
     vec![
-        reverse_path(read("net.ipv4.conf.all.rp_filter").as_deref()),
+        reverse_path(
+            read("net.ipv4.conf.all.rp_filter").as_deref(),
+            &strict_interfaces(),
+        ),
         forwarding(
             read("net.ipv4.ip_forward").as_deref(),
             read("net.ipv6.conf.all.forwarding").as_deref(),
@@ -23,14 +26,41 @@ pub(super) fn check() -> Vec<Finding> {
     ]
 }
 
-fn reverse_path(value: Option<&str>) -> Finding {
-    match value {
-        Some("1") => Finding::warn(
+/// Interfaces that filter strictly for themselves; the effective value is the larger one of theirs and that of `all`.
+fn strict_interfaces() -> Vec<String> {
+    let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv4/conf") else {
+        return Vec::new();
+    };
+    let mut strict: Vec<String> = interfaces
+        .filter_map(Result::ok)
+        .filter(|interface| {
+            std::fs::read_to_string(interface.path().join("rp_filter"))
+                .is_ok_and(|value| value.trim() == "1")
+        })
+        .map(|interface| interface.file_name().to_string_lossy().into_owned())
+        .filter(|name| !matches!(name.as_str(), "all" | "default" | "lo"))
+        .collect();
+    strict.sort_unstable();
+    strict
+}
+
+fn reverse_path(all: Option<&str>, strict: &[String]) -> Finding {
+    const HARM: &str = "strict reverse path filtering drops what takes another way back";
+    match (all, strict) {
+        // A loose `all` makes every interface loose.
+        (Some("2"), _) | (_, []) if all != Some("1") => {
+            Finding::ok("rp_filter", "not strict for any interface")
+        }
+        (Some("1"), _) => Finding::warn(
             "rp_filter",
-            "strict reverse path filtering drops what takes another way back",
+            format!("{HARM}, on every interface"),
             "sysctl -w net.ipv4.conf.all.rp_filter=2",
         ),
-        _ => Finding::ok("rp_filter", "not strict for every interface"),
+        _ => Finding::warn(
+            "rp_filter",
+            format!("{HARM}, on {}", strict.join(", ")),
+            "sysctl -w net.ipv4.conf.all.rp_filter=2",
+        ),
     }
 }
 
@@ -78,7 +108,8 @@ mod tests {
     #[test]
     fn values_that_hurt_come_with_a_command() {
         for finding in [
-            reverse_path(Some("1")),
+            reverse_path(Some("1"), &[]),
+            reverse_path(Some("0"), &["eth0".to_owned()]),
             forwarding(Some("0"), Some("1")),
             unprivileged(Some("0")),
             compiler(Some("0")),
@@ -87,7 +118,8 @@ mod tests {
             assert!(finding.fix.unwrap().starts_with("sysctl -w "));
         }
         for finding in [
-            reverse_path(Some("2")),
+            reverse_path(Some("2"), &["eth0".to_owned()]),
+            reverse_path(Some("0"), &[]),
             forwarding(Some("1"), None),
             unprivileged(Some("2")),
             compiler(None),

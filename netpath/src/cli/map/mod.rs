@@ -24,6 +24,7 @@ use rows::Tracked;
 
 /// Pinned maps
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  netpath map dump nat --sandbox web")]
 pub(super) enum Command {
     /// List every pinned map
     #[command(after_help = "Example:\n  netpath map ls", visible_alias = "list")]
@@ -117,7 +118,7 @@ fn dump_nothing(context: &Context, why: &str) -> Result<(), Failure> {
     match context.format {
         Format::Json => output::json(&[(); 0]),
         Format::Table => {
-            eprintln!("netpath: map dump: {why}");
+            output::complain(&format!("netpath: map dump: {why}\n"));
             Ok(())
         }
     }

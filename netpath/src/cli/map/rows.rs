@@ -206,3 +206,83 @@ fn destination(tuple: &Tuple) -> String {
 fn at(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::v1::{FlowKind, FlowProtocol},
+        cli::map::filter::{Filter, Filtered},
+    };
+
+    fn flow(protocol: FlowProtocol, source: &str, sandbox: Option<&str>) -> NatFlow {
+        let tuple = |from: &str, to: &str| {
+            let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+            Tuple {
+                source: from.ip(),
+                source_port: from.port(),
+                destination: to.ip(),
+                destination_port: to.port(),
+            }
+        };
+        NatFlow {
+            protocol,
+            kind: FlowKind::Snat,
+            state: "established".to_owned(),
+            original: tuple(source, "198.51.100.7:443"),
+            reply: tuple("198.51.100.7:443", "192.0.2.1:61000"),
+            sandbox: sandbox.map(str::to_owned),
+            network: None,
+            packets: [10, 8],
+            bytes: [1000, 64_000],
+            age_s: 5,
+            expires_s: 86_395,
+        }
+    }
+
+    #[test]
+    fn flows_stand_in_a_line_each_with_totals() {
+        let flows = [
+            flow(FlowProtocol::Tcp, "172.17.0.2:40000", Some("web")),
+            flow(FlowProtocol::Icmp, "172.17.0.3:7", None),
+        ];
+        assert_eq!(
+            output::table(NatFlow::COLUMNS, flows.iter().map(Row::cells)) + &NatFlow::totals(&flows),
+            "\
+PROTO  KIND  STATE        SOURCE            DESTINATION       REPLY-SOURCE      REPLY-DESTINATION  SANDBOX  NETWORK  PKTS  REPLY-PKTS  BYTES  REPLY-BYTES  AGE  EXPIRES
+tcp    snat  established  172.17.0.2:40000  198.51.100.7:443  198.51.100.7:443  192.0.2.1:61000    web      -          10           8   1000        64000    5    86395
+icmp   snat  established  172.17.0.3:7      198.51.100.7:443  198.51.100.7:443  192.0.2.1:61000    -        -          10           8   1000        64000    5    86395
+2 flows, 20 packets to and 16 from, 2000 bytes to and 128000 from
+"
+        );
+    }
+
+    #[test]
+    fn conditions_select_flows() {
+        let tcp = flow(FlowProtocol::Tcp, "172.17.0.2:40000", Some("web"));
+        let admits = |filter: Filter| filter.admits(&tcp);
+        assert!(admits(Filter::default()));
+        assert!(admits(Filter {
+            sandbox: Some("web".to_owned()),
+            protocol: Some(FlowProtocol::Tcp),
+            address: Some("192.0.2.1".parse().unwrap()),
+        }));
+        for filter in [
+            Filter {
+                sandbox: Some("db".to_owned()),
+                ..Filter::default()
+            },
+            Filter {
+                protocol: Some(FlowProtocol::Udp),
+                ..Filter::default()
+            },
+            Filter {
+                address: Some("192.0.2.9".parse().unwrap()),
+                ..Filter::default()
+            },
+        ] {
+            assert!(!admits(filter));
+        }
+        assert!(NatFlow::CONDITIONS.contains(&"--sandbox") && Counter::CONDITIONS.is_empty());
+    }
+}
