@@ -96,6 +96,9 @@ fn quiet(service: &str) -> Result<()> {
     Ok(())
 }
 
+/// The version of the test runner that is installed if none is there.
+const NEXTEST: &str = "0.9.151";
+
 /// Installs `cargo nextest`, the test runner.
 pub fn ensure_nextest(install: Install) -> Result<()> {
     // Cargo looks beyond PATH, into the directory it installs to.
@@ -107,6 +110,10 @@ pub fn ensure_nextest(install: Install) -> Result<()> {
     if !install.allowed() {
         bail!("no test runner: run `cargo install cargo-nextest --locked`");
     }
-    step!("compiling the test runner: cargo install cargo-nextest --locked (some minutes)");
-    cargo::install("cargo-nextest", |_| ())
+    step!("compiling the test runner cargo-nextest {NEXTEST} (some minutes)");
+    cargo::install("cargo-nextest", |command| {
+        // Updating itself is a third of it, and needs TLS.
+        command.args(["--no-default-features", "--features=default-no-update"]);
+        command.args(["--version", NEXTEST]);
+    })
 }
