@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     command,
     command::step,
-    toolchain::{Install, apt},
+    toolchain::{Install, apt, cargo},
 };
 
 /// A package and what shows that it is there: a program, or a file.
@@ -96,20 +96,24 @@ fn quiet(service: &str) -> Result<()> {
     Ok(())
 }
 
+/// The version of the test runner that is installed if none is there.
+const NEXTEST: &str = "0.9.151";
+
 /// Installs `cargo nextest`, the test runner.
 pub fn ensure_nextest(install: Install) -> Result<()> {
-    if Command::new("cargo-nextest")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
+    // Cargo looks beyond PATH, into the directory it installs to.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let version = Command::new(cargo).args(["nextest", "--version"]).output();
+    if version.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
     if !install.allowed() {
         bail!("no test runner: run `cargo install cargo-nextest --locked`");
     }
-    step!("compiling the test runner: cargo install cargo-nextest --locked (some minutes)");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir("/").env_remove("CARGO_TARGET_DIR");
-    command::run(cargo.args(["install", "cargo-nextest", "--locked"]))
+    step!("compiling the test runner cargo-nextest {NEXTEST} (some minutes)");
+    cargo::install("cargo-nextest", |command| {
+        // Updating itself is a third of it, and needs TLS.
+        command.args(["--no-default-features", "--features=default-no-update"]);
+        command.args(["--version", NEXTEST]);
+    })
 }

@@ -10,7 +10,7 @@ struct Boundary {
     why: &'static str,
 }
 
-const BOUNDARIES: [Boundary; 8] = [
+const BOUNDARIES: [Boundary; 7] = [
     Boundary {
         name: "rtnetlink",
         within: "netpath/src/",
@@ -40,17 +40,6 @@ const BOUNDARIES: [Boundary; 8] = [
         within: "netpath/src/",
         only: &["netpath/src/api/"],
         why: "one module speaks HTTP to clients",
-    },
-    Boundary {
-        name: "clap",
-        within: "netpath/src/",
-        only: &[
-            "netpath/src/cli/",
-            "netpath/src/config.rs",
-            "netpath/src/config/",
-            "netpath/src/main.rs",
-        ],
-        why: "flags are the command line's",
     },
     Boundary {
         name: "anyhow",

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::apt;
+use super::{apt, cargo};
 use crate::{bpf, command, command::step};
 
 /// The version that is installed if none is there.
@@ -79,26 +79,16 @@ fn destination(llvm: u32) -> PathBuf {
 
 fn compile(llvm: u32, prefix: &Path) -> Result<()> {
     step!("compiling bpf-linker {VERSION} for LLVM {llvm} (about a minute)");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Both are needed: bpf-linker's build script reads the first, the LLVM bindings the second.
-    cargo
-        .env("LLVM_PREFIX", prefix)
-        .env(format!("LLVM_SYS_{llvm}1_PREFIX"), prefix);
-    cargo.env_remove("CARGO_TARGET_DIR").current_dir("/");
-    cargo.args([
-        "install",
-        "bpf-linker",
-        "--locked",
-        "--version",
-        VERSION,
-        "--no-default-features",
-        "--features",
-    ]);
-    cargo
-        .arg(format!("llvm-{llvm}"))
-        .arg("--root")
-        .arg(destination(llvm));
-    command::run(&mut cargo)
+    cargo::install("bpf-linker", |command| {
+        command
+            .args(["--version", VERSION, "--no-default-features", "--features"])
+            .arg(format!("llvm-{llvm}"))
+            .arg("--root")
+            .arg(destination(llvm))
+            // Both are needed: bpf-linker reads the first, the bindings to LLVM the second.
+            .env("LLVM_PREFIX", prefix)
+            .env(format!("LLVM_SYS_{llvm}1_PREFIX"), prefix);
+    })
 }
 
 fn download(llvm: u32) -> Result<()> {

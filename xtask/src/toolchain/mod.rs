@@ -3,6 +3,7 @@
 //! Looking takes milliseconds. Only what is missing is installed, and each step is named before it runs.
 
 pub mod apt;
+pub mod cargo;
 mod compiler;
 mod linker;
 

@@ -1,0 +1,23 @@
+//! Programs that `cargo install` compiles.
+
+use std::{env, process::Command};
+
+use anyhow::Result;
+
+use crate::command;
+
+/// Compiles and installs a program. `arrange` adds arguments and variables.
+pub fn install(package: &str, arrange: impl FnOnce(&mut Command)) -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["install", package, "--locked"])
+        // Not in the checkout: its configuration is for netpath.
+        .current_dir("/")
+        .env_remove("CARGO_TARGET_DIR")
+        // A tool that waits for other programs need not be fast; its user waits for the compiler.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    arrange(&mut cargo);
+    command::run(&mut cargo)
+}
