@@ -74,6 +74,7 @@ fn rustflags(workspace: &Workspace, toolchain: &Toolchain) -> String {
     [
         // The default CPU has no fetching atomics.
         "-Ctarget-cpu=v3".to_owned(),
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         linker.to_string_lossy().into_owned(),
         // BTF is made from debug information.
         "-Cdebuginfo=2".to_owned(),
