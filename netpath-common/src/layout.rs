@@ -37,7 +37,8 @@ layout!(
         sport: Be16,
         dport: Be16,
         protocol: u8,
-        pad: u8, pad2: u16
+        pad: u8,
+        pad2: u16
     } = 40
 );
 layout!(
@@ -189,4 +190,10 @@ layout!(
         pad: [u16; 3]
     } = 24
 );
-layout!(SweepRecord { key: FlowKey, last_seen: u64, twin_last_seen: u64 } = 56);
+layout!(
+    SweepRecord {
+        key: FlowKey,
+        last_seen: u64,
+        twin_last_seen: u64
+    } = 56
+);

@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use netpath_common::{
     flow::{
-        DELIVER, FlowKey, Half, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST,
-        SEEN_SYN, State, TCP,
+        DELIVER, FlowKey, Half, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_ACK,
+        SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
     },
     maps::{Config, Cursor, Endpoint},
 };
@@ -56,13 +56,21 @@ impl Inner {
     /// Packets go into the sandbox.
     #[inline(always)]
     pub fn into(slot: u32, endpoint: &Endpoint) -> Self {
-        Self { endpoint: slot, generation: endpoint.generation, deliver: DELIVER as u32 }
+        Self {
+            endpoint: slot,
+            generation: endpoint.generation,
+            deliver: DELIVER as u32,
+        }
     }
 
     /// Packets leave the node.
     #[inline(always)]
     pub fn out_of(slot: u32, endpoint: &Endpoint) -> Self {
-        Self { endpoint: slot, generation: endpoint.generation, deliver: 0 }
+        Self {
+            endpoint: slot,
+            generation: endpoint.generation,
+            deliver: 0,
+        }
     }
 }
 
@@ -105,11 +113,18 @@ pub fn touch(half: *mut Half, skb: &Skb, parsed: &Parsed) {
     // lands last leaves a right value, since every packet in flight is evidence of the same flow.
     unsafe {
         atomic::add_u64(&raw mut (*half).packets, skb.segments());
-        atomic::add_u64(&raw mut (*half).bytes, skb.len().saturating_sub(ETHERNET) as u64);
+        atomic::add_u64(
+            &raw mut (*half).bytes,
+            skb.len().saturating_sub(ETHERNET) as u64,
+        );
         (*half).last_seen = now();
         let before = (*half).seen;
         // Anything but an RST revives the direction: a forged RST must not end a flow.
-        let after = if seen & SEEN_RST != 0 { before | seen } else { (before & !SEEN_RST) | seen };
+        let after = if seen & SEEN_RST != 0 {
+            before | seen
+        } else {
+            (before & !SEEN_RST) | seen
+        };
         if after != before {
             (*half).seen = after;
         }
@@ -121,7 +136,9 @@ pub fn touch(half: *mut Half, skb: &Skb, parsed: &Parsed) {
 /// If another CPU was faster with the same flow, that one counts.
 #[inline(always)]
 pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Result<(), Refused> {
-    let Some(config) = maps::config() else { return Err(Refused::Full) };
+    let Some(config) = maps::config() else {
+        return Err(Refused::Full);
+    };
     let from = &parsed.key;
     let mut flags = opening.original.deliver as u8;
     let mut reply_flags = opening.reply.deliver as u8;
@@ -174,7 +191,11 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
     half.flags = flags;
     if let Err(error) = maps::claim_flow(from, half) {
         maps::remove_flow(&scratch.reply_key);
-        return if error == EEXIST { Ok(()) } else { Err(Refused::Full) };
+        return if error == EEXIST {
+            Ok(())
+        } else {
+            Err(Refused::Full)
+        };
     }
     enter_rings(from, config, half.created, &mut scratch.old);
     Ok(())
@@ -194,7 +215,9 @@ pub fn remove(key: &FlowKey) {
 /// Removes the flow if neither half was used since the given times: compare and delete, for the daemon's sweep.
 #[inline(always)]
 pub fn remove_if_idle(key: &FlowKey, last_seen: u64, twin_last_seen: u64) -> bool {
-    let Some(half) = maps::flow(key) else { return false };
+    let Some(half) = maps::flow(key) else {
+        return false;
+    };
     // SAFETY: map values, alive while the program runs.
     unsafe {
         let twin_key = (*half).to.reversed();
@@ -215,7 +238,9 @@ pub fn remove_if_idle(key: &FlowKey, last_seen: u64, twin_last_seen: u64) -> boo
 /// Whether a flow has nothing left to protect: its endpoint is gone or its time is up.
 #[inline(never)]
 pub fn is_over(key: &FlowKey, config: &Config, now: u64) -> bool {
-    let Some(half) = maps::flow(key) else { return true };
+    let Some(half) = maps::flow(key) else {
+        return true;
+    };
     // SAFETY: map values, alive while the program runs.
     unsafe {
         if maps::live_endpoint((*half).endpoint, (*half).generation).is_none() {
@@ -225,9 +250,17 @@ pub fn is_over(key: &FlowKey, config: &Config, now: u64) -> bool {
             // Half a flow is one that another CPU is just creating, or removing.
             return now.saturating_sub((*half).created) > HALF_GRACE;
         };
-        let (original, reply) = if (*half).role == ORIGINAL { (half, twin) } else { (twin, half) };
+        let (original, reply) = if (*half).role == ORIGINAL {
+            (half, twin)
+        } else {
+            (twin, half)
+        };
         let state = State::of(key.protocol, (*original).seen, (*reply).seen);
-        let last = if (*original).last_seen > (*reply).last_seen { (*original).last_seen } else { (*reply).last_seen };
+        let last = if (*original).last_seen > (*reply).last_seen {
+            (*original).last_seen
+        } else {
+            (*reply).last_seen
+        };
         now.saturating_sub(last) > config.timers.idle_limit(key.protocol, state)
     }
 }

@@ -12,9 +12,10 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half, UDP},
     maps::{
-        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, Device, Endpoint,
-        MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_NETWORKS, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS,
-        Network, Port, PortKey, SNAT_WORDS, SocketAddr, SocketPeer, Subnet,
+        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, Device,
+        Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_NETWORKS, MAX_PORTS,
+        MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS, SocketAddr, SocketPeer,
+        Subnet,
     },
     reason::{COUNTERS, Reason},
 };
@@ -87,7 +88,9 @@ pub struct Scratch {
 #[inline(always)]
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: nothing else on this CPU uses it until the program ends (see `Scratch`), and a program asks for it once.
-    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+    SCRATCH
+        .get_ptr_mut(0)
+        .map(|scratch| unsafe { &mut *scratch })
 }
 
 /// A key of `subnets`, from its length on. The stack allows aligned access only, so the padding stands before it.
@@ -112,7 +115,11 @@ struct AllowKey {
 unsafe fn search<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> Option<&'static V> {
     // SAFETY: by contract; a map's static is its definition, which the loader replaces by the map itself, and an
     // element that is found stays while the program runs.
-    unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key).cast::<V>().as_ref() }
+    unsafe {
+        bpf_map_lookup_elem(map.cast_mut().cast(), key)
+            .cast::<V>()
+            .as_ref()
+    }
 }
 
 /// The node's settings. `None` never happens: an array has all its entries.
@@ -138,7 +145,11 @@ pub fn endpoint(slot: u32) -> Option<&'static Endpoint> {
 #[inline(always)]
 pub fn live_endpoint(slot: u32, generation: u32) -> Option<&'static Endpoint> {
     let endpoint = ENDPOINTS.get(slot)?;
-    if endpoint.generation == generation && endpoint.ifindex != 0 { Some(endpoint) } else { None }
+    if endpoint.generation == generation && endpoint.ifindex != 0 {
+        Some(endpoint)
+    } else {
+        None
+    }
 }
 
 /// Whose an address is.
@@ -151,7 +162,11 @@ pub fn address(addr: &Addr) -> Option<&'static Address> {
 /// The subnet of ours that holds an address.
 #[inline(always)]
 pub fn subnet(addr: Addr) -> Option<&'static Subnet> {
-    let key = PrefixKey { pad: 0, length: 128, address: addr };
+    let key = PrefixKey {
+        pad: 0,
+        length: 128,
+        address: addr,
+    };
     // SAFETY: the key begins at `length` and has the 20 bytes of the map's key size.
     unsafe { search(&raw const SUBNETS, (&raw const key.length).cast()) }
 }
@@ -166,7 +181,11 @@ pub fn port(key: &PortKey) -> Option<&'static Port> {
 /// Whether an allow-list holds a source.
 #[inline(always)]
 pub fn allowed(list: u32, source: Addr) -> bool {
-    let key = AllowKey { length: 32 + 128, list, address: source };
+    let key = AllowKey {
+        length: 32 + 128,
+        list,
+        address: source,
+    };
     // SAFETY: the key has the 24 bytes of the map's key size.
     unsafe { search(&raw const ALLOW, (&raw const key).cast()) }.is_some()
 }

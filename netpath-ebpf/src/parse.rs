@@ -5,7 +5,11 @@ use netpath_common::{
     flow::{FlowKey, ICMP, ICMPV6, SCTP, TCP, UDP},
     reason::Reason,
 };
-use network_types::{icmp::Icmpv6Hdr, ip::{Ipv4Hdr, Ipv6Hdr}, tcp::TcpHdr};
+use network_types::{
+    icmp::Icmpv6Hdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+};
 
 use crate::packet::Packet;
 
@@ -82,7 +86,9 @@ impl Parsed {
         match self.key.protocol {
             TCP => self.tcp_flags & (SYN | ACK | RST | FIN) == SYN,
             // The destination port of an echo reply is its identifier, that of a request is zero.
-            ICMP | ICMPV6 => self.icmp_type == ICMP_ECHO_REQUEST || self.icmp_type == ICMPV6_ECHO_REQUEST,
+            ICMP | ICMPV6 => {
+                self.icmp_type == ICMP_ECHO_REQUEST || self.icmp_type == ICMPV6_ECHO_REQUEST
+            }
             _ => true,
         }
     }
@@ -114,7 +120,9 @@ pub const ICMPV6_REDIRECT: u8 = 137;
 /// The ethertype, or `None` if not even an Ethernet header is there.
 #[inline(always)]
 pub fn ethertype<P: Packet>(packet: &P) -> Option<u16> {
-    packet.header::<[u8; 2]>(12).map(|bytes| u16::from_be_bytes(*bytes))
+    packet
+        .header::<[u8; 2]>(12)
+        .map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 /// Parses an IP packet into `parsed`.
@@ -150,7 +158,9 @@ impl Parsed {
 /// RFC 791 §3.1.
 #[inline(always)]
 fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    let header = packet.header::<Ipv4Hdr>(ETHERNET).ok_or(Reason::Malformed)?;
+    let header = packet
+        .header::<Ipv4Hdr>(ETHERNET)
+        .ok_or(Reason::Malformed)?;
     let length = ((header.vihl & 0x0f) as usize) << 2;
     if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
@@ -178,7 +188,9 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
 /// RFC 8200 §3 and §4.
 #[inline(always)]
 fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    let header = packet.header::<Ipv6Hdr>(ETHERNET).ok_or(Reason::Malformed)?;
+    let header = packet
+        .header::<Ipv6Hdr>(ETHERNET)
+        .ok_or(Reason::Malformed)?;
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::Malformed);
     }
@@ -242,14 +254,20 @@ const MAX_HEADERS: usize = 512;
 fn parse_transport<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.transport = match parsed.key.protocol {
         TCP => {
-            packet.header::<TcpHdr>(parsed.l4).ok_or(Reason::Malformed)?;
-            let flags = *packet.header::<u8>(parsed.l4 + TCP_FLAGS).ok_or(Reason::Malformed)?;
+            packet
+                .header::<TcpHdr>(parsed.l4)
+                .ok_or(Reason::Malformed)?;
+            let flags = *packet
+                .header::<u8>(parsed.l4 + TCP_FLAGS)
+                .ok_or(Reason::Malformed)?;
             parsed.tcp_flags = flags;
             parse_ports(packet, parsed)?
         }
         UDP => {
             // Proves the whole header, so that the checksum can be reached.
-            packet.header::<[u8; 2]>(parsed.l4 + UDP_CHECKSUM).ok_or(Reason::Malformed)?;
+            packet
+                .header::<[u8; 2]>(parsed.l4 + UDP_CHECKSUM)
+                .ok_or(Reason::Malformed)?;
             parse_ports(packet, parsed)?
         }
         ICMP if parsed.v4 => parse_icmp(packet, parsed, ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY)?,
@@ -262,7 +280,9 @@ fn parse_transport<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Rea
 
 #[inline(always)]
 fn parse_ports<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<Transport, Reason> {
-    let ports = packet.header::<[u8; 4]>(parsed.l4).ok_or(Reason::Malformed)?;
+    let ports = packet
+        .header::<[u8; 4]>(parsed.l4)
+        .ok_or(Reason::Malformed)?;
     parsed.key.sport = Be16::from_raw(u16::from_ne_bytes([ports[0], ports[1]]));
     parsed.key.dport = Be16::from_raw(u16::from_ne_bytes([ports[2], ports[3]]));
     Ok(Transport::Flow)
@@ -270,8 +290,15 @@ fn parse_ports<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<Transport, 
 
 /// RFC 792 and RFC 4443: type, code, checksum, and for echo the identifier.
 #[inline(always)]
-fn parse_icmp<P: Packet>(packet: &P, parsed: &mut Parsed, request: u8, reply: u8) -> Result<Transport, Reason> {
-    let header = packet.header::<Icmpv6Hdr>(parsed.l4).ok_or(Reason::Malformed)?;
+fn parse_icmp<P: Packet>(
+    packet: &P,
+    parsed: &mut Parsed,
+    request: u8,
+    reply: u8,
+) -> Result<Transport, Reason> {
+    let header = packet
+        .header::<Icmpv6Hdr>(parsed.l4)
+        .ok_or(Reason::Malformed)?;
     parsed.icmp_type = header.type_;
     let identifier = Be16::from_raw(u16::from_ne_bytes([header.data[0], header.data[1]]));
     Ok(if header.type_ == request {
@@ -282,7 +309,11 @@ fn parse_icmp<P: Packet>(packet: &P, parsed: &mut Parsed, request: u8, reply: u8
         Transport::Flow
     } else if parsed.v4 {
         // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
-        if matches!(header.type_, 3 | 4 | 5 | 11 | 12) { Transport::IcmpError } else { Transport::Other }
+        if matches!(header.type_, 3 | 4 | 5 | 11 | 12) {
+            Transport::IcmpError
+        } else {
+            Transport::Other
+        }
     } else if header.type_ < 128 {
         Transport::IcmpError
     } else if matches!(header.type_, 130..=137 | 143) {

@@ -25,18 +25,33 @@ const ECHO_IDENTIFIER: usize = 4;
 
 /// Gives the packet the tuple `to`; `flags` says which ends differ. `None` if the packet cannot be written.
 #[inline(always)]
-pub fn translate<P: Packet>(packet: &mut P, parsed: &Parsed, to: &FlowKey, flags: u8) -> Option<()> {
+pub fn translate<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    to: &FlowKey,
+    flags: u8,
+) -> Option<()> {
     let from = &parsed.key;
     let mut addresses = Diff::none();
     let mut ports = Diff::none();
     if flags & REWRITE_SRC != 0 {
-        addresses = write_address(packet, parsed.v4, V4_SOURCE, V6_SOURCE, from.src, to.src, addresses)?;
+        addresses = write_address(
+            packet, parsed.v4, V4_SOURCE, V6_SOURCE, from.src, to.src, addresses,
+        )?;
         if from.sport != to.sport {
             ports = write_port(packet, parsed, 0, from.sport.raw(), to.sport.raw(), ports)?;
         }
     }
     if flags & REWRITE_DST != 0 {
-        addresses = write_address(packet, parsed.v4, V4_DESTINATION, V6_DESTINATION, from.dst, to.dst, addresses)?;
+        addresses = write_address(
+            packet,
+            parsed.v4,
+            V4_DESTINATION,
+            V6_DESTINATION,
+            from.dst,
+            to.dst,
+            addresses,
+        )?;
         if from.dport != to.dport {
             ports = write_port(packet, parsed, 2, from.dport.raw(), to.dport.raw(), ports)?;
         }
@@ -49,7 +64,11 @@ pub fn translate<P: Packet>(packet: &mut P, parsed: &Parsed, to: &FlowKey, flags
     let checksum = parsed.checksum_offset();
     // ICMPv4 has no pseudo-header (RFC 792).
     if from.protocol != ICMP {
-        let covers = if parsed.v4 { Covers::PseudoV4 } else { Covers::PseudoV6 };
+        let covers = if parsed.v4 {
+            Covers::PseudoV4
+        } else {
+            Covers::PseudoV6
+        };
         packet.update_checksum(checksum, addresses, covers, udp)?;
     }
     if ports.folded() != 0 {
@@ -71,7 +90,10 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
     let checksum = packet.header_mut::<[u8; 2]>(V4_CHECKSUM)?;
-    *checksum = Diff::none().half(old, new).apply(u16::from_ne_bytes(*checksum)).to_ne_bytes();
+    *checksum = Diff::none()
+        .half(old, new)
+        .apply(u16::from_ne_bytes(*checksum))
+        .to_ne_bytes();
     Some(())
 }
 
@@ -87,7 +109,13 @@ pub fn set_macs<P: Packet>(packet: &mut P, destination: &MacAddr, source: &MacAd
 
 #[inline(always)]
 fn write_address<P: Packet>(
-    packet: &mut P, v4: bool, v4_offset: usize, v6_offset: usize, old: Addr, new: Addr, diff: Diff,
+    packet: &mut P,
+    v4: bool,
+    v4_offset: usize,
+    v6_offset: usize,
+    old: Addr,
+    new: Addr,
+    diff: Diff,
 ) -> Option<Diff> {
     if v4 {
         *packet.header_mut::<[u8; 4]>(v4_offset)? = new.raw_v4().to_ne_bytes();
@@ -102,7 +130,12 @@ fn write_address<P: Packet>(
 /// Writes a port, or the identifier of an echo, which has one place for both directions.
 #[inline(always)]
 fn write_port<P: Packet>(
-    packet: &mut P, parsed: &Parsed, offset: usize, old: u16, new: u16, diff: Diff,
+    packet: &mut P,
+    parsed: &Parsed,
+    offset: usize,
+    old: u16,
+    new: u16,
+    diff: Diff,
 ) -> Option<Diff> {
     let offset = match parsed.key.protocol {
         ICMP | ICMPV6 => ECHO_IDENTIFIER,

@@ -51,16 +51,34 @@ impl Call {
         if !self.is_of_node() {
             return PROCEED;
         }
-        let Some(protocol) = self.protocol() else { return PROCEED };
-        let asked = SocketAddr { addr: self.addr(), port: self.port(), pad: [0; 3] };
-        let Some(local) = local_address(asked.addr) else { return PROCEED };
-        let Some(target) = find(local, asked.port.get(), protocol, connects && self.family == Family::V6) else {
+        let Some(protocol) = self.protocol() else {
+            return PROCEED;
+        };
+        let asked = SocketAddr {
+            addr: self.addr(),
+            port: self.port(),
+            pad: [0; 3],
+        };
+        let Some(local) = local_address(asked.addr) else {
+            return PROCEED;
+        };
+        let Some(target) = find(
+            local,
+            asked.port.get(),
+            protocol,
+            connects && self.family == Family::V6,
+        ) else {
             return PROCEED;
         };
         if self.family == Family::V6 && target.addr.is_v4() && !connects && !asked.addr.is_v4() {
             return PROCEED;
         }
-        let peer = SocketPeer { cookie: self.cookie(), addr: target.addr, port: target.target, pad: [0; 3] };
+        let peer = SocketPeer {
+            cookie: self.cookie(),
+            addr: target.addr,
+            port: target.target,
+            pad: [0; 3],
+        };
         // Without the note the process would see answers from an address it never asked for.
         if maps::remember_peer(&peer, &asked) {
             self.set(target.addr, target.target);
@@ -74,7 +92,12 @@ impl Call {
         if !self.is_of_node() {
             return PROCEED;
         }
-        let peer = SocketPeer { cookie: self.cookie(), addr: self.addr(), port: self.port(), pad: [0; 3] };
+        let peer = SocketPeer {
+            cookie: self.cookie(),
+            addr: self.addr(),
+            port: self.port(),
+            pad: [0; 3],
+        };
         if let Some(asked) = maps::asked_peer(&peer) {
             self.set(asked.addr, asked.port);
         }
@@ -83,7 +106,9 @@ impl Call {
 
     #[inline(always)]
     fn is_of_node(&self) -> bool {
-        let Some(config) = maps::config() else { return false };
+        let Some(config) = maps::config() else {
+            return false;
+        };
         // SAFETY: plain helper call on the program's own context.
         unsafe { bpf_get_netns_cookie(self.context.cast()) == config.netns_cookie }
     }
@@ -154,7 +179,11 @@ impl Call {
 #[inline(always)]
 fn local_address(addr: Addr) -> Option<Addr> {
     if addr.is_unspecified() {
-        return Some(if addr.is_v4() { LOOPBACK_V4 } else { LOOPBACK_V6 });
+        return Some(if addr.is_v4() {
+            LOOPBACK_V4
+        } else {
+            LOOPBACK_V6
+        });
     }
     if addr.is_loopback() {
         return Some(addr);
@@ -165,7 +194,8 @@ fn local_address(addr: Addr) -> Option<Addr> {
     }
 }
 
-const LOOPBACK_V4: Addr = Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
+const LOOPBACK_V4: Addr =
+    Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
 const LOOPBACK_V6: Addr = Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// A published port; for `::1` towards a sandbox without an IPv6 address, its IPv4 address, which a socket that

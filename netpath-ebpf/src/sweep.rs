@@ -33,7 +33,13 @@ fn one(skb: &Skb, offset: usize) -> bool {
     // SAFETY: the helper fills all bytes of `record` or fails; every bit pattern is a value.
     unsafe {
         let size = size_of::<SweepRecord>() as u32;
-        if bpf_skb_load_bytes(skb.as_ptr().cast(), offset as u32, record.as_mut_ptr().cast(), size) != 0 {
+        if bpf_skb_load_bytes(
+            skb.as_ptr().cast(),
+            offset as u32,
+            record.as_mut_ptr().cast(),
+            size,
+        ) != 0
+        {
             return false;
         }
         let record = record.assume_init_ref();

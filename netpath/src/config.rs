@@ -27,6 +27,8 @@ pub const DEFAULT_RUN_DIR: &str = "/run/netpath";
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/netpath";
 /// The directory for pins if no other is named.
 pub const DEFAULT_BPF_DIR: &str = "/sys/fs/bpf/netpath";
+/// In the run directory, a link that names the directory for pins: the command line finds the maps without the daemon.
+pub const PINS_LINK: &str = "pins";
 /// The socket if neither another one nor another run directory is named.
 pub const DEFAULT_SOCKET: &str = "/run/netpath/netpath.sock";
 

@@ -40,11 +40,27 @@ const ATTEMPTS: u32 = 32;
 /// # Errors
 /// The reason to drop the packet.
 #[inline(never)]
-pub fn open(opening: &Opening, skb: &Skb, parsed: &Parsed, scratch: &mut Scratch) -> Result<(), Reason> {
-    let mut search = Search { opening, skb, parsed, scratch, outcome: NO_PORT };
+pub fn open(
+    opening: &Opening,
+    skb: &Skb,
+    parsed: &Parsed,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let mut search = Search {
+        opening,
+        skb,
+        parsed,
+        scratch,
+        outcome: NO_PORT,
+    };
     // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
     unsafe {
-        bpf_loop(ATTEMPTS, attempt as *mut c_void, (&raw mut search).cast(), 0);
+        bpf_loop(
+            ATTEMPTS,
+            attempt as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        );
     }
     match search.outcome {
         OPENED => Ok(()),
@@ -72,7 +88,9 @@ const STOP: i64 = 1;
 unsafe extern "C" fn attempt(number: u32, search: *mut c_void) -> i64 {
     // SAFETY: `bpf_loop` passes on what `open` gave it.
     let search = unsafe { &mut *search.cast::<Search<'_>>() };
-    let Some(config) = maps::config() else { return STOP };
+    let Some(config) = maps::config() else {
+        return STOP;
+    };
     let from = &search.parsed.key;
     let is_echo = matches!(from.protocol, ICMP | ICMPV6);
     let candidate = match number {
@@ -155,7 +173,9 @@ fn scale(config: &Config, is_echo: bool, random: u32) -> u16 {
         return random as u16;
     }
     let width = (config.snat_last.wrapping_sub(config.snat_first)) as u64 + 1;
-    config.snat_first.wrapping_add(((random as u64 * width) >> 32) as u16)
+    config
+        .snat_first
+        .wrapping_add(((random as u64 * width) >> 32) as u16)
 }
 
 /// A keyed hash of the inner end: two rounds of a 64-bit multiply-xorshift (the finaliser of SplitMix64).

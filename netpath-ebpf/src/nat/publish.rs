@@ -36,7 +36,11 @@ pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
     let entry = match search(*addr, config.exact_levels, port, protocol) {
         Some(entry) => entry,
         None => {
-            let family = if addr.is_v4() { PortKey::ANY_V4 } else { PortKey::ANY_V6 };
+            let family = if addr.is_v4() {
+                PortKey::ANY_V4
+            } else {
+                PortKey::ANY_V6
+            };
             match search(family, config.family_levels, port, protocol) {
                 Some(entry) => entry,
                 None => search(PortKey::ANY, config.any_levels, port, protocol)?,
@@ -49,13 +53,20 @@ pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
         return None;
     }
     let target = Be16::new(entry.target.wrapping_add(port.wrapping_sub(entry.first)));
-    Some(Target { port: entry, endpoint, addr: inside, target })
+    Some(Target {
+        port: entry,
+        endpoint,
+        addr: inside,
+        target,
+    })
 }
 
 /// Whether a packet may open a flow to a published port at all.
 #[inline(always)]
 pub fn is_candidate(parsed: &Parsed) -> bool {
-    parsed.transport == Transport::Flow && matches!(parsed.key.protocol, TCP | UDP) && parsed.opens_flow()
+    parsed.transport == Transport::Flow
+        && matches!(parsed.key.protocol, TCP | UDP)
+        && parsed.opens_flow()
 }
 
 /// Who asks for a published port.
@@ -71,12 +82,20 @@ pub enum Client {
 /// # Errors
 /// The reason to drop the packet.
 #[inline(always)]
-pub fn open(skb: &Skb, parsed: &Parsed, client: Client, target: &Target, kind: Kind) -> Result<(), Reason> {
+pub fn open(
+    skb: &Skb,
+    parsed: &Parsed,
+    client: Client,
+    target: &Target,
+    kind: Kind,
+) -> Result<(), Reason> {
     let from = &parsed.key;
     if target.port.allow != 0 && !maps::allowed(target.port.allow, from.src) {
         return Err(Reason::NotAllowed);
     }
-    let Some(scratch) = maps::scratch() else { return Err(Reason::TableFull) };
+    let Some(scratch) = maps::scratch() else {
+        return Err(Reason::TableFull);
+    };
     conntrack::set(&mut scratch.to, from);
     scratch.to.dst = target.addr;
     scratch.to.dport = target.target;
@@ -99,7 +118,17 @@ pub fn open(skb: &Skb, parsed: &Parsed, client: Client, target: &Target, kind: K
             Inner::into(slot, endpoint)
         }
     };
-    ports::open(&Opening { original, reply, kind, source }, skb, parsed, scratch)
+    ports::open(
+        &Opening {
+            original,
+            reply,
+            kind,
+            source,
+        },
+        skb,
+        parsed,
+        scratch,
+    )
 }
 
 #[inline(always)]

@@ -26,37 +26,67 @@ use crate::{
 /// The reason to drop the packet.
 #[inline(never)]
 pub fn open_outbound(
-    skb: &Skb, parsed: &Parsed, slot: u32, endpoint: &'static Endpoint, uplink: &'static Device,
+    skb: &Skb,
+    parsed: &Parsed,
+    slot: u32,
+    endpoint: &'static Endpoint,
+    uplink: &'static Device,
 ) -> Result<(), Reason> {
-    let Some(scratch) = maps::scratch() else { return Err(Reason::TableFull) };
+    let Some(scratch) = maps::scratch() else {
+        return Err(Reason::TableFull);
+    };
     conntrack::set(&mut scratch.to, &parsed.key);
     let original = Inner::out_of(slot, endpoint);
     let reply = Inner::into(slot, endpoint);
     if endpoint.flags & MASQUERADE == 0 || endpoint.flags & ROUTED != 0 {
-        let opening = Opening { original, reply, kind: Kind::None, source: SourcePort::Keep };
+        let opening = Opening {
+            original,
+            reply,
+            kind: Kind::None,
+            source: SourcePort::Keep,
+        };
         return ports::open(&opening, skb, parsed, scratch);
     }
     scratch.to.src = source_address(skb, parsed, uplink);
     if scratch.to.src.is_unspecified() {
         return Err(Reason::NoAddress);
     }
-    ports::open(&Opening { original, reply, kind: Kind::Snat, source: SourcePort::Choose }, skb, parsed, scratch)
+    ports::open(
+        &Opening {
+            original,
+            reply,
+            kind: Kind::Snat,
+            source: SourcePort::Choose,
+        },
+        skb,
+        parsed,
+        scratch,
+    )
 }
 
 /// The address that the route to the destination prefers; the uplink's own if the kernel cannot be asked or names none.
 #[inline(never)]
 fn source_address(skb: &Skb, parsed: &Parsed, uplink: &'static Device) -> Addr {
     let fallback = if parsed.v4 { uplink.v4 } else { uplink.v6 };
-    let Some(config) = maps::config() else { return fallback };
+    let Some(config) = maps::config() else {
+        return fallback;
+    };
     if config.source_flags == 0 {
         return fallback;
     }
     let mut query = route::query(parsed, skb.ifindex(), 0);
     // The packet has the sandbox's source; the node's own choice is wanted.
-    query.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 { ipv6_src: route::NO_ADDRESS };
+    query.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
+        ipv6_src: route::NO_ADDRESS,
+    };
     // SAFETY: `query` is a whole structure on the stack.
     let result = unsafe {
-        fib_lookup(skb.as_ptr().cast(), &raw mut query, size_of::<bpf_fib_lookup>() as i32, config.source_flags)
+        fib_lookup(
+            skb.as_ptr().cast(),
+            &raw mut query,
+            size_of::<bpf_fib_lookup>() as i32,
+            config.source_flags,
+        )
     };
     if result != 0 {
         return fallback;
@@ -69,5 +99,9 @@ fn source_address(skb: &Skb, parsed: &Parsed, uplink: &'static Device) -> Addr {
             route::from_words(query.__bindgen_anon_3.ipv6_src)
         }
     };
-    if found.is_unspecified() { fallback } else { found }
+    if found.is_unspecified() {
+        fallback
+    } else {
+        found
+    }
 }

@@ -11,7 +11,13 @@ pub mod skb;
 pub mod slice;
 
 use netpath_common::checksum::Diff;
-use network_types::{arp::ArpHdr, icmp::Icmpv6Hdr, ip::{Ipv4Hdr, Ipv6Hdr}, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{
+    arp::ArpHdr,
+    icmp::Icmpv6Hdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    tcp::TcpHdr,
+    udp::UdpHdr,
+};
 
 /// A piece of a packet that may be looked at in place.
 ///
@@ -29,7 +35,10 @@ macro_rules! headers {
     };
 }
 
-headers!(u8, [u8; 2], [u8; 4], [u8; 6], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr, Icmpv6Hdr, ArpHdr);
+headers!(
+    u8, [u8; 2], [u8; 4], [u8; 6], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr, Icmpv6Hdr,
+    ArpHdr
+);
 
 /// What a transport checksum covers beside the transport's own bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +66,13 @@ pub trait Packet {
     ///
     /// The only way a transport checksum may change: it depends on who will finish it (hardware, the stack, nobody).
     /// `udp` keeps a checksum of zero, which says that there is none (RFC 768).
-    fn update_checksum(&mut self, offset: usize, diff: Diff, covers: Covers, udp: bool) -> Option<()>;
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        diff: Diff,
+        covers: Covers,
+        udp: bool,
+    ) -> Option<()>;
 
     /// Whether it holds no byte.
     fn is_empty(&self) -> bool {

@@ -106,7 +106,11 @@ impl Skb {
         unsafe {
             asm!("{0} = {0}", inout(reg) start, options(pure, nomem, nostack, preserves_flags));
         }
-        if start + size_of::<T>() > self.end() { None } else { Some(start as *mut T) }
+        if start + size_of::<T>() > self.end() {
+            None
+        } else {
+            Some(start as *mut T)
+        }
     }
 }
 
@@ -131,17 +135,27 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn update_checksum(&mut self, offset: usize, diff: Diff, covers: Covers, udp: bool) -> Option<()> {
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        diff: Diff,
+        covers: Covers,
+        udp: bool,
+    ) -> Option<()> {
         let mut flags = if udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
         match covers {
             Covers::Payload => {}
             Covers::PseudoV4 => flags |= BPF_F_PSEUDO_HDR as u64,
             // Without `BPF_F_IPV6` the helper corrects a complete checksum for an address change that IPv6, having no
             // header checksum, already shows in the packet's bytes.
-            Covers::PseudoV6 => flags |= BPF_F_PSEUDO_HDR as u64 | maps::config()?.checksum_v6_flag as u64,
+            Covers::PseudoV6 => {
+                flags |= BPF_F_PSEUDO_HDR as u64 | maps::config()?.checksum_v6_flag as u64
+            }
         }
         // SAFETY: plain helper call on the program's own context.
-        let result = unsafe { bpf_l4_csum_replace(self.context, offset as u32, 0, diff.folded() as u64, flags) };
+        let result = unsafe {
+            bpf_l4_csum_replace(self.context, offset as u32, 0, diff.folded() as u64, flags)
+        };
         if result == 0 { Some(()) } else { None }
     }
 }

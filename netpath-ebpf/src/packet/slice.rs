@@ -25,14 +25,24 @@ impl Packet for Slice<'_> {
         Some(unsafe { &mut *bytes.as_mut_ptr().cast() })
     }
 
-    fn update_checksum(&mut self, offset: usize, diff: Diff, _covers: Covers, udp: bool) -> Option<()> {
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        diff: Diff,
+        _covers: Covers,
+        udp: bool,
+    ) -> Option<()> {
         let field = self.header_mut::<[u8; 2]>(offset)?;
         if udp && *field == [0, 0] {
             return Some(());
         }
         let updated = diff.apply(u16::from_ne_bytes(*field));
         // A computed UDP checksum of zero is sent as all ones (RFC 768).
-        *field = if udp && updated == 0 { [0xff; 2] } else { updated.to_ne_bytes() };
+        *field = if udp && updated == 0 {
+            [0xff; 2]
+        } else {
+            updated.to_ne_bytes()
+        };
         Some(())
     }
 }

@@ -1,13 +1,23 @@
 //! Into a sandbox.
 
 use aya_ebpf::helpers::generated::bpf_redirect_peer;
-use netpath_common::{flow::{Half, REWRITE_DST, REWRITE_SRC}, maps::Endpoint, reason::Reason};
+use netpath_common::{
+    flow::{Half, REWRITE_DST, REWRITE_SRC},
+    maps::Endpoint,
+    reason::Reason,
+};
 
 use crate::{conntrack, packet::skb::Skb, parse::Parsed, rewrite};
 
 /// Gives a packet of a flow its translation and delivers it to `endpoint` as its gateway would.
 #[inline(never)]
-pub fn translated(skb: &mut Skb, parsed: &Parsed, half: *mut Half, endpoint: &Endpoint, reason: Reason) -> Reason {
+pub fn translated(
+    skb: &mut Skb,
+    parsed: &Parsed,
+    half: *mut Half,
+    endpoint: &Endpoint,
+    reason: Reason,
+) -> Reason {
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
@@ -19,7 +29,9 @@ pub fn translated(skb: &mut Skb, parsed: &Parsed, half: *mut Half, endpoint: &En
     {
         return Reason::WriteFailed;
     }
-    if flags & (REWRITE_SRC | REWRITE_DST) != 0 && rewrite::translate(skb, parsed, to, flags).is_none() {
+    if flags & (REWRITE_SRC | REWRITE_DST) != 0
+        && rewrite::translate(skb, parsed, to, flags).is_none()
+    {
         return Reason::WriteFailed;
     }
     redirect(endpoint);
@@ -30,7 +42,9 @@ pub fn translated(skb: &mut Skb, parsed: &Parsed, half: *mut Half, endpoint: &En
 #[inline(always)]
 pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
     use crate::packet::Packet;
-    let Some(destination) = skb.header_mut::<[u8; 6]>(0) else { return Reason::Malformed };
+    let Some(destination) = skb.header_mut::<[u8; 6]>(0) else {
+        return Reason::Malformed;
+    };
     *destination = endpoint.mac.0;
     redirect(endpoint);
     Reason::Sibling

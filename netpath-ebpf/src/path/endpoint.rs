@@ -1,15 +1,14 @@
 //! At an endpoint: the border between a sandbox and its node.
 
 use netpath_common::{
-    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
     flow::Kind,
+    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
     reason::Reason,
 };
 
 use super::{deliver, guard, parse_skb, route};
 use crate::{
-    conntrack,
-    maps,
+    conntrack, maps,
     nat::publish::{self, Client},
     packet::skb::Skb,
     parse::{self, ETHERTYPE_ARP, Parsed, Transport},
@@ -18,14 +17,18 @@ use crate::{
 /// What a sandbox sends.
 #[inline(always)]
 pub fn ingress(skb: &mut Skb) -> Reason {
-    let Some((slot, endpoint)) = own(skb.ifindex()) else { return Reason::EndpointGone };
+    let Some((slot, endpoint)) = own(skb.ifindex()) else {
+        return Reason::EndpointGone;
+    };
     if skb.is_tagged() {
         return Reason::Tagged;
     }
     if !guard::own_mac(skb, endpoint) {
         return Reason::Spoofed;
     }
-    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    let Some(parsed) = maps::parsed() else {
+        return Reason::Malformed;
+    };
     match parse_skb(skb, parsed) {
         Ok(()) => {}
         Err(Reason::NotOurs) => {
@@ -45,7 +48,11 @@ pub fn ingress(skb: &mut Skb) -> Reason {
         return Reason::LinkLocal;
     }
     if guard::stays_on_link(dst) {
-        return if endpoint.flags & ICC_OFF != 0 { Reason::IccOff } else { Reason::LinkLocal };
+        return if endpoint.flags & ICC_OFF != 0 {
+            Reason::IccOff
+        } else {
+            Reason::LinkLocal
+        };
     }
     if dst.is_loopback() || dst.is_unspecified() {
         return Reason::Martian;
@@ -66,7 +73,9 @@ pub fn egress(skb: &mut Skb) -> Reason {
     if ingress == 0 {
         return Reason::FromHost;
     }
-    let Some((_, endpoint)) = own(skb.ifindex()) else { return Reason::EndpointGone };
+    let Some((_, endpoint)) = own(skb.ifindex()) else {
+        return Reason::EndpointGone;
+    };
     // What a sibling may send to this one was decided when it sent; the bridge only carries the rest.
     if let Some((_, sender)) = own(ingress)
         && sender.network == endpoint.network
@@ -81,7 +90,13 @@ pub fn egress(skb: &mut Skb) -> Reason {
 
 /// To an address of this node: a sandbox's, or the node's own.
 #[inline(always)]
-fn inside(skb: &mut Skb, parsed: &Parsed, slot: u32, endpoint: &'static Endpoint, address: &Address) -> Reason {
+fn inside(
+    skb: &mut Skb,
+    parsed: &Parsed,
+    slot: u32,
+    endpoint: &'static Endpoint,
+    address: &Address,
+) -> Reason {
     if parsed.transport == Transport::Flow
         && let Some((half, receiver)) = conntrack::find(parsed)
     {
@@ -89,23 +104,35 @@ fn inside(skb: &mut Skb, parsed: &Parsed, slot: u32, endpoint: &'static Endpoint
     }
     let to_sandbox = address.kind == ADDRESS_ENDPOINT;
     if to_sandbox {
-        let Some(receiver) = maps::endpoint(address.slot) else { return Reason::EndpointGone };
+        let Some(receiver) = maps::endpoint(address.slot) else {
+            return Reason::EndpointGone;
+        };
         if receiver.ifindex == 0 {
             return Reason::EndpointGone;
         }
         if receiver.network == endpoint.network {
-            return if endpoint.flags & ICC_OFF != 0 { Reason::IccOff } else { deliver::bridged(skb, receiver) };
+            return if endpoint.flags & ICC_OFF != 0 {
+                Reason::IccOff
+            } else {
+                deliver::bridged(skb, receiver)
+            };
         }
         if receiver.flags & ROUTED == 0 || (receiver.flags | endpoint.flags) & INTERNAL != 0 {
             return Reason::Isolated;
         }
     }
-    let otherwise = if to_sandbox { Reason::Isolated } else { Reason::ToHost };
+    let otherwise = if to_sandbox {
+        Reason::Isolated
+    } else {
+        Reason::ToHost
+    };
     if endpoint.flags & INTERNAL != 0 || !publish::is_candidate(parsed) {
         return otherwise;
     }
     let key = &parsed.key;
-    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else { return otherwise };
+    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
+        return otherwise;
+    };
     let mut kind = Kind::Hairpin;
     if to_sandbox {
         if target.addr != key.dst {
@@ -113,7 +140,8 @@ fn inside(skb: &mut Skb, parsed: &Parsed, slot: u32, endpoint: &'static Endpoint
         }
         kind = Kind::None;
     }
-    if let Err(reason) = publish::open(skb, parsed, Client::Sandbox(slot, endpoint), &target, kind) {
+    if let Err(reason) = publish::open(skb, parsed, Client::Sandbox(slot, endpoint), &target, kind)
+    {
         return reason;
     }
     match conntrack::find(parsed) {
@@ -130,5 +158,9 @@ fn own(ifindex: u32) -> Option<(u32, &'static Endpoint)> {
         return None;
     }
     let endpoint = maps::endpoint(device.index)?;
-    if endpoint.ifindex == ifindex { Some((device.index, endpoint)) } else { None }
+    if endpoint.ifindex == ifindex {
+        Some((device.index, endpoint))
+    } else {
+        None
+    }
 }

@@ -6,7 +6,8 @@ use network_types::arp::ArpHdr;
 use crate::{
     packet::Packet,
     parse::{
-        ETHERNET, ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_REDIRECT, ICMPV6_ROUTER_ADVERTISEMENT, Parsed, Transport,
+        ETHERNET, ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_REDIRECT, ICMPV6_ROUTER_ADVERTISEMENT,
+        Parsed, Transport,
     },
 };
 
@@ -22,10 +23,16 @@ pub fn own_mac<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
 /// Whether an ARP message speaks for the sandbox only (RFC 826; a probe has no sender address, RFC 5227).
 #[inline(always)]
 pub fn arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
-    let Some(arp) = packet.header::<ArpHdr>(ETHERNET) else { return Reason::Malformed };
+    let Some(arp) = packet.header::<ArpHdr>(ETHERNET) else {
+        return Reason::Malformed;
+    };
     let sender = u32::from_ne_bytes(arp.spa);
     let own = endpoint.v4.is_v4() && sender == endpoint.v4.raw_v4();
-    if same_mac(&arp.sha, &endpoint.mac.0) && (own || sender == 0) { Reason::LinkLocal } else { Reason::Spoofed }
+    if same_mac(&arp.sha, &endpoint.mac.0) && (own || sender == 0) {
+        Reason::LinkLocal
+    } else {
+        Reason::Spoofed
+    }
 }
 
 /// Whether the source address is the sandbox's own, and a control message is one a host may send.
@@ -36,7 +43,9 @@ pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bo
         return match parsed.icmp_type {
             ICMPV6_ROUTER_ADVERTISEMENT | ICMPV6_REDIRECT => false,
             ICMPV6_NEIGHBOUR_ADVERTISEMENT => match packet.header::<[u8; 16]>(parsed.l4 + 8) {
-                Some(target) => is_own_v6(Addr::from_octets(*target), endpoint) && is_own_v6(source, endpoint),
+                Some(target) => {
+                    is_own_v6(Addr::from_octets(*target), endpoint) && is_own_v6(source, endpoint)
+                }
                 None => false,
             },
             // Duplicate address detection has no source yet (RFC 4862 §5.4.2).

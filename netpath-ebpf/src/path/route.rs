@@ -2,8 +2,9 @@
 
 use aya_ebpf::{
     bindings::{
-        bpf_fib_lookup, bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2, bpf_fib_lookup__bindgen_ty_3,
-        bpf_fib_lookup__bindgen_ty_4, bpf_fib_lookup__bindgen_ty_5, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+        bpf_fib_lookup, bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2,
+        bpf_fib_lookup__bindgen_ty_3, bpf_fib_lookup__bindgen_ty_4, bpf_fib_lookup__bindgen_ty_5,
+        bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
     },
     helpers::generated::{bpf_fib_lookup as fib_lookup, bpf_redirect_neigh},
 };
@@ -41,13 +42,24 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
-    let Some(config) = maps::config() else { return Reason::NoRoute };
+    let Some(config) = maps::config() else {
+        return Reason::NoRoute;
+    };
     // A GSO packet's length says nothing about the packets it becomes.
-    let length = if skb.is_gso() { 0 } else { skb.len().saturating_sub(ETHERNET) };
+    let length = if skb.is_gso() {
+        0
+    } else {
+        skb.len().saturating_sub(ETHERNET)
+    };
     let mut query = query(parsed, endpoint.bridge, length as u16);
     // SAFETY: `query` is a whole structure on the stack.
     let result = unsafe {
-        fib_lookup(skb.as_ptr().cast(), &raw mut query, size_of::<bpf_fib_lookup>() as i32, config.route_flags)
+        fib_lookup(
+            skb.as_ptr().cast(),
+            &raw mut query,
+            size_of::<bpf_fib_lookup>() as i32,
+            config.route_flags,
+        )
     };
     match result {
         FOUND | NO_NEIGHBOUR => {}
@@ -67,11 +79,18 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
     let mut next_hop = bpf_redir_neigh {
         nh_family: query.family as u32,
         // SAFETY: the look-up has filled the member of `family`; the other one only spans it.
-        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: unsafe { query.__bindgen_anon_4.ipv6_dst } },
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: unsafe { query.__bindgen_anon_4.ipv6_dst },
+        },
     };
     // SAFETY: `next_hop` is a whole structure on the stack.
     unsafe {
-        bpf_redirect_neigh(query.ifindex, &raw mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0);
+        bpf_redirect_neigh(
+            query.ifindex,
+            &raw mut next_hop,
+            size_of::<bpf_redir_neigh>() as i32,
+            0,
+        );
     }
     Reason::Outbound
 }
@@ -81,7 +100,11 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
 pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
     let key = &parsed.key;
     let (family, source, destination) = if parsed.v4 {
-        (AF_INET, [key.src.raw_v4(), 0, 0, 0], [key.dst.raw_v4(), 0, 0, 0])
+        (
+            AF_INET,
+            [key.src.raw_v4(), 0, 0, 0],
+            [key.dst.raw_v4(), 0, 0, 0],
+        )
     } else {
         (AF_INET6, key.src.raw_words(), key.dst.raw_words())
     };
@@ -94,12 +117,18 @@ pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
         ifindex,
         // IPv4 takes the type of service, IPv6 the traffic class at its place in the flow information.
         __bindgen_anon_2: if parsed.v4 {
-            bpf_fib_lookup__bindgen_ty_2 { flowinfo: parsed.tos as u32 }
+            bpf_fib_lookup__bindgen_ty_2 {
+                flowinfo: parsed.tos as u32,
+            }
         } else {
-            bpf_fib_lookup__bindgen_ty_2 { flowinfo: ((parsed.tos as u32) << 20).to_be() }
+            bpf_fib_lookup__bindgen_ty_2 {
+                flowinfo: ((parsed.tos as u32) << 20).to_be(),
+            }
         },
         __bindgen_anon_3: bpf_fib_lookup__bindgen_ty_3 { ipv6_src: source },
-        __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 { ipv6_dst: destination },
+        __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 {
+            ipv6_dst: destination,
+        },
         __bindgen_anon_5: bpf_fib_lookup__bindgen_ty_5 { tbid: 0 },
         smac: [0; 6],
         dmac: [0; 6],
@@ -117,7 +146,10 @@ pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
 pub fn from_words(words: [u32; 4]) -> Addr {
     let [a, b, c, d] = words;
     if cfg!(target_endian = "little") {
-        Addr::from_raw((a as u64) | ((b as u64) << 32), (c as u64) | ((d as u64) << 32))
+        Addr::from_raw(
+            (a as u64) | ((b as u64) << 32),
+            (c as u64) | ((d as u64) << 32),
+        )
     } else {
         Addr::from_raw(((a as u64) << 32) | b as u64, ((c as u64) << 32) | d as u64)
     }

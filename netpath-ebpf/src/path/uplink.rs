@@ -22,7 +22,9 @@ use crate::{
 /// A packet from outside.
 #[inline(always)]
 pub fn ingress(skb: &mut Skb) -> Reason {
-    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    let Some(parsed) = maps::parsed() else {
+        return Reason::Malformed;
+    };
     // Tagged frames belong to the VLAN device above this one.
     if skb.is_tagged() {
         return Reason::NotOurs;
@@ -57,7 +59,9 @@ pub fn ingress(skb: &mut Skb) -> Reason {
 /// A packet that leaves the node.
 #[inline(always)]
 pub fn egress(skb: &mut Skb) -> Reason {
-    let Some(parsed) = maps::parsed() else { return Reason::Malformed };
+    let Some(parsed) = maps::parsed() else {
+        return Reason::Malformed;
+    };
     // The host sends what it likes; what a sandbox sends was parsed when it came in.
     if parse_skb(skb, parsed).is_err() {
         return Reason::NotOurs;
@@ -85,7 +89,9 @@ pub fn egress(skb: &mut Skb) -> Reason {
     conntrack::touch(half, skb, parsed);
     // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
     let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
-    if flags & (REWRITE_SRC | REWRITE_DST) != 0 && rewrite::translate(skb, parsed, to, flags).is_none() {
+    if flags & (REWRITE_SRC | REWRITE_DST) != 0
+        && rewrite::translate(skb, parsed, to, flags).is_none()
+    {
         return Reason::WriteFailed;
     }
     Reason::Translated
@@ -107,10 +113,15 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
         return otherwise;
     }
     let key = &parsed.key;
-    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else { return otherwise };
+    let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
+        return otherwise;
+    };
     let mut kind = Kind::Dnat;
     if to_sandbox {
-        if target.addr != key.dst || target.endpoint.flags & ROUTED == 0 || target.endpoint.flags & INTERNAL != 0 {
+        if target.addr != key.dst
+            || target.endpoint.flags & ROUTED == 0
+            || target.endpoint.flags & INTERNAL != 0
+        {
             return Reason::DirectAccess;
         }
         kind = Kind::None;
@@ -126,7 +137,9 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
 
 #[inline(always)]
 fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason> {
-    let Some(endpoint) = maps::endpoint(slot) else { return Err(Reason::EndpointGone) };
+    let Some(endpoint) = maps::endpoint(slot) else {
+        return Err(Reason::EndpointGone);
+    };
     if endpoint.ifindex == 0 {
         return Err(Reason::EndpointGone);
     }
@@ -136,7 +149,9 @@ fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason>
     if !parsed.opens_flow() {
         return Err(Reason::NoFlow);
     }
-    let Some(uplink) = maps::device(skb.ifindex()) else { return Err(Reason::NoUplink) };
+    let Some(uplink) = maps::device(skb.ifindex()) else {
+        return Err(Reason::NoUplink);
+    };
     source::open_outbound(skb, parsed, slot, endpoint, uplink)?;
     conntrack::find(parsed).ok_or(Reason::EndpointGone)
 }

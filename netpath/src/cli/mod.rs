@@ -24,14 +24,18 @@ mod tests;
 
 use std::{
     ffi::OsString,
+    fs,
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 
-use crate::{api::client::Client, config::DEFAULT_SOCKET};
+use crate::{
+    api::client::Client,
+    config::{DEFAULT_BPF_DIR, DEFAULT_SOCKET, PINS_LINK},
+};
 use failure::Failure;
 use output::Format;
 
@@ -102,6 +106,18 @@ struct Context {
     client: Client,
     format: Format,
     verbose: bool,
+}
+
+impl Context {
+    /// The directory for pinned maps: the one that was named; else that which the daemon noted beside its socket; else
+    /// the default one.
+    fn pins(&self, named: Option<&Path>) -> PathBuf {
+        let noted = || fs::read_link(self.client.socket().parent()?.join(PINS_LINK)).ok();
+        named
+            .map(Path::to_owned)
+            .or_else(noted)
+            .unwrap_or_else(|| DEFAULT_BPF_DIR.into())
+    }
 }
 
 /// An exit status, or why there is none.

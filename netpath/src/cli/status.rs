@@ -17,7 +17,6 @@ use crate::{
         client::ClientError,
         v1::{MapInfo, Program, Status},
     },
-    config::DEFAULT_BPF_DIR,
     datapath::dump,
 };
 
@@ -29,8 +28,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
     /// Directory for pinned maps, to be looked at while the daemon is down
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPF_DIR)]
-    bpf_dir: PathBuf,
+    /// [default: that of the daemon with this socket]
+    #[arg(long, value_name = "DIR")]
+    bpf_dir: Option<PathBuf>,
 }
 
 /// How long an answer may take, even when the time is over.
@@ -54,7 +54,10 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
     };
     let status = match &answer {
         Ok(status) => status.clone(),
-        Err(error) => without_daemon(error, dump::list(&arguments.bpf_dir).unwrap_or_default()),
+        Err(error) => without_daemon(
+            error,
+            dump::list(&context.pins(arguments.bpf_dir.as_deref())).unwrap_or_default(),
+        ),
     };
     match context.format {
         Format::Table => output::text(&describe(&status))?,

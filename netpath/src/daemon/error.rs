@@ -39,7 +39,9 @@ pub enum DaemonError {
     #[error("missing {0}; run the daemon as root, or give its unit these capabilities")]
     Capability(String),
     /// There is no cgroup v2.
-    #[error("no cgroup v2 is mounted; mount one with 'mount -t cgroup2 none /sys/fs/cgroup', or name a directory with --cgroup")]
+    #[error(
+        "no cgroup v2 is mounted; mount one with 'mount -t cgroup2 none /sys/fs/cgroup', or name a directory with --cgroup"
+    )]
     NoCgroup,
     /// The named cgroup is none.
     #[error("{} is not a directory of a cgroup v2 file system; name one with --cgroup", .0.display())]
@@ -76,7 +78,11 @@ impl From<RequestError> for ApiError {
             ErrorKind::NotFound => Self::not_found(message),
             ErrorKind::Conflict => Self::conflict(message),
         };
-        if hint.is_empty() { plain } else { plain.hint(hint) }
+        if hint.is_empty() {
+            plain
+        } else {
+            plain.hint(hint)
+        }
     }
 }
 
@@ -92,7 +98,9 @@ impl From<DaemonError> for ApiError {
         match error {
             DaemonError::Request(error) => error.into(),
             error if retry => Self::unavailable(error.to_string()).hint("try again"),
-            error => Self::internal(error.to_string()).hint("see the daemon's log and 'netpath doctor'"),
+            error => {
+                Self::internal(error.to_string()).hint("see the daemon's log and 'netpath doctor'")
+            }
         }
     }
 }

@@ -1,10 +1,6 @@
 //! Sandboxes end with their process or namespace.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
@@ -51,24 +47,39 @@ pub async fn run(shared: Arc<Shared>) {
 /// Removes every sandbox that has lost its process or namespace; gives the processes of the others.
 async fn remove_the_gone(shared: &Shared) -> Vec<(Id, ProcessId)> {
     let mut node = shared.node.lock().await;
-    let gone: Vec<Name> =
-        node.state.sandboxes().filter(|sandbox| is_gone(sandbox)).map(|sandbox| sandbox.name.clone()).collect();
+    let gone: Vec<Name> = node
+        .state
+        .sandboxes()
+        .filter(|sandbox| is_gone(sandbox))
+        .map(|sandbox| sandbox.name.clone())
+        .collect();
     let mut removed = false;
     for name in sharers_first(&node.state, gone) {
         match node.request(|state, _| state.remove_sandbox(&name)).await {
             Ok(Change::Sandbox { .. }) => {
                 removed = true;
                 let message = Some("its process or namespace has gone".to_owned());
-                present::send(&shared.events, v1::Action::Removed, v1::ObjectKind::Sandbox, name.as_str(), message);
+                present::send(
+                    &shared.events,
+                    v1::Action::Removed,
+                    v1::ObjectKind::Sandbox,
+                    name.as_str(),
+                    message,
+                );
             }
             Ok(Change::Network { .. }) => {}
-            Err(error) => tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that is gone"),
+            Err(error) => {
+                tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that is gone")
+            }
         }
     }
     if removed {
         shared.sweep_now.notify_one();
     }
-    node.state.sandboxes().flat_map(|sandbox| processes(sandbox).map(|process| (sandbox.id, process))).collect()
+    node.state
+        .sandboxes()
+        .flat_map(|sandbox| processes(sandbox).map(|process| (sandbox.id, process)))
+        .collect()
 }
 
 /// Whether a sandbox's process or namespace has gone. What cannot be looked at counts as there.

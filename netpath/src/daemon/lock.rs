@@ -31,5 +31,9 @@ pub fn take(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
 }
 
 pub(super) fn file_error(action: &'static str, path: &Path, source: io::Error) -> DaemonError {
-    DaemonError::File { action, path: path.to_owned(), source }
+    DaemonError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }

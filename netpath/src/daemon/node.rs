@@ -58,7 +58,8 @@ impl Node {
     /// # Errors
     /// If the request is refused or the change fails; nothing is changed then.
     pub async fn request(
-        &mut self, answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+        &mut self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, DaemonError> {
         let change = self.answer(answer).await?;
         self.make(&change).await?;
@@ -70,7 +71,8 @@ impl Node {
     /// # Errors
     /// If the request is refused, or the node cannot be looked at.
     pub async fn answer<T>(
-        &self, answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+        &self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, DaemonError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
         let mut random = random;
@@ -95,7 +97,9 @@ impl Node {
     pub async fn make(&mut self, change: &Change) -> Result<(), DaemonError> {
         self.record_only(change)?;
         let (before, after) = Desired::of_change(change, &self.state, &self.facts.facts);
-        let Err(error) = self.reconciler.apply(&before, &after).await else { return Ok(()) };
+        let Err(error) = self.reconciler.apply(&before, &after).await else {
+            return Ok(());
+        };
         let undo = change.clone().reversed();
         self.record_only(&undo)?;
         if let Err(second) = self.reconciler.apply(&after, &before).await {
@@ -108,7 +112,11 @@ impl Node {
     ///
     /// # Errors
     /// If it cannot be observed.
-    pub async fn reconcile(&mut self, depth: Depth, uplinks: &[String]) -> Result<Outcome, DaemonError> {
+    pub async fn reconcile(
+        &mut self,
+        depth: Depth,
+        uplinks: &[String],
+    ) -> Result<Outcome, DaemonError> {
         let began = Instant::now();
         self.facts = self.reconciler.kernel.facts(uplinks).await?;
         let desired = Desired::of_state(&self.state, &self.facts.facts);
@@ -137,9 +145,15 @@ impl Node {
     /// Prefixes of the node's routes that are not those of our own networks.
     async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
         let prefixes = self.reconciler.kernel.route_prefixes().await?;
-        let own: std::collections::BTreeSet<_> =
-            self.state.networks().flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix)).collect();
-        Ok(prefixes.into_iter().filter(|prefix| !own.contains(prefix)).collect())
+        let own: std::collections::BTreeSet<_> = self
+            .state
+            .networks()
+            .flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix))
+            .collect();
+        Ok(prefixes
+            .into_iter()
+            .filter(|prefix| !own.contains(prefix))
+            .collect())
     }
 }
 
@@ -151,7 +165,10 @@ struct Sockets {
 
 impl Sockets {
     fn owner(&self, protocol: Protocol, ip: Option<IpAddr>, port: u16) -> Option<String> {
-        let listeners = self.by_port.get_or_init(read_listeners).get(&(protocol, port))?;
+        let listeners = self
+            .by_port
+            .get_or_init(read_listeners)
+            .get(&(protocol, port))?;
         let listener = listeners.iter().find(|listener| listener.serves(ip))?;
         let owner = listeners::owner(listener.inode);
         Some(owner.unwrap_or_else(|| "a program".to_owned()))
@@ -164,7 +181,10 @@ fn read_listeners() -> HashMap<(Protocol, u16), Vec<listeners::Listener>> {
         match listeners::all(protocol) {
             Ok(all) => {
                 for listener in all {
-                    by_port.entry((protocol, listener.port)).or_default().push(listener);
+                    by_port
+                        .entry((protocol, listener.port))
+                        .or_default()
+                        .push(listener);
                 }
             }
             Err(error) => tracing::warn!(%error, "cannot see who listens on ports of the node"),

@@ -24,14 +24,28 @@ impl Node {
             driver: network.driver.into(),
             scope: v1::Scope::Local,
             subnets: network.subnets.iter().map(|subnet| subnet.prefix).collect(),
-            gateways: network.subnets.iter().map(|subnet| subnet.gateway).collect(),
-            mtu: desired.bridges.values().map(|bridge| bridge.mtu).next().or(network.mtu).unwrap_or(65_536),
+            gateways: network
+                .subnets
+                .iter()
+                .map(|subnet| subnet.gateway)
+                .collect(),
+            mtu: desired
+                .bridges
+                .values()
+                .map(|bridge| bridge.mtu)
+                .next()
+                .or(network.mtu)
+                .unwrap_or(65_536),
             vni: None,
             internal: network.internal,
             icc: network.icc,
             masquerade: network.masquerade,
             gateway_mode: network.gateway_mode.into(),
-            sandboxes: self.state.members(&network.name).map(ToString::to_string).collect(),
+            sandboxes: self
+                .state
+                .members(&network.name)
+                .map(ToString::to_string)
+                .collect(),
             labels: network.labels.clone(),
         }
     }
@@ -41,8 +55,15 @@ impl Node {
         let desired = Desired::of_sandbox(sandbox, &self.state, &self.facts.facts);
         let endpoints = sandbox.endpoints.iter().map(|endpoint| {
             let veth = desired.veths.get(&endpoint.host_interface());
-            let gateways = self.state.network(&endpoint.network).map(|network| &network.subnets);
-            let gateways = gateways.into_iter().flatten().map(|subnet| subnet.gateway).collect();
+            let gateways = self
+                .state
+                .network(&endpoint.network)
+                .map(|network| &network.subnets);
+            let gateways = gateways
+                .into_iter()
+                .flatten()
+                .map(|subnet| subnet.gateway)
+                .collect();
             v1::Endpoint::of(endpoint, gateways, veth.map_or(0, |veth| veth.mtu))
         });
         v1::Sandbox {
@@ -58,21 +79,34 @@ impl Node {
 
     /// Published ports of a sandbox as users see them; none while it has no network to be reached through.
     pub(super) fn ports(&self, sandbox: &Sandbox, mappings: &[PortMapping]) -> Vec<v1::Port> {
-        let Some(endpoint) = sandbox.endpoints.first() else { return Vec::new() };
-        let Ok(network) = self.state.network(&endpoint.network) else { return Vec::new() };
+        let Some(endpoint) = sandbox.endpoints.first() else {
+            return Vec::new();
+        };
+        let Ok(network) = self.state.network(&endpoint.network) else {
+            return Vec::new();
+        };
         if network.internal {
             return Vec::new();
         }
         let address = |like: Option<IpAddr>| {
             let addresses = endpoint.addresses.iter().map(ipnet::IpNet::addr);
-            let mut matching = addresses.clone().filter(|ip| like.is_none_or(|like| like.is_ipv4() == ip.is_ipv4()));
+            let mut matching = addresses
+                .clone()
+                .filter(|ip| like.is_none_or(|like| like.is_ipv4() == ip.is_ipv4()));
             matching.next().or(addresses.clone().next())
         };
         mappings
             .iter()
             .filter_map(|mapping| {
-                let like = mapping.host_ip.filter(|_| network.gateway_mode == GatewayMode::Nat);
-                Some(v1::Port::of(mapping, &sandbox.name, &network.name, address(like)?))
+                let like = mapping
+                    .host_ip
+                    .filter(|_| network.gateway_mode == GatewayMode::Nat);
+                Some(v1::Port::of(
+                    mapping,
+                    &sandbox.name,
+                    &network.name,
+                    address(like)?,
+                ))
             })
             .collect()
     }
@@ -80,11 +114,22 @@ impl Node {
 
 /// Tells whoever listens.
 pub(super) fn send(
-    events: &broadcast::Sender<v1::Event>, action: v1::Action, object: v1::ObjectKind, name: &str,
+    events: &broadcast::Sender<v1::Event>,
+    action: v1::Action,
+    object: v1::ObjectKind,
+    name: &str,
     message: Option<String>,
 ) {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     // Fails only if nobody listens.
-    let _ = events.send(v1::Event { time_ms, action, object, name: name.to_owned(), message });
+    let _ = events.send(v1::Event {
+        time_ms,
+        action,
+        object,
+        name: name.to_owned(),
+        message,
+    });
 }

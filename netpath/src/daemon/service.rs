@@ -13,8 +13,7 @@ use crate::{
     datapath::dump::{self, DumpError},
     kernel::{netns, process},
     model::{
-        Change, Name, PortSpec, Sandbox,
-        parse_mac,
+        Change, Name, PortSpec, Sandbox, parse_mac,
         request::{NetworkChoice, NetworkRequest, SandboxRequest, Source},
     },
 };
@@ -36,7 +35,11 @@ impl Api {
 impl Service for Api {
     async fn networks(&self) -> Result<Vec<v1::Network>, ApiError> {
         let node = self.0.node.lock().await;
-        Ok(node.state.networks().map(|network| node.network(network)).collect())
+        Ok(node
+            .state
+            .networks()
+            .map(|network| node.network(network))
+            .collect())
     }
 
     async fn network(&self, network: &str) -> Result<v1::Network, ApiError> {
@@ -61,14 +64,24 @@ impl Service for Api {
             labels: request.labels,
         };
         let mut node = self.0.node.lock().await;
-        node.request(|state, env| state.create_network(&request, env)).await?;
-        self.tell(v1::Action::Created, v1::ObjectKind::Network, request.name.as_str());
+        node.request(|state, env| state.create_network(&request, env))
+            .await?;
+        self.tell(
+            v1::Action::Created,
+            v1::ObjectKind::Network,
+            request.name.as_str(),
+        );
         Ok(node.network(node.state.network(&request.name).map_err(unknown)?))
     }
 
     async fn remove_network(&self, network: &str) -> Result<(), ApiError> {
         let name = name(network)?;
-        self.0.node.lock().await.request(|state, _| state.remove_network(&name)).await?;
+        self.0
+            .node
+            .lock()
+            .await
+            .request(|state, _| state.remove_network(&name))
+            .await?;
         self.tell(v1::Action::Removed, v1::ObjectKind::Network, network);
         Ok(())
     }
@@ -77,23 +90,43 @@ impl Service for Api {
         let (network, sandbox) = (name(network)?, name(&request.sandbox)?);
         let ips: Vec<_> = request.ip.into_iter().collect();
         let mut node = self.0.node.lock().await;
-        let change = node.request(|state, env| state.connect(&network, &sandbox, &ips, env)).await?;
-        self.tell(v1::Action::Connected, v1::ObjectKind::Sandbox, sandbox.as_str());
+        let change = node
+            .request(|state, env| state.connect(&network, &sandbox, &ips, env))
+            .await?;
+        self.tell(
+            v1::Action::Connected,
+            v1::ObjectKind::Sandbox,
+            sandbox.as_str(),
+        );
         changed(&node, &change)
     }
 
-    async fn disconnect(&self, network: &str, request: v1::Disconnect) -> Result<v1::Sandbox, ApiError> {
+    async fn disconnect(
+        &self,
+        network: &str,
+        request: v1::Disconnect,
+    ) -> Result<v1::Sandbox, ApiError> {
         let (network, sandbox) = (name(network)?, name(&request.sandbox)?);
         let mut node = self.0.node.lock().await;
-        let change = node.request(|state, _| state.disconnect(&network, &sandbox)).await?;
+        let change = node
+            .request(|state, _| state.disconnect(&network, &sandbox))
+            .await?;
         self.flows_went();
-        self.tell(v1::Action::Disconnected, v1::ObjectKind::Sandbox, sandbox.as_str());
+        self.tell(
+            v1::Action::Disconnected,
+            v1::ObjectKind::Sandbox,
+            sandbox.as_str(),
+        );
         changed(&node, &change)
     }
 
     async fn sandboxes(&self) -> Result<Vec<v1::Sandbox>, ApiError> {
         let node = self.0.node.lock().await;
-        Ok(node.state.sandboxes().map(|sandbox| node.sandbox(sandbox)).collect())
+        Ok(node
+            .state
+            .sandboxes()
+            .map(|sandbox| node.sandbox(sandbox))
+            .collect())
     }
 
     async fn sandbox(&self, sandbox: &str) -> Result<v1::Sandbox, ApiError> {
@@ -105,7 +138,11 @@ impl Service for Api {
         let owner = request.owner_pid.map(process_of).transpose()?;
         let request = SandboxRequest {
             name: request.name.as_deref().map(name).transpose()?,
-            networks: request.networks.iter().map(|text| choice(text)).collect::<Result<_, _>>()?,
+            networks: request
+                .networks
+                .iter()
+                .map(|text| choice(text))
+                .collect::<Result<_, _>>()?,
             ports: specs(&request.publish)?,
             allow: request.allow,
             ips: request.ip.into_iter().collect(),
@@ -115,7 +152,9 @@ impl Service for Api {
             owner,
         };
         let mut node = self.0.node.lock().await;
-        let change = node.request(|state, env| state.create_sandbox(&request, env)).await?;
+        let change = node
+            .request(|state, env| state.create_sandbox(&request, env))
+            .await?;
         let sandbox = changed(&node, &change)?;
         self.0.sandboxes_changed.notify_one();
         self.tell(v1::Action::Created, v1::ObjectKind::Sandbox, &sandbox.name);
@@ -124,7 +163,12 @@ impl Service for Api {
 
     async fn remove_sandbox(&self, sandbox: &str) -> Result<(), ApiError> {
         let name = name(sandbox)?;
-        self.0.node.lock().await.request(|state, _| state.remove_sandbox(&name)).await?;
+        self.0
+            .node
+            .lock()
+            .await
+            .request(|state, _| state.remove_sandbox(&name))
+            .await?;
         self.flows_went();
         self.0.sandboxes_changed.notify_one();
         self.tell(v1::Action::Removed, v1::ObjectKind::Sandbox, sandbox);
@@ -144,9 +188,21 @@ impl Service for Api {
         let sandbox = name(&request.sandbox)?;
         let specs = specs(&request.publish)?;
         let mut node = self.0.node.lock().await;
-        let change = node.request(|state, env| state.publish(&sandbox, &specs, &request.allow, env)).await?;
-        self.tell(v1::Action::Published, v1::ObjectKind::Port, sandbox.as_str());
-        let Change::Sandbox { before: Some(before), after: Some(after) } = change else { return Ok(Vec::new()) };
+        let change = node
+            .request(|state, env| state.publish(&sandbox, &specs, &request.allow, env))
+            .await?;
+        self.tell(
+            v1::Action::Published,
+            v1::ObjectKind::Port,
+            sandbox.as_str(),
+        );
+        let Change::Sandbox {
+            before: Some(before),
+            after: Some(after),
+        } = change
+        else {
+            return Ok(Vec::new());
+        };
         let new = after.ports.get(before.ports.len()..).unwrap_or_default();
         Ok(node.ports(&after, new))
     }
@@ -154,9 +210,18 @@ impl Service for Api {
     async fn unpublish(&self, request: v1::Unpublish) -> Result<(), ApiError> {
         let sandbox = name(&request.sandbox)?;
         let specs = specs(&request.publish)?;
-        self.0.node.lock().await.request(|state, _| state.unpublish(&sandbox, &specs)).await?;
+        self.0
+            .node
+            .lock()
+            .await
+            .request(|state, _| state.unpublish(&sandbox, &specs))
+            .await?;
         self.flows_went();
-        self.tell(v1::Action::Unpublished, v1::ObjectKind::Port, sandbox.as_str());
+        self.tell(
+            v1::Action::Unpublished,
+            v1::ObjectKind::Port,
+            sandbox.as_str(),
+        );
         Ok(())
     }
 
@@ -197,10 +262,13 @@ impl Service for Api {
 impl Api {
     fn source(&self, path: Option<&Path>, pid: Option<i32>) -> Result<Source, ApiError> {
         match (path, pid) {
-            (None, None) => Ok(Source::Created { directory: self.0.config.run_dir.join("netns") }),
+            (None, None) => Ok(Source::Created {
+                directory: self.0.config.run_dir.join("netns"),
+            }),
             (Some(path), None) => {
-                let path = fs::canonicalize(path)
-                    .map_err(|error| ApiError::not_found(format!("no namespace at '{}': {error}", path.display())))?;
+                let path = fs::canonicalize(path).map_err(|error| {
+                    ApiError::not_found(format!("no namespace at '{}': {error}", path.display()))
+                })?;
                 let inode = netns::inode(&path).map_err(DaemonError::from)?;
                 let inode = inode.ok_or_else(|| {
                     ApiError::invalid(format!("'{}' is not a network namespace", path.display()))
@@ -212,18 +280,28 @@ impl Api {
             (None, Some(pid)) => {
                 let process = process_of(pid)?;
                 let inode = process::netns_inode(pid).map_err(DaemonError::from)?;
-                let inode = inode.ok_or_else(|| ApiError::not_found(format!("there is no process {pid}")))?;
+                let inode = inode
+                    .ok_or_else(|| ApiError::not_found(format!("there is no process {pid}")))?;
                 self.not_own(inode)?;
-                Ok(Source::Process { process, path: process::netns_path(pid), inode })
+                Ok(Source::Process {
+                    process,
+                    path: process::netns_path(pid),
+                    inode,
+                })
             }
-            (Some(_), Some(_)) => Err(ApiError::invalid("a sandbox cannot be adopted by path and by process")
-                .hint("give either a namespace's path or a process")),
+            (Some(_), Some(_)) => Err(ApiError::invalid(
+                "a sandbox cannot be adopted by path and by process",
+            )
+            .hint("give either a namespace's path or a process")),
         }
     }
 
     fn not_own(&self, inode: u64) -> Result<(), ApiError> {
         if netns::current_inode().map_err(DaemonError::from)? == inode {
-            return Err(ApiError::invalid("that is the node's own network namespace").hint("use the network 'host'"));
+            return Err(
+                ApiError::invalid("that is the node's own network namespace")
+                    .hint("use the network 'host'"),
+            );
         }
         Ok(())
     }
@@ -231,26 +309,38 @@ impl Api {
 
 fn changed(node: &Node, change: &Change) -> Result<v1::Sandbox, ApiError> {
     match change {
-        Change::Sandbox { after: Some(sandbox), .. } => Ok(node.sandbox(sandbox)),
+        Change::Sandbox {
+            after: Some(sandbox),
+            ..
+        } => Ok(node.sandbox(sandbox)),
         _ => Err(ApiError::internal("the request has not led to a sandbox")),
     }
 }
 
 fn name(text: &str) -> Result<Name, ApiError> {
-    text.parse().map_err(|error| ApiError::invalid(format!("{error}")))
+    text.parse()
+        .map_err(|error| ApiError::invalid(format!("{error}")))
 }
 
 fn choice(text: &str) -> Result<NetworkChoice, ApiError> {
-    text.parse().map_err(|error: String| ApiError::invalid(error))
+    text.parse()
+        .map_err(|error: String| ApiError::invalid(error))
 }
 
 fn specs(texts: &[String]) -> Result<Vec<PortSpec>, ApiError> {
-    texts.iter().map(|text| text.parse().map_err(|error| ApiError::invalid(format!("{error}")))).collect()
+    texts
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|error| ApiError::invalid(format!("{error}")))
+        })
+        .collect()
 }
 
 fn mac(text: &str) -> Result<netpath_common::addr::MacAddr, ApiError> {
     parse_mac(text).ok_or_else(|| {
-        ApiError::invalid(format!("'{text}' is not a MAC address")).hint("write it like 02:42:ac:11:00:02")
+        ApiError::invalid(format!("'{text}' is not a MAC address"))
+            .hint("write it like 02:42:ac:11:00:02")
     })
 }
 

@@ -2,19 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-
 use super::{
-    DaemonError,
-    life,
+    DaemonError, life,
     lock::file_error,
     node::{Node, Surroundings, random},
 };
 use crate::{
-    config::Config,
+    config::{Config, PINS_LINK},
     datapath::{self, Datapath, NodeSettings},
     kernel::{Kernel, listeners, mounts, netns},
     model::State,
@@ -33,12 +32,16 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     check_kernel()?;
     check_capabilities()?;
     let cgroup = cgroup(config)?;
-    fs::create_dir_all(&config.state_dir).map_err(|source| file_error("create", &config.state_dir, source))?;
+    fs::create_dir_all(&config.state_dir)
+        .map_err(|source| file_error("create", &config.state_dir, source))?;
     let store = FileStore::open(&config.state_dir.join("state.redb"))?;
     let state = objects::load_state(&store)?;
     mount_bpffs(&config.bpf_dir)?;
     let ports = listeners::local_port_range()?;
-    let limits = datapath::Limits { flows: config.limits.flows, half_open: config.limits.half_open };
+    let limits = datapath::Limits {
+        flows: config.limits.flows,
+        half_open: config.limits.half_open,
+    };
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
         secret: random() | 1,
@@ -47,13 +50,25 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     };
     let mut datapath = Datapath::load(&config.bpf_dir, limits, settings)?;
     datapath.attach_sockets(&cgroup)?;
+    note_pins(config)?;
     let kernel = Kernel::open()?;
     let facts = kernel.facts(&config.uplinks).await?;
-    let pools = config.pools.iter().map(|pool| crate::ipam::Pool { prefix: pool.prefix, bits: pool.bits }).collect();
+    let pools = config
+        .pools
+        .iter()
+        .map(|pool| crate::ipam::Pool {
+            prefix: pool.prefix,
+            bits: pool.bits,
+        })
+        .collect();
     let mut node = Node {
         state,
         store: Box::new(store),
-        reconciler: Reconciler { kernel, datapath, netns_dir: config.run_dir.join("netns") },
+        reconciler: Reconciler {
+            kernel,
+            datapath,
+            netns_dir: config.run_dir.join("netns"),
+        },
         facts,
         surroundings: Surroundings {
             pools,
@@ -70,9 +85,28 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     Ok(node)
 }
 
+/// Notes where the pins are, for a command line that looks at them while no daemon runs.
+fn note_pins(config: &Config) -> Result<(), DaemonError> {
+    let link = config.run_dir.join(PINS_LINK);
+    match fs::remove_file(&link) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(file_error("remove", &link, source));
+        }
+        _ => {}
+    }
+    let target = fs::canonicalize(&config.bpf_dir)
+        .map_err(|source| file_error("find", &config.bpf_dir, source))?;
+    symlink(target, &link).map_err(|source| file_error("make", &link, source))
+}
+
 /// Sandboxes whose process or namespace went while no daemon ran.
 fn forget_the_gone(node: &mut Node) -> Result<(), DaemonError> {
-    let gone: Vec<_> = node.state.sandboxes().filter(|sandbox| life::is_gone(sandbox)).map(|sandbox| sandbox.name.clone()).collect();
+    let gone: Vec<_> = node
+        .state
+        .sandboxes()
+        .filter(|sandbox| life::is_gone(sandbox))
+        .map(|sandbox| sandbox.name.clone())
+        .collect();
     for name in life::sharers_first(&node.state, gone) {
         if let Ok(change) = node.state.remove_sandbox(&name) {
             tracing::info!(sandbox = %name, "gone while the daemon was down");
@@ -95,7 +129,11 @@ fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
     let below = (1024, first.saturating_sub(1));
     let above = (last.saturating_add(1), u16::MAX);
     let size = |(first, last): (u16, u16)| last.saturating_sub(first);
-    if size(below) >= size(above) { below } else { above }
+    if size(below) >= size(above) {
+        below
+    } else {
+        above
+    }
 }
 
 fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
@@ -113,29 +151,59 @@ fn cgroup(config: &Config) -> Result<PathBuf, DaemonError> {
     };
     let is_cgroup2 = nix::sys::statfs::statfs(&path)
         .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
-    if is_cgroup2 { Ok(path) } else { Err(DaemonError::NotCgroup(path)) }
+    if is_cgroup2 {
+        Ok(path)
+    } else {
+        Err(DaemonError::NotCgroup(path))
+    }
 }
 
 fn check_kernel() -> Result<(), DaemonError> {
-    let name = nix::sys::utsname::uname().map_err(|errno| file_error("read", Path::new("uname"), errno.into()))?;
+    let name = nix::sys::utsname::uname()
+        .map_err(|errno| file_error("read", Path::new("uname"), errno.into()))?;
     let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
-    let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    if found >= OLDEST { Ok(()) } else { Err(DaemonError::OldKernel { found: release, needed: "6.6" }) }
+    let mut numbers = release
+        .split(|byte: char| !byte.is_ascii_digit())
+        .map_while(|part| part.parse::<u32>().ok());
+    let found = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    if found >= OLDEST {
+        Ok(())
+    } else {
+        Err(DaemonError::OldKernel {
+            found: release,
+            needed: "6.6",
+        })
+    }
 }
 
 /// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` (linux/capability.h).
-const CAPABILITIES: [(u32, &str); 4] =
-    [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+const CAPABILITIES: [(u32, &str); 4] = [
+    (12, "CAP_NET_ADMIN"),
+    (21, "CAP_SYS_ADMIN"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+];
 
 fn check_capabilities() -> Result<(), DaemonError> {
     let path = Path::new("/proc/self/status");
     let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
     let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let held = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let missing: Vec<_> =
-        CAPABILITIES.iter().filter(|(bit, _)| held & (1 << bit) == 0).map(|(_, name)| *name).collect();
-    if missing.is_empty() { Ok(()) } else { Err(DaemonError::Capability(missing.join(", "))) }
+    let held = line
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
+    let missing: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| held & (1 << bit) == 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(DaemonError::Capability(missing.join(", ")))
+    }
 }
 
 #[cfg(test)]

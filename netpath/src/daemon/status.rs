@@ -42,19 +42,35 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
     degraded.extend(node.troubles.values().cloned());
     let detached = programs.iter().filter(|program| !program.attached);
     degraded.extend(detached.map(|program| {
-        format!("program {} is not attached to {}", program.name, program.interface.as_deref().unwrap_or("the cgroup"))
+        format!(
+            "program {} is not attached to {}",
+            program.name,
+            program.interface.as_deref().unwrap_or("the cgroup")
+        )
     }));
-    let pressed = maps.iter().filter(|map| !map.kind.contains("array") && map.kind != "lru_hash");
-    degraded.extend(pressed.filter(|map| map.entries * 100 >= map.max_entries * FULL).map(|map| {
-        format!("map {} is filled to {} of {}", map.name, map.entries, map.max_entries)
-    }));
+    let pressed = maps
+        .iter()
+        .filter(|map| !map.kind.contains("array") && map.kind != "lru_hash");
+    degraded.extend(
+        pressed
+            .filter(|map| map.entries * 100 >= map.max_entries * FULL)
+            .map(|map| {
+                format!(
+                    "map {} is filled to {} of {}",
+                    map.name, map.entries, map.max_entries
+                )
+            }),
+    );
     let failed = node.last.as_ref().is_none_or(|last| last.failed > 0);
     Ok(v1::Status {
         node: config.node.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: !failed && programs.iter().all(|program| program.attached),
         uplinks: node.facts.facts.uplinks.keys().cloned().collect(),
-        store: v1::Store { kind: node.store.kind().to_owned(), reachable: node.store.list("meta/").is_ok() },
+        store: v1::Store {
+            kind: node.store.kind().to_owned(),
+            reachable: node.store.list("meta/").is_ok(),
+        },
         programs,
         maps,
         degraded,
@@ -64,6 +80,10 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
             operations: last.operations as u64,
             failed: last.failed as u64,
         }),
-        features: node.reconciler.datapath.features().map(|features| features.into_iter().collect::<BTreeMap<_, _>>())?,
+        features: node
+            .reconciler
+            .datapath
+            .features()
+            .map(|features| features.into_iter().collect::<BTreeMap<_, _>>())?,
     })
 }

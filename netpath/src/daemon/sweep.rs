@@ -40,12 +40,16 @@ pub async fn run(shared: Arc<Shared>) {
             let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
             match &swept {
                 Ok(_) => node.troubles.remove("sweep"),
-                Err(error) => node.troubles.insert("sweep", format!("flows do not expire: {error}")),
+                Err(error) => node
+                    .troubles
+                    .insert("sweep", format!("flows do not expire: {error}")),
             };
             swept
         };
         match swept {
-            Ok(swept) if swept.removed > 0 => tracing::debug!(flows = swept.flows, removed = swept.removed, "swept"),
+            Ok(swept) if swept.removed > 0 => {
+                tracing::debug!(flows = swept.flows, removed = swept.removed, "swept")
+            }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "cannot sweep the flow table"),
         }

@@ -8,7 +8,7 @@ use super::{
     node::Node,
 };
 use crate::{
-    config::Config,
+    config::{Config, PINS_LINK},
     datapath::pins,
     kernel::{BRIDGE_PREFIX, Kernel, VETH_PREFIX, netns},
 };
@@ -48,10 +48,24 @@ async fn remove(kernel: &Kernel, config: &Config) -> Result<(), DaemonError> {
     // Sandboxes lose their devices before the programs at the uplinks go: no private source leaves in between.
     let links = kernel.links().await?;
     let names = |prefix: &str| -> Vec<String> {
-        links.iter().filter(|link| link.name.starts_with(prefix)).map(|link| link.name.clone()).collect()
+        links
+            .iter()
+            .filter(|link| link.name.starts_with(prefix))
+            .map(|link| link.name.clone())
+            .collect()
     };
-    note(kernel.delete_links(&names(VETH_PREFIX)).await.map_err(DaemonError::from));
-    note(kernel.delete_links(&names(BRIDGE_PREFIX)).await.map_err(DaemonError::from));
+    note(
+        kernel
+            .delete_links(&names(VETH_PREFIX))
+            .await
+            .map_err(DaemonError::from),
+    );
+    note(
+        kernel
+            .delete_links(&names(BRIDGE_PREFIX))
+            .await
+            .map_err(DaemonError::from),
+    );
     let netns_dir = config.run_dir.join("netns");
     for path in netns::list(&netns_dir)? {
         note(netns::delete(&path).map_err(DaemonError::from));
@@ -63,7 +77,7 @@ async fn remove(kernel: &Kernel, config: &Config) -> Result<(), DaemonError> {
 
 /// Removes the run directory with the lock and the socket; one that holds something else stays.
 pub(super) fn remove_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
-    for name in ["lock", "netpath.sock"] {
+    for name in ["lock", "netpath.sock", PINS_LINK] {
         match fs::remove_file(run_dir.join(name)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(file_error("remove", &run_dir.join(name), source));
@@ -73,7 +87,14 @@ pub(super) fn remove_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
     }
     match fs::remove_dir(run_dir) {
         // systemd's, or a mount point, or somebody else's files: not ours to remove.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT | libc::EACCES)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOTEMPTY | libc::EBUSY | libc::ENOENT | libc::EACCES)
+            ) =>
+        {
+            Ok(())
+        }
         Err(source) => Err(file_error("remove", run_dir, source)),
         Ok(()) => Ok(()),
     }

@@ -41,7 +41,9 @@ pub async fn run(shared: Arc<Shared>, mut watch: Watch) {
 
 /// Whether an event tells of something that netpath did not do itself.
 async fn concerns(shared: &Shared, event: &Event) -> bool {
-    let Event::LinkChanged { name, gone, .. } = event else { return true };
+    let Event::LinkChanged { name, gone, .. } = event else {
+        return true;
+    };
     let is_veth = name.starts_with(VETH_PREFIX);
     if !is_veth && !name.starts_with(BRIDGE_PREFIX) {
         return true;
@@ -51,10 +53,15 @@ async fn concerns(shared: &Shared, event: &Event) -> bool {
     *gone
         && if is_veth {
             node.state.sandboxes().any(|sandbox| {
-                sandbox.endpoints.iter().any(|endpoint| endpoint.host_interface() == *name)
+                sandbox
+                    .endpoints
+                    .iter()
+                    .any(|endpoint| endpoint.host_interface() == *name)
             })
         } else {
-            node.state.networks().any(|network| network.has_endpoints() && network.bridge() == *name)
+            node.state
+                .networks()
+                .any(|network| network.has_endpoints() && network.bridge() == *name)
         }
 }
 
@@ -66,9 +73,20 @@ async fn reconcile(shared: &Shared) {
     match node.reconcile(Depth::Outside, &shared.config.uplinks).await {
         Ok(outcome) if outcome.operations.is_empty() => {}
         Ok(outcome) => {
-            let text = outcome.operations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let text = outcome
+                .operations
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             let name = shared.config.node.as_str();
-            present::send(&shared.events, v1::Action::Repaired, v1::ObjectKind::Node, name, Some(text));
+            present::send(
+                &shared.events,
+                v1::Action::Repaired,
+                v1::ObjectKind::Node,
+                name,
+                Some(text),
+            );
         }
         Err(error) => tracing::error!(%error, "cannot compare the node with what is wanted"),
     }

@@ -12,7 +12,7 @@ use aya::programs::{
 };
 
 use super::{
-    DatapathError, Datapath,
+    Datapath, DatapathError,
     load::{SOCKET_PROGRAMS, classifier, program_of, refused, socket_program},
     pins, sys,
 };
@@ -27,7 +27,8 @@ impl Datapath {
     /// If the interface is gone or the kernel refuses.
     pub fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
         let interface = &attachment.interface;
-        let index = sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
+        let index =
+            sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
         let pin = pins::link(&self.bpf_dir, attachment);
         let name = program_of(attachment.hook);
         let program = classifier(&mut self.ebpf, name)?;
@@ -37,10 +38,16 @@ impl Datapath {
                 return Ok(());
             }
             if target.ifindex == index {
-                let link = FdLink::from(link).try_into().map_err(|source| link_error(&pin, source))?;
-                let id = program.attach_to_link(link).map_err(|source| refused(name, source))?;
+                let link = FdLink::from(link)
+                    .try_into()
+                    .map_err(|source| link_error(&pin, source))?;
+                let id = program
+                    .attach_to_link(link)
+                    .map_err(|source| refused(name, source))?;
                 // The pin keeps the link; this handle on it may go.
-                program.take_link(id).map_err(|source| refused(name, source))?;
+                program
+                    .take_link(id)
+                    .map_err(|source| refused(name, source))?;
                 return Ok(());
             }
             // Its device is gone, even if another one has the name now.
@@ -50,9 +57,14 @@ impl Datapath {
         let id = program
             .attach_with_options(interface, attach_type(attachment.hook), options)
             .map_err(|source| refused(name, source))?;
-        let link = program.take_link(id).map_err(|source| refused(name, source))?;
+        let link = program
+            .take_link(id)
+            .map_err(|source| refused(name, source))?;
         let link: FdLink = link.try_into().map_err(|source| link_error(&pin, source))?;
-        link.pin(&pin).map_err(|source| DatapathError::Pin { link: file_name(&pin), source })?;
+        link.pin(&pin).map_err(|source| DatapathError::Pin {
+            link: file_name(&pin),
+            source,
+        })?;
         Ok(())
     }
 
@@ -69,9 +81,14 @@ impl Datapath {
     /// # Errors
     /// If the pin cannot be read.
     pub fn is_attached(&mut self, attachment: &Attachment) -> Result<bool, DatapathError> {
-        let Some(index) = sys::ifindex(&attachment.interface) else { return Ok(false) };
+        let Some(index) = sys::ifindex(&attachment.interface) else {
+            return Ok(false);
+        };
         let name = program_of(attachment.hook);
-        let current = classifier(&mut self.ebpf, name)?.info().map_err(|source| refused(name, source))?.id();
+        let current = classifier(&mut self.ebpf, name)?
+            .info()
+            .map_err(|source| refused(name, source))?
+            .id();
         let target = pinned(&pins::link(&self.bpf_dir, attachment))?.map(|(_, target)| target);
         Ok(target.is_some_and(|target| target.ifindex == index && target.program == current))
     }
@@ -82,7 +99,10 @@ impl Datapath {
     /// If the directory cannot be read.
     pub fn pinned_attachments(&self) -> Result<Vec<Attachment>, DatapathError> {
         let names = pins::file_names(&pins::links_dir(&self.bpf_dir))?;
-        Ok(names.iter().filter_map(|name| pins::attachment(name)).collect())
+        Ok(names
+            .iter()
+            .filter_map(|name| pins::attachment(name))
+            .collect())
     }
 
     /// Attaches the programs for sockets of host processes to a cgroup, or replaces the older ones there.
@@ -103,10 +123,15 @@ impl Datapath {
             let id = program
                 .attach(directory.as_fd(), CgroupAttachMode::Single)
                 .map_err(|source| refused(name, source))?;
-            let link = program.take_link(id).map_err(|source| refused(name, source))?;
+            let link = program
+                .take_link(id)
+                .map_err(|source| refused(name, source))?;
             let link: FdLink = link.try_into().map_err(|source| link_error(&pin, source))?;
             pins::remove(&pin)?;
-            link.pin(&pin).map_err(|source| DatapathError::Pin { link: file_name(&pin), source })?;
+            link.pin(&pin).map_err(|source| DatapathError::Pin {
+                link: file_name(&pin),
+                source,
+            })?;
         }
         Ok(())
     }
@@ -118,7 +143,9 @@ impl Datapath {
 /// If the directory cannot be read.
 pub fn sockets_attached(bpf_dir: &Path) -> Result<bool, DatapathError> {
     let names = pins::file_names(&pins::links_dir(bpf_dir))?;
-    Ok(SOCKET_PROGRAMS.iter().all(|program| names.contains(&format!("cgroup-{program}"))))
+    Ok(SOCKET_PROGRAMS
+        .iter()
+        .all(|program| names.contains(&format!("cgroup-{program}"))))
 }
 
 /// The programs for sockets of host processes.
@@ -132,7 +159,9 @@ pub fn socket_programs() -> impl Iterator<Item = &'static str> {
 /// If the pin cannot be read.
 pub fn is_alive(bpf_dir: &Path, attachment: &Attachment) -> Result<bool, DatapathError> {
     let target = pinned(&pins::link(bpf_dir, attachment))?.map(|(_, target)| target);
-    Ok(target.is_some_and(|target| target.ifindex != 0 && sys::ifindex(&attachment.interface) == Some(target.ifindex)))
+    Ok(target.is_some_and(|target| {
+        target.ifindex != 0 && sys::ifindex(&attachment.interface) == Some(target.ifindex)
+    }))
 }
 
 fn pinned(pin: &Path) -> Result<Option<(PinnedLink, sys::LinkTarget)>, DatapathError> {
@@ -140,10 +169,16 @@ fn pinned(pin: &Path) -> Result<Option<(PinnedLink, sys::LinkTarget)>, DatapathE
         return Ok(None);
     }
     let link = PinnedLink::from_pin(pin).map_err(|source| link_error(pin, source))?;
-    let fd = sys::open_pin(pin)
-        .map_err(|source| DatapathError::Syscall { call: "BPF_OBJ_GET", object: file_name(pin), source })?;
-    let target = sys::link_target(fd.as_fd())
-        .map_err(|source| DatapathError::Syscall { call: "BPF_OBJ_GET_INFO_BY_FD", object: file_name(pin), source })?;
+    let fd = sys::open_pin(pin).map_err(|source| DatapathError::Syscall {
+        call: "BPF_OBJ_GET",
+        object: file_name(pin),
+        source,
+    })?;
+    let target = sys::link_target(fd.as_fd()).map_err(|source| DatapathError::Syscall {
+        call: "BPF_OBJ_GET_INFO_BY_FD",
+        object: file_name(pin),
+        source,
+    })?;
     Ok(Some((link, target)))
 }
 
@@ -155,9 +190,15 @@ const fn attach_type(hook: Hook) -> TcAttachType {
 }
 
 fn link_error(pin: &Path, source: aya::programs::links::LinkError) -> DatapathError {
-    DatapathError::Link { link: file_name(pin), source }
+    DatapathError::Link {
+        link: file_name(pin),
+        source,
+    }
 }
 
 fn file_name(pin: &Path) -> String {
-    pin.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    pin.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -14,7 +14,8 @@ const CHUNK: usize = 4_096;
 /// # Errors
 /// Those of the system call.
 pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
-    map: BorrowedFd<'_>, mut visit: impl FnMut(&K, &V),
+    map: BorrowedFd<'_>,
+    mut visit: impl FnMut(&K, &V),
 ) -> io::Result<()> {
     let mut chunk = CHUNK;
     let mut position = None;
@@ -23,7 +24,10 @@ pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
         let mut values = vec![V::default(); chunk];
         match sys::lookup_batch(map, &mut position, &mut keys, &mut values) {
             Ok((count, more)) => {
-                keys.iter().zip(&values).take(count).for_each(|(key, value)| visit(key, value));
+                keys.iter()
+                    .zip(&values)
+                    .take(count)
+                    .for_each(|(key, value)| visit(key, value));
                 if !more {
                     return Ok(());
                 }
@@ -39,8 +43,16 @@ pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
 ///
 /// # Errors
 /// Those of the system call; what was written before stays.
-pub fn update<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
-    if keys.is_empty() { Ok(()) } else { sys::update_batch(map, keys, values) }
+pub fn update<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
+    if keys.is_empty() {
+        Ok(())
+    } else {
+        sys::update_batch(map, keys, values)
+    }
 }
 
 /// Deletes all entries; those that are not there are skipped.

@@ -32,7 +32,9 @@ pub enum DatapathError {
     #[error("{} holds maps of another version of netpath; remove them with 'netpath teardown --force' (ends all flows)", .0.display())]
     OtherVersion(PathBuf),
     /// A pinned map does not have the layout it must have.
-    #[error("pinned map {name} has {found}, this version needs {expected}; remove it with 'netpath teardown --force'")]
+    #[error(
+        "pinned map {name} has {found}, this version needs {expected}; remove it with 'netpath teardown --force'"
+    )]
     Layout {
         /// Map.
         name: String,
@@ -99,7 +101,10 @@ impl DatapathError {
     pub fn can_retry(&self) -> bool {
         match self {
             Self::Syscall { source, .. } => {
-                matches!(source.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::EBUSY | libc::ENOMEM))
+                matches!(
+                    source.raw_os_error(),
+                    Some(libc::EAGAIN | libc::EINTR | libc::EBUSY | libc::ENOMEM)
+                )
             }
             Self::NoInterface(_) => true,
             _ => false,

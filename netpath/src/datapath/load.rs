@@ -27,7 +27,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: DEFAULT_FLOWS, half_open: DEFAULT_HALF_OPEN }
+        Self {
+            flows: DEFAULT_FLOWS,
+            half_open: DEFAULT_HALF_OPEN,
+        }
     }
 }
 
@@ -52,7 +55,12 @@ pub struct Datapath {
     pub tables: Tables,
 }
 
-const HOOKS: [Hook; 4] = [Hook::UplinkIngress, Hook::UplinkEgress, Hook::EndpointIngress, Hook::EndpointEgress];
+const HOOKS: [Hook; 4] = [
+    Hook::UplinkIngress,
+    Hook::UplinkEgress,
+    Hook::EndpointIngress,
+    Hook::EndpointEgress,
+];
 
 /// The program of a hook.
 pub(super) const fn program_of(hook: Hook) -> &'static str {
@@ -69,7 +77,14 @@ pub(super) const SWEEP: &str = "sweep";
 
 /// The programs for sockets of host processes.
 pub(super) const SOCKET_PROGRAMS: [&str; 8] = [
-    "connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
 ];
 
 impl Datapath {
@@ -78,7 +93,11 @@ impl Datapath {
     ///
     /// # Errors
     /// If the directory is not usable, pinned maps have another layout, or the kernel refuses something.
-    pub fn load(bpf_dir: &Path, limits: Limits, settings: NodeSettings) -> Result<Self, DatapathError> {
+    pub fn load(
+        bpf_dir: &Path,
+        limits: Limits,
+        settings: NodeSettings,
+    ) -> Result<Self, DatapathError> {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let half_open = limits.half_open.max(2).next_power_of_two();
@@ -95,15 +114,25 @@ impl Datapath {
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
         for hook in HOOKS {
-            classifier(&mut ebpf, program_of(hook))?.load().map_err(|source| refused(program_of(hook), source))?;
+            classifier(&mut ebpf, program_of(hook))?
+                .load()
+                .map_err(|source| refused(program_of(hook), source))?;
         }
-        classifier(&mut ebpf, SWEEP)?.load().map_err(|source| refused(SWEEP, source))?;
+        classifier(&mut ebpf, SWEEP)?
+            .load()
+            .map_err(|source| refused(SWEEP, source))?;
         for name in SOCKET_PROGRAMS {
-            socket_program(&mut ebpf, name)?.load().map_err(|source| refused(name, source))?;
+            socket_program(&mut ebpf, name)?
+                .load()
+                .map_err(|source| refused(name, source))?;
         }
         let mut tables = Tables::open(&maps)?;
         tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
-        Ok(Self { ebpf, bpf_dir: bpf_dir.to_owned(), tables })
+        Ok(Self {
+            ebpf,
+            bpf_dir: bpf_dir.to_owned(),
+            tables,
+        })
     }
 }
 
@@ -116,8 +145,14 @@ impl Datapath {
         let config = self.tables.config()?;
         Ok([
             ("route-source-address".to_owned(), config.source_flags != 0),
-            ("next-hop-without-neighbour".to_owned(), config.route_flags != 0),
-            ("ipv6-checksum-flag".to_owned(), config.checksum_v6_flag != 0),
+            (
+                "next-hop-without-neighbour".to_owned(),
+                config.route_flags != 0,
+            ),
+            (
+                "ipv6-checksum-flag".to_owned(),
+                config.checksum_v6_flag != 0,
+            ),
         ])
     }
 }
@@ -132,19 +167,31 @@ struct Layout {
 
 impl std::fmt::Display for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "type {}, {}-byte keys and {}-byte values", self.kind, self.key, self.value)
+        write!(
+            f,
+            "type {}, {}-byte keys and {}-byte values",
+            self.kind, self.key, self.value
+        )
     }
 }
 
 /// The maps that the object declares.
 fn spec(object: &[u8]) -> Result<Vec<(String, Layout)>, DatapathError> {
-    let parsed = aya_obj::Object::parse(object).map_err(|error| DatapathError::Missing(error.to_string()))?;
+    let parsed = aya_obj::Object::parse(object)
+        .map_err(|error| DatapathError::Missing(error.to_string()))?;
     Ok(parsed
         .maps
         .iter()
         .filter(|(name, _)| !name.starts_with('.'))
         .map(|(name, map)| {
-            (name.clone(), Layout { kind: map.map_type(), key: map.key_size(), value: map.value_size() })
+            (
+                name.clone(),
+                Layout {
+                    kind: map.map_type(),
+                    key: map.key_size(),
+                    value: map.value_size(),
+                },
+            )
         })
         .collect())
 }
@@ -154,13 +201,27 @@ fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), Datapat
     if !pin.exists() {
         return Ok(());
     }
-    let info = MapInfo::from_pin(pin).map_err(|source| DatapathError::Map { map: "pinned", source })?;
-    let kind = info.map_type().map_err(|source| DatapathError::Map { map: "pinned", source })? as u32;
-    let found = Layout { kind, key: info.key_size(), value: info.value_size() };
+    let info = MapInfo::from_pin(pin).map_err(|source| DatapathError::Map {
+        map: "pinned",
+        source,
+    })?;
+    let kind = info.map_type().map_err(|source| DatapathError::Map {
+        map: "pinned",
+        source,
+    })? as u32;
+    let found = Layout {
+        kind,
+        key: info.key_size(),
+        value: info.value_size(),
+    };
     if found == *expected {
         return Ok(());
     }
-    Err(DatapathError::Layout { name: name.to_owned(), found: found.to_string(), expected: expected.to_string() })
+    Err(DatapathError::Layout {
+        name: name.to_owned(),
+        found: found.to_string(),
+        expected: expected.to_string(),
+    })
 }
 
 /// Places of the two rings as they really are: pinned maps keep the size they were made with.
@@ -175,7 +236,10 @@ fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
             .map(|info| info.max_entries())
             .map_err(|source| DatapathError::Map { map, source })
     };
-    Ok(Sizes { half_open: size("half_open")?, flow_index: size("flow_index")? })
+    Ok(Sizes {
+        half_open: size("half_open")?,
+        flow_index: size("flow_index")?,
+    })
 }
 
 /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
@@ -186,12 +250,23 @@ const SOURCE: u32 = 16;
 const CHECKSUM_IPV6: u32 = 1 << 7;
 
 fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Config, DatapathError> {
-    let kernel = KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
-    let since = |major, minor, flag| if kernel >= KernelVersion::new(major, minor, 0) { flag } else { 0 };
+    let kernel =
+        KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
+    let since = |major, minor, flag| {
+        if kernel >= KernelVersion::new(major, minor, 0) {
+            flag
+        } else {
+            0
+        }
+    };
     let route_flags = since(6, 3, SKIP_NEIGHBOUR);
     Ok(Config {
         netns_cookie: settings.netns_cookie,
-        secret: if old.secret == 0 { settings.secret } else { old.secret },
+        secret: if old.secret == 0 {
+            settings.secret
+        } else {
+            old.secret
+        },
         timers: settings.timers,
         exact_levels: old.exact_levels,
         family_levels: old.family_levels,
@@ -208,21 +283,35 @@ fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Conf
 }
 
 /// A TC program of the object.
-pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, DatapathError> {
-    program(ebpf, name)?.try_into().map_err(|source| refused(name, source))
+pub(super) fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
+    program(ebpf, name)?
+        .try_into()
+        .map_err(|source| refused(name, source))
 }
 
 /// A socket-address program of the object.
-pub(super) fn socket_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSockAddr, DatapathError> {
-    program(ebpf, name)?.try_into().map_err(|source| refused(name, source))
+pub(super) fn socket_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut CgroupSockAddr, DatapathError> {
+    program(ebpf, name)?
+        .try_into()
+        .map_err(|source| refused(name, source))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, DatapathError> {
-    ebpf.program_mut(name).ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
+    ebpf.program_mut(name)
+        .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
 }
 
 pub(super) fn refused(name: &str, source: aya::programs::ProgramError) -> DatapathError {
-    DatapathError::Program { program: name.to_owned(), source: Box::new(source) }
+    DatapathError::Program {
+        program: name.to_owned(),
+        source: Box::new(source),
+    }
 }
 
 /// A pinned map, opened.

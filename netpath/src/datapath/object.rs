@@ -11,5 +11,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netpath
 /// # Errors
 /// [`DatapathError::NoObject`] if the binary was built without one.
 pub fn bytes() -> Result<&'static [u8], DatapathError> {
-    if OBJECT.is_empty() { Err(DatapathError::NoObject) } else { Ok(OBJECT) }
+    if OBJECT.is_empty() {
+        Err(DatapathError::NoObject)
+    } else {
+        Ok(OBJECT)
+    }
 }

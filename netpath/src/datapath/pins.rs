@@ -35,8 +35,13 @@ pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
 /// The attachment that a pin's file name stands for; `None` for a cgroup's.
 pub fn attachment(file_name: &str) -> Option<Attachment> {
     ALL_HOOKS.iter().find_map(|hook| {
-        let interface = file_name.strip_suffix(hook_name(*hook))?.strip_suffix('-')?;
-        Some(Attachment { interface: interface.replace("%2e", ".").replace("%25", "%"), hook: *hook })
+        let interface = file_name
+            .strip_suffix(hook_name(*hook))?
+            .strip_suffix('-')?;
+        Some(Attachment {
+            interface: interface.replace("%2e", ".").replace("%25", "%"),
+            hook: *hook,
+        })
     })
 }
 
@@ -79,12 +84,20 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
         for name in file_names(&directory)? {
             remove(&directory.join(name))?;
         }
-        fs::remove_dir(&directory).map_err(|source| DatapathError::File { action: "remove", path: directory, source })?;
+        fs::remove_dir(&directory).map_err(|source| DatapathError::File {
+            action: "remove",
+            path: directory,
+            source,
+        })?;
     }
     match fs::remove_dir(bpf_dir) {
         // A mount point of its own cannot be removed, and need not be.
         Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EBUSY)) => {
-            Err(DatapathError::File { action: "remove", path: bpf_dir.to_owned(), source: error })
+            Err(DatapathError::File {
+                action: "remove",
+                path: bpf_dir.to_owned(),
+                source: error,
+            })
         }
         _ => Ok(()),
     }
@@ -96,9 +109,11 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
 /// If it cannot be removed.
 pub fn remove(pin: &Path) -> Result<(), DatapathError> {
     match fs::remove_file(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DatapathError::File { action: "remove", path: pin.to_owned(), source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DatapathError::File {
+            action: "remove",
+            path: pin.to_owned(),
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
@@ -108,20 +123,38 @@ pub fn remove(pin: &Path) -> Result<(), DatapathError> {
 /// # Errors
 /// If it cannot be read.
 pub fn file_names(directory: &Path) -> Result<Vec<String>, DatapathError> {
-    let failed = |source| DatapathError::File { action: "read", path: directory.to_owned(), source };
+    let failed = |source| DatapathError::File {
+        action: "read",
+        path: directory.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
-    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
+    entries
+        .map(|entry| {
+            Ok(entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned())
+        })
+        .collect()
 }
 
 /// Whether a path is on a BPF file system.
 pub fn is_bpffs(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+    nix::sys::statfs::statfs(path)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }
 
-const ALL_HOOKS: [Hook; 4] = [Hook::UplinkIngress, Hook::UplinkEgress, Hook::EndpointIngress, Hook::EndpointEgress];
+const ALL_HOOKS: [Hook; 4] = [
+    Hook::UplinkIngress,
+    Hook::UplinkEgress,
+    Hook::EndpointIngress,
+    Hook::EndpointEgress,
+];
 
 fn hook_name(hook: Hook) -> &'static str {
     match hook {
@@ -138,11 +171,23 @@ mod tests {
 
     #[test]
     fn file_names_stand_for_attachments() {
-        for interface in ["eth0", "npv-0123456789", "eth0.100", "a%2eb", "x-endpoint_in"] {
+        for interface in [
+            "eth0",
+            "npv-0123456789",
+            "eth0.100",
+            "a%2eb",
+            "x-endpoint_in",
+        ] {
             for hook in ALL_HOOKS {
-                let before = Attachment { interface: interface.to_owned(), hook };
+                let before = Attachment {
+                    interface: interface.to_owned(),
+                    hook,
+                };
                 let path = link(Path::new("/b"), &before);
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let name = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .unwrap_or_default();
                 assert!(!name.contains('.'), "{name}");
                 assert_eq!(attachment(name), Some(before));
             }

@@ -36,20 +36,34 @@ impl Datapath {
     /// If the table cannot be read or the program cannot be run.
     pub fn sweep(&mut self) -> Result<Swept, DatapathError> {
         let timers = self.tables.config()?.timers;
-        let live: HashSet<(u32, u32)> =
-            self.tables.endpoints()?.into_iter().map(|(slot, entry)| (slot, entry.generation)).collect();
+        let live: HashSet<(u32, u32)> = self
+            .tables
+            .endpoints()?
+            .into_iter()
+            .map(|(slot, entry)| (slot, entry.generation))
+            .collect();
         let now = sys::now();
         let mut flows = 0;
         let mut candidates = Vec::new();
-        batch::for_each(self.tables.flows_map.fd().as_fd(), |key: &FlowKey, half: &Half| {
-            flows += u64::from(half.role == ORIGINAL);
-            let is_live = live.contains(&(half.endpoint, half.generation));
-            // The shortest limit that could apply tells most flows alive without a look at their other half.
-            if !is_live || now.saturating_sub(half.last_seen) > shortest_limit(&timers, key.protocol, half) {
-                candidates.push((*key, *half, is_live));
-            }
-        })
-        .map_err(|source| DatapathError::Syscall { call: "BPF_MAP_LOOKUP_BATCH", object: "map flows".into(), source })?;
+        batch::for_each(
+            self.tables.flows_map.fd().as_fd(),
+            |key: &FlowKey, half: &Half| {
+                flows += u64::from(half.role == ORIGINAL);
+                let is_live = live.contains(&(half.endpoint, half.generation));
+                // The shortest limit that could apply tells most flows alive without a look at their other half.
+                if !is_live
+                    || now.saturating_sub(half.last_seen)
+                        > shortest_limit(&timers, key.protocol, half)
+                {
+                    candidates.push((*key, *half, is_live));
+                }
+            },
+        )
+        .map_err(|source| DatapathError::Syscall {
+            call: "BPF_MAP_LOOKUP_BATCH",
+            object: "map flows".into(),
+            source,
+        })?;
         let records: Vec<_> = candidates
             .iter()
             .filter_map(|(key, half, is_live)| {
@@ -77,26 +91,49 @@ impl Datapath {
         if let Some(ethertype) = packet.get_mut(12..14) {
             ethertype.copy_from_slice(&[0x88, 0xb5]);
         }
-        let options = TestRunOptions { data_in: Some(&packet), ..TestRunOptions::new() };
+        let options = TestRunOptions {
+            data_in: Some(&packet),
+            ..TestRunOptions::new()
+        };
         let program = classifier(&mut self.ebpf, SWEEP)?;
-        let result = program.test_run(options).map_err(|source| refused(SWEEP, source))?;
+        let result = program
+            .test_run(options)
+            .map_err(|source| refused(SWEEP, source))?;
         Ok(u64::from(result.return_value))
     }
 }
 
 /// The idle limit of a flow by both its halves' deeds.
-pub(super) fn limit(timers: &Timers, protocol: u8, half: &Half, twin: Option<&Half>) -> (State, u64) {
+pub(super) fn limit(
+    timers: &Timers,
+    protocol: u8,
+    half: &Half,
+    twin: Option<&Half>,
+) -> (State, u64) {
     let other = twin.map_or(0, |twin| twin.seen);
-    let (original, reply) = if half.role == ORIGINAL { (half.seen, other) } else { (other, half.seen) };
+    let (original, reply) = if half.role == ORIGINAL {
+        (half.seen, other)
+    } else {
+        (other, half.seen)
+    };
     let state = State::of(protocol, original, reply);
     (state, timers.idle_limit(protocol, state))
 }
 
-fn is_over(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&Half>, is_live: bool) -> bool {
+fn is_over(
+    timers: &Timers,
+    now: u64,
+    key: &FlowKey,
+    half: &Half,
+    twin: Option<&Half>,
+    is_live: bool,
+) -> bool {
     if !is_live {
         return true;
     }
-    let Some(twin) = twin else { return now.saturating_sub(half.created) > HALF_GRACE };
+    let Some(twin) = twin else {
+        return now.saturating_sub(half.created) > HALF_GRACE;
+    };
     let last = half.last_seen.max(twin.last_seen);
     now.saturating_sub(last) > limit(timers, key.protocol, half, Some(twin)).1
 }
@@ -105,7 +142,11 @@ fn is_over(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&
 fn shortest_limit(timers: &Timers, protocol: u8, half: &Half) -> u64 {
     (0..=u8::MAX >> 3)
         .map(|other| {
-            let (original, reply) = if half.role == ORIGINAL { (half.seen, other) } else { (other, half.seen) };
+            let (original, reply) = if half.role == ORIGINAL {
+                (half.seen, other)
+            } else {
+                (other, half.seen)
+            };
             timers.idle_limit(protocol, State::of(protocol, original, reply))
         })
         .min()

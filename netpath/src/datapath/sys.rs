@@ -38,7 +38,11 @@ pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
         flags: u32,
     }
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let mut attr = Attr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    let mut attr = Attr {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
     let fd = bpf_value(BPF_OBJ_GET, &mut attr)?;
     // SAFETY: the call succeeded, so it made this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -74,7 +78,10 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
         info: (&raw mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(LinkTarget { ifindex: info.ifindex, program: info.program })
+    Ok(LinkTarget {
+        ifindex: info.ifindex,
+        program: info.program,
+    })
 }
 
 /// The part of `union bpf_attr` for batches.
@@ -100,11 +107,16 @@ pub struct Position([u64; 8]);
 /// # Errors
 /// Those of `BPF_MAP_LOOKUP_BATCH`; `ENOSPC` says that one bucket holds more than fits.
 pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
-    map: BorrowedFd<'_>, position: &mut Option<Position>, keys: &mut [K], values: &mut [V],
+    map: BorrowedFd<'_>,
+    position: &mut Option<Position>,
+    keys: &mut [K],
+    values: &mut [V],
 ) -> io::Result<(usize, bool)> {
     let mut next = Position::default();
     let mut attr = BatchAttr {
-        in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
+        in_batch: position
+            .as_ref()
+            .map_or(0, |position| (&raw const *position) as u64),
         out_batch: (&raw mut next) as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
@@ -126,7 +138,12 @@ pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
 ///
 /// # Errors
 /// Those of `BPF_MAP_LOOKUP_BATCH`.
-pub fn count_batch(map: BorrowedFd<'_>, key_size: usize, value_size: usize, mut chunk: usize) -> io::Result<u64> {
+pub fn count_batch(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    value_size: usize,
+    mut chunk: usize,
+) -> io::Result<u64> {
     let mut total = 0;
     let mut position: Option<Position> = None;
     loop {
@@ -135,7 +152,9 @@ pub fn count_batch(map: BorrowedFd<'_>, key_size: usize, value_size: usize, mut 
         let mut values = vec![0_u8; chunk * value_size.next_multiple_of(8)];
         let mut next = Position::default();
         let mut attr = BatchAttr {
-            in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
+            in_batch: position
+                .as_ref()
+                .map_or(0, |position| (&raw const *position) as u64),
             out_batch: (&raw mut next) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
@@ -147,7 +166,9 @@ pub fn count_batch(map: BorrowedFd<'_>, key_size: usize, value_size: usize, mut 
         let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
         match result {
             Ok(()) => total += u64::from(attr.count),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total + u64::from(attr.count)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Ok(total + u64::from(attr.count));
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 chunk *= 2;
                 continue;
@@ -175,7 +196,12 @@ pub fn count_keys(map: BorrowedFd<'_>, key_size: usize) -> io::Result<u64> {
     let mut total = 0;
     loop {
         let from = if total == 0 { 0 } else { key.as_ptr() as u64 };
-        let mut attr = Attr { map_fd: map.as_raw_fd() as u32, pad: 0, key: from, next_key: next.as_mut_ptr() as u64 };
+        let mut attr = Attr {
+            map_fd: map.as_raw_fd() as u32,
+            pad: 0,
+            key: from,
+            next_key: next.as_mut_ptr() as u64,
+        };
         match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
             Ok(()) => total += 1,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(total),
@@ -190,14 +216,19 @@ pub fn memory(map: &aya::maps::MapData) -> u64 {
     let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default()
+    line.and_then(|bytes| bytes.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 /// Writes entries; gives how many were written before the first error.
 ///
 /// # Errors
 /// Those of `BPF_MAP_UPDATE_BATCH`.
-pub fn update_batch<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+pub fn update_batch<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<()> {
     let mut attr = BatchAttr {
         in_batch: 0,
         out_batch: 0,
@@ -238,7 +269,11 @@ fn bpf_value<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: `attr` is the command's part of `union bpf_attr` and stays alive during the call; the pointers in it
     // name buffers of the callers above, which are as large as the counts and lengths beside them say.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as i32)
+    }
 }
 
 /// Index of an interface of the calling thread's namespace.
@@ -261,7 +296,10 @@ pub fn ifname(index: u32) -> Option<String> {
 
 /// The programs' clock: coarse monotonic nanoseconds.
 pub fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes one `timespec`; this clock always exists.
     unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time);

@@ -5,10 +5,12 @@ use crate::{kernel::netns, plan::Operation};
 
 impl Reconciler {
     pub(super) async fn execute(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
-        self.carry_out(operation).await.map_err(|source| ReconcileError::Operation {
-            operation: operation.to_string(),
-            source: Box::new(source),
-        })
+        self.carry_out(operation)
+            .await
+            .map_err(|source| ReconcileError::Operation {
+                operation: operation.to_string(),
+                source: Box::new(source),
+            })
     }
 
     async fn carry_out(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
@@ -19,7 +21,9 @@ impl Reconciler {
             Operation::RemoveAddresses(addresses) => tables.remove_addresses(addresses)?,
             Operation::RemoveEndpoint { slot } => tables.remove_endpoint(*slot)?,
             Operation::Detach(attachment) => self.datapath.detach(attachment)?,
-            Operation::DeleteVeth { name } | Operation::DeleteBridge { name } => self.kernel.delete_link(name).await?,
+            Operation::DeleteVeth { name } | Operation::DeleteBridge { name } => {
+                self.kernel.delete_link(name).await?
+            }
             Operation::DeleteNamespace(path) => netns::delete(path)?,
             Operation::RemoveSubnet(prefix) => tables.remove_subnet(*prefix)?,
             Operation::RemoveNetwork { index } => tables.remove_network(*index)?,
@@ -31,7 +35,9 @@ impl Reconciler {
             Operation::SetBridge { name, bridge } => self.kernel.set_bridge(name, bridge).await?,
             Operation::CreateNamespace(namespace) => netns::create(&namespace.path)?,
             Operation::CreateVeth { name, veth } => self.kernel.create_veth(name, veth).await?,
-            Operation::SetVeth { name, bridge, mtu } => self.kernel.set_veth(name, bridge, *mtu).await?,
+            Operation::SetVeth { name, bridge, mtu } => {
+                self.kernel.set_veth(name, bridge, *mtu).await?
+            }
             Operation::SetInside { name, veth } => self.kernel.set_inside(name, veth).await?,
             Operation::PutEndpoint { slot, entry } => tables.put_endpoint(*slot, entry)?,
             Operation::PutAddresses(entries) => tables.put_addresses(entries)?,

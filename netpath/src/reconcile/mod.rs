@@ -77,7 +77,11 @@ impl Reconciler {
     ///
     /// # Errors
     /// That of the operation; what was done before it stays, and the reverse change takes it back.
-    pub async fn apply(&mut self, before: &Desired, after: &Desired) -> Result<Vec<Operation>, ReconcileError> {
+    pub async fn apply(
+        &mut self,
+        before: &Desired,
+        after: &Desired,
+    ) -> Result<Vec<Operation>, ReconcileError> {
         let observed = self.observe_part(before, after).await?;
         let operations = plan(after, &observed);
         for operation in &operations {
@@ -91,9 +95,16 @@ impl Reconciler {
     ///
     /// # Errors
     /// If it cannot even be observed.
-    pub async fn reconcile(&mut self, desired: &Desired, depth: Depth) -> Result<Outcome, ReconcileError> {
+    pub async fn reconcile(
+        &mut self,
+        desired: &Desired,
+        depth: Depth,
+    ) -> Result<Outcome, ReconcileError> {
         let observed = self.observe_all(desired, depth).await?;
-        let mut outcome = Outcome { operations: plan(desired, &observed), errors: Vec::new() };
+        let mut outcome = Outcome {
+            operations: plan(desired, &observed),
+            errors: Vec::new(),
+        };
         for operation in &outcome.operations {
             tracing::info!(%operation, "repair");
             if let Err(error) = self.execute(operation).await {

@@ -11,7 +11,9 @@ use crate::{
 impl Reconciler {
     /// Looks at what either side of a change names, and at nothing else.
     pub(super) async fn observe_part(
-        &mut self, before: &Desired, after: &Desired,
+        &mut self,
+        before: &Desired,
+        after: &Desired,
     ) -> Result<Observed, ReconcileError> {
         let mut observed = Observed::default();
         for name in union(before.bridges.keys(), after.bridges.keys()) {
@@ -32,7 +34,10 @@ impl Reconciler {
                 observed.veths.insert(name.clone(), veth);
             }
         }
-        self.observe_attachments(before.attachments().union(&after.attachments()), &mut observed)?;
+        self.observe_attachments(
+            before.attachments().union(&after.attachments()),
+            &mut observed,
+        )?;
         let tables = &self.datapath.tables;
         if !(before.uplinks.is_empty() && after.uplinks.is_empty()) {
             observed.uplinks = tables.uplinks()?;
@@ -40,13 +45,17 @@ impl Reconciler {
         if !(before.networks.is_empty() && after.networks.is_empty()) {
             let networks = tables.networks()?.into_iter();
             observed.networks = networks
-                .filter(|(index, _)| before.networks.contains_key(index) || after.networks.contains_key(index))
+                .filter(|(index, _)| {
+                    before.networks.contains_key(index) || after.networks.contains_key(index)
+                })
                 .collect();
         }
         if !(before.subnets.is_empty() && after.subnets.is_empty()) {
             let subnets = tables.subnets()?.into_iter();
             observed.subnets = subnets
-                .filter(|(prefix, _)| before.subnets.contains_key(prefix) || after.subnets.contains_key(prefix))
+                .filter(|(prefix, _)| {
+                    before.subnets.contains_key(prefix) || after.subnets.contains_key(prefix)
+                })
                 .collect();
         }
         for slot in union(before.endpoints.keys(), after.endpoints.keys()) {
@@ -72,7 +81,11 @@ impl Reconciler {
     }
 
     /// Looks at everything that is ours.
-    pub(super) async fn observe_all(&mut self, desired: &Desired, depth: Depth) -> Result<Observed, ReconcileError> {
+    pub(super) async fn observe_all(
+        &mut self,
+        desired: &Desired,
+        depth: Depth,
+    ) -> Result<Observed, ReconcileError> {
         let mut observed = Observed {
             bridges: self.kernel.observe_bridges().await?,
             namespaces: netns::list(&self.netns_dir)?.into_iter().collect(),
@@ -86,11 +99,14 @@ impl Reconciler {
             }
             observed.veths.insert(name, veth);
         }
-        let pinned: BTreeSet<Attachment> = self.datapath.pinned_attachments()?.into_iter().collect();
+        let pinned: BTreeSet<Attachment> =
+            self.datapath.pinned_attachments()?.into_iter().collect();
         self.observe_attachments(pinned.iter(), &mut observed)?;
         // A pin that holds no running program any more is to be taken away too, unless its place is wanted.
         let wanted = desired.attachments();
-        observed.attached.extend(pinned.difference(&wanted).cloned());
+        observed
+            .attached
+            .extend(pinned.difference(&wanted).cloned());
         let tables = &self.datapath.tables;
         observed.uplinks = tables.uplinks()?;
         observed.networks = tables.networks()?;
@@ -103,7 +119,9 @@ impl Reconciler {
     }
 
     fn observe_attachments<'a>(
-        &mut self, named: impl Iterator<Item = &'a Attachment>, observed: &mut Observed,
+        &mut self,
+        named: impl Iterator<Item = &'a Attachment>,
+        observed: &mut Observed,
     ) -> Result<(), ReconcileError> {
         for attachment in named {
             if self.datapath.is_attached(attachment)? {
@@ -114,6 +132,9 @@ impl Reconciler {
     }
 }
 
-fn union<'a, T: Ord + 'a>(one: impl Iterator<Item = &'a T>, other: impl Iterator<Item = &'a T>) -> BTreeSet<&'a T> {
+fn union<'a, T: Ord + 'a>(
+    one: impl Iterator<Item = &'a T>,
+    other: impl Iterator<Item = &'a T>,
+) -> BTreeSet<&'a T> {
     one.chain(other).collect()
 }

@@ -4,7 +4,11 @@ mod filter;
 mod follow;
 mod rows;
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 
@@ -15,7 +19,6 @@ use super::{
 };
 use crate::{
     api::v1::MapTable,
-    config::DEFAULT_BPF_DIR,
     datapath::dump::{self, DumpError},
 };
 use filter::{Filter, Filtered};
@@ -39,9 +42,9 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Pins {
-    /// Directory for pinned maps
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPF_DIR)]
-    bpf_dir: PathBuf,
+    /// Directory for pinned maps [default: that of the daemon with this socket, running or not]
+    #[arg(long, value_name = "DIR")]
+    bpf_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -70,7 +73,10 @@ impl Dump {
 pub(super) fn execute(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Ls { pins } => {
-            let maps = dump::list(&pins.bpf_dir).map_err(|error| failed("map ls", &pins, error))?;
+            let maps = {
+                let directory = context.pins(pins.bpf_dir.as_deref());
+                dump::list(&directory).map_err(|error| failed("map ls", &directory, error))?
+            };
             output::rows(context.format, &maps)?;
         }
         Command::Dump(arguments) => match arguments.table {
@@ -89,12 +95,12 @@ pub(super) fn execute(context: &Context, command: Command) -> Outcome {
 fn dump_rows<R: Tracked + Filtered>(
     context: &Context,
     arguments: &Dump,
-    read: fn(&std::path::Path) -> Result<Vec<R>, DumpError>,
+    read: fn(&Path) -> Result<Vec<R>, DumpError>,
 ) -> Result<(), Failure> {
     arguments.filter.check::<R>(arguments.table)?;
+    let directory = context.pins(arguments.pins.bpf_dir.as_deref());
     let read = || {
-        let mut rows = read(&arguments.pins.bpf_dir)
-            .map_err(|error| failed("map dump", &arguments.pins, error))?;
+        let mut rows = read(&directory).map_err(|error| failed("map dump", &directory, error))?;
         rows.retain(|row| arguments.filter.admits(row));
         rows.sort_by_cached_key(Tracked::key);
         Ok(rows)
@@ -124,7 +130,7 @@ fn dump_nothing(context: &Context, why: &str) -> Result<(), Failure> {
     }
 }
 
-fn failed(action: &'static str, pins: &Pins, error: DumpError) -> Failure {
-    Failure::new(action, pins.bpf_dir.display().to_string(), error)
+fn failed(action: &'static str, directory: &Path, error: DumpError) -> Failure {
+    Failure::new(action, directory.display().to_string(), error)
         .advice("start the daemon, or name its directory with --bpf-dir")
 }

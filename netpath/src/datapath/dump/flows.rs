@@ -23,16 +23,25 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<v1::NatFlow>, DumpError> {
     let networks = tables.networks()?;
     let timers = tables.config()?.timers;
     let mut halves = HashMap::new();
-    batch::for_each(tables.flows_map.fd().as_fd(), |key: &FlowKey, half: &Half| {
-        halves.insert(Tuple::of(key), (*key, *half));
-    })
-    .map_err(|source| DatapathError::Syscall { call: "BPF_MAP_LOOKUP_BATCH", object: "map flows".into(), source })?;
+    batch::for_each(
+        tables.flows_map.fd().as_fd(),
+        |key: &FlowKey, half: &Half| {
+            halves.insert(Tuple::of(key), (*key, *half));
+        },
+    )
+    .map_err(|source| DatapathError::Syscall {
+        call: "BPF_MAP_LOOKUP_BATCH",
+        object: "map flows".into(),
+        source,
+    })?;
     let now = sys::now();
     let mut flows: Vec<(u64, v1::NatFlow)> = halves
         .values()
         .filter(|(_, half)| half.role == ORIGINAL)
         .filter_map(|(key, half)| {
-            let endpoint = endpoints.get(&half.endpoint).filter(|entry| entry.generation == half.generation)?;
+            let endpoint = endpoints
+                .get(&half.endpoint)
+                .filter(|entry| entry.generation == half.generation)?;
             let reply_key = half.to.reversed();
             let reply = halves.get(&Tuple::of(&reply_key)).map(|(_, half)| half);
             let (state, limit) = sweep::limit(&timers, key.protocol, half, reply);
@@ -44,7 +53,8 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<v1::NatFlow>, DumpError> {
                 original: tuple(key),
                 reply: tuple(&reply_key),
                 sandbox: Some(endpoint.sandbox.to_string()),
-                network: Some(network_name(&networks, endpoint.network)).filter(|name| !name.is_empty()),
+                network: Some(network_name(&networks, endpoint.network))
+                    .filter(|name| !name.is_empty()),
                 packets: [half.packets, reply.map_or(0, |reply| reply.packets)],
                 bytes: [half.bytes, reply.map_or(0, |reply| reply.bytes)],
                 age_s: now.saturating_sub(half.created) / SECOND,
@@ -65,16 +75,33 @@ struct Tuple([u8; 16], [u8; 16], u16, u16, u8);
 
 impl Tuple {
     fn of(key: &FlowKey) -> Self {
-        Self(key.src.octets(), key.dst.octets(), key.sport.raw(), key.dport.raw(), key.protocol)
+        Self(
+            key.src.octets(),
+            key.dst.octets(),
+            key.sport.raw(),
+            key.dport.raw(),
+            key.protocol,
+        )
     }
 }
 
 /// For ICMP echo the identifier stands in the source port, in both directions.
 fn tuple(key: &FlowKey) -> v1::Tuple {
-    let echo = matches!(key.protocol, netpath_common::flow::ICMP | netpath_common::flow::ICMPV6);
+    let echo = matches!(
+        key.protocol,
+        netpath_common::flow::ICMP | netpath_common::flow::ICMPV6
+    );
     let port = |port: Be16| port.get();
     let ip = |addr: Addr| addr.ip();
-    let (source_port, destination_port) =
-        if echo { (port(key.sport).max(port(key.dport)), 0) } else { (port(key.sport), port(key.dport)) };
-    v1::Tuple { source: ip(key.src), source_port, destination: ip(key.dst), destination_port }
+    let (source_port, destination_port) = if echo {
+        (port(key.sport).max(port(key.dport)), 0)
+    } else {
+        (port(key.sport), port(key.dport))
+    };
+    v1::Tuple {
+        source: ip(key.src),
+        source_port,
+        destination: ip(key.dst),
+        destination_port,
+    }
 }

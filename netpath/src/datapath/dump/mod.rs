@@ -58,8 +58,18 @@ pub fn ports(bpf_dir: &Path) -> Result<Vec<v1::Port>, DumpError> {
         .iter()
         .filter_map(|(key, entry)| {
             let endpoint = endpoints.get(&entry.endpoint)?;
-            let allow = allow.get(&entry.allow).filter(|_| entry.allow != 0).cloned().unwrap_or_default();
-            Some(port(key, entry, endpoint, network_name(&networks, endpoint.network), allow))
+            let allow = allow
+                .get(&entry.allow)
+                .filter(|_| entry.allow != 0)
+                .cloned()
+                .unwrap_or_default();
+            Some(port(
+                key,
+                entry,
+                endpoint,
+                network_name(&networks, endpoint.network),
+                allow,
+            ))
         })
         .collect();
     ports.sort_unstable();
@@ -110,7 +120,10 @@ pub fn networks(bpf_dir: &Path) -> Result<Vec<v1::MapNetwork>, DumpError> {
 /// # Errors
 /// If there are no pinned maps, or they cannot be read.
 pub fn counters(bpf_dir: &Path) -> Result<Vec<v1::Counter>, DumpError> {
-    let failed = |source| DatapathError::Map { map: "counters", source };
+    let failed = |source| DatapathError::Map {
+        map: "counters",
+        source,
+    };
     let map = super::load::open(&existing(bpf_dir)?, "counters")?;
     let counts = PerCpuArray::<_, Count>::try_from(Map::PerCpuArray(map)).map_err(failed)?;
     let mut counters = Vec::new();
@@ -129,8 +142,12 @@ pub fn counters(bpf_dir: &Path) -> Result<Vec<v1::Counter>, DumpError> {
     Ok(counters)
 }
 
-const FLAGS: [(u32, &str); 4] =
-    [(INTERNAL, "internal"), (ICC_OFF, "no-icc"), (MASQUERADE, "masquerade"), (ROUTED, "routed")];
+const FLAGS: [(u32, &str); 4] = [
+    (INTERNAL, "internal"),
+    (ICC_OFF, "no-icc"),
+    (MASQUERADE, "masquerade"),
+    (ROUTED, "routed"),
+];
 
 fn open(bpf_dir: &Path) -> Result<Tables, DumpError> {
     Ok(Tables::open(&existing(bpf_dir)?)?)
@@ -138,18 +155,33 @@ fn open(bpf_dir: &Path) -> Result<Tables, DumpError> {
 
 fn existing(bpf_dir: &Path) -> Result<std::path::PathBuf, DumpError> {
     let maps = pins::maps_dir(bpf_dir);
-    if maps.is_dir() { Ok(maps) } else { Err(DumpError::NoMaps(bpf_dir.display().to_string())) }
+    if maps.is_dir() {
+        Ok(maps)
+    } else {
+        Err(DumpError::NoMaps(bpf_dir.display().to_string()))
+    }
 }
 
 fn network_name(networks: &BTreeMap<u32, NetworkEntry>, index: u32) -> String {
-    networks.get(&index).map(|network| network.name.to_string()).unwrap_or_default()
+    networks
+        .get(&index)
+        .map(|network| network.name.to_string())
+        .unwrap_or_default()
 }
 
 fn port(
-    key: &PortKey, entry: &PortEntry, endpoint: &EndpointEntry, network: String, allow: Vec<ipnet::IpNet>,
+    key: &PortKey,
+    entry: &PortEntry,
+    endpoint: &EndpointEntry,
+    network: String,
+    allow: Vec<ipnet::IpNet>,
 ) -> v1::Port {
     let v6 = key.host_ip.is_some_and(|ip| ip.is_ipv6());
-    let container = endpoint.addresses.iter().find(|ip| ip.is_ipv6() == v6).or(endpoint.addresses.first());
+    let container = endpoint
+        .addresses
+        .iter()
+        .find(|ip| ip.is_ipv6() == v6)
+        .or(endpoint.addresses.first());
     v1::Port {
         sandbox: endpoint.sandbox.to_string(),
         network,
@@ -161,7 +193,9 @@ fn port(
         host_ip: key.host_ip,
         host_port: key.first,
         host_port_end: key.last,
-        container_ip: container.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        container_ip: container
+            .copied()
+            .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         container_port: entry.target,
         container_port_end: entry.target.saturating_add(key.last - key.first),
         allow,
@@ -169,7 +203,10 @@ fn port(
 }
 
 fn info(maps: &Path, name: &str) -> Result<v1::MapInfo, DatapathError> {
-    let failed = |source| DatapathError::Map { map: "pinned", source };
+    let failed = |source| DatapathError::Map {
+        map: "pinned",
+        source,
+    };
     let pin = maps.join(name);
     let info = MapInfo::from_pin(&pin).map_err(failed)?;
     let kind = info.map_type().map_err(failed)?;
@@ -185,5 +222,11 @@ fn info(maps: &Path, name: &str) -> Result<v1::MapInfo, DatapathError> {
         aya::maps::MapType::LpmTrie => ("lpm_trie", batch::count_keys(&data, key_size)),
         _ => ("other", batch::count_keys(&data, key_size)),
     };
-    Ok(v1::MapInfo { name: name.to_owned(), kind: kind.to_owned(), entries, max_entries, bytes: sys::memory(&data) })
+    Ok(v1::MapInfo {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        entries,
+        max_entries,
+        bytes: sys::memory(&data),
+    })
 }

@@ -28,7 +28,9 @@ impl Tables {
             v4: uplink.v4.map(Addr::from).unwrap_or_default(),
             v6: uplink.v6.map(Addr::from).unwrap_or_default(),
         };
-        self.devices.insert(index, device, 0).map_err(failed("devices"))
+        self.devices
+            .insert(index, device, 0)
+            .map_err(failed("devices"))
     }
 
     /// Forgets every uplink of that name, and those whose interface is gone when `name` is none of theirs.
@@ -37,7 +39,9 @@ impl Tables {
     /// If the map cannot be written.
     pub fn remove_uplink(&mut self, name: &str) -> Result<(), DatapathError> {
         for (index, device) in self.devices()? {
-            if device.role == Role::Uplink as u32 && sys::ifname(index).is_none_or(|found| found == name) {
+            if device.role == Role::Uplink as u32
+                && sys::ifname(index).is_none_or(|found| found == name)
+            {
                 absent_is_success("devices", self.devices.remove(&index))?;
             }
         }
@@ -56,7 +60,14 @@ impl Tables {
             .filter(|(_, device)| device.role == Role::Uplink as u32)
             .map(|(index, device)| {
                 let name = sys::ifname(index).unwrap_or_else(|| format!("#{index}"));
-                (name, Uplink { mtu: device.mtu, v4: known(device.v4), v6: known(device.v6) })
+                (
+                    name,
+                    Uplink {
+                        mtu: device.mtu,
+                        v4: known(device.v4),
+                        v6: known(device.v6),
+                    },
+                )
             })
             .collect())
     }
@@ -67,7 +78,12 @@ impl Tables {
     /// If an interface is missing or a map cannot be written.
     pub fn put_endpoint(&mut self, slot: u32, entry: &EndpointEntry) -> Result<(), DatapathError> {
         let family = |addresses: &[IpAddr], v4: bool| {
-            addresses.iter().find(|address| address.is_ipv4() == v4).copied().map(Addr::from).unwrap_or_default()
+            addresses
+                .iter()
+                .find(|address| address.is_ipv4() == v4)
+                .copied()
+                .map(Addr::from)
+                .unwrap_or_default()
         };
         let endpoint = Endpoint {
             ifindex: index_of(&entry.host_interface)?,
@@ -85,10 +101,19 @@ impl Tables {
             gateway_v6: family(&entry.gateways, false),
             sandbox: Text::new(entry.sandbox.as_str()),
         };
-        self.endpoints.set(slot, endpoint, 0).map_err(failed("endpoints"))?;
-        let device =
-            Device { role: Role::Endpoint as u32, index: slot, mtu: entry.mtu, pad: 0, ..Device::default() };
-        self.devices.insert(endpoint.ifindex, device, 0).map_err(failed("devices"))
+        self.endpoints
+            .set(slot, endpoint, 0)
+            .map_err(failed("endpoints"))?;
+        let device = Device {
+            role: Role::Endpoint as u32,
+            index: slot,
+            mtu: entry.mtu,
+            pad: 0,
+            ..Device::default()
+        };
+        self.devices
+            .insert(endpoint.ifindex, device, 0)
+            .map_err(failed("devices"))
     }
 
     /// Empties a slot: flows of its generation are over from now on.
@@ -97,7 +122,9 @@ impl Tables {
     /// If a map cannot be written.
     pub fn remove_endpoint(&mut self, slot: u32) -> Result<(), DatapathError> {
         let old = self.endpoints.get(&slot, 0).map_err(failed("endpoints"))?;
-        self.endpoints.set(slot, Endpoint::default(), 0).map_err(failed("endpoints"))?;
+        self.endpoints
+            .set(slot, Endpoint::default(), 0)
+            .map_err(failed("endpoints"))?;
         if old.ifindex == 0 {
             return Ok(());
         }
@@ -113,8 +140,15 @@ impl Tables {
         if endpoint.ifindex == 0 {
             return Ok(None);
         }
-        let Ok(sandbox) = endpoint.sandbox.as_str().parse() else { return Ok(None) };
-        let known = |pair: [Addr; 2]| pair.iter().filter(|addr| !addr.is_unspecified()).map(|addr| addr.ip()).collect();
+        let Ok(sandbox) = endpoint.sandbox.as_str().parse() else {
+            return Ok(None);
+        };
+        let known = |pair: [Addr; 2]| {
+            pair.iter()
+                .filter(|addr| !addr.is_unspecified())
+                .map(|addr| addr.ip())
+                .collect()
+        };
         Ok(Some(EndpointEntry {
             host_interface: sys::ifname(endpoint.ifindex).unwrap_or_default(),
             generation: endpoint.generation,
@@ -147,6 +181,9 @@ impl Tables {
     }
 
     fn devices(&self) -> Result<Vec<(u32, Device)>, DatapathError> {
-        self.devices.iter().collect::<Result<_, _>>().map_err(failed("devices"))
+        self.devices
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(failed("devices"))
     }
 }

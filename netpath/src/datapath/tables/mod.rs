@@ -74,7 +74,8 @@ impl Tables {
     }
 
     pub(super) fn set_node(
-        &mut self, change: impl FnOnce(Config) -> Result<Config, DatapathError>,
+        &mut self,
+        change: impl FnOnce(Config) -> Result<Config, DatapathError>,
     ) -> Result<(), DatapathError> {
         let config = change(self.config()?)?;
         self.config.set(0, config, 0).map_err(failed("config"))
@@ -93,7 +94,11 @@ fn failed(map: &'static str) -> impl Fn(MapError) -> DatapathError {
 }
 
 fn syscall(call: &'static str, map: &'static str) -> impl Fn(io::Error) -> DatapathError {
-    move |source| DatapathError::Syscall { call, object: format!("map {map}"), source }
+    move |source| DatapathError::Syscall {
+        call,
+        object: format!("map {map}"),
+        source,
+    }
 }
 
 fn index_of(interface: &str) -> Result<u32, DatapathError> {
@@ -116,7 +121,10 @@ fn absent_is_success(map: &'static str, result: Result<(), MapError>) -> Result<
     }
 }
 
-fn absent_is_none<T>(map: &'static str, result: Result<T, MapError>) -> Result<Option<T>, DatapathError> {
+fn absent_is_none<T>(
+    map: &'static str,
+    result: Result<T, MapError>,
+) -> Result<Option<T>, DatapathError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if is_absent(&error) => Ok(None),
@@ -127,12 +135,19 @@ fn absent_is_none<T>(map: &'static str, result: Result<T, MapError>) -> Result<O
 /// Length and octets of a prefix as the tries keep it: IPv4 in v4-mapped form.
 fn octets_of(prefix: IpNet) -> (u32, [u8; 16]) {
     let extra = if prefix.addr().is_ipv4() { 96 } else { 0 };
-    (u32::from(prefix.prefix_len()) + extra, Addr::from(prefix.network()).octets())
+    (
+        u32::from(prefix.prefix_len()) + extra,
+        Addr::from(prefix.network()).octets(),
+    )
 }
 
 /// The prefix that a trie's key stands for; `None` for a length that no prefix has.
 fn prefix_of(length: u32, octets: [u8; 16]) -> Option<IpNet> {
     let addr = Addr::from_octets(octets);
-    let length = if addr.is_v4() { length.checked_sub(96)? } else { length };
+    let length = if addr.is_v4() {
+        length.checked_sub(96)?
+    } else {
+        length
+    };
     IpNet::new(addr.ip(), u8::try_from(length).ok()?).ok()
 }

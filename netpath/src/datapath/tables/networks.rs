@@ -22,8 +22,14 @@ impl Tables {
     /// If the map cannot be written.
     pub fn put_network(&mut self, index: u32, entry: &NetworkEntry) -> Result<(), DatapathError> {
         let bridge = sys::ifindex(&entry.bridge).unwrap_or_default();
-        let network = Network { flags: entry.flags, bridge, name: Text::new(entry.name.as_str()) };
-        self.networks.insert(index, network, 0).map_err(failed("networks"))
+        let network = Network {
+            flags: entry.flags,
+            bridge,
+            name: Text::new(entry.name.as_str()),
+        };
+        self.networks
+            .insert(index, network, 0)
+            .map_err(failed("networks"))
     }
 
     /// Forgets a network.
@@ -44,7 +50,14 @@ impl Tables {
             let (index, network) = item.map_err(failed("networks"))?;
             if let Ok(name) = network.name.as_str().parse() {
                 let bridge = sys::ifname(network.bridge).unwrap_or_default();
-                networks.insert(index, NetworkEntry { flags: network.flags, bridge, name });
+                networks.insert(
+                    index,
+                    NetworkEntry {
+                        flags: network.flags,
+                        bridge,
+                        name,
+                    },
+                );
             }
         }
         Ok(networks)
@@ -57,10 +70,18 @@ impl Tables {
     pub fn put_addresses(&mut self, list: &[(IpAddr, AddressEntry)]) -> Result<(), DatapathError> {
         for (ip, entry) in list {
             let value = match entry {
-                AddressEntry::Host => Address { kind: ADDRESS_HOST, slot: 0 },
-                AddressEntry::Endpoint(slot) => Address { kind: ADDRESS_ENDPOINT, slot: *slot },
+                AddressEntry::Host => Address {
+                    kind: ADDRESS_HOST,
+                    slot: 0,
+                },
+                AddressEntry::Endpoint(slot) => Address {
+                    kind: ADDRESS_ENDPOINT,
+                    slot: *slot,
+                },
             };
-            self.addresses.insert(Addr::from(*ip), value, 0).map_err(failed("addresses"))?;
+            self.addresses
+                .insert(Addr::from(*ip), value, 0)
+                .map_err(failed("addresses"))?;
         }
         Ok(())
     }
@@ -81,7 +102,8 @@ impl Tables {
     /// # Errors
     /// If the map cannot be read.
     pub fn address(&self, ip: IpAddr) -> Result<Option<AddressEntry>, DatapathError> {
-        absent_is_none("addresses", self.addresses.get(&Addr::from(ip), 0)).map(|found| found.map(address_entry))
+        absent_is_none("addresses", self.addresses.get(&Addr::from(ip), 0))
+            .map(|found| found.map(address_entry))
     }
 
     /// Every known address.
@@ -102,8 +124,13 @@ impl Tables {
     /// # Errors
     /// If the map cannot be written.
     pub fn put_subnet(&mut self, prefix: IpNet, entry: SubnetEntry) -> Result<(), DatapathError> {
-        let subnet = Subnet { network: entry.network, flags: entry.flags };
-        self.subnets.insert(&subnet_key(prefix), subnet, 0).map_err(failed("subnets"))
+        let subnet = Subnet {
+            network: entry.network,
+            flags: entry.flags,
+        };
+        self.subnets
+            .insert(&subnet_key(prefix), subnet, 0)
+            .map_err(failed("subnets"))
     }
 
     /// Forgets a subnet.
@@ -123,7 +150,13 @@ impl Tables {
         for item in self.subnets.iter() {
             let (key, subnet) = item.map_err(failed("subnets"))?;
             if let Some(prefix) = prefix_of(key.prefix_len(), key.data()) {
-                subnets.insert(prefix, SubnetEntry { network: subnet.network, flags: subnet.flags });
+                subnets.insert(
+                    prefix,
+                    SubnetEntry {
+                        network: subnet.network,
+                        flags: subnet.flags,
+                    },
+                );
             }
         }
         Ok(subnets)

@@ -41,7 +41,11 @@ impl Levels {
     /// The levels in use, as masks.
     fn masks(&self) -> [u32; 3] {
         self.0.map(|counts| {
-            counts.iter().enumerate().filter(|(_, count)| **count > 0).fold(0, |mask, (level, _)| mask | 1 << level)
+            counts
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .fold(0, |mask, (level, _)| mask | 1 << level)
         })
     }
 
@@ -51,7 +55,9 @@ impl Levels {
             Some(_) => 1,
             None => 2,
         };
-        self.0.get_mut(class)?.get_mut(usize::from(portmap::level(key.first, key.last)))
+        self.0
+            .get_mut(class)?
+            .get_mut(usize::from(portmap::level(key.first, key.last)))
     }
 }
 
@@ -60,9 +66,15 @@ impl Tables {
     ///
     /// # Errors
     /// If a map cannot be written.
-    pub fn put_ports(&mut self, list: &[(entries::PortKey, PortEntry)]) -> Result<(), DatapathError> {
+    pub fn put_ports(
+        &mut self,
+        list: &[(entries::PortKey, PortEntry)],
+    ) -> Result<(), DatapathError> {
         let keys: Vec<_> = list.iter().map(|(key, _)| port_key(key)).collect();
-        let values: Vec<_> = list.iter().map(|(key, entry)| port_value(key, entry)).collect();
+        let values: Vec<_> = list
+            .iter()
+            .map(|(key, entry)| port_value(key, entry))
+            .collect();
         for (key, _) in list {
             if self.port(key)?.is_none() {
                 self.levels.add(key);
@@ -71,7 +83,8 @@ impl Tables {
         self.set_taken(list.iter().map(|(key, _)| key), true)?;
         // The programs must look at a level before they can be expected to find something there.
         self.write_levels()?;
-        batch::update(self.ports_map.fd().as_fd(), &keys, &values).map_err(syscall("update", "ports"))
+        batch::update(self.ports_map.fd().as_fd(), &keys, &values)
+            .map_err(syscall("update", "ports"))
     }
 
     /// Withdraws ranges.
@@ -98,7 +111,9 @@ impl Tables {
     /// If the map cannot be read.
     pub fn port(&self, key: &entries::PortKey) -> Result<Option<PortEntry>, DatapathError> {
         let found = absent_is_none("ports", self.ports.get(&port_key(key), 0))?;
-        Ok(found.filter(|port| (port.first, port.last) == (key.first, key.last)).map(port_entry))
+        Ok(found
+            .filter(|port| (port.first, port.last) == (key.first, key.last))
+            .map(port_entry))
     }
 
     /// Every published range.
@@ -122,7 +137,9 @@ impl Tables {
     /// If the map cannot be written.
     pub fn put_allow(&mut self, list: &BTreeSet<AllowEntry>) -> Result<(), DatapathError> {
         for entry in list {
-            self.allow.insert(&allow_key(entry), 1, 0).map_err(failed("allow"))?;
+            self.allow
+                .insert(&allow_key(entry), 1, 0)
+                .map_err(failed("allow"))?;
         }
         Ok(())
     }
@@ -147,8 +164,15 @@ impl Tables {
         for item in self.allow.iter() {
             let (key, _) = item.map_err(failed("allow"))?;
             let [a, b, c, d, octets @ ..] = key.data();
-            if let Some(prefix) = key.prefix_len().checked_sub(32).and_then(|length| prefix_of(length, octets)) {
-                allow.insert(AllowEntry { list: u32::from_ne_bytes([a, b, c, d]), prefix });
+            if let Some(prefix) = key
+                .prefix_len()
+                .checked_sub(32)
+                .and_then(|length| prefix_of(length, octets))
+            {
+                allow.insert(AllowEntry {
+                    list: u32::from_ne_bytes([a, b, c, d]),
+                    prefix,
+                });
             }
         }
         Ok(allow)
@@ -156,7 +180,9 @@ impl Tables {
 
     /// Marks ports that SNAT must leave alone, or frees them. Only those inside its range matter.
     fn set_taken<'a>(
-        &mut self, keys: impl Iterator<Item = &'a entries::PortKey>, taken: bool,
+        &mut self,
+        keys: impl Iterator<Item = &'a entries::PortKey>,
+        taken: bool,
     ) -> Result<(), DatapathError> {
         let config = self.config()?;
         let mut words = BTreeMap::new();
@@ -171,9 +197,14 @@ impl Tables {
             }
         }
         for (index, bits) in words {
-            let old = self.snat_taken.get(&index, 0).map_err(failed("snat_taken"))?;
+            let old = self
+                .snat_taken
+                .get(&index, 0)
+                .map_err(failed("snat_taken"))?;
             let new = if taken { old | bits } else { old & !bits };
-            self.snat_taken.set(index, new, 0).map_err(failed("snat_taken"))?;
+            self.snat_taken
+                .set(index, new, 0)
+                .map_err(failed("snat_taken"))?;
         }
         Ok(())
     }
@@ -226,11 +257,21 @@ pub(in crate::datapath) fn entry_key(key: &PortKey, port: &Port) -> Option<entri
     } else {
         Some(key.addr.ip())
     };
-    Some(entries::PortKey { protocol, host_ip, first: port.first, last: port.last })
+    Some(entries::PortKey {
+        protocol,
+        host_ip,
+        first: port.first,
+        last: port.last,
+    })
 }
 
 const fn port_entry(port: Port) -> PortEntry {
-    PortEntry { target: port.target, endpoint: port.endpoint, generation: port.generation, allow: port.allow }
+    PortEntry {
+        target: port.target,
+        endpoint: port.endpoint,
+        generation: port.generation,
+        allow: port.allow,
+    }
 }
 
 const fn number_of(protocol: Protocol) -> u8 {
