@@ -55,6 +55,9 @@ struct Args {
     /// A network that a user made: its containers have rules for Docker's name server in them.
     #[arg(long)]
     user_network: bool,
+    /// Only this side, to be watched with a profiler: nothing is compared.
+    #[arg(long, value_name = "SIDE")]
+    only: Option<Side>,
     /// Write everything that was measured to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -97,6 +100,9 @@ fn main() {
             let mut samples = Vec::new();
             for turn in 0..Side::ALL.len() {
                 let side = Side::ALL[(round + turn) % Side::ALL.len()];
+                if args.only.is_some_and(|only| only != side) {
+                    continue;
+                }
                 let value =
                     measure.take(&stage, side, round, Duration::from_secs_f64(args.seconds));
                 samples.push(Sample { side, value });
@@ -105,7 +111,7 @@ fn main() {
             report.add(*measure, &samples);
         }
     }
-    if !measures.is_empty() {
+    if !measures.is_empty() && args.only.is_none() {
         stage.assert_paths();
     }
     if wanted(Name::Prog) {

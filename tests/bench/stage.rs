@@ -24,7 +24,7 @@ pub enum Family {
 }
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
     /// netpath.
     Netpath,
@@ -98,6 +98,11 @@ impl Stage {
         &self.sites[side as usize]
     }
 
+    /// The address of a sandbox of netpath in the family that is measured.
+    pub fn address_of(&self, sandbox: &str) -> IpAddr {
+        endpoint_address(&self.daemon, sandbox, self.family)
+    }
+
     /// An address of the outside that only one of many rounds uses: a flow of an earlier round that is not yet forgotten
     /// never stands in the way of a new one.
     pub fn outside(&self, round: usize) -> IpAddr {
@@ -154,7 +159,7 @@ fn with_netpath(family: Family) -> (Daemon, Site, Netns) {
     let sandbox = adopt(&daemon, SERVER, &publish);
     let sibling = adopt(&daemon, SIBLING, &[]);
     let published = SocketAddr::new(host_address(family), PUBLISHED);
-    let inside = endpoint_address(&daemon, family);
+    let inside = endpoint_address(&daemon, SERVER, family);
     (
         daemon,
         Site {
@@ -167,8 +172,8 @@ fn with_netpath(family: Family) -> (Daemon, Site, Netns) {
     )
 }
 
-fn endpoint_address(daemon: &Daemon, family: Family) -> IpAddr {
-    let found = daemon.json(&["sandbox", "inspect", SERVER]);
+fn endpoint_address(daemon: &Daemon, sandbox: &str, family: Family) -> IpAddr {
+    let found = daemon.json(&["sandbox", "inspect", sandbox]);
     let addresses = found[0]["endpoints"][0]["addresses"].as_array();
     addresses
         .into_iter()

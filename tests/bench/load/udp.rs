@@ -19,18 +19,7 @@ static BUFFER: libc::c_int = 8 << 20;
 
 /// Packets per second that the receiver got.
 pub fn run(ends: &Ends<'_>, time: Duration) -> f64 {
-    let receiver = ends
-        .server
-        .enter(|| UdpSocket::bind(ends.listen).expect("bind"));
-    set_buffer(&receiver);
-    receiver
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .expect("timeout");
-    let local = SocketAddr::new(ends.source, 0);
-    let sender = ends.client.enter(|| UdpSocket::bind(local).expect("bind"));
-    sender.connect(ends.target).expect("connect");
-    establish(&sender, &receiver);
-
+    let (sender, receiver) = open(ends);
     let begin = Instant::now() + WARM_UP;
     let end = begin + time;
     let (client, server) = cores();
@@ -46,6 +35,27 @@ pub fn run(ends: &Ends<'_>, time: Duration) -> f64 {
         receiving.join().expect("receiver")
     });
     received as f64 / time.as_secs_f64()
+}
+
+/// Opens a flow that is answered once, and gives the client's end of it.
+pub fn answered(ends: &Ends<'_>) -> SocketAddr {
+    let (sender, _receiver) = open(ends);
+    sender.local_addr().expect("address")
+}
+
+fn open(ends: &Ends<'_>) -> (UdpSocket, UdpSocket) {
+    let receiver = ends
+        .server
+        .enter(|| UdpSocket::bind(ends.listen).expect("bind"));
+    set_buffer(&receiver);
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("timeout");
+    let local = SocketAddr::new(ends.source, 0);
+    let sender = ends.client.enter(|| UdpSocket::bind(local).expect("bind"));
+    sender.connect(ends.target).expect("connect");
+    establish(&sender, &receiver);
+    (sender, receiver)
 }
 
 /// One packet each way: from here on, every table knows an answered flow.
