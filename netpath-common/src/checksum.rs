@@ -82,7 +82,7 @@ mod tests {
 
     /// Zero has two forms in ones' complement; they are the same number.
     fn same(a: u16, b: u16) -> bool {
-        a == b || (a % 0xffff == 0 && b % 0xffff == 0)
+        a == b || (a.is_multiple_of(0xffff) && b.is_multiple_of(0xffff))
     }
 
     #[test]

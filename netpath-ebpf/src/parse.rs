@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::{Addr, Be16},
-    flow::{FlowKey, ICMP, ICMPV6, SCTP, TCP, UDP},
+    flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
     reason::Reason,
 };
 use network_types::{
@@ -272,8 +272,8 @@ fn parse_transport<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Rea
         }
         ICMP if parsed.v4 => parse_icmp(packet, parsed, ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY)?,
         ICMPV6 if !parsed.v4 => parse_icmp(packet, parsed, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY)?,
-        // SCTP's checksum is a CRC over everything that cannot be updated in place.
-        SCTP | _ => Transport::Other,
+        // SCTP too: its checksum is a CRC over everything, which cannot be updated in place.
+        _ => Transport::Other,
     };
     Ok(())
 }

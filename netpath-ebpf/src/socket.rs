@@ -13,7 +13,7 @@ use netpath_common::{
     maps::{ADDRESS_HOST, SocketAddr, SocketPeer},
 };
 
-use crate::{maps, nat::publish};
+use crate::{maps, nat::publish, path::route::from_words};
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -49,6 +49,10 @@ impl Call {
     #[inline(always)]
     pub fn redirect(&self, connects: bool) -> i32 {
         if !self.is_of_node() {
+            return PROCEED;
+        }
+        // A socket bound to the loopback address cannot send anywhere else.
+        if !connects && self.sends_from_loopback() {
             return PROCEED;
         }
         let Some(protocol) = self.protocol() else {
@@ -104,6 +108,19 @@ impl Call {
         PROCEED
     }
 
+    /// For `sendmsg` only: the verifier refuses the field elsewhere.
+    #[inline(always)]
+    fn sends_from_loopback(&self) -> bool {
+        // SAFETY: as in `protocol`; the program type of each family may read that family's field.
+        let source = unsafe {
+            match self.family {
+                Family::V4 => Addr::from_raw_v4((*self.context).msg_src_ip4),
+                Family::V6 => words_at((&raw const (*self.context).msg_src_ip6).cast()),
+            }
+        };
+        source.is_loopback()
+    }
+
     #[inline(always)]
     fn is_of_node(&self) -> bool {
         let Some(config) = maps::config() else {
@@ -135,15 +152,7 @@ impl Call {
         unsafe {
             match self.family {
                 Family::V4 => Addr::from_raw_v4((*self.context).user_ip4),
-                Family::V6 => {
-                    let words = &raw const (*self.context).user_ip6;
-                    crate::path::route::from_words([
-                        (*words)[0],
-                        (*words)[1],
-                        (*words)[2],
-                        (*words)[3],
-                    ])
-                }
+                Family::V6 => words_at((&raw const (*self.context).user_ip6).cast()),
             }
         }
     }
@@ -171,6 +180,21 @@ impl Call {
             }
             (*self.context).user_port = port.raw() as u32;
         }
+    }
+}
+
+/// # Safety
+/// `first` is the first of four words of the context. Each is loaded apart: the verifier allows no other width.
+#[inline(always)]
+unsafe fn words_at(first: *const u32) -> Addr {
+    // SAFETY: by contract.
+    unsafe {
+        from_words([
+            first.read_volatile(),
+            first.add(1).read_volatile(),
+            first.add(2).read_volatile(),
+            first.add(3).read_volatile(),
+        ])
     }
 }
 

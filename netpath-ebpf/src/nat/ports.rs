@@ -19,7 +19,7 @@ use aya_ebpf::{
 };
 use netpath_common::{
     addr::Be16,
-    flow::{FlowKey, ICMP, ICMPV6, TCP},
+    flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
     maps::Config,
     reason::Reason,
 };
@@ -114,6 +114,9 @@ unsafe extern "C" fn attempt(number: u32, search: *mut c_void) -> i64 {
     STOP
 }
 
+/// Port of the tunnels between nodes (RFC 7348 §5): an answer that came to it would be taken for a tunnelled frame.
+const VXLAN_PORT: u16 = 4789;
+
 /// Whether a source port may be used towards this destination: it lies in the range, nothing publishes it, and no
 /// socket of the node would get the answer.
 #[inline(always)]
@@ -121,6 +124,7 @@ fn is_usable(config: &Config, skb: &Skb, to: &FlowKey) -> bool {
     let port = to.sport.get();
     config.snat_first <= port
         && port <= config.snat_last
+        && !(to.protocol == UDP && port == VXLAN_PORT)
         && !maps::snat_taken(to.protocol, port)
         && !has_host_socket(skb, to)
 }

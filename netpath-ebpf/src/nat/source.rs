@@ -1,9 +1,6 @@
 //! Outbound flows: source translation.
 
-use aya_ebpf::{
-    bindings::{bpf_fib_lookup, bpf_fib_lookup__bindgen_ty_3},
-    helpers::generated::bpf_fib_lookup as fib_lookup,
-};
+use aya_ebpf::bindings::bpf_fib_lookup__bindgen_ty_3;
 use netpath_common::{
     addr::Addr,
     flow::Kind,
@@ -47,7 +44,7 @@ pub fn open_outbound(
         };
         return ports::open(&opening, skb, parsed, scratch);
     }
-    scratch.to.src = source_address(skb, parsed, uplink);
+    scratch.to.src = source_address(skb, parsed, endpoint.bridge, uplink);
     if scratch.to.src.is_unspecified() {
         return Err(Reason::NoAddress);
     }
@@ -66,7 +63,7 @@ pub fn open_outbound(
 
 /// The address that the route to the destination prefers; the uplink's own if the kernel cannot be asked or names none.
 #[inline(never)]
-fn source_address(skb: &Skb, parsed: &Parsed, uplink: &'static Device) -> Addr {
+fn source_address(skb: &Skb, parsed: &Parsed, bridge: u32, uplink: &'static Device) -> Addr {
     let fallback = if parsed.v4 { uplink.v4 } else { uplink.v6 };
     let Some(config) = maps::config() else {
         return fallback;
@@ -74,21 +71,13 @@ fn source_address(skb: &Skb, parsed: &Parsed, uplink: &'static Device) -> Addr {
     if config.source_flags == 0 {
         return fallback;
     }
-    let mut query = route::query(parsed, skb.ifindex(), 0);
+    let mut query = route::query(parsed, bridge, 0);
     // The packet has the sandbox's source; the node's own choice is wanted.
     query.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
         ipv6_src: route::NO_ADDRESS,
     };
-    // SAFETY: `query` is a whole structure on the stack.
-    let result = unsafe {
-        fib_lookup(
-            skb.as_ptr().cast(),
-            &raw mut query,
-            size_of::<bpf_fib_lookup>() as i32,
-            config.source_flags,
-        )
-    };
-    if result != 0 {
+    // A route over another device has a source that does not belong on this one.
+    if route::look_up(skb, &mut query, config.source_flags) != 0 || query.ifindex != skb.ifindex() {
         return fallback;
     }
     // SAFETY: a successful look-up has filled the member of the packet's family.

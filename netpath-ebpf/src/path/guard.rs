@@ -52,10 +52,12 @@ pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bo
             _ => source.is_unspecified() || is_own_v6(source, endpoint),
         };
     }
+    // An endpoint without an IPv6 address has the unspecified one.
     if parsed.v4 {
         endpoint.v4 == source
     } else {
-        endpoint.v6 == source || (source.is_link_local() && stays_on_link(parsed.key.dst))
+        (endpoint.v6 == source && !source.is_unspecified())
+            || (source.is_link_local() && stays_on_link(parsed.key.dst))
     }
 }
 

@@ -52,26 +52,26 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
         skb.len().saturating_sub(ETHERNET)
     };
     let mut query = query(parsed, endpoint.bridge, length as u16);
-    // SAFETY: `query` is a whole structure on the stack.
-    let result = unsafe {
-        fib_lookup(
-            skb.as_ptr().cast(),
-            &raw mut query,
-            size_of::<bpf_fib_lookup>() as i32,
-            config.route_flags,
-        )
-    };
+    let mut result = look_up(skb, &mut query, config.route_flags);
+    let too_big = result == TOO_BIG;
+    if too_big {
+        // That answer does not say where to.
+        query.__bindgen_anon_1.tot_len = 0;
+        result = look_up(skb, &mut query, config.route_flags);
+    }
     match result {
         FOUND | NO_NEIGHBOUR => {}
         // The stack comes to the same conclusion and tells the sender.
         UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Reason::Unreachable,
         NOT_FORWARDED => return Reason::ToHost,
-        TOO_BIG => return Reason::TooBig,
         _ => return Reason::NoRoute,
     }
     match maps::device(query.ifindex) {
         Some(device) if device.role == Role::Uplink as u32 => {}
         _ => return Reason::NoUplink,
+    }
+    if too_big {
+        return Reason::TooBig;
     }
     if rewrite::decrement_ttl(skb, parsed).is_none() {
         return Reason::WriteFailed;
@@ -93,6 +93,14 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
         );
     }
     Reason::Outbound
+}
+
+/// Asks the routing table; the answer replaces the question.
+#[inline(always)]
+pub fn look_up(skb: &Skb, query: &mut bpf_fib_lookup, flags: u32) -> i64 {
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: `query` is a whole structure, and the context is the program's own.
+    unsafe { fib_lookup(skb.as_ptr().cast(), query, size, flags) }
 }
 
 /// A question to the routing table about a packet as it would come in by `ifindex`.

@@ -32,7 +32,7 @@ pub(super) async fn execute(
     start_logging(verbose);
     crate::daemon::run(config)
         .await
-        .map_err(|error| Failure::chain("daemon", &error))?;
+        .map_err(|error| Failure::chain("daemon", &error.into()))?;
     Ok(0)
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
         let config = Config::load(settings, None).map_err(Failure::config("teardown"))?;
         crate::daemon::teardown_forced(&config)
             .await
-            .map_err(|error| Failure::chain("teardown", &error))?;
+            .map_err(|error| Failure::chain("teardown", &error.into()))?;
     } else {
         context.client.teardown().await.map_err(|error| {
             let unreachable = matches!(error, ClientError::Unreachable { .. });

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    api::service::ApiError,
+    api::{service::ApiError, socket::BindError},
     datapath::DatapathError,
     kernel,
     model::request::{ErrorKind, RequestError},
@@ -46,6 +46,17 @@ pub enum DaemonError {
     /// The named cgroup is none.
     #[error("{} is not a directory of a cgroup v2 file system; name one with --cgroup", .0.display())]
     NotCgroup(PathBuf),
+    /// The API's socket cannot be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The runtime refuses to wait for signals or tasks.
+    #[error("cannot {action}: {source}")]
+    Runtime {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// A network cannot be made.
     #[error(transparent)]
     Request(#[from] RequestError),

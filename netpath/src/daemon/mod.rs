@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config) -> Result<(), DaemonError> {
     // The lock lives as long as the daemon.
     let _lock = lock::take(&config.run_dir)?;
     let listener = socket::bind(&config.socket)?;
@@ -90,8 +90,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(socket = %shared.config.socket.display(), "ready");
     // Fails only without systemd.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(runtime("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(runtime("wait for SIGINT"))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -100,11 +100,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     // Requests that are under way are finished first.
     drop(stop);
-    serving.await?;
+    serving
+        .await
+        .map_err(|error| runtime("end the API")(error.into()))?;
     let node = shared.node.lock().await;
     tasks.abort_all();
     if node.torn_down {
         teardown::remove_run_dir(&shared.config.run_dir)?;
     }
     Ok(())
+}
+
+fn runtime(action: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
+    move |source| DaemonError::Runtime { action, source }
 }

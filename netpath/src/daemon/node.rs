@@ -75,7 +75,7 @@ impl Node {
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, DaemonError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
-        let mut random = random;
+        let mut random = kernel::random;
         let sockets = Sockets::default();
         let listening = |protocol: Protocol, ip, port| sockets.owner(protocol, ip, port);
         let mut env = Env {
@@ -191,15 +191,4 @@ fn read_listeners() -> HashMap<(Protocol, u16), Vec<listeners::Listener>> {
         }
     }
     by_port
-}
-
-/// A random number from the kernel.
-pub(super) fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // SAFETY: the buffer has the length that is given. With so few bytes the call cannot be interrupted or fall short
-    // (getrandom(2)), once the pool is initialised, which it waits for.
-    unsafe {
-        libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0);
-    }
-    u64::from_ne_bytes(bytes)
 }

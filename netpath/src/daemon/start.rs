@@ -10,15 +10,15 @@ use std::{
 use super::{
     DaemonError, life,
     lock::file_error,
-    node::{Node, Surroundings, random},
+    node::{Node, Surroundings},
 };
 use crate::{
     config::{Config, PINS_LINK},
     datapath::{self, Datapath, NodeSettings},
-    kernel::{Kernel, listeners, mounts, netns},
+    kernel::{self, Kernel, listeners, mounts, netns},
     model::State,
     reconcile::{Depth, Reconciler},
-    store::{FileStore, objects},
+    store::{self, FileStore, objects},
 };
 
 /// Oldest kernel that has TCX.
@@ -34,7 +34,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let cgroup = cgroup(config)?;
     fs::create_dir_all(&config.state_dir)
         .map_err(|source| file_error("create", &config.state_dir, source))?;
-    let store = FileStore::open(&config.state_dir.join("state.redb"))?;
+    let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
     let state = objects::load_state(&store)?;
     mount_bpffs(&config.bpf_dir)?;
     let ports = listeners::local_port_range()?;
@@ -44,7 +44,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     };
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
-        secret: random() | 1,
+        secret: kernel::random() | 1,
         timers: config.timers,
         snat_ports: snat_ports(ports),
     };

@@ -27,13 +27,12 @@ pub async fn of_node(node: &mut Node, config: &Config) -> Result<(), DaemonError
 ///
 /// # Errors
 /// If a daemon runs, or the first thing that could not be removed; the rest is removed all the same.
-pub async fn teardown_forced(config: &Config) -> anyhow::Result<()> {
+pub async fn teardown_forced(config: &Config) -> Result<(), DaemonError> {
     let lock = lock::take(&config.run_dir)?;
     let kernel = Kernel::open()?;
     remove(&kernel, config).await?;
     drop(lock);
-    remove_run_dir(&config.run_dir)?;
-    Ok(())
+    remove_run_dir(&config.run_dir)
 }
 
 async fn remove(kernel: &Kernel, config: &Config) -> Result<(), DaemonError> {

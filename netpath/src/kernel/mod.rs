@@ -24,6 +24,7 @@ pub mod mounts;
 pub mod netns;
 mod observe;
 pub mod process;
+mod random;
 mod route;
 mod socket;
 pub mod sysctl;
@@ -38,6 +39,7 @@ pub use error::Error;
 pub use facts::NodeFacts;
 pub use link::Link;
 pub use observe::IndexedVeth;
+pub use random::random;
 pub use route::DefaultRoute;
 pub use watch::{Event, Watch};
 

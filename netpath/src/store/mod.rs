@@ -14,6 +14,9 @@ mod memory;
 pub mod objects;
 mod watch;
 
+/// Name of the file store's file in the state directory.
+pub const STATE_FILE: &str = "state.redb";
+
 pub use error::StoreError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
