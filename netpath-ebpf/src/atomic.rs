@@ -15,8 +15,11 @@ pub fn add_u64(counter: *mut u64, amount: u64) {
 }
 
 /// Adds and gives the number before.
+///
+/// Not relaxed: LLVM turns a relaxed addition into the instruction that gives nothing back, whether or not its result
+/// is used, and what was to be added stands in the result's place.
 #[inline(always)]
 pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
     // SAFETY: as in `add_u64`.
-    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(counter, amount) }
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::AcqRel }>(counter, amount) }
 }
