@@ -38,7 +38,7 @@ fn check(origin: &str, from: &Netns, to: [&str; 2], seen: [&str; 2]) {
     for (family, address) in to.into_iter().enumerate() {
         for (number, how) in How::ALL.into_iter().enumerate() {
             let question = Question::new(how, address, PUBLISHED);
-            let port = 21_000 + u16::try_from(10 * family + number).expect("small");
+            let port = 41_000 + u16::try_from(10 * family + number).expect("small");
             questions.push((question.clone(), seen[family]));
             questions.push((question.from_port(port), seen[family]));
         }
