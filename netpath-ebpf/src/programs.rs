@@ -86,6 +86,16 @@ fn handle(context: &TcContext, path: impl FnOnce(&mut Skb) -> Reason) -> i32 {
     let bytes = skb.len();
     let reason = path(&mut skb);
     maps::count(reason, bytes);
+    #[cfg(feature = "trace")]
+    if reason.verdict() == Verdict::Drop {
+        aya_log_ebpf::info!(
+            context,
+            "interface {}: {} bytes dropped for reason {}",
+            skb.ifindex(),
+            bytes,
+            reason as u32
+        );
+    }
     match reason.verdict() {
         Verdict::Pass => TCX_NEXT,
         Verdict::Forward => TCX_REDIRECT,

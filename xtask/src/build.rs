@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     bpf, command,
     command::step,
-    toolchain::{self, Install},
+    toolchain::{self, Install, Toolchain},
     workspace::Workspace,
 };
 
@@ -19,6 +19,9 @@ pub struct Args {
     /// Optimise the binary; the BPF object always is.
     #[arg(long)]
     release: bool,
+    /// For debugging: log a line for every dropped packet.
+    #[arg(long)]
+    trace: bool,
     /// Install nothing: check, and say what to install.
     #[arg(long)]
     no_install: bool,
@@ -27,19 +30,31 @@ pub struct Args {
 /// Runs the verb.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
-    let binary = build(&workspace, args.release, Install::unless(args.no_install))?;
+    let toolchain = toolchain::ensure(Install::unless(args.no_install))?;
+    let binary = build_with(&workspace, &toolchain, args.release, args.trace)?;
     step!("built {}", binary.display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds both parts and returns the path of the binary.
 pub fn build(workspace: &Workspace, release: bool, install: Install) -> Result<PathBuf> {
-    let toolchain = toolchain::ensure(install)?;
-    bpf::build(workspace, &toolchain)?;
+    build_with(workspace, &toolchain::ensure(install)?, release, false)
+}
+
+fn build_with(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    release: bool,
+    trace: bool,
+) -> Result<PathBuf> {
+    bpf::build(workspace, toolchain, trace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--package=netpath"]);
     if release {
         cargo.arg("--release");
+    }
+    if trace {
+        cargo.arg("--features=trace");
     }
     step!(
         "building netpath{}",

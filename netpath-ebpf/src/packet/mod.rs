@@ -4,7 +4,7 @@
 //! forgets every such comparison when a helper may have moved the packet. [`Packet`] turns both rules into types: a
 //! header is handed out as a reference that was just compared, and everything that may move the packet takes
 //! `&mut self`, so no reference can outlive it. Code that parses and rewrites is written once against the trait and
-//! runs in the kernel over [`skb::Skb`] and in host tests over [`slice::Slice`].
+//! runs in the kernel over `skb::Skb` and in host tests over [`slice::Slice`].
 
 #[cfg(target_arch = "bpf")]
 pub mod skb;

@@ -23,8 +23,8 @@ pub(super) enum Command {
     Publish {
         /// Sandbox
         sandbox: String,
-        /// [HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]
-        #[arg(required = true, value_name = "SPEC")]
+        /// What to publish, as with Docker
+        #[arg(required = true, value_name = "SPEC", help = super::sandbox::SPEC)]
         publish: Vec<String>,
         /// Sources that may use them; repeatable [default: everybody]
         #[arg(long, value_name = "CIDR")]

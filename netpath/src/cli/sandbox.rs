@@ -70,14 +70,17 @@ pub(super) struct Create {
     network: NetworkOptions,
 }
 
+/// How ports are written.
+pub(super) const SPEC: &str = "[HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; repeatable";
+
 /// How a sandbox is connected: for `sandbox create` and `run`.
 #[derive(Debug, Default, Args)]
 pub(super) struct NetworkOptions {
     /// Network, or host, none or container:NAME; repeatable [default: bridge]
     #[arg(long, value_name = "NET")]
     network: Vec<String>,
-    /// [HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; repeatable
-    #[arg(short, long, value_name = "SPEC")]
+    /// What to publish, as with Docker
+    #[arg(short, long, value_name = "SPEC", help = SPEC)]
     publish: Vec<String>,
     /// Sources that may use published ports; repeatable [default: everybody]
     #[arg(long, value_name = "CIDR")]

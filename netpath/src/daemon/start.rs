@@ -49,6 +49,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         snat_ports: snat_ports(ports),
     };
     let mut datapath = Datapath::load(&config.bpf_dir, limits, settings)?;
+    #[cfg(feature = "trace")]
+    datapath.start_trace()?;
     datapath.attach_sockets(&cgroup)?;
     note_pins(config)?;
     let kernel = Kernel::open()?;

@@ -16,6 +16,8 @@ pub mod pins;
 pub mod sweep;
 mod sys;
 pub mod tables;
+#[cfg(feature = "trace")]
+mod trace;
 
 pub use error::DatapathError;
 pub use load::{Datapath, Limits, NodeSettings};

@@ -23,7 +23,7 @@ const PROFILE: [&str; 6] = [
 ];
 
 /// Builds the object at [`Workspace::bpf_object`]; the file is touched only if its content changes.
-pub fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+pub fn build(workspace: &Workspace, toolchain: &Toolchain, trace: bool) -> Result<()> {
     let target_dir = workspace.target.join("bpf");
     let triple = if cfg!(target_endian = "little") {
         "bpfel-unknown-none"
@@ -45,6 +45,7 @@ pub fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
             "--target-dir",
         ])
         .arg(&target_dir)
+        .args(trace.then_some("--features=trace"))
         .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_BOOTSTRAP", "1")

@@ -27,7 +27,7 @@ pub struct Listener {
     pub port: u16,
     /// Whether an IPv6 socket takes no IPv4 (`IPV6_V6ONLY`).
     pub v6_only: bool,
-    /// Inode of the socket; what [`owner`] takes.
+    /// Inode of the socket; what [`owner()`] takes.
     pub inode: u64,
 }
 
