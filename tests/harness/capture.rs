@@ -19,24 +19,26 @@ impl Capture {
     /// Captures whole packets on a device, `any` for all, from now on.
     #[track_caller]
     pub fn start(netns: &Netns, device: &str) -> Self {
+        Self::with(netns, device, &["-s", "0"])
+    }
+
+    /// Captures the headers of the first packets only, for tests that move much data.
+    #[track_caller]
+    pub fn first(netns: &Netns, device: &str, packets: u32) -> Self {
+        Self::with(netns, device, &["-s", "160", "-c", &packets.to_string()])
+    }
+
+    #[track_caller]
+    fn with(netns: &Netns, device: &str, arguments: &[&str]) -> Self {
         let directory = TempDir::with_prefix("npt-capture-").expect("temporary directory");
         let name = format!("{}-{device}.pcap", netns.name());
         let file = directory.path().join(&name);
         let file = file.to_string_lossy();
         // Without -Z, tcpdump would write as a user that may not enter the directory.
-        let mut tcpdump = netns.start(&[
-            "tcpdump",
-            "-i",
-            device,
-            "-w",
-            &file,
-            "-U",
-            "-s",
-            "0",
-            "-Z",
-            "root",
-            "--immediate-mode",
-        ]);
+        let mut command = vec!["tcpdump", "-i", device, "-w", &file, "-U", "-Z", "root"];
+        command.push("--immediate-mode");
+        command.extend(arguments);
+        let mut tcpdump = netns.start(&command);
         tcpdump.wait_for_output("listening on");
         Self {
             tcpdump,
@@ -59,7 +61,9 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.tcpdump.signal(Signal::SIGINT);
+        if self.tcpdump.ended().is_none() {
+            self.tcpdump.signal(Signal::SIGINT);
+        }
         if thread::panicking() {
             thread::sleep(Duration::from_millis(200));
             let kept = artifacts().join(&self.name);

@@ -40,8 +40,10 @@ pub struct Netns {
 struct Inner {
     name: String,
     file: File,
-    directory: TempDir,
-    cgroup: Option<Cgroup>,
+    path: PathBuf,
+    /// Of a namespace that was made here; it is unmounted with it.
+    directory: Option<TempDir>,
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Netns {
@@ -57,6 +59,20 @@ impl Netns {
         Self::make(label, Some(Cgroup::new(&name)))
     }
 
+    /// One that somebody else has made and will remove, such as a sandbox of a daemon on `host`; what is started in it
+    /// is in the host's cgroup, as a container's processes are.
+    pub fn open(label: &str, path: &Path, host: &Self) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name: unique(label),
+                file: File::open(path).expect("namespace"),
+                path: path.to_owned(),
+                directory: None,
+                cgroup: host.inner.cgroup.clone(),
+            }),
+        }
+    }
+
     /// Its unique name.
     pub fn name(&self) -> &str {
         &self.inner.name
@@ -64,12 +80,12 @@ impl Netns {
 
     /// Where it is mounted: below a temporary directory, so that `ip netns` does not see it.
     pub fn path(&self) -> PathBuf {
-        self.inner.path()
+        self.inner.path.clone()
     }
 
     /// Its cgroup, if it was made with one.
     pub fn cgroup(&self) -> Option<&Path> {
-        self.inner.cgroup.as_ref().map(Cgroup::path)
+        self.inner.cgroup.as_deref().map(Cgroup::path)
     }
 
     /// Runs a command line, words separated by white space, to its end; it must succeed. Returns its standard output.
@@ -101,7 +117,7 @@ impl Netns {
         let mut prepared = Command::new(program.as_ref());
         prepared.args(arguments.iter().map(AsRef::as_ref));
         let namespace = self.inner.file.try_clone().expect("descriptor");
-        let cgroup = self.inner.cgroup.as_ref().map(Cgroup::processes);
+        let cgroup = self.inner.cgroup.as_deref().map(Cgroup::processes);
         // SAFETY: between fork and exec the closure only makes system calls on descriptors that it owns.
         unsafe {
             prepared.pre_exec(move || {
@@ -175,8 +191,9 @@ impl Netns {
             inner: Arc::new(Inner {
                 name,
                 file,
-                directory,
-                cgroup,
+                path,
+                directory: Some(directory),
+                cgroup: cgroup.map(Arc::new),
             }),
         };
         netns.exec("ip link set lo up");
@@ -190,16 +207,12 @@ impl fmt::Debug for Netns {
     }
 }
 
-impl Inner {
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("net")
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         // A failed unmount shows as a directory that cannot be removed; there is nobody to tell.
-        let _ = umount2(&self.path(), MntFlags::MNT_DETACH);
+        if self.directory.is_some() {
+            let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+        }
     }
 }
 
