@@ -146,7 +146,7 @@ pub enum Client {
 /// Opens a flow to a published port.
 ///
 /// # Errors
-/// The reason to drop the packet.
+/// The reason why there is none: to drop the packet, or to let the stack answer it.
 #[inline(always)]
 pub fn open(
     skb: &Skb,
@@ -158,6 +158,9 @@ pub fn open(
     let from = &parsed.key;
     if target.allow != 0 && !maps::allowed(target.allow, from.src) {
         return Err(Reason::NotAllowed);
+    }
+    if parsed.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
     }
     let Some(scratch) = maps::scratch() else {
         return Err(Reason::TableFull);
