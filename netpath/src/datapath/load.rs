@@ -103,7 +103,7 @@ impl Datapath {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let half_open = limits.half_open.max(2).next_power_of_two();
-        let index = limits.flows.max(2).next_power_of_two();
+        let index = limits.flows.max(2).saturating_mul(2).next_power_of_two();
         let maps = pins::maps_dir(bpf_dir);
         let spec = spec(object)?;
         for (name, wanted) in &spec {
