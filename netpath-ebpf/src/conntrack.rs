@@ -6,7 +6,7 @@ use netpath_common::{
         DELIVER, FlowKey, Half, ICMP, ICMPV6, INSIDE, Kind, ORIGINAL, REPLY, REWRITE_DST,
         REWRITE_SRC, SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
     },
-    maps::{Config, Cursor, Endpoint},
+    maps::{Config, Cursor, Endpoint, SWEEP_ALWAYS, SweepRecord},
 };
 
 use crate::{
@@ -277,22 +277,24 @@ fn remove_both(key: &FlowKey, twin: &FlowKey, created: u64) {
 
 /// Removes the flow if neither half was used since the given times: compare and delete, for the daemon's sweep.
 #[inline(always)]
-pub fn remove_if_idle(key: &FlowKey, last_seen: u64, twin_last_seen: u64) -> bool {
-    let Some(half) = maps::flow(key) else {
+pub fn remove_if_idle(record: &SweepRecord) -> bool {
+    let Some(half) = maps::flow(&record.key) else {
         return false;
     };
     // SAFETY: map values, readable while the program runs.
     unsafe {
         let twin_key = (*half).to.reversed();
-        if (*half).last_seen != last_seen {
-            return false;
+        if record.last_seen != SWEEP_ALWAYS {
+            if (*half).last_seen != record.last_seen {
+                return false;
+            }
+            if let Some(twin) = maps::flow(&twin_key)
+                && (*twin).last_seen != record.twin_last_seen
+            {
+                return false;
+            }
         }
-        if let Some(twin) = maps::flow(&twin_key)
-            && (*twin).last_seen != twin_last_seen
-        {
-            return false;
-        }
-        remove_both(key, &twin_key, (*half).created);
+        remove_both(&record.key, &twin_key, (*half).created);
     }
     true
 }
