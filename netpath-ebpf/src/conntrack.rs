@@ -162,6 +162,7 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
     half.kind = opening.kind as u8;
     half.pad = 0;
     set_reversed(&mut scratch.reply_key, &scratch.to);
+    let place = index_place(config, half.created, &mut scratch.old);
 
     set_reversed(&mut half.to, from);
     half.endpoint = opening.reply.endpoint;
@@ -201,7 +202,11 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
             Err(Refused::Full)
         };
     }
-    enter_rings(from, config, half.created, &mut scratch.old);
+    if let Some(place) = place {
+        // SAFETY: as in `index_place`.
+        set(unsafe { &mut *place }, from);
+    }
+    enter_half_open(from, config, &mut scratch.old);
     Ok(())
 }
 
@@ -301,36 +306,38 @@ pub fn now() -> u64 {
 /// Nanoseconds for which half a flow is taken for one in the making.
 const HALF_GRACE: u64 = 1_000_000_000;
 
-/// Gives a new flow its place in both rings.
-///
-/// The place in the half-open ring is taken from the flow that was created a whole ring ago: if that one never became
-/// established, it goes. The place in the index is taken from an older flow too, which goes only if it is over; that
-/// keeps the table usable while nobody sweeps it.
+/// The place in the index that the next flow will have. If the flow that has it now is over, it goes: that keeps the
+/// table usable while nobody sweeps it, and must come before the new flow asks for room.
 #[inline(always)]
-fn enter_rings(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
+fn index_place(config: &Config, now: u64, old: &mut FlowKey) -> Option<*mut FlowKey> {
+    let place = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask)?;
+    // SAFETY: a map value; the cursor gives a place to one CPU at a time, and a key torn by a whole turn of the ring
+    // within this call names no flow.
+    set(old, unsafe { &*place });
+    if is_over(old, config, now) {
+        remove(old);
+    }
+    Some(place)
+}
+
+/// Gives a new flow its place in the half-open ring.
+///
+/// The place is taken from the flow that was created a whole ring ago: if that one never became established, it goes.
+#[inline(always)]
+fn enter_half_open(key: &FlowKey, config: &Config, old: &mut FlowKey) {
     if let Some(place) = maps::ring_place(Cursor::HalfOpen, config.half_open_mask) {
-        // SAFETY: a map value; the cursor gives a place to one CPU at a time, and a key torn by a whole turn of the
-        // ring within this call names no flow.
-        replace(unsafe { &mut *place }, key, old);
-        if let Some(half) = maps::flow(old)
+        // SAFETY: as in `index_place`.
+        let place = unsafe { &mut *place };
+        set(old, place);
+        set(place, key);
+        // A flow that began anew may find its own key there.
+        if old != key
+            && let Some(half) = maps::flow(old)
             && state(old, half).is_half_open()
         {
             remove(old);
         }
     }
-    if let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) {
-        // SAFETY: as above.
-        replace(unsafe { &mut *place }, key, old);
-        if is_over(old, config, now) {
-            remove(old);
-        }
-    }
-}
-
-#[inline(always)]
-fn replace(place: &mut FlowKey, new: &FlowKey, old: &mut FlowKey) {
-    set(old, place);
-    set(place, new);
 }
 
 /// Copies field by field: assigning the whole would call a byte loop.
