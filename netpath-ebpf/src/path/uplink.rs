@@ -1,7 +1,7 @@
 //! At the uplinks: the border between sandboxes and the outside.
 
 use netpath_common::{
-    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
+    flow::{DELIVER, Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
     maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
     reason::Reason,
 };
@@ -87,9 +87,13 @@ pub fn egress(skb: &mut Skb) -> Reason {
             Err(reason) => return reason,
         },
     };
-    conntrack::touch(half, skb, parsed);
     // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
     let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    // A flow to a sandbox of this node, over an address that the node has lost.
+    if flags & DELIVER != 0 {
+        return Reason::PrivateSource;
+    }
+    conntrack::touch(half, skb, parsed);
     if flags & (REWRITE_SRC | REWRITE_DST) != 0
         && rewrite::translate(skb, parsed, to, flags).is_none()
     {
@@ -117,6 +121,10 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
         return otherwise;
     };
+    // The stack's reverse-path check is not on this way.
+    if maps::address(&key.src).is_some() || maps::subnet(key.src).is_some() {
+        return Reason::Martian;
+    }
     let mut kind = Kind::Dnat;
     if to_sandbox {
         if target.addr != key.dst
