@@ -324,3 +324,6 @@ fn parse_icmp<P: Packet>(
         Transport::Other
     })
 }
+
+#[cfg(test)]
+mod tests;
