@@ -371,7 +371,9 @@ fn enter_rings(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
         // SAFETY: a map value; the cursor gives a place to one CPU at a time, and a key torn by a whole turn of the
         // ring within this call names no flow.
         replace(unsafe { &mut *place }, key, old);
-        if let Some(half) = maps::flow(old)
+        // A flow that began anew may find its own key there.
+        if old != key
+            && let Some(half) = maps::flow(old)
             && state(old, half).is_half_open()
         {
             remove(old);

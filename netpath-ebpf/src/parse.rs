@@ -319,3 +319,6 @@ fn parse_icmp<P: Packet>(
         Transport::Other
     })
 }
+
+#[cfg(test)]
+mod tests;

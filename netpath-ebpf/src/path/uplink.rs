@@ -128,11 +128,13 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
         return otherwise;
     };
-    // An address of ours from outside is forged, and would lead answers astray.
-    if maps::address(&key.src).is_some() || maps::subnet(key.src).is_some() {
-        return Reason::Spoofed;
-    }
-    if key.src.is_unspecified() || key.src.is_multicast_or_broadcast() {
+    // An address of ours from outside is forged, and would lead answers astray. The stack's reverse-path check is not on
+    // this way.
+    if maps::address(&key.src).is_some()
+        || maps::subnet(key.src).is_some()
+        || key.src.is_unspecified()
+        || key.src.is_multicast_or_broadcast()
+    {
         return Reason::Martian;
     }
     if !to_sandbox && key.protocol == UDP && ports::is_connected_socket(skb, key) {
