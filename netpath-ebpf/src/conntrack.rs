@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use netpath_common::{
     flow::{
-        DELIVER, FlowKey, Half, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_ACK,
-        SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
+        DELIVER, FlowKey, Half, ICMP, ICMPV6, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
+        SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
     },
     maps::{Config, Cursor, Endpoint},
 };
@@ -95,7 +95,11 @@ pub fn find(parsed: &Parsed) -> Option<Found> {
     let key = &parsed.key;
     let half = maps::flow(key)?;
     // SAFETY: a map value, alive while the program runs.
-    let (slot, generation) = unsafe { ((*half).endpoint, (*half).generation) };
+    let (slot, generation, role) = unsafe { ((*half).endpoint, (*half).generation, (*half).role) };
+    // With identifier 0 an echo request has the very tuple of a reply.
+    if matches!(key.protocol, ICMP | ICMPV6) && parsed.opens_flow() != (role == ORIGINAL) {
+        return None;
+    }
     if let Some(endpoint) = maps::live_endpoint(slot, generation)
         && !(key.protocol == TCP && parsed.opens_flow() && is_finished(key, half))
     {

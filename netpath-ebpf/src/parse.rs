@@ -128,7 +128,8 @@ pub fn ethertype<P: Packet>(packet: &P) -> Option<u16> {
 /// Parses an IP packet into `parsed`.
 ///
 /// # Errors
-/// The reason why it cannot be handled: not IP, malformed, or a header chain that is too long.
+/// The reason why it cannot be handled: not IP, malformed, or a header chain that is too long. The source address is
+/// right even then; it is `::` if there is none.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.clear();
@@ -144,6 +145,7 @@ impl Parsed {
     /// Forgets the packet before.
     #[inline(always)]
     fn clear(&mut self) {
+        self.key.src = Addr::UNSPECIFIED;
         self.key.sport = Be16::new(0);
         self.key.dport = Be16::new(0);
         self.key.pad = 0;
@@ -161,6 +163,8 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     let header = packet
         .header::<Ipv4Hdr>(ETHERNET)
         .ok_or(Reason::Malformed)?;
+    parsed.key.src = Addr::from_raw_v4(u32::from_ne_bytes(header.src_addr));
+    parsed.key.dst = Addr::from_raw_v4(u32::from_ne_bytes(header.dst_addr));
     let length = ((header.vihl & 0x0f) as usize) << 2;
     if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
@@ -173,8 +177,6 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.v4 = true;
     parsed.ttl = header.ttl;
     parsed.tos = header.tos;
-    parsed.key.src = Addr::from_raw_v4(u32::from_ne_bytes(header.src_addr));
-    parsed.key.dst = Addr::from_raw_v4(u32::from_ne_bytes(header.dst_addr));
     parsed.key.protocol = header.proto;
     parsed.l4 = ETHERNET + length;
     parsed.fragment = fragment & 0x3fff != 0;
@@ -191,6 +193,10 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     let header = packet
         .header::<Ipv6Hdr>(ETHERNET)
         .ok_or(Reason::Malformed)?;
+    let source = &header.src_addr;
+    let destination = &header.dst_addr;
+    parsed.key.src = Addr::from_octets(*source);
+    parsed.key.dst = Addr::from_octets(*destination);
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::Malformed);
     }
@@ -202,10 +208,6 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.v4 = false;
     parsed.ttl = header.hop_limit;
     parsed.tos = (header.vcf[0] << 4) | (header.vcf[1] >> 4);
-    let source = &header.src_addr;
-    let destination = &header.dst_addr;
-    parsed.key.src = Addr::from_octets(*source);
-    parsed.key.dst = Addr::from_octets(*destination);
     let mut next = header.next_hdr;
     let mut offset = ETHERNET + Ipv6Hdr::LEN;
     for _ in 0..MAX_EXTENSIONS {

@@ -8,6 +8,7 @@ mod settings;
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use nix::unistd::gethostname;
@@ -31,6 +32,9 @@ pub const DEFAULT_BPF_DIR: &str = "/sys/fs/bpf/netpath";
 pub const PINS_LINK: &str = "pins";
 /// The socket if neither another one nor another run directory is named.
 pub const DEFAULT_SOCKET: &str = "/run/netpath/netpath.sock";
+
+/// Time between two looks at everything if none is named.
+pub const DEFAULT_RECONCILE: Duration = Duration::from_secs(5);
 
 /// Validated settings of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How programs are attached to XDP.
     pub xdp: XdpMode,
+    /// Time between two looks at everything.
+    pub reconcile: Duration,
     /// How long flows may be idle.
     pub timers: Timers,
     /// Capacities of the flow table.
@@ -143,6 +149,12 @@ impl Config {
             underlay_address: settings.underlay_address,
             metrics: None,
             xdp: XdpMode::Off,
+            reconcile: match settings.reconcile_s {
+                Some(seconds) => {
+                    Duration::from_nanos(settings::nanoseconds("reconcile_s", seconds)?)
+                }
+                None => DEFAULT_RECONCILE,
+            },
             timers: settings.timers.resolve()?,
             limits: settings.limits.resolve()?,
             node,

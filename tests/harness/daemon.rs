@@ -188,8 +188,10 @@ impl Daemon {
     fn launch(&mut self) {
         let mut words = vec!["daemon".to_owned()];
         words.extend(self.directories());
-        let cgroup = self.host.cgroup().expect("a host with a cgroup of its own");
-        words.extend(["--cgroup".to_owned(), cgroup.display().to_string()]);
+        if !self.arguments.iter().any(|word| word == "--cgroup") {
+            let cgroup = self.host.cgroup().expect("a host with a cgroup of its own");
+            words.extend(["--cgroup".to_owned(), cgroup.display().to_string()]);
+        }
         words.extend(self.arguments.iter().cloned());
         self.process = Some(self.spawn(&words));
     }

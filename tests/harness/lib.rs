@@ -21,7 +21,9 @@ mod checks;
 mod daemon;
 mod netns;
 mod output;
+pub mod packet;
 mod process;
+pub mod prog;
 mod topology;
 mod workspace;
 

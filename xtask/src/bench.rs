@@ -6,13 +6,31 @@ use anyhow::{Result, bail};
 
 use crate::{build, command, programs, toolchain::Install, workspace::Workspace};
 
-/// Measures netpath beside iptables, nftables and plain routing in one run.
+/// Measures netpath beside iptables as dockerd installs it and beside plain routing, in one run.
 ///
-/// Example: cargo xtask bench tcp-stream --json result.json
+/// Example: cargo xtask bench udp connect --rounds 15 --json result.json
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which measurements; all if none is named.
+    /// tcp, udp, http, connect, prog; all if none is named.
     names: Vec<String>,
+    /// How often each is measured.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long each measurement takes.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// A first impression: three rounds of half a second.
+    #[arg(long)]
+    quick: bool,
+    /// Over IPv6.
+    #[arg(long)]
+    v6: bool,
+    /// Compare with the rules of `dockerd --userland-proxy=false`.
+    #[arg(long)]
+    no_userland_proxy: bool,
+    /// Compare with a network that a user made, whose containers have rules for Docker's name server in them.
+    #[arg(long)]
+    user_network: bool,
     /// Write the results to a file as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -42,6 +60,22 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         .env("NETPATH_BIN", binary)
         .env("NETPATH_BPF_OBJECT", workspace.bpf_object())
         .args(&args.names);
+    for (flag, given) in [
+        ("--quick", args.quick),
+        ("--v6", args.v6),
+        ("--no-userland-proxy", args.no_userland_proxy),
+        ("--user-network", args.user_network),
+    ] {
+        if given {
+            bench.arg(flag);
+        }
+    }
+    if let Some(rounds) = args.rounds {
+        bench.arg(format!("--rounds={rounds}"));
+    }
+    if let Some(seconds) = args.seconds {
+        bench.arg(format!("--seconds={seconds}"));
+    }
     if let Some(file) = &args.json {
         bench.arg("--json").arg(file);
     }

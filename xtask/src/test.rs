@@ -41,8 +41,21 @@ impl Level {
         }
     }
 
+    /// The test targets of this level; not all need exist.
+    fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::Unit => &[],
+            Self::Prog => &["prog"],
+            Self::E2e => &["e2e", "life"],
+            Self::Cluster => &["cluster"],
+            Self::Fault => &["fault"],
+            Self::Oracle => &["oracle"],
+        }
+    }
+
     fn exists(self, workspace: &Workspace) -> bool {
-        self == Self::Unit || workspace.has_target(TESTS, "test", self.name())
+        let there = |name: &&str| workspace.has_target(TESTS, "test", name);
+        self == Self::Unit || self.targets().iter().any(there)
     }
 
     /// The tests of this level in the language of the test runner.
@@ -50,8 +63,8 @@ impl Level {
         match self {
             Self::Unit => format!("(not package({TESTS}) or kind(lib))"),
             level => format!(
-                "(package({TESTS}) and kind(test) and binary({}))",
-                level.name()
+                "(package({TESTS}) and kind(test) and binary(/^({})$/))",
+                level.targets().join("|")
             ),
         }
     }

@@ -1,9 +1,12 @@
 //! Published ports: destination translation, for clients outside and for sandboxes of this node.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use netpath_common::{
     addr::{Addr, Be16},
     flow::{Kind, TCP, UDP},
-    maps::{Endpoint, Port, PortKey},
+    maps::{Config, Endpoint, Port, PortKey},
     portmap::LEVELS,
     reason::Reason,
 };
@@ -18,8 +21,10 @@ use crate::{
 
 /// A published port that a tuple is addressed to.
 pub struct Target {
-    /// The range.
-    pub port: &'static Port,
+    /// Slot of its endpoint.
+    pub slot: u32,
+    /// List of the sources that may use it; 0 for everybody.
+    pub allow: u32,
     /// Its endpoint.
     pub endpoint: &'static Endpoint,
     /// The endpoint's address in the packet's family.
@@ -33,20 +38,26 @@ pub struct Target {
 #[inline(never)]
 pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
     let config = maps::config()?;
-    let entry = match search(*addr, config.exact_levels, port, protocol) {
-        Some(entry) => entry,
-        None => {
-            let family = if addr.is_v4() {
-                PortKey::ANY_V4
-            } else {
-                PortKey::ANY_V6
-            };
-            match search(family, config.family_levels, port, protocol) {
-                Some(entry) => entry,
-                None => search(PortKey::ANY, config.any_levels, port, protocol)?,
-            }
-        }
+    let mut search = Search {
+        addr: *addr,
+        places: places(config),
+        port,
+        protocol,
+        found: false,
+        entry: Port::default(),
     };
+    if search.places == 0 {
+        return None;
+    }
+    // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
+    unsafe {
+        let count = search.places.count_ones();
+        bpf_loop(count, look as *mut c_void, (&raw mut search).cast(), 0);
+    }
+    if !search.found {
+        return None;
+    }
+    let entry = &search.entry;
     let endpoint = maps::live_endpoint(entry.endpoint, entry.generation)?;
     let inside = endpoint.address(*addr);
     if inside.is_unspecified() {
@@ -54,11 +65,66 @@ pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
     }
     let target = Be16::new(entry.target.wrapping_add(port.wrapping_sub(entry.first)));
     Some(Target {
-        port: entry,
+        slot: entry.endpoint,
+        allow: entry.allow,
         endpoint,
         addr: inside,
         target,
     })
+}
+
+/// A search through the places where a range may stand.
+#[repr(C)]
+struct Search {
+    addr: Addr,
+    /// A bit for each place that is left to look at: by sort of address, then by level.
+    places: u64,
+    port: u16,
+    protocol: u8,
+    found: bool,
+    entry: Port,
+}
+
+/// The places in use: exact addresses in the lowest bits, then those for one family, then those for every address.
+#[inline(always)]
+fn places(config: &Config) -> u64 {
+    config.exact_levels as u64
+        | (config.family_levels as u64) << LEVELS
+        | (config.any_levels as u64) << (2 * LEVELS)
+}
+
+/// Looks at the next place. A callback, so that the verifier follows it once and not for every place.
+unsafe extern "C" fn look(_number: u32, search: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` passes on what `find` gave it.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    let place = search.places.trailing_zeros() as u8;
+    search.places &= search.places.wrapping_sub(1);
+    let (addr, level) = if place < LEVELS {
+        (search.addr, place)
+    } else if place < 2 * LEVELS {
+        let family = if search.addr.is_v4() {
+            PortKey::ANY_V4
+        } else {
+            PortKey::ANY_V6
+        };
+        (family, place - LEVELS)
+    } else {
+        (PortKey::ANY, place.wrapping_sub(2 * LEVELS))
+    };
+    let key = PortKey::at_level(addr, search.protocol, search.port, level & 31);
+    if let Some(entry) = maps::port(&key)
+        && entry.first <= search.port
+        && search.port <= entry.last
+    {
+        search.found = true;
+        search.entry.first = entry.first;
+        search.entry.target = entry.target;
+        search.entry.endpoint = entry.endpoint;
+        search.entry.generation = entry.generation;
+        search.entry.allow = entry.allow;
+        return 1;
+    }
+    0
 }
 
 /// Whether a packet may open a flow to a published port at all.
@@ -80,7 +146,7 @@ pub enum Client {
 /// Opens a flow to a published port.
 ///
 /// # Errors
-/// The reason to drop the packet.
+/// The reason why there is none: to drop the packet, or to let the stack answer it.
 #[inline(always)]
 pub fn open(
     skb: &Skb,
@@ -90,8 +156,11 @@ pub fn open(
     kind: Kind,
 ) -> Result<(), Reason> {
     let from = &parsed.key;
-    if target.port.allow != 0 && !maps::allowed(target.port.allow, from.src) {
+    if target.allow != 0 && !maps::allowed(target.allow, from.src) {
         return Err(Reason::NotAllowed);
+    }
+    if parsed.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
     }
     let Some(scratch) = maps::scratch() else {
         return Err(Reason::TableFull);
@@ -99,7 +168,7 @@ pub fn open(
     conntrack::set(&mut scratch.to, from);
     scratch.to.dst = target.addr;
     scratch.to.dport = target.target;
-    let inside = target.port.endpoint;
+    let inside = target.slot;
     let original = Inner::into(inside, target.endpoint);
     // One client may reach the same port of a sandbox through two of the node's addresses with one source port: the
     // second flow needs another one.
@@ -129,21 +198,4 @@ pub fn open(
         parsed,
         scratch,
     )
-}
-
-#[inline(always)]
-fn search(addr: Addr, levels: u32, port: u16, protocol: u8) -> Option<&'static Port> {
-    if levels == 0 {
-        return None;
-    }
-    for level in 0..LEVELS {
-        if levels & (1 << level) != 0
-            && let Some(entry) = maps::port(&PortKey::at_level(addr, protocol, port, level))
-            && entry.first <= port
-            && port <= entry.last
-        {
-            return Some(entry);
-        }
-    }
-    None
 }

@@ -60,7 +60,8 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
         result = look_up(skb, &mut query, config.route_flags);
     }
     match result {
-        FOUND | NO_NEIGHBOUR => {}
+        // Without a length to go by, the kernel compares the device's MTU itself, and does say where to.
+        FOUND | NO_NEIGHBOUR | TOO_BIG => {}
         // The stack comes to the same conclusion and tells the sender.
         UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Reason::Unreachable,
         NOT_FORWARDED => return Reason::ToHost,

@@ -62,10 +62,7 @@ pub fn egress(skb: &mut Skb) -> Reason {
     let Some(parsed) = maps::parsed() else {
         return Reason::Malformed;
     };
-    // The host sends what it likes; what a sandbox sends was parsed when it came in.
-    if parse_skb(skb, parsed).is_err() {
-        return Reason::NotOurs;
-    }
+    let readable = parse_skb(skb, parsed);
     let src = parsed.key.src;
     let slot = match maps::address(&src) {
         Some(address) if address.kind == ADDRESS_ENDPOINT => address.slot,
@@ -73,6 +70,10 @@ pub fn egress(skb: &mut Skb) -> Reason {
         None if maps::subnet(src).is_some() => return Reason::PrivateSource,
         None => return Reason::NotOurs,
     };
+    // The host sends what it likes. What a sandbox sends was parsed when it came in, if a program was there to do it.
+    if let Err(reason) = readable {
+        return reason;
+    }
     match parsed.transport {
         Transport::Flow => {}
         Transport::LaterFragment => return Reason::Fragment,

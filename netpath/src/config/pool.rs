@@ -67,20 +67,21 @@ impl fmt::Display for Pool {
     }
 }
 
-/// The private ranges that Docker's users expect, cut into /24, and for IPv6 a /48 of RFC 4193 whose global
-/// identifier comes from the node's name, cut into /64.
+/// The pools that Docker's users expect: /16 for each of the first networks, so that none runs out of addresses before
+/// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier comes from the node's
+/// name, cut into /64.
 pub(super) fn defaults(node: &str) -> Vec<Pool> {
     let v4 = [
-        (Ipv4Addr::new(172, 17, 0, 0), 16),
-        (Ipv4Addr::new(172, 18, 0, 0), 15),
-        (Ipv4Addr::new(172, 20, 0, 0), 14),
-        (Ipv4Addr::new(172, 24, 0, 0), 13),
-        (Ipv4Addr::new(192, 168, 0, 0), 16),
+        (Ipv4Addr::new(172, 17, 0, 0), 16, 16),
+        (Ipv4Addr::new(172, 18, 0, 0), 15, 16),
+        (Ipv4Addr::new(172, 20, 0, 0), 14, 16),
+        (Ipv4Addr::new(172, 24, 0, 0), 13, 16),
+        (Ipv4Addr::new(192, 168, 0, 0), 16, 20),
     ];
-    let v4 = v4.into_iter().filter_map(|(address, length)| {
+    let v4 = v4.into_iter().filter_map(|(address, length, bits)| {
         Some(Pool {
             prefix: Ipv4Net::new(address, length).ok()?.into(),
-            bits: 24,
+            bits,
         })
     });
     let [a, b, c, d, e, ..] = fnv1a(node).to_be_bytes();

@@ -48,7 +48,7 @@ pub struct Settings {
     #[arg(long, value_name = "IP")]
     #[serde(alias = "underlay-address")]
     pub underlay_address: Option<IpAddr>,
-    /// Where new subnets come from; repeatable [default: subnets of /24 from 172.17.0.0/16 on]
+    /// Where new subnets come from; repeatable [default: subnets of /16 from 172.17.0.0/16 on]
     #[arg(long, value_name = "CIDR/BITS")]
     #[serde(alias = "pools", deserialize_with = "one_or_many")]
     pub pool: Vec<Pool>,
@@ -58,6 +58,9 @@ pub struct Settings {
     /// Use of XDP on uplinks [default: off]
     #[arg(long, value_name = "off|native|generic", hide_possible_values = true)]
     pub xdp: Option<XdpMode>,
+    /// Seconds between two looks at everything.
+    #[arg(skip)]
+    pub reconcile_s: Option<f64>,
     /// How long flows may be idle.
     #[arg(skip)]
     pub timers: TimerSettings,
@@ -99,6 +102,7 @@ impl Settings {
             pool: first(self.pool, below.pool),
             metrics: self.metrics.or(below.metrics),
             xdp: self.xdp.or(below.xdp),
+            reconcile_s: self.reconcile_s.or(below.reconcile_s),
             timers: self.timers.over(below.timers),
             limits: LimitSettings {
                 flows: self.limits.flows.or(below.limits.flows),
@@ -202,7 +206,7 @@ impl LimitSettings {
 /// Longest idle time that can be asked for: ten years.
 const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
 
-fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, ConfigError> {
+pub(super) fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, ConfigError> {
     if seconds > 0.0 && seconds <= MAX_SECONDS {
         Ok((seconds * 1e9) as u64)
     } else {

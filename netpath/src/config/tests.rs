@@ -24,7 +24,7 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!(config.store, StoreKind::File);
     assert_eq!(config.timers, Timers::DEFAULT);
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.pools[0].to_string(), "172.17.0.0/16/24");
+    assert_eq!(config.pools[0].to_string(), "172.17.0.0/16/16");
     assert!(config.pools.iter().any(|pool| pool.prefix.addr().is_ipv6()));
 }
 

@@ -60,6 +60,9 @@ pub enum DaemonError {
     /// A network cannot be made.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The node is torn down.
+    #[error("everything of this node has been torn down; the daemon is about to end")]
+    TornDown,
     /// What is stored makes no sense.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -104,6 +107,9 @@ impl From<DaemonError> for ApiError {
             DaemonError::Kernel(error) => error.can_retry(),
             DaemonError::Datapath(error) => error.can_retry(),
             DaemonError::Reconcile(error) => error.can_retry(),
+            DaemonError::TornDown => {
+                return Self::unavailable(error.to_string()).hint("start the daemon again");
+            }
             _ => false,
         };
         match error {

@@ -1,6 +1,10 @@
 //! Sandboxes end with their process or namespace.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinHandle;
 
@@ -14,10 +18,14 @@ use crate::{
 /// How often namespaces are looked at. A process that ends is noticed at once.
 const PERIOD: Duration = Duration::from_secs(2);
 
+/// After a look, so many times its length pass before the next: the more there is to look at, the rarer.
+const PAUSE: u32 = 20;
+
 /// Watches until the daemon ends.
 pub async fn run(shared: Arc<Shared>) {
     let mut watched: HashMap<(Id, ProcessId), JoinHandle<()>> = HashMap::new();
     loop {
+        let began = Instant::now();
         let processes = remove_the_gone(&shared).await;
         watched.retain(|key, task| {
             let keep = processes.contains(key) && !task.is_finished();
@@ -37,6 +45,7 @@ pub async fn run(shared: Arc<Shared>) {
                 })
             });
         }
+        tokio::time::sleep((began.elapsed() * PAUSE).min(PERIOD)).await;
         tokio::select! {
             () = shared.sandboxes_changed.notified() => {}
             () = tokio::time::sleep(PERIOD) => {}
@@ -47,6 +56,9 @@ pub async fn run(shared: Arc<Shared>) {
 /// Removes every sandbox that has lost its process or namespace; gives the processes of the others.
 async fn remove_the_gone(shared: &Shared) -> Vec<(Id, ProcessId)> {
     let mut node = shared.node.lock().await;
+    if node.torn_down {
+        return Vec::new();
+    }
     let gone: Vec<Name> = node
         .state
         .sandboxes()

@@ -61,7 +61,7 @@ impl Node {
         &mut self,
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, DaemonError> {
-        let change = self.answer(answer).await?;
+        let change = self.answer(answer)?;
         self.make(&change).await?;
         Ok(change)
     }
@@ -69,18 +69,40 @@ impl Node {
     /// Answers a request without making its change.
     ///
     /// # Errors
-    /// If the request is refused, or the node cannot be looked at.
-    pub async fn answer<T>(
+    /// If the request is refused.
+    pub fn answer<T>(
+        &self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, DaemonError> {
+        self.answer_avoiding(&[], answer)
+    }
+
+    /// Answers a request that may need a new subnet.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]; also if the node's routes cannot be read.
+    pub async fn answer_with_routes<T>(
         &self,
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, DaemonError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
+        self.answer_avoiding(&avoid, answer)
+    }
+
+    fn answer_avoiding<T>(
+        &self,
+        avoid: &[ipnet::IpNet],
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, DaemonError> {
+        if self.torn_down {
+            return Err(DaemonError::TornDown);
+        }
         let mut random = kernel::random;
         let sockets = Sockets::default();
         let listening = |protocol: Protocol, ip, port| sockets.owner(protocol, ip, port);
         let mut env = Env {
             random: &mut random,
-            avoid: &avoid,
+            avoid,
             pools: &self.surroundings.pools,
             listening: &listening,
             free_ports: self.surroundings.free_ports,
@@ -117,6 +139,9 @@ impl Node {
         depth: Depth,
         uplinks: &[String],
     ) -> Result<Outcome, DaemonError> {
+        if self.torn_down {
+            return Err(DaemonError::TornDown);
+        }
         let began = Instant::now();
         self.facts = self.reconciler.kernel.facts(uplinks).await?;
         let desired = Desired::of_state(&self.state, &self.facts.facts);

@@ -1,6 +1,10 @@
 //! Requests of the API.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::broadcast;
 
@@ -64,8 +68,10 @@ impl Service for Api {
             labels: request.labels,
         };
         let mut node = self.0.node.lock().await;
-        node.request(|state, env| state.create_network(&request, env))
+        let change = node
+            .answer_with_routes(|state, env| state.create_network(&request, env))
             .await?;
+        node.make(&change).await?;
         self.tell(
             v1::Action::Created,
             v1::ObjectKind::Network,
@@ -266,7 +272,7 @@ impl Api {
                 directory: self.0.config.run_dir.join("netns"),
             }),
             (Some(path), None) => {
-                let path = fs::canonicalize(path).map_err(|error| {
+                let path = resolved(path).map_err(|error| {
                     ApiError::not_found(format!("no namespace at '{}': {error}", path.display()))
                 })?;
                 let inode = netns::inode(&path).map_err(DaemonError::from)?;
@@ -304,6 +310,16 @@ impl Api {
             );
         }
         Ok(())
+    }
+}
+
+/// The path without symbolic links, except for one of procfs at its end, which leads to something without a path.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match (fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Err(_), Some(parent), Some(name)) if path.exists() => {
+            Ok(fs::canonicalize(parent)?.join(name))
+        }
+        (result, ..) => result,
     }
 }
 

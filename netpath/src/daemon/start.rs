@@ -120,7 +120,7 @@ fn forget_the_gone(node: &mut Node) -> Result<(), DaemonError> {
 
 /// The networks that every node has. They are only recorded: the first reconcile makes them.
 async fn add_built_in(node: &mut Node) -> Result<(), DaemonError> {
-    while let Some(change) = node.answer(State::missing_built_in).await? {
+    while let Some(change) = node.answer_with_routes(State::missing_built_in).await? {
         node.record_only(&change)?;
     }
     Ok(())

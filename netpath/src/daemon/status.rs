@@ -30,12 +30,12 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
             mode: Some("tcx".to_owned()),
         });
     }
-    let sockets = attach::sockets_attached(&config.bpf_dir)?;
+    let missing = node.reconciler.datapath.missing_sockets()?;
     programs.extend(attach::socket_programs().map(|name| v1::Program {
         name: name.to_owned(),
         hook: format!("cgroup-{name}"),
         interface: None,
-        attached: sockets,
+        attached: !missing.contains(&name),
         mode: Some("cgroup".to_owned()),
     }));
     let mut degraded = node.facts.degraded.clone();

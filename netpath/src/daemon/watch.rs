@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Shared, present};
 use crate::{
     api::v1,
@@ -12,30 +14,43 @@ use crate::{
 /// Events come in crowds; one look after the crowd is enough.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Everything is looked at from time to time even without an event: nobody tells of a map entry that was deleted.
-const PERIOD: Duration = Duration::from_secs(30);
+/// A crowd that does not end is not waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches until the daemon ends.
+/// Looks from time to time may take one part in so many of the time.
+const SHARE: u32 = 100;
+
+/// Watches until the daemon ends. Everything is looked at from time to time even without an event: nobody tells of a
+/// map entry that was deleted.
 pub async fn run(shared: Arc<Shared>, mut watch: Watch) {
+    let period = shared.config.reconcile;
+    let mut pause = period;
     loop {
-        let due = tokio::time::sleep(PERIOD);
+        let due = tokio::time::sleep(pause);
         tokio::pin!(due);
+        let mut latest: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = &mut due => break,
                 () = shared.reconcile_now.notified() => break,
                 event = watch.next() => match event {
                     Ok(event) if !concerns(&shared, &event).await => {}
-                    Ok(_) => due.as_mut().reset(tokio::time::Instant::now() + SETTLE),
+                    Ok(_) => {
+                        let now = Instant::now();
+                        let latest = *latest.get_or_insert(now + PATIENCE);
+                        due.as_mut().reset(latest.min(now + SETTLE));
+                    }
                     Err(error) => {
                         tracing::error!(%error, "cannot watch the kernel; looking from time to time instead");
-                        tokio::time::sleep(PERIOD).await;
+                        tokio::time::sleep(period).await;
                         break;
                     }
                 },
             }
         }
+        let began = Instant::now();
         reconcile(&shared).await;
+        pause = period.max(began.elapsed() * SHARE);
     }
 }
 
@@ -69,6 +84,9 @@ async fn reconcile(shared: &Shared) {
     // A sandbox whose namespace went takes its devices along: that is no damage to be repaired.
     shared.sandboxes_changed.notify_one();
     let mut node = shared.node.lock().await;
+    if node.torn_down {
+        return;
+    }
     let before = node.facts.facts.host_addresses.clone();
     match node.reconcile(Depth::Outside, &shared.config.uplinks).await {
         Ok(outcome) if outcome.operations.is_empty() => {}

@@ -51,6 +51,8 @@ pub struct NodeSettings {
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
     pub(super) bpf_dir: PathBuf,
+    /// Where the programs for sockets are.
+    pub(super) cgroup: Option<PathBuf>,
     /// The maps.
     pub tables: Tables,
 }
@@ -131,6 +133,7 @@ impl Datapath {
         Ok(Self {
             ebpf,
             bpf_dir: bpf_dir.to_owned(),
+            cgroup: None,
             tables,
         })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! object ─► load ─► programs ─► attach ─► links   pinned: forwarding goes on without the daemon
 //!             └───► tables   typed maps           pinned: flows survive it
-//!                     └────► sweep, dump
+//!                     └────► sweep, dump, run
 //! ```
 
 pub mod attach;
@@ -13,6 +13,7 @@ mod error;
 mod load;
 mod object;
 pub mod pins;
+pub mod run;
 pub mod sweep;
 mod sys;
 pub mod tables;

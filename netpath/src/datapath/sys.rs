@@ -16,6 +16,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 
 /// What a link is attached to, and what it runs.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,71 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
         ifindex: info.ifindex,
         program: info.program,
     })
+}
+
+/// What a cgroup's link is attached to, and what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketTarget {
+    /// Number of the cgroup; 0 if it is gone or the link was detached by force.
+    pub cgroup: u64,
+    /// Id of its program.
+    pub program: u32,
+}
+
+/// Asks a cgroup's link what it is attached to (Linux 5.8).
+///
+/// # Errors
+/// Those of `BPF_OBJ_GET_INFO_BY_FD`.
+pub fn socket_target(link: BorrowedFd<'_>) -> io::Result<SocketTarget> {
+    /// The head of `struct bpf_link_info` and its member for cgroups.
+    #[repr(C)]
+    #[derive(Default)]
+    struct LinkInfo {
+        kind: u32,
+        id: u32,
+        program: u32,
+        pad: u32,
+        cgroup: u64,
+        rest: [u64; 4],
+    }
+    #[repr(C)]
+    struct Attr {
+        fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = LinkInfo::default();
+    let mut attr = Attr {
+        fd: link.as_raw_fd() as u32,
+        info_len: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(SocketTarget {
+        cgroup: info.cgroup,
+        program: info.program,
+    })
+}
+
+/// Replaces the program of a link in one step (Linux 5.7).
+///
+/// # Errors
+/// Those of `BPF_LINK_UPDATE`.
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link: u32,
+        program: u32,
+        flags: u32,
+        old_program: u32,
+    }
+    let mut attr = Attr {
+        link: link.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        flags: 0,
+        old_program: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &mut attr)
 }
 
 /// The part of `union bpf_attr` for batches.

@@ -1,8 +1,12 @@
 //! What of netpath's own is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, BRIDGE_PREFIX, Error, Kernel, Link, VETH_PREFIX, address::global_nets};
+use ipnet::IpNet;
+
+use super::{
+    Address, BRIDGE_PREFIX, Error, Kernel, Link, VETH_PREFIX, address::global_nets, sysctl,
+};
 use crate::plan::{ObservedBridge, ObservedVeth};
 
 /// A host's end of a veth pair with its index, which [`Kernel::observe_inside`] takes.
@@ -68,11 +72,23 @@ impl Kernel {
 
 fn bridge(link: &Link, addresses: &[Address]) -> Option<ObservedBridge> {
     link.expect_kind("bridge").ok()?;
+    let addresses = global_nets(addresses);
     Some(ObservedBridge {
         mac: link.mac?,
         mtu: link.mtu,
         up: link.up,
-        addresses: global_nets(addresses),
+        forwarding: forwards(&link.name, &addresses),
+        addresses,
+    })
+}
+
+/// Whether the stack forwards in every family of the addresses. A bridge that has just gone does not.
+fn forwards(name: &str, addresses: &BTreeSet<IpNet>) -> bool {
+    ["ipv4", "ipv6"].iter().all(|family| {
+        let v6 = *family == "ipv6";
+        !addresses.iter().any(|net| net.addr().is_ipv6() == v6)
+            || sysctl::read(&format!("net/{family}/conf/{name}/forwarding"))
+                .is_ok_and(|value| value != "0")
     })
 }
 

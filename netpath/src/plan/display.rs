@@ -27,6 +27,7 @@ impl Operation {
             | Self::RemoveUplink { .. } => Phase::Remove,
             Self::PutUplink { .. }
             | Self::Attach(_)
+            | Self::AttachSocket { .. }
             | Self::PutSubnet { .. }
             | Self::SetBridge { .. }
             | Self::PutNetwork { .. }
@@ -63,6 +64,7 @@ impl fmt::Display for Operation {
                 write!(f, "make uplink {name} known with MTU {}", uplink.mtu)
             }
             Self::Attach(at) => write!(f, "attach {} to {}", at.hook, at.interface),
+            Self::AttachSocket { program } => write!(f, "attach {program} to the cgroup"),
             Self::PutSubnet { prefix, entry } => {
                 write!(
                     f,

@@ -67,8 +67,15 @@ pub struct ObservedBridge {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
+    /// Whether the stack forwards what comes in by it, in the families of its addresses.
+    #[serde(default = "yes")]
+    pub forwarding: bool,
     /// Global addresses.
     pub addresses: BTreeSet<IpNet>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A host's end of a veth pair of ours (by name prefix).
@@ -164,6 +171,7 @@ impl ObservedBridge {
             mac: bridge.mac,
             mtu: bridge.mtu,
             up: true,
+            forwarding: true,
             addresses: bridge.addresses.clone(),
         }
     }

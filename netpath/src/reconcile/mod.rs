@@ -101,8 +101,12 @@ impl Reconciler {
         depth: Depth,
     ) -> Result<Outcome, ReconcileError> {
         let observed = self.observe_all(desired, depth).await?;
+        let sockets = self.datapath.missing_sockets()?.into_iter();
+        let sockets = sockets.map(|program| Operation::AttachSocket {
+            program: program.to_owned(),
+        });
         let mut outcome = Outcome {
-            operations: plan(desired, &observed),
+            operations: sockets.chain(plan(desired, &observed)).collect(),
             errors: Vec::new(),
         };
         for operation in &outcome.operations {

@@ -1,0 +1,78 @@
+//! Programs run on packets given by hand, for tests and measurements.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun as _, TestRunOptions};
+
+use super::{
+    Datapath, DatapathError,
+    load::{classifier, refused},
+};
+
+/// What a TC program is run on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trial<'a> {
+    /// The packet, from its Ethernet header on.
+    pub packet: &'a [u8],
+    /// Interface of the calling thread's network namespace that the packet passes; 0 for its loopback device.
+    pub ifindex: u32,
+    /// Interface it came in by; 0 if the node made it.
+    pub ingress_ifindex: u32,
+    /// Bytes of a segment, if it is a GSO packet.
+    pub gso_size: u32,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the program returned.
+    pub verdict: u32,
+    /// The packet after it.
+    pub packet: Vec<u8>,
+    /// Time that the program took.
+    pub duration: Duration,
+}
+
+/// Offsets of fields in `struct __sk_buff`; the kernel wants every other one to be zero.
+const INGRESS_IFINDEX: usize = 36;
+const IFINDEX: usize = 40;
+const GSO_SIZE: usize = 176;
+const CONTEXT: usize = 192;
+
+/// How much longer a packet may become.
+const ROOM: usize = 256;
+
+impl Datapath {
+    /// Runs a TC program once, without any device.
+    ///
+    /// # Errors
+    /// If there is no such program, or the kernel refuses the packet or the interface.
+    pub fn run(&mut self, program: &str, trial: &Trial<'_>) -> Result<Outcome, DatapathError> {
+        let mut context = [0; CONTEXT];
+        for (offset, value) in [
+            (INGRESS_IFINDEX, trial.ingress_ifindex),
+            (IFINDEX, trial.ifindex),
+            (GSO_SIZE, trial.gso_size),
+        ] {
+            if let Some(field) = context.get_mut(offset..offset + 4) {
+                field.copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+        let mut packet = vec![0; trial.packet.len() + ROOM];
+        let options = TestRunOptions {
+            data_in: Some(trial.packet),
+            data_out: Some(&mut packet),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = classifier(&mut self.ebpf, program)?
+            .test_run(options)
+            .map_err(|source| refused(program, source))?;
+        packet.truncate(result.data_size_out as usize);
+        Ok(Outcome {
+            verdict: result.return_value,
+            packet,
+            duration: result.duration,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask bench`: netpath beside iptables as dockerd installs it, and beside plain routing.
+//!
+//! ```text
+//!             outside ──── eth0  host                        sandbox
+//!   netpath   client ────────────┤ programs │───────────────  server     published port, SNAT
+//!   iptables  client ────────────┤ NAT, conntrack, bridge │─  server     the same, by dockerd's rules
+//!   routing   client ────────────┤ routes │─────────────────  server     no NAT, no conntrack
+//! ```
+//!
+//! All three exist at the same time and have the same cables. Each measurement is taken from one after the other, in an
+//! order that rotates from round to round, and compared within its round: whatever else the machine does meets all
+//! three alike. What is reported are medians over the rounds, of values and of ratios.
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement that cannot be taken ends the run with what was expected"
+)]
+
+mod docker;
+mod load;
+mod machine;
+mod measure;
+mod prog;
+mod report;
+mod stage;
+mod stats;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+use measure::{Measure, Sample};
+use stage::{Family, Side, Stage};
+
+/// Measures netpath beside iptables as dockerd installs it and beside plain routing.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Args {
+    /// tcp, udp, http, connect, prog; all if none is named.
+    names: Vec<Name>,
+    /// How often each is measured.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long each measurement takes.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// A first impression: three rounds of half a second.
+    #[arg(long)]
+    quick: bool,
+    /// Over IPv6.
+    #[arg(long)]
+    v6: bool,
+    /// The rules of `dockerd --userland-proxy=false`.
+    #[arg(long)]
+    no_userland_proxy: bool,
+    /// A network that a user made: its containers have rules for Docker's name server in them.
+    #[arg(long)]
+    user_network: bool,
+    /// Only this side, to be watched with a profiler: nothing is compared.
+    #[arg(long, value_name = "SIDE")]
+    only: Option<Side>,
+    /// Write everything that was measured to a file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// Gbit/s of one TCP stream, each way.
+    Tcp,
+    /// Received UDP packets per second.
+    Udp,
+    /// Requests per second over open connections.
+    Http,
+    /// Requests per second, each over a connection of its own.
+    Connect,
+    /// Nanoseconds per packet of each program.
+    Prog,
+}
+
+fn main() {
+    let mut args = Args::parse();
+    if args.quick {
+        (args.rounds, args.seconds) = (3, 0.5);
+    }
+    let family = if args.v6 { Family::V6 } else { Family::V4 };
+    let docker = docker::Variant {
+        proxy: !args.no_userland_proxy,
+        user_network: args.user_network,
+    };
+    let stage = Stage::new(family, docker);
+    let mut report = report::Report::new(&args, machine::facts());
+    let wanted = |name| args.names.is_empty() || args.names.contains(&name);
+
+    let measures: Vec<Measure> = Measure::all()
+        .filter(|measure| wanted(measure.name()))
+        .collect();
+    for round in 0..args.rounds {
+        for measure in &measures {
+            let mut samples = Vec::new();
+            for turn in 0..Side::ALL.len() {
+                let side = Side::ALL[(round + turn) % Side::ALL.len()];
+                if args.only.is_some_and(|only| only != side) {
+                    continue;
+                }
+                let value =
+                    measure.take(&stage, side, round, Duration::from_secs_f64(args.seconds));
+                samples.push(Sample { side, value });
+            }
+            report.progress(round, measure, &samples);
+            report.add(*measure, &samples);
+        }
+    }
+    if !measures.is_empty() && args.only.is_none() {
+        stage.assert_paths();
+    }
+    if wanted(Name::Prog) {
+        report.programs(prog::measure(&stage, args.rounds));
+    }
+    report.finish(machine::load());
+    report.print();
+    if let Some(file) = &args.json {
+        fs::write(file, report.json()).expect("the file for results can be written");
+        println!("\n{}", file.display());
+    }
+}

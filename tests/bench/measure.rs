@@ -1,0 +1,141 @@
+//! What is measured, and what is expected of it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    Name,
+    load::{self, Ends, Flow},
+    stage::{INSIDE, Side, Stage},
+};
+
+/// Which way connections are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// From outside to the published port.
+    Published,
+    /// From the sandbox to the outside.
+    Outbound,
+}
+
+/// One line of the results.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    kind: Kind,
+    path: Path,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Tcp(Flow),
+    Udp,
+    Http,
+    Connect,
+}
+
+/// One value.
+pub struct Sample {
+    /// Whose.
+    pub side: Side,
+    /// In the measurement's unit.
+    pub value: f64,
+}
+
+impl Measure {
+    /// Every measurement of traffic.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let kinds = [
+            Kind::Tcp(Flow::ToServer),
+            Kind::Tcp(Flow::ToClient),
+            Kind::Udp,
+            Kind::Http,
+            Kind::Connect,
+        ];
+        [Path::Published, Path::Outbound]
+            .into_iter()
+            .flat_map(move |path| kinds.map(|kind| Self { kind, path }))
+    }
+
+    /// What it is asked for by.
+    pub const fn name(&self) -> Name {
+        match self.kind {
+            Kind::Tcp(_) => Name::Tcp,
+            Kind::Udp => Name::Udp,
+            Kind::Http => Name::Http,
+            Kind::Connect => Name::Connect,
+        }
+    }
+
+    /// Its line's name.
+    pub fn label(&self) -> String {
+        let path = match self.path {
+            Path::Published => "published",
+            Path::Outbound => "outbound",
+        };
+        let what = match self.kind {
+            Kind::Tcp(_) if self.into_sandbox() => "TCP stream into the sandbox",
+            Kind::Tcp(_) => "TCP stream out of the sandbox",
+            Kind::Udp => "UDP, 64 bytes",
+            Kind::Http => "requests, keep-alive",
+            Kind::Connect => "new connections",
+        };
+        format!("{path}: {what}")
+    }
+
+    /// What its values count.
+    pub const fn unit(&self) -> &'static str {
+        match self.kind {
+            Kind::Tcp(_) => "Gbit/s",
+            Kind::Udp => "packets/s",
+            Kind::Http | Kind::Connect => "requests/s",
+        }
+    }
+
+    /// What netpath must reach, as a multiple of another side. Netfilter costs a stream more on its way out, where the
+    /// packet that is routed came from a bridge.
+    pub fn target(&self, other: Side) -> f64 {
+        match (other, self.kind) {
+            (Side::Iptables, Kind::Tcp(_)) if self.into_sandbox() => 1.15,
+            (Side::Iptables, Kind::Tcp(_)) => 1.5,
+            (Side::Iptables, Kind::Udp) => 2.0,
+            (Side::Iptables, Kind::Http) => 1.8,
+            (Side::Iptables, Kind::Connect) => 3.0,
+            _ => 1.0,
+        }
+    }
+
+    /// Takes it once.
+    pub fn take(&self, stage: &Stage, side: Side, round: usize, time: Duration) -> f64 {
+        let site = stage.site(side);
+        let outside = stage.outside(round);
+        let ends = match self.path {
+            Path::Published => Ends {
+                client: &site.topology.outside,
+                source: outside,
+                server: &site.sandbox,
+                listen: SocketAddr::new(site.inside, INSIDE),
+                target: site.published,
+            },
+            Path::Outbound => Ends {
+                client: &site.sandbox,
+                source: site.inside,
+                server: &site.topology.outside,
+                listen: SocketAddr::new(outside, INSIDE),
+                target: SocketAddr::new(outside, INSIDE),
+            },
+        };
+        match self.kind {
+            Kind::Tcp(flow) => load::stream::run(&ends, flow, time),
+            Kind::Udp => load::udp::run(&ends, time),
+            Kind::Http => load::http::keep_alive(&ends, time),
+            Kind::Connect => load::http::connect(&ends, time),
+        }
+    }
+
+    fn into_sandbox(&self) -> bool {
+        matches!(
+            (self.kind, self.path),
+            (Kind::Tcp(Flow::ToServer), Path::Published)
+                | (Kind::Tcp(Flow::ToClient), Path::Outbound)
+        )
+    }
+}

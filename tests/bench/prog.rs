@@ -1,0 +1,314 @@
+//! Nanoseconds per packet, by `BPF_PROG_TEST_RUN` of the programs and maps that the daemon of the stage uses.
+//!
+//! A test run repeats over one packet, and a program that translates it meets its own result next time. So each flow
+//! that is measured leads to a twin that leads back: every second run undoes the one before, at the same price. Runs
+//! that take one from the TTL are repeated only as often as it allows.
+
+mod packet;
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use aya::{
+    TestRunOptions,
+    maps::{HashMap, Map, MapData},
+    programs::{
+        SchedClassifier, TestRun,
+        links::{FdLink, PinnedLink},
+        loaded_programs,
+    },
+};
+use netpath_common::{
+    flow::{FlowKey, Half},
+    maps::SCHEMA_VERSION,
+};
+use nix::net::if_::if_nametoindex;
+
+use crate::{
+    load::{Ends, udp},
+    stage::{INSIDE, PUBLISHED, SERVER, SIBLING, Side, Stage},
+};
+use packet::{Udp, key};
+
+/// What a packet costs in a program.
+pub struct Cost {
+    /// The program.
+    pub program: &'static str,
+    /// What the packet is.
+    pub packet: &'static str,
+    /// One value for each round.
+    pub nanoseconds: Vec<f64>,
+}
+
+/// Runs over a packet whose TTL goes down.
+const UNTIL_EXPIRED: u32 = 250;
+/// Runs in all, for one value.
+const RUNS: u32 = 1_000_000;
+
+const REDIRECT: u32 = 7;
+const NEXT: u32 = u32::MAX;
+
+/// One line of the results.
+struct Case {
+    program: &'static str,
+    packet: &'static str,
+    device: String,
+    bytes: Vec<u8>,
+    /// Runs before the packet must be a fresh one.
+    repeat: u32,
+    verdict: u32,
+}
+
+/// Measures all of them.
+pub fn measure(stage: &Stage, rounds: usize) -> Vec<Cost> {
+    let server = Endpoint::of(stage, SERVER);
+    let sibling = Endpoint::of(stage, SIBLING);
+    let mut flows = Flows::open(stage);
+    let cases = cases(stage, &mut flows, &server, &sibling);
+    let mut costs: Vec<Cost> = cases
+        .iter()
+        .map(|case| Cost {
+            program: case.program,
+            packet: case.packet,
+            nanoseconds: Vec::new(),
+        })
+        .collect();
+    for round in 0..rounds {
+        eprintln!("round {}/{rounds}: programs", round + 1);
+        for (case, cost) in cases.iter().zip(&mut costs) {
+            cost.nanoseconds.push(run(stage, case));
+        }
+    }
+    flows.restore();
+    costs
+}
+
+fn run(stage: &Stage, case: &Case) -> f64 {
+    let links = stage.daemon.bpf_dir().join("links");
+    let program = program(&links.join(format!("{}-{}", case.device, case.program)));
+    stage.site(Side::Netpath).topology.host.enter(|| {
+        let index = if_nametoindex(case.device.as_str()).expect("the device");
+        let context = context(index);
+        let calls = RUNS / case.repeat;
+        let mut total = 0.0;
+        for _ in 0..calls {
+            let result = program
+                .test_run(TestRunOptions {
+                    data_in: Some(&case.bytes),
+                    ctx_in: Some(&context),
+                    repeat: case.repeat,
+                    ..TestRunOptions::default()
+                })
+                .expect("the test run");
+            assert_eq!(
+                result.return_value, case.verdict,
+                "verdict of {} on {}",
+                case.program, case.packet
+            );
+            total += result.duration.as_nanos() as f64;
+        }
+        total / f64::from(calls)
+    })
+}
+
+/// A `struct __sk_buff` up to its member `ifindex`.
+fn context(index: u32) -> [u8; 44] {
+    let mut context = [0; 44];
+    context[40..].copy_from_slice(&index.to_ne_bytes());
+    context
+}
+
+/// The program that a pinned link runs.
+fn program(link: &Path) -> SchedClassifier {
+    let link: FdLink = PinnedLink::from_pin(link).expect("the link").into();
+    let id = link.info().expect("the link").program_id();
+    let info = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .expect("the program of the link");
+    SchedClassifier::from_program_info(info, "bench".into()).expect("a TC program")
+}
+
+/// Where a sandbox is attached.
+struct Endpoint {
+    address: IpAddr,
+    mac: [u8; 6],
+    device: String,
+}
+
+impl Endpoint {
+    fn of(stage: &Stage, sandbox: &str) -> Self {
+        let found = stage.daemon.json(&["sandbox", "inspect", sandbox]);
+        let endpoint = &found[0]["endpoints"][0];
+        let text = |key: &str| endpoint[key].as_str().expect(key).to_owned();
+        let bytes: Vec<u8> = text("mac")
+            .split(':')
+            .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
+            .collect();
+        Self {
+            address: stage.address_of(sandbox),
+            mac: bytes.try_into().expect("a MAC address"),
+            device: text("host_interface"),
+        }
+    }
+}
+
+/// The daemon's flows, and those that were put among them.
+struct Flows {
+    map: HashMap<MapData, FlowKey, Half>,
+    added: Vec<FlowKey>,
+}
+
+impl Flows {
+    fn open(stage: &Stage) -> Self {
+        let maps = stage
+            .daemon
+            .bpf_dir()
+            .join(format!("maps-v{SCHEMA_VERSION}"));
+        assert!(fs::exists(&maps).is_ok_and(|there| there), "no maps");
+        let flows = MapData::from_pin(maps.join("flows")).expect("the flows");
+        Self {
+            map: HashMap::try_from(Map::HashMap(flows)).expect("a hash map"),
+            added: Vec::new(),
+        }
+    }
+
+    /// Makes packets `here` become `there`, and those become `here`; all else as in the half of `like`.
+    fn swing(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
+        let half = self.map.get(like, 0).expect("the flow");
+        for (from, to) in [(here, there), (there, here)] {
+            self.map.insert(from, Half { to, ..half }, 0).expect("room");
+            self.added.push(from);
+        }
+    }
+
+    /// The source port of a flow's packets after translation.
+    fn source_port(&self, key: &FlowKey) -> u16 {
+        let half = self.map.get(key, 0).expect("the flow");
+        half.to.sport.get()
+    }
+
+    fn restore(&mut self) {
+        for key in self.added.drain(..) {
+            // What the daemon has swept meanwhile is gone already.
+            let _ = self.map.remove(&key);
+        }
+    }
+}
+
+fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint) -> Vec<Case> {
+    let site = stage.site(Side::Netpath);
+    let outside = stage.outside(0);
+    let far = SocketAddr::new(outside, INSIDE);
+    let near = SocketAddr::new(server.address, INSIDE);
+    let beside = SocketAddr::new(sibling.address, INSIDE);
+    let client = udp::answered(&Ends {
+        client: &site.topology.outside,
+        source: outside,
+        server: &site.sandbox,
+        listen: near,
+        target: site.published,
+    });
+    let caller = udp::answered(&Ends {
+        client: &site.sandbox,
+        source: server.address,
+        server: &site.topology.outside,
+        listen: far,
+        target: far,
+    });
+    let host = |port| SocketAddr::new(site.published.ip(), port);
+
+    flows.swing(
+        &key(client, host(PUBLISHED)),
+        key(client, host(PUBLISHED)),
+        key(client, near),
+    );
+    // A source that is no sandbox's would end the swing: the sibling stands in for the host.
+    flows.swing(
+        &key(near, client),
+        key(near, client),
+        key(SocketAddr::new(sibling.address, PUBLISHED), client),
+    );
+    // Often not the one that the sandbox chose.
+    let mapped = flows.source_port(&key(caller, far));
+    let reply = key(far, host(mapped));
+    flows.swing(&reply, reply, key(far, caller));
+    flows.swing(
+        &key(caller, far),
+        key(caller, far),
+        key(SocketAddr::new(sibling.address, mapped), far),
+    );
+
+    let uplink = || "eth0".to_owned();
+    let case = |program, packet, device: String, from, to, mac, repeat, verdict| Case {
+        program,
+        packet,
+        device,
+        bytes: Udp { from, to, mac }.bytes(),
+        repeat,
+        verdict,
+    };
+    let ingress = |packet, from, to, repeat, verdict| {
+        case(
+            "uplink_ingress",
+            packet,
+            uplink(),
+            from,
+            to,
+            [2; 6],
+            repeat,
+            verdict,
+        )
+    };
+    let egress = |packet, from, to| {
+        case(
+            "uplink_egress",
+            packet,
+            uplink(),
+            from,
+            to,
+            [2; 6],
+            RUNS,
+            NEXT,
+        )
+    };
+    let endpoint = |packet, to, repeat| {
+        let device = server.device.clone();
+        case(
+            "endpoint_in",
+            packet,
+            device,
+            caller,
+            to,
+            server.mac,
+            repeat,
+            REDIRECT,
+        )
+    };
+    let stranger = SocketAddr::new(outside, 4000);
+    vec![
+        ingress(
+            "to a published port",
+            client,
+            host(PUBLISHED),
+            UNTIL_EXPIRED,
+            REDIRECT,
+        ),
+        ingress(
+            "answer to a sandbox",
+            far,
+            host(mapped),
+            UNTIL_EXPIRED,
+            REDIRECT,
+        ),
+        ingress("for the host itself", stranger, host(9), RUNS, NEXT),
+        egress("from a sandbox", caller, far),
+        egress("answer of a published port", near, client),
+        egress("of the host itself", host(9), stranger),
+        endpoint("to the outside", far, UNTIL_EXPIRED),
+        endpoint("to a sibling", beside, RUNS),
+    ]
+}

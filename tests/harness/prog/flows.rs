@@ -1,0 +1,112 @@
+//! Flows as a line of text each.
+//!
+//! ```text
+//! snat tcp 10.1.0.11:40000 > 198.51.100.7:80 as 192.0.2.1:61234 > 198.51.100.7:80 established
+//! ```
+
+use std::{fmt, net::SocketAddr};
+
+use netpath_common::{
+    flow::{FlowKey, Half, Kind, ORIGINAL, State},
+    maps::Addr,
+};
+
+/// A flow: its original half, and its reply half if it is there.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Tuple of the original half.
+    pub key: FlowKey,
+    /// Original half.
+    pub half: Half,
+    /// Tuple and reply half.
+    pub reply: Option<(FlowKey, Half)>,
+}
+
+/// How a flow is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// With its state.
+    WithState,
+    /// Without.
+    Plain,
+}
+
+impl Flow {
+    /// Pairs halves. A reply half without its original is shown as one whose kind is `orphan`.
+    pub fn of(halves: &[(FlowKey, Half)]) -> Vec<Self> {
+        let find = |key: &FlowKey| halves.iter().find(|(other, _)| other == key).copied();
+        halves
+            .iter()
+            .filter_map(|(key, half)| {
+                let twin = find(&half.to.reversed());
+                if half.role != ORIGINAL && twin.is_some() {
+                    return None;
+                }
+                Some(Self {
+                    key: *key,
+                    half: *half,
+                    reply: twin,
+                })
+            })
+            .collect()
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        let reply = self.reply.map_or(0, |(_, half)| half.seen);
+        State::of(self.key.protocol, self.half.seen, reply)
+    }
+
+    /// The port or identifier that it has outside.
+    pub fn outer_port(&self) -> u16 {
+        self.half.to.sport.get()
+    }
+
+    /// As text.
+    pub fn show(&self, shown: Shown) -> String {
+        let kind = match Kind::from_byte(self.half.kind) {
+            _ if self.reply.is_none() => "orphan",
+            Some(Kind::None) => "none",
+            Some(Kind::Snat) => "snat",
+            Some(Kind::Dnat) => "dnat",
+            Some(Kind::Hairpin) => "hairpin",
+            None => "unknown",
+        };
+        let state = match shown {
+            Shown::WithState => format!(" {}", self.state().name()),
+            Shown::Plain => String::new(),
+        };
+        format!(
+            "{kind} {} {} as {}{state}",
+            protocol(self.key.protocol),
+            Tuple(&self.key),
+            Tuple(&self.half.to)
+        )
+    }
+}
+
+struct Tuple<'a>(&'a FlowKey);
+
+impl fmt::Display for Tuple<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |addr: Addr, port| SocketAddr::new(addr.ip(), port);
+        let FlowKey {
+            src,
+            dst,
+            sport,
+            dport,
+            ..
+        } = *self.0;
+        write!(f, "{} > {}", end(src, sport.get()), end(dst, dport.get()))
+    }
+}
+
+fn protocol(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        other => other.to_string(),
+    }
+}

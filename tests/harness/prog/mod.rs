@@ -1,0 +1,258 @@
+//! BPF programs by test run: packet in, verdict, packet, counter and flows out.
+
+mod bpffs;
+mod flows;
+mod node;
+
+use std::time::Duration;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use netpath::datapath::{
+    Datapath, Limits, NodeSettings, pins,
+    run::{Outcome, Trial},
+    tables::Tables,
+};
+use netpath_common::{
+    flow::{FlowKey, Half, Timers},
+    maps::{Config, Count},
+    reason::{Reason, Verdict},
+};
+
+use crate::Netns;
+use bpffs::Bpffs;
+pub use flows::{Flow, Shown};
+pub use node::{Family, MAC_OUTSIDE, MAC_UPLINK, Side, endpoint, gateway_mac, port, sandbox_mac};
+
+/// Names of the programs that see packets, and of the one that removes flows.
+pub const UPLINK_INGRESS: &str = "uplink_ingress";
+/// See [`UPLINK_INGRESS`].
+pub const UPLINK_EGRESS: &str = "uplink_egress";
+/// See [`UPLINK_INGRESS`].
+pub const ENDPOINT_IN: &str = "endpoint_in";
+/// See [`UPLINK_INGRESS`].
+pub const ENDPOINT_OUT: &str = "endpoint_out";
+/// See [`UPLINK_INGRESS`].
+pub const SWEEP: &str = "sweep";
+
+/// The programs that see packets.
+pub const PACKET_PROGRAMS: [&str; 4] = [UPLINK_INGRESS, UPLINK_EGRESS, ENDPOINT_IN, ENDPOINT_OUT];
+
+/// What the four verdicts are to the kernel (`enum tcx_action_base`).
+const TCX_NEXT: u32 = u32::MAX;
+const TCX_DROP: u32 = 2;
+const TCX_REDIRECT: u32 = 7;
+
+/// The verdict that a program's return value stands for; `None` for one that no program may return.
+pub const fn verdict(value: u32) -> Option<Verdict> {
+    match value {
+        TCX_NEXT => Some(Verdict::Pass),
+        TCX_REDIRECT => Some(Verdict::Forward),
+        TCX_DROP => Some(Verdict::Drop),
+        _ => None,
+    }
+}
+
+/// Ports of SNAT unless a test says otherwise: few, so that a fuzzed one meets them.
+pub const SNAT_PORTS: (u16, u16) = (61_000, 65_000);
+
+/// How a [`Prog`] is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Sizes of the maps.
+    pub limits: Limits,
+    /// Idle limits of flows.
+    pub timers: Timers,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: Limits {
+                flows: 1024,
+                half_open: 256,
+            },
+            timers: Timers::DEFAULT,
+        }
+    }
+}
+
+/// Loaded programs on a node made for tests: see [`Side`] for what is on it.
+pub struct Prog {
+    /// The programs and the maps that the daemon writes.
+    pub datapath: Datapath,
+    flows: HashMap<MapData, FlowKey, Half>,
+    cursors: Array<MapData, u32>,
+    rings: [Array<MapData, FlowKey>; 2],
+    config: Array<MapData, Config>,
+    settings: Config,
+    counters: PerCpuArray<MapData, Count>,
+    _bpffs: Bpffs,
+}
+
+/// What a packet is sent through.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Device that it passes.
+    pub device: String,
+    /// Device that it came in by; none if the node made it.
+    pub from: Option<String>,
+    /// Bytes of a segment, if it is a GSO packet.
+    pub gso_size: u32,
+}
+
+impl Prog {
+    /// Makes a node in a network namespace of its own and calls `work` on a thread inside it.
+    pub fn with<T: Send>(setup: Setup, work: impl FnOnce(&mut Self) -> T + Send) -> T {
+        let netns = Netns::new("prog");
+        node::make_devices(&netns);
+        netns.enter(|| {
+            let mut prog = Self::load(setup);
+            node::fill(&mut prog.datapath.tables);
+            prog.settings = prog.config();
+            work(&mut prog)
+        })
+    }
+
+    fn load(setup: Setup) -> Self {
+        let bpffs = Bpffs::mount();
+        let directory = bpffs.path().join("netpath");
+        let settings = NodeSettings {
+            netns_cookie: 1,
+            secret: 0x0123_4567_89ab_cdef,
+            timers: setup.timers,
+            snat_ports: SNAT_PORTS,
+        };
+        let datapath = Datapath::load(&directory, setup.limits, settings)
+            .unwrap_or_else(|error| panic!("the programs are not loaded: {error:#?}"));
+        let open = |name| MapData::from_pin(pins::maps_dir(&directory).join(name)).expect(name);
+        let ring = |name| Array::try_from(Map::Array(open(name))).expect(name);
+        let config: Array<_, Config> = Array::try_from(Map::Array(open("config"))).expect("config");
+        Self {
+            flows: HashMap::try_from(Map::HashMap(open("flows"))).expect("flows"),
+            cursors: Array::try_from(Map::Array(open("cursors"))).expect("cursors"),
+            rings: ["half_open", "flow_index"].map(ring),
+            counters: PerCpuArray::try_from(Map::PerCpuArray(open("counters"))).expect("counters"),
+            settings: config.get(&0, 0).expect("config"),
+            config,
+            datapath,
+            _bpffs: bpffs,
+        }
+    }
+
+    /// The maps that the daemon writes.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.datapath.tables
+    }
+
+    /// Runs a program on a packet.
+    ///
+    /// # Panics
+    /// If the kernel refuses to.
+    #[track_caller]
+    pub fn run(&mut self, program: &str, place: &Place, packet: &[u8]) -> Outcome {
+        self.try_run(program, place, packet)
+            .unwrap_or_else(|error| panic!("{program}: {error:?}"))
+    }
+
+    /// Runs a program on a packet; `Err` if the kernel refuses to.
+    pub fn try_run(
+        &mut self,
+        program: &str,
+        place: &Place,
+        packet: &[u8],
+    ) -> Result<Outcome, netpath::datapath::DatapathError> {
+        let trial = Trial {
+            packet,
+            ifindex: index_of(&place.device),
+            ingress_ifindex: place.from.as_deref().map_or(0, index_of),
+            gso_size: place.gso_size,
+        };
+        self.datapath.run(program, &trial)
+    }
+
+    /// What a program costs on a packet: the median of `repeat` runs, less that of a program that does nothing.
+    ///
+    /// Each run gets the packet as it was; the kernel's own repetition would give it what the run before made of it.
+    pub fn time(&mut self, program: &str, place: &Place, packet: &[u8], repeat: usize) -> Duration {
+        let mut median = |program: &str, packet: &[u8]| {
+            let mut times: Vec<_> = (0..repeat.max(1))
+                .map(|_| self.run(program, place, packet).duration)
+                .collect();
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        let nothing = median(SWEEP, &[0; 15]);
+        median(program, packet).saturating_sub(nothing)
+    }
+
+    /// Packets and bytes by reason, in the order of [`Reason::ALL`].
+    pub fn counters(&self) -> Vec<(Reason, u64, u64)> {
+        let sum = |reason: Reason| {
+            let counts = self.counters.get(&(reason as u32), 0).expect("counters");
+            counts
+                .iter()
+                .fold((reason, 0, 0), |(_, packets, bytes), count| {
+                    (reason, packets + count.packets, bytes + count.bytes)
+                })
+        };
+        Reason::ALL.iter().map(|reason| sum(*reason)).collect()
+    }
+
+    /// Every half of a flow.
+    pub fn halves(&self) -> Vec<(FlowKey, Half)> {
+        self.flows.iter().collect::<Result<_, _>>().expect("flows")
+    }
+
+    /// Every flow.
+    pub fn flows(&self) -> Vec<Flow> {
+        Flow::of(&self.halves())
+    }
+
+    /// Writes a half of a flow.
+    pub fn put_half(&mut self, key: &FlowKey, half: &Half) {
+        self.flows.insert(key, half, 0).expect("flows");
+    }
+
+    /// Removes all flows and what the rings remember of them.
+    pub fn forget_flows(&mut self) {
+        for (key, _) in self.halves() {
+            self.flows.remove(&key).expect("flows");
+        }
+        for (cursor, ring) in (0..).zip(&mut self.rings) {
+            let used = self.cursors.get(&cursor, 0).expect("cursors");
+            for place in 0..used.min(ring.len()) {
+                ring.set(place, FlowKey::default(), 0).expect("ring");
+            }
+            self.cursors.set(cursor, 0, 0).expect("cursors");
+        }
+    }
+
+    /// The node's settings.
+    pub fn config(&self) -> Config {
+        self.config.get(&0, 0).expect("config")
+    }
+
+    /// Changes the ports that SNAT may choose.
+    pub fn set_snat_ports(&mut self, first: u16, last: u16) {
+        let mut config = self.config();
+        (config.snat_first, config.snat_last) = (first, last);
+        self.config.set(0, config, 0).expect("config");
+    }
+
+    /// Everything as it was in the beginning.
+    pub fn reset(&mut self) {
+        self.forget_flows();
+        node::fill(&mut self.datapath.tables);
+        let (first, last) = (self.settings.snat_first, self.settings.snat_last);
+        self.set_snat_ports(first, last);
+    }
+}
+
+/// The index of an interface of the calling thread's network namespace; 0 for none.
+#[track_caller]
+fn index_of(device: &str) -> u32 {
+    if device.is_empty() {
+        return 0;
+    }
+    nix::net::if_::if_nametoindex(device).unwrap_or_else(|error| panic!("{device}: {error}"))
+}

@@ -1,0 +1,210 @@
+//! Traffic while the daemon is dead, and its return.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use netpath_tests::{Transport, pin_names};
+
+use crate::world::{HOST, Line, OUTSIDE, World, link_of, serve};
+
+struct Traffic {
+    lines: Vec<Line>,
+}
+
+impl Traffic {
+    /// Sandboxes `web`, published, and `client`; a connection of every kind.
+    fn start(world: &World) -> Self {
+        world.server("web", "-p 8080:80");
+        world.ok("sandbox create client");
+        serve(&world.topology.outside.path(), 7000, "outside");
+        Self {
+            lines: Self::new_lines(world),
+        }
+    }
+
+    #[track_caller]
+    fn new_lines(world: &World) -> Vec<Line> {
+        let outside = format!("{OUTSIDE}:7000");
+        let published = format!("{HOST}:8080");
+        let lines = [
+            world.dial_from_outside(8080).expect("published port"),
+            world.dial_from_sandbox("client", &outside).expect("SNAT"),
+            world
+                .dial_from_sandbox("client", &published)
+                .expect("sibling"),
+        ];
+        let greetings = lines.each_ref().map(|line| line.greeting.as_str());
+        assert_eq!(greetings, ["web", "outside", "web"]);
+        let host = world.greeting_on_host("127.0.0.1", 8080);
+        assert_eq!(host.as_deref(), Ok("web"), "host's loopback");
+        lines.into()
+    }
+
+    #[track_caller]
+    fn go_on(&mut self) {
+        self.lines.iter_mut().for_each(Line::talk);
+    }
+}
+
+/// Links and programs by pin.
+fn programs(world: &World) -> BTreeMap<PathBuf, (u64, u64)> {
+    let links = world.daemon.bpf_dir().join("links");
+    let pins = pin_names(&links).into_iter();
+    pins.map(|pin| (pin.clone(), link_of(&world.topology.host, &links.join(pin))))
+        .collect()
+}
+
+fn takes_over(end: impl FnOnce(&mut World)) {
+    let mut world = World::new();
+    let mut traffic = Traffic::start(&world);
+    let netns = world.netns("client");
+    let (shown, before) = (world.shown(), programs(&world));
+    traffic.go_on();
+
+    end(&mut world);
+    traffic.go_on();
+    let outside = world.dial_from_outside(8080).expect("published port");
+    assert_eq!(outside.greeting, "web");
+    assert_eq!(
+        world.greeting_on_host("127.0.0.1", 8080).as_deref(),
+        Ok("web"),
+        "host's loopback without a daemon"
+    );
+    let snat = crate::world::inside(&netns, || Line::dial(&format!("{OUTSIDE}:7000")));
+    assert_eq!(snat.expect("SNAT").greeting, "outside");
+
+    world.daemon.restart();
+    traffic.go_on();
+    Traffic::new_lines(&world);
+    assert_eq!(world.shown(), shown);
+    let after = programs(&world);
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    for (pin, (link, program)) in &after {
+        let (old_link, old_program) = before[pin];
+        assert_eq!(*link, old_link, "the link of {} stays", pin.display());
+        assert_ne!(*program, old_program, "{} has a new program", pin.display());
+    }
+    traffic.go_on();
+    world.topology.assert_clean();
+}
+
+#[test]
+fn traffic_goes_on_while_a_killed_daemon_is_dead_and_when_it_returns() {
+    takes_over(|world| world.daemon.kill9());
+}
+
+#[test]
+fn traffic_goes_on_while_a_stopped_daemon_is_away_and_when_it_returns() {
+    takes_over(|world| world.daemon.stop());
+}
+
+#[test]
+fn a_reader_of_events_does_not_hold_up_the_end() {
+    let mut world = World::new();
+    let mut events = world.events();
+    let start = Instant::now();
+    world.daemon.stop();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    events.wait(Duration::from_secs(3));
+    world.daemon.restart();
+}
+
+fn descriptors(world: &mut World) -> usize {
+    let pid = world.daemon.process().pid();
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
+    files.count()
+}
+
+/// `NETPATH_KILL_SECONDS` makes it longer.
+#[test]
+fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
+    let seconds: u64 = env::var("NETPATH_KILL_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10);
+    let mut world = World::new();
+    world.ok("sandbox create iperf -p 5201:5201");
+    world.ok("sandbox create redis -p 6379:6379");
+    let mut traffic = Traffic::start(&world);
+    let _iperf = world
+        .daemon
+        .spawn(&["sandbox", "exec", "iperf", "--", "iperf3", "-s"]);
+    let mut redis = world.daemon.spawn(&[
+        "sandbox",
+        "exec",
+        "redis",
+        "--",
+        "redis-server",
+        "--protected-mode",
+        "no",
+        "--save",
+        "",
+    ]);
+    redis.wait_for_output("Ready to accept");
+    let outside = world.topology.outside.clone();
+    let stream_seconds = seconds.to_string();
+    let mut stream = outside.start(&["iperf3", "-c", HOST, "-t", &stream_seconds, "-b", "500M"]);
+    // Every request opens a connection of its own, until it is stopped.
+    let requests = outside.start(&[
+        "sh",
+        "-c",
+        &format!(
+            "while [ ! -e /proc/self/stop ]; do redis-benchmark -h {HOST} -n 2000 -c 8 -t set,get -q \
+             >/dev/null || exit 1; redis-benchmark -h {HOST} -n 500 -c 4 -k 0 -t get -q || exit 1; done"
+        ),
+    ]);
+    let mut requests = requests;
+    let (shown, before) = (world.shown(), programs(&world));
+    let (devices, pins) = (world.devices(), pin_names(&world.daemon.bpf_dir()));
+    let open = descriptors(&mut world);
+
+    let began = Instant::now();
+    let mut kills = 0;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let next = Instant::now() + Duration::from_secs(1);
+        world.daemon.kill9();
+        kills += 1;
+        traffic.go_on();
+        world.daemon.restart();
+        traffic.go_on();
+        assert!(
+            requests.ended().is_none(),
+            "a request failed: {}",
+            requests.output()
+        );
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    assert_eq!(
+        stream.wait(Duration::from_secs(30)),
+        Some(0),
+        "{}",
+        stream.output()
+    );
+    assert!(requests.ended().is_none(), "{}", requests.output());
+    println!(
+        "{kills} kills in {:?}\n{}",
+        began.elapsed(),
+        stream.output()
+    );
+    drop(requests);
+    traffic.go_on();
+    Traffic::new_lines(&world);
+
+    assert_eq!(world.shown(), shown);
+    assert_eq!(world.devices(), devices);
+    assert_eq!(pin_names(&world.daemon.bpf_dir()), pins);
+    let after = programs(&world);
+    for (pin, (link, _)) in &before {
+        assert_eq!(after[pin].0, *link, "the link of {}", pin.display());
+    }
+    let now = descriptors(&mut world);
+    assert!(now <= open + 4, "{now} descriptors, {open} before");
+    assert!(world.topology.outside.listens(Transport::Tcp, 7000));
+}

@@ -1,0 +1,236 @@
+//! The life of flows.
+
+use netpath::model::Protocol;
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, FIN, Packet, RST, SYN},
+    prog::{Prog, Side, UPLINK_EGRESS, UPLINK_INGRESS, endpoint, port},
+};
+
+use super::{both, case, delivered, inbound, leaving, tuple};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(tcp);
+    cases.extend(both(reset));
+    cases.extend(both(generations));
+    cases.extend(both(shadows));
+    cases
+}
+
+/// A connection from a sandbox, one segment at a time.
+#[derive(Clone, Copy)]
+struct Connection(Side);
+
+impl Connection {
+    fn flow(self, state: &str) -> String {
+        let (inside, host, client) = (self.0.sandbox(1), self.0.host(), self.0.client());
+        let from = tuple(inside, 61_500, client, 80);
+        format!(
+            "snat tcp {from} as {} {state}",
+            tuple(host, 61_500, client, 80)
+        )
+    }
+
+    /// From the sandbox; then the flow is in this state.
+    fn out(self, flags: u8, state: &str) -> Send {
+        let packet = leaving(self.0, 1, self.0.client()).tcp(61_500, 80, flags);
+        send(UPLINK_EGRESS, "eth0", &packet)
+            .is(Reason::Translated)
+            .gives(&packet.clone().source(self.0.host()))
+            .flows([self.flow(state)])
+    }
+
+    /// From outside; then the flow is in this state.
+    fn back(self, flags: u8, state: &str) -> Send {
+        let packet = inbound(self.0, self.0.host()).tcp(80, 61_500, flags);
+        send(UPLINK_INGRESS, "eth0", &packet)
+            .is(Reason::Inbound)
+            .gives(&delivered(packet.clone().destination(self.0.sandbox(1)), 1))
+            .flows([self.flow(state)])
+    }
+
+    fn established(self, name: &str) -> Case {
+        case(self.0, name)
+            .then(self.out(SYN, "new"))
+            .then(self.back(SYN | ACK, "syn-received"))
+            .then(self.out(ACK, "established"))
+    }
+
+    fn closing(self, name: &str) -> Case {
+        self.established(name)
+            .then(self.out(FIN | ACK, "half-closed"))
+            .then(self.back(FIN | ACK, "closing"))
+    }
+}
+
+fn tcp(side: Side) -> Vec<Case> {
+    let connection = Connection(side);
+    vec![
+        connection
+            .closing("a connection goes from request to end")
+            .then(connection.out(ACK, "closing")),
+        case(side, "a repeated SYN keeps flow and port")
+            .then(connection.out(SYN, "new"))
+            .then(connection.out(SYN, "new")),
+        case(side, "a repeated SYN after the answer keeps the flow")
+            .then(connection.out(SYN, "new"))
+            .then(connection.back(SYN | ACK, "syn-received"))
+            .then(connection.out(SYN, "syn-received")),
+        connection
+            .established("a SYN does not end an established connection")
+            .then(connection.out(SYN, "established")),
+        connection
+            .closing("a SYN on a closing connection begins anew")
+            .then(connection.out(SYN, "new")),
+        connection
+            .established("data passes in both directions after one FIN")
+            .then(connection.back(FIN | ACK, "half-closed"))
+            .then(connection.out(ACK, "half-closed"))
+            .then(connection.back(ACK, "half-closed")),
+        connection
+            .closing("data passes after both FINs")
+            .then(connection.back(ACK, "closing"))
+            .then(connection.out(FIN | ACK, "closing")),
+    ]
+}
+
+fn reset(side: Side) -> Vec<Case> {
+    let connection = Connection(side);
+    vec![
+        connection
+            .established("data after a forged RST revives the connection")
+            .then(connection.back(RST, "reset"))
+            .then(connection.out(ACK, "reset"))
+            .then(connection.back(ACK, "established")),
+        connection
+            .established("a SYN after an RST begins anew")
+            .then(connection.out(RST, "reset"))
+            .then(connection.out(SYN, "new")),
+        connection
+            .established("an RST is delivered")
+            .then(connection.back(RST | ACK, "reset"))
+            .then(connection.back(RST | ACK, "reset")),
+        case(side, "a refused connection may be tried again")
+            .then(connection.out(SYN, "new"))
+            .then(connection.back(RST | ACK, "reset"))
+            .then(connection.out(SYN, "new")),
+    ]
+}
+
+/// Another sandbox gets the slot, and with it a new generation.
+fn replace(prog: &mut Prog) {
+    let mut entry = endpoint(1);
+    entry.generation += 1;
+    prog.tables().put_endpoint(1, &entry).expect("endpoint");
+}
+
+fn generations(side: Side) -> Vec<Case> {
+    let connection = Connection(side);
+    let (client, host) = (side.client(), side.host());
+    let datagram = leaving(side, 1, client).udp(61_500, 53);
+    let answer = inbound(side, host).udp(53, 61_500);
+    let sent = || {
+        send(UPLINK_EGRESS, "eth0", &datagram)
+            .is(Reason::Translated)
+            .gives(&datagram.clone().source(host))
+            .number_of_flows(1)
+    };
+    let query = inbound(side, host).udp(40_000, 5353);
+    let lost = |packet: &Packet| {
+        send(UPLINK_INGRESS, "eth0", packet)
+            .is(Reason::NotOurs)
+            .number_of_flows(0)
+    };
+    let gone = |prog: &mut Prog| prog.tables().remove_endpoint(1).expect("endpoint");
+    let segment = inbound(side, host).tcp(80, 61_500, ACK);
+    vec![
+        case(
+            side,
+            "an answer to a replaced sandbox is not delivered to the new one",
+        )
+        .then(sent())
+        .change(replace)
+        .then(lost(&answer)),
+        case(side, "an answer to a removed sandbox is not delivered")
+            .then(sent())
+            .change(gone)
+            .then(lost(&answer)),
+        connection
+            .established("an established connection of a replaced sandbox is over at once")
+            .change(replace)
+            .then(lost(&segment)),
+        connection
+            .established("a new sandbox in the slot continues no connection")
+            .change(replace)
+            .then(
+                send(
+                    UPLINK_EGRESS,
+                    "eth0",
+                    &leaving(side, 1, client).tcp(61_500, 80, ACK),
+                )
+                .is(Reason::NoFlow)
+                .number_of_flows(0),
+            ),
+        case(
+            side,
+            "a datagram to a port of a replaced sandbox goes to nobody",
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &query)
+                .is(Reason::Inbound)
+                .gives(&delivered(
+                    query.clone().destination(side.sandbox(1)).dport(53),
+                    1,
+                ))
+                .number_of_flows(1),
+        )
+        .change(replace)
+        .then(lost(&query)),
+        case(side, "the port of a flow that is over is free")
+            .then(sent())
+            .change(gone)
+            .then({
+                let packet = leaving(side, 2, client).udp(61_500, 53);
+                send(UPLINK_EGRESS, "eth0", &packet)
+                    .is(Reason::Translated)
+                    .gives(&packet.clone().source(host))
+                    .number_of_flows(1)
+            }),
+    ]
+}
+
+fn shadows(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let publish = |prog: &mut Prog| {
+        let port = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
+        prog.tables().put_ports(&[port]).expect("port");
+    };
+    let withdraw = |prog: &mut Prog| {
+        let (key, _) = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
+        prog.tables().remove_ports(&[key]).expect("port");
+    };
+    let request = inbound(side, host).tcp(80, 61_500, SYN);
+    let inside = side.sandbox(2);
+    vec![
+        Connection(side)
+            .established("a port that is published later is not hidden by a flow")
+            .change(publish)
+            .then(
+                send(UPLINK_INGRESS, "eth0", &request)
+                    .is(Reason::Inbound)
+                    .gives(&delivered(request.clone().destination(inside).dport(80), 2))
+                    .flows([format!(
+                        "dnat tcp {} as {} new",
+                        tuple(client, 80, host, 61_500),
+                        tuple(client, 80, inside, 80)
+                    )]),
+            )
+            .change(withdraw),
+        Connection(side)
+            .established("a flow goes on when its port is published later")
+            .change(publish)
+            .then(Connection(side).back(ACK, "established"))
+            .change(withdraw),
+    ]
+}

@@ -1,0 +1,342 @@
+//! Between sandboxes, and between a sandbox and its node.
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, Packet, SYN},
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, gateway_mac, sandbox_mac},
+};
+
+use super::{both, case, delivered, from_sandbox, tuple, tuple_from_any};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(siblings);
+    cases.extend(both(hairpin));
+    cases.extend(both(to_itself));
+    cases.extend(both(other_networks));
+    cases.extend(both(host));
+    cases.extend(both(delivered_by_others));
+    cases
+}
+
+fn from(slot: u32, packet: &Packet) -> Send {
+    send(ENDPOINT_IN, format!("ve{slot}"), packet)
+}
+
+fn siblings(side: Side) -> Vec<Case> {
+    let to_sibling = |name: &str, slots: (u32, u32), shape: fn(Packet) -> Packet| {
+        let (slot, sibling) = slots;
+        let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
+        // A frame to the bridge's address is delivered too; only its destination differs then.
+        let expected = packet.clone().eth_destination(sandbox_mac(sibling));
+        case(side, name).then(from(slot, &packet).is(Reason::Sibling).gives(&expected))
+    };
+    let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
+    vec![
+        to_sibling("a sibling gets a segment as it is", (1, 2), |packet| {
+            packet.tcp(1, 2, SYN)
+        }),
+        to_sibling("a sibling gets a datagram as it is", (2, 1), |packet| {
+            packet.udp(1, 2)
+        }),
+        to_sibling(
+            "a sibling gets an echo request as it is",
+            (1, 2),
+            |packet| packet.echo_request(1),
+        ),
+        to_sibling("a sibling gets any protocol", (1, 2), |packet| {
+            packet.protocol(50)
+        }),
+        to_sibling("a sibling gets later fragments", (1, 2), |packet| {
+            packet.udp(1, 2).fragment(100, false)
+        }),
+        to_sibling("a sibling gets an ICMP error", (1, 2), |packet| {
+            packet.icmp(3, 1, [0; 4])
+        }),
+        to_sibling("a sibling is no hop further", (1, 2), |packet| {
+            packet.udp(1, 2).ttl(1)
+        }),
+        to_sibling(
+            "a sibling in an internal network is reached",
+            (5, 6),
+            |packet| packet.udp(1, 2),
+        ),
+        to_sibling(
+            "a sibling in a routed network is reached",
+            (4, 4),
+            |packet| packet.udp(1, 2),
+        ),
+        case(side, "siblings that may not talk do not").then(from(7, &refused).is(Reason::IccOff)),
+        case(
+            side,
+            "siblings that may not talk do not by later fragments either",
+        )
+        .then(from(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
+    ]
+}
+
+/// A connection from a sandbox to the port that another one publishes, and its answer.
+fn through_host(side: Side, name: &str, client: u32) -> Case {
+    let (source, host, inside) = (side.sandbox(client), side.host(), side.sandbox(1));
+    let request = from_sandbox(side, client, host).tcp(40_000, 8080, SYN);
+    let answer = from_sandbox(side, 1, source).tcp(80, 40_000, SYN | ACK);
+    let flow = |state: &str| {
+        let text = tuple(source, 40_000, host, 8080);
+        format!(
+            "hairpin tcp {text} as {} {state}",
+            tuple(source, 40_000, inside, 80)
+        )
+    };
+    case(side, name)
+        .then(
+            from(client, &request)
+                .is(Reason::Hairpin)
+                .gives(&delivered(request.clone().destination(inside).dport(80), 1))
+                .flows([flow("new")]),
+        )
+        .then(
+            from(1, &answer)
+                .is(Reason::Hairpin)
+                .gives(&delivered(answer.clone().source(host).sport(8080), client))
+                .flows([flow("syn-received")]),
+        )
+        .then(
+            from(client, &request.clone().flags(ACK))
+                .is(Reason::Hairpin)
+                .gives(&delivered(
+                    request.clone().flags(ACK).destination(inside).dport(80),
+                    1,
+                ))
+                .flows([flow("established")]),
+        )
+}
+
+fn hairpin(side: Side) -> Vec<Case> {
+    let asks = |slot| from_sandbox(side, slot, side.host()).tcp(40_000, 9443, SYN);
+    let last_hop = from_sandbox(side, 3, side.host())
+        .tcp(40_000, 8080, SYN)
+        .ttl(1);
+    vec![
+        through_host(side, "a sibling uses a published port", 2),
+        through_host(side, "another network uses a published port", 3),
+        through_host(
+            side,
+            "a network without inner talk uses a published port",
+            7,
+        ),
+        case(side, "a sandbox in the allow-list uses a published port").then(
+            from(2, &asks(2))
+                .is(Reason::Hairpin)
+                .gives(&delivered(
+                    asks(2).destination(side.sandbox(1)).dport(443),
+                    1,
+                ))
+                .number_of_flows(1),
+        ),
+        case(side, "a sandbox that is not in the allow-list does not")
+            .then(from(3, &asks(3)).is(Reason::NotAllowed)),
+        case(side, "a request at its last hop is the stack's to answer")
+            .then(from(3, &last_hop).is(Reason::TtlExceeded)),
+    ]
+}
+
+fn to_itself(side: Side) -> Vec<Case> {
+    let (inside, host, gateway) = (side.sandbox(1), side.host(), side.gateway(1));
+    let request = from_sandbox(side, 1, host).tcp(40_000, 8080, SYN);
+    let expected = delivered(request.clone(), 1)
+        .source(gateway)
+        .destination(inside)
+        .dport(80);
+    let kept = from_sandbox(side, 1, host).tcp(61_500, 8080, SYN);
+    let answer = from_sandbox(side, 1, gateway).tcp(80, 61_500, SYN | ACK);
+    let flow = |state: &str| {
+        let text = tuple(inside, 61_500, host, 8080);
+        format!(
+            "hairpin tcp {text} as {} {state}",
+            tuple(gateway, 61_500, inside, 80)
+        )
+    };
+    let mut cases = vec![
+        case(
+            side,
+            "a sandbox reaches its own published port from its gateway's address",
+        )
+        .then(
+            from(1, &request)
+                .is(Reason::Hairpin)
+                .gives_with_port(move |port| expected.clone().sport(port))
+                .flows([format!(
+                    "hairpin tcp {} as {} new",
+                    tuple(inside, 40_000, host, 8080),
+                    tuple_from_any(gateway, inside, 80)
+                )]),
+        ),
+        case(side, "and gets the answer")
+            .then(
+                from(1, &kept)
+                    .is(Reason::Hairpin)
+                    .gives(
+                        &delivered(kept.clone(), 1)
+                            .source(gateway)
+                            .destination(inside)
+                            .dport(80),
+                    )
+                    .flows([flow("new")]),
+            )
+            .then(
+                from(1, &answer)
+                    .is(Reason::Hairpin)
+                    .gives(
+                        &delivered(answer.clone(), 1)
+                            .source(host)
+                            .sport(8080)
+                            .destination(inside),
+                    )
+                    .flows([flow("syn-received")]),
+            ),
+    ];
+    if side.is_v4() {
+        let request = from_sandbox(side, 11, host).tcp(40_000, 8081, SYN);
+        cases.push(
+            case(side, "without a gateway there is no address to come from")
+                .then(from(11, &request).is(Reason::NoAddress)),
+        );
+    }
+    cases
+}
+
+fn other_networks(side: Side) -> Vec<Case> {
+    let open = from_sandbox(side, 1, side.sandbox(4)).tcp(40_000, 80, SYN);
+    let answer = from_sandbox(side, 4, side.sandbox(1)).tcp(80, 40_000, SYN | ACK);
+    let dropped = |name: &str, slot, to, shape: fn(Packet) -> Packet| {
+        let packet = shape(from_sandbox(side, slot, side.sandbox(to)));
+        case(side, name).then(from(slot, &packet).is(Reason::Isolated))
+    };
+    vec![
+        dropped("another network is not reached", 1, 3, |packet| {
+            packet.tcp(1, 80, SYN)
+        }),
+        dropped("another network is not reached by echo", 1, 3, |packet| {
+            packet.echo_request(1)
+        }),
+        dropped(
+            "another network is not reached by later fragments",
+            1,
+            3,
+            |packet| packet.udp(1, 2).fragment(9, false),
+        ),
+        dropped(
+            "another network is not reached by unknown protocols",
+            1,
+            3,
+            |packet| packet.protocol(50),
+        ),
+        dropped("an internal network is not reached", 1, 5, |packet| {
+            packet.udp(1, 2)
+        }),
+        dropped("an internal network reaches no other", 5, 3, |packet| {
+            packet.udp(1, 2)
+        }),
+        dropped("an internal network reaches no open port", 5, 4, |packet| {
+            packet.tcp(1, 80, SYN)
+        }),
+        dropped(
+            "a port of a routed network that is not open is not reached",
+            1,
+            4,
+            |packet| packet.tcp(1, 81, SYN),
+        ),
+        case(
+            side,
+            "an open port of a routed network is reached from another one",
+        )
+        .then(
+            from(1, &open)
+                .is(Reason::Hairpin)
+                .gives(&delivered(open.clone(), 4))
+                .number_of_flows(1),
+        )
+        .then(
+            from(4, &answer)
+                .is(Reason::Hairpin)
+                .gives(&delivered(answer.clone(), 1)),
+        ),
+    ]
+}
+
+fn host(side: Side) -> Vec<Case> {
+    let to_host = |name: &str, slot, packet: Packet| {
+        case(side, name).then(from(slot, &packet).is(Reason::ToHost))
+    };
+    let host = side.host();
+    vec![
+        to_host(
+            "a host service is the stack's",
+            1,
+            from_sandbox(side, 1, host).tcp(1, 22, SYN),
+        ),
+        to_host(
+            "an echo request to the gateway is the stack's",
+            1,
+            from_sandbox(side, 1, side.gateway(1)).echo_request(1),
+        ),
+        to_host(
+            "an ICMP error to the node is the stack's",
+            1,
+            from_sandbox(side, 1, host).icmp(3, 1, [0; 4]),
+        ),
+        to_host(
+            "an internal sandbox reaches the node, but no published port",
+            5,
+            from_sandbox(side, 5, host).tcp(1, 8080, SYN),
+        ),
+        to_host(
+            "a sandbox that may not talk to siblings reaches its gateway",
+            7,
+            from_sandbox(side, 7, side.gateway(5)).udp(1, 53),
+        ),
+        to_host(
+            "a later fragment to the node is the stack's",
+            1,
+            from_sandbox(side, 1, host)
+                .udp(1, 5353)
+                .fragment(100, false),
+        ),
+    ]
+}
+
+fn delivered_by_others(side: Side) -> Vec<Case> {
+    let to = |slot: u32, source| {
+        let packet = Packet::ip(source, side.sandbox(slot)).udp(1, 2);
+        let packet = packet.eth(gateway_mac(slot), sandbox_mac(slot));
+        send(ENDPOINT_OUT, format!("ve{slot}"), &packet)
+    };
+    let arp = Packet::ethertype(0x0806, &[0; 28]);
+    let client = side.client();
+    vec![
+        case(side, "what the node sends reaches the sandbox")
+            .then(to(1, side.gateway(1)).is(Reason::FromHost)),
+        case(
+            side,
+            "what the bridge carries between siblings reaches the sandbox",
+        )
+        .then(to(2, side.sandbox(1)).from("ve1").is(Reason::Bridged)),
+        case(
+            side,
+            "what the stack forwards from another network does not",
+        )
+        .then(to(1, side.sandbox(3)).from("ve3").is(Reason::DirectAccess)),
+        case(side, "what the stack forwards from outside does not")
+            .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
+        case(side, "an ARP message that the bridge carries does").then(
+            send(ENDPOINT_OUT, "ve1", &arp)
+                .from("eth0")
+                .is(Reason::LinkLocal),
+        ),
+        case(side, "a device that is no endpoint's delivers nothing").then(
+            send(ENDPOINT_OUT, "lan0", &arp)
+                .from("eth0")
+                .is(Reason::EndpointGone),
+        ),
+    ]
+}

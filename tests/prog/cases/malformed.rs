@@ -1,0 +1,153 @@
+//! Headers that contradict each other, and chains that are too long.
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{Packet, SYN},
+    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, from_sandbox, inbound, leaving};
+use crate::case::{Case, send_bytes};
+
+const ETHERNET: usize = 14;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = contradictions();
+    cases.extend(both(cut));
+    cases.extend(chains());
+    cases
+}
+
+/// The same damage at each border. A sandbox's packet does not leave; what the host sends is its own affair.
+fn damaged(
+    side: Side,
+    name: &str,
+    reason: Reason,
+    damage: impl Fn(Packet) -> Vec<u8>,
+) -> Vec<Case> {
+    let inbound = damage(inbound(side, side.host()).tcp(40_000, 8080, SYN));
+    let outbound = damage(from_sandbox(side, 1, side.client()).tcp(40_000, 80, SYN));
+    let leaving = damage(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
+    let host = damage(Packet::ip(side.host(), side.client()).tcp(40_000, 80, SYN));
+    vec![
+        case(side, &format!("{name}: dropped at the uplink"))
+            .then(send_bytes(UPLINK_INGRESS, "eth0", inbound).is(reason)),
+        case(side, &format!("{name}: dropped at the endpoint"))
+            .then(send_bytes(ENDPOINT_IN, "ve1", outbound).is(reason)),
+        case(
+            side,
+            &format!("{name}: does not leave with a private source"),
+        )
+        .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
+        case(side, &format!("{name}: what the host sends is left alone"))
+            .then(send_bytes(UPLINK_EGRESS, "eth0", host).is(Reason::NotOurs)),
+    ]
+}
+
+fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
+    move |packet| {
+        let mut packet = packet.build();
+        packet[ETHERNET + at..ETHERNET + at + bytes.len()].copy_from_slice(bytes);
+        packet
+    }
+}
+
+fn contradictions() -> Vec<Case> {
+    let [v4, v6] = Side::BOTH;
+    [
+        damaged(
+            v4,
+            "another version",
+            Reason::Malformed,
+            patched(0, &[0x65]),
+        ),
+        damaged(
+            v4,
+            "a header of four words",
+            Reason::Malformed,
+            patched(0, &[0x44]),
+        ),
+        damaged(
+            v4,
+            "a total length less than the header's",
+            Reason::Malformed,
+            patched(2, &[0, 19]),
+        ),
+        damaged(
+            v4,
+            "a total length beyond the end",
+            Reason::Malformed,
+            patched(2, &[1, 0]),
+        ),
+        damaged(
+            v4,
+            "a header longer than the total length",
+            Reason::Malformed,
+            |packet| patched(0, &[0x4f])(packet.payload(&[])),
+        ),
+        damaged(
+            v6,
+            "another version",
+            Reason::Malformed,
+            patched(0, &[0x45]),
+        ),
+        damaged(
+            v6,
+            "a payload beyond the end",
+            Reason::Malformed,
+            patched(4, &[1, 0]),
+        ),
+        damaged(
+            v6,
+            "an extension header beyond the end",
+            Reason::Malformed,
+            |packet| {
+                let mut packet = packet.extension(60, &[1, 4, 0, 0, 0, 0]).build();
+                packet[ETHERNET + 41] = 40;
+                packet
+            },
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn cut(side: Side) -> Vec<Case> {
+    // The first fragment of a datagram whose header the second one holds (RFC 1858 §3).
+    let tiny = |packet: Packet| {
+        let mut bytes = packet.payload(&[]).fragment(0, true).build();
+        let cut = bytes.len() - 12;
+        bytes.truncate(cut);
+        let length = if side.is_v4() { 28_u16 } else { 8 + 8 };
+        let at = ETHERNET + if side.is_v4() { 2 } else { 4 };
+        bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        bytes
+    };
+    damaged(side, "a tiny first fragment", Reason::Malformed, tiny)
+}
+
+fn chains() -> Vec<Case> {
+    let side = Side::BOTH[1];
+    let many = |packet: Packet| {
+        let add = |packet: Packet, _| packet.extension(60, &[1, 4, 0, 0, 0, 0]);
+        (0..7).fold(packet, add).build()
+    };
+    let long = |packet: Packet| {
+        let add = |packet: Packet, _| packet.extension(60, &[0; 238]);
+        (0..3).fold(packet, add).build()
+    };
+    let mut cases = damaged(
+        side,
+        "seven extension headers",
+        Reason::TooManyHeaders,
+        many,
+    );
+    cases.extend(damaged(
+        side,
+        "extension headers of 720 bytes",
+        Reason::TooManyHeaders,
+        long,
+    ));
+    cases
+}

@@ -1,0 +1,282 @@
+//! From a sandbox to the outside.
+
+use std::net::IpAddr;
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, Packet, SYN},
+    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, delivered, from_sandbox, icmp, inbound, leaving, tuple, tuple_from_any};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(there_and_back);
+    cases.extend(both(ports));
+    cases.extend(both(echoes));
+    cases.extend(both(untranslated));
+    cases
+}
+
+fn at_eth0(packet: &Packet) -> Send {
+    send(UPLINK_EGRESS, "eth0", packet)
+}
+
+fn there_and_back(side: Side) -> Vec<Case> {
+    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
+    let request = from_sandbox(side, 1, client).tcp(61_500, 80, SYN);
+    let out = leaving(side, 1, client).tcp(61_500, 80, SYN);
+    let answer = inbound(side, host).tcp(80, 61_500, SYN | ACK);
+    let flow = |protocol: &str, state: &str| {
+        let from = tuple(inside, 61_500, client, 80);
+        format!(
+            "snat {protocol} {from} as {} {state}",
+            tuple(host, 61_500, client, 80)
+        )
+    };
+    let hashed = leaving(side, 1, client).tcp(40_000, 80, SYN);
+    let datagram = leaving(side, 1, client).udp(61_500, 80);
+    let back = inbound(side, host).udp(80, 61_500);
+    let expected = hashed.clone().source(host);
+    let from = tuple(inside, 40_000, client, 80);
+    let big = from_sandbox(side, 1, client)
+        .udp(61_500, 80)
+        .payload(&[7; 2000]);
+    vec![
+        case(
+            side,
+            "a request is routed out, translated, and its answer delivered",
+        )
+        .then(
+            send(ENDPOINT_IN, "ve1", &request)
+                .is(Reason::Outbound)
+                .gives(&request.clone().routed())
+                .flows([]),
+        )
+        .then(
+            at_eth0(&out)
+                .is(Reason::Translated)
+                .gives(&out.clone().source(host))
+                .flows([flow("tcp", "new")]),
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &answer)
+                .is(Reason::Inbound)
+                .gives(&delivered(answer.clone().destination(inside), 1))
+                .flows([flow("tcp", "syn-received")]),
+        )
+        .then(
+            at_eth0(&out.clone().flags(ACK))
+                .is(Reason::Translated)
+                .gives(&out.clone().flags(ACK).source(host))
+                .flows([flow("tcp", "established")]),
+        ),
+        case(side, "a datagram is translated and its answer delivered")
+            .then(
+                at_eth0(&datagram)
+                    .is(Reason::Translated)
+                    .gives(&datagram.clone().source(host))
+                    .flows([flow("udp", "new")]),
+            )
+            .then(
+                send(UPLINK_INGRESS, "eth0", &back)
+                    .is(Reason::Inbound)
+                    .gives(&delivered(back.clone().destination(inside), 1))
+                    .flows([flow("udp", "established")]),
+            ),
+        case(side, "a port outside the range becomes one inside").then(
+            at_eth0(&hashed)
+                .is(Reason::Translated)
+                .gives_with_port(move |port| {
+                    assert!((61_000..=65_000).contains(&port), "{port}");
+                    expected.clone().sport(port)
+                })
+                .flows([format!(
+                    "snat tcp {from} as {} new",
+                    tuple_from_any(host, client, 80)
+                )]),
+        ),
+        case(side, "a GSO packet longer than the link takes is sent on").then(
+            send(ENDPOINT_IN, "ve1", &big)
+                .gso(1000)
+                .is(Reason::Outbound)
+                .gives(&big.clone().routed()),
+        ),
+        case(side, "an answer at its last hop is the stack's to refuse")
+            .then(
+                at_eth0(&datagram)
+                    .is(Reason::Translated)
+                    .gives(&datagram.clone().source(host))
+                    .number_of_flows(1),
+            )
+            .then(send(UPLINK_INGRESS, "eth0", &back.clone().ttl(1)).is(Reason::TtlExceeded)),
+    ]
+}
+
+/// A request that leaves with any port of the range.
+fn leaves(packet: &Packet, host: IpAddr, number: usize) -> Send {
+    let expected = packet.clone().source(host);
+    at_eth0(packet)
+        .is(Reason::Translated)
+        .gives_with_port(move |port| expected.clone().sport(port))
+        .number_of_flows(number)
+}
+
+fn ports(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let request = |slot, sport| leaving(side, slot, client).tcp(sport, 80, SYN);
+    let kept = |packet: Packet, number| {
+        at_eth0(&packet)
+            .is(Reason::Translated)
+            .gives(&packet.clone().source(host))
+            .number_of_flows(number)
+    };
+    let elsewhere = leaving(side, 1, side.stranger()).tcp(61_500, 80, SYN);
+    let same_port_everywhere = case(
+        side,
+        "one inner port is one outer port for every destination",
+    )
+    .then(leaves(&request(1, 40_000), host, 1))
+    .then(leaves(
+        &leaving(side, 1, side.stranger()).tcp(40_000, 80, SYN),
+        host,
+        2,
+    ))
+    .change(|prog| {
+        let ports: Vec<_> = prog.flows().iter().map(|flow| flow.outer_port()).collect();
+        assert_eq!(ports[0], ports[1]);
+    });
+    let not_published = case(side, "a published port is never chosen")
+        .then(leaves(&request(1, 62_000), host, 1))
+        .change(|prog| assert_ne!(prog.flows()[0].outer_port(), 62_000));
+    vec![
+        case(side, "a taken port becomes another one")
+            .then(kept(request(1, 61_500), 1))
+            .then(leaves(&request(2, 61_500), host, 2)),
+        case(
+            side,
+            "a port that is taken towards one destination is free towards another",
+        )
+        .then(kept(request(2, 61_500), 1))
+        .then(kept(elsewhere, 2)),
+        same_port_everywhere,
+        not_published,
+        case(side, "a port published for TCP is free for UDP")
+            .then(kept(leaving(side, 1, client).udp(62_000, 80), 1)),
+        case(
+            side,
+            "without a free port the new flow is dropped and the old one stays",
+        )
+        .change(|prog| prog.set_snat_ports(61_000, 61_000))
+        .then(
+            at_eth0(&request(1, 40_000))
+                .is(Reason::Translated)
+                .gives(&request(1, 61_000).source(host))
+                .number_of_flows(1),
+        )
+        .then(at_eth0(&request(2, 40_000)).is(Reason::NoPort))
+        .then(
+            at_eth0(&request(1, 40_000))
+                .is(Reason::Translated)
+                .gives(&request(1, 61_000).source(host)),
+        ),
+    ]
+}
+
+fn echoes(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let request = |slot| leaving(side, slot, client).echo_request(77);
+    let answer = |slot, id| {
+        let reply = inbound(side, host).echo_reply(id);
+        send(UPLINK_INGRESS, "eth0", &reply)
+            .is(Reason::Inbound)
+            .gives(&delivered(
+                inbound(side, side.sandbox(slot)).echo_reply(77),
+                slot,
+            ))
+    };
+    let first = || {
+        at_eth0(&request(1))
+            .is(Reason::Translated)
+            .gives(&request(1).source(host))
+            .number_of_flows(1)
+    };
+    let flow = |state: &str| {
+        let from = tuple(side.sandbox(1), 77, client, 0);
+        format!(
+            "snat {} {from} as {} {state}",
+            icmp(side),
+            tuple(host, 77, client, 0)
+        )
+    };
+    let asked = inbound(side, host).echo_request(0);
+    vec![
+        case(
+            side,
+            "an echo request keeps its identifier and gets its reply",
+        )
+        .then(first().flows([flow("new")]))
+        .then(answer(1, 77).flows([flow("established")])),
+        case(
+            side,
+            "a second sandbox with the same identifier gets another one",
+        )
+        .then(first())
+        .then(leaves(&request(2), host, 2))
+        .then(answer(1, 77))
+        .change(|prog| {
+            let other = prog.flows().iter().any(|flow| flow.outer_port() != 77);
+            assert!(other, "both have one identifier");
+        }),
+        case(side, "a reply nobody asked for is the host's").then(
+            send(UPLINK_INGRESS, "eth0", &inbound(side, host).echo_reply(78)).is(Reason::NotOurs),
+        ),
+        case(
+            side,
+            "a request from outside is no reply, even with identifier 0",
+        )
+        .then(
+            at_eth0(&leaving(side, 1, client).echo_request(0))
+                .is(Reason::Translated)
+                .gives(&leaving(side, 1, client).echo_request(0).source(host))
+                .number_of_flows(1),
+        )
+        .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
+    ]
+}
+
+fn untranslated(side: Side) -> Vec<Case> {
+    let client = side.client();
+    let tracked = |name: &str, slot| {
+        let request = leaving(side, slot, client).udp(40_000, 53);
+        let answer = inbound(side, side.sandbox(slot)).udp(53, 40_000);
+        let text = tuple(side.sandbox(slot), 40_000, client, 53);
+        case(side, name)
+            .then(
+                at_eth0(&request)
+                    .is(Reason::Translated)
+                    .flows([format!("none udp {text} as {text} new")]),
+            )
+            .then(
+                send(UPLINK_INGRESS, "eth0", &answer)
+                    .is(Reason::Inbound)
+                    .gives(&delivered(answer.clone(), slot))
+                    .flows([format!("none udp {text} as {text} established")]),
+            )
+    };
+    let own = Packet::ip(side.host(), client).udp(61_500, 53);
+    let gateway = Packet::ip(side.gateway(1), client).udp(61_500, 53);
+    vec![
+        tracked("a routed network's address leaves as it is", 4),
+        tracked("without masquerading an address leaves as it is", 9),
+        case(side, "what the host sends is left alone").then(at_eth0(&own).is(Reason::NotOurs)),
+        case(
+            side,
+            "what the host sends from a gateway's address is left alone",
+        )
+        .then(at_eth0(&gateway).is(Reason::NotOurs)),
+        case(side, "what the host forwards for others is left alone")
+            .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
+    ]
+}

@@ -1,0 +1,309 @@
+//! Published ports, for clients outside.
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, Packet, SYN},
+    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(opened);
+    cases.extend(both(ranges));
+    cases.extend(both(chosen));
+    cases.extend(both(not_opened));
+    cases.extend(both(routed));
+    cases
+}
+
+fn at_eth0(packet: &Packet) -> Send {
+    send(UPLINK_INGRESS, "eth0", packet)
+}
+
+fn opened(side: Side) -> Vec<Case> {
+    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
+    let request = inbound(side, host).tcp(40_000, 8080, SYN);
+    let open = || {
+        let expected = request.clone().destination(inside).dport(80);
+        at_eth0(&request)
+            .is(Reason::Inbound)
+            .gives(&delivered(expected, 1))
+            .number_of_flows(1)
+    };
+    let flow = |state: &str| {
+        let from = tuple(client, 40_000, host, 8080);
+        let to = tuple(client, 40_000, inside, 80);
+        format!("dnat tcp {from} as {to} {state}")
+    };
+    let reply = from_sandbox(side, 1, client).tcp(80, 40_000, SYN | ACK);
+    let out = leaving(side, 1, client).tcp(80, 40_000, SYN | ACK);
+    let query = inbound(side, host).udp(40_000, 5353);
+    let answer = leaving(side, 1, client).udp(53, 40_000);
+    let datagram = |state: &str| {
+        let from = tuple(client, 40_000, host, 5353);
+        format!(
+            "dnat udp {from} as {} {state}",
+            tuple(client, 40_000, inside, 53)
+        )
+    };
+    vec![
+        case(
+            side,
+            "a connection from outside is translated and delivered",
+        )
+        .then(open().flows([flow("new")])),
+        case(
+            side,
+            "the sandbox's answer leaves with the published address",
+        )
+        .then(open())
+        .then(
+            send(ENDPOINT_IN, "ve1", &reply)
+                .is(Reason::Outbound)
+                .gives(&reply.clone().routed()),
+        )
+        .then(
+            send(UPLINK_EGRESS, "eth0", &out)
+                .is(Reason::Translated)
+                .gives(&out.clone().source(host).sport(8080))
+                .flows([flow("syn-received")]),
+        )
+        .then(
+            at_eth0(&request.clone().flags(ACK))
+                .is(Reason::Inbound)
+                .gives(&delivered(
+                    request.clone().flags(ACK).destination(inside).dport(80),
+                    1,
+                ))
+                .flows([flow("established")]),
+        ),
+        case(side, "a repeated request belongs to the same flow")
+            .then(open())
+            .then(open().flows([flow("new")])),
+        case(side, "a datagram and its answer are translated")
+            .then(
+                at_eth0(&query)
+                    .is(Reason::Inbound)
+                    .gives(&delivered(query.clone().destination(inside).dport(53), 1))
+                    .flows([datagram("new")]),
+            )
+            .then(
+                send(UPLINK_EGRESS, "eth0", &answer)
+                    .is(Reason::Translated)
+                    .gives(&answer.clone().source(host).sport(5353))
+                    .flows([datagram("established")]),
+            ),
+        case(side, "a GSO packet is translated as a whole").then(
+            at_eth0(&query.clone().payload(&[7; 2000]))
+                .gso(1000)
+                .is(Reason::Inbound)
+                .gives(&delivered(
+                    query
+                        .clone()
+                        .payload(&[7; 2000])
+                        .destination(inside)
+                        .dport(53),
+                    1,
+                ))
+                .flows([datagram("new")]),
+        ),
+    ]
+}
+
+fn ranges(side: Side) -> Vec<Case> {
+    let delivers = |port: u16, to: u16| {
+        let request = inbound(side, side.host()).tcp(40_000, port, SYN);
+        let out = request.clone().destination(side.sandbox(1)).dport(to);
+        case(side, &format!("port {port} of a range is port {to} inside")).then(
+            at_eth0(&request)
+                .is(Reason::Inbound)
+                .gives(&delivered(out, 1))
+                .number_of_flows(1),
+        )
+    };
+    let passes = |port: u16| {
+        let request = inbound(side, side.host()).tcp(40_000, port, SYN);
+        case(side, &format!("port {port} beside a range is the host's"))
+            .then(at_eth0(&request).is(Reason::NotOurs))
+    };
+    let datagram = inbound(side, side.host()).udp(40_000, 20_000);
+    vec![
+        delivers(20_000, 30_000),
+        delivers(20_050, 30_050),
+        delivers(20_099, 30_099),
+        passes(19_999),
+        passes(20_100),
+        case(side, "a range of the other protocol is not meant")
+            .then(at_eth0(&datagram).is(Reason::NotOurs)),
+    ]
+}
+
+fn chosen(side: Side) -> Vec<Case> {
+    let goes_to = |name: &str, to, port: u16, slot| {
+        let request = inbound(side, to).tcp(40_000, port, SYN);
+        let out = request.clone().destination(side.sandbox(slot)).dport(443);
+        case(side, name).then(
+            at_eth0(&request)
+                .is(Reason::Inbound)
+                .gives(&delivered(out, slot))
+                .number_of_flows(1),
+        )
+    };
+    let request = |from| {
+        Packet::ip(from, side.host())
+            .eth(MAC_OUTSIDE, MAC_UPLINK)
+            .tcp(40_000, 9443, SYN)
+    };
+    let first = inbound(side, side.host()).tcp(40_000, 8080, SYN);
+    let second = inbound(side, side.host2()).tcp(40_000, 8080, SYN);
+    let (client, inside) = (side.client(), side.sandbox(1));
+    let expected = second.clone().destination(inside).dport(80);
+    let from = tuple(client, 40_000, side.host2(), 8080);
+    let known = tuple(client, 40_000, side.host(), 8080);
+    let four = inbound(side, side.host()).tcp(40_000, 8081, SYN);
+    let four = if side.is_v4() {
+        let out = four.clone().destination(side.sandbox(11)).dport(80);
+        at_eth0(&four)
+            .is(Reason::Inbound)
+            .gives(&delivered(out, 11))
+            .number_of_flows(1)
+    } else {
+        at_eth0(&four).is(Reason::NotOurs)
+    };
+    vec![
+        goes_to(
+            "an exact address comes before every address",
+            side.host(),
+            8443,
+            1,
+        ),
+        goes_to(
+            "every address of a family comes second",
+            side.host2(),
+            8443,
+            2,
+        ),
+        goes_to("every address comes last", side.host(), 8444, 3),
+        case(side, "a source in the allow-list is let in").then(
+            at_eth0(&request(client))
+                .is(Reason::Inbound)
+                .gives(&delivered(
+                    request(client).destination(inside).dport(443),
+                    1,
+                ))
+                .number_of_flows(1),
+        ),
+        case(side, "a source that is not in the allow-list is dropped")
+            .then(at_eth0(&request(side.stranger())).is(Reason::NotAllowed)),
+        case(
+            side,
+            "a sandbox without an address of the family has no port of it",
+        )
+        .then(four),
+        case(
+            side,
+            "one client's port through two addresses becomes two ports inside",
+        )
+        .then(
+            at_eth0(&first)
+                .is(Reason::Inbound)
+                .gives(&delivered(first.clone().destination(inside).dport(80), 1))
+                .number_of_flows(1),
+        )
+        .then(
+            at_eth0(&second)
+                .is(Reason::Inbound)
+                .gives_with_port(move |port| delivered(expected.clone().sport(port), 1))
+                .flows([
+                    format!(
+                        "dnat tcp {known} as {} new",
+                        tuple(client, 40_000, inside, 80)
+                    ),
+                    format!(
+                        "dnat tcp {from} as {} new",
+                        tuple_from_any(client, inside, 80)
+                    ),
+                ]),
+        ),
+    ]
+}
+
+fn not_opened(side: Side) -> Vec<Case> {
+    let host = side.host();
+    let passes =
+        |name: &str, packet: Packet, reason| case(side, name).then(at_eth0(&packet).is(reason));
+    let request = inbound(side, host).tcp(40_000, 8080, SYN);
+    vec![
+        passes(
+            "a segment in the middle opens nothing",
+            request.clone().flags(ACK),
+            Reason::NotOurs,
+        ),
+        passes(
+            "an answer to nobody's request opens nothing",
+            request.clone().flags(SYN | ACK),
+            Reason::NotOurs,
+        ),
+        passes(
+            "a request at its last hop is the stack's to answer",
+            request.clone().ttl(1),
+            Reason::TtlExceeded,
+        ),
+        passes(
+            "a port nobody published is the host's",
+            request.clone().dport(22),
+            Reason::NotOurs,
+        ),
+        passes(
+            "an echo request is the host's",
+            inbound(side, host).echo_request(9),
+            Reason::NotOurs,
+        ),
+        passes(
+            "a later fragment is the host's",
+            inbound(side, host).udp(1, 5353).fragment(100, false),
+            Reason::NotOurs,
+        ),
+        passes(
+            "ESP is the host's",
+            inbound(side, host).protocol(50),
+            Reason::NotOurs,
+        ),
+        passes(
+            "SCTP is the host's",
+            inbound(side, host).protocol(132),
+            Reason::NotOurs,
+        ),
+    ]
+}
+
+fn routed(side: Side) -> Vec<Case> {
+    let (client, inside) = (side.client(), side.sandbox(4));
+    let request = inbound(side, inside).tcp(40_000, 80, SYN);
+    let answer = leaving(side, 4, client).tcp(80, 40_000, SYN | ACK);
+    let flow = |state: &str| {
+        let text = tuple(client, 40_000, inside, 80);
+        format!("none tcp {text} as {text} {state}")
+    };
+    vec![
+        case(
+            side,
+            "an open port of a routed network is reached at the sandbox's own address",
+        )
+        .then(
+            at_eth0(&request)
+                .is(Reason::Inbound)
+                .gives(&delivered(request.clone(), 4))
+                .flows([flow("new")]),
+        )
+        .then(
+            send(UPLINK_EGRESS, "eth0", &answer)
+                .is(Reason::Translated)
+                .flows([flow("syn-received")]),
+        ),
+        case(side, "another port of a routed network is not reached")
+            .then(at_eth0(&request.clone().dport(81)).is(Reason::DirectAccess)),
+    ]
+}

@@ -1,0 +1,297 @@
+//! What is not let through, and what is left to the stack.
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, FIN, Packet, RST, SYN},
+    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, from_sandbox, inbound, leaving};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(from_outside);
+    cases.extend(both(out_of_sandboxes));
+    cases.extend(both(at_the_border));
+    cases.extend(both(without_endpoint));
+    cases
+}
+
+fn from(slot: u32, packet: &Packet) -> Send {
+    send(ENDPOINT_IN, format!("ve{slot}"), packet)
+}
+
+fn from_outside(side: Side) -> Vec<Case> {
+    let at_eth0 = |name: &str, packet: Packet, reason| {
+        case(side, name).then(send(UPLINK_INGRESS, "eth0", &packet).is(reason))
+    };
+    let direct = inbound(side, side.sandbox(1));
+    let loopback = side.pick([127, 0, 0, 1], "::1");
+    let error = inbound(side, side.host()).icmp(3, 1, [0; 4]);
+    vec![
+        at_eth0(
+            "a sandbox is not reached directly",
+            direct.clone().tcp(1, 80, SYN),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a sandbox is not reached by a segment in the middle",
+            direct.clone().tcp(1, 80, ACK),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a sandbox is not reached by echo",
+            direct.clone().echo_request(1),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a sandbox is not reached by ESP",
+            direct.clone().protocol(50),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a sandbox is not reached by later fragments",
+            direct.clone().udp(1, 2).fragment(9, false),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a sandbox is not reached by ICMP errors",
+            direct.clone().icmp(3, 1, [0; 4]),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "an address that no sandbox has is not reached either",
+            inbound(side, side.nobody(1)).udp(1, 2),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "an internal network is not reached",
+            inbound(side, side.sandbox(5)).udp(1, 2),
+            Reason::DirectAccess,
+        ),
+        at_eth0(
+            "a loopback destination is dropped",
+            inbound(side, loopback).tcp(1, 8080, SYN),
+            Reason::Martian,
+        ),
+        at_eth0(
+            "a loopback source is dropped",
+            Packet::ip(loopback, side.host())
+                .eth(MAC_OUTSIDE, MAC_UPLINK)
+                .tcp(1, 8080, SYN),
+            Reason::Martian,
+        ),
+        at_eth0(
+            "an ICMP error about the host's traffic is the host's",
+            error,
+            Reason::IcmpError,
+        ),
+        at_eth0(
+            "multicast is the host's",
+            inbound(side, side.pick([224, 0, 0, 1], "ff02::1")).udp(1, 2),
+            Reason::NotOurs,
+        ),
+        at_eth0(
+            "what the host routes for others is the host's",
+            inbound(side, side.behind_lan()).udp(1, 2),
+            Reason::NotOurs,
+        ),
+        at_eth0(
+            "a VLAN tag in the packet belongs to the device above",
+            inbound(side, side.host()).tcp(1, 8080, SYN).vlan(5),
+            Reason::NotOurs,
+        ),
+        at_eth0(
+            "ARP is the host's",
+            Packet::ethertype(0x0806, &[0; 28]),
+            Reason::NotOurs,
+        ),
+    ]
+}
+
+fn out_of_sandboxes(side: Side) -> Vec<Case> {
+    let to = |slot, destination| from_sandbox(side, slot, destination).udp(1, 2);
+    let sends = |name: &str, slot, packet: Packet, reason| {
+        case(side, name).then(from(slot, &packet).is(reason))
+    };
+    let client = side.client();
+    let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
+    vec![
+        sends(
+            "an internal network has no way out",
+            5,
+            to(5, client),
+            Reason::Internal,
+        ),
+        sends(
+            "a packet at its last hop is the stack's to answer",
+            1,
+            to(1, client).ttl(1),
+            Reason::TtlExceeded,
+        ),
+        sends(
+            "a packet longer than the link takes is the stack's to answer",
+            1,
+            to(1, client).payload(&[7; 1600]),
+            Reason::TooBig,
+        ),
+        sends(
+            "an unreachable route is the stack's to answer",
+            1,
+            to(1, side.unreachable()),
+            Reason::Unreachable,
+        ),
+        sends(
+            "an address of the node that is not listed is the stack's",
+            1,
+            to(1, own),
+            Reason::ToHost,
+        ),
+        sends(
+            "a route over another device than an uplink is none",
+            1,
+            to(1, side.behind_lan()),
+            Reason::NoUplink,
+        ),
+        sends(
+            "a bridge that may not forward leads nowhere",
+            10,
+            to(10, client),
+            Reason::NoRoute,
+        ),
+        sends(
+            "an address that no sandbox has is the stack's",
+            1,
+            to(1, side.nobody(2)),
+            Reason::NoUplink,
+        ),
+    ]
+}
+
+fn at_the_border(side: Side) -> Vec<Case> {
+    let at = |name: &str, device: &str, packet: Packet, reason| {
+        case(side, name).then(send(UPLINK_EGRESS, device, &packet).is(reason))
+    };
+    let client = side.client();
+    let out = leaving(side, 1, client);
+    let segment = |flags| out.clone().tcp(61_500, 80, flags);
+    let nobody = Packet::ip(side.nobody(1), client).udp(1, 2);
+    let lost = leaving(side, 1, side.unreachable()).udp(1, 2);
+    let mut cases = vec![
+        at(
+            "a segment in the middle has no flow",
+            "eth0",
+            segment(ACK),
+            Reason::NoFlow,
+        ),
+        at(
+            "a FIN has no flow",
+            "eth0",
+            segment(FIN | ACK),
+            Reason::NoFlow,
+        ),
+        at("an RST has no flow", "eth0", segment(RST), Reason::NoFlow),
+        at(
+            "an answer has no flow",
+            "eth0",
+            segment(SYN | ACK),
+            Reason::NoFlow,
+        ),
+        at(
+            "an echo reply has no flow",
+            "eth0",
+            out.clone().echo_reply(1),
+            Reason::NoFlow,
+        ),
+        at(
+            "an uplink without an address has no source",
+            "eth1",
+            lost,
+            Reason::NoAddress,
+        ),
+        at(
+            "a device that is no uplink has no source",
+            "lan0",
+            segment(SYN),
+            Reason::NoUplink,
+        ),
+        at(
+            "an address that no sandbox has does not leave",
+            "eth0",
+            nobody,
+            Reason::PrivateSource,
+        ),
+        at(
+            "a later fragment does not leave with a private source",
+            "eth0",
+            out.clone().udp(1, 2).fragment(9, true),
+            Reason::Fragment,
+        ),
+        at(
+            "an ICMP error does not leave with a private source",
+            "eth0",
+            out.clone().icmp(3, 3, [0; 4]),
+            Reason::IcmpErrorUntranslated,
+        ),
+        at(
+            "an internal network has no way out by the stack either",
+            "eth0",
+            leaving(side, 5, client).udp(1, 2),
+            Reason::Internal,
+        ),
+    ];
+    for (name, number) in [
+        ("IP in IP", 4),
+        ("GRE", 47),
+        ("ESP", 50),
+        ("SCTP", 132),
+        ("UDP-Lite", 136),
+    ] {
+        cases.push(at(
+            &format!("{name} does not leave with a private source"),
+            "eth0",
+            out.clone().protocol(number),
+            Reason::UnknownProtocol,
+        ));
+    }
+    if !side.is_v4() {
+        cases.push(at(
+            "neighbour discovery does not leave with a private source",
+            "eth0",
+            out.icmp(135, 0, [0; 4]),
+            Reason::UnknownProtocol,
+        ));
+    }
+    cases
+}
+
+fn without_endpoint(side: Side) -> Vec<Case> {
+    let gone = |prog: &mut netpath_tests::prog::Prog| {
+        prog.tables().remove_endpoint(1).expect("endpoint");
+    };
+    let request = inbound(side, side.host()).tcp(40_000, 8080, SYN);
+    let to_gone = from_sandbox(side, 2, side.sandbox(1)).udp(1, 2);
+    vec![
+        case(side, "what a removed sandbox sends is dropped")
+            .change(gone)
+            .then(
+                from(1, &from_sandbox(side, 1, side.client()).udp(1, 2)).is(Reason::EndpointGone),
+            ),
+        case(side, "what a removed sandbox has sent does not leave")
+            .change(gone)
+            .then(
+                send(
+                    UPLINK_EGRESS,
+                    "eth0",
+                    &leaving(side, 1, side.client()).udp(1, 2),
+                )
+                .is(Reason::EndpointGone),
+            ),
+        case(side, "the port of a removed sandbox is the host's")
+            .change(gone)
+            .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::NotOurs)),
+        case(side, "a sibling that was removed is not reached")
+            .change(gone)
+            .then(from(2, &to_gone).is(Reason::EndpointGone)),
+    ]
+}

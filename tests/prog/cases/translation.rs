@@ -1,0 +1,182 @@
+//! What a translation must leave alone, and checksums, which a test computes from scratch.
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{Checksum, Packet, SYN},
+    prog::{Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, delivered, inbound, leaving};
+use crate::case::{Case, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(checksums);
+    cases.extend(both(lengths));
+    cases.extend(options());
+    cases.extend(extensions());
+    cases.extend(headers());
+    cases
+}
+
+/// In by a published port, and out with the node's address: both directions, both kinds of change.
+fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case; 2] {
+    let (host, inside) = (side.host(), side.sandbox(1));
+    let in_tcp = shape(inbound(side, host).tcp(40_000, 8080, SYN));
+    let in_udp = shape(inbound(side, host).udp(40_000, 5353));
+    let out_tcp = shape(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
+    let out_udp = shape(leaving(side, 1, side.client()).udp(40_000, 53));
+    let delivers = |packet: &Packet, dport| {
+        send(UPLINK_INGRESS, "eth0", packet)
+            .is(Reason::Inbound)
+            .gives(&delivered(
+                packet.clone().destination(inside).dport(dport),
+                1,
+            ))
+    };
+    let leaves = |packet: &Packet| {
+        let expected = packet.clone().source(host);
+        send(UPLINK_EGRESS, "eth0", packet)
+            .is(Reason::Translated)
+            .gives_with_port(move |port| expected.clone().sport(port))
+    };
+    [
+        case(side, &format!("{name}, in"))
+            .then(delivers(&in_tcp, 80).number_of_flows(1))
+            .then(delivers(&in_udp, 53).number_of_flows(2)),
+        case(side, &format!("{name}, out"))
+            .then(leaves(&out_tcp).number_of_flows(1))
+            .then(leaves(&out_udp).number_of_flows(2)),
+    ]
+}
+
+fn checksums(side: Side) -> Vec<Case> {
+    let absent = |packet: Packet| packet.checksum(Checksum::Absent);
+    let query = absent(inbound(side, side.host()).udp(40_000, 5353));
+    let datagram = absent(leaving(side, 1, side.client()).udp(61_500, 53));
+    let mut cases = vec![
+        case(side, "a UDP checksum of zero stays zero")
+            .then(
+                send(UPLINK_INGRESS, "eth0", &query)
+                    .is(Reason::Inbound)
+                    .gives(&delivered(
+                        query.clone().destination(side.sandbox(1)).dport(53),
+                        1,
+                    ))
+                    .number_of_flows(1),
+            )
+            .then(
+                send(UPLINK_EGRESS, "eth0", &datagram)
+                    .is(Reason::Translated)
+                    .gives(&datagram.clone().source(side.host()))
+                    .number_of_flows(2),
+            ),
+        zero_after(side),
+    ];
+    for error in [1, 0x00ff, 0x8000, 0xfffe] {
+        let name = format!("a checksum that is wrong by {error:#x} stays so");
+        cases.extend(both_ways(&name, side, |packet| {
+            packet.checksum(Checksum::WrongBy(error))
+        }));
+        if side.is_v4() {
+            let name = format!("a header checksum that is wrong by {error:#x} stays so");
+            cases.extend(both_ways(&name, side, |packet| packet.header_error(error)));
+        }
+    }
+    cases
+}
+
+/// A datagram whose right checksum after translation is zero, which is sent as all ones (RFC 768).
+fn zero_after(side: Side) -> Case {
+    let shape = |word: u16, packet: Packet| packet.payload(&word.to_be_bytes());
+    let request = |word| shape(word, leaving(side, 1, side.client()).udp(61_500, 53));
+    let is_zero = |word: &u16| {
+        let bytes = request(*word).source(side.host()).build();
+        let checksum = bytes.len() - 2 - 2;
+        bytes[checksum..checksum + 2] == [0xff, 0xff]
+    };
+    let word = (0..=u16::MAX)
+        .find(is_zero)
+        .expect("some word makes it zero");
+    case(side, "a UDP checksum that becomes zero is sent as all ones").then(
+        send(UPLINK_EGRESS, "eth0", &request(word))
+            .is(Reason::Translated)
+            .gives(&request(word).source(side.host()))
+            .number_of_flows(1),
+    )
+}
+
+fn lengths(side: Side) -> Vec<Case> {
+    [0, 1, 2, 3, 17, 1400]
+        .into_iter()
+        .flat_map(|length| {
+            both_ways(&format!("{length} bytes of payload"), side, |packet| {
+                packet.payload(&vec![0xa5; length])
+            })
+        })
+        .collect()
+}
+
+fn options() -> Vec<Case> {
+    let side = Side::BOTH[0];
+    (6..=15)
+        .flat_map(|words: usize| {
+            // A record-route option without room, then the end of the list.
+            let length = (words - 5) * 4;
+            let mut options = vec![7, length as u8, length as u8 + 1];
+            options.resize(length, 0);
+            both_ways(
+                &format!("an IPv4 header of {words} words"),
+                side,
+                |packet| packet.options(&options),
+            )
+        })
+        .collect()
+}
+
+fn extensions() -> Vec<Case> {
+    let side = Side::BOTH[1];
+    let mut cases = Vec::new();
+    for (name, number) in [
+        ("hop-by-hop options", 0),
+        ("a routing header", 43),
+        ("destination options", 60),
+    ] {
+        // PadN over the rest; a routing header of an unused type with no segments left.
+        for size in [6_usize, 14] {
+            let mut body = vec![1, size as u8 - 2];
+            if number == 43 {
+                body = vec![253, 0];
+            }
+            body.resize(size, 0);
+            let name = format!("{name} of {} bytes", size + 2);
+            cases.extend(both_ways(&name, side, |packet| {
+                packet.extension(number, &body)
+            }));
+        }
+    }
+    cases.extend(both_ways("an atomic fragment", side, |packet| {
+        packet.fragment(0, false)
+    }));
+    cases.extend(both_ways("four extension headers", side, |packet| {
+        packet
+            .extension(0, &[1, 4, 0, 0, 0, 0])
+            .extension(60, &[1, 4, 0, 0, 0, 0])
+            .extension(43, &[253, 0, 0, 0, 0, 0])
+            .extension(60, &[1, 4, 0, 0, 0, 0])
+    }));
+    cases
+}
+
+fn headers() -> Vec<Case> {
+    let all =
+        |name: &str, shape: fn(Packet) -> Packet| both(|side| both_ways(name, side, shape).into());
+    [
+        all("a type of service", |packet| packet.tos(0xb9)),
+        all("an identification", |packet| packet.id(0xbeef)),
+        all("the least TTL that goes on", |packet| packet.ttl(2)),
+        all("the largest TTL", |packet| packet.ttl(255)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
