@@ -94,7 +94,11 @@ fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
         ),
     ] {
         peer::assert_no_answer(netns, &to([host_address.0, host_address.1], 8080));
-        let ether = format!("Ether(dst='{}')", mac(host, device));
+        let ether = format!(
+            "Ether(src='{}',dst='{}')",
+            mac(netns, "eth0"),
+            mac(host, device)
+        );
         let mut frames = Vec::new();
         for transport in [
             "TCP(sport=1234,dport=8080,flags='S')",
@@ -114,7 +118,8 @@ fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
         peer::craft(netns, "eth0", &frames.join(","));
     }
     assert_eq!(server.output().trim(), "serving", "something came in");
-    assert!(stage.counted("drop_martian") >= 16);
+    let dropped = stage.counted("drop_martian");
+    assert!(dropped >= 16, "{dropped}");
 
     for answer in peer::ask_all(host, &to([LOOPBACK.0, LOOPBACK.1], 8080)) {
         let gateways = [SHOP_GATEWAY.0, SHOP_GATEWAY.1];

@@ -51,7 +51,8 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
                 );
             } else {
                 let bytes = end["sum_received"]["bytes"].as_u64().expect("bytes");
-                assert!(bytes > 90_000_000, "{address} {arguments}: {bytes}");
+                // The client ends when it has sent all; what is under way then is not counted.
+                assert!(bytes > 40_000_000, "{address} {arguments}: {bytes}");
             }
         }
     }

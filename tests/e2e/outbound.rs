@@ -115,7 +115,7 @@ fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
         assert_eq!(flows.len(), 2, "{flows:#?}");
     }
     // The host's own answers are not in the way, and neither are ours in its way.
-    assert_eq!(peer::ping(stage.host(), OUTSIDE.0, 7, 3), 3);
+    assert_eq!(peer::ping(stage.host(), OUTSIDE.0, 8, 3), 3);
     assert_eq!(peer::ping(stage.outside(), HOST.0, 7, 3), 3);
     assert_eq!(peer::ping(stage.outside(), HOST.1, 7, 3), 3);
     stage.assert_clean(&[&first, &second]);
