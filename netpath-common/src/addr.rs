@@ -121,14 +121,10 @@ impl Addr {
         }
     }
 
-    /// Whether this is 169.254.0.0/16 or fe80::/10.
+    /// Whether this is fe80::/10. IPv4's 169.254.0.0/16 is routed like any other prefix where somebody uses it.
     #[inline(always)]
     pub fn is_link_local(self) -> bool {
-        if self.is_v4() {
-            (self.raw_v4().to_be() >> 16) == 0xa9fe
-        } else {
-            (self.high.to_be() >> 54) == 0x3fa
-        }
+        (self.high.to_be() >> 54) == 0x3fa
     }
 
     /// The 16 bytes in network order.
@@ -267,7 +263,7 @@ mod tests {
             addr("ff02::1").is_multicast_or_broadcast()
                 && !addr("fe80::1").is_multicast_or_broadcast()
         );
-        assert!(addr("169.254.1.1").is_link_local() && addr("fe80::1").is_link_local());
+        assert!(!addr("169.254.1.1").is_link_local() && addr("fe80::1").is_link_local());
         assert!(addr("febf::1").is_link_local() && !addr("fec0::1").is_link_local());
     }
 

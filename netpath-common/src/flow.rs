@@ -124,6 +124,8 @@ pub const SEEN_RST: u8 = 1 << 4;
 
 /// [`Half::flags`]: translated packets go to the sandbox of [`Half::endpoint`]; otherwise they leave the node.
 pub const DELIVER: u8 = 1 << 0;
+/// [`Half::flags`]: both ends are sandboxes of this node, so none of its packets comes or goes over an uplink.
+pub const INSIDE: u8 = 1 << 3;
 /// [`Half::flags`]: source address or port change.
 pub const REWRITE_SRC: u8 = 1 << 1;
 /// [`Half::flags`]: destination address or port change.
@@ -153,7 +155,7 @@ pub struct Half {
     pub role: u8,
     /// What this direction has sent: `SEEN_*`.
     pub seen: u8,
-    /// `DELIVER`, `REWRITE_*`.
+    /// `DELIVER`, `INSIDE`, `REWRITE_*`.
     pub flags: u8,
     /// Zero.
     pub pad: u32,

@@ -51,8 +51,6 @@ reasons! {
     TtlExceeded = 4, Pass, "pass_ttl_exceeded";
     /// Larger than the outgoing device takes: the stack fragments or answers.
     TooBig = 5, Pass, "pass_too_big";
-    /// A later fragment inside one network: the bridge carries it.
-    FragmentInside = 6, Pass, "pass_fragment_inside";
     /// An ICMP error about something that is not one of our flows.
     IcmpError = 7, Pass, "pass_icmp_error";
     /// A frame of one network that its bridge carries.
@@ -71,8 +69,6 @@ reasons! {
     Hairpin = 19, Forward, "forward_hairpin";
     /// Translated at the uplink on its way out.
     Translated = 20, Pass, "translated";
-    /// Delivered to another network's published or routed port.
-    Routed = 21, Forward, "forward_routed";
 
     /// Headers are cut short or contradict each other.
     Malformed = 32, Drop, "drop_malformed";
@@ -118,6 +114,10 @@ reasons! {
     WriteFailed = 52, Drop, "drop_write_failed";
     /// VLAN tags are not carried between sandboxes and uplinks.
     Tagged = 53, Drop, "drop_tagged";
+    /// To a MAC address that is not the gateway's, with an address that only the gateway can reach.
+    NotGateway = 54, Drop, "drop_not_gateway";
+    /// From a sandbox to a tunnel of the node.
+    Tunnel = 55, Drop, "drop_tunnel";
 }
 
 /// Entries of the counters map: room for numbers to come.

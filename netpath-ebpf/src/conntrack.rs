@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use netpath_common::{
     flow::{
-        DELIVER, FlowKey, Half, ICMP, ICMPV6, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
-        SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
+        DELIVER, FlowKey, Half, ICMP, ICMPV6, INSIDE, Kind, ORIGINAL, REPLY, REWRITE_DST,
+        REWRITE_SRC, SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP,
     },
     maps::{Config, Cursor, Endpoint},
 };
@@ -86,22 +86,59 @@ pub enum Refused {
 /// A half in the map, and the endpoint at its inner end.
 pub type Found = (*mut Half, &'static Endpoint);
 
-/// The half that a packet belongs to.
+/// Where a packet is met, which tells the halves it may belong to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// It came in by an uplink.
+    Ingress,
+    /// It leaves by an uplink.
+    Egress,
+    /// It came from a sandbox and goes to an address of this node.
+    Inside,
+}
+
+impl Side {
+    #[inline(always)]
+    fn fits(self, flags: u8) -> bool {
+        let expected = match self {
+            Self::Ingress => DELIVER,
+            Self::Egress => 0,
+            Self::Inside => DELIVER | INSIDE,
+        };
+        flags & (DELIVER | INSIDE) == expected
+    }
+}
+
+/// The half that a packet belongs to. One that others' packets have is not found: an address that somebody forges
+/// leads nowhere.
 ///
-/// A flow whose endpoint is gone is removed and not found; so is a finished one when a segment opens a connection with
-/// the same tuple (RFC 9293 §3.6.1).
+/// A flow whose endpoint is gone is removed and not found; so is a finished one when the side that opened it opens a
+/// connection with the same tuple again (RFC 9293 §3.6.1).
 #[inline(always)]
-pub fn find(parsed: &Parsed) -> Option<Found> {
+pub fn find(parsed: &Parsed, side: Side) -> Option<Found> {
     let key = &parsed.key;
     let half = maps::flow(key)?;
-    // SAFETY: a map value, alive while the program runs.
-    let (slot, generation, role) = unsafe { ((*half).endpoint, (*half).generation, (*half).role) };
+    // SAFETY: a map value, readable while the program runs.
+    let (slot, generation, role, flags) = unsafe {
+        (
+            (*half).endpoint,
+            (*half).generation,
+            (*half).role,
+            (*half).flags,
+        )
+    };
+    if !side.fits(flags) {
+        return None;
+    }
     // With identifier 0 an echo request has the very tuple of a reply.
     if matches!(key.protocol, ICMP | ICMPV6) && parsed.opens_flow() != (role == ORIGINAL) {
         return None;
     }
     if let Some(endpoint) = maps::live_endpoint(slot, generation)
-        && !(key.protocol == TCP && parsed.opens_flow() && is_finished(key, half))
+        && !(key.protocol == TCP
+            && role == ORIGINAL
+            && parsed.opens_flow()
+            && is_finished(key, half))
     {
         return Some((half, endpoint));
     }
@@ -113,7 +150,7 @@ pub fn find(parsed: &Parsed) -> Option<Found> {
 #[inline(always)]
 pub fn touch(half: *mut Half, skb: &Skb, parsed: &Parsed) {
     let seen = seen(parsed);
-    // SAFETY: a map value, alive while the program runs. `last_seen` and `seen` are single stores: whichever CPU's
+    // SAFETY: a map value, readable while the program runs. `last_seen` and `seen` are single stores: whichever CPU's
     // lands last leaves a right value, since every packet in flight is evidence of the same flow.
     unsafe {
         atomic::add_u64(&raw mut (*half).packets, skb.segments());
@@ -146,6 +183,10 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
     let from = &parsed.key;
     let mut flags = opening.original.deliver as u8;
     let mut reply_flags = opening.reply.deliver as u8;
+    if flags & reply_flags & DELIVER != 0 {
+        flags |= INSIDE;
+        reply_flags |= INSIDE;
+    }
     if from.src != scratch.to.src || from.sport != scratch.to.sport {
         flags |= REWRITE_SRC;
         reply_flags |= REWRITE_DST;
@@ -176,7 +217,7 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
         if !is_over(&scratch.reply_key, config, half.created) {
             // The same flow, created by another CPU a moment ago, is as good as this one.
             return match maps::flow(from) {
-                // SAFETY: a map value, alive while the program runs.
+                // SAFETY: a map value, readable while the program runs.
                 Some(other) if unsafe { (*other).to == scratch.to } => Ok(()),
                 _ => Err(Refused::Taken),
             };
@@ -209,10 +250,28 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
 #[inline(never)]
 pub fn remove(key: &FlowKey) {
     if let Some(half) = maps::flow(key) {
-        // SAFETY: a map value, alive while the program runs, even after it was removed.
-        let twin = unsafe { (*half).to.reversed() };
-        maps::remove_flow(&twin);
-        maps::remove_flow(key);
+        // SAFETY: a map value, readable while the program runs.
+        let (twin, created) = unsafe { ((*half).to.reversed(), (*half).created) };
+        remove_both(key, &twin, created);
+    }
+}
+
+/// Removes both halves. One that another CPU has made meanwhile under either key stays: both halves of a flow are as
+/// old as each other.
+#[inline(always)]
+fn remove_both(key: &FlowKey, twin: &FlowKey, created: u64) {
+    // SAFETY: map values, readable while the program runs.
+    unsafe {
+        if let Some(half) = maps::flow(twin)
+            && (*half).created == created
+        {
+            maps::remove_flow(twin);
+        }
+        if let Some(half) = maps::flow(key)
+            && (*half).created == created
+        {
+            maps::remove_flow(key);
+        }
     }
 }
 
@@ -222,7 +281,7 @@ pub fn remove_if_idle(key: &FlowKey, last_seen: u64, twin_last_seen: u64) -> boo
     let Some(half) = maps::flow(key) else {
         return false;
     };
-    // SAFETY: map values, alive while the program runs.
+    // SAFETY: map values, readable while the program runs.
     unsafe {
         let twin_key = (*half).to.reversed();
         if (*half).last_seen != last_seen {
@@ -233,8 +292,7 @@ pub fn remove_if_idle(key: &FlowKey, last_seen: u64, twin_last_seen: u64) -> boo
         {
             return false;
         }
-        maps::remove_flow(&twin_key);
-        maps::remove_flow(key);
+        remove_both(key, &twin_key, (*half).created);
     }
     true
 }
@@ -245,7 +303,7 @@ pub fn is_over(key: &FlowKey, config: &Config, now: u64) -> bool {
     let Some(half) = maps::flow(key) else {
         return true;
     };
-    // SAFETY: map values, alive while the program runs.
+    // SAFETY: map values, readable while the program runs.
     unsafe {
         if maps::live_endpoint((*half).endpoint, (*half).generation).is_none() {
             return true;
@@ -272,7 +330,7 @@ pub fn is_over(key: &FlowKey, config: &Config, now: u64) -> bool {
 /// The state of the flow that a half belongs to.
 #[inline(never)]
 pub fn state(key: &FlowKey, half: *mut Half) -> State {
-    // SAFETY: map values, alive while the program runs.
+    // SAFETY: map values, readable while the program runs.
     unsafe {
         let twin = match maps::flow(&(*half).to.reversed()) {
             Some(twin) => (*twin).seen,
@@ -304,8 +362,7 @@ const HALF_GRACE: u64 = 1_000_000_000;
 /// Gives a new flow its place in both rings.
 ///
 /// The place in the half-open ring is taken from the flow that was created a whole ring ago: if that one never became
-/// established, it goes. The place in the index is taken from an older flow too, which goes only if it is over; that
-/// keeps the table usable while nobody sweeps it.
+/// established, it goes. See [`enter_index`] for the other ring.
 #[inline(always)]
 fn enter_rings(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
     if let Some(place) = maps::ring_place(Cursor::HalfOpen, config.half_open_mask) {
@@ -318,14 +375,55 @@ fn enter_rings(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
             remove(old);
         }
     }
-    if let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) {
+    enter_index(key, config, now, old);
+}
+
+/// Places of the index that one new flow looks at.
+const INDEX_STEPS: u32 = 4;
+
+/// Gives a key its place in the index of all flows, and removes the flow that had it if that one is over; otherwise it
+/// gets the next place, and so on. This keeps the table usable while nobody sweeps it: flows of a day without a daemon
+/// are found again here, whatever their age. The index has two places for each flow, so the last key that is left
+/// without one is hardly ever that of a living flow.
+#[inline(always)]
+fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
+    let mut displaced = FlowKey::default();
+    set(&mut displaced, key);
+    for _ in 0..INDEX_STEPS {
+        let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) else {
+            return;
+        };
         // SAFETY: as above.
-        replace(unsafe { &mut *place }, key, old);
+        replace(unsafe { &mut *place }, &displaced, old);
         if is_over(old, config, now) {
             remove(old);
+            return;
+        }
+        set(&mut displaced, old);
+    }
+}
+
+/// Looks at places of the index whose flows may be over, without giving them away: for a table that is full.
+#[inline(never)]
+pub fn reclaim(scratch: &mut Scratch) {
+    let Some(config) = maps::config() else {
+        return;
+    };
+    let now = now();
+    for _ in 0..RECLAIM_STEPS {
+        let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) else {
+            return;
+        };
+        // SAFETY: as in `enter_rings`.
+        set(&mut scratch.old, unsafe { &*place });
+        if is_over(&scratch.old, config, now) {
+            remove(&scratch.old);
         }
     }
 }
+
+/// Places that a flow which finds the table full looks at.
+const RECLAIM_STEPS: u32 = 16;
 
 #[inline(always)]
 fn replace(place: &mut FlowKey, new: &FlowKey, old: &mut FlowKey) {

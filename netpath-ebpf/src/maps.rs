@@ -12,10 +12,10 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half, UDP},
     maps::{
-        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, Device,
-        Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_NETWORKS, MAX_PORTS,
-        MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS, SocketAddr, SocketPeer,
-        Subnet,
+        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOW_INDEX, DEFAULT_FLOWS,
+        DEFAULT_HALF_OPEN, Device, Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS,
+        MAX_NETWORKS, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS,
+        SocketAddr, SocketPeer, Subnet,
     },
     reason::{COUNTERS, Reason},
 };
@@ -45,7 +45,7 @@ static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(DEFAULT_FLOWS * 2, BPF_F_
 #[map(name = "half_open")]
 static HALF_OPEN: Array<FlowKey> = Array::pinned(DEFAULT_HALF_OPEN, 0);
 #[map(name = "flow_index")]
-static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOWS, 0);
+static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOW_INDEX, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
 #[map(name = "counters")]
@@ -131,7 +131,8 @@ pub fn config() -> Option<&'static Config> {
 /// What a device is to netpath.
 #[inline(always)]
 pub fn device(ifindex: u32) -> Option<&'static Device> {
-    // SAFETY: the kernel frees an element only after a grace period that a running program holds off.
+    // SAFETY: the memory of an element stays an element's while a program runs. It may become another one's when it was
+    // removed meanwhile; then at worst one packet is judged by the newer entry.
     unsafe { DEVICES.get(&ifindex) }
 }
 

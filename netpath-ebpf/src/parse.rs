@@ -67,8 +67,6 @@ pub struct Parsed {
     pub transport: Transport,
     /// IPv4 rather than IPv6.
     pub v4: bool,
-    /// Part of a fragmented packet, the first part included.
-    pub fragment: bool,
     /// TTL or hop limit.
     pub ttl: u8,
     /// Type of service or traffic class.
@@ -151,7 +149,6 @@ impl Parsed {
         self.key.pad = 0;
         self.key.pad2 = 0;
         self.transport = Transport::Other;
-        self.fragment = false;
         self.tcp_flags = 0;
         self.icmp_type = 0;
     }
@@ -179,7 +176,6 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.tos = header.tos;
     parsed.key.protocol = header.proto;
     parsed.l4 = ETHERNET + length;
-    parsed.fragment = fragment & 0x3fff != 0;
     if fragment & 0x1fff != 0 {
         parsed.transport = Transport::LaterFragment;
         return Ok(());
@@ -222,8 +218,7 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
                 next = extension[0];
                 let field = u16::from_be_bytes([extension[2], extension[3]]);
                 offset += 8;
-                // An atomic fragment (RFC 6946) is a whole packet.
-                parsed.fragment = field & 0xfff9 != 0;
+                // An atomic fragment (RFC 6946) is a whole packet, and has no offset either.
                 if field & 0xfff8 != 0 {
                     parsed.key.protocol = next;
                     parsed.l4 = offset;

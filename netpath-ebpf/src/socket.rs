@@ -10,7 +10,7 @@ use aya_ebpf::{
 use netpath_common::{
     addr::{Addr, Be16},
     flow::{TCP, UDP},
-    maps::{ADDRESS_HOST, SocketAddr, SocketPeer},
+    maps::{ADDRESS_ENDPOINT, SocketAddr, SocketPeer},
 };
 
 use crate::{maps, nat::publish, path::route::from_words};
@@ -213,7 +213,7 @@ fn local_address(addr: Addr) -> Option<Addr> {
         return Some(addr);
     }
     match maps::address(&addr) {
-        Some(address) if address.kind == ADDRESS_HOST => Some(addr),
+        Some(address) if address.kind != ADDRESS_ENDPOINT => Some(addr),
         _ => None,
     }
 }

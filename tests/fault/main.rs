@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Damage, crashes and wrong input: what is repaired, finished, undone or refused.
+#![expect(
+    clippy::expect_used,
+    reason = "a test fails by panicking with what was expected"
+)]
+
+mod crash;
+mod refused;
+mod refused_http;
+mod repair;
+mod rollback;
+mod start;
+mod uplink;
+#[path = "../life/world.rs"]
+mod world;

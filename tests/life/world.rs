@@ -58,7 +58,7 @@ impl World {
         self.daemon.json(&words(line))
     }
 
-    /// A sandbox with a server on port 80 that greets with the sandbox's name and then sends every line back.
+    /// A sandbox with a server on port 80 that greets with its name and the client's address and then sends every line back.
     #[track_caller]
     pub(crate) fn server(&self, name: &str, options: &str) {
         self.ok(&format!("sandbox create {name} {options}"));
@@ -160,14 +160,22 @@ pub(crate) fn greeting_on(host: &Netns, ip: &str, port: u16) -> Result<String, S
     let script = format!("exec 3<>/dev/tcp/{ip}/{port} && head -n 1 <&3");
     let output = host.run(&["timeout", "3", "bash", "-c", &script]);
     match output.status {
-        Some(0) => Ok(output.stdout.trim_end().to_owned()),
+        Some(0) => Ok(output
+            .stdout
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned()),
         status => Err(format!("{status:?}: {}", output.stderr)),
     }
 }
 
 /// A connection to one of [`serve`]'s servers.
 pub(crate) struct Line {
+    /// Name of the server.
     pub(crate) greeting: String,
+    /// This client's address as the server sees it.
+    pub(crate) seen_as: String,
     stream: BufReader<TcpStream>,
     count: u32,
 }
@@ -183,8 +191,10 @@ impl Line {
         let mut stream = BufReader::new(stream);
         let mut greeting = String::new();
         stream.read_line(&mut greeting).map_err(at("greeting"))?;
+        let (greeting, seen_as) = greeting.trim_end().split_once(' ').ok_or("greeting")?;
         Ok(Self {
-            greeting: greeting.trim_end().to_owned(),
+            greeting: greeting.to_owned(),
+            seen_as: seen_as.to_owned(),
             stream,
             count: 0,
         })
@@ -206,7 +216,7 @@ impl Line {
 /// Serves in a namespace until the test ends.
 #[track_caller]
 pub(crate) fn serve(netns: &Path, port: u16, greeting: &str) {
-    let greeting = format!("{greeting}\n");
+    let greeting = greeting.to_owned();
     let listener = inside(netns, || {
         TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))
     });
@@ -214,7 +224,14 @@ pub(crate) fn serve(netns: &Path, port: u16, greeting: &str) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let greeting = greeting.clone();
+            let client = stream
+                .peer_addr()
+                .map(|address| address.ip().to_canonical());
+            let client = client.map(|ip| ip.to_string()).unwrap_or_default();
+            let greeting = format!(
+                "{greeting} {client}
+"
+            );
             thread::spawn(move || {
                 let Ok(reading) = stream.try_clone() else {
                     return;

@@ -36,6 +36,10 @@ pub struct Config {
     pub pad: u32,
 }
 
+/// UDP port of the tunnels between nodes (RFC 7348 §5). An answer that came to it would be taken for a tunnelled frame,
+/// so it is no source port, and no sandbox may send to it.
+pub const VXLAN_PORT: u16 = 4789;
+
 /// What a device is to netpath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -80,6 +80,8 @@ pub struct Network {
 pub const ADDRESS_HOST: u32 = 1;
 /// [`Address::kind`]: an endpoint's address; [`Address::slot`] is the endpoint's.
 pub const ADDRESS_ENDPOINT: u32 = 2;
+/// [`Address::kind`]: the gateway of one of our networks: the node's too, but known to its sandboxes only.
+pub const ADDRESS_GATEWAY: u32 = 3;
 
 /// Whose an address is.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]

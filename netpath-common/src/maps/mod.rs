@@ -40,6 +40,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// Default capacity of `flows` in flows (a flow takes two entries).
 pub const DEFAULT_FLOWS: u32 = 262_144;
+/// Places in `flow_index` for [`DEFAULT_FLOWS`]: two for each flow; a power of two.
+pub const DEFAULT_FLOW_INDEX: u32 = 2 * DEFAULT_FLOWS;
 /// Default budget of half-open flows; a power of two.
 pub const DEFAULT_HALF_OPEN: u32 = 65_536;
 /// Capacity of `endpoints`; slot 0 is never used, so that an empty entry cannot name an endpoint.
@@ -101,16 +103,16 @@ pub const SWEEP_HEADER: usize = 16;
 /// Records in one run: what fits a packet of one page.
 pub const SWEEP_BATCH: usize = 56;
 
-/// Text of up to 63 bytes and a zero, for dumps that work without the daemon.
+/// Text of up to 64 bytes, filled up with zeroes, for dumps that work without the daemon.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Text(pub [u8; 64]);
 
 impl Text {
-    /// From text of at most 63 bytes; longer text is cut.
+    /// From text of at most 64 bytes; longer text is cut.
     pub fn new(text: &str) -> Self {
         let mut bytes = [0; 64];
-        for (to, from) in bytes.iter_mut().take(63).zip(text.bytes()) {
+        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
             *to = from;
         }
         Self(bytes)

@@ -20,7 +20,7 @@ use aya_ebpf::{
 use netpath_common::{
     addr::Be16,
     flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
-    maps::Config,
+    maps::{Config, VXLAN_PORT},
     reason::Reason,
 };
 
@@ -53,19 +53,29 @@ pub fn open(
         scratch,
         outcome: NO_PORT,
     };
-    // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
-    unsafe {
-        bpf_loop(
-            ATTEMPTS,
-            attempt as *mut c_void,
-            (&raw mut search).cast(),
-            0,
-        );
+    run(&mut search);
+    if search.outcome == TABLE_FULL {
+        conntrack::reclaim(search.scratch);
+        search.outcome = NO_PORT;
+        run(&mut search);
     }
     match search.outcome {
         OPENED => Ok(()),
         TABLE_FULL => Err(Reason::TableFull),
         _ => Err(Reason::NoPort),
+    }
+}
+
+#[inline(always)]
+fn run(search: &mut Search<'_>) {
+    // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
+    unsafe {
+        bpf_loop(
+            ATTEMPTS,
+            attempt as *mut c_void,
+            (&raw mut *search).cast(),
+            0,
+        );
     }
 }
 
@@ -86,7 +96,7 @@ const STOP: i64 = 1;
 
 /// One attempt. A callback, so that the verifier follows it once and not [`ATTEMPTS`] times.
 unsafe extern "C" fn attempt(number: u32, search: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` passes on what `open` gave it.
+    // SAFETY: `bpf_loop` passes on what `run` gave it.
     let search = unsafe { &mut *search.cast::<Search<'_>>() };
     let Some(config) = maps::config() else {
         return STOP;
@@ -114,9 +124,6 @@ unsafe extern "C" fn attempt(number: u32, search: *mut c_void) -> i64 {
     STOP
 }
 
-/// Port of the tunnels between nodes (RFC 7348 §5): an answer that came to it would be taken for a tunnelled frame.
-const VXLAN_PORT: u16 = 4789;
-
 /// Whether a source port may be used towards this destination: it lies in the range, nothing publishes it, and no
 /// socket of the node would get the answer.
 #[inline(always)]
@@ -129,45 +136,74 @@ fn is_usable(config: &Config, skb: &Skb, to: &FlowKey) -> bool {
         && !has_host_socket(skb, to)
 }
 
-#[inline(never)]
-fn has_host_socket(skb: &Skb, to: &FlowKey) -> bool {
-    if to.dst.is_v4() {
-        let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-            saddr: to.dst.raw_v4(),
-            daddr: to.src.raw_v4(),
-            sport: to.dport.raw(),
-            dport: to.sport.raw(),
-        };
-        let size = size_of_val(&tuple) as u32;
-        return find_socket(skb, to.protocol, (&raw mut tuple).cast(), size);
-    }
-    let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-        saddr: to.dst.raw_words(),
-        daddr: to.src.raw_words(),
-        sport: to.dport.raw(),
-        dport: to.sport.raw(),
-    };
-    let size = size_of_val(&tuple) as u32;
-    find_socket(skb, to.protocol, (&raw mut tuple).cast(), size)
+/// Whether a UDP socket of the node is connected to the sender of a packet: the packet is an answer to it, whatever is
+/// published on its port.
+#[inline(always)]
+pub fn is_connected_socket(skb: &Skb, key: &FlowKey) -> bool {
+    look_for_socket(skb, key, true)
 }
 
+/// Whether a socket of the node would get the answers to `to`.
 #[inline(always)]
-fn find_socket(skb: &Skb, protocol: u8, tuple: *mut bpf_sock_tuple, size: u32) -> bool {
+fn has_host_socket(skb: &Skb, to: &FlowKey) -> bool {
+    look_for_socket(skb, &to.reversed(), false)
+}
+
+/// Looks for the socket of the node that would get a packet with this tuple.
+#[inline(never)]
+fn look_for_socket(skb: &Skb, key: &FlowKey, connected: bool) -> bool {
+    if key.dst.is_v4() {
+        let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+            saddr: key.src.raw_v4(),
+            daddr: key.dst.raw_v4(),
+            sport: key.sport.raw(),
+            dport: key.dport.raw(),
+        };
+        let size = size_of_val(&tuple) as u32;
+        return find_socket(skb, key.protocol, (&raw mut tuple).cast(), size, connected);
+    }
+    let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+        saddr: key.src.raw_words(),
+        daddr: key.dst.raw_words(),
+        sport: key.sport.raw(),
+        dport: key.dport.raw(),
+    };
+    let size = size_of_val(&tuple) as u32;
+    find_socket(skb, key.protocol, (&raw mut tuple).cast(), size, connected)
+}
+
+/// State of a connected socket (net/tcp_states.h), UDP ones included.
+const ESTABLISHED: u32 = 1;
+
+#[inline(always)]
+fn find_socket(
+    skb: &Skb,
+    protocol: u8,
+    tuple: *mut bpf_sock_tuple,
+    size: u32,
+    connected: bool,
+) -> bool {
     let context = skb.as_ptr().cast();
     let netns = BPF_F_CURRENT_NETNS as i64 as u64;
-    // SAFETY: `tuple` holds the `size` bytes of its family's member, and a socket that is found is released at once.
+    // SAFETY: `tuple` holds the `size` bytes of its family's member, and a socket that is found is released at once. The
+    // two look-ups find different sorts of sockets, which one instruction must not touch.
     unsafe {
-        let socket = if protocol == TCP {
-            bpf_skc_lookup_tcp(context, tuple, size, netns, 0)
-        } else {
-            bpf_sk_lookup_udp(context, tuple, size, netns, 0)
-        };
+        if protocol == TCP {
+            let socket = bpf_skc_lookup_tcp(context, tuple, size, netns, 0);
+            if socket.is_null() {
+                return false;
+            }
+            bpf_sk_release(socket.cast());
+            return !connected;
+        }
+        let socket = bpf_sk_lookup_udp(context, tuple, size, netns, 0);
         if socket.is_null() {
             return false;
         }
+        let state = (&raw const (*socket).state).read_volatile();
         bpf_sk_release(socket.cast());
+        !connected || state == ESTABLISHED
     }
-    true
 }
 
 /// Spreads 32 random bits over the range without a division.

@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+    helpers::generated::{bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_pull_data},
 };
 use netpath_common::checksum::Diff;
 
@@ -17,6 +17,9 @@ const MAX_OFFSET: usize = 0x3ff;
 
 /// Bytes made linear when a header lies outside: Ethernet, the longest IPv4 header or IPv6 with extensions, TCP.
 const LINEAR: u32 = 14 + 60 + 60;
+
+/// Addressed to this host (linux/if_packet.h).
+const PACKET_HOST: u32 = 0;
 
 /// The socket buffer that a TC program was called with.
 pub struct Skb {
@@ -48,6 +51,17 @@ impl Skb {
     pub fn ingress_ifindex(&self) -> u32 {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// Marks the packet as addressed to the host that receives it next.
+    #[inline(always)]
+    pub fn set_for_this_host(&self) {
+        // SAFETY: as in `ifindex`; the helper takes the type it is given, which is a valid one.
+        unsafe {
+            if (*self.context).pkt_type != PACKET_HOST {
+                bpf_skb_change_type(self.context, PACKET_HOST);
+            }
+        }
     }
 
     /// Whether a VLAN tag stands beside the packet.

@@ -34,7 +34,7 @@ pub fn translated(
     {
         return Reason::WriteFailed;
     }
-    redirect(endpoint);
+    redirect(skb, endpoint);
     reason
 }
 
@@ -46,12 +46,15 @@ pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
         return Reason::Malformed;
     };
     *destination = endpoint.mac.0;
-    redirect(endpoint);
+    redirect(skb, endpoint);
     Reason::Sibling
 }
 
 #[inline(always)]
-fn redirect(endpoint: &Endpoint) {
+fn redirect(skb: &Skb, endpoint: &Endpoint) {
+    // A frame that was not addressed to the host's end of the veth counts as another host's. Linux 6.15 forgets that on
+    // the way into the other namespace, older kernels drop it there.
+    skb.set_for_this_host();
     // SAFETY: plain helper call. It only notes the device; with flags of zero it cannot fail, and the device is
     // looked up when the program has returned `TCX_REDIRECT`.
     unsafe {

@@ -2,13 +2,14 @@
 
 use netpath_common::{
     flow::Kind,
-    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
+    maps::{ADDRESS_ENDPOINT, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
     reason::Reason,
 };
 
 use super::{deliver, guard, parse_skb, route};
 use crate::{
-    conntrack, maps,
+    conntrack::{self, Side},
+    maps,
     nat::publish::{self, Client},
     packet::skb::Skb,
     parse::{self, ETHERTYPE_ARP, Parsed, Transport},
@@ -58,9 +59,9 @@ pub fn ingress(skb: &mut Skb) -> Reason {
         return Reason::Martian;
     }
     match maps::address(&dst) {
-        Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
-            inside(skb, parsed, slot, endpoint, address)
-        }
+        Some(address) => inside(skb, parsed, slot, endpoint, address),
+        // The bridge would carry it to whom it is addressed to, behind the back of what is decided here.
+        None if !guard::to_gateway(skb, endpoint) => Reason::NotGateway,
         _ if endpoint.flags & INTERNAL != 0 => Reason::Internal,
         _ => route::outside(skb, parsed, endpoint),
     }
@@ -98,7 +99,7 @@ fn inside(
     address: &Address,
 ) -> Reason {
     if parsed.transport == Transport::Flow
-        && let Some((half, receiver)) = conntrack::find(parsed)
+        && let Some((half, receiver)) = conntrack::find(parsed, Side::Inside)
     {
         return deliver::translated(skb, parsed, half, receiver, Reason::Hairpin);
     }
@@ -123,6 +124,10 @@ fn inside(
     }
     let otherwise = if to_sandbox {
         Reason::Isolated
+    } else if !guard::to_gateway(skb, endpoint) {
+        Reason::NotGateway
+    } else if guard::is_tunnel(parsed) {
+        Reason::Tunnel
     } else {
         Reason::ToHost
     };
@@ -144,7 +149,7 @@ fn inside(
     {
         return reason;
     }
-    match conntrack::find(parsed) {
+    match conntrack::find(parsed, Side::Inside) {
         Some((half, receiver)) => deliver::translated(skb, parsed, half, receiver, Reason::Hairpin),
         None => Reason::EndpointGone,
     }

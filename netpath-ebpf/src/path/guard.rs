@@ -1,6 +1,11 @@
 //! What a sandbox may send: its own addresses, and nothing that claims to be the network's.
 
-use netpath_common::{addr::Addr, maps::Endpoint, reason::Reason};
+use netpath_common::{
+    addr::{Addr, MacAddr},
+    flow::UDP,
+    maps::{Endpoint, VXLAN_PORT},
+    reason::Reason,
+};
 use network_types::arp::ArpHdr;
 
 use crate::{
@@ -44,7 +49,10 @@ pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bo
             ICMPV6_ROUTER_ADVERTISEMENT | ICMPV6_REDIRECT => false,
             ICMPV6_NEIGHBOUR_ADVERTISEMENT => match packet.header::<[u8; 16]>(parsed.l4 + 8) {
                 Some(target) => {
-                    is_own_v6(Addr::from_octets(*target), endpoint) && is_own_v6(source, endpoint)
+                    let target = Addr::from_octets(*target);
+                    is_own_v6(target, endpoint)
+                        && is_own_v6(source, endpoint)
+                        && target != link_local(&endpoint.gateway_mac)
                 }
                 None => false,
             },
@@ -61,6 +69,30 @@ pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bo
     }
 }
 
+/// Whether the frame is addressed to the network's gateway.
+#[inline(always)]
+pub fn to_gateway<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
+    match packet.header::<[u8; 6]>(0) {
+        Some(destination) => same_mac(destination, &endpoint.gateway_mac.0),
+        None => false,
+    }
+}
+
+/// Whether a packet would enter a tunnel of its receiver: what is inside would come out as if it came from a trusted
+/// node.
+#[inline(always)]
+pub fn is_tunnel(parsed: &Parsed) -> bool {
+    match parsed.key.protocol {
+        UDP => parsed.key.dport.get() == VXLAN_PORT,
+        protocol => matches!(protocol, IPIP | IPV6_IN_IP | GRE),
+    }
+}
+
+/// Protocol numbers of IPv4, IPv6 and GRE inside IP.
+const IPIP: u8 = 4;
+const IPV6_IN_IP: u8 = 41;
+const GRE: u8 = 47;
+
 /// Whether a destination is one that the link itself handles.
 #[inline(always)]
 pub fn stays_on_link(destination: Addr) -> bool {
@@ -70,6 +102,17 @@ pub fn stays_on_link(destination: Addr) -> bool {
 #[inline(always)]
 fn is_own_v6(addr: Addr, endpoint: &Endpoint) -> bool {
     addr.is_link_local() || (endpoint.v6 == addr && !addr.is_unspecified())
+}
+
+/// The link-local address that is made from a MAC address, as a bridge has it (RFC 4291, appendix A).
+#[inline(always)]
+fn link_local(mac: &MacAddr) -> Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let prefix = u64::from_ne_bytes([0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+    Addr::from_raw(
+        prefix,
+        u64::from_ne_bytes([a ^ 0x02, b, c, 0xff, 0xfe, d, e, f]),
+    )
 }
 
 #[inline(always)]

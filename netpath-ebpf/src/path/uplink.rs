@@ -1,16 +1,18 @@
 //! At the uplinks: the border between sandboxes and the outside.
 
 use netpath_common::{
-    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
+    addr::Addr,
+    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP, UDP},
     maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
     reason::Reason,
 };
 
 use super::{deliver, parse_skb};
 use crate::{
-    conntrack::{self, Found},
+    conntrack::{self, Found, Side},
     maps,
     nat::{
+        ports,
         publish::{self, Client},
         source,
     },
@@ -29,15 +31,20 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     if skb.is_tagged() {
         return Reason::NotOurs;
     }
-    if let Err(reason) = parse_skb(skb, parsed) {
-        return reason;
+    // What cannot be read here is the kernel's to judge; it gets no further than the host.
+    if parse_skb(skb, parsed).is_err() {
+        return Reason::NotOurs;
     }
     let dst = parsed.key.dst;
     if dst.is_loopback() || parsed.key.src.is_loopback() {
         return Reason::Martian;
     }
+    // Never translated (RFC 4291 §2.5.6): the answer would not find its way back.
+    if dst.is_link_local() || parsed.key.src.is_link_local() {
+        return Reason::NotOurs;
+    }
     if parsed.transport == Transport::Flow
-        && let Some((half, endpoint)) = conntrack::find(parsed)
+        && let Some((half, endpoint)) = conntrack::find(parsed, Side::Ingress)
     {
         // Lookup order is published port, then SNAT: a flow never hides a port that was published after it.
         if !is_shadowed(parsed, half) {
@@ -49,7 +56,9 @@ pub fn ingress(skb: &mut Skb) -> Reason {
         Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
             to_published(skb, parsed, address.kind == ADDRESS_ENDPOINT)
         }
-        Some(_) => Reason::NotOurs,
+        // A gateway; in a routed network it answers for itself.
+        Some(_) if is_routed(dst) => Reason::NotOurs,
+        Some(_) => Reason::DirectAccess,
         None if dst.is_multicast_or_broadcast() => Reason::NotOurs,
         None if maps::subnet(dst).is_some() => Reason::DirectAccess,
         None => Reason::NotOurs,
@@ -66,7 +75,9 @@ pub fn egress(skb: &mut Skb) -> Reason {
     let src = parsed.key.src;
     let slot = match maps::address(&src) {
         Some(address) if address.kind == ADDRESS_ENDPOINT => address.slot,
-        Some(_) => return Reason::NotOurs,
+        Some(address) if address.kind == ADDRESS_HOST => return Reason::NotOurs,
+        Some(_) if is_routed(src) => return Reason::NotOurs,
+        Some(_) => return Reason::PrivateSource,
         None if maps::subnet(src).is_some() => return Reason::PrivateSource,
         None => return Reason::NotOurs,
     };
@@ -80,7 +91,7 @@ pub fn egress(skb: &mut Skb) -> Reason {
         Transport::IcmpError => return Reason::IcmpErrorUntranslated,
         Transport::LinkControl | Transport::Other => return Reason::UnknownProtocol,
     }
-    let (half, _) = match conntrack::find(parsed) {
+    let (half, _) = match conntrack::find(parsed, Side::Egress) {
         Some(found) => found,
         None => match open_outbound(skb, parsed, slot) {
             Ok(found) => found,
@@ -117,6 +128,16 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
         return otherwise;
     };
+    // An address of ours from outside is forged, and would lead answers astray.
+    if maps::address(&key.src).is_some() || maps::subnet(key.src).is_some() {
+        return Reason::Spoofed;
+    }
+    if key.src.is_unspecified() || key.src.is_multicast_or_broadcast() {
+        return Reason::Martian;
+    }
+    if !to_sandbox && key.protocol == UDP && ports::is_connected_socket(skb, key) {
+        return Reason::NotOurs;
+    }
     let mut kind = Kind::Dnat;
     if to_sandbox {
         if target.addr != key.dst
@@ -130,7 +151,7 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     if let Err(reason) = publish::open(skb, parsed, Client::Outside, &target, kind) {
         return reason;
     }
-    match conntrack::find(parsed) {
+    match conntrack::find(parsed, Side::Ingress) {
         Some((half, endpoint)) => deliver::translated(skb, parsed, half, endpoint, Reason::Inbound),
         None => Reason::EndpointGone,
     }
@@ -154,7 +175,7 @@ fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason>
         return Err(Reason::NoUplink);
     };
     source::open_outbound(skb, parsed, slot, endpoint, uplink)?;
-    conntrack::find(parsed).ok_or(Reason::EndpointGone)
+    conntrack::find(parsed, Side::Egress).ok_or(Reason::EndpointGone)
 }
 
 /// Whether a segment that opens a connection meets a flow that was opened from inside, on a port that has been
@@ -167,4 +188,13 @@ fn is_shadowed(parsed: &Parsed, half: *mut Half) -> bool {
         && parsed.key.protocol == TCP
         && parsed.opens_flow()
         && publish::find(&parsed.key.dst, parsed.key.dport.get(), TCP).is_some()
+}
+
+/// Whether an address of ours lies in a routed network, whose addresses the outside may see.
+#[inline(always)]
+fn is_routed(addr: Addr) -> bool {
+    match maps::subnet(addr) {
+        Some(subnet) => subnet.flags & ROUTED != 0,
+        None => false,
+    }
 }

@@ -191,6 +191,34 @@ impl Datapath {
     }
 }
 
+impl Datapath {
+    /// The maps whose pins somebody has removed: the next daemon would start with empty ones.
+    pub fn missing_maps(&self) -> Vec<String> {
+        let maps = pins::maps_dir(&self.bpf_dir);
+        let pinned = self.pinned.iter();
+        pinned
+            .filter(|name| !maps.join(name).exists())
+            .cloned()
+            .collect()
+    }
+
+    /// Pins a map again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn pin_map(&self, name: &str) -> Result<(), DatapathError> {
+        let Some(map) = self.ebpf.map(name) else {
+            return Err(DatapathError::Missing(format!("map {name}")));
+        };
+        pins::prepare(&self.bpf_dir)?;
+        let pin = pins::maps_dir(&self.bpf_dir).join(name);
+        map.pin(pin).map_err(|source| DatapathError::Pin {
+            link: format!("map {name}"),
+            source,
+        })
+    }
+}
+
 /// The number by which the kernel knows a cgroup: the inode of its directory.
 fn cgroup_id(cgroup: &Path) -> Result<u64, DatapathError> {
     std::fs::metadata(cgroup)

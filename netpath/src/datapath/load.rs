@@ -51,6 +51,8 @@ pub struct NodeSettings {
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
     pub(super) bpf_dir: PathBuf,
+    /// Names of the maps that must be pinned.
+    pub(super) pinned: Vec<String>,
     /// Where the programs for sockets are.
     pub(super) cgroup: Option<PathBuf>,
     /// The maps.
@@ -103,7 +105,7 @@ impl Datapath {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let half_open = limits.half_open.max(2).next_power_of_two();
-        let index = limits.flows.max(2).next_power_of_two();
+        let index = limits.flows.max(2).saturating_mul(2).next_power_of_two();
         let maps = pins::maps_dir(bpf_dir);
         let spec = spec(object)?;
         for (name, wanted) in &spec {
@@ -130,8 +132,11 @@ impl Datapath {
         }
         let mut tables = Tables::open(&maps)?;
         tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
+        let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
+        let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
             ebpf,
+            pinned,
             bpf_dir: bpf_dir.to_owned(),
             cgroup: None,
             tables,

@@ -27,6 +27,7 @@ impl Operation {
             | Self::RemoveUplink { .. } => Phase::Remove,
             Self::PutUplink { .. }
             | Self::Attach(_)
+            | Self::PinMap { .. }
             | Self::AttachSocket { .. }
             | Self::PutSubnet { .. }
             | Self::SetBridge { .. }
@@ -64,6 +65,7 @@ impl fmt::Display for Operation {
                 write!(f, "make uplink {name} known with MTU {}", uplink.mtu)
             }
             Self::Attach(at) => write!(f, "attach {} to {}", at.hook, at.interface),
+            Self::PinMap { map } => write!(f, "pin map {map} again"),
             Self::AttachSocket { program } => write!(f, "attach {program} to the cgroup"),
             Self::PutSubnet { prefix, entry } => {
                 write!(

@@ -64,6 +64,11 @@ pub enum Operation {
     /// Attach a program to a device: to uplinks here, before any bridge is there; to an endpoint after its pair was
     /// created and before it is set up.
     Attach(Attachment),
+    /// Pin a map again. No change needs it, only repair.
+    PinMap {
+        /// Map.
+        map: String,
+    },
     /// Attach one of the programs for sockets of host processes to the cgroup. No change needs it, only repair.
     AttachSocket {
         /// Program.

@@ -30,6 +30,7 @@ impl Reconciler {
             Operation::RemoveUplink { name } => tables.remove_uplink(name)?,
             Operation::PutUplink { name, uplink } => tables.put_uplink(name, uplink)?,
             Operation::Attach(attachment) => self.datapath.attach(attachment)?,
+            Operation::PinMap { map } => self.datapath.pin_map(map)?,
             Operation::AttachSocket { program } => self.datapath.attach_socket(program)?,
             Operation::PutSubnet { prefix, entry } => tables.put_subnet(*prefix, *entry)?,
             Operation::PutNetwork { index, entry } => tables.put_network(*index, entry)?,

@@ -105,8 +105,13 @@ impl Reconciler {
         let sockets = sockets.map(|program| Operation::AttachSocket {
             program: program.to_owned(),
         });
+        let maps = self.datapath.missing_maps().into_iter();
+        let maps = maps.map(|map| Operation::PinMap { map });
         let mut outcome = Outcome {
-            operations: sockets.chain(plan(desired, &observed)).collect(),
+            operations: maps
+                .chain(sockets)
+                .chain(plan(desired, &observed))
+                .collect(),
             errors: Vec::new(),
         };
         for operation in &outcome.operations {

@@ -78,7 +78,7 @@ fn execute(world: &mut Observed, operation: &Operation) {
             world.attached.insert(attachment);
         }
         // The plan never has it.
-        Operation::AttachSocket { .. } => {}
+        Operation::PinMap { .. } | Operation::AttachSocket { .. } => {}
         Operation::PutSubnet { prefix, entry } => drop(world.subnets.insert(prefix, entry)),
         Operation::SetBridge { name, bridge } => {
             for name in world.uplinks.keys() {

@@ -1,0 +1,117 @@
+//! The daemon is killed in the middle of something: at the next start it is finished or undone.
+
+use std::{collections::BTreeSet, fs, thread, time::Duration};
+
+use netpath_tests::pin_names;
+use serde_json::Value;
+
+use crate::world::World;
+
+fn list(value: &Value) -> Vec<&Value> {
+    value.as_array().expect("list").iter().collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
+}
+
+/// State, devices, pins, namespaces and maps agree.
+#[track_caller]
+pub(crate) fn assert_consistent(world: &World) {
+    let sandboxes = world.json("sandbox ls");
+    let sandboxes = list(&sandboxes);
+    let endpoints: Vec<&Value> = sandboxes
+        .iter()
+        .flat_map(|sandbox| list(&sandbox["endpoints"]))
+        .collect();
+    let wanted: BTreeSet<String> = endpoints
+        .iter()
+        .map(|endpoint| text(&endpoint["host_interface"]))
+        .collect();
+    let devices: BTreeSet<String> = world
+        .devices()
+        .into_iter()
+        .filter(|name| name.starts_with("npv-"))
+        .collect();
+    assert_eq!(devices, wanted, "devices");
+
+    let filled = world.json("map dump endpoints");
+    let filled: BTreeSet<String> = list(&filled)
+        .iter()
+        .map(|entry| text(&entry["sandbox"]))
+        .collect();
+    let names: BTreeSet<String> = sandboxes
+        .iter()
+        .map(|sandbox| text(&sandbox["name"]))
+        .collect();
+    assert_eq!(filled, names, "map of endpoints");
+
+    let sorted = |dump: &str| {
+        let dump = world.json(dump);
+        let mut ports: Vec<String> = list(&dump).iter().map(ToString::to_string).collect();
+        ports.sort();
+        ports
+    };
+    assert_eq!(sorted("map dump ports"), sorted("port ls"), "map of ports");
+
+    let links = pin_names(&world.daemon.bpf_dir().join("links"));
+    let pinned: BTreeSet<String> = links
+        .iter()
+        .filter_map(|pin| Some(pin.to_str()?.rsplit_once('-')?.0.to_owned()))
+        .filter(|name| name.starts_with("npv-"))
+        .collect();
+    assert_eq!(pinned, wanted, "pins");
+
+    let directory = world.daemon.run_dir().join("netns");
+    let mounted: BTreeSet<String> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    let wanted: BTreeSet<String> = sandboxes
+        .iter()
+        .map(|sandbox| text(&sandbox["netns"]))
+        .collect();
+    assert_eq!(mounted, wanted, "namespaces");
+}
+
+#[test]
+fn kills_at_any_moment_of_a_change_leave_nothing_half_done() {
+    let mut world = World::new();
+    world.server("stays", "-p 7999:80");
+    let mut made = Vec::new();
+    for round in 0..50_u64 {
+        let name = format!("s{round}");
+        let port = 8000 + round;
+        // Every third time something that exists goes, else something comes.
+        let command = match made.pop() {
+            Some(name) if round % 3 == 2 => format!("sandbox rm {name}"),
+            popped => {
+                made.extend(popped);
+                made.push(name.clone());
+                format!("sandbox create {name} -p {port}:80 --network bridge")
+            }
+        };
+        let words: Vec<&str> = command.split(' ').collect();
+        let running = world.daemon.spawn(&words);
+        // From before the request arrives to after its answer.
+        thread::sleep(Duration::from_millis((round * 7) % 60));
+        world.daemon.kill9();
+        drop(running);
+        world.daemon.restart();
+        assert_consistent(&world);
+        let there = world.sandboxes();
+        made.retain(|name| there.contains(name));
+        if let Some(name) = made.last() {
+            let ports = world.json(&format!("port ls {name}"));
+            assert_eq!(list(&ports).len(), 1, "{name} is whole");
+            world.ok(&format!("sandbox exec {name} -- ip route get 192.0.2.9"));
+        }
+    }
+    world.assert_published(7999, "stays");
+    for name in world.sandboxes() {
+        world.ok(&format!("sandbox rm {name}"));
+    }
+    assert_consistent(&world);
+}

@@ -1,0 +1,235 @@
+//! Wrong requests straight to the API.
+
+use serde_json::Value;
+
+use crate::{
+    refused::{everything, filled},
+    world::World,
+};
+
+/// Method, path, body, status.
+type Case = (&'static str, &'static str, &'static str, u16);
+
+const CASES: &[Case] = &[
+    ("GET", "/v1/nonsense", "", 404),
+    ("GET", "/", "", 404),
+    ("GET", "/v2/status", "", 404),
+    ("PUT", "/v1/networks", "{}", 405),
+    ("DELETE", "/v1/status", "", 405),
+    ("GET", "/v1/networks/nothing", "", 404),
+    ("GET", "/v1/networks/..%2f..%2fetc", "", 400),
+    ("GET", "/v1/networks/%00", "", 400),
+    ("GET", "/v1/networks/%ff%fe", "", 400),
+    ("GET", "/v1/sandboxes/wep", "", 404),
+    ("GET", "/v1/ports?sandbox=wep", "", 404),
+    ("GET", "/v1/ports?colour=red", "", 400),
+    ("GET", "/v1/maps/nothing", "", 404),
+    ("DELETE", "/v1/networks/bridge", "", 409),
+    ("DELETE", "/v1/networks/blue", "", 409),
+    ("DELETE", "/v1/sandboxes/web", "", 409),
+    ("POST", "/v1/networks", "", 400),
+    ("POST", "/v1/networks", "{", 400),
+    ("POST", "/v1/networks", "[]", 400),
+    ("POST", "/v1/networks", "null", 400),
+    ("POST", "/v1/networks", "{}", 400),
+    ("POST", "/v1/networks", r#"{"name":1}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"x","colour":1}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"x"} trailing"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"x","name":"y"}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":""}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"../x"}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"x\ny"}"#, 400),
+    (
+        "POST",
+        "/v1/networks",
+        r#"{"name":"x","driver":"host"}"#,
+        400,
+    ),
+    ("POST", "/v1/networks", r#"{"name":"x","mtu":-1}"#, 400),
+    ("POST", "/v1/networks", r#"{"name":"x","mtu":1e99}"#, 400),
+    (
+        "POST",
+        "/v1/networks",
+        r#"{"name":"x","subnets":["10.1.2.3/24"]}"#,
+        400,
+    ),
+    (
+        "POST",
+        "/v1/networks",
+        r#"{"name":"x","subnets":"10.1.2.0/24"}"#,
+        400,
+    ),
+    ("POST", "/v1/networks", r#"{"name":"blue"}"#, 409),
+    (
+        "POST",
+        "/v1/networks/blue/connect",
+        r#"{"sandbox":"wep"}"#,
+        404,
+    ),
+    (
+        "POST",
+        "/v1/networks/blue/connect",
+        r#"{"sandbox":"db"}"#,
+        409,
+    ),
+    ("POST", "/v1/sandboxes", r#"{"name":"x","pid":0}"#, 404),
+    ("POST", "/v1/sandboxes", r#"{"name":"x","pid":-1}"#, 404),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","owner_pid":-1}"#,
+        404,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","pid":1,"netns":"/proc/1/ns/net"}"#,
+        400,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","netns":"relative"}"#,
+        404,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","netns":"/dev/zero"}"#,
+        400,
+    ),
+    ("POST", "/v1/sandboxes", r#"{"name":"x","mac":"zz"}"#, 400),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","publish":["0"]}"#,
+        400,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","publish":["8080:80"]}"#,
+        409,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","networks":["container:"]}"#,
+        400,
+    ),
+    (
+        "POST",
+        "/v1/sandboxes",
+        r#"{"name":"x","hostname":"a b\n"}"#,
+        400,
+    ),
+    ("POST", "/v1/ports", r#"{"sandbox":"web"}"#, 400),
+    (
+        "POST",
+        "/v1/ports",
+        r#"{"sandbox":"web","publish":["x"]}"#,
+        400,
+    ),
+    ("DELETE", "/v1/ports", "", 400),
+    ("DELETE", "/v1/ports?sandbox=web", "", 400),
+    (
+        "DELETE",
+        "/v1/ports",
+        r#"{"sandbox":"web","publish":["99:80"]}"#,
+        404,
+    ),
+];
+
+/// Status and body of an answer.
+fn ask(world: &World, method: &str, path: &str, body: &[&str]) -> (u16, String) {
+    let socket = world.daemon.socket().display().to_string();
+    let url = format!("http://netpath{path}");
+    let mut command = vec![
+        "curl",
+        "-sS",
+        "--path-as-is",
+        "-m",
+        "20",
+        "-X",
+        method,
+        "--unix-socket",
+        &socket,
+        "-w",
+        "\n%{http_code}",
+        "-H",
+        "Content-Type: application/json",
+        "-H",
+        "Expect:",
+    ];
+    command.extend(body);
+    command.push(&url);
+    let output = world.topology.host.run(&command).success();
+    let (text, status) = output.rsplit_once('\n').expect("status");
+    (status.parse().expect("status"), text.to_owned())
+}
+
+/// What is wrong with an answer that should be an error.
+fn fault(text: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(text).ok()?;
+    let error = body["error"].as_object()?;
+    let filled = |key: &str| {
+        let text = error.get(key).and_then(Value::as_str);
+        text.is_some_and(|text| !text.is_empty() && !text.contains("os error"))
+    };
+    (filled("code") && filled("message") && error.contains_key("hint")).then(String::new)
+}
+
+#[test]
+fn wrong_requests_to_the_api_get_errors_and_change_nothing() {
+    let world = filled();
+    let before = everything(&world);
+    let mut faults = Vec::new();
+    for (method, path, body, wanted) in CASES {
+        let data = ["--data-binary", body];
+        let body_arguments = if body.is_empty() { &[][..] } else { &data[..] };
+        let (status, text) = ask(&world, method, path, body_arguments);
+        if status != *wanted || fault(&text).is_none() {
+            faults.push(format!(
+                "{method} {path} {body}: {status}, not {wanted}: {text}"
+            ));
+        }
+        assert_eq!(everything(&world), before, "{method} {path} {body}");
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn too_large_deep_or_broken_requests_do_no_harm() {
+    let world = filled();
+    let before = everything(&world);
+    let directory = tempfile::TempDir::new().expect("directory");
+    let file = |name: &str, content: Vec<u8>| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).expect("write");
+        format!("@{}", path.display())
+    };
+    let mut broken = b"{\"name\":\"".to_vec();
+    broken.extend([0xff, 0xfe, b'"', b'}']);
+    for (name, content, wanted) in [
+        ("large", vec![b' '; 20 << 20], 413),
+        ("deep", vec![b'['; 1 << 20], 400),
+        ("broken", broken, 400),
+    ] {
+        let path = file(name, content);
+        let (status, text) = ask(&world, "POST", "/v1/networks", &["--data-binary", &path]);
+        assert_eq!(status, wanted, "{name}: {text}");
+        assert!(fault(&text).is_some(), "{name}: {text}");
+    }
+    let socket = world.daemon.socket().display().to_string();
+    for garbage in [
+        "GARBAGE\\r\\n\\r\\n",
+        "GET / HTTP/9.9\\r\\n\\r\\n",
+        "\\0\\0\\0",
+        "POST /v1/networks HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99\\r\\n\\r\\n{",
+    ] {
+        let script = format!("printf '{garbage}' | timeout 2 nc -NU {socket}");
+        world.topology.host.run(&["sh", "-c", &script]);
+    }
+    assert_eq!(everything(&world), before);
+    world.assert_published(8080, "web");
+}

@@ -1,0 +1,219 @@
+//! A daemon that cannot start says why in one line and leaves everything as it was.
+
+use std::{fs, path::PathBuf};
+
+use netpath_tests::{Daemon, Output, Topology, netpath_binary, pin_names};
+use tempfile::TempDir;
+
+use crate::{
+    refused::{everything, fault, filled},
+    world::devices,
+};
+
+/// A host and directories, but no daemon.
+struct Bed {
+    topology: Topology,
+    directory: TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let directory = TempDir::with_prefix("npt-start-").expect("directory");
+        for name in ["run", "state", "bpf"] {
+            fs::create_dir(directory.path().join(name)).expect("directory");
+        }
+        let bpf = Some("bpf");
+        nix::mount::mount(
+            bpf,
+            &directory.path().join("bpf"),
+            bpf,
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        )
+        .expect("bpffs");
+        Self {
+            topology: Topology::new(),
+            directory,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).expect("write");
+        path.display().to_string()
+    }
+
+    /// Starts a daemon with these flags instead of the right ones.
+    fn start(&self, before: &[&str], flags: &[(&str, &str)]) -> Output {
+        let cgroup = self.topology.host.cgroup().expect("cgroup");
+        let right = [
+            ("--run-dir", self.path("run")),
+            ("--state-dir", self.path("state")),
+            ("--bpf-dir", self.path("bpf/netpath")),
+            ("--cgroup", cgroup.to_owned()),
+        ];
+        let mut words: Vec<String> = ["timeout", "20"].map(str::to_owned).into();
+        words.extend(before.iter().map(|word| (*word).to_owned()));
+        words.extend([netpath_binary().display().to_string(), "daemon".to_owned()]);
+        for (flag, path) in right {
+            if !flags.iter().any(|(other, _)| *other == flag) {
+                words.extend([flag.to_owned(), path.display().to_string()]);
+            }
+        }
+        for (flag, value) in flags {
+            words.extend([(*flag).to_owned(), (*value).to_owned()]);
+        }
+        self.topology.host.run(&words)
+    }
+
+    #[track_caller]
+    fn assert_refused(&self, before: &[&str], flags: &[(&str, &str)], status: i32, words: &[&str]) {
+        let pins = pin_names(&self.path("bpf"));
+        let output = self.start(before, flags);
+        assert_eq!(fault(&output, status, words), None);
+        assert_eq!(devices(&self.topology.host), [""; 0]);
+        assert_eq!(pin_names(&self.path("bpf")), pins, "pins");
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.path("bpf"), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn wrong_settings_are_refused_with_their_place() {
+    let bed = Bed::new();
+    for (text, words) in [
+        ("node = 'a'\n  colour = 1\n", &[":2:3:", "colour"][..]),
+        ("[timers]\nnever = 1\n", &[":2:1:", "never"]),
+        ("node = \n", &[":1:"]),
+        ("node = 5\n", &[":1:8:"]),
+        ("reconcile_s = 0\n", &["reconcile_s"]),
+        (
+            "[limits]\nhalf_open = 1000\n",
+            &["half_open", "power of two"],
+        ),
+        ("pool = '10.0.0.0/8'\n", &[":1:", "10.0.0.0/8"]),
+        ("store = 'redis'\n", &["store", "redis"]),
+        ("store = 'etcd://10.0.0.1'\n", &["store", "10.0.0.1"]),
+    ] {
+        let file = bed.write("netpath.toml", text);
+        bed.assert_refused(&[], &[("--config", &file)], 1, words);
+    }
+    bed.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
+    bed.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
+    bed.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
+    bed.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
+    bed.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
+    bed.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
+    bed.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
+}
+
+#[test]
+fn wrong_directories_are_refused() {
+    let bed = Bed::new();
+    let file = bed.write("file", "");
+    let plain = bed.path("plain").display().to_string();
+    bed.assert_refused(
+        &[],
+        &[("--bpf-dir", &plain)],
+        1,
+        &["BPF file system", "mount"],
+    );
+    bed.assert_refused(&[], &[("--cgroup", "/tmp")], 1, &["/tmp", "cgroup"]);
+    bed.assert_refused(&[], &[("--cgroup", "/nowhere")], 1, &["/nowhere"]);
+    bed.assert_refused(&[], &[("--run-dir", &file)], 1, &[&file]);
+    bed.assert_refused(&[], &[("--state-dir", &file)], 1, &[&file]);
+    bed.assert_refused(&[], &[("--run-dir", "/proc/x")], 1, &["/proc/x"]);
+}
+
+#[test]
+fn missing_capabilities_are_named() {
+    let bed = Bed::new();
+    for name in ["cap_bpf", "cap_net_admin", "cap_sys_admin", "cap_perfmon"] {
+        let drop = format!("-{}", name.trim_start_matches("cap_"));
+        let words = ["setpriv", "--bounding-set", &drop];
+        bed.assert_refused(&words, &[], 1, &[&name.to_uppercase()]);
+    }
+}
+
+#[test]
+fn a_state_file_that_is_none_is_refused_and_left_alone() {
+    let bed = Bed::new();
+    for content in ["", "garbage", &"x".repeat(1 << 16)] {
+        let file = bed.write("state/state.redb", content);
+        bed.assert_refused(&[], &[], 1, &["state.redb"]);
+        assert_eq!(fs::read(&file).expect("read"), content.as_bytes());
+    }
+}
+
+#[test]
+fn a_damaged_state_file_is_refused_and_traffic_goes_on() {
+    let mut world = filled();
+    let file = world.daemon.state_dir().join("state.redb");
+    let whole = everything(&world);
+    world.daemon.stop();
+    let good = fs::read(&file).expect("read");
+    let mut bad = good.clone();
+    for octet in bad.iter_mut().skip(4096).step_by(97) {
+        *octet ^= 0x5a;
+    }
+    fs::write(&file, &bad).expect("write");
+    let mut line = world.dial_from_outside(8080).expect("connection");
+    let refused = start_again(&world.daemon, &world.topology);
+    assert_eq!(fault(&refused, 1, &["state.redb"]), None);
+    line.talk();
+    fs::write(&file, &good).expect("write");
+    world.daemon.restart();
+    line.talk();
+    assert_eq!(everything(&world), whole);
+}
+
+fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
+    let cgroup = topology
+        .host
+        .cgroup()
+        .expect("cgroup")
+        .display()
+        .to_string();
+    let [run, state, bpf] = [daemon.run_dir(), daemon.state_dir(), daemon.bpf_dir()]
+        .map(|path| path.display().to_string());
+    daemon.cli(&[
+        "daemon",
+        "--run-dir",
+        &run,
+        "--state-dir",
+        &state,
+        "--bpf-dir",
+        &bpf,
+        "--cgroup",
+        &cgroup,
+    ])
+}
+
+#[test]
+fn pinned_maps_of_another_layout_or_version_are_refused_and_left_alone() {
+    let bed = Bed::new();
+    let host = &bed.topology.host;
+    let (net, other) = (bed.path("bpf/netpath"), bed.path("bpf/netpath/maps-v99"));
+    fs::create_dir_all(&other).expect("directory");
+    bed.assert_refused(&[], &[], 1, &["maps-v99", "another version"]);
+    fs::remove_dir(&other).expect("remove");
+    let version = fs::read_dir(&net)
+        .expect("pins")
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("maps-v"));
+    let maps = version.expect("directory of maps").path();
+    let ports = maps.join("ports").display().to_string();
+    host.exec(&format!(
+        "bpftool map create {ports} type hash key 4 value 4 entries 16 name ports"
+    ));
+    bed.assert_refused(&[], &[], 1, &["ports", "4-byte keys", "teardown --force"]);
+    assert!(maps.join("ports").exists());
+}
