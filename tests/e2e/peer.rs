@@ -203,8 +203,20 @@ pub fn serve_blobs(netns: &Netns, port: u16) -> Process {
 /// Moves data to a server and back; fails if it does not arrive as it was sent.
 #[track_caller]
 pub fn exchange(netns: &Netns, address: &str, port: u16, megabytes: u32) {
+    transfer(netns, address, port, megabytes, "1");
+}
+
+/// Moves data to a server only.
+#[track_caller]
+pub fn upload(netns: &Netns, address: &str, port: u16, megabytes: u32) {
+    transfer(netns, address, port, megabytes, "0");
+}
+
+#[track_caller]
+fn transfer(netns: &Netns, address: &str, port: u16, megabytes: u32, back: &str) {
     let words = [port.to_string(), megabytes.to_string()];
-    let outcome = script(netns, &["exchange", address, &words[0], &words[1]]);
+    let command = ["exchange", address, &words[0], &words[1], back];
+    let outcome = script(netns, &command);
     assert_eq!(outcome, serde_json::json!([true, true]), "to {address}");
 }
 

@@ -188,3 +188,77 @@ fn no_private_source_leaves_while_the_daemon_ends_and_starts() {
     assert_eq!(leaked, "", "a private source has left");
     stage.assert_clean(&[]);
 }
+
+#[test]
+fn what_cannot_be_translated_does_not_leave_with_a_private_source() {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("odd", "shop", &[]);
+    for gateway in [SHOP_GATEWAY.0, SHOP_GATEWAY.1] {
+        assert_eq!(peer::ping(&sandbox.netns, gateway, 1, 1), 1);
+    }
+    let gateway_mac = host_mac(&sandbox.netns, SHOP_GATEWAY.0);
+    let capture = Capture::start(stage.outside(), "eth0");
+    let ether = format!("Ether(src='{}',dst='{gateway_mac}')", sandbox.mac);
+    let v4 = format!("{ether}/IP(src='{}',dst='{}'", sandbox.v4, OUTSIDE.0);
+    let v6 = format!("{ether}/IPv6(src='{}',dst='{}')", sandbox.v6, OUTSIDE.1);
+    let quoted = format!(
+        "IP(src='{}',dst='{}')/UDP(sport=9,dport=9)",
+        OUTSIDE.0, sandbox.v4
+    );
+    let frames = [
+        // Protocols without ports.
+        format!("{v4},proto=47)/b'generic routing encapsulation'"),
+        format!("{v4},proto=132)/b'stream control'"),
+        format!("{v4},proto=4)/IP(src='10.1.1.1',dst='{}')/UDP()", OUTSIDE.0),
+        format!("{v6}/IPv6ExtHdrDestOpt()/b'nothing'"),
+        format!("{v6}/IPv6ExtHdrRouting()/UDP(sport=9,dport=9)"),
+        // Fragments: a first one, a later one, one that has no first.
+        format!("{v4},flags='MF',id=7)/UDP(sport=9,dport=9,len=48)/(b'a'*16)"),
+        format!("{v4},frag=3,id=7)/(b'b'*24)"),
+        format!("{v4},frag=100,id=8)/(b'c'*24)"),
+        format!(
+            "{v6}/IPv6ExtHdrFragment(offset=0,m=1,id=7,nh=17)/UDP(sport=9,dport=9,len=48,chksum=1)/(b'a'*16)"
+        ),
+        format!("{v6}/IPv6ExtHdrFragment(offset=3,m=0,id=7,nh=17)/(b'b'*24)"),
+        // Segments of no connection.
+        format!("{v4})/TCP(sport=9,dport=9,flags='A')"),
+        format!("{v4})/TCP(sport=9,dport=9,flags='R')"),
+        format!("{v4})/TCP(sport=9,dport=9,flags='FA')"),
+        format!("{v6}/TCP(sport=9,dport=9,flags='RA')"),
+        // Errors about nothing.
+        format!("{v4})/ICMP(type=3,code=3)/{quoted}"),
+        format!("{v6}/ICMPv6DestUnreach()/IPv6()/UDP()"),
+        format!("{v4})/ICMP(type=13)"),
+        format!("{v4})/ICMP(type=0,id=5)"),
+        // Options, a last hop, cut short, no checksum.
+        format!("{v4},options=[IPOption_RR(routers=['0.0.0.0']*3)])/UDP(sport=9,dport=9)"),
+        format!(
+            "{v4},options=[IPOption(b'\\x83\\x07\\x04\\xcb\\x00\\x71\\x01')])/UDP(sport=9,dport=9)"
+        ),
+        format!("{v4},ttl=1)/UDP(sport=9,dport=9)"),
+        format!("{v4})/b'x'"),
+        format!("{v4},ihl=15)/UDP(sport=9,dport=9)"),
+        format!("{v4},proto=6)/b'short'"),
+        format!("{v4})/UDP(sport=9,dport=9,chksum=0)/b'none'"),
+        // To an address that the gateway does not route, and through a tag.
+        format!(
+            "{ether}/IP(src='{}',dst='224.0.0.5',ttl=5)/UDP(sport=9,dport=9)",
+            sandbox.v4
+        ),
+        format!(
+            "{ether}/IP(src='{}',dst='255.255.255.255')/UDP(sport=9,dport=9)",
+            sandbox.v4
+        ),
+        format!(
+            "Ether(src='{}',dst='{gateway_mac}')/Dot1Q(vlan=5)/IP(src='{}',dst='{}')/UDP(sport=9,dport=9)",
+            sandbox.mac, sandbox.v4, OUTSIDE.0
+        ),
+    ];
+    peer::craft(&sandbox.netns, "eth0", &frames.join(","));
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        assert_eq!(peer::ping(&sandbox.netns, address, 1, 2), 2);
+    }
+    let leaked = capture.packets(stage.outside(), &[&format!("{PRIVATE} or vlan")]);
+    assert_eq!(leaked, "");
+}

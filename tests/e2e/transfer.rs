@@ -35,3 +35,13 @@ fn two_hundred_megabytes_arrive_as_sent_over_ipv4() {
 fn two_hundred_megabytes_arrive_as_sent_over_ipv6() {
     exchange(|pair| pair.1, 200);
 }
+
+#[test]
+fn serial_a_gigabyte_arrives_as_sent() {
+    let stage = Stage::new();
+    stage.two_networks();
+    let web = stage.sandbox("web", "shop", &["8080:80"]);
+    let _server = peer::serve_blobs(&web.netns, 80);
+    peer::exchange(stage.outside(), HOST.0, 8080, 1024);
+    stage.assert_clean(&[&web]);
+}
