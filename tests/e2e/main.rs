@@ -1,5 +1,18 @@
 //! A real daemon in real namespaces, with real clients and servers.
 
-mod origins;
 mod peer;
 mod stage;
+
+mod allow;
+mod direct;
+mod dump;
+mod iperf;
+mod isolation;
+mod mtu;
+mod origins;
+mod outbound;
+mod ranges;
+mod redis;
+mod spoof;
+mod transfer;
+mod web;

@@ -101,16 +101,17 @@ fn a_published_port_answers_on_every_gateway_too() {
 fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
     let town = town();
     let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    for (address, name) in [
-        (HOST.0, "own"),
-        (HOST.1, "own"),
-        (LOOPBACK.0, "loopback"),
-        (LOOPBACK.1, "loopback"),
-    ] {
-        let questions =
-            How::ALL.map(|how| Question::new(how, address, PUBLISHED).from_address(address));
-        for answer in peer::ask_all(town.stage.host(), &questions) {
-            assert_eq!(answer.from, address, "{name}: {answer:?}");
+    for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (SHOP_GATEWAY, HOST)] {
+        let questions = both(own)
+            .into_iter()
+            .zip(both(asked))
+            .flat_map(|(own, asked)| {
+                How::ALL.map(|how| Question::new(how, asked, PUBLISHED).from_address(own))
+            });
+        let questions: Vec<Question> = questions.collect();
+        let answers = peer::ask_all(town.stage.host(), &questions);
+        for (question, answer) in questions.iter().zip(answers) {
+            assert_eq!(answer.from, question.address(), "{question}: {answer:?}");
         }
     }
     town.stage.assert_clean(&[&town.web]);

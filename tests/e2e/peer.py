@@ -1,6 +1,6 @@
-"""A server that says whom it saw, and a client that asks many servers at once. Everything is one line of JSON."""
+"""Servers that say whom they saw, and their clients. Answers are one line of JSON."""
 
-import ipaddress, json, socket, sys, threading
+import hashlib, ipaddress, json, os, select, socket, struct, sys, threading, time
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
@@ -19,6 +19,7 @@ def serve(name, *ports):
     def tcp(listener, port):
         while True:
             client, peer = listener.accept()
+            print("tcp", port, plain(peer[0]), flush=True)
             try:
                 client.sendall(answer(peer, port))
                 client.close()
@@ -28,6 +29,7 @@ def serve(name, *ports):
     def udp(receiver, port):
         while True:
             _, ancillary, _, peer = receiver.recvmsg(65535, 256)
+            print("udp", port, plain(peer[0]), flush=True)
             info = [(level, kind, data) for level, kind, data in ancillary if kind == socket.IPV6_PKTINFO]
             try:
                 receiver.sendmsg([answer(peer, port)], info, 0, peer)
@@ -90,5 +92,129 @@ def ask_all(timeout, *questions):
     print(json.dumps(answers))
 
 
+def ping(address, identifier, count, size, timeout):
+    """Echo requests, one after the other; prints how many were answered with the same payload."""
+    v6 = ":" in address
+    raw = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
+                        socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+    answered = 0
+    for sequence in range(int(count)):
+        payload = os.urandom(int(size))
+        echo = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, int(identifier), sequence) + payload
+        if not v6:
+            total = sum(struct.unpack("!%dH" % (len(echo) // 2), echo))
+            total = (total >> 16) + (total & 0xFFFF)
+            total += total >> 16
+            echo = echo[:2] + struct.pack("!H", ~total & 0xFFFF) + echo[4:]
+        try:
+            raw.sendto(echo, (address, 0))
+        except OSError:
+            continue
+        end = time.monotonic() + float(timeout)
+        while (left := end - time.monotonic()) > 0 and select.select([raw], [], [], left)[0]:
+            packet, source = raw.recvfrom(65535)
+            answer = packet if v6 else packet[4 * (packet[0] & 15):]
+            if answer[0] == (129 if v6 else 0) and answer[4:] == echo[4:] and plain(source[0]) == address:
+                answered += 1
+                break
+    print(json.dumps(answered))
+
+
+BLOCK = 1 << 20
+
+
+def blocks(count):
+    """Blocks that differ."""
+    body = os.urandom(BLOCK - 8)
+    for number in range(count):
+        yield struct.pack("!Q", number) + body
+
+
+def send_blob(link, megabytes):
+    """Data, and its digest after it."""
+    digest = hashlib.sha256()
+    for block in blocks(megabytes):
+        digest.update(block)
+        link.sendall(block)
+    link.sendall(digest.digest())
+
+
+def receive_blob(link, megabytes):
+    """Whether the data is what the digest says."""
+    digest, left = hashlib.sha256(), megabytes * BLOCK
+    while left:
+        data = link.recv(min(left, BLOCK))
+        if not data:
+            raise ValueError("%d bytes are missing" % left)
+        digest.update(data)
+        left -= len(data)
+    return link.recv(32, socket.MSG_WAITALL) == digest.digest()
+
+
+def blobs(port):
+    """A server of data: the client says how many megabytes, sends as many, and gets as many."""
+    listener = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
+    print("serving", flush=True)
+
+    def serve_one(client):
+        with client:
+            megabytes, = struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))
+            client.sendall(b"1" if receive_blob(client, megabytes) else b"0")
+            try:
+                send_blob(client, megabytes)
+            except OSError:
+                pass
+
+    while True:
+        threading.Thread(target=serve_one, args=(listener.accept()[0],), daemon=True).start()
+
+
+def exchange(address, port, megabytes, back):
+    """The client of `blobs`; prints whether both directions arrived as they were sent. Without `back`, only one."""
+    with socket.create_connection((address, int(port)), 10) as link:
+        link.sendall(struct.pack("!I", int(megabytes)))
+        send_blob(link, int(megabytes))
+        sent = link.recv(1) == b"1"
+        print(json.dumps([sent, not int(back) or receive_blob(link, int(megabytes))]))
+
+
+def flood(*addresses):
+    """New flows without end: a datagram from a fresh socket, and an attempt to connect, to each address in turn."""
+    print("flooding", flush=True)
+    while True:
+        for address in addresses:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            for kind in DATAGRAM, STREAM:
+                with socket.socket(family, kind) as client:
+                    client.setblocking(False)
+                    try:
+                        client.connect_ex((address, 9))
+                        if kind == DATAGRAM:
+                            client.send(b"?")
+                    except OSError:
+                        pass
+        time.sleep(0.002)
+
+
+def datagram(address, port, size):
+    """A large datagram that may not be fragmented, again and again; prints how sending ended."""
+    v6 = ":" in address
+    client = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, DATAGRAM)
+    if v6:
+        client.setsockopt(socket.IPPROTO_IPV6, 23, 2)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+    else:
+        client.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+    client.connect((address, int(port)))
+    for _ in range(20):
+        try:
+            client.send(b"x" * int(size))
+        except OSError as error:
+            print(json.dumps({"error": os.strerror(error.errno), "mtu": client.getsockopt(*((41, 24) if v6 else (0, 14)))}))
+            return
+        time.sleep(0.05)
+    print(json.dumps({"error": None, "mtu": None}))
+
+
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask_all}[sys.argv[1]](*sys.argv[2:])
+    commands = dict(serve=serve, ask=ask_all, ping=ping, blobs=blobs, exchange=exchange, flood=flood, datagram=datagram)
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -181,6 +181,82 @@ pub fn assert_no_answer(netns: &Netns, questions: &[Question]) {
     assert!(answered.is_empty(), "in {}: {answered:#?}", netns.name());
 }
 
+/// Sends echo requests one after the other; returns how many were answered.
+#[track_caller]
+pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
+    let numbers = [u32::from(identifier), count, 64].map(|number| number.to_string());
+    let mut command = vec!["ping", address];
+    command.extend(numbers.iter().map(String::as_str));
+    command.push("0.7");
+    let answered = script(netns, &command).as_u64();
+    u32::try_from(answered.expect("a number")).expect("small")
+}
+
+/// Starts a server for [`exchange`].
+#[track_caller]
+pub fn serve_blobs(netns: &Netns, port: u16) -> Process {
+    let mut server = netns.start(&["python3", SCRIPT, "blobs", &port.to_string()]);
+    server.wait_for_output("serving");
+    server
+}
+
+/// Moves data to a server and back; fails if it does not arrive as it was sent.
+#[track_caller]
+pub fn exchange(netns: &Netns, address: &str, port: u16, megabytes: u32) {
+    transfer(netns, address, port, megabytes, "1");
+}
+
+/// Moves data to a server only.
+#[track_caller]
+pub fn upload(netns: &Netns, address: &str, port: u16, megabytes: u32) {
+    transfer(netns, address, port, megabytes, "0");
+}
+
+#[track_caller]
+fn transfer(netns: &Netns, address: &str, port: u16, megabytes: u32, back: &str) {
+    let words = [port.to_string(), megabytes.to_string()];
+    let command = ["exchange", address, &words[0], &words[1], back];
+    let outcome = script(netns, &command);
+    assert_eq!(outcome, serde_json::json!([true, true]), "to {address}");
+}
+
+/// Opens new flows to addresses without end.
+#[track_caller]
+pub fn flood(netns: &Netns, addresses: &[&str]) -> Process {
+    let mut command = vec!["python3", SCRIPT, "flood"];
+    command.extend(addresses);
+    let mut process = netns.start(&command);
+    process.wait_for_output("flooding");
+    process
+}
+
+/// Sends a datagram that may not be fragmented until the stack refuses it; returns the error and the path's MTU.
+#[track_caller]
+pub fn send_unfragmented(netns: &Netns, address: &str, size: u32) -> (Option<String>, Option<u64>) {
+    let outcome = script(netns, &["datagram", address, "9", &size.to_string()]);
+    (
+        outcome["error"].as_str().map(str::to_owned),
+        outcome["mtu"].as_u64(),
+    )
+}
+
+/// Sends frames that no stack would send: a list of packets in the language of scapy.
+#[track_caller]
+pub fn craft(netns: &Netns, device: &str, frames: &str) {
+    let program =
+        format!("from scapy.all import *\nconf.verb = 0\nsendp([{frames}], iface={device:?})");
+    // Scapy belongs to the distribution's Python, which need not be the first one.
+    netns.run(&["/usr/bin/python3", "-c", &program]).success();
+}
+
+#[track_caller]
+fn script(netns: &Netns, arguments: &[&str]) -> Value {
+    let mut command = vec!["python3", SCRIPT];
+    command.extend(arguments);
+    let text = netns.run(&command).success();
+    serde_json::from_str(&text).expect("an answer")
+}
+
 fn answer(value: &Value) -> Result<Answer, String> {
     if let Some(error) = value["error"].as_str() {
         return Err(error.to_owned());

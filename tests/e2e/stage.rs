@@ -69,8 +69,18 @@ impl Stage {
     /// Starts a daemon on a topology.
     #[track_caller]
     pub fn on(topology: Topology) -> Self {
+        Self::with(topology, &[])
+    }
+
+    /// Starts a daemon with these arguments on a topology.
+    #[track_caller]
+    pub fn with(topology: Topology, arguments: &[&str]) -> Self {
         let capture = Capture::first(&topology.outside, "eth0", 20_000);
-        let daemon = Daemon::start(&topology.host);
+        let builder = Daemon::builder(&topology.host);
+        let builder = arguments
+            .iter()
+            .fold(builder, |builder, argument| builder.argument(argument));
+        let daemon = builder.start();
         Self {
             _capture: capture,
             daemon,

@@ -154,6 +154,8 @@ impl TopologyBuilder {
                     "ethtool -K {device} tx off rx off sg off tso off gso off gro off"
                 ));
             }
+            // For a second after it comes up, a link-local address under detection may not ask for neighbours.
+            netns.sysctl(&format!("net/ipv6/conf/{device}/accept_dad"), "0");
             netns.exec(&format!("ip link set {device} up"));
         }
     }

@@ -1,0 +1,47 @@
+//! Allow-lists of published ports.
+
+use netpath_tests::Topology;
+
+use crate::{
+    peer::{self, How, Question},
+    stage::{HOST, OUTSIDE, SHOP, Stage},
+};
+
+#[test]
+fn only_sources_of_the_allow_list_reach_a_port_and_the_others_are_counted() {
+    let stage = Stage::on(Topology::builder().neighbour().build());
+    stage.network("shop", SHOP, &[]);
+    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
+    let sibling = stage.sandbox("sibling", "shop", &[]);
+    let v4 = format!("{}/32", OUTSIDE.0);
+    let v6 = format!("{}/128", OUTSIDE.1);
+    let command = ["port", "publish", "web", "8443:80", "8443:80/udp"];
+    let command = [&command[..], &["--allow", &v4, "--allow", &v6]].concat();
+    stage.daemon.cli(&command).success();
+    let _server = peer::serve(&web.netns, "web", &["80"]);
+
+    let to = |port: u16| -> Vec<Question> {
+        let how = [How::Tcp, How::Udp].into_iter();
+        how.flat_map(|how| [HOST.0, HOST.1].map(|address| Question::new(how, address, port)))
+            .collect()
+    };
+    let neighbour = stage.topology.neighbour.as_ref().expect("a neighbour");
+    peer::ask_all(stage.outside(), &to(8443));
+    for stranger in [neighbour, &sibling.netns] {
+        peer::ask_all(stranger, &to(8080));
+        let before = stage.counted("drop_not_allowed");
+        peer::assert_no_answer(stranger, &to(8443));
+        let dropped = stage.counted("drop_not_allowed") - before;
+        assert!(dropped >= 4, "{}: {dropped}", stranger.name());
+    }
+
+    let ports = stage.daemon.json(&["port", "ls", "web"]);
+    let listed = ports.as_array().into_iter().flatten();
+    let listed = listed.filter(|port| port["host_port"] == 8443);
+    for port in listed {
+        let allow = port["allow"].as_array().expect("allow");
+        assert!(allow.contains(&v4.as_str().into()), "{port}");
+        assert!(allow.contains(&v6.as_str().into()), "{port}");
+    }
+    stage.assert_clean(&[&web, &sibling]);
+}

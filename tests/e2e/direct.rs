@@ -1,0 +1,133 @@
+//! Ways around published ports that lead nowhere.
+
+use netpath_tests::{Netns, Topology};
+
+use crate::{
+    peer::{self, How, Question},
+    stage::{HOST, LOOPBACK, Pair, SHOP, SHOP_GATEWAY, Stage},
+};
+
+fn to(addresses: [&str; 2], port: u16) -> Vec<Question> {
+    let how = [How::Tcp, How::Udp].into_iter();
+    how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
+        .collect()
+}
+
+fn routes(netns: &Netns, via: Pair) {
+    netns.exec(&format!("ip route add {} via {}", SHOP.0, via.0));
+    netns.exec(&format!("ip route add {} via {}", SHOP.1, via.1));
+}
+
+fn mac(netns: &Netns, device: &str) -> String {
+    let links = netns.exec(&format!("ip -o link show dev {device}"));
+    let mut words = links.split_ascii_whitespace();
+    words.find(|word| *word == "link/ether");
+    words.next().expect("a MAC address").to_owned()
+}
+
+#[test]
+fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
+    let topology = Topology::builder().neighbour().second_uplink().build();
+    let stage = Stage::with(topology, &["--uplink=eth0"]);
+    stage.network("shop", SHOP, &[]);
+    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
+    let _server = peer::serve(&web.netns, "web", &["80", "81"]);
+    let neighbour = stage.topology.neighbour.clone().expect("neighbour");
+    let second = stage.topology.second.clone().expect("second");
+
+    // The host itself may: that is how its processes reach published ports.
+    peer::ask_all(stage.host(), &to(web.addresses(), 81));
+    for (netns, via) in [
+        (stage.outside(), HOST),
+        (&neighbour, HOST),
+        (&second, ("198.51.100.1", "2001:db8:51::1")),
+    ] {
+        routes(netns, via);
+        let before = stage.counted("drop_direct_access");
+        for port in [80, 81] {
+            peer::assert_no_answer(netns, &to(web.addresses(), port));
+        }
+        for address in web.addresses() {
+            assert_eq!(peer::ping(netns, address, 3, 2), 0, "echo to {address}");
+        }
+        let dropped = stage.counted("drop_direct_access") - before;
+        assert!(dropped >= 12, "{}: {dropped}", netns.name());
+    }
+    stage.assert_clean(&[&web]);
+}
+
+#[test]
+fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
+    let topology = Topology::builder().neighbour().second_uplink().build();
+    let stage = Stage::with(topology, &["--uplink=eth0"]);
+    stage.network("shop", SHOP, &[]);
+    let publish = [
+        "127.0.0.1:8080:80",
+        "127.0.0.1:8080:80/udp",
+        "[::1]:8080:80",
+        "[::1]:8080:80/udp",
+    ];
+    let web = stage.sandbox("web", "shop", &publish);
+    let server = peer::serve(&web.netns, "web", &["80"]);
+    let host = stage.host();
+    // The worst a host can be set to.
+    for device in ["all", "eth0", "eth1"] {
+        host.sysctl(&format!("net/ipv4/conf/{device}/route_localnet"), "1");
+        host.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "0");
+    }
+    let neighbour = stage.topology.neighbour.clone().expect("neighbour");
+    let second = stage.topology.second.clone().expect("second");
+
+    for (netns, device, own, host_address) in [
+        (
+            stage.outside(),
+            "eth0",
+            ("192.0.2.2", "2001:db8:2::2"),
+            HOST,
+        ),
+        (&neighbour, "eth0", ("192.0.2.3", "2001:db8:2::3"), HOST),
+        (
+            &second,
+            "eth1",
+            ("198.51.100.2", "2001:db8:51::2"),
+            ("198.51.100.1", "2001:db8:51::1"),
+        ),
+    ] {
+        peer::assert_no_answer(netns, &to([host_address.0, host_address.1], 8080));
+        let ether = format!(
+            "Ether(src='{}',dst='{}')",
+            mac(netns, "eth0"),
+            mac(host, device)
+        );
+        let mut frames = Vec::new();
+        for transport in [
+            "TCP(sport=1234,dport=8080,flags='S')",
+            "UDP(sport=1234,dport=8080)/b'?'",
+        ] {
+            for source in [own.0, "127.0.0.1"] {
+                frames.push(format!(
+                    "{ether}/IP(src='{source}',dst='127.0.0.1')/{transport}"
+                ));
+            }
+            for source in [own.1, "::1"] {
+                frames.push(format!(
+                    "{ether}/IPv6(src='{source}',dst='::1')/{transport}"
+                ));
+            }
+        }
+        peer::craft(netns, "eth0", &frames.join(","));
+    }
+    assert_eq!(server.output().trim(), "serving", "something came in");
+    let dropped = stage.counted("drop_martian");
+    assert!(dropped >= 16, "{dropped}");
+
+    for answer in peer::ask_all(host, &to([LOOPBACK.0, LOOPBACK.1], 8080)) {
+        let gateways = [SHOP_GATEWAY.0, SHOP_GATEWAY.1];
+        assert!(gateways.contains(&answer.peer.as_str()), "{answer:?}");
+    }
+    assert!(
+        server.output().contains("udp 80 "),
+        "the server says who comes"
+    );
+    stage.assert_clean(&[&web]);
+}

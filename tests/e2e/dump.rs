@@ -1,0 +1,204 @@
+//! What `netpath map` shows of translations.
+
+use serde_json::{Value, json};
+
+use crate::{
+    peer::{self, How, Question},
+    stage::{HOST, OUTSIDE, Sandbox, Stage},
+};
+
+struct Town {
+    stage: Stage,
+    web: Sandbox,
+    other: Sandbox,
+    _servers: [netpath_tests::Process; 2],
+}
+
+fn town() -> Town {
+    let stage = Stage::new();
+    stage.two_networks();
+    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
+    let other = stage.sandbox("other", "yard", &[]);
+    let servers = [
+        peer::serve(&web.netns, "web", &["80"]),
+        peer::serve(stage.outside(), "outside", &["7000"]),
+    ];
+    Town {
+        stage,
+        web,
+        other,
+        _servers: servers,
+    }
+}
+
+fn tuple(source: &str, source_port: u16, destination: &str, destination_port: u16) -> Value {
+    json!({
+        "source": source,
+        "source_port": source_port,
+        "destination": destination,
+        "destination_port": destination_port,
+    })
+}
+
+#[track_caller]
+fn only(flows: &[Value]) -> &Value {
+    assert_eq!(flows.len(), 1, "{flows:#?}");
+    let flow = &flows[0];
+    for direction in 0..2 {
+        let packets = flow["packets"][direction].as_u64().expect("packets");
+        let bytes = flow["bytes"][direction].as_u64().expect("bytes");
+        assert!(packets > 0 && bytes >= 20 * packets, "{flow:#}");
+    }
+    assert!(flow["age_s"].as_u64().expect("age") < 60, "{flow:#}");
+    assert!(flow["expires_s"].as_u64().is_some(), "{flow:#}");
+    assert!(flow["state"].is_string(), "{flow:#}");
+    flow
+}
+
+#[track_caller]
+fn check(flow: &Value, kind: &str, original: &Value, reply: &Value, owner: (&str, &str)) {
+    assert_eq!(flow["kind"], kind, "{flow:#}");
+    assert_eq!(&flow["original"], original, "{flow:#}");
+    assert_eq!(&flow["reply"], reply, "{flow:#}");
+    assert_eq!(flow["sandbox"], owner.0, "{flow:#}");
+    assert_eq!(flow["network"], owner.1, "{flow:#}");
+}
+
+#[test]
+fn the_table_shows_source_translation() {
+    let town = town();
+    for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
+        .into_iter()
+        .enumerate()
+    {
+        let own = town.other.addresses()[family];
+        for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
+            let question = Question::new(how, outside, 7000).from_port(5000);
+            let answer = peer::ask(&town.other.netns, &question);
+            let flows = town
+                .stage
+                .flows(&["--protocol", protocol, "--address", outside]);
+            let flow = only(&flows);
+            assert_eq!(flow["protocol"], protocol);
+            check(
+                flow,
+                "snat",
+                &tuple(own, 5000, outside, 7000),
+                &tuple(outside, 7000, host, answer.peer_port),
+                ("other", "yard"),
+            );
+        }
+    }
+    town.stage.assert_clean(&[&town.other]);
+}
+
+#[test]
+fn the_table_shows_destination_translation() {
+    let town = town();
+    for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
+        .into_iter()
+        .enumerate()
+    {
+        let own = town.web.addresses()[family];
+        for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
+            let question = Question::new(how, host, 8080).from_port(5000);
+            peer::ask(town.stage.outside(), &question);
+            let flows = town
+                .stage
+                .flows(&["--protocol", protocol, "--address", own]);
+            check(
+                only(&flows),
+                "dnat",
+                &tuple(outside, 5000, host, 8080),
+                &tuple(own, 80, outside, 5000),
+                ("web", "shop"),
+            );
+        }
+    }
+    town.stage.assert_clean(&[&town.web]);
+}
+
+#[test]
+fn the_table_shows_hairpins() {
+    let town = town();
+    for (family, host) in [HOST.0, HOST.1].into_iter().enumerate() {
+        let (own, client) = (town.web.addresses()[family], town.other.addresses()[family]);
+        let question = Question::new(How::Udp, host, 8080).from_port(5000);
+        peer::ask(&town.other.netns, &question);
+        let flows = town.stage.flows(&["--address", client]);
+        check(
+            only(&flows),
+            "hairpin",
+            &tuple(client, 5000, host, 8080),
+            &tuple(own, 80, client, 5000),
+            ("web", "shop"),
+        );
+    }
+    let table = town.stage.daemon.cli(&["map", "dump", "nat"]).success();
+    assert!(
+        table.contains("hairpin") && table.contains(HOST.0),
+        "{table}"
+    );
+    town.stage.assert_clean(&[&town.web, &town.other]);
+}
+
+#[test]
+fn the_table_shows_echo_and_its_identifier() {
+    let town = town();
+    for (address, host, protocol, own) in [
+        (OUTSIDE.0, HOST.0, "icmp", &town.other.v4),
+        (OUTSIDE.1, HOST.1, "icmpv6", &town.other.v6),
+    ] {
+        assert_eq!(peer::ping(&town.other.netns, address, 4711, 3), 3);
+        let flows = town
+            .stage
+            .flows(&["--protocol", protocol, "--address", address]);
+        let flow = only(&flows);
+        assert_eq!(flow["kind"], "snat");
+        assert_eq!(flow["original"]["source"], own.as_str());
+        assert_eq!(flow["original"]["source_port"], 4711, "{flow:#}");
+        assert_eq!(flow["reply"]["destination"], host, "{flow:#}");
+        assert_eq!(flow["packets"], json!([3, 3]), "{flow:#}");
+    }
+    town.stage.assert_clean(&[&town.other]);
+}
+
+#[test]
+fn filters_select_flows() {
+    let town = town();
+    let stage = &town.stage;
+    peer::ask(&town.other.netns, &Question::new(How::Tcp, OUTSIDE.0, 7000));
+    peer::ask(&town.other.netns, &Question::new(How::Udp, OUTSIDE.1, 7000));
+    peer::ask(stage.outside(), &Question::new(How::Tcp, HOST.0, 8080));
+    for (filter, expected) in [
+        (&[][..], 3),
+        (&["--sandbox", "other"], 2),
+        (&["--sandbox", "web"], 1),
+        (&["--protocol", "udp"], 1),
+        (&["--protocol", "tcp"], 2),
+        (&["--sandbox", "other", "--protocol", "udp"], 1),
+        (&["--address", OUTSIDE.1], 1),
+        (&["--address", OUTSIDE.0], 2),
+        (&["--address", "203.0.113.7"], 0),
+        (&["--protocol", "icmp"], 0),
+    ] {
+        let flows = stage.flows(filter);
+        assert_eq!(flows.len(), expected, "{filter:?}: {flows:#?}");
+    }
+    let maps = stage.daemon.json(&["map", "ls"]);
+    let rows = maps.as_array().expect("maps");
+    for row in rows {
+        for key in ["name", "kind"] {
+            assert!(row[key].is_string(), "{row}");
+        }
+        for key in ["entries", "max_entries", "bytes"] {
+            assert!(row[key].is_u64(), "{row}");
+        }
+    }
+    let flows = rows
+        .iter()
+        .find(|row| row["name"] == "flows")
+        .expect("flows");
+    assert_eq!(flows["entries"], 6, "two halves a flow");
+    stage.assert_clean(&[&town.web, &town.other]);
+}

@@ -1,0 +1,79 @@
+//! Sizes of packets.
+
+use netpath_tests::{Capture, Topology};
+use serde_json::json;
+
+use crate::{
+    peer,
+    stage::{HOST, OUTSIDE, SHOP, Stage},
+};
+
+#[test]
+fn a_sandbox_inherits_the_mtu_of_the_uplink() {
+    let stage = Stage::on(Topology::builder().mtu(1400).build());
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("client", "shop", &["8080:80"]);
+    let link = sandbox.netns.exec("ip -o link show dev eth0");
+    assert!(link.contains(" mtu 1400 "), "{link}");
+    let found = stage.daemon.json(&["sandbox", "inspect", "client"]);
+    assert_eq!(found[0]["endpoints"][0]["mtu"], json!(1400));
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        let (error, _) = peer::send_unfragmented(&sandbox.netns, address, 1450);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
+    }
+    let _server = peer::serve_blobs(&sandbox.netns, 80);
+    for address in [HOST.0, HOST.1] {
+        peer::exchange(stage.outside(), address, 8080, 20);
+    }
+    stage.assert_clean(&[&sandbox]);
+}
+
+/// A sandbox with larger packets than the uplink takes; what is beyond the uplink would take them.
+fn too_large(topology: Topology) {
+    topology.host.exec("ip link set eth0 mtu 1300");
+    let stage = Stage::on(topology);
+    stage.network("shop", SHOP, &["--mtu", "1500"]);
+    let sandbox = stage.sandbox("client", "shop", &[]);
+    let link = sandbox.netns.exec("ip -o link show dev eth0");
+    assert!(link.contains(" mtu 1500 "), "{link}");
+    let capture = Capture::first(stage.outside(), "eth0", 100_000);
+
+    let _outside = peer::serve_blobs(stage.outside(), 7000);
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        peer::upload(&sandbox.netns, address, 7000, 5);
+        let route = sandbox.netns.exec(&format!("ip route get {address}"));
+        assert!(route.contains("mtu 1300"), "not learned: {route}");
+        let (error, mtu) = peer::send_unfragmented(&sandbox.netns, address, 1420);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
+        assert_eq!(mtu, Some(1300), "{address}");
+    }
+    // Ethernet's header counts; a packet that stands for many is no packet of the wire.
+    let large = capture.packets(stage.outside(), &["greater 1315 and less 1600"]);
+    assert_eq!(large, "", "larger than the uplink takes");
+    stage.assert_clean(&[&sandbox]);
+}
+
+#[test]
+fn datagrams_learn_a_smaller_uplink() {
+    let topology = Topology::new();
+    topology.host.exec("ip link set eth0 mtu 1300");
+    let stage = Stage::on(topology);
+    stage.network("shop", SHOP, &["--mtu", "1500"]);
+    let sandbox = stage.sandbox("client", "shop", &[]);
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        let (error, mtu) = peer::send_unfragmented(&sandbox.netns, address, 1420);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
+        assert_eq!(mtu, Some(1300), "{address}");
+    }
+    stage.assert_clean(&[&sandbox]);
+}
+
+#[test]
+fn streams_learn_a_smaller_uplink_with_the_default_offloads() {
+    too_large(Topology::new());
+}
+
+#[test]
+fn streams_learn_a_smaller_uplink_without_offloads() {
+    too_large(Topology::builder().without_offloads().build());
+}

@@ -1,0 +1,192 @@
+//! Out of a sandbox: which address and which port the outside sees.
+
+use std::{collections::BTreeSet, thread};
+
+use netpath_tests::{Netns, Topology};
+
+use crate::{
+    peer::{self, How, Question},
+    stage::{HOST, OUTSIDE, Pair, SHOP, Sandbox, Stage},
+};
+
+/// A network that the host has a route of its own to.
+const FAR: Pair = ("203.0.113.1", "2001:db8:203::1");
+
+fn far(netns: &Netns) {
+    netns.exec(&format!("ip addr add {}/32 dev lo", FAR.0));
+    netns.exec(&format!("ip addr add {}/128 dev lo nodad", FAR.1));
+}
+
+/// The outside server must see these sources, one per family.
+#[track_caller]
+fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
+    for how in How::ALL {
+        for (address, seen) in [to.0, to.1].into_iter().zip(seen) {
+            let question = Question::new(how, address, 7000);
+            let answer = peer::ask(&sandbox.netns, &question);
+            assert_eq!(answer.peer, seen, "{question}");
+            assert_eq!(answer.from, address, "{question}");
+        }
+    }
+}
+
+#[test]
+fn the_outside_sees_the_address_that_the_route_prefers() {
+    let stage = Stage::new();
+    let (host, outside) = (stage.host(), stage.outside());
+    far(outside);
+    for address in ["192.0.2.77/24", "192.0.2.78/24"] {
+        host.exec(&format!("ip addr add {address} dev eth0"));
+    }
+    for address in ["2001:db8:2::77/64", "2001:db8:2::78/64"] {
+        host.exec(&format!("ip addr add {address} dev eth0 nodad"));
+    }
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("client", "shop", &[]);
+    let _server = peer::serve(outside, "outside", &["7000"]);
+
+    host.exec("ip route add 203.0.113.0/24 via 192.0.2.2 src 192.0.2.78");
+    host.exec("ip route add 2001:db8:203::/64 via 2001:db8:2::2 src 2001:db8:2::78");
+    check(&sandbox, FAR, ["192.0.2.78", "2001:db8:2::78"]);
+    host.exec("ip route replace 203.0.113.0/24 via 192.0.2.2 src 192.0.2.77");
+    host.exec("ip route replace 2001:db8:203::/64 via 2001:db8:2::2 src 2001:db8:2::77");
+    check(&sandbox, FAR, ["192.0.2.77", "2001:db8:2::77"]);
+    let own = peer::ask(&sandbox.netns, &Question::new(How::Tcp, OUTSIDE.0, 7000));
+    assert_eq!(own.peer, HOST.0, "the first address of the link");
+    stage.assert_clean(&[&sandbox]);
+}
+
+#[test]
+fn each_destination_is_reached_by_its_own_uplink_and_address() {
+    let topology = Topology::builder().second_uplink().build();
+    let stage = Stage::with(topology, &["--uplink=eth0", "--uplink=eth1"]);
+    let second = stage.topology.second.clone().expect("a second uplink");
+    far(&second);
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("client", "shop", &[]);
+    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+    let _other = peer::serve(&second, "second", &["7000"]);
+
+    let far_routes = |first: bool| {
+        let (v4, v6, device) = if first {
+            ("192.0.2.2", "2001:db8:2::2", "eth0")
+        } else {
+            ("198.51.100.2", "2001:db8:51::2", "eth1")
+        };
+        for route in [
+            format!("203.0.113.0/24 via {v4}"),
+            format!("2001:db8:203::/64 via {v6}"),
+        ] {
+            stage
+                .host()
+                .exec(&format!("ip route replace {route} dev {device}"));
+        }
+    };
+    far_routes(false);
+    check(&sandbox, OUTSIDE, [HOST.0, HOST.1]);
+    let beyond = ["198.51.100.1", "2001:db8:51::1"];
+    check(&sandbox, ("198.51.100.2", "2001:db8:51::2"), beyond);
+    check(&sandbox, FAR, beyond);
+
+    far(stage.outside());
+    far_routes(true);
+    check(&sandbox, FAR, [HOST.0, HOST.1]);
+    stage.assert_clean(&[&sandbox]);
+}
+
+#[test]
+fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
+    let stage = Stage::new();
+    stage.two_networks();
+    let first = stage.sandbox("first", "shop", &[]);
+    let second = stage.sandbox("second", "yard", &[]);
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        thread::scope(|scope| {
+            for sandbox in [&first, &second] {
+                scope.spawn(|| {
+                    let answered = peer::ping(&sandbox.netns, address, 7, 20);
+                    assert_eq!(answered, 20, "{} to {address}", sandbox.name);
+                });
+            }
+        });
+    }
+    for (protocol, address) in [("icmp", OUTSIDE.0), ("icmpv6", OUTSIDE.1)] {
+        let flows = stage.flows(&["--protocol", protocol, "--address", address]);
+        assert_eq!(flows.len(), 2, "{flows:#?}");
+    }
+    // The host's own answers are not in the way, and neither are ours in its way.
+    assert_eq!(peer::ping(stage.host(), OUTSIDE.0, 8, 3), 3);
+    assert_eq!(peer::ping(stage.outside(), HOST.0, 7, 3), 3);
+    assert_eq!(peer::ping(stage.outside(), HOST.1, 7, 3), 3);
+    stage.assert_clean(&[&first, &second]);
+}
+
+#[test]
+fn two_sandboxes_with_the_same_source_port_do_not_mix() {
+    let stage = Stage::new();
+    stage.two_networks();
+    let sandboxes = [("a", "shop"), ("b", "shop"), ("c", "yard")]
+        .map(|(name, network)| stage.sandbox(name, network, &[]));
+    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+    for how in [How::Tcp, How::Udp] {
+        for address in [OUTSIDE.0, OUTSIDE.1] {
+            let ports = sandboxes.each_ref().map(|sandbox| {
+                let question = Question::new(how, address, 7000).from_port(5555);
+                let answer = peer::ask(&sandbox.netns, &question);
+                assert_eq!(answer.own_port, 5555);
+                answer.peer_port
+            });
+            let distinct = BTreeSet::from(ports);
+            assert_eq!(distinct.len(), 3, "{how:?} {address}: {ports:?}");
+            assert!(distinct.contains(&5555), "a free port is kept: {ports:?}");
+        }
+    }
+    let [a, b, c] = &sandboxes;
+    stage.assert_clean(&[a, b, c]);
+}
+
+#[test]
+fn a_translated_source_port_is_nobody_elses() {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("client", "shop", &["8081:80", "8081:80/udp"]);
+    let publish = ["port", "publish", "client", "9000-9100:9000-9100/tcp"];
+    stage.daemon.cli(&publish).success();
+    let _listener = peer::serve(stage.host(), "host", &["9999"]);
+    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+    stage
+        .host()
+        .sysctl("net/ipv4/ip_local_port_range", "32768 60999");
+    let ephemeral = 32_768..=60_999;
+
+    let taken = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
+    for how in [How::Tcp, How::Udp] {
+        for address in [OUTSIDE.0, OUTSIDE.1] {
+            let ask = |port| Question::new(how, address, 7000).from_port(port);
+            for (port, answer) in taken
+                .into_iter()
+                .zip(peer::ask_all(&sandbox.netns, &taken.map(ask)))
+            {
+                let seen = answer.peer_port;
+                let free_for_udp = how == How::Udp && port == 9050;
+                assert!(
+                    seen != port || free_for_udp,
+                    "{how:?} {address}: {port} is taken"
+                );
+            }
+            assert_eq!(peer::ask(&sandbox.netns, &ask(20_000)).peer_port, 20_000);
+
+            let many: Vec<Question> = (0..60).map(|_| Question::new(how, address, 7000)).collect();
+            for answer in peer::ask_all(&sandbox.netns, &many) {
+                let seen = answer.peer_port;
+                assert!(
+                    seen >= 1024 && !ephemeral.contains(&seen),
+                    "{how:?}: {seen}"
+                );
+                assert!(seen != 8081 && seen != 9999, "{how:?}: {seen}");
+                assert!(how == How::Udp || !(9000..=9100).contains(&seen), "{seen}");
+            }
+        }
+    }
+    stage.assert_clean(&[&sandbox]);
+}

@@ -1,0 +1,164 @@
+//! Ranges of published ports, and which of several entries a packet belongs to.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    peer::{self, How, Question},
+    stage::{HOST, LOOPBACK, SHOP, Stage},
+};
+
+#[track_caller]
+fn entries(stage: &Stage) -> u64 {
+    let maps = stage.daemon.json(&["map", "ls"]);
+    let mut maps = maps.as_array().into_iter().flatten();
+    let ports = maps.find(|map| map["name"] == "ports").expect("map ports");
+    ports["entries"].as_u64().expect("entries")
+}
+
+#[test]
+fn a_range_is_one_entry_and_all_of_its_ports_work() {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    let web = stage.sandbox("web", "shop", &[]);
+    let before = entries(&stage);
+    stage
+        .daemon
+        .cli(&["port", "publish", "web", "10000-30000:10000-30000/udp"])
+        .success();
+    assert_eq!(entries(&stage), before + 1);
+    let dump = stage.daemon.json(&["map", "dump", "ports"]);
+    assert_eq!(dump.as_array().map(Vec::len), Some(1), "{dump}");
+    assert_eq!(dump[0]["host_port"], 10_000);
+    assert_eq!(dump[0]["host_port_end"], 30_000);
+
+    let ports = [
+        "9999", "10000", "10001", "16384", "20000", "29999", "30000", "30001",
+    ];
+    let _server = peer::serve(&web.netns, "web", &ports);
+    for (from, addresses) in [
+        (stage.outside(), [HOST.0, HOST.1]),
+        (stage.host(), [LOOPBACK.0, LOOPBACK.1]),
+    ] {
+        for address in addresses {
+            let ask = |port: u16| Question::new(How::Udp, address, port);
+            let inside = [10_000, 10_001, 16_384, 20_000, 29_999, 30_000];
+            let answers = peer::ask_all(from, &inside.map(ask));
+            for (port, answer) in inside.into_iter().zip(answers) {
+                assert_eq!((answer.port, answer.from_port), (port, port));
+            }
+            let mut beyond: Vec<Question> = [9999, 30_001].map(ask).into();
+            beyond.push(Question::new(How::Tcp, address, 20_000));
+            peer::assert_no_answer(from, &beyond);
+        }
+    }
+    stage.assert_clean(&[&web]);
+}
+
+#[test]
+fn a_range_may_lead_to_other_numbers() {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    let publish = ["4000-4010:5000-5010", "4000-4010:5000-5010/udp"];
+    let web = stage.sandbox("web", "shop", &publish);
+    let _server = peer::serve(&web.netns, "web", &["4999-5011"]);
+    for address in [HOST.0, HOST.1] {
+        for how in [How::Tcp, How::Udp] {
+            let ask = |port: u16| Question::new(how, address, port);
+            let answers = peer::ask_all(stage.outside(), &[4000, 4005, 4010].map(ask));
+            let found: Vec<u16> = answers.iter().map(|answer| answer.port).collect();
+            assert_eq!(found, [5000, 5005, 5010]);
+            peer::assert_no_answer(stage.outside(), &[3999, 4011].map(ask));
+        }
+    }
+    stage.assert_clean(&[&web]);
+}
+
+#[test]
+fn serial_publishing_a_range_takes_about_as_long_as_one_port() {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    stage.sandbox("web", "shop", &[]);
+    let best = |spec: &str| {
+        let times = (0..7).map(|_| {
+            let start = Instant::now();
+            stage
+                .daemon
+                .cli(&["port", "publish", "web", spec])
+                .success();
+            let time = start.elapsed();
+            stage
+                .daemon
+                .cli(&["port", "unpublish", "web", spec])
+                .success();
+            time
+        });
+        times.min().expect("seven times")
+    };
+    let (one, range) = (best("20000:20000/udp"), best("10000-30000:10000-30000/udp"));
+    assert!(
+        range < 2 * one + Duration::from_millis(5),
+        "one port: {one:?}, twenty thousand: {range:?}"
+    );
+}
+
+#[test]
+fn the_most_specific_address_wins() {
+    let stage = Stage::new();
+    stage.host().exec("ip addr add 192.0.2.9/24 dev eth0");
+    stage
+        .host()
+        .exec("ip addr add 2001:db8:2::9/64 dev eth0 nodad");
+    stage.network("shop", SHOP, &[]);
+    let own = [
+        ("any4", "0.0.0.0:7000-7100:7000-7100"),
+        ("host4", "192.0.2.1:7050:7050"),
+        ("loop4", "127.0.0.1:7050:7050"),
+        ("any6", "[::]:7000-7100:7000-7100"),
+        ("host6", "[2001:db8:2::1]:7050:7050"),
+        ("loop6", "[::1]:7050:7050"),
+    ];
+    let servers: Vec<_> = own
+        .into_iter()
+        .map(|(name, spec)| {
+            let udp = format!("{spec}/udp");
+            let sandbox = stage.sandbox(name, "shop", &[spec, &udp]);
+            let server = peer::serve(&sandbox.netns, name, &["7050", "7051"]);
+            (sandbox, server)
+        })
+        .collect();
+    let (outside, host) = (stage.outside(), stage.host());
+    stage.wait_for("the new addresses are known", || {
+        let probes = ["192.0.2.9", "2001:db8:2::9"].map(|to| Question::new(How::Tcp, to, 7050));
+        let answers = peer::ask_within(outside, &probes, Duration::from_millis(300));
+        answers.iter().all(Result::is_ok)
+    });
+    let client = &servers[0].0.netns;
+    for (from, address, port, expected) in [
+        (outside, "192.0.2.1", 7050, "host4"),
+        (outside, "192.0.2.1", 7051, "any4"),
+        (outside, "192.0.2.9", 7050, "any4"),
+        (outside, "2001:db8:2::1", 7050, "host6"),
+        (outside, "2001:db8:2::1", 7051, "any6"),
+        (outside, "2001:db8:2::9", 7050, "any6"),
+        (host, "127.0.0.1", 7050, "loop4"),
+        (host, "127.0.0.1", 7051, "any4"),
+        (host, "127.0.0.2", 7050, "any4"),
+        (host, "192.0.2.1", 7050, "host4"),
+        (host, "192.0.2.9", 7050, "any4"),
+        (host, "::1", 7050, "loop6"),
+        (host, "::1", 7051, "any6"),
+        (host, "2001:db8:2::1", 7050, "host6"),
+        (host, "2001:db8:2::9", 7050, "any6"),
+        (client, "192.0.2.1", 7050, "host4"),
+        (client, "192.0.2.9", 7050, "any4"),
+        (client, "2001:db8:2::1", 7050, "host6"),
+        (client, "2001:db8:2::9", 7050, "any6"),
+    ] {
+        let questions = [How::Tcp, How::SendTo].map(|how| Question::new(how, address, port));
+        for (question, answer) in questions.iter().zip(peer::ask_all(from, &questions)) {
+            assert_eq!(answer.name, expected, "{question} from {}", from.name());
+        }
+    }
+    let sandboxes: Vec<_> = servers.iter().map(|(sandbox, _)| sandbox).collect();
+    stage.assert_clean(&sandboxes);
+}

@@ -1,0 +1,146 @@
+//! A web server behind a published port, under many connections.
+
+use std::fs;
+
+use netpath_tests::{Netns, Process, Transport};
+use tempfile::TempDir;
+
+use crate::stage::{HOST, LOOPBACK, OUTSIDE, SHOP, Sandbox, Stage};
+
+/// A running nginx, which answers every request with one line.
+struct Nginx {
+    _process: Process,
+    _directory: TempDir,
+}
+
+#[track_caller]
+fn nginx(netns: &Netns) -> Nginx {
+    let directory = TempDir::with_prefix("npt-nginx-").expect("directory");
+    let path = directory.path().display();
+    let file = directory.path().join("nginx.conf");
+    let settings = format!(
+        "daemon off; worker_processes 2; pid {path}/pid; error_log {path}/error;
+         events {{ worker_connections 4096; }}
+         http {{
+           access_log off; keepalive_requests 1000000;
+           client_body_temp_path {path}/a; proxy_temp_path {path}/b; fastcgi_temp_path {path}/c;
+           uwsgi_temp_path {path}/d; scgi_temp_path {path}/e;
+           server {{
+             listen 80 backlog=4096; listen [::]:80 backlog=4096;
+             location / {{ return 200 hello; }}
+           }}
+         }}"
+    );
+    fs::write(&file, settings).expect("settings");
+    let file = file.to_string_lossy().into_owned();
+    let mut process = netns.start(&["nginx", "-c", &file, "-e", &format!("{path}/error")]);
+    process.wait_for_port(netns, Transport::Tcp, 80);
+    Nginx {
+        _process: process,
+        _directory: directory,
+    }
+}
+
+/// Runs wrk; returns how many requests were answered. Any error fails.
+#[track_caller]
+fn wrk(from: &Netns, url: &str, connections: u32, keep_alive: bool) -> u64 {
+    let connections = connections.to_string();
+    let mut command = vec![
+        "wrk",
+        "-t",
+        "2",
+        "-c",
+        &connections,
+        "-d",
+        "2",
+        "--timeout",
+        "5",
+    ];
+    if !keep_alive {
+        command.extend(["-H", "Connection: close"]);
+    }
+    command.push(url);
+    let text = from.run(&command).success();
+    for word in ["Socket errors", "Non-2xx", "unable to connect"] {
+        assert!(!text.contains(word), "{command:?}:\n{text}");
+    }
+    let requests = text
+        .lines()
+        .find_map(|line| line.split_once(" requests in"));
+    let requests = requests.map(|(count, _)| count.trim().parse());
+    let requests = requests.expect("a number of requests").expect("a number");
+    assert_ne!(requests, 0, "{command:?}:\n{text}");
+    requests
+}
+
+/// Two hundred source ports. A client that ends a connection first would hold its port back for a minute, which is
+/// between it and its own stack.
+fn limit_ports(client: &Netns) {
+    client.sysctl("net/ipv4/ip_local_port_range", "50000 50199");
+    client.sysctl("net/ipv4/tcp_max_tw_buckets", "0");
+}
+
+fn url(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("http://[{address}]:{port}/")
+    } else {
+        format!("http://{address}:{port}/")
+    }
+}
+
+fn site() -> (Stage, Sandbox) {
+    let stage = Stage::new();
+    stage.network("shop", SHOP, &[]);
+    let site = stage.sandbox("site", "shop", &["8080:80"]);
+    (stage, site)
+}
+
+#[test]
+fn five_hundred_connections_from_outside_see_no_error() {
+    let (stage, site) = site();
+    let _nginx = nginx(&site.netns);
+    for keep_alive in [true, false] {
+        for address in [HOST.0, HOST.1] {
+            wrk(stage.outside(), &url(address, 8080), 500, keep_alive);
+        }
+    }
+    stage.assert_clean(&[&site]);
+}
+
+#[test]
+fn five_hundred_connections_from_the_host_by_loopback_see_no_error() {
+    let (stage, site) = site();
+    let _nginx = nginx(&site.netns);
+    for keep_alive in [true, false] {
+        for address in [LOOPBACK.0, LOOPBACK.1] {
+            wrk(stage.host(), &url(address, 8080), 500, keep_alive);
+        }
+    }
+    stage.assert_clean(&[&site]);
+}
+
+#[test]
+fn two_hundred_source_ports_are_used_again_and_again_towards_a_published_port() {
+    let (stage, site) = site();
+    let _nginx = nginx(&site.netns);
+    let outside = stage.outside();
+    limit_ports(outside);
+    for address in [HOST.0, HOST.1] {
+        let requests = wrk(outside, &url(address, 8080), 20, false);
+        assert!(requests > 400, "no port was used twice: {requests}");
+    }
+    stage.assert_clean(&[&site]);
+}
+
+#[test]
+fn two_hundred_source_ports_are_used_again_and_again_by_a_sandbox() {
+    let (stage, site) = site();
+    let _nginx = nginx(stage.outside());
+    let netns = &site.netns;
+    limit_ports(netns);
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        let requests = wrk(netns, &url(address, 80), 20, false);
+        assert!(requests > 400, "no port was used twice: {requests}");
+    }
+    stage.assert_clean(&[&site]);
+}
