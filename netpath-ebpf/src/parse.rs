@@ -166,7 +166,11 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
     }
-    let total = u16::from_be_bytes(header.tot_len) as usize;
+    // A packet that is put together from many may be longer than the field can say: it says zero then.
+    let total = match u16::from_be_bytes(header.tot_len) {
+        0 if packet.len() > ETHERNET + u16::MAX as usize => packet.len() - ETHERNET,
+        total => total as usize,
+    };
     if total < length || total + ETHERNET > packet.len() {
         return Err(Reason::Malformed);
     }

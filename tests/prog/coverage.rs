@@ -5,9 +5,7 @@ use netpath_common::reason::Reason;
 use crate::{cases, limits};
 
 /// Reasons that no case can meet, and why.
-const UNREACHED: [(Reason, &str); 4] = [
-    (Reason::FragmentInside, "no program gives it"),
-    (Reason::Routed, "no program gives it"),
+const UNREACHED: [(Reason, &str); 2] = [
     (
         Reason::Tagged,
         "a test run cannot set the tag that stands beside a packet: `tagged` sends one over a device",

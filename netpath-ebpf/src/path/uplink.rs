@@ -31,9 +31,11 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     if skb.is_tagged() {
         return Reason::NotOurs;
     }
-    // What cannot be read here is the kernel's to judge; it gets no further than the host.
-    if parse_skb(skb, parsed).is_err() {
-        return Reason::NotOurs;
+    match parse_skb(skb, parsed) {
+        Ok(()) => {}
+        // The kernel may know what it is; it gets no further than the host.
+        Err(Reason::TooManyHeaders) => return Reason::NotOurs,
+        Err(reason) => return reason,
     }
     let dst = parsed.key.dst;
     if dst.is_loopback() || parsed.key.src.is_loopback() {
@@ -177,7 +179,8 @@ fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason>
         return Err(Reason::NoUplink);
     };
     source::open_outbound(skb, parsed, slot, endpoint, uplink)?;
-    conntrack::find(parsed, Side::Egress).ok_or(Reason::EndpointGone)
+    // What was there already is a flow between sandboxes, over an address that the node has lost.
+    conntrack::find(parsed, Side::Egress).ok_or(Reason::PrivateSource)
 }
 
 /// Whether a segment that opens a connection meets a flow that was opened from inside, on a port that has been
