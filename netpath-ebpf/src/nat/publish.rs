@@ -1,5 +1,8 @@
 //! Published ports: destination translation, for clients outside and for sandboxes of this node.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use netpath_common::{
     addr::{Addr, Be16},
     flow::{Kind, TCP, UDP},
@@ -30,23 +33,9 @@ pub struct Target {
 
 /// The published port for a destination: the exact address first, then every address of its family, then every
 /// address. `None` if nothing is published there, or nothing that lives and has an address of this family.
-#[inline(never)]
+#[inline(always)]
 pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
-    let config = maps::config()?;
-    let entry = match search(*addr, config.exact_levels, port, protocol) {
-        Some(entry) => entry,
-        None => {
-            let family = if addr.is_v4() {
-                PortKey::ANY_V4
-            } else {
-                PortKey::ANY_V6
-            };
-            match search(family, config.family_levels, port, protocol) {
-                Some(entry) => entry,
-                None => search(PortKey::ANY, config.any_levels, port, protocol)?,
-            }
-        }
-    };
+    let entry = published(addr, port, protocol)?;
     let endpoint = maps::live_endpoint(entry.endpoint, entry.generation)?;
     let inside = endpoint.address(*addr);
     if inside.is_unspecified() {
@@ -134,19 +123,88 @@ pub fn open(
     )
 }
 
+/// The range that holds a port. Apart from [`find`], so that what it returns fits a register.
+#[inline(never)]
+fn published(addr: &Addr, port: u16, protocol: u8) -> Option<&'static Port> {
+    let config = maps::config()?;
+    if let Some(entry) = search(*addr, config.exact_levels, port, protocol) {
+        return Some(entry);
+    }
+    let family = if addr.is_v4() {
+        PortKey::ANY_V4
+    } else {
+        PortKey::ANY_V6
+    };
+    if let Some(entry) = search(family, config.family_levels, port, protocol) {
+        return Some(entry);
+    }
+    search(PortKey::ANY, config.any_levels, port, protocol)
+}
+
 #[inline(always)]
 fn search(addr: Addr, levels: u32, port: u16, protocol: u8) -> Option<&'static Port> {
     if levels == 0 {
         return None;
     }
-    for level in 0..LEVELS {
-        if levels & (1 << level) != 0
-            && let Some(entry) = maps::port(&PortKey::at_level(addr, protocol, port, level))
-            && entry.first <= port
-            && port <= entry.last
-        {
-            return Some(entry);
+    let mut level = 0;
+    // A host that publishes single ports only has one level.
+    if levels != 1 {
+        let mut search = Search {
+            key: PortKey::at_level(addr, protocol, port, 0),
+            levels,
+            port: port as u32,
+            level: LEVELS as u32,
+        };
+        // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
+        unsafe {
+            bpf_loop(
+                LEVELS as u32,
+                try_level as *mut c_void,
+                (&raw mut search).cast(),
+                0,
+            );
         }
+        if search.level >= LEVELS as u32 {
+            return None;
+        }
+        level = search.level as u8;
     }
-    None
+    // Looked up again: the verifier would follow the program once for every level that a reference may come from.
+    let entry = maps::port(&PortKey::at_level(addr, protocol, port, level))?;
+    if entry.first <= port && port <= entry.last {
+        Some(entry)
+    } else {
+        None
+    }
 }
+
+#[repr(C, align(8))]
+struct Search {
+    key: PortKey,
+    levels: u32,
+    port: u32,
+    /// Where the range stands; [`LEVELS`] if there is none.
+    level: u32,
+}
+
+/// One level. A callback, so that the verifier follows it once and not [`LEVELS`] times.
+unsafe extern "C" fn try_level(level: u32, search: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` passes on what `search` gave it.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    let level = level & 31;
+    if search.levels & (1 << level) == 0 {
+        return GO_ON;
+    }
+    search.key.level = level as u8;
+    search.key.block = (search.port >> level) as u16;
+    match maps::port(&search.key) {
+        Some(entry) if (entry.first as u32) <= search.port && search.port <= entry.last as u32 => {
+            search.level = level;
+            STOP
+        }
+        _ => GO_ON,
+    }
+}
+
+const GO_ON: i64 = 0;
+const STOP: i64 = 1;
