@@ -145,6 +145,7 @@ proptest! {
     fn an_ipv6_fragment_header_is_followed(mut sample in sample_of(false), offset in 0..0x2000_u16, more: bool) {
         let field = (offset << 3 | u16::from(more)).to_be_bytes();
         // Its second byte is reserved, and is zero for a body of six bytes.
+        sample.extensions.truncate(4);
         sample.extensions.insert(0, (FRAGMENT, vec![field[0], field[1], 0, 0, 0, 9]));
         let mut bytes = sample.build();
         let parsed = parse_bytes(&mut bytes).unwrap();
@@ -238,8 +239,8 @@ fn chains_are_followed_up_to_a_limit() {
         ))
     };
     assert!(chain(5, 0).is_ok());
+    assert_eq!(chain(6, 0).unwrap_err(), Reason::TooManyHeaders);
     assert!(chain(1, 50).is_ok());
-    assert_eq!(chain(7, 0).unwrap_err(), Reason::TooManyHeaders);
     assert_eq!(chain(1, 255).unwrap_err(), Reason::TooManyHeaders);
     assert_eq!(chain(2, 40).unwrap_err(), Reason::TooManyHeaders);
 }
