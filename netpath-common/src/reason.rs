@@ -108,7 +108,7 @@ reasons! {
     EndpointGone = 49, Drop, "drop_endpoint_gone";
     /// A header chain longer than the programs follow.
     TooManyHeaders = 50, Drop, "drop_too_many_headers";
-    /// A loopback address on the wire.
+    /// An address that cannot come from there: loopback, or from outside one of the node or its sandboxes.
     Martian = 51, Drop, "drop_martian";
     /// The packet could not be changed in memory.
     WriteFailed = 52, Drop, "drop_write_failed";

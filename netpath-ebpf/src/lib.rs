@@ -29,6 +29,8 @@
 pub mod packet;
 pub mod parse;
 pub mod rewrite;
+#[cfg(test)]
+mod sample;
 
 #[cfg(target_arch = "bpf")]
 mod atomic;

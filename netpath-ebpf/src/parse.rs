@@ -36,8 +36,8 @@ pub const RST: u8 = 0x04;
 /// TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
-/// IPv6 extension headers that are followed; RFC 8200 §4.1 orders at most this many.
-const MAX_EXTENSIONS: usize = 6;
+/// IPv6 headers that are looked at, the transport's included; RFC 8200 §4.1 orders at most five that are followed here.
+const MAX_HEADERS: usize = 6;
 
 /// What stands behind the network header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,7 +166,11 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN {
         return Err(Reason::Malformed);
     }
-    let total = u16::from_be_bytes(header.tot_len) as usize;
+    // A packet that is put together from many may be longer than the field can say: it says zero then.
+    let total = match u16::from_be_bytes(header.tot_len) {
+        0 if packet.len() > ETHERNET + u16::MAX as usize => packet.len() - ETHERNET,
+        total => total as usize,
+    };
     if total < length || total + ETHERNET > packet.len() {
         return Err(Reason::Malformed);
     }
@@ -206,7 +210,7 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.tos = (header.vcf[0] << 4) | (header.vcf[1] >> 4);
     let mut next = header.next_hdr;
     let mut offset = ETHERNET + Ipv6Hdr::LEN;
-    for _ in 0..MAX_EXTENSIONS {
+    for _ in 0..MAX_HEADERS {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION => {
                 let extension = packet.header::<[u8; 2]>(offset).ok_or(Reason::Malformed)?;
@@ -232,7 +236,7 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
                 return parse_transport(packet, parsed);
             }
         }
-        if offset > MAX_HEADERS {
+        if offset > MAX_OFFSET {
             return Err(Reason::TooManyHeaders);
         }
     }
@@ -245,7 +249,7 @@ const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
 /// Where a transport header must begin at the latest.
-const MAX_HEADERS: usize = 512;
+const MAX_OFFSET: usize = 512;
 
 #[inline(always)]
 fn parse_transport<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
@@ -319,3 +323,6 @@ fn parse_icmp<P: Packet>(
         Transport::Other
     })
 }
+
+#[cfg(test)]
+mod tests;

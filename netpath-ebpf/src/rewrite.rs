@@ -144,3 +144,6 @@ fn write_port<P: Packet>(
     *packet.header_mut::<[u8; 2]>(parsed.l4 + offset)? = new.to_ne_bytes();
     Some(diff.half(old, new))
 }
+
+#[cfg(test)]
+mod tests;

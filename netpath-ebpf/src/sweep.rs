@@ -42,7 +42,6 @@ fn one(skb: &Skb, offset: usize) -> bool {
         {
             return false;
         }
-        let record = record.assume_init_ref();
-        conntrack::remove_if_idle(&record.key, record.last_seen, record.twin_last_seen)
+        conntrack::remove_if_idle(record.assume_init_ref())
     }
 }

@@ -28,7 +28,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
-use measure::{Measure, Sample};
+use measure::{Measure, Path, Sample};
 use stage::{Family, Side, Stage};
 
 /// Measures netpath beside iptables as dockerd installs it and beside plain routing.
@@ -55,6 +55,9 @@ struct Args {
     /// A network that a user made: its containers have rules for Docker's name server in them.
     #[arg(long)]
     user_network: bool,
+    /// Only the connections that are opened this way.
+    #[arg(long)]
+    path: Option<Path>,
     /// Only this side, to be watched with a profiler: nothing is compared.
     #[arg(long, value_name = "SIDE")]
     only: Option<Side>,
@@ -93,7 +96,9 @@ fn main() {
     let wanted = |name| args.names.is_empty() || args.names.contains(&name);
 
     let measures: Vec<Measure> = Measure::all()
-        .filter(|measure| wanted(measure.name()))
+        .filter(|measure| {
+            wanted(measure.name()) && args.path.is_none_or(|path| measure.path() == path)
+        })
         .collect();
     for round in 0..args.rounds {
         for measure in &measures {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Which way connections are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Path {
     /// From outside to the published port.
     Published,
@@ -63,6 +63,11 @@ impl Measure {
             Kind::Http => Name::Http,
             Kind::Connect => Name::Connect,
         }
+    }
+
+    /// Which way its connections are opened.
+    pub const fn path(&self) -> Path {
+        self.path
     }
 
     /// Its line's name.

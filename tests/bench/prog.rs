@@ -56,6 +56,8 @@ struct Case {
     program: &'static str,
     packet: &'static str,
     device: String,
+    /// By which device it came into the host.
+    from: Option<String>,
     bytes: Vec<u8>,
     /// Runs before the packet must be a fresh one.
     repeat: u32,
@@ -91,7 +93,11 @@ fn run(stage: &Stage, case: &Case) -> f64 {
     let program = program(&links.join(format!("{}-{}", case.device, case.program)));
     stage.site(Side::Netpath).topology.host.enter(|| {
         let index = if_nametoindex(case.device.as_str()).expect("the device");
-        let context = context(index);
+        let from = case
+            .from
+            .as_deref()
+            .map(|device| if_nametoindex(device).expect("the device"));
+        let context = context(from.unwrap_or(0), index);
         let calls = RUNS / case.repeat;
         let mut total = 0.0;
         for _ in 0..calls {
@@ -115,8 +121,9 @@ fn run(stage: &Stage, case: &Case) -> f64 {
 }
 
 /// A `struct __sk_buff` up to its member `ifindex`.
-fn context(index: u32) -> [u8; 44] {
+fn context(from: u32, index: u32) -> [u8; 44] {
     let mut context = [0; 44];
+    context[36..40].copy_from_slice(&from.to_ne_bytes());
     context[40..].copy_from_slice(&index.to_ne_bytes());
     context
 }
@@ -242,73 +249,60 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         key(SocketAddr::new(sibling.address, mapped), far),
     );
 
-    let uplink = || "eth0".to_owned();
-    let case = |program, packet, device: String, from, to, mac, repeat, verdict| Case {
-        program,
-        packet,
-        device,
-        bytes: Udp { from, to, mac }.bytes(),
-        repeat,
-        verdict,
-    };
-    let ingress = |packet, from, to, repeat, verdict| {
-        case(
-            "uplink_ingress",
-            packet,
-            uplink(),
-            from,
-            to,
-            [2; 6],
-            repeat,
-            verdict,
-        )
-    };
-    let egress = |packet, from, to| {
-        case(
-            "uplink_egress",
-            packet,
-            uplink(),
-            from,
-            to,
-            [2; 6],
-            RUNS,
-            NEXT,
-        )
-    };
-    let endpoint = |packet, to, repeat| {
-        let device = server.device.clone();
-        case(
-            "endpoint_in",
-            packet,
-            device,
-            caller,
-            to,
-            server.mac,
-            repeat,
-            REDIRECT,
-        )
-    };
     let stranger = SocketAddr::new(outside, 4000);
+    let ingress = |packet, from, to| Case {
+        program: "uplink_ingress",
+        packet,
+        device: "eth0".to_owned(),
+        from: None,
+        bytes: Udp {
+            from,
+            to,
+            mac: [2; 6],
+        }
+        .bytes(),
+        repeat: UNTIL_EXPIRED,
+        verdict: REDIRECT,
+    };
+    let egress = |packet, from, to| Case {
+        program: "uplink_egress",
+        from: Some(server.device.clone()),
+        repeat: RUNS,
+        verdict: NEXT,
+        ..ingress(packet, from, to)
+    };
+    let endpoint = |packet, to| Case {
+        program: "endpoint_in",
+        packet,
+        device: server.device.clone(),
+        from: None,
+        bytes: Udp {
+            from: caller,
+            to,
+            mac: server.mac,
+        }
+        .bytes(),
+        repeat: UNTIL_EXPIRED,
+        verdict: REDIRECT,
+    };
     vec![
-        ingress(
-            "to a published port",
-            client,
-            host(PUBLISHED),
-            UNTIL_EXPIRED,
-            REDIRECT,
-        ),
-        ingress(
-            "answer to a sandbox",
-            far,
-            host(mapped),
-            UNTIL_EXPIRED,
-            REDIRECT,
-        ),
-        ingress("for the host itself", stranger, host(9), RUNS, NEXT),
+        ingress("to a published port", client, host(PUBLISHED)),
+        ingress("answer to a sandbox", far, host(mapped)),
+        Case {
+            repeat: RUNS,
+            verdict: NEXT,
+            ..ingress("for the host itself", stranger, host(9))
+        },
         egress("from a sandbox", caller, far),
         egress("answer of a published port", near, client),
-        egress("of the host itself", host(9), stranger),
-        endpoint("to the outside", far, UNTIL_EXPIRED),
-        endpoint("to a sibling", beside, RUNS),
+        Case {
+            from: None,
+            ..egress("of the host itself", host(9), stranger)
+        },
+        endpoint("to the outside", far),
+        Case {
+            repeat: RUNS,
+            ..endpoint("to a sibling", beside)
+        },
     ]
 }

@@ -37,4 +37,4 @@ pub use netns::{Netns, Transport};
 pub use output::Output;
 pub use process::Process;
 pub use topology::{Topology, TopologyBuilder};
-pub use workspace::{artifacts, netpath_binary};
+pub use workspace::{artifacts, bpf_object, netpath_binary};

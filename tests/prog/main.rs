@@ -6,5 +6,26 @@
     reason = "a test says what it expects; a panic is how it fails"
 )]
 
+mod budget;
 mod case;
 mod cases;
+mod coverage;
+mod fuzz;
+mod limits;
+mod sweep;
+mod tagged;
+mod truncated;
+
+use netpath_tests::prog::Place;
+
+/// The uplink.
+fn eth0() -> Place {
+    place("eth0")
+}
+
+fn place(device: &str) -> Place {
+    Place {
+        device: device.to_owned(),
+        ..Place::default()
+    }
+}

@@ -92,11 +92,14 @@ pub const CURSORS: u32 = 2;
 pub struct SweepRecord {
     /// Key of one half.
     pub key: FlowKey,
-    /// [`Half::last_seen`] of that half.
+    /// [`Half::last_seen`] of that half, or [`SWEEP_ALWAYS`].
     pub last_seen: u64,
     /// The same of its twin; ignored if there is none.
     pub twin_last_seen: u64,
 }
+
+/// [`SweepRecord::last_seen`]: remove the flow whatever it does.
+pub const SWEEP_ALWAYS: u64 = u64::MAX;
 
 /// Bytes before the first record: a test run wants an Ethernet header.
 pub const SWEEP_HEADER: usize = 16;

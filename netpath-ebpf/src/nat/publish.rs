@@ -165,7 +165,7 @@ pub fn open(
     let Some(scratch) = maps::scratch() else {
         return Err(Reason::TableFull);
     };
-    conntrack::set(&mut scratch.to, from);
+    conntrack::keys::set(&mut scratch.to, from);
     scratch.to.dst = target.addr;
     scratch.to.dport = target.target;
     let inside = target.slot;

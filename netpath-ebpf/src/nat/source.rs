@@ -32,7 +32,7 @@ pub fn open_outbound(
     let Some(scratch) = maps::scratch() else {
         return Err(Reason::TableFull);
     };
-    conntrack::set(&mut scratch.to, &parsed.key);
+    conntrack::keys::set(&mut scratch.to, &parsed.key);
     let original = Inner::out_of(slot, endpoint);
     let reply = Inner::into(slot, endpoint);
     if endpoint.flags & MASQUERADE == 0 || endpoint.flags & ROUTED != 0 {

@@ -46,3 +46,63 @@ impl Packet for Slice<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use netpath_common::checksum::checksum;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_header_lies_within_or_is_none(mut bytes in vec(any::<u8>(), 0..64), offset in 0..100_usize) {
+            let length = bytes.len();
+            let before = bytes.clone();
+            let mut packet = Slice(&mut bytes);
+            prop_assert_eq!(packet.len(), length);
+            let found = packet.header::<[u8; 12]>(offset).copied();
+            let expected = before.get(offset..offset + 12);
+            prop_assert_eq!(found.as_ref().map(|header| &header[..]), expected);
+            prop_assert_eq!(packet.header_mut::<[u8; 12]>(offset).is_some(), expected.is_some());
+        }
+
+        #[test]
+        fn a_checksum_is_corrected_in_place(mut words: [u8; 16], new: u32) {
+            words[..2].fill(0);
+            let right = checksum(&words);
+            words[..2].copy_from_slice(&right.to_ne_bytes());
+            let old = u32::from_ne_bytes([words[4], words[5], words[6], words[7]]);
+            words[4..8].copy_from_slice(&new.to_ne_bytes());
+            let diff = Diff::none().word(old, new);
+            Slice(&mut words).update_checksum(0, diff, Covers::Payload, false);
+            prop_assert!(matches!(checksum(&words), 0 | 0xffff));
+        }
+    }
+
+    #[test]
+    fn an_offset_beyond_all_numbers_is_none() {
+        let mut bytes = [0; 8];
+        assert!(Slice(&mut bytes).header::<[u8; 2]>(usize::MAX).is_none());
+        assert!(
+            Slice(&mut bytes)
+                .header_mut::<[u8; 2]>(usize::MAX)
+                .is_none()
+        );
+        assert_eq!(
+            Slice(&mut bytes).update_checksum(7, Diff::none(), Covers::Payload, true),
+            None
+        );
+    }
+
+    #[test]
+    fn no_checksum_stays_none_and_zero_becomes_all_ones() {
+        let diff = Diff::none().half(1, 2);
+        let mut absent = [0; 2];
+        Slice(&mut absent).update_checksum(0, diff, Covers::Payload, true);
+        assert_eq!(absent, [0; 2]);
+        let mut one = 1_u16.to_ne_bytes();
+        Slice(&mut one).update_checksum(0, diff, Covers::Payload, true);
+        assert_eq!(one, [0xff; 2]);
+    }
+}

@@ -31,9 +31,11 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     if skb.is_tagged() {
         return Reason::NotOurs;
     }
-    // What cannot be read here is the kernel's to judge; it gets no further than the host.
-    if parse_skb(skb, parsed).is_err() {
-        return Reason::NotOurs;
+    match parse_skb(skb, parsed) {
+        Ok(()) => {}
+        // The kernel may know what it is; it gets no further than the host.
+        Err(Reason::TooManyHeaders) => return Reason::NotOurs,
+        Err(reason) => return reason,
     }
     let dst = parsed.key.dst;
     if dst.is_loopback() || parsed.key.src.is_loopback() {
@@ -128,11 +130,13 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
         return otherwise;
     };
-    // An address of ours from outside is forged, and would lead answers astray.
-    if maps::address(&key.src).is_some() || maps::subnet(key.src).is_some() {
-        return Reason::Spoofed;
-    }
-    if key.src.is_unspecified() || key.src.is_multicast_or_broadcast() {
+    // An address of ours from outside is forged, and would lead answers astray. The stack's reverse-path check is not on
+    // this way.
+    if maps::address(&key.src).is_some()
+        || maps::subnet(key.src).is_some()
+        || key.src.is_unspecified()
+        || key.src.is_multicast_or_broadcast()
+    {
         return Reason::Martian;
     }
     if !to_sandbox && key.protocol == UDP && ports::is_connected_socket(skb, key) {
@@ -175,7 +179,8 @@ fn open_outbound(skb: &Skb, parsed: &Parsed, slot: u32) -> Result<Found, Reason>
         return Err(Reason::NoUplink);
     };
     source::open_outbound(skb, parsed, slot, endpoint, uplink)?;
-    conntrack::find(parsed, Side::Egress).ok_or(Reason::EndpointGone)
+    // What was there already is a flow between sandboxes, over an address that the node has lost.
+    conntrack::find(parsed, Side::Egress).ok_or(Reason::PrivateSource)
 }
 
 /// Whether a segment that opens a connection meets a flow that was opened from inside, on a port that has been

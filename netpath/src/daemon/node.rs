@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use netpath_common::maps::VXLAN_PORT;
+
 use crate::{
     kernel::{self, NodeFacts, listeners},
     model::{
@@ -30,6 +32,8 @@ pub struct Node {
     pub(super) last: Option<LastReconcile>,
     /// Nothing of it is in the kernel any more; the daemon is about to end.
     pub(super) torn_down: bool,
+    /// Uplinks without a default route, and since when.
+    pub(super) lost_uplinks: BTreeMap<String, Instant>,
     /// What is wrong beside the facts, by topic.
     pub(super) troubles: BTreeMap<&'static str, String>,
 }
@@ -49,8 +53,8 @@ pub(super) struct LastReconcile {
     pub(super) failed: usize,
 }
 
-/// UDP port of VXLAN (RFC 7348 §5).
-const TUNNEL_PORT: u16 = 4789;
+/// How long an uplink is kept without a default route.
+const HOLD: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Answers a request and makes its change: stored, then in force. If it cannot be brought into force, it is undone.
@@ -106,7 +110,7 @@ impl Node {
             pools: &self.surroundings.pools,
             listening: &listening,
             free_ports: self.surroundings.free_ports,
-            tunnel_port: TUNNEL_PORT,
+            tunnel_port: VXLAN_PORT,
             host_netns: &self.surroundings.host_netns,
         };
         Ok(answer(&self.state, &mut env)?)
@@ -143,7 +147,11 @@ impl Node {
             return Err(DaemonError::TornDown);
         }
         let began = Instant::now();
-        self.facts = self.reconciler.kernel.facts(uplinks).await?;
+        let mut facts = self.reconciler.kernel.facts(uplinks).await?;
+        if uplinks.is_empty() {
+            self.hold_uplinks(&mut facts).await?;
+        }
+        self.facts = facts;
         let desired = Desired::of_state(&self.state, &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
         self.last = Some(LastReconcile {
@@ -157,6 +165,27 @@ impl Node {
             None => self.troubles.remove("reconcile"),
         };
         Ok(outcome)
+    }
+
+    /// Keeps an uplink for a while that has lost its default route: a DHCP client takes it away for a moment, and
+    /// without programs the node itself would answer for the sandboxes, with resets.
+    async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
+        for (name, uplink) in &self.facts.facts.uplinks {
+            if facts.facts.uplinks.contains_key(name) {
+                self.lost_uplinks.remove(name);
+                continue;
+            }
+            let since = *self
+                .lost_uplinks
+                .entry(name.clone())
+                .or_insert_with(Instant::now);
+            if since.elapsed() < HOLD && self.reconciler.kernel.link(name).await?.is_some() {
+                facts.facts.uplinks.insert(name.clone(), uplink.clone());
+            }
+        }
+        let held = &facts.facts.uplinks;
+        self.lost_uplinks.retain(|name, _| held.contains_key(name));
+        Ok(())
     }
 
     /// Stores a change without bringing it into force.

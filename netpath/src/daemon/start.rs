@@ -79,7 +79,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         },
         last: None,
         torn_down: false,
-        troubles: BTreeMap::new(),
+        lost_uplinks: BTreeMap::new(),
+        troubles: port_trouble(snat_ports(ports)),
     };
     forget_the_gone(&mut node)?;
     add_built_in(&mut node).await?;
@@ -124,6 +125,17 @@ async fn add_built_in(node: &mut Node) -> Result<(), DaemonError> {
         node.record_only(&change)?;
     }
     Ok(())
+}
+
+/// What is wrong if sockets of the node may get nearly every port.
+fn port_trouble((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
+    const FEW: u16 = 4096;
+    if last.saturating_sub(first) >= FEW {
+        return BTreeMap::new();
+    }
+    let text = "net.ipv4.ip_local_port_range leaves hardly a port for outbound translation; narrow it, \
+                for instance to '32768 60999', and restart the daemon";
+    BTreeMap::from([("ports", text.to_owned())])
 }
 
 /// The larger part of the unprivileged ports that no socket of the node gets by itself.

@@ -131,6 +131,7 @@ impl Datapath {
                 .map_err(|source| refused(name, source))?;
         }
         let mut tables = Tables::open(&maps)?;
+        tables.restore()?;
         tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();

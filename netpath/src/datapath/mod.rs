@@ -9,6 +9,7 @@
 pub mod attach;
 mod batch;
 pub mod dump;
+mod ends;
 mod error;
 mod load;
 mod object;

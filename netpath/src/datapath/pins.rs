@@ -73,13 +73,16 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Removes every pin below the directory, and the directory. Links that are only pinned end, maps that nobody uses
-/// are freed.
+/// Removes our pins below the directory, those of other schema versions included, and the directory if nothing else is
+/// in it. Links that are only pinned end, maps that nobody uses are freed.
 ///
 /// # Errors
 /// If something cannot be removed; absence is success.
 pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     for directory in file_names(bpf_dir)? {
+        if directory != "links" && !directory.starts_with("maps-v") {
+            continue;
+        }
         let directory = bpf_dir.join(directory);
         for name in file_names(&directory)? {
             remove(&directory.join(name))?;
@@ -91,8 +94,13 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
         })?;
     }
     match fs::remove_dir(bpf_dir) {
-        // A mount point of its own cannot be removed, and need not be.
-        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EBUSY)) => {
+        // A mount point of its own, or somebody else's pins.
+        Err(error)
+            if !matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::EBUSY | libc::ENOTEMPTY | libc::EPERM)
+            ) =>
+        {
             Err(DatapathError::File {
                 action: "remove",
                 path: bpf_dir.to_owned(),

@@ -1,5 +1,7 @@
 //! Expiry: which flows are over, and their removal.
 //!
+//! A flow is over when it was idle for too long, when its endpoint is gone, when the address that the outside knows it
+//! by is the node's no more, or when the port that opened it leads elsewhere.
 //! The daemon nominates, the program `sweep` removes a flow only if nothing has used it since (see there). Programs
 //! remove flows themselves too, but only where a new one needs the place.
 
@@ -8,11 +10,12 @@ use std::{collections::HashSet, os::fd::AsFd as _};
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpath_common::{
     flow::{FlowKey, Half, ORIGINAL, State, Timers},
-    maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
+    maps::{SWEEP_ALWAYS, SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 
 use super::{
     Datapath, DatapathError, batch,
+    ends::Ends,
     load::{SWEEP, classifier, refused},
     sys,
 };
@@ -42,6 +45,7 @@ impl Datapath {
             .into_iter()
             .map(|(slot, entry)| (slot, entry.generation))
             .collect();
+        let ends = Ends::of(&self.tables)?;
         let now = sys::now();
         let mut flows = 0;
         let mut candidates = Vec::new();
@@ -49,7 +53,8 @@ impl Datapath {
             self.tables.flows_map.fd().as_fd(),
             |key: &FlowKey, half: &Half| {
                 flows += u64::from(half.role == ORIGINAL);
-                let is_live = live.contains(&(half.endpoint, half.generation));
+                let is_live =
+                    live.contains(&(half.endpoint, half.generation)) && ends.still_hold(key, half);
                 // The shortest limit that could apply tells most flows alive without a look at their other half.
                 if !is_live
                     || now.saturating_sub(half.last_seen)
@@ -67,8 +72,15 @@ impl Datapath {
         let records: Vec<_> = candidates
             .iter()
             .filter_map(|(key, half, is_live)| {
+                if !is_live {
+                    return Some(SweepRecord {
+                        key: *key,
+                        last_seen: SWEEP_ALWAYS,
+                        twin_last_seen: 0,
+                    });
+                }
                 let twin = self.tables.flows.get(&half.to.reversed(), 0).ok();
-                is_over(&timers, now, key, half, twin.as_ref(), *is_live).then(|| SweepRecord {
+                is_idle(&timers, now, key, half, twin.as_ref()).then(|| SweepRecord {
                     key: *key,
                     last_seen: half.last_seen,
                     twin_last_seen: twin.map_or(0, |twin| twin.last_seen),
@@ -120,17 +132,7 @@ pub(super) fn limit(
     (state, timers.idle_limit(protocol, state))
 }
 
-fn is_over(
-    timers: &Timers,
-    now: u64,
-    key: &FlowKey,
-    half: &Half,
-    twin: Option<&Half>,
-    is_live: bool,
-) -> bool {
-    if !is_live {
-        return true;
-    }
+fn is_idle(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&Half>) -> bool {
     let Some(twin) = twin else {
         return now.saturating_sub(half.created) > HALF_GRACE;
     };

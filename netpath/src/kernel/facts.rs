@@ -1,9 +1,6 @@
 //! What the planner must know of the node.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
 use crate::plan::{Facts, Uplink};
@@ -57,15 +54,12 @@ fn from_parts(
     if uplinks.is_empty() && degraded.is_empty() {
         degraded.push("no uplink: no device has a default route".to_owned());
     }
-    let loopback: BTreeSet<u32> = links
-        .iter()
-        .filter(|link| link.loopback)
-        .map(|link| link.index)
-        .collect();
     let host_addresses = addresses
         .iter()
-        .filter(|address| !loopback.contains(&address.index) && !address.duplicate)
+        .filter(|address| !address.duplicate)
         .map(|address| address.net.addr())
+        // The device may have others: a service address that is announced by routing.
+        .filter(|ip| !ip.is_loopback())
         .collect();
     NodeFacts {
         facts: Facts {

@@ -19,7 +19,7 @@ use super::entries::{
 pub struct Facts {
     /// Ways out that exist now.
     pub uplinks: BTreeMap<String, Uplink>,
-    /// Every address of the node's namespace, those of bridges included, loopback excluded.
+    /// Every address of the node's namespace, those of bridges included, loopback addresses excluded.
     pub host_addresses: BTreeSet<IpAddr>,
 }
 

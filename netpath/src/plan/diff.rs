@@ -78,6 +78,9 @@ fn remove_devices(
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
+    // Nothing is sent to a way out that is about to lose its programs.
+    let uplinks = gone(&desired.uplinks, &observed.uplinks).cloned();
+    operations.extend(uplinks.map(|name| Operation::RemoveUplink { name }));
     let wanted = desired.attachments();
     let attached = observed.attached.iter().filter(|attachment| {
         !wanted.contains(attachment) || fresh.veths.contains(attachment.interface.as_str())
@@ -97,8 +100,6 @@ fn remove_devices(
     operations.extend(networks.map(|index| Operation::RemoveNetwork { index }));
     let bridges = gone(&desired.bridges, &observed.bridges).cloned();
     operations.extend(bridges.map(|name| Operation::DeleteBridge { name }));
-    let uplinks = gone(&desired.uplinks, &observed.uplinks).cloned();
-    operations.extend(uplinks.map(|name| Operation::RemoveUplink { name }));
 }
 
 fn make_devices(
@@ -116,13 +117,17 @@ fn make_devices(
         })
         .partition(|wanted| Hook::OF_ENDPOINT.contains(&wanted.hook));
 
+    // Nothing is sent to a way out before its programs are there to translate it; the one that does so comes first.
+    let (egress, ingress): (Vec<_>, Vec<_>) = on_uplinks
+        .into_iter()
+        .partition(|attachment| attachment.hook == Hook::UplinkEgress);
+    operations.extend(egress.into_iter().chain(ingress).map(Operation::Attach));
     for (name, uplink) in differing(&desired.uplinks, &observed.uplinks) {
         operations.push(Operation::PutUplink {
             name: name.clone(),
             uplink: uplink.clone(),
         });
     }
-    operations.extend(on_uplinks.into_iter().map(Operation::Attach));
     for (prefix, entry) in differing(&desired.subnets, &observed.subnets) {
         operations.push(Operation::PutSubnet {
             prefix: *prefix,

@@ -89,6 +89,8 @@ pub mod entries {
     pub enum AddressEntry {
         /// The node's own.
         Host,
+        /// The gateway of one of our networks.
+        Gateway,
         /// Of the endpoint in this slot.
         Endpoint(u32),
     }

@@ -27,6 +27,11 @@ pub enum Operation {
         /// Slot.
         slot: u32,
     },
+    /// Forget an uplink.
+    RemoveUplink {
+        /// Interface name.
+        name: String,
+    },
     /// Take programs and pins off a device.
     Detach(Attachment),
     /// Delete an endpoint's veth pair.
@@ -48,19 +53,7 @@ pub enum Operation {
         /// Interface name.
         name: String,
     },
-    /// Forget an uplink.
-    RemoveUplink {
-        /// Interface name.
-        name: String,
-    },
 
-    /// Make an uplink known to the programs.
-    PutUplink {
-        /// Interface name.
-        name: String,
-        /// Entry.
-        uplink: Uplink,
-    },
     /// Attach a program to a device: to uplinks here, before any bridge is there; to an endpoint after its pair was
     /// created and before it is set up.
     Attach(Attachment),
@@ -73,6 +66,13 @@ pub enum Operation {
     AttachSocket {
         /// Program.
         program: String,
+    },
+    /// Make an uplink known to the programs.
+    PutUplink {
+        /// Interface name.
+        name: String,
+        /// Entry.
+        uplink: Uplink,
     },
     /// Make subnets known, before anything can send from them.
     PutSubnet {

@@ -119,7 +119,7 @@ impl Desired {
                 flags,
             };
             self.subnets.insert(subnet.prefix, entry);
-            self.addresses.insert(subnet.gateway, AddressEntry::Host);
+            self.addresses.insert(subnet.gateway, AddressEntry::Gateway);
         }
     }
 

@@ -1,7 +1,10 @@
 //! Operations, carried out. Each is idempotent, and removing what is not there succeeds.
 
 use super::{ReconcileError, Reconciler};
-use crate::{kernel::netns, plan::Operation};
+use crate::{
+    kernel::netns,
+    plan::{Attachment, Hook, Operation, Uplink},
+};
 
 impl Reconciler {
     pub(super) async fn execute(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
@@ -28,7 +31,7 @@ impl Reconciler {
             Operation::RemoveSubnet(prefix) => tables.remove_subnet(*prefix)?,
             Operation::RemoveNetwork { index } => tables.remove_network(*index)?,
             Operation::RemoveUplink { name } => tables.remove_uplink(name)?,
-            Operation::PutUplink { name, uplink } => tables.put_uplink(name, uplink)?,
+            Operation::PutUplink { name, uplink } => self.put_uplink(name, uplink)?,
             Operation::Attach(attachment) => self.datapath.attach(attachment)?,
             Operation::PinMap { map } => self.datapath.pin_map(map)?,
             Operation::AttachSocket { program } => self.datapath.attach_socket(program)?,
@@ -47,5 +50,19 @@ impl Reconciler {
             Operation::PutPorts(entries) => tables.put_ports(entries)?,
         }
         Ok(())
+    }
+
+    /// The programs send to an uplink as soon as it is known, so its own programs must be there.
+    fn put_uplink(&mut self, name: &str, uplink: &Uplink) -> Result<(), ReconcileError> {
+        for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
+            let interface = name.to_owned();
+            if !self.datapath.is_attached(&Attachment { interface, hook })? {
+                return Err(ReconcileError::NotAttached {
+                    uplink: name.to_owned(),
+                    hook,
+                });
+            }
+        }
+        Ok(self.datapath.tables.put_uplink(name, uplink)?)
     }
 }

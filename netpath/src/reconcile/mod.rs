@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::{
     datapath::{Datapath, DatapathError},
     kernel::{self, Kernel},
-    plan::{Desired, Operation, plan},
+    plan::{Desired, Hook, Operation, plan},
 };
 
 /// The hands and eyes of the daemon.
@@ -33,6 +33,14 @@ pub enum ReconcileError {
     /// Of programs and maps.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// An uplink lacks a program.
+    #[error("{uplink} has no program at {hook} yet")]
+    NotAttached {
+        /// Its interface name.
+        uplink: String,
+        /// Where.
+        hook: Hook,
+    },
     /// An operation failed.
     #[error("{operation}: {source}")]
     Operation {
@@ -49,6 +57,7 @@ impl ReconcileError {
         match self {
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
+            Self::NotAttached { .. } => true,
             Self::Operation { source, .. } => source.can_retry(),
         }
     }

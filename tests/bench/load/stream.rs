@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::{Ends, Flow, cores};
 
+/// Not one that paces, as some machines have it by default: that would measure its clock.
+const CONGESTION_CONTROL: &str = "cubic";
+
 /// Gbit/s that the receiver got. iperf3 takes whole seconds only.
 pub fn run(ends: &Ends<'_>, flow: Flow, time: Duration) -> f64 {
     let (client, server) = cores();
@@ -16,7 +19,7 @@ pub fn run(ends: &Ends<'_>, flow: Flow, time: Duration) -> f64 {
         .spawn(&format!("iperf3 -s -1 -B {address} -p {port} -A {server}"));
     listening.wait_for_port(ends.server, Transport::Tcp, port);
     let mut command = format!(
-        "iperf3 -J -c {} -p {} -t {} -A {client} -B {}",
+        "iperf3 -J -c {} -p {} -t {} -A {client} -C {CONGESTION_CONTROL} -B {}",
         ends.target.ip(),
         ends.target.port(),
         time.as_secs_f64().ceil(),

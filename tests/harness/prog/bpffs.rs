@@ -5,17 +5,21 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-pub(super) struct Bpffs(TempDir);
+/// A BPF file system of its own.
+#[derive(Debug)]
+pub struct Bpffs(TempDir);
 
 impl Bpffs {
-    pub(super) fn mount() -> Self {
+    /// Mounts one below a temporary directory.
+    pub fn mount() -> Self {
         let directory = TempDir::with_prefix("npt-bpf-").expect("temporary directory");
         let kind = Some("bpf");
         mount(kind, directory.path(), kind, MsFlags::empty(), None::<&str>).expect("bpffs");
         Self(directory)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -19,7 +19,7 @@ use netpath_common::{
 };
 
 use crate::Netns;
-use bpffs::Bpffs;
+pub use bpffs::Bpffs;
 pub use flows::{Flow, Shown};
 pub use node::{Family, MAC_OUTSIDE, MAC_UPLINK, Side, endpoint, gateway_mac, port, sandbox_mac};
 

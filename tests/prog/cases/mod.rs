@@ -20,9 +20,9 @@ use crate::case::{Case, run_all};
 
 macro_rules! tables {
     ($($subject:ident),+ $(,)?) => {
-        /// Every case of every table.
-        pub fn all() -> Vec<Case> {
-            [$($subject::cases()),+].into_iter().flatten().collect()
+        /// Every table.
+        pub fn tables() -> Vec<Vec<Case>> {
+            vec![$($subject::cases()),+]
         }
 
         $(
@@ -44,6 +44,11 @@ tables!(
     refused,
     translation,
 );
+
+/// Every case of every table.
+pub fn all() -> Vec<Case> {
+    tables().into_iter().flatten().collect()
+}
 
 /// The cases of both families, with the family in their names.
 fn both(cases: impl Fn(Side) -> Vec<Case>) -> Vec<Case> {

@@ -6,7 +6,7 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, from_sandbox, inbound, leaving};
+use super::{both, case, delivered, from_sandbox, inbound, leaving};
 use crate::case::{Case, Send, send};
 
 pub fn cases() -> Vec<Case> {
@@ -24,6 +24,10 @@ fn from(slot: u32, packet: &Packet) -> Send {
 fn from_outside(side: Side) -> Vec<Case> {
     let at_eth0 = |name: &str, packet: Packet, reason| {
         case(side, name).then(send(UPLINK_INGRESS, "eth0", &packet).is(reason))
+    };
+    let from_inside = |name: &str, source| {
+        let packet = inbound(side, side.host()).tcp(1, 8080, SYN).source(source);
+        at_eth0(name, packet, Reason::Martian)
     };
     let direct = inbound(side, side.sandbox(1));
     let loopback = side.pick([127, 0, 0, 1], "::1");
@@ -81,6 +85,12 @@ fn from_outside(side: Side) -> Vec<Case> {
                 .tcp(1, 8080, SYN),
             Reason::Martian,
         ),
+        from_inside(
+            "a sandbox's source from outside is dropped",
+            side.sandbox(2),
+        ),
+        from_inside("a private source from outside is dropped", side.nobody(1)),
+        from_inside("the node's own source from outside is dropped", side.host()),
         at_eth0(
             "an ICMP error about the host's traffic is the host's",
             error,
@@ -177,7 +187,16 @@ fn at_the_border(side: Side) -> Vec<Case> {
     let segment = |flags| out.clone().tcp(61_500, 80, flags);
     let nobody = Packet::ip(side.nobody(1), client).udp(1, 2);
     let lost = leaving(side, 1, side.unreachable()).udp(1, 2);
+    let request = from_sandbox(side, 2, side.host()).tcp(40_000, 8080, SYN);
+    let inside = request.clone().destination(side.sandbox(1)).dport(80);
+    let lost_address = case(side, "a flow between sandboxes does not leave").then(
+        from(2, &request)
+            .is(Reason::Hairpin)
+            .gives(&delivered(inside, 1))
+            .number_of_flows(1),
+    );
     let mut cases = vec![
+        lost_address.then(send(UPLINK_EGRESS, "eth0", &request).is(Reason::PrivateSource)),
         at(
             "a segment in the middle has no flow",
             "eth0",

@@ -101,6 +101,10 @@ impl Tables {
             gateway_v6: family(&entry.gateways, false),
             sandbox: Text::new(entry.sandbox.as_str()),
         };
+        let old = self.endpoints.get(&slot, 0).map_err(failed("endpoints"))?;
+        if old.ifindex != endpoint.ifindex {
+            absent_is_success("devices", self.devices.remove(&old.ifindex))?;
+        }
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half},
-    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, Subnet},
+    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet},
 };
 
 use super::{DatapathError, load::open};
@@ -36,6 +36,7 @@ pub struct Tables {
     /// The same map again: batches need its descriptor.
     pub(super) flows_map: MapData,
     levels: ports::Levels,
+    taken: ports::Taken,
 }
 
 impl Tables {
@@ -58,11 +59,21 @@ impl Tables {
             flows: typed("flows", Map::HashMap(open(maps, "flows")?))?,
             flows_map: open(maps, "flows")?,
             levels: ports::Levels::default(),
+            taken: ports::Taken::default(),
         };
         for key in tables.ports()?.into_keys() {
             tables.levels.add(&key);
+            tables.taken.change(&key, true);
         }
         Ok(tables)
+    }
+
+    /// Writes again what follows from the published ranges, which a daemon that was killed may have left half-written.
+    pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
+        for index in 0..2 * SNAT_WORDS {
+            self.write_taken(index)?;
+        }
+        self.write_levels()
     }
 
     /// The node's settings.

@@ -6,7 +6,7 @@ use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
-    maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, Address, Network, Subnet, Text},
+    maps::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, Address, Network, Subnet, Text},
 };
 
 use super::{Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of};
@@ -70,6 +70,10 @@ impl Tables {
     pub fn put_addresses(&mut self, list: &[(IpAddr, AddressEntry)]) -> Result<(), DatapathError> {
         for (ip, entry) in list {
             let value = match entry {
+                AddressEntry::Gateway => Address {
+                    kind: ADDRESS_GATEWAY,
+                    slot: 0,
+                },
                 AddressEntry::Host => Address {
                     kind: ADDRESS_HOST,
                     slot: 0,
@@ -171,6 +175,7 @@ fn subnet_key(prefix: IpNet) -> Key<[u8; 16]> {
 const fn address_entry(address: Address) -> AddressEntry {
     match address.kind {
         ADDRESS_ENDPOINT => AddressEntry::Endpoint(address.slot),
+        ADDRESS_GATEWAY => AddressEntry::Gateway,
         _ => AddressEntry::Host,
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::RangeInclusive,
     os::fd::AsFd as _,
 };
 
@@ -10,7 +11,7 @@ use aya::maps::lpm_trie::Key;
 use netpath_common::{
     addr::Addr,
     flow::{SCTP, TCP, UDP},
-    maps::{Port, PortKey, SNAT_WORDS},
+    maps::{Port, PortKey},
     portmap,
 };
 
@@ -61,6 +62,48 @@ impl Levels {
     }
 }
 
+/// How many ranges hold each port of TCP and then of UDP: one of several ranges may go.
+#[derive(Debug)]
+pub(super) struct Taken(Vec<u16>);
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self(vec![0; 2 * (usize::from(u16::MAX) + 1)])
+    }
+}
+
+impl Taken {
+    /// Counts a range in or out; gives the words of the bitmap that it touches.
+    pub(super) fn change(&mut self, key: &entries::PortKey, taken: bool) -> RangeInclusive<u32> {
+        let base = match key.protocol {
+            Protocol::Tcp => 0,
+            Protocol::Udp => usize::from(u16::MAX) + 1,
+            // Never translated at the source. An empty range.
+            Protocol::Sctp => return RangeInclusive::new(1, 0),
+        };
+        let (first, last) = (base + usize::from(key.first), base + usize::from(key.last));
+        for count in self.0.get_mut(first..=last).unwrap_or_default() {
+            *count = if taken {
+                count.saturating_add(1)
+            } else {
+                count.saturating_sub(1)
+            };
+        }
+        (first as u32 >> 6)..=(last as u32 >> 6)
+    }
+
+    /// A word of the bitmap: 64 ports.
+    fn word(&self, index: u32) -> u64 {
+        let first = index as usize * 64;
+        let counts = self.0.get(first..first + 64).unwrap_or_default();
+        counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .fold(0, |word, (bit, _)| word | 1 << bit)
+    }
+}
+
 impl Tables {
     /// Publishes ranges.
     ///
@@ -75,12 +118,14 @@ impl Tables {
             .iter()
             .map(|(key, entry)| port_value(key, entry))
             .collect();
+        let mut new = Vec::new();
         for (key, _) in list {
             if self.port(key)?.is_none() {
                 self.levels.add(key);
+                new.push(*key);
             }
         }
-        self.set_taken(list.iter().map(|(key, _)| key), true)?;
+        self.set_taken(new.iter(), true)?;
         // The programs must look at a level before they can be expected to find something there.
         self.write_levels()?;
         batch::update(self.ports_map.fd().as_fd(), &keys, &values)
@@ -178,38 +223,28 @@ impl Tables {
         Ok(allow)
     }
 
-    /// Marks ports that SNAT must leave alone, or frees them. Only those inside its range matter.
+    /// Notes which ports SNAT must leave alone because of these ranges, or must no more.
     fn set_taken<'a>(
         &mut self,
         keys: impl Iterator<Item = &'a entries::PortKey>,
         taken: bool,
     ) -> Result<(), DatapathError> {
-        let config = self.config()?;
-        let mut words = BTreeMap::new();
-        for key in keys {
-            let base = match key.protocol {
-                Protocol::Tcp => 0,
-                Protocol::Udp => SNAT_WORDS,
-                Protocol::Sctp => continue,
-            };
-            for port in key.first.max(config.snat_first)..=key.last.min(config.snat_last) {
-                *words.entry(base + u32::from(port >> 6)).or_insert(0_u64) |= 1 << (port & 63);
-            }
-        }
-        for (index, bits) in words {
-            let old = self
-                .snat_taken
-                .get(&index, 0)
-                .map_err(failed("snat_taken"))?;
-            let new = if taken { old | bits } else { old & !bits };
-            self.snat_taken
-                .set(index, new, 0)
-                .map_err(failed("snat_taken"))?;
+        for index in keys
+            .flat_map(|key| self.taken.change(key, taken))
+            .collect::<BTreeSet<_>>()
+        {
+            self.write_taken(index)?;
         }
         Ok(())
     }
 
-    fn write_levels(&mut self) -> Result<(), DatapathError> {
+    pub(super) fn write_taken(&mut self, index: u32) -> Result<(), DatapathError> {
+        let word = self.taken.word(index);
+        let set = self.snat_taken.set(index, word, 0);
+        set.map_err(failed("snat_taken"))
+    }
+
+    pub(super) fn write_levels(&mut self) -> Result<(), DatapathError> {
         let [exact, family, any] = self.levels.masks();
         self.set_node(|mut config| {
             config.exact_levels = exact;

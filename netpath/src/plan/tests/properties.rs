@@ -38,7 +38,13 @@ fn execute(world: &mut Observed, operation: &Operation) {
             );
             world.endpoints.remove(&slot);
         }
-        Operation::Detach(attachment) => drop(world.attached.remove(&attachment)),
+        Operation::Detach(attachment) => {
+            assert!(
+                !world.uplinks.contains_key(&attachment.interface),
+                "nothing may be sent to an uplink without programs"
+            );
+            world.attached.remove(&attachment);
+        }
         Operation::DeleteVeth { name } => {
             assert!(
                 !world.attached.iter().any(|at| at.interface == name),
@@ -54,25 +60,23 @@ fn execute(world: &mut Observed, operation: &Operation) {
             forget_device(world, &name);
             world.bridges.remove(&name);
         }
-        Operation::RemoveUplink { name } => {
-            assert!(
-                !world.attached.iter().any(|at| at.interface == name),
-                "programs go first"
-            );
-            world.uplinks.remove(&name);
+        Operation::RemoveUplink { name } => drop(world.uplinks.remove(&name)),
+        Operation::PutUplink { name, uplink } => {
+            for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
+                let interface = name.clone();
+                assert!(
+                    world.attached.contains(&Attachment { interface, hook }),
+                    "programs come before anything is sent to {name}"
+                );
+            }
+            world.uplinks.insert(name, uplink);
         }
-        Operation::PutUplink { name, uplink } => drop(world.uplinks.insert(name, uplink)),
         Operation::Attach(attachment) => {
             let name = &attachment.interface;
             if Hook::OF_ENDPOINT.contains(&attachment.hook) {
                 assert!(
                     world.veths.contains_key(name),
                     "{name} is to be created first"
-                );
-            } else {
-                assert!(
-                    world.uplinks.contains_key(name),
-                    "{name} is to be known first"
                 );
             }
             world.attached.insert(attachment);

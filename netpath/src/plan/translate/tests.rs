@@ -111,7 +111,7 @@ fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
     assert_eq!(entry.gateways, ["10.3.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(
         desired.addresses[&"10.3.0.1".parse().unwrap()],
-        AddressEntry::Host
+        AddressEntry::Gateway
     );
 }
 

@@ -1,0 +1,99 @@
+//! What the outer ends of flows stand on: addresses of the node, and published ports.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use netpath_common::{
+    addr::Addr,
+    flow::{DELIVER, FlowKey, Half, Kind, ORIGINAL},
+};
+
+use super::{DatapathError, tables::Tables};
+use crate::plan::entries::{AddressEntry, PortEntry, PortKey};
+
+/// Addresses and ports as they are at one moment.
+pub struct Ends {
+    addresses: HashSet<[u8; 16]>,
+    ports: HashMap<(u8, Class), Ranges>,
+}
+
+/// Ranges that hold for one sort of address, by first port: last port and entry.
+type Ranges = BTreeMap<u16, (u16, PortEntry)>;
+
+/// Which addresses of the node a range holds for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Class {
+    Exact([u8; 16]),
+    Family { v4: bool },
+    Any,
+}
+
+impl Ends {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn of(tables: &Tables) -> Result<Self, DatapathError> {
+        let own = tables.addresses()?.into_iter();
+        let own = own.filter(|(_, entry)| !matches!(entry, AddressEntry::Endpoint(_)));
+        let mut ports: HashMap<_, Ranges> = HashMap::new();
+        for (key, entry) in tables.ports()? {
+            let ranges = ports
+                .entry((key.protocol.number(), class(&key)))
+                .or_default();
+            ranges.insert(key.first, (key.last, entry));
+        }
+        Ok(Self {
+            addresses: own.map(|(ip, _)| Addr::from(ip).octets()).collect(),
+            ports,
+        })
+    }
+
+    /// Whether the outer end of a flow is still what it was when the flow began. Only the half that opened it can tell;
+    /// of the other one this is always true.
+    pub fn still_hold(&self, key: &FlowKey, half: &Half) -> bool {
+        if half.role != ORIGINAL {
+            return true;
+        }
+        match Kind::from_byte(half.kind) {
+            Some(Kind::Snat) => self.addresses.contains(&half.to.src.octets()),
+            Some(Kind::Dnat | Kind::Hairpin) => {
+                self.addresses.contains(&key.dst.octets()) && self.leads_to(key, half)
+            }
+            Some(Kind::None) if half.flags & DELIVER != 0 => self.leads_to(key, half),
+            Some(Kind::None) => true,
+            None => false,
+        }
+    }
+
+    fn leads_to(&self, key: &FlowKey, half: &Half) -> bool {
+        let classes = [
+            Class::Exact(key.dst.octets()),
+            Class::Family {
+                v4: key.dst.is_v4(),
+            },
+            Class::Any,
+        ];
+        let port = key.dport.get();
+        let found = classes.into_iter().find_map(|class| {
+            let (first, (last, entry)) = self
+                .ports
+                .get(&(key.protocol, class))?
+                .range(..=port)
+                .next_back()?;
+            (port <= *last).then_some((*first, entry))
+        });
+        found.is_some_and(|(first, entry)| {
+            entry.endpoint == half.endpoint
+                && entry.generation == half.generation
+                && entry.target.wrapping_add(port - first) == half.to.dport.get()
+        })
+    }
+}
+
+fn class(key: &PortKey) -> Class {
+    match key.host_ip {
+        None => Class::Any,
+        Some(ip) if ip.is_unspecified() => Class::Family { v4: ip.is_ipv4() },
+        Some(ip) => Class::Exact(Addr::from(ip).octets()),
+    }
+}

@@ -1,0 +1,43 @@
+//! Every reason is met by some case.
+
+use netpath_common::reason::Reason;
+
+use crate::{cases, limits};
+
+/// Reasons that no case can meet, and why.
+const UNREACHED: [(Reason, &str); 2] = [
+    (
+        Reason::Tagged,
+        "a test run cannot set the tag that stands beside a packet: `tagged` sends one over a device",
+    ),
+    (
+        Reason::WriteFailed,
+        "a test run's packet is always linear and nobody else's",
+    ),
+];
+
+#[test]
+fn every_reason_is_met_by_a_case() {
+    let cases = cases::all().into_iter().chain(limits::cases());
+    let cases: Vec<_> = cases.collect();
+    let met: Vec<Reason> = cases.iter().flat_map(|case| case.reasons()).collect();
+    println!("{} cases, {} packets", cases.len(), met.len());
+    for reason in Reason::ALL {
+        let unreached = UNREACHED.iter().any(|(other, _)| other == reason);
+        assert_eq!(
+            met.contains(reason),
+            !unreached,
+            "{reason:?}: met by a case, or listed with the reason why not"
+        );
+    }
+}
+
+#[test]
+fn names_of_cases_are_distinct_within_a_table() {
+    for table in cases::tables() {
+        let mut names: Vec<_> = table.iter().map(|case| case.name().to_owned()).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(twice, None);
+    }
+}

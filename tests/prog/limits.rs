@@ -1,0 +1,208 @@
+//! Full maps: which flow goes, and which one is refused.
+
+use std::{thread, time::Duration};
+
+use netpath::datapath::Limits;
+use netpath_common::{flow::Timers, reason::Reason};
+use netpath_tests::{
+    packet::{ACK, Packet, RST, SYN},
+    prog::{
+        MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac,
+        sandbox_mac,
+    },
+};
+
+use crate::case::{Case, Send, run_all, send};
+
+/// The cases of this module, for those that count them; each table has maps of its own size.
+pub fn cases() -> Vec<Case> {
+    [full(), half_open()].into_iter().flatten().collect()
+}
+
+/// Room for so many flows, and for so many that are half-open.
+fn sized(flows: u32, half_open: u32) -> Setup {
+    Setup {
+        limits: Limits { flows, half_open },
+        ..Setup::default()
+    }
+}
+
+fn out(side: Side, sport: u16, flags: u8) -> Send {
+    let packet = Packet::ip(side.sandbox(1), side.client())
+        .eth(MAC_UPLINK, MAC_OUTSIDE)
+        .tcp(sport, 80, flags);
+    send(UPLINK_EGRESS, "eth0", &packet)
+        .is(Reason::Translated)
+        .gives(&packet.clone().source(side.host()))
+}
+
+fn back(side: Side, sport: u16, flags: u8) -> Send {
+    let packet = Packet::ip(side.client(), side.host())
+        .eth(MAC_OUTSIDE, MAC_UPLINK)
+        .tcp(80, sport, flags);
+    let inside = packet.clone().destination(side.sandbox(1)).routed();
+    send(UPLINK_INGRESS, "eth0", &packet)
+        .is(Reason::Inbound)
+        .gives(&inside.eth(gateway_mac(1), sandbox_mac(1)))
+}
+
+fn refused(side: Side, sport: u16) -> Send {
+    let packet = Packet::ip(side.sandbox(1), side.client()).tcp(sport, 80, SYN);
+    send(UPLINK_EGRESS, "eth0", &packet).is(Reason::TableFull)
+}
+
+fn full() -> Vec<Case> {
+    let [v4, v6] = Side::BOTH;
+    let request = Packet::ip(v4.client(), v4.host()).tcp(40_000, 8080, SYN);
+    let two = |name: &str| {
+        Case::new(name)
+            .then(out(v4, 61_001, SYN).number_of_flows(1))
+            .then(out(v6, 61_002, SYN).number_of_flows(2))
+    };
+    vec![
+        two("a full table refuses a new flow and keeps the others")
+            .then(refused(v4, 61_003))
+            .then(refused(v6, 61_003))
+            .then(out(v4, 61_001, SYN))
+            .then(back(v6, 61_002, SYN | ACK)),
+        two("a full table refuses a published port's client")
+            .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::TableFull)),
+        Case::new("what was claimed is given back when the second half has no room")
+            .then(out(v4, 61_001, SYN).number_of_flows(1))
+            .change(|prog| {
+                let (key, half) = prog.halves()[0];
+                let mut odd = key;
+                odd.protocol = 200;
+                prog.put_half(&odd, &half);
+                assert_eq!(prog.halves().len(), 3);
+            })
+            .then(refused(v4, 61_003))
+            .change(|prog| assert_eq!(prog.halves().len(), 3)),
+    ]
+}
+
+#[test]
+fn full_table() {
+    run_all(sized(2, 64), &full());
+}
+
+fn half_open() -> Vec<Case> {
+    Side::BOTH
+        .into_iter()
+        .flat_map(|side| {
+            let established = out(side, 61_001, SYN).number_of_flows(1);
+            let family = side.0;
+            [
+                Case::new(format!("{family:?}: an established flow is never evicted"))
+                    .then(established)
+                    .then(back(side, 61_001, SYN | ACK))
+                    .then(out(side, 61_001, ACK))
+                    .then(out(side, 61_002, SYN).number_of_flows(2))
+                    .then(out(side, 61_003, SYN).number_of_flows(3))
+                    .then(out(side, 61_004, SYN).number_of_flows(3))
+                    .then(out(side, 61_005, SYN).number_of_flows(3))
+                    .then(out(side, 61_006, SYN).number_of_flows(3))
+                    .then(back(side, 61_001, ACK))
+                    .then(back(side, 61_006, SYN | ACK)),
+                Case::new(format!("{family:?}: the oldest half-open flow goes first"))
+                    .then(out(side, 61_001, SYN).number_of_flows(1))
+                    .then(out(side, 61_002, SYN).number_of_flows(2))
+                    .then(out(side, 61_003, SYN).number_of_flows(2))
+                    .then(back(side, 61_002, SYN | ACK))
+                    .then(back(side, 61_003, SYN | ACK)),
+                Case::new(format!(
+                    "{family:?}: a flow that begins anew at its own place stays"
+                ))
+                .then(out(side, 61_001, SYN).number_of_flows(1))
+                .then(back(side, 61_001, RST | ACK))
+                .then(out(side, 61_002, SYN).number_of_flows(2))
+                .then(out(side, 61_001, SYN).number_of_flows(2)),
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn half_open_ring() {
+    run_all(sized(64, 2), &half_open());
+}
+
+/// Sends a datagram out, and says whether it left.
+fn leaves(prog: &mut Prog, sport: u16) -> bool {
+    let side = Side::BOTH[0];
+    let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
+    let outcome = prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+    outcome.packet != packet.build()
+}
+
+#[test]
+fn a_full_table_of_flows_that_are_over_takes_new_ones_without_a_sweep() {
+    let timers = Timers {
+        udp_new: 1_000_000,
+        ..Timers::DEFAULT
+    };
+    let setup = Setup {
+        timers,
+        ..sized(4, 64)
+    };
+    Prog::with(setup, |prog| {
+        assert!((0..4).all(|number| leaves(prog, 61_000 + number)));
+        assert_eq!(prog.flows().len(), 4);
+        thread::sleep(Duration::from_millis(50));
+        for number in 4..40 {
+            assert!(leaves(prog, 61_000 + number), "flow {number} is refused");
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
+fn chosen_ports_are_spread_and_distinct() {
+    Prog::with(Setup::default(), |prog| {
+        prog.set_snat_ports(61_000, 61_255);
+        assert!((0..100).all(|number| leaves(prog, 1_000 + number)));
+        let mut flows = prog.flows();
+        assert_eq!(flows.len(), 100);
+        flows.sort_by_key(|flow| flow.key.sport.get());
+        let ports: Vec<_> = flows.iter().map(|flow| flow.outer_port()).collect();
+        assert!(ports.iter().all(|port| (61_000..=61_255).contains(port)));
+        let steps = ports
+            .windows(2)
+            .filter(|pair| pair[1] == pair[0] + 1)
+            .count();
+        assert!(
+            steps < 10,
+            "{steps} of 99 ports follow one another: {ports:?}"
+        );
+    });
+}
+
+#[test]
+fn a_port_with_a_socket_of_the_host_is_not_chosen() {
+    use std::net::{TcpListener, UdpSocket};
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let any = side.pick([0; 4], "::");
+            let packets = [
+                Packet::ip(side.sandbox(1), side.client()).udp(61_500, 53),
+                Packet::ip(side.sandbox(1), side.client()).tcp(61_500, 80, SYN),
+            ];
+            let mut port = |packet: &Packet| {
+                prog.forget_flows();
+                prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+                prog.flows()[0].outer_port()
+            };
+            for address in [any, side.host()] {
+                let udp = UdpSocket::bind((address, 61_500)).expect("bind");
+                let tcp = TcpListener::bind((address, 61_500)).expect("bind");
+                for packet in &packets {
+                    assert_ne!(port(packet), 61_500, "{packet:?}");
+                }
+                drop((udp, tcp));
+            }
+            for packet in &packets {
+                assert_eq!(port(packet), 61_500, "{packet:?}");
+            }
+        }
+    });
+}

@@ -1,0 +1,183 @@
+//! Expiry: what the daemon nominates goes only if nothing has used it since.
+
+use std::{thread, time::Duration};
+
+use netpath::datapath::sweep::Swept;
+use netpath_common::{
+    flow::{FlowKey, Half, Timers},
+    maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
+};
+use netpath_tests::{
+    packet::Packet,
+    prog::{Place, Prog, SWEEP, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+/// Opens a flow; gives both its halves, the original first.
+fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, Half); 2] {
+    let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
+    prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+    let flows = prog.flows();
+    let flow = flows
+        .iter()
+        .find(|flow| flow.key.sport.get() == sport)
+        .expect("flow");
+    [(flow.key, flow.half), flow.reply.expect("reply")]
+}
+
+fn answer(prog: &mut Prog, side: Side, sport: u16) {
+    let packet = Packet::ip(side.client(), side.host()).udp(53, sport);
+    prog.run(UPLINK_INGRESS, &crate::eth0(), &packet.build());
+}
+
+/// Runs the program on records; gives the number of flows that it removed.
+fn sweep(prog: &mut Prog, records: &[SweepRecord]) -> u32 {
+    let mut packet = vec![0; SWEEP_HEADER];
+    packet[12..14].copy_from_slice(&[0x88, 0xb5]);
+    for record in records {
+        let key = &record.key;
+        packet.extend(key.src.octets());
+        packet.extend(key.dst.octets());
+        packet.extend(key.sport.raw().to_ne_bytes());
+        packet.extend(key.dport.raw().to_ne_bytes());
+        packet.extend([key.protocol, 0, 0, 0]);
+        packet.extend(record.last_seen.to_ne_bytes());
+        packet.extend(record.twin_last_seen.to_ne_bytes());
+    }
+    prog.run(SWEEP, &Place::default(), &packet).verdict
+}
+
+fn record([this, twin]: [(FlowKey, Half); 2]) -> SweepRecord {
+    SweepRecord {
+        key: this.0,
+        last_seen: this.1.last_seen,
+        twin_last_seen: twin.1.last_seen,
+    }
+}
+
+#[test]
+fn a_flow_goes_as_a_whole_and_only_if_its_times_hold() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let halves = open(prog, side, 61_500);
+            let right = record(halves);
+            let newer = |change: fn(&mut SweepRecord)| {
+                let mut record = right;
+                change(&mut record);
+                record
+            };
+            let changed = [
+                newer(|record| record.last_seen += 1),
+                newer(|record| record.last_seen -= 1),
+                newer(|record| record.twin_last_seen += 1),
+                newer(|record| record.key.protocol = 6),
+            ];
+            for record in changed {
+                assert_eq!(sweep(prog, &[record]), 0, "{record:?}");
+                assert_eq!(prog.halves().len(), 2);
+            }
+            assert_eq!(sweep(prog, &[right]), 1);
+            assert!(prog.halves().is_empty());
+            let [original, reply] = open(prog, side, 61_500);
+            assert_eq!(
+                sweep(prog, &[record([reply, original])]),
+                1,
+                "by its reply half"
+            );
+            assert!(prog.halves().is_empty());
+            assert_eq!(sweep(prog, &[right]), 0, "twice");
+        }
+    });
+}
+
+#[test]
+fn a_packet_in_between_keeps_the_flow() {
+    Prog::with(Setup::default(), |prog| {
+        let side = Side::BOTH[0];
+        let nominated = record(open(prog, side, 61_500));
+        thread::sleep(Duration::from_millis(20));
+        answer(prog, side, 61_500);
+        assert_eq!(sweep(prog, &[nominated]), 0);
+        assert_eq!(prog.halves().len(), 2);
+    });
+}
+
+#[test]
+fn half_a_flow_goes_alone() {
+    Prog::with(Setup::default(), |prog| {
+        let [_, (key, half)] = open(prog, Side::BOTH[0], 61_500);
+        prog.forget_flows();
+        prog.put_half(&key, &half);
+        let record = SweepRecord {
+            key,
+            last_seen: half.last_seen,
+            twin_last_seen: 99,
+        };
+        assert_eq!(sweep(prog, &[record]), 1);
+        assert!(prog.halves().is_empty());
+    });
+}
+
+#[test]
+fn a_whole_batch_goes_and_what_is_cut_off_stays() {
+    Prog::with(Setup::default(), |prog| {
+        let side = Side::BOTH[1];
+        let count = SWEEP_BATCH as u16 + 3;
+        let records: Vec<_> = (0..count)
+            .map(|number| record(open(prog, side, 61_000 + number)))
+            .collect();
+        let (first, rest) = records.split_at(SWEEP_BATCH);
+        assert_eq!(sweep(prog, first), SWEEP_BATCH as u32);
+        assert_eq!(prog.flows().len(), rest.len());
+        assert_eq!(sweep(prog, &[]), 0);
+        assert_eq!(sweep(prog, rest), rest.len() as u32);
+    });
+}
+
+/// Limits that differ by state: what is answered lives, what is not is over at once.
+fn short() -> Setup {
+    Setup {
+        timers: Timers {
+            udp_new: 1_000_000,
+            ..Timers::DEFAULT
+        },
+        ..Setup::default()
+    }
+}
+
+#[test]
+fn idle_flows_are_found_by_their_state() {
+    Prog::with(short(), |prog| {
+        let side = Side::BOTH[0];
+        for number in 0..100 {
+            open(prog, side, 61_000 + number);
+        }
+        for number in 0..10 {
+            answer(prog, side, 61_000 + number);
+        }
+        thread::sleep(Duration::from_millis(50));
+        let swept = prog.datapath.sweep().expect("sweep");
+        let expected = Swept {
+            flows: 100,
+            removed: 90,
+        };
+        assert_eq!(swept, expected);
+        assert_eq!((prog.flows().len(), prog.halves().len()), (10, 20));
+        let again = prog.datapath.sweep().expect("sweep");
+        assert_eq!((again.flows, again.removed), (10, 0));
+    });
+}
+
+#[test]
+fn flows_of_a_removed_sandbox_are_found() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            open(prog, side, 61_500);
+        }
+        let stays = Packet::ip(Side::BOTH[0].sandbox(2), Side::BOTH[0].client()).udp(61_501, 53);
+        prog.run(UPLINK_EGRESS, &crate::eth0(), &stays.build());
+        prog.tables().remove_endpoint(1).expect("endpoint");
+        let swept = prog.datapath.sweep().expect("sweep");
+        assert_eq!((swept.flows, swept.removed), (3, 2));
+        assert_eq!(prog.halves().len(), 2);
+    });
+}

@@ -1,0 +1,127 @@
+//! Packets that end early, at every place.
+
+use netpath_common::reason::Verdict;
+use netpath_tests::{
+    packet::{Packet, SYN},
+    prog::{
+        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS,
+        UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
+    },
+};
+
+use crate::place;
+
+const ETHERNET: usize = 14;
+
+/// What a packet may look like behind its addresses.
+fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
+    let mut shapes: Vec<fn(Packet) -> Packet> = vec![
+        |packet| packet.tcp(61_500, 8080, SYN),
+        |packet| {
+            packet
+                .tcp(61_500, 8080, SYN)
+                .tcp_options(&[2, 4, 5, 0xb4, 1, 3, 3, 7])
+        },
+        |packet| packet.udp(61_500, 5353),
+        |packet| packet.echo_request(7),
+        |packet| packet.icmp(3, 4, [0, 0, 5, 0]),
+        |packet| packet.protocol(50),
+        |packet| packet.udp(61_500, 5353).fragment(0, true),
+    ];
+    if side.is_v4() {
+        shapes.push(|packet| packet.options(&[7, 39, 4]).udp(61_500, 5353));
+        shapes.push(|packet| packet.options(&[1; 40]).tcp(61_500, 8080, SYN));
+    } else {
+        shapes.push(|packet| packet.extension(0, &[5, 2, 0, 0, 1, 0]).udp(61_500, 5353));
+        shapes.push(|packet| {
+            packet
+                .extension(60, &[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+                .extension(43, &[253, 0, 0, 0, 0, 0])
+                .tcp(61_500, 8080, SYN)
+        });
+    }
+    shapes
+}
+
+/// Programs, devices, and the packet that means the most there.
+fn places(side: Side) -> [(&'static str, &'static str, Packet); 5] {
+    let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
+    let outbound = Packet::ip(side.sandbox(1), side.client());
+    let sibling = Packet::ip(side.sandbox(1), side.host2());
+    let inside = |packet: Packet| packet.eth(sandbox_mac(1), gateway_mac(1));
+    [
+        (UPLINK_INGRESS, "eth0", inbound.clone()),
+        (
+            UPLINK_EGRESS,
+            "eth0",
+            outbound.clone().eth(MAC_UPLINK, MAC_OUTSIDE),
+        ),
+        (ENDPOINT_IN, "ve1", inside(outbound)),
+        (ENDPOINT_IN, "ve1", inside(sibling)),
+        (ENDPOINT_OUT, "ve1", inbound),
+    ]
+}
+
+/// Runs a program on every beginning of a packet.
+fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u8])) {
+    for side in Side::BOTH {
+        for (program, device, base) in places(side) {
+            for shape in shapes(side) {
+                let whole = shape(base.clone()).build();
+                // A test run takes no packet without a whole network header; the parser's own tests have those.
+                let least = ETHERNET + if side.is_v4() { 20 } else { 40 };
+                for length in least..=whole.len() {
+                    check(prog, program, device, &whole, &whole[..length]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packet_that_is_cut_short_is_never_changed_or_sent_on() {
+    Prog::with(Setup::default(), |prog| {
+        each_length(prog, |prog, program, device, whole, cut| {
+            let outcome = prog.run(program, &place(device), cut);
+            let found = verdict(outcome.verdict);
+            assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
+            if cut.len() < whole.len() {
+                assert_ne!(found, Some(Verdict::Forward), "{program}: {cut:02x?}");
+                assert_eq!(outcome.packet, cut, "{program}");
+                assert!(prog.halves().is_empty(), "{program}: {cut:02x?}");
+            }
+            prog.forget_flows();
+        });
+    });
+}
+
+/// The length field says that the packet was meant to end there.
+fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
+    let mut packet = cut.to_vec();
+    let is_v4 = packet.get(12..14)? == [8, 0];
+    let (at, before) = if is_v4 { (2, 0) } else { (4, 40) };
+    let length = u16::try_from(packet.len().checked_sub(ETHERNET + before)?).ok()?;
+    let field = packet.get_mut(ETHERNET + at..ETHERNET + at + 2)?;
+    field.copy_from_slice(&length.to_be_bytes());
+    Some(packet)
+}
+
+#[test]
+fn a_short_packet_is_changed_only_where_its_headers_are() {
+    Prog::with(Setup::default(), |prog| {
+        each_length(prog, |prog, program, device, whole, cut| {
+            let Some(packet) = with_length(cut) else {
+                return;
+            };
+            let outcome = prog.run(program, &place(device), &packet);
+            let found = verdict(outcome.verdict);
+            assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
+            assert_eq!(outcome.packet.len(), packet.len(), "{program}");
+            let payload = whole.len() - 16;
+            if packet.len() > payload {
+                assert_eq!(outcome.packet[payload..], packet[payload..], "{program}");
+            }
+            prog.forget_flows();
+        });
+    });
+}
