@@ -79,11 +79,11 @@ impl Skb {
         if segments == 0 { 1 } else { segments as u64 }
     }
 
-    /// Whether segmentation is left to the device: its length says nothing about the size of packets.
+    /// Payload of each of the packets that the device is to make of this one; zero if it is to make none.
     #[inline(always)]
-    pub fn is_gso(&self) -> bool {
+    pub fn segment_size(&self) -> usize {
         // SAFETY: as in `ifindex`.
-        unsafe { (*self.context).gso_size != 0 }
+        unsafe { (*self.context).gso_size as usize }
     }
 
     /// Makes every header of the packet linear. `false` if there was nothing to do or it could not be done.
