@@ -126,6 +126,7 @@ const UNSAFE: [&str; 5] = [
     "netpath-ebpf/src/",
     "netpath/src/datapath/",
     "netpath/src/kernel/",
+    "tests/bench/load/",
     "tests/harness/",
 ];
 
