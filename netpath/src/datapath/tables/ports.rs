@@ -61,6 +61,9 @@ impl Levels {
     }
 }
 
+/// With more ranges than these it is cheaper not to ask which of the others overlap them.
+const SINGLE: usize = 8;
+
 impl Tables {
     /// Publishes ranges.
     ///
@@ -102,6 +105,17 @@ impl Tables {
         batch::delete(self.ports_map.fd().as_fd(), &keys).map_err(syscall("delete", "ports"))?;
         known.iter().for_each(|key| self.levels.remove(key));
         self.set_taken(known.iter(), false)?;
+        // The same port may still be published on another address.
+        let remaining = self.ports()?.into_keys();
+        let overlaps = |key: &entries::PortKey| {
+            let gone = known.iter();
+            gone.take(SINGLE).any(|gone| {
+                gone.protocol == key.protocol && gone.first <= key.last && key.first <= gone.last
+            })
+        };
+        let many = known.len() > SINGLE;
+        let still: Vec<_> = remaining.filter(|key| many || overlaps(key)).collect();
+        self.set_taken(still.iter(), true)?;
         self.write_levels()
     }
 
