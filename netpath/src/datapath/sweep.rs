@@ -3,10 +3,11 @@
 //! The daemon nominates, the program `sweep` removes a flow only if nothing has used it since (see there). Programs
 //! remove flows themselves too, but only where a new one needs the place.
 
-use std::{collections::HashSet, os::fd::AsFd as _};
+use std::{collections::HashSet, net::IpAddr, os::fd::AsFd as _};
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpath_common::{
+    addr::Addr,
     flow::{FlowKey, Half, ORIGINAL, State, Timers},
     maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
@@ -30,6 +31,12 @@ pub struct Swept {
 const HALF_GRACE: u64 = 1_000_000_000;
 
 impl Datapath {
+    /// The next sweep ends the flows of these addresses, which the node has lost.
+    pub fn lose_addresses(&mut self, lost: impl IntoIterator<Item = IpAddr>) {
+        let octets = lost.into_iter().map(|ip| Addr::from(ip).octets());
+        self.lost.extend(octets);
+    }
+
     /// Removes every flow that is over.
     ///
     /// # Errors
@@ -43,13 +50,16 @@ impl Datapath {
             .map(|(slot, entry)| (slot, entry.generation))
             .collect();
         let now = sys::now();
+        let lost = std::mem::take(&mut self.lost);
         let mut flows = 0;
         let mut candidates = Vec::new();
         batch::for_each(
             self.tables.flows_map.fd().as_fd(),
             |key: &FlowKey, half: &Half| {
                 flows += u64::from(half.role == ORIGINAL);
-                let is_live = live.contains(&(half.endpoint, half.generation));
+                let is_live = live.contains(&(half.endpoint, half.generation))
+                    && !lost.contains(&key.src.octets())
+                    && !lost.contains(&key.dst.octets());
                 // The shortest limit that could apply tells most flows alive without a look at their other half.
                 if !is_live
                     || now.saturating_sub(half.last_seen)
