@@ -79,6 +79,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         torn_down: false,
         troubles: BTreeMap::new(),
     };
+    netns::remove_leftovers(&node.reconciler.netns_dir)?;
     forget_the_gone(&mut node)?;
     add_built_in(&mut node).await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;
