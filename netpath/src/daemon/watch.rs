@@ -108,10 +108,7 @@ async fn reconcile(shared: &Shared) {
         }
         Err(error) => tracing::error!(%error, "cannot compare the node with what is wanted"),
     }
-    let now = &node.facts.facts.host_addresses;
-    if before != *now {
-        let lost: Vec<_> = before.difference(now).copied().collect();
-        node.reconciler.datapath.lose_addresses(lost);
+    if before != node.facts.facts.host_addresses {
         shared.sweep_now.notify_one();
     }
 }

@@ -1,9 +1,6 @@
 //! From the object to running programs over pinned maps.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -54,8 +51,6 @@ pub struct NodeSettings {
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
     pub(super) bpf_dir: PathBuf,
-    /// Addresses that the node has lost since the last sweep: their flows are over.
-    pub(super) lost: HashSet<[u8; 16]>,
     /// Names of the maps that must be pinned.
     pub(super) pinned: Vec<String>,
     /// Where the programs for sockets are.
@@ -142,7 +137,6 @@ impl Datapath {
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
             ebpf,
-            lost: HashSet::new(),
             pinned,
             bpf_dir: bpf_dir.to_owned(),
             cgroup: None,
