@@ -43,6 +43,8 @@ pub(super) struct Surroundings {
     pub(super) pools: Vec<crate::ipam::Pool>,
     pub(super) host_netns: std::path::PathBuf,
     pub(super) free_ports: (u16, u16),
+    /// How long an uplink is kept without a default route.
+    pub(super) hold: Duration,
 }
 
 /// The last look at everything.
@@ -52,9 +54,6 @@ pub(super) struct LastReconcile {
     pub(super) operations: usize,
     pub(super) failed: usize,
 }
-
-/// How long an uplink is kept without a default route.
-const HOLD: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Answers a request and makes its change: stored, then in force. If it cannot be brought into force, it is undone.
@@ -180,7 +179,9 @@ impl Node {
                 .lost_uplinks
                 .entry(name.clone())
                 .or_insert_with(Instant::now);
-            if since.elapsed() < HOLD && self.reconciler.kernel.link(name).await?.is_some() {
+            if since.elapsed() < self.surroundings.hold
+                && self.reconciler.kernel.link(name).await?.is_some()
+            {
                 facts.facts.uplinks.insert(name.clone(), uplink.clone());
             }
         }

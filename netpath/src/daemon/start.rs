@@ -21,6 +21,9 @@ use crate::{
     store::{self, FileStore, objects},
 };
 
+/// Looks at the node for which an uplink is kept without a default route.
+const HOLD: u32 = 4;
+
 /// Oldest kernel that has TCX.
 const OLDEST: (u32, u32) = (6, 6);
 
@@ -76,6 +79,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
             pools,
             host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
             free_ports: ports,
+            hold: config.reconcile * HOLD,
         },
         last: None,
         torn_down: false,
