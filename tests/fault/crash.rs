@@ -20,6 +20,7 @@ fn text(value: &Value) -> String {
 pub(crate) fn assert_consistent(world: &World) {
     let sandboxes = world.json("sandbox ls");
     let sandboxes = list(&sandboxes);
+    let directory = world.daemon.run_dir().join("netns");
     let endpoints: Vec<&Value> = sandboxes
         .iter()
         .flat_map(|sandbox| list(&sandbox["endpoints"]))
@@ -62,8 +63,7 @@ pub(crate) fn assert_consistent(world: &World) {
         .collect();
     assert_eq!(pinned, wanted, "pins");
 
-    let directory = world.daemon.run_dir().join("netns");
-    let mounted: BTreeSet<String> = fs::read_dir(directory)
+    let mounted: BTreeSet<String> = fs::read_dir(&directory)
         .into_iter()
         .flatten()
         .flatten()
@@ -72,6 +72,7 @@ pub(crate) fn assert_consistent(world: &World) {
     let wanted: BTreeSet<String> = sandboxes
         .iter()
         .map(|sandbox| text(&sandbox["netns"]))
+        .filter(|path| path.starts_with(&directory.display().to_string()))
         .collect();
     assert_eq!(mounted, wanted, "namespaces");
 }

@@ -205,7 +205,7 @@ const PORTS: &[Case] = &[
         1,
         &["224.0.0.1", "multicast"],
     ),
-    ("port publish web [2001:db8::1]:80:80", 1, &["IPv6"]),
+    ("port publish db [2001:db8::1]:80:80", 1, &["IPv6"]),
     ("port publish web [::ffff:1.2.3.4]:80:80", 1, &["IPv4"]),
     ("port publish web 8080:80", 1, &["8080/tcp", "'web'"]),
     ("port publish db 8080:80", 1, &["8080/tcp", "'web'"]),

@@ -251,7 +251,7 @@ fn a_removed_pin_of_a_map_is_made_again_and_its_flows_stay() {
     line.talk();
     bed.world.daemon.restart();
     line.talk();
-    assert!(bed.is_whole());
+    eventually("everything works", SECONDS, || bed.is_whole());
 }
 
 #[test]
@@ -278,4 +278,28 @@ fn flushed_neighbours_and_firewalls_do_no_harm() {
         line.talk();
     }
     eventually("everything works", SECONDS, || bed.is_whole());
+}
+
+/// SNAT must not choose a port that is published, on whichever address.
+#[test]
+fn a_port_stays_reserved_until_its_last_address_is_withdrawn() {
+    let bed = Bed::new();
+    let pinned = bed.map("snat_taken");
+    // 64 ports a word, those of TCP first.
+    let word = format!("{} 0 0 0", 5000 / 64);
+    let taken = || {
+        let shown = bed
+            .host()
+            .exec(&format!("bpftool -j map lookup pinned {pinned} key {word}"));
+        let shown: Value = serde_json::from_str(&shown).expect("JSON of bpftool");
+        let octet = shown["value"][usize::from(5000 % 64_u16 / 8)].as_str();
+        octet.expect("octet") != "0x00"
+    };
+    bed.world.ok("port publish web 127.0.0.1:5000:80");
+    bed.world.ok(&format!("port publish web {HOST}:5000:80"));
+    assert!(taken());
+    bed.world.ok("port unpublish web 127.0.0.1:5000:80");
+    assert!(taken(), "published on {HOST}");
+    bed.world.ok(&format!("port unpublish web {HOST}:5000:80"));
+    assert!(!taken());
 }

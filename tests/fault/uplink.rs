@@ -66,7 +66,7 @@ fn an_uplink_that_goes_down_and_up_works_again() {
     host.exec(&format!("ip route replace default via {OUTSIDE}"));
     works_at(&world, HOST);
     line.talk();
-    assert_eq!(world.json("status")["uplinks"], serde_json::json!(["eth0"]));
+    assert_eq!(world.status()["uplinks"], serde_json::json!(["eth0"]));
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
     let second = world.topology.second.clone().expect("second");
     serve(&second.path(), 7000, "second");
     let host = &world.topology.host;
-    assert_eq!(world.json("status")["uplinks"], serde_json::json!(["eth0"]));
+    assert_eq!(world.status()["uplinks"], serde_json::json!(["eth0"]));
     host.exec("ip route add default via 198.51.100.2 dev eth1 metric 200");
     eventually("eth1 is an uplink", SECONDS, || {
-        world.json("status")["uplinks"] == serde_json::json!(["eth0", "eth1"])
+        world.status()["uplinks"] == serde_json::json!(["eth0", "eth1"])
     });
     let dial = || second.enter(|| Line::dial("198.51.100.1:8080"));
     eventually("published on eth1", SECONDS, || dial().is_ok());
@@ -89,7 +89,7 @@ fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
     );
     host.exec("ip route del default via 198.51.100.2 dev eth1");
     eventually("eth1 is none any more", SECONDS, || {
-        world.json("status")["uplinks"] == serde_json::json!(["eth0"])
+        world.status()["uplinks"] == serde_json::json!(["eth0"])
     });
     let netns = world.netns("web");
     assert!(inside(&netns, || Line::dial(&format!("{OUTSIDE}:1"))).is_err());
@@ -101,7 +101,7 @@ fn an_uplink_that_is_replaced_by_another_device_of_its_name_is_followed() {
     let (host, outside) = (&world.topology.host, &world.topology.outside);
     host.exec("ip link del eth0");
     eventually("nothing is left to lead outside", SECONDS, || {
-        world.daemon.json(&["status"])["uplinks"] == serde_json::json!([])
+        world.status()["uplinks"] == serde_json::json!([])
     });
     host.exec(&format!(
         "ip link add name eth0 type veth peer name eth0 netns {}",

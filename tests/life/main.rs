@@ -5,6 +5,7 @@
 )]
 
 mod endings;
+mod scale;
 mod takeover;
 mod teardown;
 mod world;

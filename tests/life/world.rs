@@ -123,6 +123,12 @@ impl World {
             .collect()
     }
 
+    /// What `status` says, ready or not.
+    pub(crate) fn status(&self) -> Value {
+        let said = self.cli("status --output json");
+        serde_json::from_str(&said.stdout).expect("status")
+    }
+
     /// Follows the events.
     pub(crate) fn events(&self) -> Process {
         let socket = self.daemon.socket().display().to_string();

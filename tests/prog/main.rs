@@ -14,6 +14,7 @@ mod fuzz;
 mod limits;
 mod sweep;
 mod tagged;
+mod time;
 mod truncated;
 
 use netpath_tests::prog::Place;

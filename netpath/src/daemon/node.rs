@@ -122,7 +122,8 @@ impl Node {
     /// That of the first step that failed.
     pub async fn make(&mut self, change: &Change) -> Result<(), DaemonError> {
         self.record_only(change)?;
-        let (before, after) = Desired::of_change(change, &self.state, &self.facts.facts);
+        let (mut before, mut after) = Desired::of_change(change, &self.state, &self.facts.facts);
+        before.drop_common_ports(&mut after);
         let Err(error) = self.reconciler.apply(&before, &after).await else {
             return Ok(());
         };

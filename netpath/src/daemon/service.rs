@@ -273,7 +273,11 @@ impl Api {
             }),
             (Some(path), None) => {
                 let path = resolved(path).map_err(|error| {
-                    ApiError::not_found(format!("no namespace at '{}': {error}", path.display()))
+                    let path = path.display();
+                    ApiError::not_found(match error.kind() {
+                        io::ErrorKind::NotFound => format!("there is nothing at '{path}'"),
+                        _ => format!("cannot look at '{path}': {error}"),
+                    })
                 })?;
                 let inode = netns::inode(&path).map_err(DaemonError::from)?;
                 let inode = inode.ok_or_else(|| {

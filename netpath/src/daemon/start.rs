@@ -82,6 +82,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         lost_uplinks: BTreeMap::new(),
         troubles: port_trouble(snat_ports(ports)),
     };
+    netns::remove_leftovers(&node.reconciler.netns_dir)?;
     forget_the_gone(&mut node)?;
     add_built_in(&mut node).await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;

@@ -65,6 +65,12 @@ pub enum Error {
         /// Path of the namespace.
         netns: String,
     },
+    /// A bridge takes no further port.
+    #[error("the bridge {bridge} has as many ports as Linux allows (1023); use another network")]
+    BridgeFull {
+        /// Its name.
+        bridge: String,
+    },
     /// The other end of a veth pair is not in the namespace where it should be.
     #[error("the other end of {name} is not in the namespace {netns}")]
     PeerElsewhere {
@@ -112,6 +118,7 @@ impl Error {
             Self::NoReply { .. }
             | Self::ForeignLink { .. }
             | Self::NameTaken { .. }
+            | Self::BridgeFull { .. }
             | Self::PeerElsewhere { .. }
             | Self::NotNetns { .. }
             | Self::Format { .. } => false,

@@ -104,6 +104,16 @@ pub fn delete_directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes mount points that a [`create`] has left which did not come to its end.
+pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
+    for path in entries(directory)? {
+        if inode(&path)?.is_none() {
+            delete(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The namespaces in a directory, sorted; none if there is no directory.
 pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();

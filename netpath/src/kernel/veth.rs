@@ -58,6 +58,9 @@ impl Kernel {
                 name: wanted.inside.name.clone(),
                 netns: wanted.netns.display().to_string(),
             }),
+            Err(error) if error.errno() == Some(libc::EXFULL) => Err(Error::BridgeFull {
+                bridge: wanted.bridge.clone(),
+            }),
             other => other,
         }
     }

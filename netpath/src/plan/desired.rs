@@ -106,3 +106,18 @@ pub struct Desired {
     /// Sources of published ranges.
     pub allow: BTreeSet<AllowEntry>,
 }
+
+impl Desired {
+    /// Takes out of both the published ranges that are the same in both: a change does not touch them, and a sandbox
+    /// may have thousands.
+    pub fn drop_common_ports(&mut self, other: &mut Self) {
+        let same: BTreeSet<PortKey> = self
+            .ports
+            .iter()
+            .filter(|(key, entry)| other.ports.get(key) == Some(*entry))
+            .map(|(key, _)| *key)
+            .collect();
+        self.ports.retain(|key, _| !same.contains(key));
+        other.ports.retain(|key, _| !same.contains(key));
+    }
+}

@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(arp());
     cases.extend(neighbours());
     cases.extend(both(link));
+    cases.extend(both(past_the_gateway));
     cases.extend(others());
     cases
 }
@@ -243,14 +244,11 @@ fn neighbours() -> Vec<Case> {
 fn link(side: Side) -> Vec<Case> {
     let to = |slot, destination| from_sandbox(side, slot, destination).udp(1, 2);
     let multicast = side.pick([224, 0, 0, 251], "ff02::fb");
-    let link_local = side.pick([169, 254, 1, 1], "fe80::9");
     let loopback = side.pick([127, 0, 0, 1], "::1");
     let nobody = side.pick([0, 0, 0, 0], "::");
     let mut cases = vec![
         case(side, "multicast stays with the bridge")
             .then(from(1, &to(1, multicast)).is(Reason::LinkLocal)),
-        case(side, "link-local traffic stays with the bridge")
-            .then(from(1, &to(1, link_local)).is(Reason::LinkLocal)),
         case(
             side,
             "multicast reaches no sibling that may not be talked to",
@@ -260,6 +258,13 @@ fn link(side: Side) -> Vec<Case> {
             .then(from(1, &to(1, loopback)).is(Reason::Martian)),
         case(side, "no destination is dropped").then(from(1, &to(1, nobody)).is(Reason::Martian)),
     ];
+    if !side.is_v4() {
+        let link_local = side.pick([0; 4], "fe80::9");
+        cases.push(
+            case(side, "link-local traffic stays with the bridge")
+                .then(from(1, &to(1, link_local)).is(Reason::LinkLocal)),
+        );
+    }
     if side.is_v4() {
         let broadcast = side.pick([255; 4], "");
         cases.push(
@@ -268,6 +273,23 @@ fn link(side: Side) -> Vec<Case> {
         );
     }
     cases
+}
+
+/// Past the gateway: the bridge would carry the frame to whoever has the MAC address.
+fn past_the_gateway(side: Side) -> Vec<Case> {
+    let to = |destination| from_sandbox(side, 1, destination);
+    let sibling = |packet: Packet| packet.eth(sandbox_mac(1), sandbox_mac(2));
+    vec![
+        case(
+            side,
+            "what is for the host goes to the gateway's MAC address",
+        )
+        .then(from(1, &sibling(to(side.host()).udp(1, 2))).is(Reason::NotGateway)),
+        case(side, "what goes out goes to the gateway's MAC address")
+            .then(from(1, &sibling(to(side.client()).udp(1, 2))).is(Reason::NotGateway)),
+        case(side, "no tunnel of the host is reached")
+            .then(from(1, &to(side.host()).udp(49_152, 4789)).is(Reason::Tunnel)),
+    ]
 }
 
 fn others() -> Vec<Case> {

@@ -1,6 +1,9 @@
 //! Publishing ports.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use netpath_common::maps::MAX_ALLOW;
@@ -13,6 +16,9 @@ use crate::{
         Sandbox, State, state::PortIndex,
     },
 };
+
+/// How many mappings an error lists.
+const SHOWN: usize = 10;
 
 impl State {
     /// Publishes ports of a sandbox, all of them or none.
@@ -43,18 +49,25 @@ impl State {
     pub fn unpublish(&self, sandbox: &Name, specs: &[PortSpec]) -> Result<Change, RequestError> {
         let before = self.sandbox(sandbox)?;
         let routed = !self.reserves_host_ports(before);
-        let mut after = before.clone();
+        let published = Published::of(&before.ports);
+        let mut gone = BTreeSet::new();
         for spec in specs {
-            let matches = |mapping: &PortMapping| is_meant(spec, mapping, routed);
-            if !before.ports.iter().any(matches) {
+            let meant = published.meant(spec, &before.ports, routed);
+            if meant.is_empty() {
                 return Err(RequestError::NotPublished {
                     sandbox: sandbox.clone(),
                     spec: spec.clone(),
-                    published: before.ports.iter().map(PortMapping::to_string).collect(),
+                    published: shown(&before.ports),
                 });
             }
-            after.ports.retain(|mapping| !matches(mapping));
+            gone.extend(meant);
         }
+        let mut after = before.clone();
+        let mut position = 0;
+        after.ports.retain(|_| {
+            position += 1;
+            !gone.contains(&(position - 1))
+        });
         Ok(change(before, after))
     }
 
@@ -119,6 +132,58 @@ fn change(before: &Sandbox, after: Sandbox) -> Change {
     Change::Sandbox {
         before: Some(Box::new(before.clone())),
         after: Some(Box::new(after)),
+    }
+}
+
+/// The first of the mappings, for a line to read.
+fn shown(mappings: &[PortMapping]) -> Vec<String> {
+    let more = mappings.len().saturating_sub(SHOWN);
+    let first = mappings.iter().take(SHOWN).map(PortMapping::to_string);
+    let rest = (more > 0).then(|| format!("{more} more"));
+    first.chain(rest).collect()
+}
+
+/// Positions of a sandbox's mappings, so that a request about many does not compare each with each.
+struct Published {
+    by_host: BTreeMap<(Protocol, Option<IpAddr>, u16), usize>,
+    by_target: BTreeMap<(Protocol, (u16, u16)), Vec<usize>>,
+}
+
+impl Published {
+    fn of(mappings: &[PortMapping]) -> Self {
+        let mut published = Self {
+            by_host: BTreeMap::new(),
+            by_target: BTreeMap::new(),
+        };
+        for (position, mapping) in mappings.iter().enumerate() {
+            let protocol = mapping.protocol;
+            let host = (protocol, mapping.host_ip, mapping.host_port);
+            published.by_host.insert(host, position);
+            let target = (mapping.container_port, mapping.container_port_end);
+            let targets = published.by_target.entry((protocol, target));
+            targets.or_default().push(position);
+        }
+        published
+    }
+
+    /// Those that a specification means.
+    fn meant(&self, spec: &PortSpec, mappings: &[PortMapping], routed: bool) -> Vec<usize> {
+        let candidates: Vec<usize> = match spec.host_ports {
+            Some((first, last)) if !routed => {
+                let key = |port| (spec.protocol, spec.host_ip, port);
+                let range = self.by_host.range(key(first)..=key(last));
+                range.map(|(_, position)| *position).collect()
+            }
+            _ => {
+                let target = (spec.protocol, spec.container_ports);
+                self.by_target.get(&target).cloned().unwrap_or_default()
+            }
+        };
+        let is_meant = |position: &usize| {
+            let mapping = mappings.get(*position);
+            mapping.is_some_and(|mapping| is_meant(spec, mapping, routed))
+        };
+        candidates.into_iter().filter(is_meant).collect()
     }
 }
 

@@ -1,0 +1,49 @@
+//! What a packet costs; nothing is asserted of it but that it can be measured.
+
+use netpath_tests::{
+    packet::{Packet, SYN},
+    prog::{
+        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS,
+        gateway_mac, sandbox_mac,
+    },
+};
+
+use crate::place;
+
+const REPEAT: usize = 1_000;
+
+#[test]
+fn serial_time_of_a_packet_is_printed() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
+            let outbound = Packet::ip(side.sandbox(1), side.client());
+            let inside = outbound.clone().eth(sandbox_mac(1), gateway_mac(1));
+            let rows = [
+                (
+                    "published",
+                    UPLINK_INGRESS,
+                    "eth0",
+                    inbound.clone().tcp(1, 8080, SYN),
+                ),
+                (
+                    "of the host",
+                    UPLINK_INGRESS,
+                    "eth0",
+                    inbound.tcp(1, 22, SYN),
+                ),
+                (
+                    "translated",
+                    UPLINK_EGRESS,
+                    "eth0",
+                    outbound.tcp(61_500, 80, SYN),
+                ),
+                ("sent out", ENDPOINT_IN, "ve1", inside.tcp(61_500, 80, SYN)),
+            ];
+            for (what, program, device, packet) in rows {
+                let time = prog.time(program, &place(device), &packet.build(), REPEAT);
+                println!("{:?} {what:<12}{:>6} ns", side.0, time.as_nanos());
+            }
+        }
+    });
+}
