@@ -73,7 +73,7 @@ fn the_table_shows_source_translation() {
     {
         let own = town.other.addresses()[family];
         for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
-            let question = Question::new(how, outside, 7000).from_port(5000);
+            let question = Question::new(how, outside, 7000).source_port(5000);
             let answer = peer::ask(&town.other.netns, &question);
             let flows = town
                 .stage
@@ -101,7 +101,7 @@ fn the_table_shows_destination_translation() {
     {
         let own = town.web.addresses()[family];
         for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
-            let question = Question::new(how, host, 8080).from_port(5000);
+            let question = Question::new(how, host, 8080).source_port(5000);
             peer::ask(town.stage.outside(), &question);
             let flows = town
                 .stage
@@ -123,7 +123,7 @@ fn the_table_shows_hairpins() {
     let town = town();
     for (family, host) in [HOST.0, HOST.1].into_iter().enumerate() {
         let (own, client) = (town.web.addresses()[family], town.other.addresses()[family]);
-        let question = Question::new(How::Udp, host, 8080).from_port(5000);
+        let question = Question::new(How::Udp, host, 8080).source_port(5000);
         peer::ask(&town.other.netns, &question);
         let flows = town.stage.flows(&["--address", client]);
         check(

@@ -1,6 +1,8 @@
 //! Streams and datagrams in both directions, with every kind of checksum offload.
 
-use netpath_tests::{Netns, Topology, Transport};
+use std::{thread, time::Duration};
+
+use netpath_tests::{Netns, Topology, Transport, counters};
 use serde_json::Value;
 
 use crate::stage::{HOST, OUTSIDE, SHOP, Sandbox, Stage};
@@ -38,17 +40,23 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
     for address in addresses {
         for case in &CASES {
             let arguments = case.arguments;
-            let text = client.exec(&format!("iperf3 -c {address} -p 5201 -J {arguments}"));
-            let report: Value = serde_json::from_str(&text).expect("report");
-            assert_eq!(report["error"], Value::Null, "{address} {arguments}");
-            let end = &report["end"];
+            let receiver = if arguments.contains("-R") {
+                client
+            } else {
+                server
+            };
+            let before = received(receiver);
+            let end = run(client, address, arguments);
             if case.udp {
-                let lost = end["sum"]["lost_percent"].as_f64().expect("lost");
+                // What a busy machine does not read in time is lost between the stack and the program, not before.
                 let packets = end["sum"]["packets"].as_u64().expect("packets");
+                let arrived = received(receiver) - before;
                 assert!(
-                    packets > 3000 && lost < 20.0,
-                    "{address} {arguments}: lost {lost}% of {packets}"
+                    packets > 3000 && arrived >= packets,
+                    "{address} {arguments}: {arrived} of {packets} arrived"
                 );
+                let lost = end["sum"]["lost_percent"].as_f64().expect("lost");
+                assert!(lost < 90.0, "{address} {arguments}: lost {lost}%");
             } else {
                 let bytes = end["sum_received"]["bytes"].as_u64().expect("bytes");
                 // The client ends when it has sent all; what is under way then is not counted.
@@ -56,6 +64,29 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
             }
         }
     }
+}
+
+/// Packets that the stack of a namespace has received.
+fn received(netns: &Netns) -> u64 {
+    let counters = counters(netns);
+    counters["IpInReceives"] + counters["Ip6InReceives"]
+}
+
+/// Runs one measurement; the server may still be busy with the end of the one before.
+#[track_caller]
+fn run(client: &Netns, address: &str, arguments: &str) -> Value {
+    let line = format!("iperf3 -c {address} -p 5201 -J {arguments}");
+    let command: Vec<&str> = line.split(' ').collect();
+    for _ in 0..20 {
+        let output = client.run(&command);
+        let report: Value = serde_json::from_str(&output.stdout).expect("report");
+        match report["error"].as_str() {
+            None => return report["end"].clone(),
+            Some(error) if error.contains("busy") => thread::sleep(Duration::from_millis(100)),
+            Some(error) => panic!("{line}: {error}"),
+        }
+    }
+    panic!("{line}: the server is busy for two seconds")
 }
 
 #[track_caller]

@@ -40,7 +40,7 @@ fn check(origin: &str, from: &Netns, to: [&str; 2], seen: [&str; 2]) {
             let question = Question::new(how, address, PUBLISHED);
             let port = 41_000 + u16::try_from(10 * family + number).expect("small");
             questions.push((question.clone(), seen[family]));
-            questions.push((question.from_port(port), seen[family]));
+            questions.push((question.source_port(port), seen[family]));
         }
     }
     let (asked, expected): (Vec<_>, Vec<_>) = questions.into_iter().unzip();
@@ -106,7 +106,7 @@ fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
             .into_iter()
             .zip(both(asked))
             .flat_map(|(own, asked)| {
-                How::ALL.map(|how| Question::new(how, asked, PUBLISHED).from_address(own))
+                How::ALL.map(|how| Question::new(how, asked, PUBLISHED).source_address(own))
             });
         let questions: Vec<Question> = questions.collect();
         let answers = peer::ask_all(town.stage.host(), &questions);
@@ -140,7 +140,7 @@ fn a_client_uses_one_source_port_for_two_addresses_of_the_node() {
     let _server = peer::serve(&town.web.netns, "web", &["80"]);
     let host = town.stage.host();
     host.exec("ip addr add 192.0.2.9/24 dev eth0");
-    let ask = |how, address| Question::new(how, address, PUBLISHED).from_port(22_000);
+    let ask = |how, address| Question::new(how, address, PUBLISHED).source_port(22_000);
     town.stage.wait_for("the new address is known", || {
         let probe = [Question::new(How::Tcp, "192.0.2.9", PUBLISHED)];
         peer::ask_within(

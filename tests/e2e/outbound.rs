@@ -131,7 +131,7 @@ fn two_sandboxes_with_the_same_source_port_do_not_mix() {
     for how in [How::Tcp, How::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
             let ports = sandboxes.each_ref().map(|sandbox| {
-                let question = Question::new(how, address, 7000).from_port(5555);
+                let question = Question::new(how, address, 7000).source_port(5555);
                 let answer = peer::ask(&sandbox.netns, &question);
                 assert_eq!(answer.own_port, 5555);
                 answer.peer_port
@@ -162,7 +162,7 @@ fn a_translated_source_port_is_nobody_elses() {
     let taken = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
     for how in [How::Tcp, How::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
-            let ask = |port| Question::new(how, address, 7000).from_port(port);
+            let ask = |port| Question::new(how, address, 7000).source_port(port);
             for (port, answer) in taken
                 .into_iter()
                 .zip(peer::ask_all(&sandbox.netns, &taken.map(ask)))

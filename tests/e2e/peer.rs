@@ -49,13 +49,13 @@ impl Question {
     }
 
     /// From this local port.
-    pub fn from_port(mut self, port: u16) -> Self {
+    pub fn source_port(mut self, port: u16) -> Self {
         self.bind.1 = port;
         self
     }
 
     /// From this local address.
-    pub fn from_address(mut self, address: &str) -> Self {
+    pub fn source_address(mut self, address: &str) -> Self {
         address.clone_into(&mut self.bind.0);
         self
     }
