@@ -77,7 +77,7 @@ impl Measure {
             Path::Outbound => "outbound",
         };
         let what = match self.kind {
-            Kind::Tcp(_) if self.into_sandbox() => "TCP stream into the sandbox",
+            Kind::Tcp(_) if self.enters_sandbox() => "TCP stream into the sandbox",
             Kind::Tcp(_) => "TCP stream out of the sandbox",
             Kind::Udp => "UDP, 64 bytes",
             Kind::Http => "requests, keep-alive",
@@ -99,7 +99,7 @@ impl Measure {
     /// packet that is routed came from a bridge.
     pub fn target(&self, other: Side) -> f64 {
         match (other, self.kind) {
-            (Side::Iptables, Kind::Tcp(_)) if self.into_sandbox() => 1.15,
+            (Side::Iptables, Kind::Tcp(_)) if self.enters_sandbox() => 1.15,
             (Side::Iptables, Kind::Tcp(_)) => 1.5,
             (Side::Iptables, Kind::Udp) => 2.0,
             (Side::Iptables, Kind::Http) => 1.8,
@@ -136,7 +136,7 @@ impl Measure {
         }
     }
 
-    fn into_sandbox(&self) -> bool {
+    fn enters_sandbox(&self) -> bool {
         matches!(
             (self.kind, self.path),
             (Kind::Tcp(Flow::ToServer), Path::Published)
