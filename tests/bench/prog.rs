@@ -143,6 +143,8 @@ fn program(link: &Path) -> SchedClassifier {
 struct Endpoint {
     address: IpAddr,
     mac: [u8; 6],
+    /// MAC address of its network's bridge.
+    gateway: [u8; 6],
     device: String,
 }
 
@@ -151,16 +153,30 @@ impl Endpoint {
         let found = stage.daemon.json(&["sandbox", "inspect", sandbox]);
         let endpoint = &found[0]["endpoints"][0];
         let text = |key: &str| endpoint[key].as_str().expect(key).to_owned();
-        let bytes: Vec<u8> = text("mac")
-            .split(':')
-            .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
-            .collect();
+        let device = text("host_interface");
+        let link = |device: &str| -> serde_json::Value {
+            let host = &stage.site(Side::Netpath).topology.host;
+            let shown = host.exec(&format!("ip -json link show dev {device}"));
+            serde_json::from_str(&shown).expect("JSON")
+        };
+        let bridge = link(link(&device)[0]["master"].as_str().expect("a bridge"));
         Self {
             address: stage.address_of(sandbox),
-            mac: bytes.try_into().expect("a MAC address"),
-            device: text("host_interface"),
+            mac: octets(&text("mac")),
+            gateway: octets(bridge[0]["address"].as_str().expect("an address")),
+            device,
         }
     }
+}
+
+fn octets(mac: &str) -> [u8; 6] {
+    let octets = mac
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
+    octets
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("a MAC address")
 }
 
 /// The daemon's flows, and those that were put among them.
@@ -259,6 +275,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
             from,
             to,
             mac: [2; 6],
+            next_hop: [2; 6],
         }
         .bytes(),
         repeat: UNTIL_EXPIRED,
@@ -280,6 +297,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
             from: caller,
             to,
             mac: server.mac,
+            next_hop: server.gateway,
         }
         .bytes(),
         repeat: UNTIL_EXPIRED,

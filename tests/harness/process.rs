@@ -3,13 +3,14 @@
 use std::{
     fs::File,
     io::Read,
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use tempfile::NamedTempFile;
@@ -92,6 +93,8 @@ impl Process {
             Stdio::from(file.expect("output file"))
         };
         let child = prepared
+            // What it starts itself goes with it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(append())
             .stderr(append())
@@ -128,8 +131,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        // It and what it started may have ended by themselves.
+        let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("--- output of {}\n{}---", self.command, self.output());

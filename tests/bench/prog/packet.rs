@@ -15,6 +15,8 @@ pub struct Udp {
     pub to: SocketAddr,
     /// Ethernet source.
     pub mac: [u8; 6],
+    /// Ethernet destination.
+    pub next_hop: [u8; 6],
 }
 
 const PAYLOAD: [u8; 64] = [0; 64];
@@ -23,7 +25,7 @@ const TTL: u8 = 255;
 impl Udp {
     /// From the Ethernet header on. The UDP checksum is not right, but there: it is corrected, not checked.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![2; 6];
+        let mut bytes = self.next_hop.to_vec();
         bytes.extend(self.mac);
         let length = (8 + PAYLOAD.len()) as u16;
         match (self.from.ip(), self.to.ip()) {
