@@ -87,7 +87,8 @@ layout!(
         snat_first: u16,
         snat_last: u16,
         pad: u32,
-    } = 136
+        swept: u64,
+    } = 144
 );
 layout!(
     Device {

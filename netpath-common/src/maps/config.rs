@@ -34,7 +34,12 @@ pub struct Config {
     pub snat_last: u16,
     /// Zero.
     pub pad: u32,
+    /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 if there was none.
+    pub swept: u64,
 }
+
+/// A daemon that has not swept for so long is taken to be down. Nanoseconds; twice the longest pause between sweeps.
+pub const SWEEP_PATIENCE: u64 = 60_000_000_000;
 
 /// UDP port of the tunnels between nodes (RFC 7348 §5). An answer that came to it would be taken for a tunnelled frame,
 /// so it is no source port, and no sandbox may send to it.

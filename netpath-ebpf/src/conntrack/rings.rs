@@ -1,8 +1,8 @@
 //! Two rings of keys: which half-open flow gives way, and which flows may be over.
 
 use netpath_common::{
-    flow::FlowKey,
-    maps::{Config, Cursor},
+    flow::{FlowKey, State},
+    maps::{Config, Cursor, SWEEP_PATIENCE},
 };
 
 use super::{is_over, keys::set, now, remove, state};
@@ -32,12 +32,21 @@ pub fn enter(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
 /// Places of the index that one new flow looks at.
 const INDEX_STEPS: u32 = 4;
 
-/// Gives a key its place in the index of all flows, and removes the flow that had it if that one is over; otherwise it
-/// gets the next place, and so on. This keeps the table usable while nobody sweeps it: flows of a day without a daemon
-/// are found again here, whatever their age. The index has two places for each flow, so the last key that is left
-/// without one is hardly ever that of a living flow.
+/// Gives a key its place in the index of all flows.
+///
+/// While nobody sweeps the table, the flow that had the place is removed if it is over; otherwise it gets the next place,
+/// and so on. This keeps the table usable: flows of a day without a daemon are found again here, whatever their age. The
+/// index has two places for each flow, so the last key that is left without one is hardly ever that of a living flow.
+/// While the daemon sweeps, looking at old flows here would only cost cache misses.
 #[inline(always)]
 fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
+    if now.saturating_sub(config.swept) < SWEEP_PATIENCE {
+        if let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) {
+            // SAFETY: as above.
+            set(unsafe { &mut *place }, key);
+        }
+        return;
+    }
     let mut displaced = FlowKey::default();
     set(&mut displaced, key);
     for _ in 0..INDEX_STEPS {
@@ -54,7 +63,8 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
     }
 }
 
-/// Looks at places of the index whose flows may be over, without giving them away: for a table that is full.
+/// Makes room in a table that is full, from the oldest places of the index on: flows that are over go, and those that
+/// are finished, or were never answered, without waiting for their time. Established ones stay (RFC 6888 REQ-11).
 #[inline(never)]
 pub fn reclaim(scratch: &mut Scratch) {
     let Some(config) = maps::config() else {
@@ -67,10 +77,19 @@ pub fn reclaim(scratch: &mut Scratch) {
         };
         // SAFETY: as in `enter`.
         set(&mut scratch.old, unsafe { &*place });
-        if is_over(&scratch.old, config, now) {
+        if is_over(&scratch.old, config, now) || is_expendable(&scratch.old) {
             remove(&scratch.old);
         }
     }
+}
+
+#[inline(always)]
+fn is_expendable(key: &FlowKey) -> bool {
+    let Some(half) = maps::flow(key) else {
+        return false;
+    };
+    let state = state(key, half);
+    state.is_half_open() || matches!(state, State::Closing | State::Reset)
 }
 
 /// Places that a flow which finds the table full looks at.

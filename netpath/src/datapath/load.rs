@@ -288,6 +288,7 @@ fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Conf
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,
         pad: 0,
+        swept: old.swept,
     })
 }
 

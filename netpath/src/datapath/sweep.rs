@@ -10,7 +10,7 @@ use std::{collections::HashSet, os::fd::AsFd as _};
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpath_common::{
     flow::{FlowKey, Half, ORIGINAL, State, Timers},
-    maps::{SWEEP_ALWAYS, SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
+    maps::{Config, SWEEP_ALWAYS, SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 
 use super::{
@@ -91,6 +91,12 @@ impl Datapath {
         for batch in records.chunks(SWEEP_BATCH) {
             removed += self.remove(batch)?;
         }
+        self.tables.set_node(|config| {
+            Ok(Config {
+                swept: now,
+                ..config
+            })
+        })?;
         Ok(Swept { flows, removed })
     }
 
