@@ -14,11 +14,10 @@ use std::{
 use nix::unistd::gethostname;
 
 pub use error::ConfigError;
-pub use pool::Pool;
 pub use settings::{LimitSettings, Settings, TimerSettings, XdpMode};
 
-use crate::model::Name;
-use netpath_common::{flow::Timers, maps};
+use crate::{datapath::Limits, ipam::Pool, model::Name};
+use netpath_common::flow::Timers;
 
 /// Where the file is looked for if no other is named; it may be missing.
 pub const DEFAULT_FILE: &str = "/etc/netpath/netpath.toml";
@@ -77,24 +76,6 @@ pub struct Config {
 pub enum StoreKind {
     /// In the state directory.
     File,
-}
-
-/// Capacities of the flow table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Flows.
-    pub flows: u32,
-    /// Flows that nobody has answered yet; a power of two.
-    pub half_open: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            flows: maps::DEFAULT_FLOWS,
-            half_open: maps::DEFAULT_HALF_OPEN,
-        }
-    }
 }
 
 impl Config {

@@ -1,71 +1,11 @@
 //! Pools of addresses.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Deserialize;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::ConfigError;
-
-/// A prefix that subnets of one size are cut from, written `CIDR/BITS`: `172.20.0.0/14/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Pool {
-    /// The whole, host bits zero.
-    pub prefix: IpNet,
-    /// Prefix length of each subnet.
-    pub bits: u8,
-}
-
-impl FromStr for Pool {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (prefix, bits) = text
-            .rsplit_once('/')
-            .filter(|(prefix, _)| prefix.contains('/'))
-            .ok_or_else(|| format!("'{text}' is not CIDR/BITS, for instance 172.20.0.0/14/24"))?;
-        let prefix: IpNet = prefix
-            .parse()
-            .map_err(|_| format!("'{prefix}' is not a CIDR"))?;
-        let bits: u8 = bits
-            .parse()
-            .map_err(|_| format!("'{bits}' is not a prefix length"))?;
-        if prefix.trunc() != prefix {
-            return Err(format!(
-                "'{prefix}' has host bits; write {}",
-                prefix.trunc()
-            ));
-        }
-        // A gateway and at least one sandbox must fit.
-        let longest = prefix.max_prefix_len() - 2;
-        if bits < prefix.prefix_len() || bits > longest {
-            return Err(format!(
-                "subnets of /{bits} cannot be cut from {prefix}: the size must be between /{} and /{longest}",
-                prefix.prefix_len()
-            ));
-        }
-        Ok(Self { prefix, bits })
-    }
-}
-
-impl TryFrom<String> for Pool {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.prefix, self.bits)
-    }
-}
+use crate::ipam::Pool;
 
 /// The pools that Docker's users expect: /16 for each of the first networks, so that none runs out of addresses before
 /// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier comes from the node's

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use netpath_common::flow::Timers;
 use serde::Deserialize;
 
-use super::{ConfigError, Limits, Pool};
+use super::ConfigError;
+use crate::{datapath::Limits, ipam::Pool};
 
 /// Settings before validation: each flag of `netpath daemon` is a key of the file, with `_` or `-`.
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Config, PINS_LINK},
-    datapath::{self, Datapath, NodeSettings},
+    datapath::{Datapath, NodeSettings},
     kernel::{self, Kernel, listeners, mounts, netns},
     model::State,
     reconcile::{Depth, Reconciler},
@@ -41,31 +41,19 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let state = objects::load_state(&store)?;
     mount_bpffs(&config.bpf_dir)?;
     let ports = listeners::local_port_range()?;
-    let limits = datapath::Limits {
-        flows: config.limits.flows,
-        half_open: config.limits.half_open,
-    };
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
         secret: kernel::random() | 1,
         timers: config.timers,
         snat_ports: snat_ports(ports),
     };
-    let mut datapath = Datapath::load(&config.bpf_dir, limits, settings)?;
+    let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings)?;
     #[cfg(feature = "trace")]
     datapath.start_trace()?;
     datapath.attach_sockets(&cgroup)?;
     note_pins(config)?;
     let kernel = Kernel::open()?;
     let facts = kernel.facts(&config.uplinks).await?;
-    let pools = config
-        .pools
-        .iter()
-        .map(|pool| crate::ipam::Pool {
-            prefix: pool.prefix,
-            bits: pool.bits,
-        })
-        .collect();
     let mut node = Node {
         state,
         store: Box::new(store),
@@ -76,7 +64,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         },
         facts,
         surroundings: Surroundings {
-            pools,
+            pools: config.pools.clone(),
             host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
             free_ports: ports,
             hold: config.reconcile * HOLD,

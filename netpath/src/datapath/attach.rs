@@ -67,12 +67,8 @@ impl Datapath {
         let link = program
             .take_link(id)
             .map_err(|source| refused(name, source))?;
-        let link: FdLink = link.try_into().map_err(|source| link_error(&pin, source))?;
-        link.pin(&pin).map_err(|source| DatapathError::Pin {
-            link: file_name(&pin),
-            source,
-        })?;
-        Ok(())
+        let link = link.try_into().map_err(|source| link_error(&pin, source))?;
+        keep(link, &pin)
     }
 
     /// Takes a program off a device; absence is success.
@@ -158,12 +154,8 @@ impl Datapath {
         let link = program
             .take_link(id)
             .map_err(|source| refused(name, source))?;
-        let link: FdLink = link.try_into().map_err(|source| link_error(&pin, source))?;
-        link.pin(&pin).map_err(|source| DatapathError::Pin {
-            link: file_name(&pin),
-            source,
-        })?;
-        Ok(())
+        let link = link.try_into().map_err(|source| link_error(&pin, source))?;
+        keep(link, &pin)
     }
 
     /// The programs for sockets that are not attached to the cgroup, or not in the running version.
@@ -282,6 +274,15 @@ fn pinned(pin: &Path) -> Result<Option<(PinnedLink, sys::LinkTarget)>, DatapathE
         source,
     })?;
     Ok(Some((link, target)))
+}
+
+/// Pins a link, so that it stays when the daemon goes.
+fn keep(link: FdLink, pin: &Path) -> Result<(), DatapathError> {
+    let pinned = link.pin(pin);
+    pinned.map(drop).map_err(|source| DatapathError::Pin {
+        link: file_name(pin),
+        source,
+    })
 }
 
 const fn attach_type(hook: Hook) -> TcAttachType {

@@ -54,35 +54,11 @@ pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
 pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
-    /// The head of `struct bpf_link_info` and its member for TCX.
-    #[repr(C)]
-    #[derive(Default)]
-    struct LinkInfo {
-        kind: u32,
-        id: u32,
-        program: u32,
-        pad: u32,
-        ifindex: u32,
-        attach_type: u32,
-        rest: [u64; 4],
-    }
-    #[repr(C)]
-    struct Attr {
-        fd: u32,
-        info_len: u32,
-        info: u64,
-    }
-    let mut info = LinkInfo::default();
-    let mut attr = Attr {
-        fd: link.as_raw_fd() as u32,
-        info_len: size_of::<LinkInfo>() as u32,
-        info: (&raw mut info) as u64,
-    };
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(LinkTarget {
-        ifindex: info.ifindex,
-        program: info.program,
-    })
+    let LinkInfo {
+        program, target, ..
+    } = link_info(link)?;
+    let [ifindex, _attach_type] = target;
+    Ok(LinkTarget { ifindex, program })
 }
 
 /// What a cgroup's link is attached to, and what it runs.
@@ -99,17 +75,27 @@ pub struct SocketTarget {
 /// # Errors
 /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
 pub fn socket_target(link: BorrowedFd<'_>) -> io::Result<SocketTarget> {
-    /// The head of `struct bpf_link_info` and its member for cgroups.
-    #[repr(C)]
-    #[derive(Default)]
-    struct LinkInfo {
-        kind: u32,
-        id: u32,
-        program: u32,
-        pad: u32,
-        cgroup: u64,
-        rest: [u64; 4],
-    }
+    let LinkInfo {
+        program, target, ..
+    } = link_info(link)?;
+    let [[a, b, c, d], [e, f, g, h]] = target.map(u32::to_ne_bytes);
+    let cgroup = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    Ok(SocketTarget { cgroup, program })
+}
+
+/// The head of `struct bpf_link_info`; what `target` holds depends on the kind of link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    pad: u32,
+    target: [u32; 2],
+    rest: [u64; 4],
+}
+
+fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     #[repr(C)]
     struct Attr {
         fd: u32,
@@ -123,10 +109,7 @@ pub fn socket_target(link: BorrowedFd<'_>) -> io::Result<SocketTarget> {
         info: (&raw mut info) as u64,
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(SocketTarget {
-        cgroup: info.cgroup,
-        program: info.program,
-    })
+    Ok(info)
 }
 
 /// Replaces the program of a link in one step (Linux 5.7).

@@ -3,11 +3,13 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::{IpNet, Ipv6Net};
+use serde::Deserialize;
 
 use super::{Prefixes, address, bounds};
 
-/// Where new subnets come from: blocks of `/bits` inside `prefix`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where new subnets come from: blocks of `/bits` inside `prefix`, written `CIDR/BITS`: `172.20.0.0/14/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Pool {
     /// The whole pool, host bits zero.
     pub prefix: IpNet,
@@ -43,6 +45,14 @@ impl FromStr for Pool {
             ));
         }
         Ok(Self { prefix, bits })
+    }
+}
+
+impl TryFrom<String> for Pool {
+    type Error = PoolError;
+
+    fn try_from(text: String) -> Result<Self, PoolError> {
+        text.parse()
     }
 }
 

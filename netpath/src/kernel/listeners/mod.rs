@@ -79,23 +79,6 @@ pub fn local_port_range() -> Result<(u16, u16), Error> {
     }
 }
 
-/// Ports that the administrator keeps the kernel from giving away, as ranges of first and last.
-pub fn reserved_ports() -> Result<Vec<(u16, u16)>, Error> {
-    let key = "net/ipv4/ip_local_reserved_ports";
-    let text = sysctl::read(key)?;
-    text.split(',')
-        .map(str::trim)
-        .filter(|range| !range.is_empty())
-        .map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            match (first.parse(), last.parse()) {
-                (Ok(first), Ok(last)) => Ok((first, last)),
-                _ => Err(malformed(key, text.clone())),
-            }
-        })
-        .collect()
-}
-
 fn port(key: &str, number: u64) -> Result<u16, Error> {
     u16::try_from(number).map_err(|_| malformed(key, number.to_string()))
 }

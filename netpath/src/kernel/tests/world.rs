@@ -82,11 +82,6 @@ fn sysctls_are_those_of_the_namespace() {
             listeners::local_port_range().expect("range"),
             (40000, 50000)
         );
-        sysctl::write("net/ipv4/ip_local_reserved_ports", "8080,9000-9010").expect("write");
-        assert_eq!(
-            listeners::reserved_ports().expect("reserved"),
-            [(8080, 8080), (9000, 9010)]
-        );
         let error = sysctl::read("net/ipv4/conf/none/forwarding").expect_err("absent");
         assert!(
             error
