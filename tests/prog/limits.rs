@@ -54,30 +54,44 @@ fn refused(side: Side, sport: u16) -> Send {
 fn full() -> Vec<Case> {
     let [v4, v6] = Side::BOTH;
     let request = Packet::ip(v4.client(), v4.host()).tcp(40_000, 8080, SYN);
-    let two = |name: &str| {
-        Case::new(name)
-            .then(out(v4, 61_001, SYN).number_of_flows(1))
-            .then(out(v6, 61_002, SYN).number_of_flows(2))
+    let established = |case: Case, side: Side, sport: u16, flows: usize| {
+        case.then(out(side, sport, SYN).number_of_flows(flows))
+            .then(back(side, sport, SYN | ACK))
+            .then(out(side, sport, ACK))
     };
+    let two = |name: &str| established(established(Case::new(name), v4, 61_001, 1), v6, 61_002, 2);
     vec![
         two("a full table refuses a new flow and keeps the others")
             .then(refused(v4, 61_003))
             .then(refused(v6, 61_003))
-            .then(out(v4, 61_001, SYN))
-            .then(back(v6, 61_002, SYN | ACK)),
+            .then(out(v4, 61_001, ACK))
+            .then(back(v6, 61_002, ACK)),
         two("a full table refuses a published port's client")
             .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::TableFull)),
-        Case::new("what was claimed is given back when the second half has no room")
-            .then(out(v4, 61_001, SYN).number_of_flows(1))
-            .change(|prog| {
-                let (key, half) = prog.halves()[0];
-                let mut odd = key;
-                odd.protocol = 200;
-                prog.put_half(&odd, &half);
-                assert_eq!(prog.halves().len(), 3);
-            })
-            .then(refused(v4, 61_003))
-            .change(|prog| assert_eq!(prog.halves().len(), 3)),
+        established(
+            Case::new("a full table gives up what was never answered"),
+            v4,
+            61_001,
+            1,
+        )
+        .then(out(v6, 61_002, SYN).number_of_flows(2))
+        .then(out(v6, 61_003, SYN).number_of_flows(2))
+        .then(out(v4, 61_001, ACK)),
+        established(
+            Case::new("what was claimed is given back when the second half has no room"),
+            v4,
+            61_001,
+            1,
+        )
+        .change(|prog| {
+            let (key, half) = prog.halves()[0];
+            let mut odd = key;
+            odd.protocol = 200;
+            prog.put_half(&odd, &half);
+            assert_eq!(prog.halves().len(), 3);
+        })
+        .then(refused(v4, 61_003))
+        .change(|prog| assert_eq!(prog.halves().len(), 3)),
     ]
 }
 

@@ -39,7 +39,6 @@ fn a_port_that_somebody_has_is_refused_and_the_owner_named() {
     for spec in [
         "80:80/sctp",
         "224.0.0.1:1:1",
-        "169.254.0.1:1:1",
         "[fe80::1]:1:1",
         "[::ffff:10.0.0.1]:1:1",
     ] {
