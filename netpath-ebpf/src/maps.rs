@@ -226,12 +226,17 @@ pub fn remove_flow(key: &FlowKey) {
 /// The next place of a ring of `mask + 1` places, to be read and then overwritten.
 #[inline(always)]
 pub fn ring_place(ring: Cursor, mask: u32) -> Option<*mut FlowKey> {
-    let cursor = CURSORS_MAP.get_ptr_mut(ring as u32)?;
-    let place = atomic::fetch_add_u32(cursor, 1) & mask;
+    let place = atomic::fetch_add_u32(cursor(ring)?, 1) & mask;
     match ring {
         Cursor::HalfOpen => HALF_OPEN.get_ptr_mut(place),
-        Cursor::FlowIndex => FLOW_INDEX.get_ptr_mut(place),
+        Cursor::FlowIndex | Cursor::Reclaim => FLOW_INDEX.get_ptr_mut(place),
     }
+}
+
+/// A cursor itself: how many places it has given.
+#[inline(always)]
+pub fn cursor(ring: Cursor) -> Option<*mut u32> {
+    CURSORS_MAP.get_ptr_mut(ring as u32)
 }
 
 /// Counts a packet.

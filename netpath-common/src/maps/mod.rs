@@ -81,10 +81,12 @@ pub enum Cursor {
     HalfOpen = 0,
     /// Of `flow_index`.
     FlowIndex = 1,
+    /// Of `flow_index` too: where a full table was looked through last.
+    Reclaim = 2,
 }
 
 /// Entries of `cursors`.
-pub const CURSORS: u32 = 2;
+pub const CURSORS: u32 = 3;
 
 /// A flow that the daemon found idle; see the program `sweep`.
 #[derive(Clone, Copy, Default, Debug)]

@@ -63,16 +63,35 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
     }
 }
 
-/// Makes room in a table that is full, from the oldest places of the index on: flows that are over go, and those that
-/// are finished, or were never answered, without waiting for their time. Established ones stay (RFC 6888 REQ-11).
+/// Makes room in a table that is full: flows that are over go, and those that are finished, or were never answered,
+/// without waiting for their time. Established ones stay (RFC 6888 REQ-11).
+///
+/// The index has two places for each flow, so in a full table the flows that did not live long stand in its newer half.
+/// That is gone through from its older end on, and again when the end is reached.
 #[inline(never)]
 pub fn reclaim(scratch: &mut Scratch) {
     let Some(config) = maps::config() else {
         return;
     };
+    let (Some(newest), Some(next)) = (
+        maps::cursor(Cursor::FlowIndex),
+        maps::cursor(Cursor::Reclaim),
+    ) else {
+        return;
+    };
+    // SAFETY: map values, readable while the program runs; another CPU may move either, which costs at most a second
+    // look at the same places.
+    unsafe {
+        let newest = *newest;
+        let half = (config.flow_index_mask >> 1) + 1;
+        let distance = newest.wrapping_sub(*next);
+        if distance == 0 || distance > half {
+            *next = newest.wrapping_sub(half);
+        }
+    }
     let now = now();
     for _ in 0..RECLAIM_STEPS {
-        let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) else {
+        let Some(place) = maps::ring_place(Cursor::Reclaim, config.flow_index_mask) else {
             return;
         };
         // SAFETY: as in `enter`.
