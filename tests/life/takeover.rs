@@ -149,18 +149,17 @@ fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
     ]);
     redis.wait_for_output("Ready to accept");
     let outside = world.topology.outside.clone();
-    let stream_seconds = seconds.to_string();
+    let (stream_seconds, rounds) = (seconds.to_string(), 100 * (seconds + 60));
     let mut stream = outside.start(&["iperf3", "-c", HOST, "-t", &stream_seconds, "-b", "500M"]);
-    // Every request opens a connection of its own, until it is stopped.
-    let requests = outside.start(&[
+    // Connections that stay and connections of one request, by turns; more rounds than the test has time for.
+    let mut requests = outside.start(&[
         "sh",
         "-c",
         &format!(
-            "while [ ! -e /proc/self/stop ]; do redis-benchmark -h {HOST} -n 2000 -c 8 -t set,get -q \
+            "for round in $(seq {rounds}); do redis-benchmark -h {HOST} -n 2000 -c 8 -t set,get -q \
              >/dev/null || exit 1; redis-benchmark -h {HOST} -n 500 -c 4 -k 0 -t get -q || exit 1; done"
         ),
     ]);
-    let mut requests = requests;
     let (shown, before) = (world.shown(), programs(&world));
     let (devices, pins) = (world.devices(), pin_names(&world.daemon.bpf_dir()));
     let open = descriptors(&mut world);

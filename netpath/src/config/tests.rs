@@ -73,7 +73,11 @@ fn wrong_types_and_syntax_are_errors_with_line_and_column() {
     assert!(error.starts_with("netpath.toml:1:"), "{error}");
     let error = message("pool = ['10.0.0.0/8/24', '10.0.0.0/99/24']\n");
     assert!(error.starts_with("netpath.toml:1:"), "{error}");
-    assert!(error.contains("'10.0.0.0/99' is not a CIDR"), "{error}");
+    assert!(
+        error.contains("'10.0.0.0/99/24' is not a pool: "),
+        "{error}"
+    );
+    assert!(error.contains("is not a CIDR"), "{error}");
 }
 
 #[test]

@@ -34,8 +34,10 @@ impl FromStr for Pool {
             reason,
         };
         let (prefix, bits) = text.rsplit_once('/').ok_or_else(|| bad("it has no '/'"))?;
-        let prefix: IpNet = prefix.parse().map_err(|_| bad("its CIDR is none"))?;
-        let bits: u8 = bits.parse().map_err(|_| bad("its BITS are no number"))?;
+        let prefix: IpNet = prefix
+            .parse()
+            .map_err(|_| bad("what stands before its last '/' is not a CIDR"))?;
+        let bits: u8 = bits.parse().map_err(|_| bad("its BITS are not a number"))?;
         if prefix != prefix.trunc() {
             return Err(bad("its CIDR has host bits"));
         }
