@@ -151,7 +151,8 @@ fn a_capture_shows_packets_and_is_kept_on_failure() {
     std::fs::remove_dir_all(kept).expect("artifacts");
 }
 
-/// Stands in for the program: a file as socket, a directory as pin, a device, each of which `teardown` removes.
+/// Stands in for the program: a file as socket, a directory as pin, a device, each of which `teardown` removes. The
+/// socket of one that was killed does not answer, though its file is there: it holds the number of the process.
 const STAND_IN: &str = r#"#!/bin/sh
 socket=$2; shift 2
 run=$(dirname "$socket")
@@ -161,9 +162,9 @@ daemon)
     echo "$@" >> "$run/../started"
     [ -e /sys/class/net/npb-1 ] || ip link add name npb-1 type bridge 2>/dev/null
     mkdir -p "$run/../bpf/netpath"
-    : > "$socket"
+    echo $$ > "$socket"
     while :; do sleep 0.01; done ;;
-status) [ -e "$socket" ] ;;
+status) kill -0 "$(cat "$socket")" ;;
 network) echo '[{"name":"bridge"}]' ;;
 teardown) [ -e "$run/forget" ] || ip link del npb-1; rm -f "$socket" ;;
 esac
