@@ -75,6 +75,30 @@ impl Bed {
         });
         eventually("everything works", SECONDS, || self.is_whole());
     }
+
+    /// A device of the host is taken down: it comes up again, and everything works.
+    #[track_caller]
+    fn assert_comes_up_again(&self, device: &str) {
+        self.host().exec(&format!("ip link set {device} down"));
+        eventually("it is up", SECONDS, || {
+            self.host()
+                .exec(&format!("ip link show {device}"))
+                .contains(",UP")
+        });
+        eventually("everything works", SECONDS, || self.is_whole());
+    }
+
+    /// Pins of links, with the words of the event that their repair gives.
+    fn links(&self) -> [(String, &'static str); 5] {
+        let veth = self.world.host_interface("web");
+        [
+            (format!("{veth}-endpoint_in"), "attach endpoint-ingress"),
+            (format!("{veth}-endpoint_out"), "attach endpoint-egress"),
+            ("eth0-uplink_ingress".to_owned(), "attach uplink-ingress"),
+            ("eth0-uplink_egress".to_owned(), "attach uplink-egress"),
+            ("cgroup-connect4".to_owned(), "attach connect4"),
+        ]
+    }
 }
 
 /// Every key of a pinned map, as `bpftool` wants it.
@@ -104,13 +128,7 @@ fn a_bridge_without_its_address_or_down_gets_it_back() {
     let bridge = bed.bridge();
     bed.host().exec(&format!("ip addr flush dev {bridge}"));
     bed.assert_repaired("set bridge");
-    bed.host().exec(&format!("ip link set {bridge} down"));
-    eventually("it is up", SECONDS, || {
-        bed.host()
-            .exec(&format!("ip link show {bridge}"))
-            .contains(",UP")
-    });
-    eventually("everything works", SECONDS, || bed.is_whole());
+    bed.assert_comes_up_again(&bridge);
 }
 
 #[test]
@@ -134,27 +152,14 @@ fn a_veth_off_its_bridge_or_down_is_put_back() {
     let veth = bed.world.host_interface("web");
     bed.host().exec(&format!("ip link set {veth} nomaster"));
     bed.assert_repaired("set veth");
-    bed.host().exec(&format!("ip link set {veth} down"));
-    eventually("it is up", SECONDS, || {
-        bed.host()
-            .exec(&format!("ip link show {veth}"))
-            .contains(",UP")
-    });
-    eventually("everything works", SECONDS, || bed.is_whole());
+    bed.assert_comes_up_again(&veth);
 }
 
 #[test]
 fn a_removed_pin_of_a_link_is_attached_again() {
     let bed = Bed::new();
-    let veth = bed.world.host_interface("web");
-    for (pin, words) in [
-        (format!("{veth}-endpoint_in"), "attach endpoint-ingress"),
-        (format!("{veth}-endpoint_out"), "attach endpoint-egress"),
-        ("eth0-uplink_ingress".to_owned(), "attach uplink-ingress"),
-        ("eth0-uplink_egress".to_owned(), "attach uplink-egress"),
-        ("cgroup-connect4".to_owned(), "attach connect4"),
-        ("cgroup-recvmsg6".to_owned(), "attach recvmsg6"),
-    ] {
+    let more = ("cgroup-recvmsg6".to_owned(), "attach recvmsg6");
+    for (pin, words) in bed.links().into_iter().chain([more]) {
         fs::remove_file(bed.pin(&pin)).expect("remove");
         bed.assert_repaired(words);
         assert!(Path::new(&bed.pin(&pin)).exists(), "{pin}");
@@ -164,14 +169,7 @@ fn a_removed_pin_of_a_link_is_attached_again() {
 #[test]
 fn a_link_that_was_detached_by_force_is_attached_again() {
     let bed = Bed::new();
-    let veth = bed.world.host_interface("web");
-    for (pin, words) in [
-        (format!("{veth}-endpoint_in"), "attach endpoint-ingress"),
-        (format!("{veth}-endpoint_out"), "attach endpoint-egress"),
-        ("eth0-uplink_ingress".to_owned(), "attach uplink-ingress"),
-        ("eth0-uplink_egress".to_owned(), "attach uplink-egress"),
-        ("cgroup-connect4".to_owned(), "attach connect4"),
-    ] {
+    for (pin, words) in bed.links() {
         let detached = bed
             .host()
             .run(&["bpftool", "link", "detach", "pinned", &bed.pin(&pin)]);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::ConfigError;
-use crate::ipam::Pool;
+use crate::ipam::{Pool, overlap};
 
 /// The pools that Docker's users expect: /16 for each of the first networks, so that none runs out of addresses before
 /// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier comes from the node's
@@ -40,9 +40,7 @@ pub(super) fn defaults(node: &str) -> Vec<Pool> {
 pub(super) fn check_disjoint(pools: &[Pool]) -> Result<(), ConfigError> {
     for (index, pool) in pools.iter().enumerate() {
         let mut earlier = pools.iter().take(index);
-        if let Some(other) = earlier.find(|other| {
-            other.prefix.contains(&pool.prefix) || pool.prefix.contains(&other.prefix)
-        }) {
+        if let Some(other) = earlier.find(|other| overlap(&other.prefix, &pool.prefix)) {
             return Err(ConfigError::invalid(
                 "pool",
                 format!("{pool} and {other} overlap"),

@@ -11,13 +11,12 @@ use super::node::Node;
 use crate::{
     api::v1,
     model::{GatewayMode, Network, PortMapping, Sandbox},
-    plan::Desired,
+    plan,
 };
 
 impl Node {
     /// A network as users see it.
     pub(super) fn network(&self, network: &Network) -> v1::Network {
-        let desired = Desired::of_network(network, &self.facts.facts);
         v1::Network {
             name: network.name.to_string(),
             id: network.id.to_string(),
@@ -29,13 +28,11 @@ impl Node {
                 .iter()
                 .map(|subnet| subnet.gateway)
                 .collect(),
-            mtu: desired
-                .bridges
-                .values()
-                .map(|bridge| bridge.mtu)
-                .next()
-                .or(network.mtu)
-                .unwrap_or(65_536),
+            mtu: if network.has_endpoints() {
+                plan::mtu(network, &self.facts.facts)
+            } else {
+                network.mtu.unwrap_or(65_536)
+            },
             vni: None,
             internal: network.internal,
             icc: network.icc,
@@ -52,19 +49,12 @@ impl Node {
 
     /// A sandbox as users see it.
     pub(super) fn sandbox(&self, sandbox: &Sandbox) -> v1::Sandbox {
-        let desired = Desired::of_sandbox(sandbox, &self.state, &self.facts.facts);
         let endpoints = sandbox.endpoints.iter().map(|endpoint| {
-            let veth = desired.veths.get(&endpoint.host_interface());
-            let gateways = self
-                .state
-                .network(&endpoint.network)
-                .map(|network| &network.subnets);
-            let gateways = gateways
-                .into_iter()
-                .flatten()
-                .map(|subnet| subnet.gateway)
-                .collect();
-            v1::Endpoint::of(endpoint, gateways, veth.map_or(0, |veth| veth.mtu))
+            let network = self.state.network(&endpoint.network).ok();
+            let subnets = network.into_iter().flat_map(|network| &network.subnets);
+            let gateways = subnets.map(|subnet| subnet.gateway).collect();
+            let mtu = network.map_or(0, |network| plan::mtu(network, &self.facts.facts));
+            v1::Endpoint::of(endpoint, gateways, mtu)
         });
         v1::Sandbox {
             name: sandbox.name.to_string(),
@@ -79,15 +69,9 @@ impl Node {
 
     /// Published ports of a sandbox as users see them; none while it has no network to be reached through.
     pub(super) fn ports(&self, sandbox: &Sandbox, mappings: &[PortMapping]) -> Vec<v1::Port> {
-        let Some(endpoint) = sandbox.endpoints.first() else {
+        let Some((endpoint, network)) = self.state.port_carrier(sandbox) else {
             return Vec::new();
         };
-        let Ok(network) = self.state.network(&endpoint.network) else {
-            return Vec::new();
-        };
-        if network.internal {
-            return Vec::new();
-        }
         let address = |like: Option<IpAddr>| {
             let addresses = endpoint.addresses.iter().map(ipnet::IpNet::addr);
             let mut matching = addresses

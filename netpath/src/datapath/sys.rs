@@ -161,15 +161,29 @@ pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     keys: &mut [K],
     values: &mut [V],
 ) -> io::Result<(usize, bool)> {
+    let count = keys.len().min(values.len());
+    let (keys, values) = (keys.as_mut_ptr().cast(), values.as_mut_ptr().cast());
+    next_batch(map, position, keys, values, count)
+}
+
+/// The call itself: at most `count` entries at `keys` and `values`, which have room for them. `position` moves on only
+/// if it succeeds.
+fn next_batch(
+    map: BorrowedFd<'_>,
+    position: &mut Option<Position>,
+    keys: *mut u8,
+    values: *mut u8,
+    count: usize,
+) -> io::Result<(usize, bool)> {
     let mut next = Position::default();
     let mut attr = BatchAttr {
         in_batch: position
             .as_ref()
             .map_or(0, |position| (&raw const *position) as u64),
         out_batch: (&raw mut next) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: keys.len().min(values.len()) as u32,
+        keys: keys as u64,
+        values: values as u64,
+        count: count as u32,
         map_fd: map.as_raw_fd() as u32,
         elem_flags: 0,
         flags: 0,
@@ -199,32 +213,17 @@ pub fn count_batch(
         // Values are padded to eight bytes.
         let mut keys = vec![0_u8; chunk * key_size];
         let mut values = vec![0_u8; chunk * value_size.next_multiple_of(8)];
-        let mut next = Position::default();
-        let mut attr = BatchAttr {
-            in_batch: position
-                .as_ref()
-                .map_or(0, |position| (&raw const *position) as u64),
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: chunk as u32,
-            map_fd: map.as_raw_fd() as u32,
-            elem_flags: 0,
-            flags: 0,
-        };
-        let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
-        match result {
-            Ok(()) => total += u64::from(attr.count),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return Ok(total + u64::from(attr.count));
+        let (keys, values) = (keys.as_mut_ptr(), values.as_mut_ptr());
+        match next_batch(map, &mut position, keys, values, chunk) {
+            Ok((count, more)) => {
+                total += count as u64;
+                if !more {
+                    return Ok(total);
+                }
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                chunk *= 2;
-                continue;
-            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => chunk *= 2,
             Err(error) => return Err(error),
         }
-        position = Some(next);
     }
 }
 

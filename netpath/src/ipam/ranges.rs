@@ -47,6 +47,17 @@ impl Ranges {
         (free <= to).then_some(free)
     }
 
+    /// The lowest number in `from..=to` that is in neither set.
+    pub fn first_free_beside(&self, other: &Self, mut from: u128, to: u128) -> Option<u128> {
+        loop {
+            let free = self.first_free(from, to)?;
+            if !other.contains(free) {
+                return Some(free);
+            }
+            from = other.first_free(free, to)?;
+        }
+    }
+
     /// The first range of the set with a number in `first..=last`, going down from `last`.
     pub fn overlapping(&self, first: u128, last: u128) -> Option<(u128, u128)> {
         self.last_by_first
@@ -86,6 +97,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn beside_another_set_both_are_avoided(
+            one in prop::collection::vec(0_u128..40, 0..30),
+            other in prop::collection::vec(0_u128..40, 0..30),
+        ) {
+            let set = |numbers: &[u128]| {
+                let mut ranges = Ranges::default();
+                numbers.iter().for_each(|&number| ranges.insert(number, number));
+                ranges
+            };
+            let free = (0..30).find(|number| !one.contains(number) && !other.contains(number));
+            prop_assert_eq!(set(&one).first_free_beside(&set(&other), 0, 29), free);
+        }
+
         #[test]
         fn it_behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
             let mut ranges = Ranges::default();

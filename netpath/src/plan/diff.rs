@@ -219,10 +219,8 @@ fn fill_maps(
     let addresses = differing(&desired.addresses, &observed.addresses);
     let addresses: Vec<_> = addresses.map(|(ip, entry)| (*ip, *entry)).collect();
     operations.extend(unless_empty(addresses, Operation::PutAddresses));
-    let allow: BTreeSet<_> = desired.allow.difference(&observed.allow).copied().collect();
-    if !allow.is_empty() {
-        operations.push(Operation::PutAllow(allow));
-    }
+    let allow: Vec<_> = desired.allow.difference(&observed.allow).copied().collect();
+    operations.extend(unless_empty(allow, Operation::PutAllow));
     let ports = differing(&desired.ports, &observed.ports);
     let ports: Vec<_> = ports.map(|(key, entry)| (*key, *entry)).collect();
     operations.extend(unless_empty(ports, Operation::PutPorts));

@@ -22,6 +22,8 @@ mod translate;
 pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
 pub use diff::plan;
 pub use observed::{Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth};
+pub(crate) use translate::mtu;
+
 pub use operation::{Operation, Phase};
 
 /// Entries of maps, in the words of the model; `datapath` turns them into the bytes of the schema.

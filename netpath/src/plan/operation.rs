@@ -1,6 +1,6 @@
 //! Operations: what the executor can do, as values that print.
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -130,7 +130,7 @@ pub enum Operation {
     /// Make addresses known.
     PutAddresses(Vec<(IpAddr, AddressEntry)>),
     /// Let sources in; before the ports that refer to them.
-    PutAllow(BTreeSet<AllowEntry>),
+    PutAllow(Vec<AllowEntry>),
     /// Publish ranges.
     PutPorts(Vec<(PortKey, PortEntry)>),
 }

@@ -45,14 +45,14 @@ impl Desired {
     }
 
     /// One network without its sandboxes.
-    pub fn of_network(network: &Network, facts: &Facts) -> Self {
+    fn of_network(network: &Network, facts: &Facts) -> Self {
         let mut desired = Self::default();
         desired.add_network(network, facts);
         desired
     }
 
     /// One sandbox; `state` knows its networks.
-    pub fn of_sandbox(sandbox: &Sandbox, state: &State, facts: &Facts) -> Self {
+    fn of_sandbox(sandbox: &Sandbox, state: &State, facts: &Facts) -> Self {
         let mut desired = Self::default();
         desired.add_sandbox(sandbox, state, facts);
         desired
@@ -262,7 +262,8 @@ fn flags(network: &Network) -> u32 {
     .fold(0, |flags, (_, flag)| flags | flag)
 }
 
-fn mtu(network: &Network, facts: &Facts) -> u32 {
+/// MTU of a network's bridge and endpoints: its own, or the smallest of the uplinks'.
+pub(crate) fn mtu(network: &Network, facts: &Facts) -> u32 {
     let uplinks = facts.uplinks.values().map(|uplink| uplink.mtu);
     network.mtu.or(uplinks.min()).unwrap_or(DEFAULT_MTU)
 }

@@ -14,7 +14,6 @@
 //! `eth0` is an uplink with two addresses for each family, `eth1` one without any; `lan0` is none.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write as _,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -275,7 +274,7 @@ pub(super) fn fill(tables: &mut Tables) {
         "10.1.0.0/24",
         "fd00:0:0:1::/64",
     ];
-    let allow: BTreeSet<_> = allow
+    let allow: Vec<_> = allow
         .iter()
         .map(|prefix| AllowEntry {
             list: 1,

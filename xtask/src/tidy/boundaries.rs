@@ -169,14 +169,7 @@ fn first_use(source: &Source, name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn source(path: &str, text: &str) -> Vec<Source> {
-        vec![Source {
-            path: path.into(),
-            text: text.into(),
-        }]
-    }
+    use super::{super::tree::source, *};
 
     #[test]
     fn a_forbidden_import_is_found_and_a_comment_is_not() {

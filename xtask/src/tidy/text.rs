@@ -125,14 +125,7 @@ pub fn reasons(sources: &[Source]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn source(path: &str, text: &str) -> Vec<Source> {
-        vec![Source {
-            path: path.into(),
-            text: text.into(),
-        }]
-    }
+    use super::{super::tree::source, *};
 
     #[test]
     fn a_long_file_is_found() {

@@ -18,6 +18,15 @@ pub struct Source {
     pub text: String,
 }
 
+/// The one file of a test.
+#[cfg(test)]
+pub fn source(path: &str, text: &str) -> Vec<Source> {
+    vec![Source {
+        path: path.into(),
+        text: text.into(),
+    }]
+}
+
 impl Source {
     /// Whether it is Rust.
     pub fn is_rust(&self) -> bool {

@@ -13,7 +13,6 @@ use netpath_common::{
 use super::{DatapathError, batch, pins, sys, tables::Tables};
 use crate::{
     api::v1,
-    model::Protocol,
     plan::entries::{AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey},
 };
 
@@ -185,11 +184,7 @@ fn port(
     v1::Port {
         sandbox: endpoint.sandbox.to_string(),
         network,
-        protocol: match key.protocol {
-            Protocol::Tcp => v1::Protocol::Tcp,
-            Protocol::Udp => v1::Protocol::Udp,
-            Protocol::Sctp => v1::Protocol::Sctp,
-        },
+        protocol: key.protocol.into(),
         host_ip: key.host_ip,
         host_port: key.first,
         host_port_end: key.last,

@@ -180,7 +180,7 @@ impl Tables {
     ///
     /// # Errors
     /// If the map cannot be written.
-    pub fn put_allow(&mut self, list: &BTreeSet<AllowEntry>) -> Result<(), DatapathError> {
+    pub fn put_allow(&mut self, list: &[AllowEntry]) -> Result<(), DatapathError> {
         for entry in list {
             self.allow
                 .insert(&allow_key(entry), 1, 0)
@@ -262,7 +262,7 @@ fn port_key(key: &entries::PortKey) -> PortKey {
         Some(IpAddr::V4(_)) => PortKey::ANY_V4,
         Some(IpAddr::V6(_)) => PortKey::ANY_V6,
     };
-    PortKey::of_range(addr, number_of(key.protocol), key.first, key.last)
+    PortKey::of_range(addr, key.protocol.number(), key.first, key.last)
 }
 
 fn port_value(key: &entries::PortKey, entry: &PortEntry) -> Port {
@@ -306,14 +306,6 @@ const fn port_entry(port: Port) -> PortEntry {
         endpoint: port.endpoint,
         generation: port.generation,
         allow: port.allow,
-    }
-}
-
-const fn number_of(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => TCP,
-        Protocol::Udp => UDP,
-        Protocol::Sctp => SCTP,
     }
 }
 

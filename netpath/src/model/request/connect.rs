@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{
     Env, RequestError,
     mint::{Taken, Wanted, free_interface},
+    publish::change,
 };
 use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
 
@@ -90,9 +91,6 @@ impl State {
                 sandbox: before.name.clone(),
             });
         }
-        Ok(Change::Sandbox {
-            before: Some(Box::new(before.clone())),
-            after: Some(Box::new(after)),
-        })
+        Ok(change(before, after))
     }
 }

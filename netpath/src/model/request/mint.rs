@@ -60,18 +60,14 @@ impl State {
         taken: &mut Taken,
         env: &mut Env<'_>,
     ) -> Result<Endpoint, RequestError> {
-        let network = self.network(wanted.network)?;
-        let Some(entry) = self
-            .networks
-            .get(wanted.network)
-            .filter(|_| network.has_endpoints())
-        else {
+        let entry = self.network_entry(wanted.network)?;
+        if !entry.network.has_endpoints() {
             return Err(RequestError::Mode {
                 sandbox: wanted.sandbox.clone(),
                 verb: format!("join network '{}'", wanted.network),
-                reason: format!("driver {} has no endpoints", network.driver),
+                reason: format!("driver {} has no endpoints", entry.network.driver),
             });
-        };
+        }
         let addresses = choose_addresses(entry, wanted)?;
         let id = self.mint_id(env, |id| {
             let fresh = !taken.ids.iter().any(|other| other.device() == id.device());

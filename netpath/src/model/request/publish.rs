@@ -128,7 +128,8 @@ impl State {
     }
 }
 
-fn change(before: &Sandbox, after: Sandbox) -> Change {
+/// The change from one version of a sandbox to the next.
+pub(super) fn change(before: &Sandbox, after: Sandbox) -> Change {
     Change::Sandbox {
         before: Some(Box::new(before.clone())),
         after: Some(Box::new(after)),
@@ -273,17 +274,12 @@ impl Mapper<'_> {
             what: "allow-list",
             capacity: MAX_ALLOW,
         };
-        let mut list = 1;
-        loop {
-            let Some(free) = self.state.allow_lists.first_free(list, last) else {
-                return Err(exhausted);
-            };
-            if !self.lists.contains(free) {
-                self.lists.insert(free, free);
-                return u32::try_from(free).map_err(|_| exhausted);
-            }
-            list = free + 1;
-        }
+        let lists = &self.state.allow_lists;
+        let Some(free) = lists.first_free_beside(&self.lists, 1, last) else {
+            return Err(exhausted);
+        };
+        self.lists.insert(free, free);
+        u32::try_from(free).map_err(|_| exhausted)
     }
 
     fn check(&self, spec: &PortSpec) -> Result<(), RequestError> {

@@ -112,15 +112,12 @@ impl State {
             self.drop_network(before);
         }
         let Some(after) = after else { return Ok(()) };
-        match (self.check_network(after), before) {
-            (Ok(()), _) => self.add_network(after.clone()),
-            (Err(error), Some(before)) => {
-                self.add_network(before.clone());
-                return Err(error);
-            }
-            (Err(error), None) => return Err(error),
+        let checked = self.check_network(after);
+        let kept = if checked.is_ok() { Some(after) } else { before };
+        if let Some(kept) = kept {
+            self.add_network(kept.clone());
         }
-        Ok(())
+        checked
     }
 
     /// The caller has checked it.

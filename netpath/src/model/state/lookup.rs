@@ -1,6 +1,6 @@
 //! Finding objects by name, and naming the nearest one when there is none.
 
-use super::State;
+use super::{State, entry::NetworkState};
 use crate::model::{Endpoint, Name, Network, Sandbox};
 
 /// A name that nothing has.
@@ -21,10 +21,12 @@ impl State {
     /// # Errors
     /// [`Unknown`] names the nearest one.
     pub fn network(&self, name: &Name) -> Result<&Network, Unknown> {
-        match self.networks.get(name) {
-            Some(entry) => Ok(&entry.network),
-            None => Err(unknown("network", name, self.networks.keys())),
-        }
+        self.network_entry(name).map(|entry| &entry.network)
+    }
+
+    pub(in crate::model) fn network_entry(&self, name: &Name) -> Result<&NetworkState, Unknown> {
+        let found = self.networks.get(name);
+        found.ok_or_else(|| unknown("network", name, self.networks.keys()))
     }
 
     /// The sandbox of that name.

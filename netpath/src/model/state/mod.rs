@@ -130,11 +130,7 @@ impl State {
     /// The lowest free endpoint slot.
     pub(in crate::model) fn free_slot(&self, taken: &Ranges) -> Option<u32> {
         let last = u128::from(MAX_ENDPOINTS - 1);
-        let mut slot = self.slots.first_free(1, last)?;
-        while taken.contains(slot) {
-            slot = self.slots.first_free(slot + 1, last)?;
-        }
-        u32::try_from(slot).ok()
+        u32::try_from(self.slots.first_free_beside(taken, 1, last)?).ok()
     }
 
     /// How many generations are left.

@@ -24,15 +24,12 @@ impl State {
             self.drop_sandbox(before);
         }
         let Some(after) = after else { return Ok(()) };
-        match (self.check_sandbox(after), before) {
-            (Ok(()), _) => self.add_sandbox(after.clone()),
-            (Err(error), Some(before)) => {
-                self.add_sandbox(before.clone());
-                return Err(error);
-            }
-            (Err(error), None) => return Err(error),
+        let checked = self.check_sandbox(after);
+        let kept = if checked.is_ok() { Some(after) } else { before };
+        if let Some(kept) = kept {
+            self.add_sandbox(kept.clone());
         }
-        Ok(())
+        checked
     }
 
     /// The caller has checked it.
