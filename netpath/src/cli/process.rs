@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
@@ -20,6 +20,7 @@ use std::{
 
 use nix::{
     fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
         signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, pthread_sigmask, signal},
@@ -28,6 +29,7 @@ use nix::{
     unistd::{Pid, getpid, getppid, pipe2, setsid},
 };
 
+use crate::kernel::process as kernel_process;
 use child::{Place, Steps, encode, prepared, sysfs_flags};
 
 /// How a process gets into a sandbox.
@@ -97,12 +99,11 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     let failed = |what| move |errno: nix::Error| prepare(what, errno);
     // SAFETY: no handler is installed. An inherited "ignore" would have the kernel reap the child unseen.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map_err(failed("handle SIGCHLD"))?;
-    let mut signals = SigSet::from_iter(FORWARDED);
-    signals.add(Signal::SIGCHLD);
+    let signals = SigSet::from_iter(FORWARDED);
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)
         .map_err(failed("block signals"))?;
-    let events =
-        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).map_err(failed("watch signals"))?;
+    let events = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(failed("watch signals"))?;
 
     let parent = getpid();
     let mut steps = Steps::of(entry)?;
@@ -120,12 +121,26 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     drop(process);
     let mut child = spawned.map_err(|error| report.explain(command, error))?;
     let pid = child_pid(child.id());
+    // SIGCHLD would not do: it goes to any thread of the process, and is lost on one that does not block it.
+    let gone = kernel_process::pidfd(pid.as_raw())
+        .map_err(io::Error::other)
+        .and_then(|gone| gone.ok_or_else(|| nix::Error::ESRCH.into()))
+        .map_err(|source| StartError::Prepare {
+            what: "watch the command",
+            source,
+        })?;
     loop {
         if let Some(status) = child.try_wait().map_err(|source| StartError::Prepare {
             what: "wait for the command",
             source,
         })? {
             return Ok(status);
+        }
+        let mut watched =
+            [events.as_fd(), gone.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(prepare("wait for the command", errno)),
         }
         let event = match events.read_signal() {
             Ok(Some(event)) => event,
@@ -136,7 +151,6 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
         // What the terminal sends (a positive code) goes to the whole process group: the child has it already.
         if event.ssi_code <= 0
             && let Ok(signal) = Signal::try_from(number)
-            && signal != Signal::SIGCHLD
         {
             // It may just have ended.
             let _ = kill(pid, signal);

@@ -70,7 +70,8 @@ pub async fn wait_gone(process: ProcessId) -> Result<(), Error> {
         .map_err(|source| Error::syscall("epoll_wait", object(), source))
 }
 
-fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
+/// A descriptor of a process that is readable when it has ended; `None` if there is none of that number (Linux 5.3).
+pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     // SAFETY: the call takes two integers and no memory.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match Errno::result(result) {
