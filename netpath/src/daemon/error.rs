@@ -28,12 +28,12 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The kernel is too old.
-    #[error("Linux {found} is too old; netpath needs {needed} or later (TCX)")]
+    #[error("Linux {found} is too old; netpath needs {}.{} or later (TCX)", needed.0, needed.1)]
     OldKernel {
         /// As it is.
         found: String,
-        /// As it must be.
-        needed: &'static str,
+        /// As it must be, major and minor number.
+        needed: (u32, u32),
     },
     /// Capabilities are missing.
     #[error("missing {0}; run the daemon as root, or give its unit these capabilities")]

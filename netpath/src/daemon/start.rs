@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{Config, PINS_LINK},
     datapath::{Datapath, NodeSettings},
-    kernel::{self, Kernel, listeners, mounts, netns},
+    kernel::{self, Kernel, host, listeners, mounts, netns},
     model::State,
     reconcile::{Depth, Reconciler},
     store::{self, FileStore, objects},
@@ -23,9 +23,6 @@ use crate::{
 
 /// Looks at the node for which an uplink is kept without a default route.
 const HOLD: u32 = 4;
-
-/// Oldest kernel that has TCX.
-const OLDEST: (u32, u32) = (6, 6);
 
 /// Checks the surroundings, opens the store, loads the programs, and brings everything to what is stored.
 ///
@@ -145,7 +142,7 @@ fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
 
 fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
     const ROOT: &str = "/sys/fs/bpf";
-    if bpf_dir.starts_with(ROOT) && !mounts::is_bpffs(Path::new(ROOT))? {
+    if bpf_dir.starts_with(ROOT) {
         mounts::mount_bpffs(Path::new(ROOT))?;
     }
     Ok(())
@@ -169,43 +166,20 @@ fn check_kernel() -> Result<(), DaemonError> {
     let name = nix::sys::utsname::uname()
         .map_err(|errno| file_error("read", Path::new("uname"), errno.into()))?;
     let release = name.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|byte: char| !byte.is_ascii_digit())
-        .map_while(|part| part.parse::<u32>().ok());
-    let found = (
-        numbers.next().unwrap_or_default(),
-        numbers.next().unwrap_or_default(),
-    );
-    if found >= OLDEST {
+    if host::version(&release).is_some_and(|found| found >= host::OLDEST) {
         Ok(())
     } else {
         Err(DaemonError::OldKernel {
             found: release,
-            needed: "6.6",
+            needed: host::OLDEST,
         })
     }
 }
 
-/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` (linux/capability.h).
-const CAPABILITIES: [(u32, &str); 4] = [
-    (12, "CAP_NET_ADMIN"),
-    (21, "CAP_SYS_ADMIN"),
-    (38, "CAP_PERFMON"),
-    (39, "CAP_BPF"),
-];
-
 fn check_capabilities() -> Result<(), DaemonError> {
     let path = Path::new("/proc/self/status");
     let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let held = line
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default();
-    let missing: Vec<_> = CAPABILITIES
-        .iter()
-        .filter(|(bit, _)| held & (1 << bit) == 0)
-        .map(|(_, name)| *name)
-        .collect();
+    let missing = host::missing_capabilities(&text);
     if missing.is_empty() {
         Ok(())
     } else {

@@ -4,7 +4,7 @@
 //!  Kernel ── links, addresses, routes ──► facts        what the planner must know
 //!     │                                    observe     what is there
 //!     └──── bridge, veth, inside                       what an operation asks for
-//!  netns · process · mounts · sysctl · listeners · watch
+//!  host · netns · process · mounts · sysctl · listeners · watch
 //! ```
 //!
 //! Everything that changes something is idempotent: asking for what is there changes nothing, removing what is not
@@ -17,6 +17,7 @@ mod address;
 mod bridge;
 mod error;
 mod facts;
+pub mod host;
 mod inside;
 mod link;
 pub mod listeners;

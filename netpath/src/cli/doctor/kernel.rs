@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use super::Finding;
-
-const OLDEST: (u32, u32) = (6, 1);
-/// The first one with TCX links.
-const FULL: (u32, u32) = (6, 6);
+use crate::kernel::host;
 
 /// Checks the running kernel.
 pub(super) fn check() -> Vec<Finding> {
@@ -17,29 +14,19 @@ pub(super) fn check() -> Vec<Finding> {
 }
 
 fn version(release: &str) -> Finding {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|number| number.parse::<u32>().ok());
-    let Some(version) = numbers.next().zip(numbers.next()) else {
-        return Finding::warn(
-            "kernel",
-            format!("'{release}' is not a version"),
-            "make sure that it is 6.1 or newer",
-        );
-    };
-    if version < OLDEST {
-        Finding::fail(
+    let (major, minor) = host::OLDEST;
+    match host::version(release) {
+        Some(version) if version >= host::OLDEST => Finding::ok("kernel", release),
+        Some(_) => Finding::fail(
             "kernel",
             format!("{release} is too old"),
-            "install Linux 6.1 or newer",
-        )
-    } else if version < FULL {
-        Finding::ok(
+            format!("install Linux {major}.{minor} or newer"),
+        ),
+        None => Finding::fail(
             "kernel",
-            format!("{release}; programs are attached through netlink, with TCX from 6.6 on"),
-        )
-    } else {
-        Finding::ok("kernel", release)
+            format!("'{release}' is not a version"),
+            format!("install Linux {major}.{minor} or newer"),
+        ),
     }
 }
 
@@ -62,11 +49,13 @@ mod tests {
     #[test]
     fn versions_are_compared_by_number() {
         let level = |release| version(release).status;
-        assert_eq!(level("6.1.0-18-amd64"), Level::Ok);
+        assert_eq!(level("6.6.0"), Level::Ok);
+        assert_eq!(level("6.1.0-18-amd64"), Level::Fail);
+        assert_eq!(level("6.5.13"), Level::Fail);
         assert_eq!(level("6.12"), Level::Ok);
         assert_eq!(level("10.0.1"), Level::Ok);
         assert_eq!(level("5.15.0-100-generic"), Level::Fail);
         assert_eq!(level("6.0.19"), Level::Fail);
-        assert_eq!(level(""), Level::Warn);
+        assert_eq!(level(""), Level::Fail);
     }
 }

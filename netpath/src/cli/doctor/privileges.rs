@@ -1,14 +1,7 @@
 //! Capabilities of this process, as a stand-in for those of the daemon started from the same place.
 
 use super::Finding;
-
-/// What the daemon needs, by number (`linux/capability.h`).
-const NEEDED: [(u32, &str); 4] = [
-    (12, "CAP_NET_ADMIN"),
-    (21, "CAP_SYS_ADMIN"),
-    (38, "CAP_PERFMON"),
-    (39, "CAP_BPF"),
-];
+use crate::kernel::host;
 
 /// Checks this process.
 pub(super) fn check() -> Vec<Finding> {
@@ -17,16 +10,7 @@ pub(super) fn check() -> Vec<Finding> {
 }
 
 fn capabilities(status: &str) -> Finding {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hexadecimal| u64::from_str_radix(hexadecimal.trim(), 16).ok())
-        .unwrap_or(0);
-    let missing: Vec<&str> = NEEDED
-        .iter()
-        .filter(|(number, _)| effective >> number & 1 == 0)
-        .map(|(_, name)| *name)
-        .collect();
+    let missing = host::missing_capabilities(status);
     if missing.is_empty() {
         Finding::ok("capabilities", "this process has what the daemon needs")
     } else {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Finding, Printed, print_of};
+use crate::kernel::{BRIDGE_PREFIX, VETH_PREFIX};
 
 /// Checks this network namespace, if `bpftool` is installed.
 pub(super) fn check() -> Vec<Finding> {
@@ -48,8 +49,8 @@ fn foreign(json: &str) -> Vec<String> {
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or("unnamed");
-            let ours = device.starts_with("npv-")
-                || device.starts_with("npb-")
+            let ours = device.starts_with(VETH_PREFIX)
+                || device.starts_with(BRIDGE_PREFIX)
                 || name.starts_with("netpath")
                 || name.starts_with("uplink_")
                 || name.starts_with("endpoint_");

@@ -1,28 +1,22 @@
 //! Settings of the kernel that change what programs may do and which packets survive.
 
-use std::path::Path;
-
 use super::Finding;
+use crate::kernel::sysctl;
 
 /// Checks the running values.
 pub(super) fn check() -> Vec<Finding> {
-    let read = |key: &str| {
-        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
-        std::fs::read_to_string(path)
-            .ok()
-            .map(|value| value.trim().to_owned())
-    };
+    let read = |key| sysctl::read(key).ok();
     vec![
         reverse_path(
-            read("net.ipv4.conf.all.rp_filter").as_deref(),
+            read("net/ipv4/conf/all/rp_filter").as_deref(),
             &strict_interfaces(),
         ),
         forwarding(
-            read("net.ipv4.ip_forward").as_deref(),
-            read("net.ipv6.conf.all.forwarding").as_deref(),
+            read("net/ipv4/ip_forward").as_deref(),
+            read("net/ipv6/conf/all/forwarding").as_deref(),
         ),
-        unprivileged(read("kernel.unprivileged_bpf_disabled").as_deref()),
-        compiler(read("net.core.bpf_jit_enable").as_deref()),
+        unprivileged(read("kernel/unprivileged_bpf_disabled").as_deref()),
+        compiler(read("net/core/bpf_jit_enable").as_deref()),
     ]
 }
 
