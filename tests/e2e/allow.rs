@@ -3,7 +3,7 @@
 use netpath_tests::Topology;
 
 use crate::{
-    peer::{self, How, Question},
+    peer,
     stage::{HOST, OUTSIDE, SHOP, Stage},
 };
 
@@ -20,11 +20,7 @@ fn only_sources_of_the_allow_list_reach_a_port_and_the_others_are_counted() {
     stage.daemon.cli(&command).success();
     let _server = peer::serve(&web.netns, "web", &["80"]);
 
-    let to = |port: u16| -> Vec<Question> {
-        let how = [How::Tcp, How::Udp].into_iter();
-        how.flat_map(|how| [HOST.0, HOST.1].map(|address| Question::new(how, address, port)))
-            .collect()
-    };
+    let to = |port| peer::both_ways([HOST.0, HOST.1], port);
     let neighbour = stage.topology.neighbour.as_ref().expect("a neighbour");
     peer::ask_all(stage.outside(), &to(8443));
     for stranger in [neighbour, &sibling.netns] {
@@ -37,7 +33,8 @@ fn only_sources_of_the_allow_list_reach_a_port_and_the_others_are_counted() {
 
     let ports = stage.daemon.json(&["port", "ls", "web"]);
     let listed = ports.as_array().into_iter().flatten();
-    let listed = listed.filter(|port| port["host_port"] == 8443);
+    let listed: Vec<_> = listed.filter(|port| port["host_port"] == 8443).collect();
+    assert_eq!(listed.len(), 2, "{ports}");
     for port in listed {
         let allow = port["allow"].as_array().expect("allow");
         assert!(allow.contains(&v4.as_str().into()), "{port}");

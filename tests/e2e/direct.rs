@@ -3,20 +3,9 @@
 use netpath_tests::{Netns, Topology};
 
 use crate::{
-    peer::{self, How, Question},
-    stage::{HOST, LOOPBACK, Pair, SHOP, SHOP_GATEWAY, Stage},
+    peer,
+    stage::{HOST, LOOPBACK, SHOP, SHOP_GATEWAY, Stage, routes},
 };
-
-fn to(addresses: [&str; 2], port: u16) -> Vec<Question> {
-    let how = [How::Tcp, How::Udp].into_iter();
-    how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
-        .collect()
-}
-
-fn routes(netns: &Netns, via: Pair) {
-    netns.exec(&format!("ip route add {} via {}", SHOP.0, via.0));
-    netns.exec(&format!("ip route add {} via {}", SHOP.1, via.1));
-}
 
 fn mac(netns: &Netns, device: &str) -> String {
     let links = netns.exec(&format!("ip -o link show dev {device}"));
@@ -36,7 +25,7 @@ fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
     let second = stage.topology.second.clone().expect("second");
 
     // The host itself may: that is how its processes reach published ports.
-    peer::ask_all(stage.host(), &to(web.addresses(), 81));
+    peer::ask_all(stage.host(), &peer::both_ways(web.addresses(), 81));
     for (netns, via) in [
         (stage.outside(), HOST),
         (&neighbour, HOST),
@@ -45,7 +34,7 @@ fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
         routes(netns, via);
         let before = stage.counted("drop_direct_access");
         for port in [80, 81] {
-            peer::assert_no_answer(netns, &to(web.addresses(), port));
+            peer::assert_no_answer(netns, &peer::both_ways(web.addresses(), port));
         }
         for address in web.addresses() {
             assert_eq!(peer::ping(netns, address, 3, 2), 0, "echo to {address}");
@@ -93,7 +82,10 @@ fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
             ("198.51.100.1", "2001:db8:51::1"),
         ),
     ] {
-        peer::assert_no_answer(netns, &to([host_address.0, host_address.1], 8080));
+        peer::assert_no_answer(
+            netns,
+            &peer::both_ways([host_address.0, host_address.1], 8080),
+        );
         let ether = format!(
             "Ether(src='{}',dst='{}')",
             mac(netns, "eth0"),
@@ -121,7 +113,7 @@ fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
     let dropped = stage.counted("drop_martian");
     assert!(dropped >= 16, "{dropped}");
 
-    for answer in peer::ask_all(host, &to([LOOPBACK.0, LOOPBACK.1], 8080)) {
+    for answer in peer::ask_all(host, &peer::both_ways([LOOPBACK.0, LOOPBACK.1], 8080)) {
         let gateways = [SHOP_GATEWAY.0, SHOP_GATEWAY.1];
         assert!(gateways.contains(&answer.peer.as_str()), "{answer:?}");
     }

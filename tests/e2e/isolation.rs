@@ -4,14 +4,8 @@ use netpath_tests::Netns;
 
 use crate::{
     peer::{self, How, Question},
-    stage::{HOST, OUTSIDE, Pair, SHOP, SHOP_GATEWAY, Sandbox, Stage, YARD},
+    stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, Sandbox, Stage, YARD, routes},
 };
-
-fn to(addresses: [&str; 2], port: u16) -> Vec<Question> {
-    let how = [How::Tcp, How::Udp].into_iter();
-    how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
-        .collect()
-}
 
 #[track_caller]
 fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
@@ -26,12 +20,6 @@ fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
     }
 }
 
-/// Routes to the sandboxes of `shop` by way of the host, as a curious neighbour sets them.
-fn routes(netns: &Netns, via: Pair) {
-    netns.exec(&format!("ip route add {} via {}", SHOP.0, via.0));
-    netns.exec(&format!("ip route add {} via {}", SHOP.1, via.1));
-}
-
 #[test]
 fn networks_reach_each_other_through_published_ports_only() {
     let stage = Stage::new();
@@ -41,18 +29,18 @@ fn networks_reach_each_other_through_published_ports_only() {
     let other = stage.sandbox("other", "yard", &[]);
     let _server = peer::serve(&web.netns, "web", &["80", "81"]);
 
-    for answer in peer::ask_all(&sibling.netns, &to(web.addresses(), 81)) {
+    for answer in peer::ask_all(&sibling.netns, &peer::both_ways(web.addresses(), 81)) {
         assert!(
             sibling.addresses().contains(&answer.peer.as_str()),
             "{answer:?}"
         );
     }
     assert_pings(&sibling.netns, web.addresses(), true);
-    peer::ask_all(&other.netns, &to([HOST.0, HOST.1], 8080));
+    peer::ask_all(&other.netns, &peer::both_ways([HOST.0, HOST.1], 8080));
 
     let before = stage.counted("drop_isolated");
     for port in [80, 81] {
-        peer::assert_no_answer(&other.netns, &to(web.addresses(), port));
+        peer::assert_no_answer(&other.netns, &peer::both_ways(web.addresses(), port));
     }
     assert_pings(&other.netns, web.addresses(), false);
     assert_pings(&web.netns, other.addresses(), false);
@@ -73,15 +61,18 @@ fn an_internal_network_has_no_way_out_and_no_way_in() {
     let _host = peer::serve(stage.host(), "host", &["7777"]);
     let _other = peer::serve(&other.netns, "other", &["80"]);
 
-    peer::ask_all(&sibling.netns, &to(inner.addresses(), 80));
-    peer::ask_all(&inner.netns, &to([SHOP_GATEWAY.0, SHOP_GATEWAY.1], 7777));
+    peer::ask_all(&sibling.netns, &peer::both_ways(inner.addresses(), 80));
+    peer::ask_all(
+        &inner.netns,
+        &peer::both_ways([SHOP_GATEWAY.0, SHOP_GATEWAY.1], 7777),
+    );
     assert_pings(&inner.netns, [SHOP_GATEWAY.0, SHOP_GATEWAY.1], true);
-    peer::ask_all(&other.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::ask_all(&other.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
 
-    peer::assert_no_answer(&inner.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::assert_no_answer(&inner.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
     assert_pings(&inner.netns, [OUTSIDE.0, OUTSIDE.1], false);
-    peer::assert_no_answer(&inner.netns, &to(other.addresses(), 80));
-    peer::assert_no_answer(&other.netns, &to(inner.addresses(), 80));
+    peer::assert_no_answer(&inner.netns, &peer::both_ways(other.addresses(), 80));
+    peer::assert_no_answer(&other.netns, &peer::both_ways(inner.addresses(), 80));
     // Even with a route of its own.
     inner
         .netns
@@ -90,15 +81,15 @@ fn an_internal_network_has_no_way_out_and_no_way_in() {
         .netns
         .exec(&format!("ip route replace default via {}", SHOP_GATEWAY.1));
     let before = stage.counted("drop_internal");
-    peer::assert_no_answer(&inner.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::assert_no_answer(&inner.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
     assert_pings(&inner.netns, [OUTSIDE.0, OUTSIDE.1], false);
-    peer::assert_no_answer(&inner.netns, &to([HOST.0, HOST.1], 8080));
+    peer::assert_no_answer(&inner.netns, &peer::both_ways([HOST.0, HOST.1], 8080));
     assert!(stage.counted("drop_internal") > before);
 
     // Whether it is refused or has no effect, nobody gets in.
     let _ = stage.daemon.cli(&["port", "publish", "inner", "8088:80"]);
-    peer::assert_no_answer(stage.outside(), &to([HOST.0, HOST.1], 8088));
-    peer::assert_no_answer(&other.netns, &to([HOST.0, HOST.1], 8088));
+    peer::assert_no_answer(stage.outside(), &peer::both_ways([HOST.0, HOST.1], 8088));
+    peer::assert_no_answer(&other.netns, &peer::both_ways([HOST.0, HOST.1], 8088));
     stage.assert_clean(&[&inner, &sibling, &other]);
 }
 
@@ -111,10 +102,13 @@ fn without_icc_siblings_do_not_reach_each_other() {
     let _server = peer::serve(&web.netns, "web", &["80"]);
     let _outside = peer::serve(stage.outside(), "outside", &["7000"]);
 
-    peer::ask_all(&sibling.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000));
-    peer::ask_all(stage.outside(), &to([HOST.0, HOST.1], 8080));
+    peer::ask_all(
+        &sibling.netns,
+        &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000),
+    );
+    peer::ask_all(stage.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
     let before = stage.counted("drop_icc_off");
-    peer::assert_no_answer(&sibling.netns, &to(web.addresses(), 80));
+    peer::assert_no_answer(&sibling.netns, &peer::both_ways(web.addresses(), 80));
     assert_pings(&sibling.netns, web.addresses(), false);
     assert!(stage.counted("drop_icc_off") > before);
     // Nor with neighbours that need no resolution.
@@ -124,7 +118,7 @@ fn without_icc_siblings_do_not_reach_each_other() {
             one.netns.exec(&neighbour);
         }
     }
-    peer::assert_no_answer(&sibling.netns, &to(web.addresses(), 80));
+    peer::assert_no_answer(&sibling.netns, &peer::both_ways(web.addresses(), 80));
     stage.assert_clean(&[&web, &sibling]);
 }
 
@@ -141,7 +135,7 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
     let check = |from: &Netns, sources: [&str; 2]| {
-        for answer in peer::ask_all(from, &to(web.addresses(), 80)) {
+        for answer in peer::ask_all(from, &peer::both_ways(web.addresses(), 80)) {
             assert!(sources.contains(&answer.peer.as_str()), "{answer:?}");
             assert!(
                 web.addresses().contains(&answer.from.as_str()),
@@ -151,10 +145,10 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
     };
     check(outside, [OUTSIDE.0, OUTSIDE.1]);
     check(&other.netns, other.addresses());
-    peer::assert_no_answer(outside, &to(web.addresses(), 81));
-    peer::assert_no_answer(&other.netns, &to(web.addresses(), 81));
+    peer::assert_no_answer(outside, &peer::both_ways(web.addresses(), 81));
+    peer::assert_no_answer(&other.netns, &peer::both_ways(web.addresses(), 81));
 
-    for answer in peer::ask_all(&web.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000)) {
+    for answer in peer::ask_all(&web.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000)) {
         assert!(
             web.addresses().contains(&answer.peer.as_str()),
             "{answer:?}"
@@ -175,7 +169,10 @@ fn without_masquerade_the_outside_sees_the_sandbox() {
     routes(outside, HOST);
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
-    for answer in peer::ask_all(&client.netns, &to([OUTSIDE.0, OUTSIDE.1], 7000)) {
+    for answer in peer::ask_all(
+        &client.netns,
+        &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000),
+    ) {
         assert!(
             client.addresses().contains(&answer.peer.as_str()),
             "{answer:?}"
@@ -186,7 +183,7 @@ fn without_masquerade_the_outside_sees_the_sandbox() {
     peer::ask(outside, &Question::new(How::Tcp, HOST.0, 8080));
     peer::ask(outside, &Question::new(How::Tcp, HOST.1, 8080));
     // Nothing but answers comes in.
-    peer::assert_no_answer(outside, &to(client.addresses(), 81));
+    peer::assert_no_answer(outside, &peer::both_ways(client.addresses(), 81));
     assert_pings(outside, client.addresses(), false);
     stage.assert_clean(&[&client]);
 }

@@ -86,6 +86,13 @@ impl Question {
     }
 }
 
+/// Questions to a port of both addresses, by TCP and by UDP.
+pub fn both_ways(addresses: [&str; 2], port: u16) -> Vec<Question> {
+    let how = [How::Tcp, How::Udp].into_iter();
+    how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
+        .collect()
+}
+
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.word())

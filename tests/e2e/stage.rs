@@ -3,7 +3,11 @@
 //! Drop order matters: a test's programs go first, then the daemon (which checks that nothing is left), then the
 //! namespaces.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use netpath_tests::{Capture, Daemon, Netns, Topology, assert_no_bad_checksums};
 use serde_json::Value;
@@ -25,6 +29,12 @@ pub const YARD_GATEWAY: Pair = ("10.89.0.1", "fd00:89::1");
 
 /// The same thing in both address families.
 pub type Pair = (&'static str, &'static str);
+
+/// Routes to the sandboxes of `shop` by way of the host, as a curious neighbour sets them.
+pub fn routes(netns: &Netns, via: Pair) {
+    netns.exec(&format!("ip route add {} via {}", SHOP.0, via.0));
+    netns.exec(&format!("ip route add {} via {}", SHOP.1, via.1));
+}
 
 /// A running node with somebody outside.
 pub struct Stage {
@@ -146,13 +156,15 @@ impl Stage {
     /// Waits until something is so; panics after ten seconds.
     #[track_caller]
     pub fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
-        for _ in 0..200 {
-            if condition() {
-                return;
-            }
+        let start = Instant::now();
+        while !condition() {
+            let waited = start.elapsed();
+            assert!(
+                waited < Duration::from_secs(10),
+                "not so after ten seconds: {what}"
+            );
             thread::sleep(Duration::from_millis(50));
         }
-        panic!("not so after ten seconds: {what}");
     }
 
     /// Packets counted under a reason so far.

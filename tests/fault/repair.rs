@@ -186,7 +186,7 @@ fn deleted_map_entries_are_written_again() {
     for (map, words) in [
         ("ports", "publish"),
         ("addresses", "address"),
-        ("devices", "make"),
+        ("devices", "make uplink"),
         ("networks", "make network"),
         ("subnets", "make subnet"),
         ("allow", "allow"),

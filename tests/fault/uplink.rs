@@ -2,7 +2,7 @@
 
 use netpath_tests::Topology;
 
-use crate::world::{HOST, Line, OUTSIDE, World, eventually, inside, serve};
+use crate::world::{HOST, Line, OUTSIDE, World, eventually, serve};
 
 const CONFIG: &str = "reconcile_s = 1\n[limits]\nflows = 16384\nhalf_open = 4096\n";
 const SECONDS: u64 = 10;
@@ -10,7 +10,7 @@ const SECONDS: u64 = 10;
 fn world() -> World {
     let world = World::new();
     world.server("web", "-p 8080:80");
-    serve(&world.topology.outside.path(), 7000, "outside");
+    serve(&world.topology.outside, 7000, "outside");
     world
 }
 
@@ -74,7 +74,7 @@ fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
     let world = World::on(Topology::builder().second_uplink().build(), CONFIG);
     world.server("web", "-p 8080:80");
     let second = world.topology.second.clone().expect("second");
-    serve(&second.path(), 7000, "second");
+    serve(&second, 7000, "second");
     let host = &world.topology.host;
     assert_eq!(world.status()["uplinks"], serde_json::json!(["eth0"]));
     host.exec("ip route add default via 198.51.100.2 dev eth1 metric 200");
@@ -91,8 +91,9 @@ fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
     eventually("eth1 is none any more", SECONDS, || {
         world.status()["uplinks"] == serde_json::json!(["eth0"])
     });
-    let netns = world.netns("web");
-    assert!(inside(&netns, || Line::dial(&format!("{OUTSIDE}:1"))).is_err());
+    assert!(dial().is_err(), "still published on eth1");
+    let seen = seen_as(&world, "198.51.100.2:7000");
+    assert!(seen.is_err(), "still translated on eth1: {seen:?}");
 }
 
 #[test]

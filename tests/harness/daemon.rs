@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -109,7 +109,8 @@ impl Daemon {
     /// Waits until it says that it is ready; panics with its log after half a minute.
     #[track_caller]
     pub fn wait_ready(&mut self) {
-        for _ in 0..300 {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(30) {
             let ready = self.cli(&["status", "--wait", "1"]);
             if ready.status == Some(0) {
                 return;

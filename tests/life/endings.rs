@@ -119,7 +119,7 @@ fn a_killed_command_line_takes_its_sandbox_along() {
         "-c",
         "echo $$; exec sleep 1000",
     ]);
-    eventually("it runs", 10, || ran.output().contains('\n'));
+    ran.wait_for_output("\n");
     let inner: i32 = ran.output().trim().parse().expect("number");
     ran.signal(Signal::SIGKILL);
     ran.wait(Duration::from_secs(5));
@@ -150,7 +150,7 @@ fn a_detached_command_ends_with_its_process() {
 /// The process whose namespace is that of a sandbox.
 #[track_caller]
 fn sleeper(world: &World, sandbox: &str) -> i32 {
-    let namespace = fs::metadata(world.netns(sandbox)).expect("namespace");
+    let namespace = fs::metadata(world.netns(sandbox).path()).expect("namespace");
     let inode = std::os::unix::fs::MetadataExt::ino(&namespace);
     fs::read_dir("/proc")
         .expect("/proc")

@@ -20,7 +20,7 @@ impl Traffic {
     fn start(world: &World) -> Self {
         world.server("web", "-p 8080:80");
         world.ok("sandbox create client");
-        serve(&world.topology.outside.path(), 7000, "outside");
+        serve(&world.topology.outside, 7000, "outside");
         Self {
             lines: Self::new_lines(world),
         }
@@ -74,7 +74,7 @@ fn takes_over(end: impl FnOnce(&mut World)) {
         Ok("web"),
         "host's loopback without a daemon"
     );
-    let snat = crate::world::inside(&netns, || Line::dial(&format!("{OUTSIDE}:7000")));
+    let snat = netns.enter(|| Line::dial(&format!("{OUTSIDE}:7000")));
     assert_eq!(snat.expect("SNAT").greeting, "outside");
 
     world.daemon.restart();
@@ -133,9 +133,10 @@ fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
     world.ok("sandbox create iperf -p 5201:5201");
     world.ok("sandbox create redis -p 6379:6379");
     let mut traffic = Traffic::start(&world);
-    let _iperf = world
+    let mut iperf = world
         .daemon
         .spawn(&["sandbox", "exec", "iperf", "--", "iperf3", "-s"]);
+    iperf.wait_for_port(&world.netns("iperf"), Transport::Tcp, 5201);
     let mut redis = world.daemon.spawn(&[
         "sandbox",
         "exec",

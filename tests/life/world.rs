@@ -6,16 +6,14 @@
 )]
 
 use std::{
-    fs::File,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use netpath_tests::{Daemon, Netns, Output, Process, Topology};
-use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 /// The host's address on the link to the outside.
@@ -72,9 +70,10 @@ impl World {
 
     /// Path of a sandbox's namespace.
     #[track_caller]
-    pub(crate) fn netns(&self, sandbox: &str) -> PathBuf {
+    pub(crate) fn netns(&self, sandbox: &str) -> Netns {
         let shown = self.json(&format!("sandbox inspect {sandbox}"));
-        PathBuf::from(shown[0]["netns"].as_str().expect("netns"))
+        let path = shown[0]["netns"].as_str().expect("netns");
+        Netns::open(sandbox, Path::new(path), &self.topology.host)
     }
 
     /// The host's interface of a sandbox's first endpoint.
@@ -96,8 +95,7 @@ impl World {
     }
 
     pub(crate) fn dial_from_sandbox(&self, sandbox: &str, address: &str) -> Result<Line, String> {
-        let path = self.netns(sandbox);
-        inside(&path, || Line::dial(address))
+        self.netns(sandbox).enter(|| Line::dial(address))
     }
 
     #[track_caller]
@@ -221,9 +219,9 @@ impl Line {
 
 /// Serves in a namespace until the test ends.
 #[track_caller]
-pub(crate) fn serve(netns: &Path, port: u16, greeting: &str) {
+pub(crate) fn serve(netns: &Netns, port: u16, greeting: &str) {
     let greeting = greeting.to_owned();
-    let listener = inside(netns, || {
+    let listener = netns.enter(|| {
         TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))
     });
     let listener = listener.expect("listen");
@@ -253,19 +251,6 @@ pub(crate) fn serve(netns: &Path, port: u16, greeting: &str) {
             });
         }
     });
-}
-
-/// Runs a closure on a thread in a namespace.
-#[track_caller]
-pub(crate) fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
-    let file = File::open(netns).expect("namespace");
-    thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            setns(&file, CloneFlags::CLONE_NEWNET).expect("setns");
-            work()
-        });
-        thread.join().expect("thread")
-    })
 }
 
 /// Waits until something is true; panics after `seconds`.
