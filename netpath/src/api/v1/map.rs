@@ -273,6 +273,8 @@ pub enum Verdict {
     Forward,
     /// It ended here.
     Drop,
+    /// It ended here because netpath keeps a copy, or has sent one.
+    Consume,
 }
 
 impl From<netpath_common::reason::Verdict> for Verdict {
@@ -282,6 +284,7 @@ impl From<netpath_common::reason::Verdict> for Verdict {
             Theirs::Pass => Self::Pass,
             Theirs::Forward => Self::Forward,
             Theirs::Drop => Self::Drop,
+            Theirs::Consume => Self::Consume,
         }
     }
 }
@@ -292,6 +295,7 @@ impl fmt::Display for Verdict {
             Self::Pass => "pass",
             Self::Forward => "forward",
             Self::Drop => "drop",
+            Self::Consume => "consume",
         })
     }
 }
