@@ -69,7 +69,8 @@ layout!(
         udp_established: u64,
         icmp: u64,
         other: u64,
-    } = 80
+        fragment: u64,
+    } = 88
 );
 layout!(
     Config {
@@ -88,7 +89,7 @@ layout!(
         snat_last: u16,
         pad: u32,
         swept: u64,
-    } = 144
+    } = 152
 );
 layout!(
     Device {
