@@ -8,7 +8,7 @@ use crate::{
     flow::{FlowKey, Half, Timers},
     maps::{
         Address, AllowKey, Config, Count, Device, Endpoint, Network, Port, PortKey, Prefix,
-        SocketAddr, SocketPeer, Subnet, SweepRecord, Text,
+        SocketAddr, SocketPeer, Subnet, SweepRecord, Text, Usage,
     },
 };
 
@@ -87,7 +87,7 @@ layout!(
         checksum_v6_flag: u32,
         snat_first: u16,
         snat_last: u16,
-        pad: u32,
+        flows_per_sandbox: u32,
         swept: u64,
     } = 152
 );
@@ -175,6 +175,14 @@ layout!(
     Count {
         packets: u64,
         bytes: u64
+    } = 16
+);
+layout!(
+    Usage {
+        flows: i32,
+        generation: u32,
+        reclaimed: u32,
+        pad: u32
     } = 16
 );
 layout!(

@@ -5,7 +5,7 @@ use crate::{
     flow::{FlowKey, Half},
     maps::{
         Address, AllowKey, Config, Count, Device, Endpoint, Network, Port, PortKey, Prefix,
-        SocketAddr, SocketPeer, Subnet,
+        SocketAddr, SocketPeer, Subnet, Usage,
     },
 };
 
@@ -21,5 +21,5 @@ macro_rules! pod {
 
 pod!(
     Addr, FlowKey, Half, Config, Device, Endpoint, Network, Address, Prefix, Subnet, PortKey, Port,
-    AllowKey, Count, SocketPeer, SocketAddr,
+    AllowKey, Count, SocketPeer, SocketAddr, Usage,
 );

@@ -15,7 +15,7 @@ use netpath_common::{
         Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOW_INDEX, DEFAULT_FLOWS,
         DEFAULT_HALF_OPEN, Device, Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS,
         MAX_NETWORKS, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS,
-        SocketAddr, SocketPeer, Subnet,
+        SocketAddr, SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -48,6 +48,8 @@ static HALF_OPEN: Array<FlowKey> = Array::pinned(DEFAULT_HALF_OPEN, 0);
 static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOW_INDEX, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
+#[map(name = "usage")]
+static USAGE: Array<Usage> = Array::pinned(MAX_ENDPOINTS, 0);
 #[map(name = "counters")]
 static COUNTS: PerCpuArray<Count> = PerCpuArray::pinned(COUNTERS, 0);
 #[map(name = "socket_peers")]
@@ -216,11 +218,25 @@ pub fn claim_flow(key: &FlowKey, half: &Half) -> Result<(), i32> {
     FLOWS.insert(key, half, BPF_NOEXIST as u64)
 }
 
-/// Removes a half; absence is success.
+/// Removes a half; whether there was one.
 #[inline(always)]
-pub fn remove_flow(key: &FlowKey) {
+pub fn remove_flow(key: &FlowKey) -> bool {
     // The one error there is says that it was gone already.
-    let _ = FLOWS.remove(key);
+    FLOWS.remove(key).is_ok()
+}
+
+/// What the sandbox in a slot uses, if the slot is of this generation there.
+#[inline(always)]
+pub fn usage(slot: u32, generation: u32) -> Option<*mut Usage> {
+    let usage = USAGE.get_ptr_mut(slot)?;
+    // SAFETY: a map value, readable while the program runs.
+    (unsafe { (*usage).generation } == generation).then_some(usage)
+}
+
+/// A place of the index of all flows.
+#[inline(always)]
+pub fn index_place(place: u32) -> Option<*mut FlowKey> {
+    FLOW_INDEX.get_ptr_mut(place)
 }
 
 /// The next place of a ring of `mask + 1` places, to be read and then overwritten.

@@ -15,6 +15,7 @@
 //! | `half_open` | array | ring index → [`FlowKey`] | programs | programs |
 //! | `flow_index` | array | ring index → [`FlowKey`] | programs | programs |
 //! | `cursors` | array | [`Cursor`] → count | programs | programs |
+//! | `usage` | array | slot → [`Usage`] | programs, daemon | programs, daemon |
 //! | `counters` | per-CPU array | [`crate::reason::Reason`] → [`Count`] | programs | daemon, CLI |
 //! | `socket_peers` | LRU hash | [`SocketPeer`] → [`SocketAddr`] | programs | programs |
 //!
@@ -71,6 +72,23 @@ pub struct Count {
     pub packets: u64,
     /// Bytes from the link header on.
     pub bytes: u64,
+}
+
+/// The flows of a sandbox, by the slot of its endpoint.
+///
+/// Each reply half in the table counts for the endpoint it names: that of the sandbox that opened the flow, or, for a
+/// flow from outside, of the one whose port is published.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Usage {
+    /// Flows. Signed: a number that is off by one must never block a sandbox.
+    pub flows: i32,
+    /// Generation of the slot that they count for; flows of another one change nothing.
+    pub generation: u32,
+    /// How many places of `flow_index` were looked through for flows of this sandbox that may go.
+    pub reclaimed: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Index into `cursors`: the next place of a ring.

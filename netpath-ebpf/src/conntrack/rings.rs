@@ -1,12 +1,12 @@
 //! Two rings of keys: which half-open flow gives way, and which flows may be over.
 
 use netpath_common::{
-    flow::{FlowKey, State},
+    flow::FlowKey,
     maps::{Config, Cursor, SWEEP_PATIENCE},
 };
 
-use super::{is_over, keys::set, now, remove, state};
-use crate::maps::{self, Scratch};
+use super::{is_over, keys::set, remove, state};
+use crate::maps;
 
 /// Gives a new flow its place in both rings.
 ///
@@ -62,57 +62,6 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
         set(&mut displaced, old);
     }
 }
-
-/// Makes room in a table that is full: flows that are over go, and those that are finished, or were never answered,
-/// without waiting for their time. Established ones stay (RFC 6888 REQ-11).
-///
-/// The index has two places for each flow, so in a full table the flows that did not live long stand in its newer half.
-/// That is gone through from its older end on, and again when the end is reached.
-#[inline(never)]
-pub fn reclaim(scratch: &mut Scratch) {
-    let Some(config) = maps::config() else {
-        return;
-    };
-    let (Some(newest), Some(next)) = (
-        maps::cursor(Cursor::FlowIndex),
-        maps::cursor(Cursor::Reclaim),
-    ) else {
-        return;
-    };
-    // SAFETY: map values, readable while the program runs; another CPU may move either, which costs at most a second
-    // look at the same places.
-    unsafe {
-        let newest = *newest;
-        let half = (config.flow_index_mask >> 1) + 1;
-        let distance = newest.wrapping_sub(*next);
-        if distance == 0 || distance > half {
-            *next = newest.wrapping_sub(half);
-        }
-    }
-    let now = now();
-    for _ in 0..RECLAIM_STEPS {
-        let Some(place) = maps::ring_place(Cursor::Reclaim, config.flow_index_mask) else {
-            return;
-        };
-        // SAFETY: as in `enter`.
-        set(&mut scratch.old, unsafe { &*place });
-        if is_over(&scratch.old, config, now) || is_expendable(&scratch.old) {
-            remove(&scratch.old);
-        }
-    }
-}
-
-#[inline(always)]
-fn is_expendable(key: &FlowKey) -> bool {
-    let Some(half) = maps::flow(key) else {
-        return false;
-    };
-    let state = state(key, half);
-    state.is_half_open() || matches!(state, State::Closing | State::Reset)
-}
-
-/// Places that a flow which finds the table full looks at.
-const RECLAIM_STEPS: u32 = 16;
 
 #[inline(always)]
 fn replace(place: &mut FlowKey, new: &FlowKey, old: &mut FlowKey) {

@@ -108,6 +108,10 @@ impl Settings {
             limits: LimitSettings {
                 flows: self.limits.flows.or(below.limits.flows),
                 half_open: self.limits.half_open.or(below.limits.half_open),
+                flows_per_sandbox: self
+                    .limits
+                    .flows_per_sandbox
+                    .or(below.limits.flows_per_sandbox),
             },
         }
     }
@@ -175,6 +179,9 @@ pub struct LimitSettings {
     /// Flows that nobody has answered yet.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
+    /// Flows of one sandbox.
+    #[serde(alias = "flows-per-sandbox")]
+    pub flows_per_sandbox: Option<u32>,
 }
 
 /// Most flows that can be asked for; their table would take about 40 GiB.
@@ -186,6 +193,7 @@ impl LimitSettings {
         let limits = Limits {
             flows: self.flows.unwrap_or(default.flows),
             half_open: self.half_open.unwrap_or(default.half_open),
+            flows_per_sandbox: self.flows_per_sandbox,
         };
         if limits.flows == 0 || limits.flows > MAX_FLOWS {
             return Err(ConfigError::invalid(
@@ -199,6 +207,17 @@ impl LimitSettings {
                 format!(
                     "{} is not a power of two up to {MAX_FLOWS}",
                     limits.half_open
+                ),
+            ));
+        }
+        if let Some(quota) = limits.flows_per_sandbox
+            && (quota == 0 || quota > limits.flows)
+        {
+            return Err(ConfigError::invalid(
+                "limits.flows_per_sandbox",
+                format!(
+                    "{quota} is not between 1 and flows, which is {}",
+                    limits.flows
                 ),
             ));
         }

@@ -98,6 +98,17 @@ fn limits_are_checked() {
     assert_eq!((good.limits.flows, good.limits.half_open), (1000, 256));
     assert!(message("[limits]\nflows = 0\n").starts_with("limits.flows: "));
     assert!(message("[limits]\nhalf_open = 1000\n").contains("power of two"));
+    let good = config("[limits]\nflows = 1000\nflows_per_sandbox = 1000\n").unwrap();
+    assert_eq!(good.limits.flows_per_sandbox, Some(1000));
+    for bad in [0, 1001] {
+        let error = message(&format!(
+            "[limits]\nflows = 1000\nflows_per_sandbox = {bad}\n"
+        ));
+        assert_eq!(
+            error,
+            format!("limits.flows_per_sandbox: {bad} is not between 1 and flows, which is 1000")
+        );
+    }
 }
 
 #[test]

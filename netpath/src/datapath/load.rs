@@ -23,6 +23,8 @@ pub struct Limits {
     pub flows: u32,
     /// Half-open flows.
     pub half_open: u32,
+    /// Flows of one sandbox on each of its networks; a quarter of all if `None`.
+    pub flows_per_sandbox: Option<u32>,
 }
 
 impl Default for Limits {
@@ -30,6 +32,7 @@ impl Default for Limits {
         Self {
             flows: DEFAULT_FLOWS,
             half_open: DEFAULT_HALF_OPEN,
+            flows_per_sandbox: None,
         }
     }
 }
@@ -132,7 +135,8 @@ impl Datapath {
         }
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
-        tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
+        let sizes = tables_sizes(&maps)?;
+        tables.set_node(|old| configured(old, settings, limits, &sizes))?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
@@ -233,8 +237,9 @@ fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), Datapat
     })
 }
 
-/// Places of the two rings as they really are: pinned maps keep the size they were made with.
+/// Entries of the table and of the two rings as they really are: pinned maps keep the size they were made with.
 struct Sizes {
+    flows: u32,
     half_open: u32,
     flow_index: u32,
 }
@@ -246,10 +251,14 @@ fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
             .map_err(|source| DatapathError::Map { map, source })
     };
     Ok(Sizes {
+        flows: size("flows")?,
         half_open: size("half_open")?,
         flow_index: size("flow_index")?,
     })
 }
+
+/// One sandbox may have one part in so many of the table, unless the settings say otherwise.
+const QUOTA_SHARE: u32 = 4;
 
 /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
 const SKIP_NEIGHBOUR: u32 = 4;
@@ -258,7 +267,12 @@ const SOURCE: u32 = 16;
 /// `BPF_F_IPV6` of `bpf_l4_csum_replace` (Linux 6.16).
 const CHECKSUM_IPV6: u32 = 1 << 7;
 
-fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Config, DatapathError> {
+fn configured(
+    old: Config,
+    settings: NodeSettings,
+    limits: Limits,
+    sizes: &Sizes,
+) -> Result<Config, DatapathError> {
     let kernel =
         KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
     let since = |major, minor, flag| {
@@ -287,7 +301,10 @@ fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Conf
         checksum_v6_flag: since(6, 16, CHECKSUM_IPV6),
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,
-        pad: 0,
+        // Two halves each.
+        flows_per_sandbox: limits
+            .flows_per_sandbox
+            .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),
         swept: old.swept,
     })
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netpath_common::{
     addr::Addr,
-    maps::{Device, Endpoint, Role, Text},
+    maps::{Device, Endpoint, Role, Text, Usage},
 };
 
 use super::{Tables, absent_is_success, failed, index_of};
@@ -105,6 +105,8 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
+        // Before the first flow of this generation can begin.
+        self.count_from_zero(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;
@@ -129,10 +131,35 @@ impl Tables {
         self.endpoints
             .set(slot, Endpoint::default(), 0)
             .map_err(failed("endpoints"))?;
+        self.count_from_zero(slot, 0)?;
         if old.ifindex == 0 {
             return Ok(());
         }
         absent_is_success("devices", self.devices.remove(&old.ifindex))
+    }
+
+    /// Begins to count the flows of another generation.
+    pub(super) fn count_from_zero(
+        &mut self,
+        slot: u32,
+        generation: u32,
+    ) -> Result<(), DatapathError> {
+        if self.usage(slot)?.generation == generation {
+            return Ok(());
+        }
+        let usage = Usage {
+            generation,
+            ..Usage::default()
+        };
+        self.usage.set(slot, usage, 0).map_err(failed("usage"))
+    }
+
+    /// How many flows the sandbox in a slot has.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn usage(&self, slot: u32) -> Result<Usage, DatapathError> {
+        self.usage.get(&slot, 0).map_err(failed("usage"))
     }
 
     /// What is in a slot; `None` if it is empty.
