@@ -12,10 +12,10 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half, UDP},
     maps::{
-        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOW_INDEX, DEFAULT_FLOWS,
-        DEFAULT_HALF_OPEN, Device, Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS,
-        MAX_NETWORKS, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS,
-        SocketAddr, SocketPeer, Subnet, Usage,
+        Address, CURSORS, Config, Count, Cursor, DEFAULT_HALF_OPEN, Device, Endpoint,
+        LEAST_DEFAULT_FLOWS, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_NETWORKS,
+        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS, SocketAddr,
+        SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -41,11 +41,11 @@ static ALLOW: LpmTrie<[u8; 20], u32> = LpmTrie::pinned(MAX_ALLOW, 0);
 #[map(name = "snat_taken")]
 static SNAT_TAKEN: Array<u64> = Array::pinned(SNAT_WORDS * 2, 0);
 #[map(name = "flows")]
-static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(DEFAULT_FLOWS * 2, BPF_F_NO_PREALLOC);
+static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(LEAST_DEFAULT_FLOWS * 2, BPF_F_NO_PREALLOC);
 #[map(name = "half_open")]
 static HALF_OPEN: Array<FlowKey> = Array::pinned(DEFAULT_HALF_OPEN, 0);
 #[map(name = "flow_index")]
-static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOW_INDEX, 0);
+static FLOW_INDEX: Array<FlowKey> = Array::pinned(LEAST_DEFAULT_FLOWS, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
 #[map(name = "usage")]

@@ -39,10 +39,13 @@ pub use crate::{
 /// Raised whenever the layout or the meaning of any map changes; part of the pin path.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Default capacity of `flows` in flows (a flow takes two entries).
-pub const DEFAULT_FLOWS: u32 = 262_144;
-/// Places in `flow_index` for [`DEFAULT_FLOWS`]: two for each flow; a power of two.
-pub const DEFAULT_FLOW_INDEX: u32 = 2 * DEFAULT_FLOWS;
+/// Default capacity of `flows` in flows (a flow takes two entries), where memory allows.
+pub const DEFAULT_FLOWS: u32 = 1_048_576;
+/// The same on the smallest machine; a power of two.
+pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
+/// Memory of a flow in a table that is full: two elements (of 184 bytes, allocated as 192), its share of the buckets
+/// (32), and a place in `flow_index` (40). `tests/prog/capacity.rs` measures it.
+pub const BYTES_PER_FLOW: u64 = 456;
 /// Default budget of half-open flows; a power of two.
 pub const DEFAULT_HALF_OPEN: u32 = 65_536;
 /// Capacity of `endpoints`; slot 0 is never used, so that an empty entry cannot name an endpoint.

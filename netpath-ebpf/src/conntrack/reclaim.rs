@@ -19,21 +19,19 @@ use crate::maps;
 const STEPS: u32 = 16;
 
 /// In a table that is full, whosever flows they are.
-///
-/// The index has two places for each flow, so in a full table the flows that did not live long stand in its newer half.
 #[inline(never)]
 pub fn of_table() {
     let Some(config) = maps::config() else {
         return;
     };
     if let Some(next) = maps::cursor(Cursor::Reclaim) {
-        look(next, (config.flow_index_mask >> 1) + 1, ANYBODY);
+        look(next, config.flow_index_mask, ANYBODY);
     }
 }
 
 /// Of what the sandbox in a slot is charged with: what others have must not go because this one has too much.
 ///
-/// Each sandbox goes on where it stopped. Its flows may stand anywhere in the index.
+/// Each sandbox goes on where it stopped.
 #[inline(never)]
 pub fn of_sandbox(slot: u32, usage: *mut Usage) {
     let Some(config) = maps::config() else {
@@ -41,7 +39,7 @@ pub fn of_sandbox(slot: u32, usage: *mut Usage) {
     };
     // SAFETY: a map value, alive while the program runs.
     let next = unsafe { &raw mut (*usage).reclaimed };
-    look(next, config.flow_index_mask.wrapping_add(1), slot);
+    look(next, config.flow_index_mask, slot);
 }
 
 /// No slot of an endpoint.
@@ -56,9 +54,9 @@ struct Search {
     key: FlowKey,
 }
 
-/// Looks at the places from `next` on, of the `window` newest ones.
+/// Looks at the places from `next` on.
 #[inline(always)]
-fn look(next: *mut u32, window: u32, slot: u32) {
+fn look(next: *mut u32, mask: u32, slot: u32) {
     let Some(newest) = maps::cursor(Cursor::FlowIndex) else {
         return;
     };
@@ -66,7 +64,11 @@ fn look(next: *mut u32, window: u32, slot: u32) {
     // at the same places.
     let start = unsafe {
         let newest = *newest;
-        let used = if newest < window { newest } else { window };
+        let used = if newest <= mask {
+            newest
+        } else {
+            mask.wrapping_add(1)
+        };
         let behind = newest.wrapping_sub(*next);
         let start = if behind == 0 || behind > used {
             newest.wrapping_sub(used)

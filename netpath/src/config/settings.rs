@@ -184,12 +184,12 @@ pub struct LimitSettings {
     pub flows_per_sandbox: Option<u32>,
 }
 
-/// Most flows that can be asked for; their table would take about 40 GiB.
+/// Most flows that can be asked for; their table would take about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
 impl LimitSettings {
     pub(super) fn resolve(self) -> Result<Limits, ConfigError> {
-        let default = Limits::default();
+        let default = Limits::for_memory(memory());
         let limits = Limits {
             flows: self.flows.unwrap_or(default.flows),
             half_open: self.half_open.unwrap_or(default.half_open),
@@ -223,6 +223,11 @@ impl LimitSettings {
         }
         Ok(limits)
     }
+}
+
+/// Bytes of the machine's memory; 0 if the kernel does not say.
+fn memory() -> u64 {
+    nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total())
 }
 
 /// Longest idle time that can be asked for: ten years.

@@ -23,7 +23,8 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!(config.socket, Path::new(DEFAULT_SOCKET));
     assert_eq!(config.store, StoreKind::File);
     assert_eq!(config.timers, Timers::DEFAULT);
-    assert_eq!(config.limits, Limits::default());
+    let memory = nix::sys::sysinfo::sysinfo().unwrap().ram_total();
+    assert_eq!(config.limits, Limits::for_memory(memory));
     assert_eq!(config.pools[0].to_string(), "172.17.0.0/16/16");
     assert!(config.pools.iter().any(|pool| pool.prefix.addr().is_ipv6()));
 }

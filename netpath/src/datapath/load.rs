@@ -10,7 +10,7 @@ use aya::{
 };
 use netpath_common::{
     flow::Timers,
-    maps::{Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN},
+    maps::{BYTES_PER_FLOW, Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LEAST_DEFAULT_FLOWS},
 };
 
 use super::{DatapathError, object, pins, tables::Tables};
@@ -27,15 +27,26 @@ pub struct Limits {
     pub flows_per_sandbox: Option<u32>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// What a machine with so many bytes of memory has unless the settings say otherwise: a full table takes no more than
+    /// a sixteenth of it, except on the smallest ones.
+    pub fn for_memory(bytes: u64) -> Self {
+        let mut flows = DEFAULT_FLOWS;
+        while flows > LEAST_DEFAULT_FLOWS
+            && u64::from(flows) * BYTES_PER_FLOW > bytes / MEMORY_SHARE
+        {
+            flows /= 2;
+        }
         Self {
-            flows: DEFAULT_FLOWS,
+            flows,
             half_open: DEFAULT_HALF_OPEN,
             flows_per_sandbox: None,
         }
     }
 }
+
+/// A full table may take one part in so many of the machine's memory.
+const MEMORY_SHARE: u64 = 16;
 
 /// What the programs must be told of the node.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +119,7 @@ impl Datapath {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let half_open = limits.half_open.max(2).next_power_of_two();
-        let index = limits.flows.max(2).saturating_mul(2).next_power_of_two();
+        let index = limits.flows.max(2).next_power_of_two();
         let maps = pins::maps_dir(bpf_dir);
         let spec = spec(object)?;
         for (name, wanted) in &spec {
@@ -344,4 +355,28 @@ pub(super) fn refused(name: &str, source: aya::programs::ProgramError) -> Datapa
 /// A pinned map, opened.
 pub(super) fn open(maps: &Path, name: &'static str) -> Result<MapData, DatapathError> {
     MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_as_large_as_memory_allows() {
+        const MIB: u64 = 1 << 20;
+        for (memory, flows) in [
+            (256, 65_536),
+            (1_024, 131_072),
+            (4_096, 524_288),
+            (7_295, 524_288),
+            (7_296, 1_048_576),
+            (1_048_576, 1_048_576),
+        ] {
+            assert_eq!(
+                Limits::for_memory(memory * MIB).flows,
+                flows,
+                "{memory} MiB"
+            );
+        }
+    }
 }

@@ -7,10 +7,13 @@ mod node;
 use std::{collections::BTreeMap, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use netpath::datapath::{
-    Datapath, Limits, NodeSettings, pins,
-    run::{Outcome, Trial},
-    tables::Tables,
+use netpath::{
+    api::v1::MapInfo,
+    datapath::{
+        Datapath, Limits, NodeSettings, dump, pins,
+        run::{Outcome, Trial},
+        tables::Tables,
+    },
 };
 use netpath_common::{
     flow::{FlowKey, Half, REPLY, Timers},
@@ -91,7 +94,7 @@ pub struct Prog {
     config: Array<MapData, Config>,
     settings: Config,
     counters: PerCpuArray<MapData, Count>,
-    _bpffs: Bpffs,
+    bpffs: Bpffs,
 }
 
 /// What a packet is sent through.
@@ -141,7 +144,7 @@ impl Prog {
             settings: config.get(&0, 0).expect("config"),
             config,
             datapath,
-            _bpffs: bpffs,
+            bpffs,
         }
     }
 
@@ -202,6 +205,11 @@ impl Prog {
                 })
         };
         Reason::ALL.iter().map(|reason| sum(*reason)).collect()
+    }
+
+    /// Every pinned map, with its memory.
+    pub fn maps(&self) -> Vec<MapInfo> {
+        dump::list(&self.bpffs.path().join("netpath")).expect("maps")
     }
 
     /// Every half of a flow.
