@@ -9,9 +9,13 @@ use netpath_common::{
 
 use super::{Tables, absent_is_success, failed, index_of};
 use crate::{
+    api::v1::SandboxFlows,
     datapath::{DatapathError, sys},
     plan::{Uplink, entries::EndpointEntry},
 };
+
+/// How many sandboxes with many flows are named.
+const TOP: usize = 5;
 
 impl Tables {
     /// Makes an interface known as an uplink.
@@ -160,6 +164,29 @@ impl Tables {
     /// If the map cannot be read.
     pub fn usage(&self, slot: u32) -> Result<Usage, DatapathError> {
         self.usage.get(&slot, 0).map_err(failed("usage"))
+    }
+
+    /// The sandboxes that have most flows, those with most first.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn top(&self) -> Result<Vec<SandboxFlows>, DatapathError> {
+        let mut by_sandbox: BTreeMap<String, u64> = BTreeMap::new();
+        for (slot, entry) in self.endpoints()? {
+            let usage = self.usage(slot)?;
+            let flows = u64::try_from(usage.flows).unwrap_or_default();
+            if usage.generation == entry.generation && flows > 0 {
+                *by_sandbox.entry(entry.sandbox.to_string()).or_default() += flows;
+            }
+        }
+        let mut top: Vec<_> = by_sandbox
+            .into_iter()
+            .map(|(sandbox, flows)| SandboxFlows { sandbox, flows })
+            .collect();
+        // Stable: those with as many flows stay in the order of their names.
+        top.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.flows));
+        top.truncate(TOP);
+        Ok(top)
     }
 
     /// What is in a slot; `None` if it is empty.
