@@ -15,6 +15,7 @@ mod isolation;
 mod mtu;
 mod origins;
 mod outbound;
+mod quota;
 mod ranges;
 mod redis;
 mod spoof;
