@@ -37,9 +37,14 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The tuple that a packet with `from` is to have: another one where the flags say so. A port of zero stays: it is
-    /// the place that an echo does not have.
-    pub fn target(&self, from: &FlowKey, v4: bool) -> FlowKey {
+    /// The identification that a fragment is to have.
+    pub fn id(&self) -> u32 {
+        u32::from(self.ports[0]) << 16 | u32::from(self.ports[1])
+    }
+
+    /// The tuple that a packet with `from` is to have: another one at the ends that `flags` say. A port of zero stays: it
+    /// is the place that an echo does not have.
+    pub fn target(&self, from: &FlowKey, v4: bool, flags: u8) -> FlowKey {
         let address = |octets: [u8; 16]| {
             let [.., a, b, c, d] = octets;
             if v4 {
@@ -57,11 +62,11 @@ impl<'a> Input<'a> {
             }
         };
         let mut to = *from;
-        if self.flags & REWRITE_SRC != 0 {
+        if flags & REWRITE_SRC != 0 {
             to.src = address(self.addresses[0]);
             to.sport = port(from.sport, self.ports[0]);
         }
-        if self.flags & REWRITE_DST != 0 {
+        if flags & REWRITE_DST != 0 {
             to.dst = address(self.addresses[1]);
             to.dport = port(from.dport, self.ports[1]);
         }

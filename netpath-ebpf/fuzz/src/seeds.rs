@@ -162,6 +162,9 @@ fn quotes(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
         if let Ok(reading) = reference::read(&frame) {
             reference::complete(&mut frame, &reading);
         }
+        // The quoted packet went the other way.
+        let (from, size) = if v4 { (26, 4) } else { (22, 16) };
+        frame[from..from + 2 * size].rotate_left(size);
         frame.split_off(14)
     };
     let (_, options) = chains(v4).swap_remove(0);
