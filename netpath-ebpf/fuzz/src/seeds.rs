@@ -55,6 +55,9 @@ fn frames(v4: bool) -> Vec<(String, Vec<u8>)> {
             );
         }
     }
+    for (name, frame) in extended(v4) {
+        add(name, frame);
+    }
     let mut padded = packet(v4, &[], UDP, &datagram);
     padded.extend([0; 12]);
     add("padded", padded);
@@ -192,6 +195,31 @@ fn quotes(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
     }
     quotes.push(("nothing", Vec::new()));
     quotes
+}
+
+/// Errors that say how long the quote is (RFC 4884): padded and with an extension behind it, and shorter than what is
+/// there, with and without the quoted checksum.
+fn extended(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
+    let (icmp, kind, place, unit) = if v4 { (1, 11, 5, 4) } else { (58, 3, 4, 8) };
+    let headers = if v4 { 20 } else { 40 };
+    let shapes = [
+        ("extended", 128, true),
+        ("extended-8", headers + 8, false),
+        ("extended-all", headers + 24, false),
+    ];
+    let mut errors = Vec::new();
+    for (name, length, pad) in shapes {
+        let (_, mut quote) = quotes(v4).swap_remove(0);
+        if pad {
+            quote.resize(length, 0);
+        }
+        let mut body = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+        body[place] = (length / unit) as u8;
+        body.extend(quote);
+        body.extend([0x20, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0x11, 0xff]);
+        errors.push((name, packet(v4, &[], icmp, &body)));
+    }
+    errors
 }
 
 /// A frame; checksums of network and transport are made right when it is read.
