@@ -318,6 +318,9 @@ impl Default for Timers {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
