@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: a search, guided by coverage, for a packet that is parsed or rewritten wrongly.
 //!
-//! The target is built here and not by `cargo fuzz`, see decision 0008.
+//! The target is built here and not by `cargo fuzz`, see decision 0009.
 
 use std::{
     fs::{self, File},
