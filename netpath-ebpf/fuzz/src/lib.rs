@@ -1,8 +1,8 @@
 //! What must hold for *every* packet that is parsed and rewritten.
 //!
-//! [`check`] takes any bytes ([`input`]), runs netpath's parser and rewriting over them, and panics if they do not do
+//! [`check`] takes any bytes (`input`), runs netpath's parser and rewriting over them, and panics if they do not do
 //! what the wire format says. What it says is worked out a second time, from etherparse and from checksums over all
-//! bytes ([`mod@reference`]); nothing of that comes from the code under test.
+//! bytes (`reference`); nothing of that comes from the code under test.
 //!
 //! `cargo xtask fuzz` searches for inputs by coverage. The corpus of that search is replayed by the unit tests.
 
