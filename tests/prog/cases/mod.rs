@@ -7,6 +7,7 @@ mod malformed;
 mod outbound;
 mod published;
 mod refused;
+mod states;
 mod translation;
 
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +43,7 @@ tables!(
     outbound,
     published,
     refused,
+    states,
     translation,
 );
 
