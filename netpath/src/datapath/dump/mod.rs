@@ -1,6 +1,7 @@
 //! The pinned maps as a user reads them. Works while no daemon runs: nothing is asked of it, and nothing is changed.
 
 mod flows;
+mod fragments;
 mod limits;
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use flows::nat;
+pub use fragments::fragments;
 pub use limits::{limits, limits_of};
 
 /// Why pinned maps cannot be shown.
