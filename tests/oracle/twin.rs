@@ -1,0 +1,432 @@
+//! The twins: two nodes with the same addresses, ports and neighbours; netfilter translates on one, netpath on the other.
+//!
+//! Nobody answers on the ends of the cables, and the hosts know all their neighbours, so every frame that arrives was
+//! caused by one that a test has sent.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use netpath_tests::{Daemon, Netns, Topology, assert_no_netfilter, packet::Packet};
+use serde_json::Value;
+
+use crate::{
+    fragments::{Whole, assemble},
+    wire::{Tap, stay_here},
+};
+
+/// Who can send and receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A sandbox of network `shop`.
+    One,
+    /// Another one there.
+    Two,
+    /// A sandbox of network `yard`.
+    Three,
+    /// Everybody beyond the uplink.
+    Outside,
+}
+
+impl Place {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Outside];
+
+    /// What is published for each sandbox: the port of the host and its own.
+    pub const fn published(self, udp: bool) -> (u16, u16) {
+        match (self, udp) {
+            (Self::One, false) => (8080, 80),
+            (Self::One, true) => (8053, 53),
+            (Self::Two, false) => (8081, 80),
+            (Self::Two, true) => (8054, 53),
+            (Self::Three | Self::Outside, false) => (8082, 8082),
+            (Self::Three | Self::Outside, true) => (8055, 8055),
+        }
+    }
+}
+
+/// The node's addresses on the uplink.
+const HOST: [&str; 2] = ["192.0.2.1", "2001:db8:2::1"];
+/// The next hop of its default routes.
+const ROUTER: [&str; 2] = ["192.0.2.2", "2001:db8:2::2"];
+const HOST_MAC: &str = "02:00:00:00:aa:01";
+const ROUTER_MAC: &str = "02:00:00:00:aa:02";
+/// Subnets and gateways of the networks.
+const NETWORKS: [(&str, [&str; 2], [&str; 2]); 2] = [
+    (
+        "shop",
+        ["10.88.0.0/24", "fd00:88::/64"],
+        ["10.88.0.1", "fd00:88::1"],
+    ),
+    (
+        "yard",
+        ["10.89.0.0/24", "fd00:89::/64"],
+        ["10.89.0.1", "fd00:89::1"],
+    ),
+];
+const SANDBOXES: [(&str, Place, usize); 3] = [
+    ("one", Place::One, 0),
+    ("two", Place::Two, 0),
+    ("three", Place::Three, 1),
+];
+/// Nobody but fences has this address.
+const FENCE: &str = "198.18.0.1";
+const FENCE_PORTS: (u16, u16) = (20_009, 9);
+
+/// Where a packet of a sandbox goes and comes from on its link.
+#[derive(Clone, Debug)]
+struct Member {
+    addresses: [IpAddr; 2],
+    mac: [u8; 6],
+    gateway_mac: [u8; 6],
+}
+
+/// The addresses that both twins have.
+#[derive(Clone, Debug)]
+pub struct Map {
+    members: Vec<Member>,
+}
+
+impl Map {
+    /// A sandbox's own address.
+    pub fn sandbox(&self, place: Place, v6: bool) -> IpAddr {
+        self.members[place as usize].addresses[usize::from(v6)]
+    }
+
+    /// The node's address on the uplink.
+    pub fn host(v6: bool) -> IpAddr {
+        HOST[usize::from(v6)].parse().expect("an address")
+    }
+
+    /// The gateway of a sandbox.
+    pub fn gateway(place: Place, v6: bool) -> IpAddr {
+        let (_, _, gateways) = NETWORKS[usize::from(place == Place::Three)];
+        gateways[usize::from(v6)].parse().expect("an address")
+    }
+
+    /// MAC addresses, source first, of a frame that somebody sends to an address.
+    pub fn macs(&self, from: Place, to: IpAddr) -> ([u8; 6], [u8; 6]) {
+        if from == Place::Outside {
+            return (mac(ROUTER_MAC), mac(HOST_MAC));
+        }
+        let member = &self.members[from as usize];
+        let sibling = SANDBOXES.iter().find(|(_, place, network)| {
+            *network == SANDBOXES[from as usize].2
+                && self.members[*place as usize].addresses.contains(&to)
+        });
+        let to = sibling.map_or(member.gateway_mac, |(_, place, _)| {
+            self.members[*place as usize].mac
+        });
+        (member.mac, to)
+    }
+}
+
+/// One of the two.
+pub struct Twin {
+    /// Its name in reports.
+    pub name: &'static str,
+    taps: Vec<Tap>,
+    fences: u64,
+    fence: [Packet; 2],
+}
+
+impl Twin {
+    fn new(name: &'static str, namespaces: [&Netns; 4], map: &Map) -> Self {
+        let taps = namespaces.map(|netns| Tap::open(netns, "eth0")).into();
+        let (inside, outside) = FENCE_PORTS;
+        let far = FENCE.parse().expect("an address");
+        let packet = |from, source: IpAddr, destination, [sport, dport]: [u16; 2]| {
+            let (src, dst) = map.macs(from, destination);
+            Packet::ip(source, destination)
+                .eth(src, dst)
+                .udp(sport, dport)
+        };
+        let one = map.sandbox(Place::One, false);
+        Self {
+            name,
+            taps,
+            fences: 0,
+            fence: [
+                packet(Place::One, one, far, [inside, outside]),
+                packet(Place::Outside, far, Map::host(false), [outside, inside]),
+            ],
+        }
+    }
+
+    /// Sends frames from one place; returns what arrived anywhere because of them, in order of arrival at each place, with fragments put
+    /// together where they are complete.
+    pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Whole)> {
+        for frame in frames {
+            self.taps[from as usize].send(frame);
+        }
+        let mut arrived = Vec::new();
+        self.fence(0, Place::One, Place::Outside, &mut arrived);
+        self.fence(1, Place::Outside, Place::One, &mut arrived);
+        for place in Place::ALL {
+            while let Some(frame) = self.taps[place as usize].receive() {
+                arrived.push((place, frame));
+            }
+        }
+        let mut assembled = Vec::new();
+        for place in Place::ALL {
+            let here = arrived
+                .iter()
+                .filter(|(found, frame)| *found == place && !is_noise(frame));
+            let frames = here.map(|(_, frame)| frame.clone()).collect();
+            assembled.extend(assemble(frames).into_iter().map(|whole| (place, whole)));
+        }
+        assembled
+    }
+
+    fn fence(&mut self, which: usize, from: Place, to: Place, arrived: &mut Vec<(Place, Vec<u8>)>) {
+        self.fences += 1;
+        let number = self.fences.to_be_bytes();
+        let frame = self.fence[which].clone().payload(&number).build();
+        self.taps[from as usize].send(&frame);
+        loop {
+            match self.taps[to as usize].receive() {
+                Some(frame) if frame.ends_with(&number) && is_fence(&frame) => return,
+                Some(frame) => arrived.push((to, frame)),
+                None => assert!(
+                    self.taps[to as usize].wait(Duration::from_secs(5)),
+                    "{}: a fence from {from:?} to {to:?} is lost",
+                    self.name
+                ),
+            }
+        }
+    }
+}
+
+/// Both, and what they stand on.
+pub struct Twins {
+    /// The one that netfilter translates on.
+    pub netfilter: Twin,
+    /// The one under test.
+    pub netpath: Twin,
+    /// Their addresses.
+    pub map: Map,
+    sandboxes: Vec<Netns>,
+    daemon: Daemon,
+    topologies: [Topology; 2],
+}
+
+impl Twins {
+    /// Makes them; the calling thread stays on one processor from then on.
+    pub fn new() -> Self {
+        let topologies = [Topology::new(), Topology::new()];
+        let daemon = Daemon::start(&topologies[1].host);
+        let (map, mut sandboxes) = netpath_node(&daemon, &topologies[1].host);
+        let others = netfilter_node(&map, &topologies[0].host);
+        for topology in &topologies {
+            quiet(&topology.host);
+            topology
+                .host
+                .exec(&format!("ip link set eth0 address {HOST_MAC}"));
+            topology
+                .outside
+                .exec(&format!("ip link set eth0 address {ROUTER_MAC}"));
+            for router in ROUTER {
+                neighbour(&topology.host, router, ROUTER_MAC, "eth0");
+            }
+        }
+        let twin = |name, sandboxes: &[Netns], topology: &Topology| {
+            let [one, two, three] = sandboxes else {
+                unreachable!("three sandboxes")
+            };
+            Twin::new(name, [one, two, three, &topology.outside], &map)
+        };
+        let netpath = twin("netpath", &sandboxes, &topologies[1]);
+        let netfilter = twin("netfilter", &others, &topologies[0]);
+        sandboxes.extend(others);
+        stay_here();
+        Self {
+            netfilter,
+            netpath,
+            map,
+            sandboxes,
+            daemon,
+            topologies,
+        }
+    }
+
+    /// Checks that netpath alone did netpath's work, and that it leaves nothing behind.
+    pub fn finish(self) {
+        assert_no_netfilter(&self.topologies[1].host);
+        for sandbox in &self.sandboxes[..SANDBOXES.len()] {
+            assert_no_netfilter(sandbox);
+        }
+        self.daemon.teardown();
+    }
+}
+
+fn netpath_node(daemon: &Daemon, host: &Netns) -> (Map, Vec<Netns>) {
+    for (name, [v4, v6], _) in NETWORKS {
+        let command = ["network", "create", name, "--subnet", v4, "--subnet", v6];
+        daemon.cli(&command).success();
+    }
+    let mut members = Vec::new();
+    let mut sandboxes = Vec::new();
+    for (name, place, network) in SANDBOXES {
+        let (network, _, gateways) = NETWORKS[network];
+        let publish = [false, true].map(|udp| {
+            let (outer, inner) = place.published(udp);
+            let protocol = if udp { "udp" } else { "tcp" };
+            format!("{outer}:{inner}/{protocol}")
+        });
+        let mac_text = format!("02:00:00:00:bb:0{}", place as u8);
+        let mut command = vec!["sandbox", "create", name, "--network", network];
+        command.extend(["--mac", &mac_text]);
+        command.extend(publish.iter().flat_map(|spec| ["-p", spec]));
+        daemon.cli(&command).success();
+        let found = daemon.json(&["sandbox", "inspect", name]);
+        let endpoint = &found[0]["endpoints"][0];
+        let bridge = device_of(host, gateways[0]);
+        let addresses = [false, true].map(|v6| address(endpoint, v6));
+        for address in addresses {
+            neighbour(host, &address.to_string(), &mac_text, &bridge);
+        }
+        members.push(Member {
+            addresses,
+            mac: mac(&mac_text),
+            gateway_mac: mac_of(host, &bridge),
+        });
+        let path = found[0]["netns"].as_str().expect("netns");
+        sandboxes.push(Netns::open(name, Path::new(path), host));
+    }
+    (Map { members }, sandboxes)
+}
+
+/// What dockerd sets up without its proxy: bridges, masquerading at the uplink, destination translation for every local
+/// address, and source translation where a sandbox reaches itself.
+fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
+    host.sysctl("net/ipv4/conf/all/send_redirects", "0");
+    host.sysctl("net/ipv4/conf/default/send_redirects", "0");
+    for (index, (name, _, [v4, v6])) in NETWORKS.into_iter().enumerate() {
+        let member = &map.members[if index == 0 { 0 } else { 2 }];
+        let mac = text(member.gateway_mac);
+        host.exec(&format!(
+            "ip link add name {name} address {mac} type bridge"
+        ));
+        host.exec(&format!("ip link set {name} up"));
+        host.exec(&format!("ip addr add {v4}/24 dev {name}"));
+        host.exec(&format!("ip addr add {v6}/64 dev {name} nodad"));
+    }
+    let mut sandboxes = Vec::new();
+    for (name, place, network) in SANDBOXES {
+        let (network, ..) = NETWORKS[network];
+        let member = &map.members[place as usize];
+        let mac = text(member.mac);
+        let netns = Netns::new(name);
+        host.exec(&format!(
+            "ip link add name v{name} type veth peer name eth0 address {mac} netns {}",
+            netns.path().display()
+        ));
+        host.exec(&format!("ip link set v{name} master {network} up"));
+        host.exec(&format!("bridge link set dev v{name} hairpin on"));
+        netns.exec("ip link set eth0 up");
+        host.exec(&format!(
+            "bridge fdb replace {mac} dev v{name} master static"
+        ));
+        for address in member.addresses {
+            neighbour(host, &address.to_string(), &mac, network);
+        }
+        sandboxes.push(netns);
+    }
+    // What is translated on its way between two ports of a bridge must be translated back there.
+    host.sysctl("net/bridge/bridge-nf-call-iptables", "1");
+    host.sysctl("net/bridge/bridge-nf-call-ip6tables", "1");
+    for v6 in [false, true] {
+        let program = if v6 { "ip6tables" } else { "iptables" };
+        let nat = |rule: &str| host.exec(&format!("{program} -t nat -A {rule}"));
+        for (_, subnets, _) in NETWORKS {
+            let subnet = subnets[usize::from(v6)];
+            nat(&format!("POSTROUTING -s {subnet} -o eth0 -j MASQUERADE"));
+        }
+        for (_, place, _) in SANDBOXES {
+            let to = map.sandbox(place, v6);
+            for udp in [false, true] {
+                let (outer, inner) = place.published(udp);
+                let protocol = if udp { "udp" } else { "tcp" };
+                let target = if v6 {
+                    format!("[{to}]:{inner}")
+                } else {
+                    format!("{to}:{inner}")
+                };
+                nat(&format!(
+                    "PREROUTING -m addrtype --dst-type LOCAL -p {protocol} --dport {outer} -j DNAT --to {target}"
+                ));
+                nat(&format!(
+                    "POSTROUTING -s {to} -d {to} -p {protocol} --dport {inner} -j MASQUERADE"
+                ));
+            }
+        }
+    }
+    // netpath looks at neither sequence numbers nor checksums.
+    host.sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
+    host.sysctl("net/netfilter/nf_conntrack_checksum", "0");
+    sandboxes
+}
+
+/// The host answers everything, however fast it comes.
+fn quiet(host: &Netns) {
+    host.sysctl("net/ipv4/icmp_ratelimit", "0");
+    host.sysctl("net/ipv4/icmp_msgs_per_sec", "1000000");
+    host.sysctl("net/ipv4/icmp_msgs_burst", "1000000");
+    host.sysctl("net/ipv6/icmp/ratelimit", "0");
+}
+
+fn neighbour(host: &Netns, address: &str, mac: &str, device: &str) {
+    host.exec(&format!(
+        "ip neigh replace {address} lladdr {mac} dev {device} nud permanent"
+    ));
+}
+
+fn device_of(host: &Netns, address: &str) -> String {
+    let line = host.exec(&format!("ip -o addr show to {address}"));
+    let device = line.split_ascii_whitespace().nth(1);
+    device.expect("the gateway's device").to_owned()
+}
+
+fn mac_of(host: &Netns, device: &str) -> [u8; 6] {
+    let line = host.exec(&format!("ip -o link show dev {device}"));
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "link/ether").expect("Ethernet");
+    mac(words.next().expect("a MAC address"))
+}
+
+fn address(endpoint: &Value, v6: bool) -> IpAddr {
+    let mut texts = endpoint["addresses"].as_array().into_iter().flatten();
+    let found = texts.find_map(|text| {
+        let address: IpAddr = text.as_str()?.split('/').next()?.parse().ok()?;
+        (address.is_ipv6() == v6).then_some(address)
+    });
+    found.expect("an address of each family")
+}
+
+fn mac(text: &str) -> [u8; 6] {
+    let mut bytes = [0; 6];
+    for (byte, digits) in bytes.iter_mut().zip(text.split(':')) {
+        *byte = u8::from_str_radix(digits, 16).expect("a MAC address");
+    }
+    bytes
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Whether it is about finding neighbours and routers; stacks send that when they like.
+fn is_noise(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => is_fence(frame),
+        // Behind a hop-by-hop header stands multicast listener discovery, to a multicast address.
+        Some([0x86, 0xdd]) => {
+            frame.get(20) == Some(&58) && matches!(frame.get(54), Some(130..=137 | 143))
+                || frame.get(38) == Some(&0xff)
+        }
+        _ => true,
+    }
+}
+
+fn is_fence(frame: &[u8]) -> bool {
+    let fence: [u8; 4] = [198, 18, 0, 1];
+    frame.get(26..30) == Some(&fence) || frame.get(30..34) == Some(&fence)
+}
