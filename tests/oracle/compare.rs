@@ -90,6 +90,8 @@ pub struct Difference<'a> {
     pub sent: &'a [Decoded],
     /// Ports that anybody has sent from or to.
     pub sent_ports: &'a BTreeSet<u16>,
+    /// Whether netpath has delivered a packet of the flow in an earlier step.
+    pub known: bool,
     /// Who received it, or should have.
     pub place: Place,
     /// The difference.
@@ -97,6 +99,14 @@ pub struct Difference<'a> {
 }
 
 impl Difference<'_> {
+    /// The ports, if it is one that may be chosen.
+    pub fn ports(&self) -> Option<[u16; 2]> {
+        match &self.kind {
+            Kind::Field(field) => field.ports,
+            _ => None,
+        }
+    }
+
     /// The step.
     pub fn step(&self) -> &Step {
         &self.sequence.steps[self.number]
@@ -117,36 +127,28 @@ impl fmt::Display for Difference<'_> {
         for sent in self.sent {
             writeln!(f, "    sent:      {}", sent.line())?;
         }
-        match &self.kind {
-            Kind::Missing(packet) => writeln!(
-                f,
-                "    netfilter: {}\n    netpath:   nothing",
-                packet.line()
-            ),
-            Kind::Extra(packet) => writeln!(
-                f,
-                "    netfilter: nothing\n    netpath:   {}",
-                packet.line()
-            ),
+        let [netfilter, netpath] = match &self.kind {
+            Kind::Missing(packet) => [packet.line(), "nothing".to_owned()],
+            Kind::Extra(packet) => ["nothing".to_owned(), packet.line()],
             Kind::Field(field) => {
-                writeln!(f, "    netfilter: {}", field.packets[0].line())?;
-                writeln!(f, "    netpath:   {}", field.packets[1].line())?;
                 let [netfilter, netpath] = &field.values;
                 writeln!(
                     f,
                     "    {}: netfilter {netfilter}, netpath {netpath}",
                     field.name
-                )
+                )?;
+                [field.packets[0].line(), field.packets[1].line()]
             }
-        }
+        };
+        writeln!(f, "    netfilter: {netfilter}\n    netpath:   {netpath}")
     }
 }
 
 /// Which port of netpath's stands for which of netfilter's, for as long as a sequence lasts.
 #[derive(Default)]
 struct Ports {
-    netpath: BTreeMap<(u8, IpAddr, u16), u16>,
-    netfilter: BTreeMap<(u8, IpAddr, u16), u16>,
+    netpath: BTreeMap<(u8, [IpAddr; 2], u16), u16>,
+    netfilter: BTreeMap<(u8, [IpAddr; 2], u16), u16>,
 }
 
 /// How two ports compare.
@@ -159,14 +161,18 @@ enum Match {
 }
 
 impl Ports {
-    fn compare(&mut self, (protocol, owner): (u8, IpAddr), [a, b]: [u16; 2]) -> Match {
-        let known = self.netpath.get(&(protocol, owner, a)).copied();
-        let back = self.netfilter.get(&(protocol, owner, b)).copied();
+    fn compare(&mut self, (protocol, ends): (u8, [IpAddr; 2]), [a, b]: [u16; 2]) -> Match {
+        let known = self.netpath.get(&(protocol, ends, a)).copied();
+        let back = self.netfilter.get(&(protocol, ends, b)).copied();
+        if a == b {
+            // Others may have the same port: a packet that was quoted as it came, for one.
+            return if known.is_none() { Match::Same } else { Match::Broken };
+        }
         match (known, back) {
             (None, None) => {
-                self.netpath.insert((protocol, owner, a), b);
-                self.netfilter.insert((protocol, owner, b), a);
-                if a == b { Match::Same } else { Match::New }
+                self.netpath.insert((protocol, ends, a), b);
+                self.netfilter.insert((protocol, ends, b), a);
+                Match::New
             }
             (Some(known), Some(back)) if known == b && back == a => Match::Same,
             _ => Match::Broken,
@@ -184,6 +190,7 @@ pub fn compare(
     let mut ports = Ports::default();
     let mut sent_ports = BTreeSet::new();
     let mut sent_ids = BTreeSet::new();
+    let mut known_flows = BTreeSet::new();
     for (number, (left, right)) in netfilter.iter().zip(netpath).enumerate() {
         for frame in left.sent.iter().chain(&right.sent) {
             let decoded = decode(frame);
@@ -191,9 +198,13 @@ pub fn compare(
             sent_ids.insert(decoded.text("ip.id"));
         }
         let sent: Vec<Decoded> = right.sent.iter().map(|frame| decode(frame)).collect();
+        let step = &sequence.steps[number];
+        let flow = step.flow.map(|(flow, _)| flow.id);
+        let known = flow.is_some_and(|flow| known_flows.contains(&flow));
         let mut report = |place, kind| {
             found(Difference {
                 sequence,
+                known,
                 number,
                 sent: &sent,
                 sent_ports: &sent_ports,
@@ -222,6 +233,12 @@ pub fn compare(
                 report(place, Kind::Extra(packet));
             }
         }
+        if let (Some((flow, forward)), true) = (step.flow, step.carries) {
+            let receiver = if forward { flow.server } else { flow.client };
+            if right.arrived.iter().any(|(place, _)| *place == receiver) {
+                known_flows.insert(flow.id);
+            }
+        }
     }
 }
 
@@ -232,7 +249,7 @@ fn describe(whole: &Whole) -> Decoded {
     decoded
 }
 
-/// The packet that is most like this one, of the same protocol.
+/// The packet that is most like this one, of the same protocol; numbers of segments never change.
 fn partner(packet: &Decoded, others: &[Decoded]) -> Option<usize> {
     let likeness = |other: &Decoded| {
         let same = packet
@@ -243,6 +260,7 @@ fn partner(packet: &Decoded, others: &[Decoded]) -> Option<usize> {
     };
     let candidates = others.iter().enumerate().filter(|(_, other)| {
         other.protocol == packet.protocol
+            && other.text("tcp.sequence") == packet.text("tcp.sequence")
             && other.addresses.first().map(IpAddr::is_ipv4)
                 == packet.addresses.first().map(IpAddr::is_ipv4)
     });
@@ -276,16 +294,16 @@ fn fields(
             found.map(|(_, value)| value.clone())
         };
         match (value(left), value(right)) {
-            (Some(Value::Port(protocol, owner, a)), Some(Value::Port(_, other, b))) => {
+            (Some(Value::Port(protocol, ends, a)), Some(Value::Port(_, other, b))) => {
                 let texts = [a, b].map(|port| port.to_string());
-                if owner != other {
+                if ends != other {
                     // The addresses are reported already.
                     if a != b {
                         differ(name, texts, None);
                     }
                     continue;
                 }
-                match ports.compare((protocol, owner), [a, b]) {
+                match ports.compare((protocol, ends), [a, b]) {
                     Match::Same => {}
                     Match::New => differ(name, texts, Some([a, b])),
                     Match::Broken => differ(name, texts, None),

@@ -28,9 +28,9 @@ pub mod number {
 pub enum Value {
     /// Anything that both twins must agree on.
     Text(String),
-    /// A port, or the identifier of an echo, with its protocol and the address it belongs to: the twins may have chosen
-    /// differently.
-    Port(u8, IpAddr, u16),
+    /// A port, or the identifier of an echo, with its protocol, the address it belongs to and that of the peer: the
+    /// twins may have chosen differently.
+    Port(u8, [IpAddr; 2], u16),
 }
 
 /// A decoded frame.
@@ -61,21 +61,48 @@ impl Decoded {
             .unwrap_or_default()
     }
 
-    /// On one line, without what seldom matters.
+    /// On one line, with what matters most.
     pub fn line(&self) -> String {
-        let hidden = |name: &str| name.starts_with("eth.") || name.ends_with("length");
-        let mut line = String::new();
-        for (name, value) in self.fields.iter().filter(|(name, _)| !hidden(name)) {
-            let mut value = value.to_string();
-            if value.is_empty() || value == "right" {
-                continue;
+        let text = |name: &str| self.text(name);
+        let end = |index: usize| {
+            let address = self.addresses.get(index);
+            let port = self.ports.get(index).filter(|port| **port != 0);
+            let shown = address.map(ToString::to_string).unwrap_or_default();
+            port.map_or(shown.clone(), |port| format!("{shown} port {port}"))
+        };
+        let mut line = format!(
+            "protocol {} {} > {} ttl {}",
+            self.protocol,
+            end(0),
+            end(1),
+            text("ip.ttl")
+        );
+        for name in ["tcp.flags", "icmp.type", "icmp.code", "ip.fragment", "pieces", "length"] {
+            let value = text(name);
+            if !value.is_empty() && value != "0x0000" {
+                let _ = write!(line, " {name} {value}");
             }
-            if value.len() > 24 {
-                value = format!("{}…", &value[..24]);
-            }
-            let _ = write!(line, "{name}={value} ");
         }
-        line.trim_end().to_owned()
+        for name in ["ip.checksum", "checksum"] {
+            let value = text(name);
+            if !value.is_empty() && value != "right" {
+                let _ = write!(line, " {name} {value}");
+            }
+        }
+        if self.addresses.len() > 2 {
+            let protocol = text("quoted.ip.protocol");
+            let shown = |index: usize, name: &str| {
+                let port = text(&format!("quoted.{name}"));
+                format!("{} port {port}", self.addresses[index])
+            };
+            let _ = write!(
+                line,
+                " quoting protocol {protocol} {} > {}",
+                shown(2, "source port"),
+                shown(3, "destination port")
+            );
+        }
+        line
     }
 
     /// Whether it is an ICMP error.
@@ -281,8 +308,8 @@ impl Reader<'_> {
 
     fn ports(&mut self, protocol: u8, source: IpAddr, destination: IpAddr) -> Option<()> {
         let ports = [self.word()?, self.word()?];
-        self.port("source port", protocol, source, ports[0]);
-        self.port("destination port", protocol, destination, ports[1]);
+        self.port("source port", protocol, [source, destination], ports[0]);
+        self.port("destination port", protocol, [destination, source], ports[1]);
         self.decoded.ports.extend(ports);
         Some(())
     }
@@ -305,8 +332,12 @@ impl Reader<'_> {
         if matches!((protocol, kind), (1, 0 | 8) | (58, 128 | 129)) {
             let id = self.word()?;
             let is_request = matches!(kind, 8 | 128);
-            let owner = if is_request { source } else { destination };
-            self.port("icmp.id", protocol, owner, id);
+            let ends = if is_request {
+                [source, destination]
+            } else {
+                [destination, source]
+            };
+            self.port("icmp.id", protocol, ends, id);
             self.decoded
                 .ports
                 .extend(if is_request { [id, 0] } else { [0, id] });
@@ -327,11 +358,11 @@ impl Reader<'_> {
         self.rest("payload", end)
     }
 
-    fn port(&mut self, name: &str, protocol: u8, owner: IpAddr, port: u16) {
+    fn port(&mut self, name: &str, protocol: u8, ends: [IpAddr; 2], port: u16) {
         let name = format!("{}{name}", self.prefix);
         self.decoded
             .fields
-            .push((name, Value::Port(protocol, owner, port)));
+            .push((name, Value::Port(protocol, ends, port)));
     }
 
     fn show(&mut self, name: &str, value: impl ToString) {

@@ -1,6 +1,14 @@
 //! What netpath does otherwise than netfilter, on purpose. Everything else that differs is a defect.
 
-use crate::compare::Difference;
+use std::net::IpAddr;
+
+use netpath_tests::packet::{ACK, FIN, RST, SYN};
+
+use crate::{
+    compare::{Difference, Field, Kind},
+    decode::Decoded,
+    twin::Place,
+};
 
 /// A difference that is meant to be.
 pub struct Intended {
@@ -16,5 +24,213 @@ pub struct Intended {
     pub is: fn(&Difference<'_>) -> bool,
 }
 
+/// Ports that netpath may give to outbound flows; see `snat_ports` of the daemon.
+const SNAT: std::ops::RangeInclusive<u16> = 1_024..=32_767;
+/// Ports in that range that it leaves to others: those that are published, and that of tunnels.
+const RESERVED: [u16; 7] = [8_080, 8_081, 8_082, 8_053, 8_054, 8_055, 4_789];
+
 /// All of them.
-pub const INTENDED: &[Intended] = &[];
+pub const INTENDED: &[Intended] = &[
+    Intended {
+        name: "a source port that is not netpath's to use is exchanged",
+        row: "R-3, U-3a",
+        reason: "netfilter keeps any source port, so that a sandbox can take over a port of the node",
+        diverges: false,
+        is: |difference| {
+            difference.ports().is_some_and(|[netfilter, netpath]| {
+                !may_keep(netfilter) && difference.sent_ports.contains(&netfilter) && may_keep(netpath)
+            })
+        },
+    },
+    Intended {
+        name: "each chooses a port of its own where two flows want the same",
+        row: "U-3, R-1",
+        reason: "the choice is random on both sides",
+        diverges: false,
+        is: |difference| {
+            difference.ports().is_some_and(|ports| {
+                ports.iter().all(|port| !difference.sent_ports.contains(port))
+            })
+        },
+    },
+    Intended {
+        name: "only netfilter looks for another port",
+        row: "U-1, R-2",
+        reason: "netfilter keeps flows of the node's own, and one mapping of a port for every peer, in one table with \
+                 those of sandboxes; netpath keeps a port wherever it may",
+        diverges: false,
+        is: |difference| {
+            difference.ports().is_some_and(|[netfilter, netpath]| {
+                !difference.sent_ports.contains(&netfilter)
+                    && difference.sent_ports.contains(&netpath)
+                    && (may_keep(netpath) || difference.place != Place::Outside)
+            })
+        },
+    },
+    Intended {
+        name: "a private source does not leave the node",
+        row: "G-3, T-13, D-3",
+        reason: "netfilter lets what it calls invalid pass without translation; netpath drops what has no flow",
+        diverges: true,
+        is: |difference| {
+            difference.place == Place::Outside
+                && !difference.known
+                && matches!(&difference.kind, Kind::Missing(packet) if is_private(packet.addresses[0]))
+        },
+    },
+    Intended {
+        name: "flags that make no sense pass by the flow's tuple",
+        row: "T-2",
+        reason: "netpath uses flags for timers only; for netfilter such a segment belongs to no flow, and it leaves \
+                 with its private source or goes to the node",
+        diverges: true,
+        is: |difference| {
+            difference.known
+                && difference.sent_flags().is_some_and(is_senseless)
+                && difference.is_delivered_or_refused_by_netfilter()
+        },
+    },
+    Intended {
+        name: "a SYN against the direction of a flow passes",
+        row: "T-2a, T-12",
+        reason: "netpath cannot tell it from a simultaneous open, and both ends have invited each other; netfilter forgets \
+                 a flow that is over, and hands a SYN in a live one to the node",
+        diverges: true,
+        is: |difference| {
+            let is_back = matches!(difference.step().flow, Some((_, false)));
+            difference.known
+                && is_back
+                && difference.sent_flags().is_some_and(|flags| flags & (SYN | ACK) == SYN)
+                && difference.is_delivered_or_refused_by_netfilter()
+        },
+    },
+    Intended {
+        name: "no flow begins in its middle",
+        row: "T-13",
+        reason: "netfilter invents a mapping for a segment without a flow; for netpath it belongs to nobody, and the node \
+                 refuses what was sent to it",
+        diverges: true,
+        is: |difference| {
+            let is_middle = difference.sent_flags().is_some_and(|flags| flags & (SYN | RST | FIN) == 0);
+            !difference.known
+                && is_middle
+                && match &difference.kind {
+                    Kind::Missing(_) => true,
+                    Kind::Extra(packet) => is_reset_by_node(difference, packet),
+                    Kind::Field(_) => false,
+                }
+        },
+    },
+    Intended {
+        name: "networks are isolated",
+        row: "H-6",
+        reason: "the netfilter twin has no rules that filter",
+        diverges: true,
+        is: |difference| {
+            let between = |[source, destination]: [IpAddr; 2]| {
+                is_private(source) && is_private(destination) && network(source) != network(destination)
+            };
+            difference.sent.iter().all(|sent| between([sent.addresses[0], sent.addresses[1]]))
+                && matches!(difference.kind, Kind::Missing(_))
+                && !difference.known
+        },
+    },
+    Intended {
+        name: "sandboxes cannot be reached past their published ports",
+        row: "H-4",
+        reason: "the netfilter twin has no rules that filter",
+        diverges: true,
+        is: |difference| {
+            difference.step().from == Place::Outside
+                && difference.sent.iter().all(|sent| is_private(sent.addresses[1]))
+                && matches!(difference.kind, Kind::Missing(_))
+        },
+    },
+    Intended {
+        name: "a hairpin on one link passes the gateway",
+        row: "U-9, G-1",
+        reason: "netpath delivers what was sent to the gateway as from the gateway, one hop further; a bridge with \
+                 netfilter exchanges the destination below the gateway",
+        diverges: false,
+        is: |difference| {
+            let Kind::Field(field) = &difference.kind else {
+                return false;
+            };
+            is_hairpin_on_one_link(difference)
+                && match field.name.as_str() {
+                    "ip.ttl" => one_less(field),
+                    "eth.source" => true,
+                    _ => false,
+                }
+        },
+    },
+];
+
+/// Whether netpath's value is netfilter's less one.
+fn one_less(field: &Field) -> bool {
+    let [netfilter, netpath] = field.values.clone().map(|value| value.parse::<u8>());
+    matches!((netfilter, netpath), (Ok(a), Ok(b)) if a == b.wrapping_add(1))
+}
+
+fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
+    difference.step().flow.is_some_and(|(flow, _)| {
+        matches!(flow.client, Place::One | Place::Two) && matches!(flow.server, Place::One | Place::Two)
+    })
+}
+
+/// Whether netpath may give a port to an outbound flow.
+fn may_keep(port: u16) -> bool {
+    SNAT.contains(&port) && !RESERVED.contains(&port)
+}
+
+impl Difference<'_> {
+    /// TCP flags of what was sent.
+    fn sent_flags(&self) -> Option<u8> {
+        self.sent.first()?.tcp_flags
+    }
+
+    /// Whether netpath alone delivers the packet to the other end of its flow, or as its only one; or netfilter's node
+    /// answers it with a reset.
+    fn is_delivered_or_refused_by_netfilter(&self) -> bool {
+        let Some((flow, forward)) = self.step().flow else {
+            return false;
+        };
+        let receiver = if forward { flow.server } else { flow.client };
+        match &self.kind {
+            Kind::Extra(_) | Kind::Field(_) => self.place == receiver,
+            Kind::Missing(packet) => self.place == receiver || is_reset_by_node(self, packet),
+        }
+    }
+}
+
+/// Whether the node itself refuses what was sent.
+fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
+    let answered = difference.sent.iter().any(|sent| sent.addresses[1] == packet.addresses[0]);
+    difference.place == difference.step().from
+        && answered
+        && packet.tcp_flags.is_some_and(|flags| flags & RST != 0)
+}
+
+/// Whether netfilter calls these flags invalid.
+fn is_senseless(flags: u8) -> bool {
+    let essential = flags & (FIN | SYN | RST | ACK);
+    !matches!(flags & 0x37, 0x22 | 0x30 | 0x31)
+        && !matches!(essential | flags & 0x20, SYN | RST | ACK)
+        && ![SYN | ACK, RST | ACK, FIN | ACK].contains(&(essential | flags & 0x20))
+}
+
+/// Whether it is an address of a sandbox or of a gateway.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    }
+}
+
+/// What tells the networks of the twins apart.
+fn network(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(address) => address.octets()[1].into(),
+        IpAddr::V6(address) => address.segments()[1],
+    }
+}

@@ -12,7 +12,9 @@ use crate::{
 };
 
 /// How many unexpected differences are shown in full.
-const SHOWN: usize = 40;
+const SHOWN: usize = 1000;
+/// How many of one sequence.
+const SHOWN_OF_EACH: usize = 2;
 
 /// The twins and what was found with them.
 pub struct Oracle {
@@ -80,7 +82,8 @@ impl Oracle {
         self.keep(sequence, "netfilter", &netfilter);
         self.keep(sequence, "netpath", &netpath);
         self.failed.push(sequence.name.clone());
-        self.texts.extend(texts);
+        // What follows mostly follows from it.
+        self.texts.extend(texts.into_iter().take(SHOWN_OF_EACH));
         false
     }
 
