@@ -90,6 +90,8 @@ pub struct Difference<'a> {
     pub sent: &'a [Decoded],
     /// Ports that anybody has sent from or to.
     pub sent_ports: &'a BTreeSet<u16>,
+    /// The addresses of the twins.
+    pub map: &'a Map,
     /// Whether netpath has delivered a packet of the flow in an earlier step.
     pub known: bool,
     /// Who received it, or should have.
@@ -182,6 +184,7 @@ impl Ports {
 
 /// Compares what both twins did; calls `found` with every difference, in order.
 pub fn compare(
+    map: &Map,
     sequence: &Sequence,
     netfilter: &[Moment],
     netpath: &[Moment],
@@ -204,6 +207,7 @@ pub fn compare(
         let mut report = |place, kind| {
             found(Difference {
                 sequence,
+                map,
                 known,
                 number,
                 sent: &sent,

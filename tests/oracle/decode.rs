@@ -50,6 +50,8 @@ pub struct Decoded {
     pub tcp_flags: Option<u8>,
     /// Whether it is a part of a packet only.
     pub is_fragment: bool,
+    /// Offset and length of the part.
+    pub piece: Option<(usize, usize)>,
 }
 
 impl Decoded {
@@ -256,6 +258,9 @@ impl Reader<'_> {
         end: usize,
     ) -> Option<()> {
         let size = end - self.at.min(end);
+        if self.prefix.is_empty() && self.decoded.is_fragment {
+            self.decoded.piece = Some((usize::from(offset) * 8, size));
+        }
         let end = end.min(self.bytes.len());
         if offset != 0 {
             return self.rest("body", end);

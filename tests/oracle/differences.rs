@@ -6,8 +6,8 @@ use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
 use crate::{
     compare::{Difference, Field, Kind},
-    decode::Decoded,
-    twin::Place,
+    decode::{Decoded, number},
+    twin::{Map, Place},
 };
 
 /// A difference that is meant to be.
@@ -75,7 +75,7 @@ pub const INTENDED: &[Intended] = &[
         is: |difference| {
             difference.place == Place::Outside
                 && !difference.known
-                && matches!(&difference.kind, Kind::Missing(packet) if is_private(packet.addresses[0]))
+                && matches!(&difference.kind, Kind::Missing(packet) if packet.addresses.first().is_some_and(|source| is_private(*source)))
         },
     },
     Intended {
@@ -127,11 +127,9 @@ pub const INTENDED: &[Intended] = &[
         reason: "the netfilter twin has no rules that filter",
         diverges: true,
         is: |difference| {
-            let between = |[source, destination]: [IpAddr; 2]| {
+            difference.all_sent(|[source, destination]| {
                 is_private(source) && is_private(destination) && network(source) != network(destination)
-            };
-            difference.sent.iter().all(|sent| between([sent.addresses[0], sent.addresses[1]]))
-                && matches!(difference.kind, Kind::Missing(_))
+            }) && difference.is_missing()
                 && !difference.known
         },
     },
@@ -142,8 +140,126 @@ pub const INTENDED: &[Intended] = &[
         diverges: true,
         is: |difference| {
             difference.step().from == Place::Outside
-                && difference.sent.iter().all(|sent| is_private(sent.addresses[1]))
-                && matches!(difference.kind, Kind::Missing(_))
+                && difference.all_sent(|[_, destination]| is_private(destination))
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "a sandbox sends with its own address only",
+        row: "G-3",
+        reason: "the netfilter twin has no rules that filter",
+        diverges: false,
+        is: |difference| {
+            let from = difference.step().from;
+            let own = [false, true].map(|v6| difference.own(from, v6));
+            from != Place::Outside
+                && difference.all_sent(|[source, _]| !own.contains(&Some(source)))
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "the outside cannot use an address of the node or of a sandbox",
+        row: "G-3",
+        reason: "the netfilter twin does not check reverse paths",
+        diverges: false,
+        is: |difference| {
+            let host = [false, true].map(Map::host);
+            difference.step().from == Place::Outside
+                && difference.all_sent(|[source, _]| is_private(source) || host.contains(&source))
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "other questions of ICMP are not translated",
+        row: "I-10b, I-10c, I-11",
+        reason: "nobody asks for timestamps, masks and names any more",
+        diverges: true,
+        is: |difference| {
+            let kind = difference.sent.first().and_then(|sent| sent.icmp);
+            kind.is_some_and(|(kind, _)| matches!(kind, 13 | 15 | 17 | 139))
+                && difference.place == Place::Outside
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "source quench is dropped",
+        row: "I-10c",
+        reason: "RFC 6633 forbids to act on it",
+        diverges: false,
+        is: |difference| {
+            let sent = difference.sent.first();
+            sent.is_some_and(|sent| sent.protocol == number::ICMP && sent.icmp == Some((4, 0)))
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "an error with a wrong checksum is translated and stays wrong",
+        row: "I-3",
+        reason: "an incremental update keeps what was wrong, and the receiver drops it; netfilter drops it itself",
+        diverges: false,
+        is: |difference| match (&difference.kind, difference.sent) {
+            (Kind::Extra(packet), [sent]) => {
+                let wrong = sent.text("checksum");
+                sent.is_icmp_error() && wrong != "right" && packet.text("checksum") == wrong
+            }
+            _ => false,
+        },
+    },
+    Intended {
+        name: "a checksum in a short quote follows the translation",
+        row: "I-3c",
+        reason: "netfilter updates the checksum of a quoted segment only if its whole header is there",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("quoted.checksum", |field| {
+                field.values[1] == difference.sent[0].text("quoted.checksum")
+                    && field.packets[1].text("quoted.tcp.urgent").is_empty()
+            })
+        },
+    },
+    Intended {
+        name: "nobody is entered into recorded routes",
+        row: "N-5",
+        reason: "the options of a packet stay as they came: a route through the node is not the outside's business",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("ip.options", |field| {
+                field.values[1] == difference.sent[0].text("ip.options")
+            })
+        },
+    },
+    Intended {
+        name: "fragments stay fragments",
+        row: "U-14",
+        reason: "netfilter puts packets together and sends them in one piece if that fits; netpath lets pieces go as they \
+                 came, with their ports' translation",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("pieces", |field| {
+                field.values[0].is_empty() && field.values[1] == cut(difference.sent)
+            })
+        },
+    },
+    Intended {
+        name: "fragments get a new identification",
+        row: "P-11, N-8",
+        reason: "two sandboxes with one address outside may use the same; netfilter puts their packets together first",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("ip.id", |field| {
+                field.values[0] == difference.sent[0].text("ip.id")
+                    && (!field.packets[1].text("pieces").is_empty() || field.packets[1].is_fragment)
+            })
+        },
+    },
+    Intended {
+        name: "fragments do not wait for the rest of their packet",
+        row: "U-14",
+        reason: "netfilter holds what is incomplete; netpath lets a piece go once the first one is known",
+        diverges: false,
+        is: |difference| {
+            matches!(&difference.kind, Kind::Extra(packet) if packet.is_fragment)
+                && difference.sent.iter().all(|sent| sent.is_fragment)
         },
     },
     Intended {
@@ -158,7 +274,7 @@ pub const INTENDED: &[Intended] = &[
             };
             is_hairpin_on_one_link(difference)
                 && match field.name.as_str() {
-                    "ip.ttl" => one_less(field),
+                    "ip.ttl" | "quoted.ip.ttl" => one_less(field),
                     "eth.source" => true,
                     _ => false,
                 }
@@ -172,9 +288,26 @@ fn one_less(field: &Field) -> bool {
     matches!((netfilter, netpath), (Ok(a), Ok(b)) if a == b.wrapping_add(1))
 }
 
+/// Whether a sandbox of `shop` has sent something to the node that goes to one of `shop`.
 fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
-    difference.step().flow.is_some_and(|(flow, _)| {
-        matches!(flow.client, Place::One | Place::Two) && matches!(flow.server, Place::One | Place::Two)
+    let on_link = |place| matches!(place, Place::One | Place::Two);
+    let is_direct = match difference.step().flow {
+        Some((flow, _)) => flow.is_direct(),
+        None => !difference.all_sent(|[_, destination]| {
+            let own = [Place::One, Place::Two].map(|place| difference.own(place, destination.is_ipv6()));
+            !own.contains(&Some(destination))
+        }),
+    };
+    !is_direct && on_link(difference.step().from) && on_link(difference.place)
+}
+
+/// How what was sent is cut, as the pieces of what arrives are shown.
+fn cut(sent: &[Decoded]) -> String {
+    let mut pieces: Vec<_> = sent.iter().filter_map(|sent| sent.piece).collect();
+    pieces.sort_unstable();
+    pieces.dedup();
+    pieces.iter().fold(String::new(), |text, (offset, length)| {
+        format!("{text}{offset}+{length} ")
     })
 }
 
@@ -184,6 +317,28 @@ fn may_keep(port: u16) -> bool {
 }
 
 impl Difference<'_> {
+    fn is_missing(&self) -> bool {
+        matches!(self.kind, Kind::Missing(_))
+    }
+
+    fn is_field(&self, name: &str, is: impl FnOnce(&Field) -> bool) -> bool {
+        matches!(&self.kind, Kind::Field(field) if field.name == name && is(field))
+    }
+
+    /// Whether something holds for the source and destination of every frame that was sent.
+    fn all_sent(&self, holds: impl Fn([IpAddr; 2]) -> bool) -> bool {
+        let ends = |sent: &Decoded| match sent.addresses[..] {
+            [source, destination, ..] => Some([source, destination]),
+            _ => None,
+        };
+        self.sent.iter().all(|sent| ends(sent).is_some_and(&holds))
+    }
+
+    /// The address of a sandbox.
+    fn own(&self, place: Place, v6: bool) -> Option<IpAddr> {
+        (place != Place::Outside).then(|| self.map.sandbox(place, v6))
+    }
+
     /// TCP flags of what was sent.
     fn sent_flags(&self) -> Option<u8> {
         self.sent.first()?.tcp_flags
@@ -205,7 +360,8 @@ impl Difference<'_> {
 
 /// Whether the node itself refuses what was sent.
 fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
-    let answered = difference.sent.iter().any(|sent| sent.addresses[1] == packet.addresses[0]);
+    let source = packet.addresses.first();
+    let answered = difference.sent.iter().any(|sent| sent.addresses.get(1) == source);
     difference.place == difference.step().from
         && answered
         && packet.tcp_flags.is_some_and(|flags| flags & RST != 0)

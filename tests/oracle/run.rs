@@ -58,7 +58,7 @@ impl Oracle {
 
         let mut apart = BTreeSet::new();
         let mut texts = Vec::new();
-        compare(sequence, &netfilter, &netpath, |difference| {
+        compare(&map, sequence, &netfilter, &netpath, |difference| {
             let flow = difference.step().flow.map(|(flow, _)| flow.id);
             if flow.is_some_and(|flow| apart.contains(&flow)) {
                 return;

@@ -130,6 +130,11 @@ impl Flow {
         self
     }
 
+    /// Whether a sandbox is reached by its own address.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
     /// Another flow of the sequence.
     pub fn number(mut self, id: u16) -> Self {
         self.id = id;
