@@ -9,7 +9,7 @@ use std::{
 use crate::{
     decode::{Decoded, Value, decode},
     fragments::Whole,
-    sequence::{Arrivals, Sequence, Step, View, tuple},
+    sequence::{Arrivals, Sequence, Step, Tuple, View, tuple},
     twin::{Map, Place, Twin},
 };
 
@@ -94,6 +94,8 @@ pub struct Difference<'a> {
     pub map: &'a Map,
     /// Whether netpath has delivered a packet of the flow in an earlier step.
     pub known: bool,
+    /// How the one before it in the same direction arrived with netpath.
+    pub tuple_before: Option<Tuple>,
     /// Who received it, or should have.
     pub place: Place,
     /// The difference.
@@ -168,7 +170,11 @@ impl Ports {
         let back = self.netfilter.get(&(protocol, ends, b)).copied();
         if a == b {
             // Others may have the same port: a packet that was quoted as it came, for one.
-            return if known.is_none() { Match::Same } else { Match::Broken };
+            return if known.is_none() {
+                Match::Same
+            } else {
+                Match::Broken
+            };
         }
         match (known, back) {
             (None, None) => {
@@ -192,23 +198,29 @@ pub fn compare(
 ) {
     let mut ports = Ports::default();
     let mut sent_ports = BTreeSet::new();
-    let mut sent_ids = BTreeSet::new();
-    let mut known_flows = BTreeSet::new();
+    let mut sent_marks = BTreeSet::new();
+    let mut known_flows: BTreeMap<(u16, bool), Tuple> = BTreeMap::new();
     for (number, (left, right)) in netfilter.iter().zip(netpath).enumerate() {
         for frame in left.sent.iter().chain(&right.sent) {
             let decoded = decode(frame);
             sent_ports.extend(decoded.ports.iter().copied());
-            sent_ids.insert(decoded.text("ip.id"));
+            sent_marks.extend(["ip.id", "ip.label"].map(|name| decoded.text(name)));
         }
         let sent: Vec<Decoded> = right.sent.iter().map(|frame| decode(frame)).collect();
         let step = &sequence.steps[number];
-        let flow = step.flow.map(|(flow, _)| flow.id);
-        let known = flow.is_some_and(|flow| known_flows.contains(&flow));
+        let way = step.flow.map(|(flow, forward)| (flow.id, forward));
+        let tuple_before = way.and_then(|way| known_flows.get(&way).copied());
+        let known = way.is_some_and(|(flow, _)| {
+            [true, false]
+                .iter()
+                .any(|forward| known_flows.contains_key(&(flow, *forward)))
+        });
         let mut report = |place, kind| {
             found(Difference {
                 sequence,
                 map,
                 known,
+                tuple_before,
                 number,
                 sent: &sent,
                 sent_ports: &sent_ports,
@@ -226,7 +238,7 @@ pub fn compare(
                 match partner(&packet, &right) {
                     Some(index) => {
                         let other = right.remove(index);
-                        for field in fields(&packet, &other, &mut ports, &sent_ids) {
+                        for field in fields(&packet, &other, &mut ports, &sent_marks) {
                             report(place, Kind::Field(Box::new(field)));
                         }
                     }
@@ -239,8 +251,9 @@ pub fn compare(
         }
         if let (Some((flow, forward)), true) = (step.flow, step.carries) {
             let receiver = if forward { flow.server } else { flow.client };
-            if right.arrived.iter().any(|(place, _)| *place == receiver) {
-                known_flows.insert(flow.id);
+            let mut here = right.arrived.iter().filter(|(place, _)| *place == receiver);
+            if let Some(tuple) = here.find_map(|(_, whole)| tuple(&decode(&whole.frame))) {
+                known_flows.insert((flow.id, forward), tuple);
             }
         }
     }
@@ -278,7 +291,7 @@ fn fields(
     left: &Decoded,
     right: &Decoded,
     ports: &mut Ports,
-    sent_ids: &BTreeSet<String>,
+    sent_marks: &BTreeSet<String>,
 ) -> Vec<Field> {
     let mut found = Vec::new();
     let mut differ = |name: &str, values: [String; 2], ports| {
@@ -317,8 +330,10 @@ fn fields(
             (a, b) => {
                 let texts =
                     [a, b].map(|value| value.map_or("absent".to_owned(), |v| v.to_string()));
-                // What a node sends itself has whatever identification it likes.
-                if name == "ip.id" && texts.iter().all(|id| !sent_ids.contains(id)) {
+                // What a node sends itself has whatever identification or label it likes.
+                if matches!(name.as_str(), "ip.id" | "ip.label")
+                    && texts.iter().all(|mark| !sent_marks.contains(mark))
+                {
                     continue;
                 }
                 differ(name, texts, None);

@@ -44,6 +44,8 @@ pub struct Decoded {
     pub ports: Vec<u16>,
     /// Transport protocol of the outer packet.
     pub protocol: u8,
+    /// Bytes of it that the IP header speaks of.
+    pub transport_length: usize,
     /// Type and code of an ICMP message.
     pub icmp: Option<(u8, u8)>,
     /// TCP flags of the outer packet.
@@ -79,7 +81,14 @@ impl Decoded {
             end(1),
             text("ip.ttl")
         );
-        for name in ["tcp.flags", "icmp.type", "icmp.code", "ip.fragment", "pieces", "length"] {
+        for name in [
+            "tcp.flags",
+            "icmp.type",
+            "icmp.code",
+            "ip.fragment",
+            "pieces",
+            "length",
+        ] {
             let value = text(name);
             if !value.is_empty() && value != "0x0000" {
                 let _ = write!(line, " {name} {value}");
@@ -258,6 +267,9 @@ impl Reader<'_> {
         end: usize,
     ) -> Option<()> {
         let size = end - self.at.min(end);
+        if self.prefix.is_empty() {
+            self.decoded.transport_length = size;
+        }
         if self.prefix.is_empty() && self.decoded.is_fragment {
             self.decoded.piece = Some((usize::from(offset) * 8, size));
         }
@@ -314,7 +326,12 @@ impl Reader<'_> {
     fn ports(&mut self, protocol: u8, source: IpAddr, destination: IpAddr) -> Option<()> {
         let ports = [self.word()?, self.word()?];
         self.port("source port", protocol, [source, destination], ports[0]);
-        self.port("destination port", protocol, [destination, source], ports[1]);
+        self.port(
+            "destination port",
+            protocol,
+            [destination, source],
+            ports[1],
+        );
         self.decoded.ports.extend(ports);
         Some(())
     }

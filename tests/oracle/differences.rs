@@ -7,6 +7,7 @@ use netpath_tests::packet::{ACK, FIN, RST, SYN};
 use crate::{
     compare::{Difference, Field, Kind},
     decode::{Decoded, number},
+    sequence::{Group, tuple},
     twin::{Map, Place},
 };
 
@@ -38,7 +39,9 @@ pub const INTENDED: &[Intended] = &[
         diverges: false,
         is: |difference| {
             difference.ports().is_some_and(|[netfilter, netpath]| {
-                !may_keep(netfilter) && difference.sent_ports.contains(&netfilter) && may_keep(netpath)
+                !may_keep(netfilter)
+                    && difference.sent_ports.contains(&netfilter)
+                    && may_keep(netpath)
             })
         },
     },
@@ -49,7 +52,9 @@ pub const INTENDED: &[Intended] = &[
         diverges: false,
         is: |difference| {
             difference.ports().is_some_and(|ports| {
-                ports.iter().all(|port| !difference.sent_ports.contains(port))
+                ports
+                    .iter()
+                    .all(|port| !difference.sent_ports.contains(port))
             })
         },
     },
@@ -63,7 +68,9 @@ pub const INTENDED: &[Intended] = &[
             difference.ports().is_some_and(|[netfilter, netpath]| {
                 !difference.sent_ports.contains(&netfilter)
                     && difference.sent_ports.contains(&netpath)
-                    && (may_keep(netpath) || difference.place != Place::Outside)
+                    && (may_keep(netpath)
+                        || difference.place != Place::Outside
+                        || difference.is_field("icmp.id", |_| true))
             })
         },
     },
@@ -74,7 +81,6 @@ pub const INTENDED: &[Intended] = &[
         diverges: true,
         is: |difference| {
             difference.place == Place::Outside
-                && !difference.known
                 && matches!(&difference.kind, Kind::Missing(packet) if packet.addresses.first().is_some_and(|source| is_private(*source)))
         },
     },
@@ -100,7 +106,28 @@ pub const INTENDED: &[Intended] = &[
             let is_back = matches!(difference.step().flow, Some((_, false)));
             difference.known
                 && is_back
-                && difference.sent_flags().is_some_and(|flags| flags & (SYN | ACK) == SYN)
+                && difference
+                    .sent_flags()
+                    .is_some_and(|flags| flags & (SYN | ACK) == SYN)
+                && difference.is_delivered_or_refused_by_netfilter()
+        },
+    },
+    Intended {
+        name: "a segment passes by its flow's tuple, whatever the state",
+        row: "T-2, P-3",
+        reason: "netpath forwards by tuple; netfilter hands what does not fit its state to the node, or lets it leave with \
+                 its private source",
+        diverges: true,
+        is: |difference| {
+            let is_as_before = match &difference.kind {
+                Kind::Extra(packet) => is_tuple_before(difference, packet),
+                Kind::Field(field) => is_tuple_before(difference, &field.packets[1]),
+                Kind::Missing(_) => true,
+            };
+            difference.sequence.group == Group::Random
+                && difference.known
+                && difference.sent_flags().is_some()
+                && is_as_before
                 && difference.is_delivered_or_refused_by_netfilter()
         },
     },
@@ -111,7 +138,9 @@ pub const INTENDED: &[Intended] = &[
                  refuses what was sent to it",
         diverges: true,
         is: |difference| {
-            let is_middle = difference.sent_flags().is_some_and(|flags| flags & (SYN | RST | FIN) == 0);
+            let is_middle = difference
+                .sent_flags()
+                .is_some_and(|flags| flags & (SYN | RST | FIN) == 0);
             !difference.known
                 && is_middle
                 && match &difference.kind {
@@ -128,7 +157,9 @@ pub const INTENDED: &[Intended] = &[
         diverges: true,
         is: |difference| {
             difference.all_sent(|[source, destination]| {
-                is_private(source) && is_private(destination) && network(source) != network(destination)
+                is_private(source)
+                    && is_private(destination)
+                    && network(source) != network(destination)
             }) && difference.is_missing()
                 && !difference.known
         },
@@ -246,9 +277,13 @@ pub const INTENDED: &[Intended] = &[
         reason: "two sandboxes with one address outside may use the same; netfilter puts their packets together first",
         diverges: false,
         is: |difference| {
+            let came = |id: &str| difference.sent.iter().any(|sent| sent.text("ip.id") == id);
             difference.is_field("ip.id", |field| {
-                field.values[0] == difference.sent[0].text("ip.id")
+                came(&field.values[0])
                     && (!field.packets[1].text("pieces").is_empty() || field.packets[1].is_fragment)
+            }) || difference.is_field("quoted.ip.id", |field| {
+                // What is quoted is what has arrived.
+                field.values[1] == difference.sent[0].text("quoted.ip.id")
             })
         },
     },
@@ -260,6 +295,107 @@ pub const INTENDED: &[Intended] = &[
         is: |difference| {
             matches!(&difference.kind, Kind::Extra(packet) if packet.is_fragment)
                 && difference.sent.iter().all(|sent| sent.is_fragment)
+        },
+    },
+    Intended {
+        name: "a first fragment without its whole header is dropped",
+        row: "U-14, I-12",
+        reason: "there is nothing to tell the flow by, and RFC 1858 wants such fragments dropped",
+        diverges: false,
+        is: |difference| {
+            let is_tiny = difference.sent.iter().any(|sent| {
+                sent.is_fragment
+                    && sent.protocol == number::TCP
+                    && sent.tcp_flags.is_none()
+                    && sent.piece.is_some_and(|(offset, _)| offset == 0)
+            });
+            is_tiny && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "a protocol without ports is not translated",
+        row: "D-3",
+        reason: "netfilter translates the address alone, for one sandbox at a time",
+        diverges: false,
+        is: |difference| {
+            let known = [number::ICMP, number::TCP, number::UDP, number::ICMPV6];
+            difference
+                .sent
+                .iter()
+                .all(|sent| !known.contains(&sent.protocol))
+                && difference.place == Place::Outside
+                && difference.is_missing()
+        },
+    },
+    Intended {
+        name: "a wrong IP header checksum stays wrong",
+        row: "G-2",
+        reason: "netpath updates it and does not check it; the receiver drops the packet",
+        diverges: false,
+        is: |difference| match (&difference.kind, difference.sent) {
+            (Kind::Extra(packet), [sent]) => {
+                let wrong = sent.text("ip.checksum");
+                wrong.starts_with("off") && packet.text("ip.checksum").starts_with("off")
+            }
+            _ => false,
+        },
+    },
+    Intended {
+        name: "padding behind a packet stays",
+        row: "G-2",
+        reason: "it belongs to the frame; every receiver ignores it",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("length", |field| {
+                field.values[1] == difference.sent[0].text("length")
+                    && field
+                        .packets
+                        .iter()
+                        .all(|packet| packet.text("complete") == "true")
+            })
+        },
+    },
+    Intended {
+        name: "headers that contradict each other pass by the flow's tuple",
+        row: "G-2",
+        reason: "what is wrong stays as wrong, and the receiver drops it; for netfilter it belongs to no flow, and it \
+                 leaves with its private source or goes to the node",
+        diverges: true,
+        is: |difference| {
+            difference.known
+                && difference.sent.iter().all(is_contradictory)
+                && difference.is_delivered_or_refused_by_netfilter()
+        },
+    },
+    Intended {
+        name: "a hairpin on one link ends at the gateway if it may go no further",
+        row: "G-1",
+        reason: "netfilter carries it below the gateway, which does not count it as a hop",
+        diverges: false,
+        is: |difference| {
+            let is_last_hop = difference
+                .sent
+                .iter()
+                .all(|sent| sent.text("ip.ttl").parse::<u8>().is_ok_and(|ttl| ttl <= 1));
+            is_last_hop
+                && is_hairpin_on_one_link(difference)
+                && match &difference.kind {
+                    Kind::Missing(_) => true,
+                    Kind::Extra(packet) => is_time_exceeded(packet),
+                    Kind::Field(_) => false,
+                }
+        },
+    },
+    Intended {
+        name: "the gateway itself says that a hairpin may go no further",
+        row: "G-1",
+        reason: "netfilter gives the complaint of the node the address that was complained about",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("ip.source", |field| {
+                let gateway = Map::gateway(difference.place, difference.sequence.v6);
+                is_time_exceeded(&field.packets[1]) && field.values[1] == gateway.to_string()
+            })
         },
     },
     Intended {
@@ -282,23 +418,55 @@ pub const INTENDED: &[Intended] = &[
     },
 ];
 
+/// What netpath ought to do as netfilter does, and does not yet.
+pub const SHORTCOMINGS: &[Intended] = &[
+    Intended {
+        name: "no complaint about an answer of a hairpin that may go no further",
+        row: "G-1",
+        reason: "the answer is given to the stack with the node's address as its source, which the stack takes for forged",
+        diverges: false,
+        is: |difference| {
+            let is_back = matches!(difference.step().flow, Some((flow, false)) if flow.server != Place::Outside);
+            is_back && matches!(&difference.kind, Kind::Missing(packet) if is_time_exceeded(packet))
+        },
+    },
+    Intended {
+        name: "a transport header is found behind the end of its packet",
+        row: "G-2",
+        reason: "the length of the frame is looked at, not that of the packet in it",
+        diverges: true,
+        is: |difference| {
+            difference.sequence.group == Group::Malformed
+                && difference
+                    .sent
+                    .iter()
+                    .all(|sent| sent.text("ip.length") == "20")
+        },
+    },
+];
+
 /// Whether netpath's value is netfilter's less one.
 fn one_less(field: &Field) -> bool {
     let [netfilter, netpath] = field.values.clone().map(|value| value.parse::<u8>());
     matches!((netfilter, netpath), (Ok(a), Ok(b)) if a == b.wrapping_add(1))
 }
 
-/// Whether a sandbox of `shop` has sent something to the node that goes to one of `shop`.
+/// Whether a sandbox has sent something to the node that goes to one of its own network.
 fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
-    let on_link = |place| matches!(place, Place::One | Place::Two);
+    let is_on_link = |from: Place, to: Place| {
+        from != Place::Outside
+            && to != Place::Outside
+            && (from == Place::Three) == (to == Place::Three)
+    };
     let is_direct = match difference.step().flow {
         Some((flow, _)) => flow.is_direct(),
         None => !difference.all_sent(|[_, destination]| {
-            let own = [Place::One, Place::Two].map(|place| difference.own(place, destination.is_ipv6()));
-            !own.contains(&Some(destination))
+            let v6 = destination.is_ipv6();
+            let sandboxes = [Place::One, Place::Two, Place::Three];
+            sandboxes.iter().all(|place| difference.own(*place, v6) != Some(destination))
         }),
     };
-    !is_direct && on_link(difference.step().from) && on_link(difference.place)
+    !is_direct && is_on_link(difference.step().from, difference.place)
 }
 
 /// How what was sent is cut, as the pieces of what arrives are shown.
@@ -358,13 +526,46 @@ impl Difference<'_> {
     }
 }
 
+/// Whether netpath delivers it like the one before; the first one of a direction has none.
+fn is_tuple_before(difference: &Difference<'_>, packet: &Decoded) -> bool {
+    difference
+        .tuple_before
+        .is_none_or(|before| tuple(packet) == Some(before))
+}
+
 /// Whether the node itself refuses what was sent.
 fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let source = packet.addresses.first();
-    let answered = difference.sent.iter().any(|sent| sent.addresses.get(1) == source);
+    let answered = difference
+        .sent
+        .iter()
+        .any(|sent| sent.addresses.get(1) == source);
     difference.place == difference.step().from
         && answered
         && packet.tcp_flags.is_some_and(|flags| flags & RST != 0)
+}
+
+fn is_time_exceeded(packet: &Decoded) -> bool {
+    matches!(
+        (packet.protocol, packet.icmp),
+        (number::ICMP, Some((11, 0))) | (number::ICMPV6, Some((3, 0)))
+    )
+}
+
+/// Whether a transport header says something about its length that cannot be.
+fn is_contradictory(sent: &Decoded) -> bool {
+    let number = |name: &str| {
+        let text = sent.text(name);
+        let digits = text.strip_prefix("0x");
+        digits.map_or(text.parse().ok(), |digits| {
+            usize::from_str_radix(digits, 16).ok()
+        })
+    };
+    if let Some(offset) = number("tcp.offset") {
+        let header = (offset >> 4) * 4;
+        return header < 20 || header > sent.transport_length;
+    }
+    number("udp.length").is_some_and(|length| length != sent.transport_length)
 }
 
 /// Whether netfilter calls these flags invalid.

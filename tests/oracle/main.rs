@@ -12,12 +12,12 @@ mod corpus;
 mod decode;
 mod differences;
 mod fragments;
+mod random;
 mod run;
 mod sequence;
 mod twin;
 mod wire;
 
-use differences::INTENDED;
 use run::Oracle;
 use sequence::{Group, Sequence};
 
@@ -75,4 +75,14 @@ fn corpus_malformed() {
 #[test]
 fn corpus_filtering() {
     corpus(Group::Filtering);
+}
+
+#[test]
+fn random() {
+    let (seed, sessions) = (random::seed(), random::sessions());
+    println!("again with NETPATH_ORACLE_SEED={seed} NETPATH_ORACLE_SESSIONS={sessions}");
+    let sequences: Vec<Sequence> = (0..sessions)
+        .map(|number| random::session(seed, number))
+        .collect();
+    play(&sequences);
 }

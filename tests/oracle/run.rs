@@ -6,7 +6,7 @@ use netpath_tests::{artifacts, packet::write_pcap};
 
 use crate::{
     compare::{Moment, compare, play},
-    differences::INTENDED,
+    differences::{INTENDED, Intended, SHORTCOMINGS},
     sequence::Sequence,
     twin::Twins,
 };
@@ -16,6 +16,11 @@ const SHOWN: usize = 1000;
 /// How many of one sequence.
 const SHOWN_OF_EACH: usize = 2;
 
+/// Every difference that does not fail a test.
+pub fn expected() -> impl Iterator<Item = &'static Intended> {
+    INTENDED.iter().chain(SHORTCOMINGS)
+}
+
 /// The twins and what was found with them.
 pub struct Oracle {
     twins: Twins,
@@ -24,7 +29,7 @@ pub struct Oracle {
     pub sequences: usize,
     /// Packets that arrived on either twin.
     pub packets: usize,
-    /// How often each of [`INTENDED`] was met.
+    /// How often each of [`expected`] was met.
     pub used: Vec<usize>,
     failed: Vec<String>,
     texts: Vec<String>,
@@ -38,7 +43,7 @@ impl Oracle {
             serial: 0,
             sequences: 0,
             packets: 0,
-            used: vec![0; INTENDED.len()],
+            used: vec![0; expected().count()],
             failed: Vec::new(),
             texts: Vec::new(),
         }
@@ -63,13 +68,13 @@ impl Oracle {
             if flow.is_some_and(|flow| apart.contains(&flow)) {
                 return;
             }
-            match INTENDED
-                .iter()
-                .position(|intended| (intended.is)(&difference))
+            match expected()
+                .enumerate()
+                .find(|(_, intended)| (intended.is)(&difference))
             {
-                Some(index) => {
+                Some((index, intended)) => {
                     self.used[index] += 1;
-                    if INTENDED[index].diverges {
+                    if intended.diverges {
                         apart.extend(flow);
                     }
                 }
@@ -95,7 +100,7 @@ impl Oracle {
             "{} sequences, {} packets compared",
             self.sequences, self.packets
         );
-        for (intended, count) in INTENDED.iter().zip(&self.used) {
+        for (intended, count) in expected().zip(&self.used) {
             if *count > 0 {
                 println!("{count:6} × {} ({})", intended.name, intended.row);
             }

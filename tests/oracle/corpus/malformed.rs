@@ -25,6 +25,9 @@ const V4: &[(&str, Spoil)] = &[
     ("total length of the header alone", |f| {
         edit(f, |p| p[2..4].copy_from_slice(&[0, 20]))
     }),
+    ("total length of half a header more", |f| {
+        edit(f, |p| p[2..4].copy_from_slice(&[0, 26]));
+    }),
     ("wrong header checksum", |f| f[IP + 10] ^= 0x80),
     ("reserved flag", |f| edit(f, |p| p[6] |= 0x80)),
     ("padding behind the packet", |f| f.extend([0xee; 9])),
@@ -40,6 +43,10 @@ const V6: &[(&str, Spoil)] = &[
     ("half a transport header", |f| shorten(f, 6)),
     ("ports alone", |f| shorten(f, 4)),
     ("half a port", |f| shorten(f, 1)),
+    ("payload length of zero", |f| f[IP + 4..IP + 6].fill(0)),
+    ("payload length of half a header", |f| {
+        f[IP + 4..IP + 6].copy_from_slice(&[0, 6])
+    }),
     ("extension header longer than the packet", |f| {
         f[IP + 6] = 60;
         f[IP + 41] = 200;
