@@ -40,7 +40,9 @@ pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec
             let found = arrived.iter().filter(|(place, _)| *place == receiver);
             for (_, whole) in found {
                 let decoded = decode(&whole.frame);
+                // Of a packet that is not complete, only netpath delivers a part.
                 if decoded.protocol == protocol
+                    && !decoded.is_fragment
                     && !decoded.is_icmp_error()
                     && let Some(tuple) = tuple(&decoded)
                 {

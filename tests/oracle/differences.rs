@@ -7,7 +7,7 @@ use netpath_tests::packet::{ACK, FIN, RST, SYN};
 use crate::{
     compare::{Difference, Field, Kind},
     decode::{Decoded, number},
-    sequence::{Group, tuple},
+    sequence::{Group, Protocol, tuple},
     twin::{Map, Place},
 };
 
@@ -56,6 +56,31 @@ pub const INTENDED: &[Intended] = &[
                     .iter()
                     .all(|port| !difference.sent_ports.contains(port))
             })
+        },
+    },
+    Intended {
+        name: "a client's port gives way to a flow that its server has begun",
+        row: "R-3, H-2",
+        reason: "a published port is not given to what its sandbox sends by itself, so both are flows of their own, and the \
+                 sandbox must be able to tell them apart",
+        diverges: true,
+        is: |difference| {
+            let Some((flow, true)) = difference.step().flow else {
+                return false;
+            };
+            let (outer, inner) = flow.server.published(flow.protocol == Protocol::Udp);
+            let earlier = &difference.sequence.steps[..difference.number];
+            let has_spoken = earlier.iter().any(|step| {
+                step.flow.is_some_and(|(other, forward)| other.id == flow.id && !forward)
+            });
+            outer == inner
+                && flow.server == difference.place
+                && has_spoken
+                && difference.is_field("source port", |field| {
+                    field.ports.is_some_and(|[netfilter, netpath]| {
+                        difference.sent_ports.contains(&netfilter) && may_keep(netpath)
+                    })
+                })
         },
     },
     Intended {
@@ -509,7 +534,7 @@ impl Difference<'_> {
 
     /// TCP flags of what was sent.
     fn sent_flags(&self) -> Option<u8> {
-        self.sent.first()?.tcp_flags
+        self.sent.iter().find_map(|sent| sent.tcp_flags)
     }
 
     /// Whether netpath alone delivers the packet to the other end of its flow, or as its only one; or netfilter's node

@@ -61,10 +61,8 @@ fn three(v6: bool, order: [usize; 3]) -> Vec<Sequence> {
         }
     }
     add("out", Flow::out(Protocol::Echo, Place::One));
-    if order == ORDERS[0] {
-        for way in &WAYS[3..] {
-            add(way.0, flow(Protocol::Udp, *way));
-        }
+    for way in &WAYS[3..] {
+        add(way.0, flow(Protocol::Udp, *way));
     }
     sequences
 }
