@@ -157,6 +157,22 @@ pub const INTENDED: &[Intended] = &[
         },
     },
     Intended {
+        name: "a reset ends nothing, so errors are still translated",
+        row: "P-3, T-10",
+        reason: "netfilter forgets a connection that is reset before it is open",
+        diverges: true,
+        is: |difference| {
+            let is_about_tcp = difference.sent.iter().all(|sent| {
+                sent.is_icmp_error() && sent.text("quoted.ip.protocol") == "6"
+            });
+            difference.sequence.group == Group::Random
+                && difference.known
+                && is_about_tcp
+                && !difference.is_missing()
+                && difference.is_delivered_or_refused_by_netfilter()
+        },
+    },
+    Intended {
         name: "no flow begins in its middle",
         row: "T-13",
         reason: "netfilter invents a mapping for a segment without a flow; for netpath it belongs to nobody, and the node \
@@ -318,7 +334,9 @@ pub const INTENDED: &[Intended] = &[
         reason: "netfilter holds what is incomplete; netpath lets a piece go once the first one is known",
         diverges: false,
         is: |difference| {
-            matches!(&difference.kind, Kind::Extra(packet) if packet.is_fragment)
+            let source = |packet: &Decoded| packet.addresses.first().copied();
+            matches!(&difference.kind, Kind::Extra(packet) if packet.is_fragment
+                && difference.tuple_before.is_none_or(|before| source(packet) == Some(before.addresses[0])))
                 && difference.sent.iter().all(|sent| sent.is_fragment)
         },
     },
@@ -453,6 +471,20 @@ pub const SHORTCOMINGS: &[Intended] = &[
         is: |difference| {
             let is_back = matches!(difference.step().flow, Some((flow, false)) if flow.server != Place::Outside);
             is_back && matches!(&difference.kind, Kind::Missing(packet) if is_time_exceeded(packet))
+        },
+    },
+    Intended {
+        name: "fragments of an answer of a hairpin are lost if its first one is late",
+        row: "U-14",
+        reason: "a later fragment is addressed to a sandbox, and is carried or refused as one to that sandbox itself",
+        diverges: false,
+        is: |difference| {
+            let is_hairpin_back = matches!(difference.step().flow, Some((flow, false))
+                if flow.server != Place::Outside && flow.client != Place::Outside);
+            let is_late = difference.sent.first().is_some_and(|sent| {
+                sent.piece.is_some_and(|(offset, _)| offset != 0)
+            });
+            is_hairpin_back && is_late
         },
     },
     Intended {

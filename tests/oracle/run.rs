@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use netpath_tests::{artifacts, packet::write_pcap};
+use netpath_tests::{Netns, artifacts, packet::write_pcap};
 
 use crate::{
     compare::{Moment, compare, play},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many unexpected differences are shown in full.
-const SHOWN: usize = 1000;
+const SHOWN: usize = 400;
 /// How many of one sequence.
 const SHOWN_OF_EACH: usize = 2;
 
@@ -47,6 +47,11 @@ impl Oracle {
             failed: Vec::new(),
             texts: Vec::new(),
         }
+    }
+
+    /// The node that netfilter translates on.
+    pub fn netfilter_host(&self) -> &Netns {
+        self.twins.netfilter_host()
     }
 
     /// Plays a sequence on both and compares; false if they differ in a way that is not intended.
@@ -92,6 +97,12 @@ impl Oracle {
         false
     }
 
+    /// Checks the nodes; returns the names of the sequences that differ in a way that is not meant.
+    pub fn failures(self) -> Vec<String> {
+        self.twins.finish();
+        self.failed
+    }
+
     /// Checks the nodes, prints what was compared, and fails with everything that differs.
     #[track_caller]
     pub fn finish(self) -> Vec<usize> {
@@ -118,9 +129,10 @@ impl Oracle {
         }
         assert!(
             self.failed.is_empty(),
-            "{} of {} sequences differ:\n{text}in:\n  {}",
+            "{} of {} sequences differ; their packets are in {}\n{text}in:\n  {}",
             self.failed.len(),
             self.sequences,
+            artifacts().display(),
             self.failed.join("\n  ")
         );
         self.used

@@ -67,6 +67,9 @@ const SANDBOXES: [(&str, Place, usize); 3] = [
     ("two", Place::Two, 0),
     ("three", Place::Three, 1),
 ];
+/// Less than sandboxes may send, so that the node has something to say about sizes.
+const UPLINK_MTU: u16 = 1_490;
+const SANDBOX_MTU: &str = "1500";
 /// Nobody but fences has this address.
 const FENCE: &str = "198.18.0.1";
 const FENCE_PORTS: (u16, u16) = (20_009, 9);
@@ -86,6 +89,22 @@ pub struct Map {
 }
 
 impl Map {
+    /// Addresses as the twins have them, for tests without twins.
+    pub fn example() -> Self {
+        let member = |v4: &str, v6: &str| Member {
+            addresses: [v4, v6].map(|text| text.parse().expect("an address")),
+            mac: [2; 6],
+            gateway_mac: [4; 6],
+        };
+        Self {
+            members: vec![
+                member("10.88.0.2", "fd00:88::2"),
+                member("10.88.0.3", "fd00:88::3"),
+                member("10.89.0.2", "fd00:89::2"),
+            ],
+        }
+    }
+
     /// A sandbox's own address.
     pub fn sandbox(&self, place: Place, v6: bool) -> IpAddr {
         self.members[place as usize].addresses[usize::from(v6)]
@@ -211,7 +230,12 @@ pub struct Twins {
 impl Twins {
     /// Makes them; the calling thread stays on one processor from then on.
     pub fn new() -> Self {
-        let topologies = [Topology::new(), Topology::new()];
+        // With offloads, what a node says itself would have but half a checksum at the ends of a cable.
+        let topology = || Topology::builder().without_offloads().build();
+        let topologies = [topology(), topology()];
+        for topology in &topologies {
+            topology.host.exec(&format!("ip link set eth0 mtu {UPLINK_MTU}"));
+        }
         let daemon = Daemon::start(&topologies[1].host);
         let (map, mut sandboxes) = netpath_node(&daemon, &topologies[1].host);
         let others = netfilter_node(&map, &topologies[0].host);
@@ -247,6 +271,11 @@ impl Twins {
         }
     }
 
+    /// The node that netfilter translates on.
+    pub fn netfilter_host(&self) -> &Netns {
+        &self.topologies[0].host
+    }
+
     /// Checks that netpath alone did netpath's work, and that it leaves nothing behind.
     pub fn finish(self) {
         assert_no_netfilter(&self.topologies[1].host);
@@ -259,7 +288,8 @@ impl Twins {
 
 fn netpath_node(daemon: &Daemon, host: &Netns) -> (Map, Vec<Netns>) {
     for (name, [v4, v6], _) in NETWORKS {
-        let command = ["network", "create", name, "--subnet", v4, "--subnet", v6];
+        let mut command = vec!["network", "create", name, "--subnet", v4, "--subnet", v6];
+        command.extend(["--mtu", SANDBOX_MTU]);
         daemon.cli(&command).success();
     }
     let mut members = Vec::new();

@@ -3,7 +3,7 @@
 use netpath_common::checksum::checksum;
 use netpath_tests::packet::Packet;
 
-use super::{FAMILIES, WAYS, flow, opened};
+use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
 use crate::{
     sequence::{Group, Protocol, Remote, Sequence},
     twin::Place,
@@ -92,6 +92,7 @@ pub fn sequences() -> Vec<Sequence> {
                 );
             }
         }
+        sequences.extend(sizes(v6));
         for number in [4, 41, 47, 50, 51, 89, 132, 136, 253] {
             sequences.push(
                 Sequence::new(Group::Headers, v6, format!("protocol {number} out")).send(
@@ -104,6 +105,34 @@ pub fn sequences() -> Vec<Sequence> {
                     },
                 ),
             );
+        }
+    }
+    sequences
+}
+
+/// What is larger than the uplink takes (U-13, M-1, M-2): the sender is told, or the packet is cut.
+fn sizes(v6: bool) -> Vec<Sequence> {
+    let mut sequences = Vec::new();
+    for way in UPLINK_WAYS {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let flow = flow(protocol, way);
+            let forward = flow.server == Place::Outside;
+            let name = |what: &str| {
+                let name = format!("{} {}: {what}", way.0, protocol.name());
+                Sequence::new(Group::Headers, v6, name)
+            };
+            let headers = if v6 { 40 } else { 20 } + if protocol == Protocol::Tcp { 20 } else { 8 };
+            let of_size = move |p: Packet, size: usize| p.payload(&vec![0x3c; size - headers]);
+            for size in [1_489, 1_490, 1_491, 1_500] {
+                let sized = move |p: Packet| vec![of_size(p, size).build()];
+                let sequence = opened(name(&format!("{size} bytes")), flow);
+                sequences.push(sequence.pieces(flow, forward, sized).forward(flow, |p| p).back(flow, |p| p));
+                if !v6 {
+                    let sized = move |p: Packet| vec![dont_fragment(of_size(p, size).build())];
+                    let sequence = opened(name(&format!("{size} bytes, not to be cut")), flow);
+                    sequences.push(sequence.pieces(flow, forward, sized).forward(flow, |p| p));
+                }
+            }
         }
     }
     sequences
