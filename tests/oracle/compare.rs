@@ -78,6 +78,8 @@ pub struct Field {
     pub values: [String; 2],
     /// Both, if it is a port that may be chosen: each twin has kept to its choice so far.
     pub ports: Option<[u16; 2]>,
+    /// The protocol that a port belongs to.
+    pub protocol: Option<u8>,
     /// The whole packets.
     pub packets: [Decoded; 2],
 }
@@ -90,11 +92,11 @@ pub struct Difference<'a> {
     pub number: usize,
     /// What was sent through netpath, frame by frame.
     pub sent: &'a [Decoded],
-    /// Ports that anybody has sent from or to.
+    /// Ports that somebody has sent from or to on both twins.
     pub sent_ports: &'a BTreeSet<u16>,
     /// The addresses of the twins.
     pub map: &'a Map,
-    /// Whether netpath has delivered a packet of the flow in an earlier step.
+    /// Whether netpath has delivered a packet of the flow's client in an earlier step.
     pub known: bool,
     /// How the one before it in the same direction arrived with netpath.
     pub tuple_before: Option<Tuple>,
@@ -150,11 +152,14 @@ impl fmt::Display for Difference<'_> {
     }
 }
 
+/// What stands around a port; see [`Value::Port`].
+type Around = ([IpAddr; 2], u16);
+
 /// Which port of netpath's stands for which of netfilter's, for as long as a sequence lasts.
 #[derive(Default)]
 struct Ports {
-    netpath: BTreeMap<(u8, [IpAddr; 2], u16), u16>,
-    netfilter: BTreeMap<(u8, [IpAddr; 2], u16), u16>,
+    netpath: BTreeMap<(u8, Around, u16), u16>,
+    netfilter: BTreeMap<(u8, Around, u16), u16>,
 }
 
 /// How two ports compare.
@@ -167,9 +172,9 @@ enum Match {
 }
 
 impl Ports {
-    fn compare(&mut self, (protocol, ends): (u8, [IpAddr; 2]), [a, b]: [u16; 2]) -> Match {
-        let known = self.netpath.get(&(protocol, ends, a)).copied();
-        let back = self.netfilter.get(&(protocol, ends, b)).copied();
+    fn compare(&mut self, (protocol, around): (u8, Around), [a, b]: [u16; 2]) -> Match {
+        let known = self.netpath.get(&(protocol, around, a)).copied();
+        let back = self.netfilter.get(&(protocol, around, b)).copied();
         if a == b {
             // Others may have the same port: a packet that was quoted as it came, for one.
             return if known.is_none() {
@@ -180,8 +185,8 @@ impl Ports {
         }
         match (known, back) {
             (None, None) => {
-                self.netpath.insert((protocol, ends, a), b);
-                self.netfilter.insert((protocol, ends, b), a);
+                self.netpath.insert((protocol, around, a), b);
+                self.netfilter.insert((protocol, around, b), a);
                 Match::New
             }
             (Some(known), Some(back)) if known == b && back == a => Match::Same,
@@ -203,20 +208,20 @@ pub fn compare(
     let mut sent_marks = BTreeSet::new();
     let mut known_flows: BTreeMap<(u16, bool), Tuple> = BTreeMap::new();
     for (number, (left, right)) in netfilter.iter().zip(netpath).enumerate() {
-        for frame in left.sent.iter().chain(&right.sent) {
-            let decoded = decode(frame);
-            sent_ports.extend(decoded.ports.iter().copied());
-            sent_marks.extend(["ip.id", "ip.label"].map(|name| decoded.text(name)));
+        for (one, other) in left.sent.iter().zip(&right.sent) {
+            let [one, other] = [one, other].map(|frame| decode(frame));
+            for decoded in [&one, &other] {
+                sent_marks.extend(["ip.id", "ip.label"].map(|name| decoded.text(name)));
+            }
+            // A port that a twin has chosen is sent to as well, but nobody else has asked for it.
+            let asked = one.ports.iter().filter(|port| other.ports.contains(port));
+            sent_ports.extend(asked.copied());
         }
         let sent: Vec<Decoded> = right.sent.iter().map(|frame| decode(frame)).collect();
         let step = &sequence.steps[number];
         let way = step.flow.map(|(flow, forward)| (flow.id, forward));
         let tuple_before = way.and_then(|way| known_flows.get(&way).copied());
-        let known = way.is_some_and(|(flow, _)| {
-            [true, false]
-                .iter()
-                .any(|forward| known_flows.contains_key(&(flow, *forward)))
-        });
+        let known = way.is_some_and(|(flow, _)| known_flows.contains_key(&(flow, true)));
         let mut report = |place, kind| {
             found(Difference {
                 sequence,
@@ -296,8 +301,9 @@ fn fields(
     sent_marks: &BTreeSet<String>,
 ) -> Vec<Field> {
     let mut found = Vec::new();
-    let mut differ = |name: &str, values: [String; 2], ports| {
+    let mut differ = |name: &str, values: [String; 2], ports, protocol| {
         found.push(Field {
+            protocol,
             name: name.to_owned(),
             values,
             ports,
@@ -313,19 +319,19 @@ fn fields(
             found.map(|(_, value)| value.clone())
         };
         match (value(left), value(right)) {
-            (Some(Value::Port(protocol, ends, a)), Some(Value::Port(_, other, b))) => {
+            (Some(Value::Port(protocol, around, a)), Some(Value::Port(_, other, b))) => {
                 let texts = [a, b].map(|port| port.to_string());
-                if ends != other {
+                if around.0 != other.0 {
                     // The addresses are reported already.
                     if a != b {
-                        differ(name, texts, None);
+                        differ(name, texts, None, Some(protocol));
                     }
                     continue;
                 }
-                match ports.compare((protocol, ends), [a, b]) {
+                match ports.compare((protocol, around), [a, b]) {
                     Match::Same => {}
-                    Match::New => differ(name, texts, Some([a, b])),
-                    Match::Broken => differ(name, texts, None),
+                    Match::New => differ(name, texts, Some([a, b]), Some(protocol)),
+                    Match::Broken => differ(name, texts, None, Some(protocol)),
                 }
             }
             (a, b) if a == b => {}
@@ -338,7 +344,7 @@ fn fields(
                 {
                     continue;
                 }
-                differ(name, texts, None);
+                differ(name, texts, None, None);
             }
         }
     }

@@ -66,7 +66,9 @@ fn control_every_planted_difference_is_found() {
         ("ip.id", |p| p.id(0x1235)),
         ("ip.ttl", |p| p.ttl(62)),
         ("ip.source", |p| p.source(Map::gateway(Place::One, false))),
-        ("ip.destination", |p| p.destination(Map::gateway(Place::One, false))),
+        ("ip.destination", |p| {
+            p.destination(Map::gateway(Place::One, false))
+        }),
         ("ip.options", |p| p.options(&[1, 1, 1, 0])),
         ("ip.checksum", |p| p.header_error(1)),
         ("ip.fragment", |p| p.fragment(0, true)),
@@ -76,9 +78,14 @@ fn control_every_planted_difference_is_found() {
         ("payload", |p| p.payload(&[0; 16])),
     ];
     for (field, change) in changes {
-        let found = found(&[(Place::Outside, right())], &[(Place::Outside, change(right()))]);
+        let found = found(
+            &[(Place::Outside, right())],
+            &[(Place::Outside, change(right()))],
+        );
         assert!(
-            found.iter().any(|text| text.contains(&format!("    {field}: "))),
+            found
+                .iter()
+                .any(|text| text.contains(&format!("    {field}: "))),
             "{field}: {found:?}"
         );
     }
@@ -89,7 +96,11 @@ fn control_packets_at_one_twin_only_are_found() {
     let delivered = [(Place::Outside, right())];
     assert_eq!(found(&delivered, &[]).len(), 1, "missing");
     assert_eq!(found(&[], &delivered).len(), 1, "extra");
-    assert_eq!(found(&delivered, &[(Place::Two, right())]).len(), 2, "elsewhere");
+    assert_eq!(
+        found(&delivered, &[(Place::Two, right())]).len(),
+        2,
+        "elsewhere"
+    );
     let twice = [(Place::Outside, right()), (Place::Outside, right())];
     assert_eq!(found(&delivered, &twice).len(), 1, "twice");
 }
@@ -97,8 +108,14 @@ fn control_packets_at_one_twin_only_are_found() {
 #[test]
 fn control_a_port_that_changes_within_a_sequence_is_found() {
     let ends = |port| right().sport(port);
-    let kept = [(Place::Outside, ends(999)), (Place::Outside, ends(999).payload(&[1]))];
-    let changed = [(Place::Outside, ends(5_000)), (Place::Outside, ends(5_001).payload(&[1]))];
+    let kept = [
+        (Place::Outside, ends(999)),
+        (Place::Outside, ends(999).payload(&[1])),
+    ];
+    let changed = [
+        (Place::Outside, ends(5_000)),
+        (Place::Outside, ends(5_001).payload(&[1])),
+    ];
     assert_ne!(found(&kept, &changed), [""; 0]);
 }
 
@@ -110,7 +127,12 @@ fn control_differences_in_what_an_error_quotes_are_found() {
         let packet = Packet::ip(router, Map::example().sandbox(Place::One, false));
         [(Place::One, packet.icmp(3, 3, [0; 4]).payload(&bytes))]
     };
-    let wrong = [sent().dport(54), sent().tos(2), sent().checksum(Checksum::WrongBy(5)), right()];
+    let wrong = [
+        sent().dport(54),
+        sent().tos(2),
+        sent().checksum(Checksum::WrongBy(5)),
+        right(),
+    ];
     for wrong in wrong {
         assert_ne!(found(&error(sent()), &error(wrong)), [""; 0]);
     }
@@ -127,7 +149,9 @@ fn control_a_node_that_does_not_forward_is_found() {
             .complain(flow, true, Complaint::closed(false))
     };
     assert!(oracle.check(&sequence()), "both forward");
-    oracle.netfilter_host().exec("iptables -I FORWARD -p udp --dport 8055 -j DROP");
+    oracle
+        .netfilter_host()
+        .exec("iptables -I FORWARD -p udp --dport 8055 -j DROP");
     assert!(!oracle.check(&sequence()), "one does not forward");
     assert_eq!(oracle.failures(), ["udp/v4/control"]);
 }

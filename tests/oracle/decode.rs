@@ -28,9 +28,9 @@ pub mod number {
 pub enum Value {
     /// Anything that both twins must agree on.
     Text(String),
-    /// A port, or the identifier of an echo, with its protocol, the address it belongs to and that of the peer: the
-    /// twins may have chosen differently.
-    Port(u8, [IpAddr; 2], u16),
+    /// A port, or the identifier of an echo, with its protocol and what stands around it: the address it belongs to, that
+    /// of the peer, and the peer's port. The twins may have chosen differently.
+    Port(u8, ([IpAddr; 2], u16), u16),
 }
 
 /// A decoded frame.
@@ -277,7 +277,9 @@ impl Reader<'_> {
         if offset != 0 {
             return self.rest("body", end);
         }
-        let covered = self.bytes.get(self.at..end)?;
+        // What stands behind the packet belongs to nobody.
+        self.bytes = self.bytes.get(..end)?;
+        let covered = self.bytes.get(self.at..)?;
         let mut total = sum(covered);
         if protocol != number::ICMP {
             total += sum(&octets(source)) + sum(&octets(destination));
@@ -325,11 +327,16 @@ impl Reader<'_> {
 
     fn ports(&mut self, protocol: u8, source: IpAddr, destination: IpAddr) -> Option<()> {
         let ports = [self.word()?, self.word()?];
-        self.port("source port", protocol, [source, destination], ports[0]);
+        self.port(
+            "source port",
+            protocol,
+            ([source, destination], ports[1]),
+            ports[0],
+        );
         self.port(
             "destination port",
             protocol,
-            [destination, source],
+            ([destination, source], ports[0]),
             ports[1],
         );
         self.decoded.ports.extend(ports);
@@ -359,7 +366,7 @@ impl Reader<'_> {
             } else {
                 [destination, source]
             };
-            self.port("icmp.id", protocol, ends, id);
+            self.port("icmp.id", protocol, (ends, 0), id);
             self.decoded
                 .ports
                 .extend(if is_request { [id, 0] } else { [0, id] });
@@ -380,11 +387,11 @@ impl Reader<'_> {
         self.rest("payload", end)
     }
 
-    fn port(&mut self, name: &str, protocol: u8, ends: [IpAddr; 2], port: u16) {
+    fn port(&mut self, name: &str, protocol: u8, around: ([IpAddr; 2], u16), port: u16) {
         let name = format!("{}{name}", self.prefix);
         self.decoded
             .fields
-            .push((name, Value::Port(protocol, ends, port)));
+            .push((name, Value::Port(protocol, around, port)));
     }
 
     fn show(&mut self, name: &str, value: impl ToString) {

@@ -28,7 +28,10 @@ pub struct Intended {
 /// Ports that netpath may give to outbound flows; see `snat_ports` of the daemon.
 const SNAT: std::ops::RangeInclusive<u16> = 1_024..=32_767;
 /// Ports in that range that it leaves to others: those that are published, and that of tunnels.
-const RESERVED: [u16; 7] = [8_080, 8_081, 8_082, 8_053, 8_054, 8_055, 4_789];
+const RESERVED: [(u8, [u16; 4]); 2] = [
+    (number::TCP, [8_080, 8_081, 8_082, 0]),
+    (number::UDP, [8_053, 8_054, 8_055, 4_789]),
+];
 
 /// All of them.
 pub const INTENDED: &[Intended] = &[
@@ -39,9 +42,9 @@ pub const INTENDED: &[Intended] = &[
         diverges: false,
         is: |difference| {
             difference.ports().is_some_and(|[netfilter, netpath]| {
-                !may_keep(netfilter)
+                !may_keep(difference, netfilter)
                     && difference.sent_ports.contains(&netfilter)
-                    && may_keep(netpath)
+                    && may_keep(difference, netpath)
             })
         },
     },
@@ -71,14 +74,15 @@ pub const INTENDED: &[Intended] = &[
             let (outer, inner) = flow.server.published(flow.protocol == Protocol::Udp);
             let earlier = &difference.sequence.steps[..difference.number];
             let has_spoken = earlier.iter().any(|step| {
-                step.flow.is_some_and(|(other, forward)| other.id == flow.id && !forward)
+                step.flow
+                    .is_some_and(|(other, forward)| other.id == flow.id && !forward)
             });
             outer == inner
                 && flow.server == difference.place
                 && has_spoken
                 && difference.is_field("source port", |field| {
                     field.ports.is_some_and(|[netfilter, netpath]| {
-                        difference.sent_ports.contains(&netfilter) && may_keep(netpath)
+                        difference.sent_ports.contains(&netfilter) && may_keep(difference, netpath)
                     })
                 })
         },
@@ -93,9 +97,7 @@ pub const INTENDED: &[Intended] = &[
             difference.ports().is_some_and(|[netfilter, netpath]| {
                 !difference.sent_ports.contains(&netfilter)
                     && difference.sent_ports.contains(&netpath)
-                    && (may_keep(netpath)
-                        || difference.place != Place::Outside
-                        || difference.is_field("icmp.id", |_| true))
+                    && (may_keep(difference, netpath) || difference.place != Place::Outside)
             })
         },
     },
@@ -150,7 +152,7 @@ pub const INTENDED: &[Intended] = &[
                 Kind::Missing(_) => true,
             };
             difference.sequence.group == Group::Random
-                && difference.known
+                && (difference.known || difference.tuple_before.is_some())
                 && difference.sent_flags().is_some()
                 && is_as_before
                 && difference.is_delivered_or_refused_by_netfilter()
@@ -162,9 +164,10 @@ pub const INTENDED: &[Intended] = &[
         reason: "netfilter forgets a connection that is reset before it is open",
         diverges: true,
         is: |difference| {
-            let is_about_tcp = difference.sent.iter().all(|sent| {
-                sent.is_icmp_error() && sent.text("quoted.ip.protocol") == "6"
-            });
+            let is_about_tcp = difference
+                .sent
+                .iter()
+                .all(|sent| sent.is_icmp_error() && sent.text("quoted.ip.protocol") == "6");
             difference.sequence.group == Group::Random
                 && difference.known
                 && is_about_tcp
@@ -254,6 +257,20 @@ pub const INTENDED: &[Intended] = &[
         },
     },
     Intended {
+        name: "a router's complaint keeps the router's address",
+        row: "I-4",
+        reason: "netfilter gives it the address of the client if that client's port was exchanged",
+        diverges: false,
+        is: |difference| {
+            difference.is_field("ip.source", |field| {
+                let sent = &difference.sent[0];
+                sent.is_icmp_error()
+                    && field.values[1] == sent.text("ip.source")
+                    && field.values[0] == sent.text("quoted.ip.destination")
+            })
+        },
+    },
+    Intended {
         name: "source quench is dropped",
         row: "I-10c",
         reason: "RFC 6633 forbids to act on it",
@@ -333,11 +350,27 @@ pub const INTENDED: &[Intended] = &[
         row: "U-14",
         reason: "netfilter holds what is incomplete; netpath lets a piece go once the first one is known",
         diverges: false,
+        is: |difference| difference.known && is_early_fragment(difference),
+    },
+    Intended {
+        name: "the first fragment opens a flow",
+        row: "U-14",
+        reason: "it does not wait for the rest of its packet either",
+        diverges: true,
+        is: |difference| !difference.known && is_early_fragment(difference),
+    },
+    Intended {
+        name: "nobody else gets what was sent to a flow's port",
+        row: "R-3, P-3",
+        reason: "netfilter lets an outbound flow keep a published port, and forgets a flow that is reset early: what comes \
+                 late goes to whoever publishes the port",
+        diverges: true,
         is: |difference| {
-            let source = |packet: &Decoded| packet.addresses.first().copied();
-            matches!(&difference.kind, Kind::Extra(packet) if packet.is_fragment
-                && difference.tuple_before.is_none_or(|before| source(packet) == Some(before.addresses[0])))
-                && difference.sent.iter().all(|sent| sent.is_fragment)
+            matches!(difference.step().flow, Some((flow, false)) if flow.server == Place::Outside
+                && flow.client != difference.place)
+                && difference.place != Place::Outside
+                && difference.known
+                && difference.is_missing()
         },
     },
     Intended {
@@ -464,26 +497,17 @@ pub const INTENDED: &[Intended] = &[
 /// What netpath ought to do as netfilter does, and does not yet.
 pub const SHORTCOMINGS: &[Intended] = &[
     Intended {
-        name: "no complaint about an answer of a hairpin that may go no further",
-        row: "G-1",
-        reason: "the answer is given to the stack with the node's address as its source, which the stack takes for forged",
-        diverges: false,
-        is: |difference| {
-            let is_back = matches!(difference.step().flow, Some((flow, false)) if flow.server != Place::Outside);
-            is_back && matches!(&difference.kind, Kind::Missing(packet) if is_time_exceeded(packet))
-        },
-    },
-    Intended {
         name: "fragments of an answer of a hairpin are lost if its first one is late",
         row: "U-14",
         reason: "a later fragment is addressed to a sandbox, and is carried or refused as one to that sandbox itself",
-        diverges: false,
+        diverges: true,
         is: |difference| {
             let is_hairpin_back = matches!(difference.step().flow, Some((flow, false))
                 if flow.server != Place::Outside && flow.client != Place::Outside);
-            let is_late = difference.sent.first().is_some_and(|sent| {
-                sent.piece.is_some_and(|(offset, _)| offset != 0)
-            });
+            let is_late = difference
+                .sent
+                .first()
+                .is_some_and(|sent| sent.piece.is_some_and(|(offset, _)| offset != 0));
             is_hairpin_back && is_late
         },
     },
@@ -493,11 +517,13 @@ pub const SHORTCOMINGS: &[Intended] = &[
         reason: "the length of the frame is looked at, not that of the packet in it",
         diverges: true,
         is: |difference| {
+            let is_short = |sent: &Decoded| {
+                let header = if sent.protocol == number::TCP { 20 } else { 8 };
+                sent.transport_length < header
+            };
             difference.sequence.group == Group::Malformed
-                && difference
-                    .sent
-                    .iter()
-                    .all(|sent| sent.text("ip.length") == "20")
+                && difference.sent.iter().all(is_short)
+                && !difference.is_missing()
         },
     },
 ];
@@ -520,10 +546,24 @@ fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
         None => !difference.all_sent(|[_, destination]| {
             let v6 = destination.is_ipv6();
             let sandboxes = [Place::One, Place::Two, Place::Three];
-            sandboxes.iter().all(|place| difference.own(*place, v6) != Some(destination))
+            sandboxes
+                .iter()
+                .all(|place| difference.own(*place, v6) != Some(destination))
         }),
     };
     !is_direct && is_on_link(difference.step().from, difference.place)
+}
+
+/// Whether netpath delivers a fragment, from where the flow's packets come, of a packet that is not complete.
+fn is_early_fragment(difference: &Difference<'_>) -> bool {
+    let Kind::Extra(packet) = &difference.kind else {
+        return false;
+    };
+    let is_from_peer = match difference.tuple_before {
+        Some(before) => packet.addresses.first() == Some(&before.addresses[0]),
+        None => true,
+    };
+    packet.is_fragment && is_from_peer && difference.sent.iter().all(|sent| sent.is_fragment)
 }
 
 /// How what was sent is cut, as the pieces of what arrives are shown.
@@ -536,9 +576,15 @@ fn cut(sent: &[Decoded]) -> String {
     })
 }
 
-/// Whether netpath may give a port to an outbound flow.
-fn may_keep(port: u16) -> bool {
-    SNAT.contains(&port) && !RESERVED.contains(&port)
+/// Whether netpath may give a port to an outbound flow; it may give any identifier to an echo.
+fn may_keep(difference: &Difference<'_>, port: u16) -> bool {
+    let protocol = match &difference.kind {
+        Kind::Field(field) => field.protocol,
+        _ => None,
+    };
+    let is_reserved = |(of, ports): &(u8, [u16; 4])| Some(*of) == protocol && ports.contains(&port);
+    let is_echo = matches!(protocol, Some(number::ICMP | number::ICMPV6));
+    is_echo || SNAT.contains(&port) && !RESERVED.iter().any(is_reserved)
 }
 
 impl Difference<'_> {
@@ -620,9 +666,11 @@ fn is_contradictory(sent: &Decoded) -> bool {
     };
     if let Some(offset) = number("tcp.offset") {
         let header = (offset >> 4) * 4;
-        return header < 20 || header > sent.transport_length;
+        let is_whole = sent.transport_length >= 20;
+        return is_whole && (header < 20 || header > sent.transport_length);
     }
-    number("udp.length").is_some_and(|length| length != sent.transport_length)
+    let is_whole = sent.transport_length >= 8;
+    is_whole && number("udp.length").is_some_and(|length| length != sent.transport_length)
 }
 
 /// Whether netfilter calls these flags invalid.

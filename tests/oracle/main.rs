@@ -35,9 +35,17 @@ fn play(sequences: &[Sequence]) -> Oracle {
 #[track_caller]
 fn corpus(group: Group, least_sequences: usize, least_packets: usize) {
     let sequences = corpus::group(group);
-    assert!(sequences.len() >= least_sequences, "{} sequences", sequences.len());
+    assert!(
+        sequences.len() >= least_sequences,
+        "{} sequences",
+        sequences.len()
+    );
     let oracle = play(&sequences);
-    assert!(oracle.packets >= least_packets, "{} packets", oracle.packets);
+    assert!(
+        oracle.packets >= least_packets,
+        "{} packets",
+        oracle.packets
+    );
     oracle.finish();
 }
 

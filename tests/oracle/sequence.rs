@@ -214,9 +214,9 @@ impl View<'_> {
         }
     }
 
-    /// The client's port or identifier.
+    /// The client's port or identifier: one that netpath may keep, and that no other sequence has for a long time.
     pub fn sport(&self, flow: &Flow) -> u16 {
-        let own = 10_000 + self.serial % 1_250 * 16 + flow.id;
+        let own = 10_000 + self.serial % 3_700 * 6 + flow.id;
         flow.sport.unwrap_or(own)
     }
 

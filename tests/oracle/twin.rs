@@ -234,7 +234,9 @@ impl Twins {
         let topology = || Topology::builder().without_offloads().build();
         let topologies = [topology(), topology()];
         for topology in &topologies {
-            topology.host.exec(&format!("ip link set eth0 mtu {UPLINK_MTU}"));
+            topology
+                .host
+                .exec(&format!("ip link set eth0 mtu {UPLINK_MTU}"));
         }
         let daemon = Daemon::start(&topologies[1].host);
         let (map, mut sandboxes) = netpath_node(&daemon, &topologies[1].host);
@@ -392,6 +394,7 @@ fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
     // netpath looks at neither sequence numbers nor checksums.
     host.sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
     host.sysctl("net/netfilter/nf_conntrack_checksum", "0");
+    host.sysctl("net/netfilter/nf_conntrack_frag6_timeout", "3600");
     sandboxes
 }
 
@@ -401,6 +404,9 @@ fn quiet(host: &Netns) {
     host.sysctl("net/ipv4/icmp_msgs_per_sec", "1000000");
     host.sysctl("net/ipv4/icmp_msgs_burst", "1000000");
     host.sysctl("net/ipv6/icmp/ratelimit", "0");
+    // Nobody complains later about fragments that a sequence has not completed.
+    host.sysctl("net/ipv4/ipfrag_time", "3600");
+    host.sysctl("net/ipv6/ip6frag_time", "3600");
 }
 
 fn neighbour(host: &Netns, address: &str, mac: &str, device: &str) {

@@ -126,7 +126,12 @@ fn sizes(v6: bool) -> Vec<Sequence> {
             for size in [1_489, 1_490, 1_491, 1_500] {
                 let sized = move |p: Packet| vec![of_size(p, size).build()];
                 let sequence = opened(name(&format!("{size} bytes")), flow);
-                sequences.push(sequence.pieces(flow, forward, sized).forward(flow, |p| p).back(flow, |p| p));
+                sequences.push(
+                    sequence
+                        .pieces(flow, forward, sized)
+                        .forward(flow, |p| p)
+                        .back(flow, |p| p),
+                );
                 if !v6 {
                     let sized = move |p: Packet| vec![dont_fragment(of_size(p, size).build())];
                     let sequence = opened(name(&format!("{size} bytes, not to be cut")), flow);

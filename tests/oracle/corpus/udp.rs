@@ -1,10 +1,10 @@
 //! Datagrams (U-1 to U-8, N-2, R-3).
 
-use netpath_tests::packet::{Checksum, Packet};
+use netpath_tests::packet::{ACK, Checksum, Packet, RST, SYN};
 
 use super::{FAMILIES, WAYS, flow};
 use crate::{
-    sequence::{Flow, Group, Protocol, Remote, Sequence},
+    sequence::{Complaint, Flow, Group, Protocol, Remote, Sequence},
     twin::Place,
 };
 
@@ -53,6 +53,7 @@ pub fn sequences() -> Vec<Sequence> {
         }
         sequences.extend(ports(v6));
         sequences.extend(collisions(v6));
+        sequences.extend(both_ways(v6));
     }
     sequences
 }
@@ -113,6 +114,36 @@ fn ports(v6: bool) -> Vec<Sequence> {
     let udp = ports.iter().map(|port| sequence(Protocol::Udp, *port));
     let tcp = ports.iter().map(|port| sequence(Protocol::Tcp, *port));
     udp.chain(tcp).collect()
+}
+
+/// A published port that its sandbox also sends from, and one that somebody else sends from.
+fn both_ways(v6: bool) -> Vec<Sequence> {
+    let name = |what: &str| Sequence::new(Group::Udp, v6, what);
+    let mut router = Complaint::closed(v6);
+    router.from = Some(Remote::Router);
+    let mut sequences = Vec::new();
+    for server in [Place::Two, Place::Three] {
+        let udp = Flow::published(Protocol::Udp, server);
+        let (outer, inner) = server.published(true);
+        sequences.push(
+            name(&format!(
+                "published: {outer} to {inner}, from there first, a complaint"
+            ))
+            .back(udp, |p| p)
+            .forward(udp, |p| p)
+            .back(udp, |p| p)
+            .complain(udp, false, router.clone())
+            .forward(udp, |p| p),
+        );
+    }
+    let shadow = Flow::out(Protocol::Tcp, Place::Three).from_port(8_080);
+    sequences.push(
+        name("out: from a port that another sandbox publishes, and refused")
+            .forward(shadow, |p| p.flags(SYN))
+            .back(shadow, |p| p.flags(RST | ACK))
+            .back(shadow, |p| p),
+    );
+    sequences
 }
 
 /// Flows that want the same port (U-3, T-7).
