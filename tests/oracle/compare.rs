@@ -245,7 +245,10 @@ pub fn compare(
                 match partner(&packet, &right) {
                     Some(index) => {
                         let other = right.remove(index);
-                        for field in fields(&packet, &other, &mut ports, &sent_marks) {
+                        let is_own =
+                            packet.is_icmp_error() && !sent.iter().any(Decoded::is_icmp_error);
+                        let marks = (!is_own).then_some(&sent_marks);
+                        for field in fields(&packet, &other, &mut ports, marks) {
                             report(place, Kind::Field(Box::new(field)));
                         }
                     }
@@ -298,7 +301,7 @@ fn fields(
     left: &Decoded,
     right: &Decoded,
     ports: &mut Ports,
-    sent_marks: &BTreeSet<String>,
+    sent_marks: Option<&BTreeSet<String>>,
 ) -> Vec<Field> {
     let mut found = Vec::new();
     let mut differ = |name: &str, values: [String; 2], ports, protocol| {
@@ -340,7 +343,9 @@ fn fields(
                     [a, b].map(|value| value.map_or("absent".to_owned(), |v| v.to_string()));
                 // What a node sends itself has whatever identification or label it likes.
                 if matches!(name.as_str(), "ip.id" | "ip.label")
-                    && texts.iter().all(|mark| !sent_marks.contains(mark))
+                    && texts
+                        .iter()
+                        .all(|mark| sent_marks.is_none_or(|marks| !marks.contains(mark)))
                 {
                     continue;
                 }

@@ -4,8 +4,9 @@ use netpath_tests::packet::{Checksum, Packet};
 
 use crate::{
     compare::{Moment, compare},
+    differences::expected,
     fragments::Whole,
-    run::{Oracle, expected},
+    run::Oracle,
     sequence::{Complaint, Flow, Group, Protocol, Sequence},
     twin::{Map, Place},
 };

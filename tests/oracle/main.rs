@@ -105,7 +105,7 @@ fn every_entry_of_the_list_is_used() {
     let mut sequences = corpus::all();
     sequences.extend((0..300).map(|number| random::session(1, number)));
     let used = play(&sequences).finish();
-    let idle: Vec<_> = run::expected()
+    let idle: Vec<_> = differences::expected()
         .zip(used)
         .filter(|(_, used)| *used == 0)
         .map(|(entry, _)| format!("{} ({}): {}", entry.name, entry.row, entry.reason))

@@ -112,7 +112,7 @@ fn flow(random: &mut Random, id: u16) -> Flow {
     // Now and then two sandboxes want the same port, or one wants a port that it cannot keep.
     match random.below(8) {
         0 if flow.server == Place::Outside => {
-            flow.from_port(random.pick(&[999, 8_080, 40_000, 9_999]))
+            flow.with_sport(random.pick(&[999, 8_080, 40_000, 9_999]))
         }
         _ => flow,
     }
@@ -127,10 +127,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
             let error = complaint(random, v6);
             sequence.complain(flow, random.one_in(2), error)
         }
-        2 if is_begun && flow.server == Place::Outside => sequence
-            .send(Place::Outside, move |view| {
-                view.back(&flow).source(view.remote(Remote::Router))
-            }),
+        2 if is_begun && flow.server == Place::Outside => sequence.stray(flow, Remote::Router),
         3 if is_begun => {
             let (sizes, orders): (&[usize], [&[usize]; 4]) = if random.one_in(2) {
                 (&[24, 48], [&[0, 1, 2], &[2, 0, 1], &[1, 2, 0], &[2, 1, 0]])

@@ -6,20 +6,15 @@ use netpath_tests::{Netns, artifacts, packet::write_pcap};
 
 use crate::{
     compare::{Moment, compare, play},
-    differences::{INTENDED, Intended, SHORTCOMINGS},
+    differences::expected,
     sequence::Sequence,
     twin::Twins,
 };
 
 /// How many unexpected differences are shown in full.
-const SHOWN: usize = 400;
+const SHOWN: usize = 40;
 /// How many of one sequence.
 const SHOWN_OF_EACH: usize = 2;
-
-/// Every difference that does not fail a test.
-pub fn expected() -> impl Iterator<Item = &'static Intended> {
-    INTENDED.iter().chain(SHORTCOMINGS)
-}
 
 /// The twins and what was found with them.
 pub struct Oracle {

@@ -68,7 +68,7 @@ pub fn sequences() -> Vec<Sequence> {
                 }),
             );
             for id in [0, 1, 80, 1_023, 8_080, 32_768, 65_535] {
-                let echo = echo.from_port(id);
+                let echo = echo.with_sport(id);
                 let sequence = name(&format!("identifier {id}"));
                 sequences.push(sequence.forward(echo, |p| p).back(echo, |p| p));
             }
@@ -94,7 +94,7 @@ fn sizes(sequence: Sequence, echo: Flow) -> Sequence {
 
 fn collisions(v6: bool) -> Vec<Sequence> {
     let name = |what: &str| Sequence::new(Group::Echo, v6, what);
-    let same = |id, client| Flow::out(Protocol::Echo, client).number(id).from_port(7);
+    let same = |id, client| Flow::out(Protocol::Echo, client).number(id).with_sport(7);
     let (one, two, three) = (
         same(0, Place::One),
         same(1, Place::Two),

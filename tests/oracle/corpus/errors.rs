@@ -177,9 +177,9 @@ fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         opened(name("error from the sandbox about an answer"), out)
             .complain(out, false, error.clone())
             .forward(out, |p| p),
-        opened(name("from a port that is not kept"), out.from_port(999))
-            .complain(out.from_port(999), true, error.clone())
-            .complain(out.from_port(999), false, error.clone()),
+        opened(name("from a port that is not kept"), out.with_sport(999))
+            .complain(out.with_sport(999), true, error.clone())
+            .complain(out.with_sport(999), false, error.clone()),
     ];
     let two = out.number(1);
     sequences.push(

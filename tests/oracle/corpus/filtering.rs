@@ -80,7 +80,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
                 .back(out, |p| p),
         );
         for port in [1, 22, 80, 8_079, 8_090, 20_000, 40_000, 65_535] {
-            let flow = stranger.to_port(port);
+            let flow = stranger.with_dport(port);
             let what = format!("to port {port} that nobody has, flags {flags:#x}");
             sequences.push(name(v6, protocol, &what).forward(flow, shape));
         }
@@ -91,7 +91,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             8_080
         };
         let what = format!("to a port published for the other protocol, flags {flags:#x}");
-        sequences.push(name(v6, protocol, &what).forward(stranger.to_port(other), shape));
+        sequences.push(name(v6, protocol, &what).forward(stranger.with_dport(other), shape));
     }
     sequences
 }

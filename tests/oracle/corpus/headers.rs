@@ -20,8 +20,11 @@ const OPTIONS: [(&str, &[u8]); 5] = [
     ("unknown", &[0x9e, 4, 1, 2]),
 ];
 
-/// Extension headers: their numbers and bodies.
-const EXTENSIONS: [(&str, &[(u8, &[u8])]); 4] = [
+/// Number and body of an extension header.
+type Extension = (u8, &'static [u8]);
+
+/// Chains of extension headers.
+const EXTENSIONS: [(&str, &[Extension]); 4] = [
     ("hop-by-hop options", &[(0, &[1, 4, 0, 0, 0, 0])]),
     ("destination options", &[(60, &[1, 4, 0, 0, 0, 0])]),
     (

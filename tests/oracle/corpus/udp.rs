@@ -105,7 +105,7 @@ fn ports(v6: bool) -> Vec<Sequence> {
         1, 53, 123, 512, 1_023, 1_024, 4_789, 8_053, 8_080, 32_767, 32_768, 60_999, 65_535,
     ];
     let sequence = |protocol: Protocol, port: u16| {
-        let flow = Flow::out(protocol, Place::Two).from_port(port);
+        let flow = Flow::out(protocol, Place::Two).with_sport(port);
         let name = format!("out: {} from port {port}", protocol.name());
         super::opened(Sequence::new(Group::Udp, v6, name), flow)
             .forward(flow, |p| p)
@@ -136,7 +136,7 @@ fn both_ways(v6: bool) -> Vec<Sequence> {
             .forward(udp, |p| p),
         );
     }
-    let shadow = Flow::out(Protocol::Tcp, Place::Three).from_port(8_080);
+    let shadow = Flow::out(Protocol::Tcp, Place::Three).with_sport(8_080);
     sequences.push(
         name("out: from a port that another sandbox publishes, and refused")
             .forward(shadow, |p| p.flags(SYN))
@@ -152,7 +152,7 @@ fn collisions(v6: bool) -> Vec<Sequence> {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let name =
             |what: &str| Sequence::new(Group::Udp, v6, format!("out: {} {what}", protocol.name()));
-        let same = |id: u16, client| Flow::out(protocol, client).number(id).from_port(20_500);
+        let same = |id: u16, client| Flow::out(protocol, client).number(id).with_sport(20_500);
         let (one, two, three) = (
             same(0, Place::One),
             same(1, Place::Two),
@@ -174,7 +174,7 @@ fn collisions(v6: bool) -> Vec<Sequence> {
         let mapping = super::opened(name("from one port to two hosts"), one);
         let mapping = super::opened(mapping, second).back(one, |p| p);
         sequences.push(mapping.back(second, |p| p));
-        let other_port = one.number(4).to_port(4_433);
+        let other_port = one.number(4).with_dport(4_433);
         let mapping = super::opened(name("from one port to two ports"), one);
         sequences.push(super::opened(mapping, other_port).back(one, |p| p));
         let published = Flow::published(protocol, Place::One);

@@ -1,5 +1,8 @@
 //! A sequence as data: who sends what, one step after the other, with placeholders for what only a run can tell.
 
+mod complaint;
+mod flow;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,10 +11,13 @@ use std::{
 use netpath_tests::packet::{ACK, Packet};
 
 use crate::{
-    decode::{Decoded, number},
+    decode::Decoded,
     fragments,
     twin::{Map, Place},
 };
+
+pub use complaint::Complaint;
+pub use flow::{Flow, Protocol, Remote};
 
 /// Which test a sequence belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,134 +40,6 @@ pub enum Group {
     Filtering,
     /// Made by chance.
     Random,
-}
-
-/// What a flow is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Echo requests.
-    Echo,
-}
-
-impl Protocol {
-    /// Its number in a family.
-    pub const fn number(self, v6: bool) -> u8 {
-        match self {
-            Self::Tcp => number::TCP,
-            Self::Udp => number::UDP,
-            Self::Echo if v6 => number::ICMPV6,
-            Self::Echo => number::ICMP,
-        }
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Echo => "echo",
-        }
-    }
-}
-
-/// Somebody beyond the uplink; every sequence has its own, so that no sequence meets the flows of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    /// The peer of most flows.
-    Peer,
-    /// Another one.
-    Second,
-    /// A router on the way, which only complains.
-    Router,
-}
-
-/// Two ends that talk. The client knows the address and the port it sends to; the server answers what it has received.
-#[derive(Clone, Copy, Debug)]
-pub struct Flow {
-    /// Distinguishes the flows of a sequence.
-    pub id: u16,
-    /// What it is made of.
-    pub protocol: Protocol,
-    /// Who sends first.
-    pub client: Place,
-    /// Who answers.
-    pub server: Place,
-    /// Which host the outside is.
-    pub remote: Remote,
-    /// The client's port or identifier, if it is not one that only this flow has.
-    sport: Option<u16>,
-    /// The port that the client sends to, if it is not the usual one.
-    dport: Option<u16>,
-    direct: bool,
-}
-
-impl Flow {
-    /// From a sandbox to the outside.
-    pub fn out(protocol: Protocol, client: Place) -> Self {
-        Self::between(protocol, client, Place::Outside)
-    }
-
-    /// From the outside to the published port of a sandbox.
-    pub fn published(protocol: Protocol, server: Place) -> Self {
-        Self::between(protocol, Place::Outside, server)
-    }
-
-    /// From a client to the outside or to the published port of a sandbox.
-    pub fn between(protocol: Protocol, client: Place, server: Place) -> Self {
-        Self {
-            id: 0,
-            protocol,
-            client,
-            server,
-            remote: Remote::Peer,
-            sport: None,
-            dport: None,
-            direct: false,
-        }
-    }
-
-    /// To the sandbox's own address instead of a published port.
-    pub fn direct(mut self) -> Self {
-        self.direct = true;
-        self
-    }
-
-    /// Whether a sandbox is reached by its own address.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
-    /// Another flow of the sequence.
-    pub fn number(mut self, id: u16) -> Self {
-        self.id = id;
-        self
-    }
-
-    /// With another host outside.
-    pub fn with(mut self, remote: Remote) -> Self {
-        self.remote = remote;
-        self
-    }
-
-    /// From this port, or with this identifier.
-    pub fn from_port(mut self, port: u16) -> Self {
-        self.sport = Some(port);
-        self
-    }
-
-    /// To this port.
-    pub fn to_port(mut self, port: u16) -> Self {
-        self.dport = Some(port);
-        self
-    }
-
-    fn is_udp(&self) -> bool {
-        self.protocol == Protocol::Udp
-    }
 }
 
 /// Addresses and ports as one end sees them, its peer first.
@@ -406,6 +284,17 @@ impl Sequence {
         self
     }
 
+    /// Somebody else sends what the server of a flow would send, with this source.
+    pub fn stray(mut self, flow: Flow, source: Remote) -> Self {
+        self.steps.push(Step {
+            from: flow.server,
+            flow: Some((flow, false)),
+            carries: false,
+            make: Box::new(move |view| vec![view.back(&flow).source(view.remote(source)).build()]),
+        });
+        self
+    }
+
     /// An end of a flow, or a router before it, complains about the last packet that has arrived there.
     pub fn complain(mut self, flow: Flow, about_client: bool, error: Complaint) -> Self {
         self.steps.push(Step {
@@ -419,74 +308,6 @@ impl Sequence {
             make: Box::new(move |view| vec![error.build(view, &flow, about_client)]),
         });
         self
-    }
-}
-
-/// An ICMP error.
-#[derive(Clone, Debug)]
-pub struct Complaint {
-    /// Type.
-    pub kind: u8,
-    /// Code.
-    pub code: u8,
-    /// What stands behind the checksum.
-    pub rest: [u8; 4],
-    /// Bytes quoted behind the IP header; all if `None`.
-    pub quote: Option<usize>,
-    /// IPv4 options of the quoted packet.
-    pub quoted_options: &'static [u8],
-    /// A host outside that complains, instead of the receiver itself.
-    pub from: Option<Remote>,
-    /// Changes what is quoted.
-    pub spoil: Option<fn(&mut Vec<u8>)>,
-    /// Changes the complaint.
-    pub shape: fn(Packet) -> Packet,
-}
-
-impl Complaint {
-    /// From the receiver itself, with a whole quote.
-    pub fn new(kind: u8, code: u8) -> Self {
-        Self {
-            kind,
-            code,
-            rest: [0; 4],
-            quote: None,
-            quoted_options: &[],
-            from: None,
-            spoil: None,
-            shape: |packet| packet,
-        }
-    }
-
-    /// The complaint that a port is closed.
-    pub fn closed(v6: bool) -> Self {
-        if v6 { Self::new(1, 4) } else { Self::new(3, 3) }
-    }
-
-    fn build(&self, view: &View<'_>, flow: &Flow, about_client: bool) -> Vec<u8> {
-        let mut quoted = view.received(flow, about_client);
-        if !view.v6 {
-            quoted = fragments::with_options(&quoted, self.quoted_options);
-        }
-        if let Some(spoil) = self.spoil {
-            spoil(&mut quoted);
-        }
-        let header = fragments::header_length(&quoted);
-        // A router quotes no more than fits into the smallest packet that everybody takes.
-        quoted.truncate(self.quote.map_or(548, |bytes| header + bytes));
-        let place = if about_client {
-            flow.server
-        } else {
-            flow.client
-        };
-        let [quoted_source, quoted_destination] = fragments::addresses(&quoted);
-        let source = match self.from {
-            Some(remote) => view.remote(remote),
-            None => quoted_destination,
-        };
-        let packet = Packet::ip(source, quoted_source).icmp(self.kind, self.code, self.rest);
-        let packet = view.eth(place, packet.payload(&quoted), quoted_source);
-        (self.shape)(packet).build()
     }
 }
 

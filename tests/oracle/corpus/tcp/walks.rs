@@ -1,9 +1,6 @@
-//! Walks through the states of TCP (T-2), each over every way.
+//! The walks as a table.
 
-use netpath_tests::packet::{ACK, FIN, Packet, RST, SYN};
-
-use super::{FAMILIES, WAYS, flow};
-use crate::sequence::{Flow, Group, Protocol, Sequence};
+use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
 const PSH: u8 = 0x08;
 const URG: u8 = 0x20;
@@ -12,17 +9,23 @@ const CWR: u8 = 0x80;
 
 /// One segment of a walk. Sequence numbers follow from those before.
 #[derive(Clone, Copy)]
-struct Segment {
-    client: bool,
-    flags: u8,
-    length: u16,
+pub struct Segment {
+    /// Whether the client sends it.
+    pub client: bool,
+    /// Its flags.
+    pub flags: u8,
+    /// Bytes of payload.
+    pub length: u16,
     /// As much as the sender's sequence number is off.
-    shift: i32,
+    pub shift: i32,
     /// Takes the place of the sender's segment before, with its numbers.
-    again: bool,
-    window: u16,
-    urgent: u16,
-    options: &'static [u8],
+    pub again: bool,
+    /// The window it offers.
+    pub window: u16,
+    /// Its urgent pointer.
+    pub urgent: u16,
+    /// Its options.
+    pub options: &'static [u8],
 }
 
 const fn c(flags: u8) -> Segment {
@@ -95,7 +98,7 @@ const CLOSED: [Segment; 6] = [
 ];
 
 /// Each walk: its name, how it begins, how it goes on.
-const WALKS: &[(&str, &[Segment], &[Segment])] = &[
+pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     ("handshake", &OPEN, &[]),
     (
         "data both ways",
@@ -435,61 +438,3 @@ const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[s(SYN | ACK), s(ACK).data(3), s(RST)],
     ),
 ];
-
-/// All of them.
-pub fn sequences() -> Vec<Sequence> {
-    let mut sequences = Vec::new();
-    for v6 in FAMILIES {
-        for way in WAYS {
-            for (name, begin, rest) in WALKS {
-                let sequence = Sequence::new(Group::Tcp, v6, format!("{}: {name}", way.0));
-                let segments = begin.iter().chain(*rest).copied();
-                sequences.push(walk(sequence, flow(Protocol::Tcp, way), segments));
-            }
-        }
-    }
-    sequences
-}
-
-fn walk(mut sequence: Sequence, flow: Flow, segments: impl Iterator<Item = Segment>) -> Sequence {
-    // Of server and client: the next sequence number, and that of the segment before.
-    let mut next = [9_000_000_u32, 1_000];
-    let mut before = next;
-    for segment in segments {
-        let own = usize::from(segment.client);
-        let base = if segment.again {
-            before[own]
-        } else {
-            next[own]
-        };
-        let number = base.wrapping_add_signed(segment.shift);
-        let acknowledged = if segment.flags & ACK == 0 {
-            0
-        } else {
-            next[1 - own]
-        };
-        before[own] = number;
-        let occupied = u32::from(segment.length)
-            + u32::from(segment.flags & SYN != 0)
-            + u32::from(segment.flags & FIN != 0);
-        let is_aside = segment.shift != 0 && segment.flags & SYN == 0;
-        if !is_aside && !segment.again {
-            next[own] = number.wrapping_add(occupied);
-        }
-        let shape = move |packet: Packet| {
-            let payload: Vec<u8> = (0..segment.length).map(|byte| byte as u8).collect();
-            packet
-                .flags(segment.flags)
-                .numbers(number, acknowledged)
-                .window(segment.window, segment.urgent)
-                .tcp_options(segment.options)
-                .payload(&payload)
-        };
-        sequence = if segment.client {
-            sequence.forward(flow, shape)
-        } else {
-            sequence.back(flow, shape)
-        };
-    }
-    sequence
-}
