@@ -70,7 +70,7 @@ pub const LIST: &[Intended] = &[
                         !difference.known
                             && difference
                                 .sent_flags()
-                                .is_some_and(|flags| flags & ACK != 0)
+                                .is_some_and(|flags| flags & (SYN | ACK) != SYN)
                     }
                     Kind::Extra(_) => false,
                 }
