@@ -58,17 +58,19 @@ fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
             && to != Place::Outside
             && (from == Place::Three) == (to == Place::Three)
     };
-    let is_direct = match difference.step().flow {
-        Some((flow, _)) => flow.is_direct(),
-        None => !difference.all_sent(|[_, destination]| {
-            let v6 = destination.is_ipv6();
-            let sandboxes = [Place::One, Place::Two, Place::Three];
-            sandboxes
-                .iter()
-                .all(|place| difference.own(*place, v6) != Some(destination))
-        }),
-    };
-    !is_direct && is_on_link(difference.step().from, difference.place)
+    let place = difference.place;
+    if let Some((flow, _)) = difference.step().flow {
+        let is_on_link = is_on_link(flow.client, flow.server) && is_on_link(flow.client, place);
+        return is_on_link && !flow.is_direct();
+    }
+    let is_direct = !difference.all_sent(|[_, destination]| {
+        let v6 = destination.is_ipv6();
+        let sandboxes = [Place::One, Place::Two, Place::Three];
+        sandboxes
+            .iter()
+            .all(|sandbox| difference.own(*sandbox, v6) != Some(destination))
+    });
+    !is_direct && is_on_link(difference.step().from, place)
 }
 
 /// Whether netpath delivers a fragment, from where the flow's packets come, of a packet that is not complete.

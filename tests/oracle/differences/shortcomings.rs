@@ -1,7 +1,8 @@
 //! What netpath ought to do as netfilter does, and does not yet.
 
-use super::Intended;
+use super::{Intended, is_time_exceeded};
 use crate::{
+    compare::Kind,
     decode::{Decoded, number},
     sequence::Group,
     twin::Place,
@@ -9,6 +10,17 @@ use crate::{
 
 /// All of them. An entry goes when it is no longer met.
 pub const LIST: &[Intended] = &[
+    Intended {
+        name: "no complaint about an answer of a hairpin that may go no further",
+        row: "G-1",
+        reason: "the server of another network's client is not told, as a router would",
+        diverges: false,
+        is: |difference| {
+            let is_back = matches!(difference.step().flow, Some((flow, false))
+                if flow.server == difference.place && flow.client != Place::Outside);
+            is_back && matches!(&difference.kind, Kind::Missing(packet) if is_time_exceeded(packet))
+        },
+    },
     Intended {
         name: "fragments of an answer of a hairpin are lost if its first one is late",
         row: "U-14",
