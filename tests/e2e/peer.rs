@@ -1,4 +1,9 @@
 //! A server that says whom it saw, and clients that ask it; see `peer.py`.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "two test programs share it, and neither uses all of it"
+)]
 
 use std::{fmt, time::Duration};
 
@@ -197,6 +202,20 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     command.push("0.7");
     let answered = script(netns, &command).as_u64();
     u32::try_from(answered.expect("a number")).expect("small")
+}
+
+/// Sends echo requests to both addresses; whether any is answered must be as said.
+#[track_caller]
+pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
+    for address in addresses {
+        let count = ping(netns, address, 9, 2);
+        assert_eq!(
+            count > 0,
+            answered,
+            "echo from {} to {address}",
+            netns.name()
+        );
+    }
 }
 
 /// Starts a server for [`exchange`].

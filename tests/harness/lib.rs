@@ -36,5 +36,5 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use netns::{Netns, Transport};
 pub use output::Output;
 pub use process::Process;
-pub use topology::{Topology, TopologyBuilder};
+pub use topology::{NO_OFFLOADS, Topology, TopologyBuilder};
 pub use workspace::{artifacts, bpf_object, netpath_binary};

@@ -1,11 +1,23 @@
 //! Ways around published ports that lead nowhere.
 
-use netpath_tests::{Netns, Topology};
+use netpath_tests::Netns;
 
 use crate::{
+    gate::Offloads,
     peer,
     stage::{HOST, LOOPBACK, SHOP, SHOP_GATEWAY, Stage, routes},
 };
+
+/// H-4: neither a sandbox's own address nor a port published on loopback is reached from the wire.
+pub fn ways_around(offloads: Offloads) {
+    own_address(offloads);
+    loopback(offloads);
+}
+
+fn stage(offloads: Offloads) -> Stage {
+    let topology = offloads.topology().neighbour().second_uplink();
+    offloads.start(topology, &["--uplink=eth0"], "")
+}
 
 fn mac(netns: &Netns, device: &str) -> String {
     let links = netns.exec(&format!("ip -o link show dev {device}"));
@@ -14,10 +26,8 @@ fn mac(netns: &Netns, device: &str) -> String {
     words.next().expect("a MAC address").to_owned()
 }
 
-#[test]
-fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
-    let topology = Topology::builder().neighbour().second_uplink().build();
-    let stage = Stage::with(topology, &["--uplink=eth0"]);
+fn own_address(offloads: Offloads) {
+    let stage = stage(offloads);
     stage.network("shop", SHOP, &[]);
     let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
     let _server = peer::serve(&web.netns, "web", &["80", "81"]);
@@ -45,10 +55,8 @@ fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
     stage.assert_clean(&[&web]);
 }
 
-#[test]
-fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
-    let topology = Topology::builder().neighbour().second_uplink().build();
-    let stage = Stage::with(topology, &["--uplink=eth0"]);
+fn loopback(offloads: Offloads) {
+    let stage = stage(offloads);
     stage.network("shop", SHOP, &[]);
     let publish = [
         "127.0.0.1:8080:80",
