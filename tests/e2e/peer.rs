@@ -5,7 +5,7 @@
     reason = "two test programs share it, and neither uses all of it"
 )]
 
-use std::{fmt, time::Duration};
+use std::{fmt, thread, time::Duration};
 
 use netpath_tests::{Netns, Process};
 use serde_json::Value;
@@ -204,11 +204,14 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     u32::try_from(answered.expect("a number")).expect("small")
 }
 
-/// Sends echo requests to both addresses; whether any is answered must be as said.
+/// Sends echo requests to addresses, to all at the same time; whether any is answered must be as said.
 #[track_caller]
 pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
-    for address in addresses {
-        let count = ping(netns, address, 9, 2);
+    let counts = thread::scope(|scope| {
+        let pings = addresses.map(|address| scope.spawn(move || ping(netns, address, 9, 1)));
+        pings.map(|ping| ping.join().expect("ping"))
+    });
+    for (address, count) in addresses.into_iter().zip(counts) {
         assert_eq!(
             count > 0,
             answered,

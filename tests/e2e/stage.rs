@@ -14,9 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath_tests::{
-    Capture, Daemon, NO_OFFLOADS, Netns, Topology, assert_no_bad_checksums,
-};
+use netpath_tests::{Capture, Daemon, NO_OFFLOADS, Netns, Topology, assert_no_bad_checksums};
 use serde_json::Value;
 
 /// Addresses of [`Topology`].
@@ -161,9 +159,12 @@ impl Stage {
             host_interface: text("host_interface"),
         };
         if !self.offloads {
-            sandbox.netns.exec(&format!("ethtool -K eth0 {NO_OFFLOADS}"));
+            sandbox
+                .netns
+                .exec(&format!("ethtool -K eth0 {NO_OFFLOADS}"));
             let device = &sandbox.host_interface;
-            self.host().exec(&format!("ethtool -K {device} {NO_OFFLOADS}"));
+            self.host()
+                .exec(&format!("ethtool -K {device} {NO_OFFLOADS}"));
         }
         sandbox
     }

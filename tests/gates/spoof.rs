@@ -140,7 +140,10 @@ fn speaks_for_itself(offloads: Offloads) {
     ];
     let (what, programs): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
     let wire = Wire::open(&rogue.netns, "eth0");
-    for (what, frame) in what.iter().zip(wire::built(stage.host(), &programs.join(","))) {
+    for (what, frame) in what
+        .iter()
+        .zip(wire::built(stage.host(), &programs.join(",")))
+    {
         let counted = stage.counted("drop_spoofed");
         wire.send(&frame);
         assert_eq!(stage.counted("drop_spoofed") - counted, 1, "{what}");

@@ -2,8 +2,8 @@
 
 use std::{net::UdpSocket, thread, time::Duration};
 
-use nix::sys::socket::{setsockopt, sockopt};
 use netpath_tests::{Netns, Transport, counters};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 
 use crate::{
@@ -18,27 +18,27 @@ struct Case {
 
 const CASES: [Case; 4] = [
     Case {
-        arguments: "-n 40M",
+        arguments: "-n 24M",
         udp: false,
     },
     Case {
-        arguments: "-n 40M -R",
+        arguments: "-n 24M -R",
         udp: false,
     },
     Case {
-        arguments: "-n 3M -u -b 60M -l 1200",
+        arguments: "-n 2M -u -b 60M -l 1200",
         udp: true,
     },
     Case {
-        arguments: "-n 3M -u -b 60M -l 1200 -R",
+        arguments: "-n 2M -u -b 60M -l 1200 -R",
         udp: true,
     },
 ];
 
 #[track_caller]
-fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
-    let mut process = server.spawn("iperf3 -s -p 5201");
-    process.wait_for_port(server, Transport::Tcp, 5201);
+fn measure(server: &Netns, client: &Netns, addresses: [&str; 2], port: u16) {
+    let mut process = server.spawn(&format!("iperf3 -s -p {port}"));
+    process.wait_for_port(server, Transport::Tcp, port);
     for address in addresses {
         for case in &CASES {
             let arguments = case.arguments;
@@ -48,13 +48,13 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
                 server
             };
             let before = received(receiver);
-            let end = run(client, address, arguments);
+            let end = run(client, address, port, arguments);
             if case.udp {
                 // What a busy machine does not read in time is lost between the stack and the program, not before.
                 let packets = end["sum"]["packets"].as_u64().expect("packets");
                 let arrived = received(receiver) - before;
                 assert!(
-                    packets > 2000 && arrived >= packets,
+                    packets > 1500 && arrived >= packets,
                     "{address} {arguments}: {arrived} of {packets} arrived"
                 );
                 let lost = end["sum"]["lost_percent"].as_f64().expect("lost");
@@ -62,7 +62,7 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2]) {
             } else {
                 let bytes = end["sum_received"]["bytes"].as_u64().expect("bytes");
                 // The client ends when it has sent all; what is under way then is not counted.
-                assert!(bytes > 16_000_000, "{address} {arguments}: {bytes}");
+                assert!(bytes > 10_000_000, "{address} {arguments}: {bytes}");
             }
         }
     }
@@ -76,8 +76,8 @@ fn received(netns: &Netns) -> u64 {
 
 /// Runs one measurement; the server may still be busy with the end of the one before.
 #[track_caller]
-fn run(client: &Netns, address: &str, arguments: &str) -> Value {
-    let line = format!("iperf3 -c {address} -p 5201 -J {arguments}");
+fn run(client: &Netns, address: &str, port: u16, arguments: &str) -> Value {
+    let line = format!("iperf3 -c {address} -p {port} -J {arguments}");
     let command: Vec<&str> = line.split(' ').collect();
     for _ in 0..20 {
         let output = client.run(&command);
@@ -108,13 +108,20 @@ fn every_path(stage: &Stage) {
     let publish = ["5201:5201", "5201:5201/udp"];
     let sandbox = stage.sandbox("perf", "shop", &publish);
     let sibling = stage.sandbox("sibling", "shop", &[]);
-    measure(&sandbox.netns, stage.outside(), [HOST.0, HOST.1]);
-    measure(stage.outside(), &sandbox.netns, [OUTSIDE.0, OUTSIDE.1]);
-    measure(&sandbox.netns, &sibling.netns, sandbox.addresses());
+    measure(&sandbox.netns, stage.outside(), [HOST.0, HOST.1], 5201);
+    measure(
+        stage.outside(),
+        &sandbox.netns,
+        [OUTSIDE.0, OUTSIDE.1],
+        5201,
+    );
+    measure(&sandbox.netns, &sibling.netns, sandbox.addresses(), 5201);
     measure(
         stage.host(),
         &sandbox.netns,
         [SHOP_GATEWAY.0, SHOP_GATEWAY.1],
+        // A published port answers on the gateway too.
+        5202,
     );
     segments(stage, &sandbox);
     stage.assert_clean(&[&sandbox, &sibling]);
@@ -133,9 +140,7 @@ fn segments(stage: &Stage, sandbox: &Sandbox) {
             .enter(|| UdpSocket::bind(bind).expect("bind"));
         let limit = Some(Duration::from_secs(5));
         receiver.set_read_timeout(limit).expect("timeout");
-        let sender = sandbox
-            .netns
-            .enter(|| UdpSocket::bind(own).expect("bind"));
+        let sender = sandbox.netns.enter(|| UdpSocket::bind(own).expect("bind"));
         setsockopt(&sender, sockopt::UdpGsoSegment, &1200).expect("segments");
         let data: Vec<u8> = (0..12_000_u32).map(|number| (number / 7) as u8).collect();
         let to = [OUTSIDE.0, OUTSIDE.1][family];

@@ -1,0 +1,128 @@
+//! Checksums: those that change, and the one that is not there.
+
+use netpath_tests::{
+    Capture,
+    packet::{Checksum, Packet, SYN},
+};
+
+use crate::{
+    flow::{Carries, Ends, Flow},
+    gate::Offloads,
+    peer,
+    stage::{HOST, OUTSIDE, SHOP},
+};
+
+const PUBLISH: [&str; 2] = ["8080:80", "8080:80/udp"];
+/// Frames of each kind; their identifications and payloads differ, so that every carry happens.
+const FRAMES: u16 = 400;
+
+/// N-1: whatever is translated has right checksums, as another decoder and the receiving stacks see it.
+pub fn arithmetic(offloads: Offloads) {
+    let stage = offloads.stage();
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("web", "shop", &PUBLISH);
+    let ends = Ends::new(&stage, &sandbox);
+    let (out, inward) = (
+        Capture::start(stage.outside(), "eth0"),
+        Capture::start(&sandbox.netns, "eth0"),
+    );
+    for family in [0, 1] {
+        for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
+            let flow = ends.from_inside(family, carries, 5000);
+            send(family, carries, &flow.sent(), |packet| {
+                ends.send_inside(packet);
+            });
+        }
+        for carries in [Carries::Tcp, Carries::Udp] {
+            let flow = ends.from_outside(family, carries, 4000);
+            send(family, carries, &flow.answered(), |packet| {
+                ends.send_outside(packet);
+            });
+        }
+    }
+    // Wrong ones must not be made right: that would hide what was damaged on the way.
+    ends.outside.drain();
+    let udp = ends.from_inside(0, Carries::Udp, 5001);
+    udp.leaves("a wrong UDP checksum", |packet| {
+        packet.checksum(Checksum::WrongBy(0x1234))
+    });
+    let frames = u64::from(FRAMES);
+    for (netns, capture, host, wanted) in [
+        (stage.outside(), &out, "src", 6 * frames),
+        (&sandbox.netns, &inward, "dst", 4 * frames),
+    ] {
+        let remote = match host {
+            "src" => "(ip.dst == 203.0.113.7 || ipv6.dst == 2001:db8:203::7)",
+            _ => "(ip.src == 203.0.113.7 || ipv6.src == 2001:db8:203::7)",
+        };
+        let found = capture.decoded(netns, remote);
+        let bad = capture.decoded(netns, &format!("{remote} && {BAD}"));
+        let expected_bad = u64::from(host == "src");
+        assert_eq!(found, wanted + expected_bad, "{host}: frames");
+        assert_eq!(bad, expected_bad, "{host}: wrong checksums");
+    }
+    drop((out, inward));
+
+    let _server = peer::serve_blobs(&sandbox.netns, 80);
+    let _outside = peer::serve_blobs(stage.outside(), 7000);
+    for family in [0, 1] {
+        let (host, outside) = ([HOST.0, HOST.1][family], [OUTSIDE.0, OUTSIDE.1][family]);
+        peer::exchange(stage.outside(), host, 8080, 8);
+        peer::exchange(&sandbox.netns, outside, 7000, 8);
+    }
+    stage.topology.assert_clean();
+}
+
+/// What tshark finds wrong, if it checks.
+const BAD: &str = "(ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || \
+                   icmp.checksum.status == 0 || icmpv6.checksum.status == 0)";
+
+fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)) {
+    for number in 0..FRAMES {
+        let mut packet = packet.clone();
+        if family == 0 {
+            packet = packet.id(number.wrapping_mul(163));
+        }
+        if carries == Carries::Tcp {
+            packet = packet.flags(SYN).seq(u32::from(number) << 16);
+        }
+        let length = usize::from(number % 7);
+        let [high, low] = number.wrapping_mul(40_503).to_be_bytes();
+        send(&packet.payload(&[high, low, low, high, 0xff, 0xff, 1][..length]));
+    }
+}
+
+/// N-2: no UDP checksum stays none over IPv4, and a sum of zero is sent as ones.
+pub fn zero(offloads: Offloads) {
+    let stage = offloads.stage();
+    stage.network("shop", SHOP, &[]);
+    let sandbox = stage.sandbox("web", "shop", &PUBLISH);
+    let ends = Ends::new(&stage, &sandbox);
+    let absent = |packet: Packet| packet.checksum(Checksum::Absent);
+    let out = ends.from_inside(0, Carries::Udp, 5000);
+    out.leaves("none, outwards", absent);
+    out.arrives("none, back", absent);
+    let inward = ends.from_outside(0, Carries::Udp, 4000);
+    inward.arrives("none, inwards", absent);
+    inward.leaves("none, back", absent);
+    for family in [0, 1] {
+        let out = ends.from_inside(family, Carries::Udp, 5000);
+        let payload = summing_to_zero(family, &out.left());
+        out.leaves("a sum of zero, outwards", |packet| packet.payload(&payload));
+        let payload = summing_to_zero(family, &out.arrived());
+        out.arrives("a sum of zero, back", |packet| packet.payload(&payload));
+        let inward: Flow<'_> = ends.from_outside(family, Carries::Udp, 4000);
+        let payload = summing_to_zero(family, &inward.arrived());
+        inward.arrives("a sum of zero, inwards", |packet| packet.payload(&payload));
+    }
+}
+
+/// The payload with which a packet's UDP checksum computes to zero, so that the field is all ones.
+fn summing_to_zero(family: usize, packet: &Packet) -> [u8; 2] {
+    let field = [14 + 20 + 6, 14 + 40 + 6][family];
+    let found = (0..=u16::MAX).map(u16::to_be_bytes).find(|payload| {
+        let bytes = packet.clone().payload(payload).build();
+        bytes[field..field + 2] == [0xff, 0xff]
+    });
+    found.expect("one of all sums")
+}
