@@ -1,5 +1,6 @@
 //! Checksums: those that change, and the one that is not there.
 
+use netpath_common::addr::MacAddr;
 use netpath_tests::{
     Capture,
     packet::{Checksum, Packet, SYN},
@@ -23,8 +24,8 @@ pub fn arithmetic(offloads: Offloads) {
     let sandbox = stage.sandbox("web", "shop", &PUBLISH);
     let ends = Ends::new(&stage, &sandbox);
     let (out, inward) = (
-        Capture::start(stage.outside(), "eth0"),
-        Capture::start(&sandbox.netns, "eth0"),
+        Capture::first(stage.outside(), "eth0", 100_000),
+        Capture::first(&sandbox.netns, "eth0", 100_000),
     );
     for family in [0, 1] {
         for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
@@ -47,19 +48,14 @@ pub fn arithmetic(offloads: Offloads) {
         packet.checksum(Checksum::WrongBy(0x1234))
     });
     let frames = u64::from(FRAMES);
-    for (netns, capture, host, wanted) in [
-        (stage.outside(), &out, "src", 6 * frames),
-        (&sandbox.netns, &inward, "dst", 4 * frames),
+    for (netns, capture, sender, wanted, wrong) in [
+        (stage.outside(), &out, ends.host, 6 * frames + 1, 1),
+        (&sandbox.netns, &inward, ends.gateway, 4 * frames, 0),
     ] {
-        let remote = match host {
-            "src" => "(ip.dst == 203.0.113.7 || ipv6.dst == 2001:db8:203::7)",
-            _ => "(ip.src == 203.0.113.7 || ipv6.src == 2001:db8:203::7)",
-        };
-        let found = capture.decoded(netns, remote);
-        let bad = capture.decoded(netns, &format!("{remote} && {BAD}"));
-        let expected_bad = u64::from(host == "src");
-        assert_eq!(found, wanted + expected_bad, "{host}: frames");
-        assert_eq!(bad, expected_bad, "{host}: wrong checksums");
+        let sender = format!("eth.src == {} && ({REMOTES})", MacAddr(sender));
+        assert_eq!(capture.decoded(netns, &sender), wanted, "frames");
+        let bad = capture.decoded(netns, &format!("{sender} && ({BAD})"));
+        assert_eq!(bad, wrong, "wrong checksums");
     }
     drop((out, inward));
 
@@ -74,8 +70,10 @@ pub fn arithmetic(offloads: Offloads) {
 }
 
 /// What tshark finds wrong, if it checks.
-const BAD: &str = "(ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || \
-                   icmp.checksum.status == 0 || icmpv6.checksum.status == 0)";
+const BAD: &str = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || \
+                   icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
+/// Either end is [`crate::flow::REMOTE`].
+const REMOTES: &str = "ip.addr == 203.0.113.7 || ipv6.addr == 2001:db8:203::7";
 
 fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)) {
     for number in 0..FRAMES {

@@ -26,8 +26,10 @@ pub struct Ends {
     /// Beyond the uplink.
     pub outside: Wire,
     own: [IpAddr; 2],
-    gateway: [u8; 6],
-    host: [u8; 6],
+    /// MAC address of the sandbox's gateway.
+    pub gateway: [u8; 6],
+    /// MAC address of the host's uplink.
+    pub host: [u8; 6],
 }
 
 /// An address and a port.
