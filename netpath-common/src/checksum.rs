@@ -30,6 +30,12 @@ impl Diff {
         Self(self.0 + (!old) as u64 + new as u64)
     }
 
+    /// Both differences.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The difference folded to 32 bits, the form that `bpf_l4_csum_replace` takes with size 0.
     #[inline(always)]
     pub const fn folded(self) -> u32 {

@@ -249,6 +249,9 @@ pub struct Timers {
     pub icmp: u64,
     /// Other protocols.
     pub other: u64,
+    /// Fragments of a packet that is not complete yet (RFC 791 §3.2 suggests 15 s, RFC 8200 §4.5 says 60 s; Linux waits
+    /// 30 s for IPv4).
+    pub fragment: u64,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -266,6 +269,7 @@ impl Timers {
         udp_established: 180 * SECOND,
         icmp: 60 * SECOND,
         other: 600 * SECOND,
+        fragment: 30 * SECOND,
     };
 
     /// The idle time after which a flow of this protocol and state is over.

@@ -7,8 +7,9 @@ use crate::{
     addr::{Addr, Be16, MacAddr},
     flow::{FlowKey, Half, Timers},
     maps::{
-        Address, AllowKey, Config, Count, Device, Endpoint, Network, Port, PortKey, Prefix,
-        SocketAddr, SocketPeer, Subnet, SweepRecord, Text,
+        Address, AllowKey, Config, Count, Device, Endpoint, FragmentKey, Fragmented, HELD_BYTES,
+        Held, Network, ORPHAN_PLACES, Orphan, Port, PortKey, Prefix, SocketAddr, SocketPeer,
+        Subnet, SweepRecord, Text,
     },
 };
 
@@ -69,7 +70,8 @@ layout!(
         udp_established: u64,
         icmp: u64,
         other: u64,
-    } = 80
+        fragment: u64,
+    } = 88
 );
 layout!(
     Config {
@@ -88,7 +90,7 @@ layout!(
         snat_last: u16,
         pad: u32,
         swept: u64,
-    } = 144
+    } = 152
 );
 layout!(
     Device {
@@ -197,4 +199,45 @@ layout!(
         last_seen: u64,
         twin_last_seen: u64
     } = 56
+);
+layout!(
+    FragmentKey {
+        src: Addr,
+        dst: Addr,
+        id: u32,
+        protocol: u8,
+        pad: u8,
+        pad2: u16
+    } = 40
+);
+layout!(
+    Fragmented {
+        to: FlowKey,
+        last_seen: u64,
+        bytes: u32,
+        total: u32,
+        id: u32,
+        endpoint: u32,
+        generation: u32,
+        flags: u8,
+        pad: u8,
+        pad2: u16
+    } = 72
+);
+layout!(
+    Orphan {
+        first_seen: u64,
+        count: u32,
+        pad: u32,
+        turns: [u32; ORPHAN_PLACES]
+    } = 208
+);
+layout!(
+    Held {
+        key: FragmentKey,
+        held: u64,
+        turn: u32,
+        length: u32,
+        bytes: [u8; HELD_BYTES]
+    } = 9_288
 );

@@ -4,8 +4,8 @@ use crate::{
     addr::Addr,
     flow::{FlowKey, Half},
     maps::{
-        Address, AllowKey, Config, Count, Device, Endpoint, Network, Port, PortKey, Prefix,
-        SocketAddr, SocketPeer, Subnet,
+        Address, AllowKey, Config, Count, Device, Endpoint, FragmentKey, Fragmented, Network, Port,
+        PortKey, Prefix, SocketAddr, SocketPeer, Subnet,
     },
 };
 
@@ -20,6 +20,22 @@ macro_rules! pod {
 }
 
 pod!(
-    Addr, FlowKey, Half, Config, Device, Endpoint, Network, Address, Prefix, Subnet, PortKey, Port,
-    AllowKey, Count, SocketPeer, SocketAddr,
+    Addr,
+    FlowKey,
+    Half,
+    Config,
+    Device,
+    Endpoint,
+    Network,
+    Address,
+    Prefix,
+    Subnet,
+    PortKey,
+    Port,
+    AllowKey,
+    Count,
+    FragmentKey,
+    Fragmented,
+    SocketPeer,
+    SocketAddr,
 );

@@ -9,6 +9,8 @@ pub enum Verdict {
     Forward,
     /// It ends here.
     Drop,
+    /// It ends here because netpath keeps or has sent a copy.
+    Consume,
 }
 
 macro_rules! reasons {
@@ -59,6 +61,9 @@ reasons! {
     /// No route to the destination: the stack tells the sender.
     Unreachable = 9, Pass, "pass_unreachable";
 
+    /// A later fragment to the node that came before the first: held, in case it belongs to a published port.
+    FragmentEarly = 10, Pass, "pass_fragment_early";
+
     /// Delivered into a sandbox from outside.
     Inbound = 16, Forward, "forward_inbound";
     /// Sent from a sandbox to the outside.
@@ -69,6 +74,10 @@ reasons! {
     Hairpin = 19, Forward, "forward_hairpin";
     /// Translated at the uplink on its way out.
     Translated = 20, Pass, "translated";
+    /// A first fragment met later ones that were held for it: all were sent through the same hook again.
+    FragmentsReplayed = 21, Consume, "replayed_fragments";
+    /// A later fragment that came before the first is held for it.
+    FragmentHeld = 22, Consume, "held_fragment";
 
     /// Headers are cut short or contradict each other.
     Malformed = 32, Drop, "drop_malformed";
@@ -98,11 +107,11 @@ reasons! {
     NoAddress = 44, Drop, "drop_no_address";
     /// A private source would have left the node.
     PrivateSource = 45, Drop, "drop_private_source";
-    /// A later fragment of a packet that would need translation.
+    /// A later fragment that came before the first, and for which there was no place.
     Fragment = 46, Drop, "drop_fragment";
     /// A protocol that cannot be translated.
     UnknownProtocol = 47, Drop, "drop_unknown_protocol";
-    /// An ICMP error that would need translation.
+    /// An ICMP error from a sandbox that is about none of its flows.
     IcmpErrorUntranslated = 48, Drop, "drop_icmp_error";
     /// The sandbox behind the flow is gone.
     EndpointGone = 49, Drop, "drop_endpoint_gone";

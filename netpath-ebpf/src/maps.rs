@@ -13,14 +13,15 @@ use netpath_common::{
     flow::{FlowKey, Half, UDP},
     maps::{
         Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOW_INDEX, DEFAULT_FLOWS,
-        DEFAULT_HALF_OPEN, Device, Endpoint, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS,
-        MAX_NETWORKS, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Port, PortKey, SNAT_WORDS,
+        DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, Fragmented, Held, MAX_ADDRESSES,
+        MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_FRAGMENTED, MAX_HELD, MAX_NETWORKS, MAX_ORPHANS,
+        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Orphan, Port, PortKey, SNAT_WORDS,
         SocketAddr, SocketPeer, Subnet,
     },
     reason::{COUNTERS, Reason},
 };
 
-use crate::{atomic, parse::Parsed};
+use crate::{atomic, parse::Parsed, path::fragment};
 
 #[map(name = "config")]
 static CONFIG: Array<Config> = Array::pinned(1, 0);
@@ -46,6 +47,12 @@ static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(DEFAULT_FLOWS * 2, BPF_F_
 static HALF_OPEN: Array<FlowKey> = Array::pinned(DEFAULT_HALF_OPEN, 0);
 #[map(name = "flow_index")]
 static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOW_INDEX, 0);
+#[map(name = "fragments")]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::pinned(MAX_FRAGMENTED, 0);
+#[map(name = "orphans")]
+static ORPHANS: LruHashMap<FragmentKey, Orphan> = LruHashMap::pinned(MAX_ORPHANS, 0);
+#[map(name = "held")]
+static HELD: Array<Held> = Array::pinned(MAX_HELD, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
 #[map(name = "counters")]
@@ -57,7 +64,10 @@ static SOCKET_PEERS: LruHashMap<SocketPeer, SocketAddr> = LruHashMap::pinned(MAX
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 #[map(name = "parsed")]
-static PARSED: PerCpuArray<Parsed> = PerCpuArray::with_max_entries(1, 0);
+static PARSED: PerCpuArray<Parsed> = PerCpuArray::with_max_entries(2, 0);
+
+#[map(name = "fragment_scratch")]
+static FRAGMENT_SCRATCH: PerCpuArray<fragment::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where the packet at hand is parsed into, one for each CPU like [`Scratch`].
 ///
@@ -69,9 +79,17 @@ pub fn parsed() -> Option<&'static mut Parsed> {
     PARSED.get_ptr_mut(0).map(|parsed| unsafe { &mut *parsed })
 }
 
+/// Where the packet is parsed into that an ICMP error quotes.
+#[inline(always)]
+pub fn quote() -> Option<&'static mut Parsed> {
+    // SAFETY: as in `parsed`; the second entry is used for nothing else.
+    PARSED.get_ptr_mut(1).map(|quote| unsafe { &mut *quote })
+}
+
 /// What does not fit the 512 bytes of stack while a flow is opened.
 ///
-/// One for each CPU: TC programs run with bottom halves disabled, and none runs inside another.
+/// One for each CPU: TC programs run with bottom halves disabled, and one runs inside another only when it replays
+/// fragments, after which it looks at nothing that is kept here.
 #[repr(C)]
 pub struct Scratch {
     /// The tuple after translation.
@@ -89,6 +107,16 @@ pub struct Scratch {
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: nothing else on this CPU uses it until the program ends (see `Scratch`), and a program asks for it once.
     SCRATCH
+        .get_ptr_mut(0)
+        .map(|scratch| unsafe { &mut *scratch })
+}
+
+/// This CPU's scratch for fragments. `None` never happens.
+#[inline(always)]
+pub fn fragment_scratch() -> Option<&'static mut fragment::Scratch> {
+    // SAFETY: as in `scratch`; what replays fragments copies nothing of it before and reads its own copy of the turns
+    // only, which no program that runs inside writes: a fragment that is replayed meets no orphans.
+    FRAGMENT_SCRATCH
         .get_ptr_mut(0)
         .map(|scratch| unsafe { &mut *scratch })
 }
@@ -223,6 +251,56 @@ pub fn remove_flow(key: &FlowKey) {
     let _ = FLOWS.remove(key);
 }
 
+/// A datagram whose first fragment was seen.
+#[inline(always)]
+pub fn fragmented(key: &FragmentKey) -> Option<*mut Fragmented> {
+    FRAGMENTS.get_ptr_mut(key)
+}
+
+/// Remembers a datagram whose first fragment was seen.
+#[inline(always)]
+pub fn put_fragmented(key: &FragmentKey, entry: &Fragmented) {
+    // The one error there is says that every entry is being changed by another CPU at this moment.
+    let _ = FRAGMENTS.insert(key, entry, 0);
+}
+
+/// Forgets a datagram; absence is success.
+#[inline(always)]
+pub fn remove_fragmented(key: &FragmentKey) {
+    let _ = FRAGMENTS.remove(key);
+}
+
+/// A datagram whose first fragment is late.
+#[inline(always)]
+pub fn orphan(key: &FragmentKey) -> Option<*mut Orphan> {
+    ORPHANS.get_ptr_mut(key)
+}
+
+/// Remembers a datagram whose first fragment is late, unless it is known.
+#[inline(always)]
+pub fn claim_orphan(key: &FragmentKey, orphan: &Orphan) {
+    // The caller looks whether it is there now, by whomever.
+    let _ = ORPHANS.insert(key, orphan, BPF_NOEXIST as u64);
+}
+
+/// Forgets it; absence is success.
+#[inline(always)]
+pub fn remove_orphan(key: &FragmentKey) {
+    let _ = ORPHANS.remove(key);
+}
+
+/// The place of a turn of the ring of held fragments.
+#[inline(always)]
+pub fn held(turn: u32) -> Option<*mut Held> {
+    HELD.get_ptr_mut(turn & (MAX_HELD - 1))
+}
+
+/// The next turn of a cursor.
+#[inline(always)]
+pub fn turn(ring: Cursor) -> Option<u32> {
+    Some(atomic::fetch_add_u32(cursor(ring)?, 1))
+}
+
 /// The next place of a ring of `mask + 1` places, to be read and then overwritten.
 #[inline(always)]
 pub fn ring_place(ring: Cursor, mask: u32) -> Option<*mut FlowKey> {
@@ -230,6 +308,7 @@ pub fn ring_place(ring: Cursor, mask: u32) -> Option<*mut FlowKey> {
     match ring {
         Cursor::HalfOpen => HALF_OPEN.get_ptr_mut(place),
         Cursor::FlowIndex | Cursor::Reclaim => FLOW_INDEX.get_ptr_mut(place),
+        Cursor::Held | Cursor::FragmentId => None,
     }
 }
 

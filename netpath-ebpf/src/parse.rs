@@ -1,5 +1,7 @@
 //! One pass from the Ethernet header to the transport header.
 
+mod transport;
+
 use netpath_common::{
     addr::{Addr, Be16},
     flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
@@ -8,9 +10,9 @@ use netpath_common::{
 use network_types::{
     icmp::Icmpv6Hdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
-    tcp::TcpHdr,
 };
 
+use self::transport::{ICMP_ECHO_REQUEST, ICMP_HEADER, ICMPV6_ECHO_REQUEST, parse_transport};
 use crate::packet::Packet;
 
 /// Bytes of an Ethernet header.
@@ -25,7 +27,6 @@ pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 const ICMP_CHECKSUM: usize = 2;
-const TCP_FLAGS: usize = 13;
 
 /// TCP flag FIN.
 pub const FIN: u8 = 0x01;
@@ -49,11 +50,24 @@ pub enum Transport {
     IcmpError,
     /// ICMPv6 that never leaves a link: neighbour discovery and multicast listener discovery.
     LinkControl,
-    /// A fragment other than the first: no transport header.
+    /// A fragment other than the first: no transport header. See [`Parsed::piece`].
     LaterFragment,
     /// A protocol without ports that are known here.
     #[default]
     Other,
+}
+
+/// Which part of a datagram a packet carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Piece {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its beginning, with the transport header.
+    First,
+    /// Another part.
+    Later,
 }
 
 /// A parsed packet. Offsets count from the Ethernet header.
@@ -61,8 +75,25 @@ pub enum Transport {
 pub struct Parsed {
     /// The tuple as it stands in the packet; ports are zero unless [`Transport::Flow`].
     pub key: FlowKey,
-    /// Offset of the transport header.
+    /// Offset of the network header.
+    pub l3: usize,
+    /// Offset of the transport header; of what a later fragment carries.
     pub l4: usize,
+    /// Offset of the first byte behind the network packet: what follows is padding of the link.
+    pub end: usize,
+    /// Offset of the identification that fragments share, and which bytes of the datagram this one carries: where they
+    /// begin in the packet and in the datagram. Unless the packet is whole.
+    pub id_offset: usize,
+    /// See [`Self::id_offset`].
+    pub piece_start: usize,
+    /// See [`Self::id_offset`].
+    pub piece_at: u32,
+    /// The identification, in host byte order.
+    pub id: u32,
+    /// Which part of its datagram this is.
+    pub piece: Piece,
+    /// No part comes behind this one.
+    pub is_last: bool,
     /// What stands there.
     pub transport: Transport,
     /// IPv4 rather than IPv6.
@@ -91,6 +122,17 @@ impl Parsed {
         }
     }
 
+    /// Whether an ICMP error tells what became of a packet, in a way that concerns its sender: destination unreachable,
+    /// packet too big, time exceeded, parameter problem. Redirects and source quench end at the node.
+    #[inline(always)]
+    pub fn reports_packet(&self) -> bool {
+        if self.v4 {
+            matches!(self.icmp_type, 3 | 11 | 12)
+        } else {
+            matches!(self.icmp_type, 1..=4)
+        }
+    }
+
     /// Offset of the transport checksum.
     #[inline(always)]
     pub fn checksum_offset(&self) -> usize {
@@ -102,11 +144,6 @@ impl Parsed {
             }
     }
 }
-
-const ICMP_ECHO_REPLY: u8 = 0;
-const ICMP_ECHO_REQUEST: u8 = 8;
-const ICMPV6_ECHO_REQUEST: u8 = 128;
-const ICMPV6_ECHO_REPLY: u8 = 129;
 
 /// ICMPv6 type of a router advertisement.
 pub const ICMPV6_ROUTER_ADVERTISEMENT: u8 = 134;
@@ -123,6 +160,20 @@ pub fn ethertype<P: Packet>(packet: &P) -> Option<u16> {
         .map(|bytes| u16::from_be_bytes(*bytes))
 }
 
+/// Whether a frame carries ICMP or ICMPv6, as far as its first header tells: a look that costs less than parsing.
+#[inline(always)]
+pub fn may_be_icmp<P: Packet>(packet: &P) -> bool {
+    let (offset, protocol) = match ethertype(packet) {
+        Some(ETHERTYPE_IPV4) => (ETHERNET + 9, ICMP),
+        Some(ETHERTYPE_IPV6) => (ETHERNET + 6, ICMPV6),
+        _ => return false,
+    };
+    match packet.header::<u8>(offset) {
+        Some(found) => *found == protocol,
+        None => false,
+    }
+}
+
 /// Parses an IP packet into `parsed`.
 ///
 /// # Errors
@@ -132,10 +183,51 @@ pub fn ethertype<P: Packet>(packet: &P) -> Option<u16> {
 pub fn parse<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.clear();
     match ethertype(packet) {
-        Some(ETHERTYPE_IPV4) => parse_v4(packet, parsed),
-        Some(ETHERTYPE_IPV6) => parse_v6(packet, parsed),
+        Some(ETHERTYPE_IPV4) => parse_v4::<P, false>(packet, parsed, ETHERNET, packet.len()),
+        Some(ETHERTYPE_IPV6) => parse_v6::<P, false>(packet, parsed, ETHERNET, packet.len()),
         Some(_) => Err(Reason::NotOurs),
         None => Err(Reason::Malformed),
+    }
+}
+
+/// Parses the packet that an ICMP error quotes: its network header and the eight bytes of transport header that are
+/// there at least (RFC 792, RFC 4443 §2.4).
+///
+/// [`Parsed::end`] is where the quoted bytes end: at the end of the message, or where its extensions begin (RFC 4884).
+///
+/// # Errors
+/// [`Reason::Malformed`] if the quote is cut short, [`Reason::TooManyHeaders`] if its header chain is too long.
+#[inline(always)]
+pub fn parse_quote<P: Packet>(
+    packet: &P,
+    error: &Parsed,
+    quote: &mut Parsed,
+) -> Result<(), Reason> {
+    quote.clear();
+    let start = error.l4 + ICMP_HEADER;
+    let header = packet
+        .header::<Icmpv6Hdr>(error.l4)
+        .ok_or(Reason::Malformed)?;
+    // The length of the quote, where one is given, in words of four or eight bytes (RFC 4884 §3, §4).
+    let length = if error.v4 {
+        match error.icmp_type {
+            3 | 11 | 12 => (header.data[1] as usize) << 2,
+            _ => 0,
+        }
+    } else {
+        match error.icmp_type {
+            1 | 3 => (header.data[0] as usize) << 3,
+            _ => 0,
+        }
+    };
+    let mut limit = error.end;
+    if length != 0 && start + length < limit {
+        limit = start + length;
+    }
+    if error.v4 {
+        parse_v4::<P, true>(packet, quote, start, limit)
+    } else {
+        parse_v6::<P, true>(packet, quote, start, limit)
     }
 }
 
@@ -151,15 +243,19 @@ impl Parsed {
         self.transport = Transport::Other;
         self.tcp_flags = 0;
         self.icmp_type = 0;
+        self.piece = Piece::Whole;
     }
 }
 
-/// RFC 791 §3.1.
+/// RFC 791 §3.1. Of a `QUOTED` packet not all need be there; it ends at `limit` at the latest.
 #[inline(always)]
-fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    let header = packet
-        .header::<Ipv4Hdr>(ETHERNET)
-        .ok_or(Reason::Malformed)?;
+fn parse_v4<P: Packet, const QUOTED: bool>(
+    packet: &P,
+    parsed: &mut Parsed,
+    l3: usize,
+    limit: usize,
+) -> Result<(), Reason> {
+    let header = packet.header::<Ipv4Hdr>(l3).ok_or(Reason::Malformed)?;
     parsed.key.src = Addr::from_raw_v4(u32::from_ne_bytes(header.src_addr));
     parsed.key.dst = Addr::from_raw_v4(u32::from_ne_bytes(header.dst_addr));
     let length = ((header.vihl & 0x0f) as usize) << 2;
@@ -171,7 +267,7 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
         0 if packet.len() > ETHERNET + u16::MAX as usize => packet.len() - ETHERNET,
         total => total as usize,
     };
-    if total < length || total + ETHERNET > packet.len() {
+    if total < length || (!QUOTED && total + l3 > limit) {
         return Err(Reason::Malformed);
     }
     let fragment = u16::from_be_bytes(header.frags);
@@ -179,20 +275,40 @@ fn parse_v4<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     parsed.ttl = header.ttl;
     parsed.tos = header.tos;
     parsed.key.protocol = header.proto;
-    parsed.l4 = ETHERNET + length;
-    if fragment & 0x1fff != 0 {
-        parsed.transport = Transport::LaterFragment;
-        return Ok(());
+    parsed.l3 = l3;
+    parsed.l4 = l3 + length;
+    parsed.end = if QUOTED { limit } else { l3 + total };
+    if fragment & (V4_MORE | V4_FRAGMENT_OFFSET) != 0 {
+        parsed.id = u16::from_be_bytes(header.id) as u32;
+        parsed.id_offset = l3 + V4_ID;
+        parsed.piece_start = l3 + length;
+        parsed.piece_at = ((fragment & V4_FRAGMENT_OFFSET) as u32) << 3;
+        parsed.is_last = fragment & V4_MORE == 0;
+        if fragment & V4_FRAGMENT_OFFSET != 0 {
+            parsed.piece = Piece::Later;
+            parsed.transport = Transport::LaterFragment;
+            return Ok(());
+        }
+        parsed.piece = Piece::First;
     }
-    parse_transport(packet, parsed)
+    parse_transport::<P, QUOTED>(packet, parsed)
 }
 
-/// RFC 8200 §3 and §4.
+const V4_ID: usize = 4;
+/// More fragments follow (RFC 791 §3.1).
+const V4_MORE: u16 = 0x2000;
+/// In units of eight bytes.
+const V4_FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// RFC 8200 §3 and §4. Of a `QUOTED` packet not all need be there; it ends at `limit` at the latest.
 #[inline(always)]
-fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    let header = packet
-        .header::<Ipv6Hdr>(ETHERNET)
-        .ok_or(Reason::Malformed)?;
+fn parse_v6<P: Packet, const QUOTED: bool>(
+    packet: &P,
+    parsed: &mut Parsed,
+    l3: usize,
+    limit: usize,
+) -> Result<(), Reason> {
+    let header = packet.header::<Ipv6Hdr>(l3).ok_or(Reason::Malformed)?;
     let source = &header.src_addr;
     let destination = &header.dst_addr;
     parsed.key.src = Addr::from_octets(*source);
@@ -202,14 +318,21 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     }
     // A jumbogram says zero; nothing here carries one, and a GSO packet may be larger than the field can say.
     let payload = u16::from_be_bytes(header.payload_len) as usize;
-    if payload != 0 && payload + ETHERNET + Ipv6Hdr::LEN > packet.len() {
+    let content = l3 + Ipv6Hdr::LEN;
+    if !QUOTED && payload != 0 && payload + content > limit {
         return Err(Reason::Malformed);
     }
     parsed.v4 = false;
+    parsed.l3 = l3;
+    parsed.end = if QUOTED || payload == 0 {
+        limit
+    } else {
+        content + payload
+    };
     parsed.ttl = header.hop_limit;
     parsed.tos = (header.vcf[0] << 4) | (header.vcf[1] >> 4);
     let mut next = header.next_hdr;
-    let mut offset = ETHERNET + Ipv6Hdr::LEN;
+    let mut offset = content;
     for _ in 0..MAX_HEADERS {
         match next {
             HOP_BY_HOP | ROUTING | DESTINATION => {
@@ -221,11 +344,23 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
                 let extension = packet.header::<[u8; 4]>(offset).ok_or(Reason::Malformed)?;
                 next = extension[0];
                 let field = u16::from_be_bytes([extension[2], extension[3]]);
-                offset += 8;
+                let id = packet
+                    .header::<[u8; 4]>(offset + V6_ID)
+                    .ok_or(Reason::Malformed)?;
                 // An atomic fragment (RFC 6946) is a whole packet, and has no offset either.
-                if field & 0xfff8 != 0 {
+                if field & (V6_MORE | V6_FRAGMENT_OFFSET) != 0 {
+                    parsed.id = u32::from_be_bytes(*id);
+                    parsed.id_offset = offset + V6_ID;
+                    parsed.piece_start = offset + 8;
+                    parsed.piece_at = (field & V6_FRAGMENT_OFFSET) as u32;
+                    parsed.is_last = field & V6_MORE == 0;
+                    parsed.piece = Piece::First;
+                }
+                offset += 8;
+                if field & V6_FRAGMENT_OFFSET != 0 {
                     parsed.key.protocol = next;
                     parsed.l4 = offset;
+                    parsed.piece = Piece::Later;
                     parsed.transport = Transport::LaterFragment;
                     return Ok(());
                 }
@@ -233,7 +368,7 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
             _ => {
                 parsed.key.protocol = next;
                 parsed.l4 = offset;
-                return parse_transport(packet, parsed);
+                return parse_transport::<P, QUOTED>(packet, parsed);
             }
         }
         if offset > MAX_OFFSET {
@@ -243,6 +378,12 @@ fn parse_v6<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     Err(Reason::TooManyHeaders)
 }
 
+const V6_ID: usize = 4;
+/// More fragments follow (RFC 8200 §4.5).
+const V6_MORE: u16 = 0x0001;
+/// In units of eight bytes, where it stands in the field: so as a number, in bytes.
+const V6_FRAGMENT_OFFSET: u16 = 0xfff8;
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -250,79 +391,6 @@ const DESTINATION: u8 = 60;
 
 /// Where a transport header must begin at the latest.
 const MAX_OFFSET: usize = 512;
-
-#[inline(always)]
-fn parse_transport<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    parsed.transport = match parsed.key.protocol {
-        TCP => {
-            packet
-                .header::<TcpHdr>(parsed.l4)
-                .ok_or(Reason::Malformed)?;
-            let flags = *packet
-                .header::<u8>(parsed.l4 + TCP_FLAGS)
-                .ok_or(Reason::Malformed)?;
-            parsed.tcp_flags = flags;
-            parse_ports(packet, parsed)?
-        }
-        UDP => {
-            // Proves the whole header, so that the checksum can be reached.
-            packet
-                .header::<[u8; 2]>(parsed.l4 + UDP_CHECKSUM)
-                .ok_or(Reason::Malformed)?;
-            parse_ports(packet, parsed)?
-        }
-        ICMP if parsed.v4 => parse_icmp(packet, parsed, ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY)?,
-        ICMPV6 if !parsed.v4 => parse_icmp(packet, parsed, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY)?,
-        // SCTP too: its checksum is a CRC over everything, which cannot be updated in place.
-        _ => Transport::Other,
-    };
-    Ok(())
-}
-
-#[inline(always)]
-fn parse_ports<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<Transport, Reason> {
-    let ports = packet
-        .header::<[u8; 4]>(parsed.l4)
-        .ok_or(Reason::Malformed)?;
-    parsed.key.sport = Be16::from_raw(u16::from_ne_bytes([ports[0], ports[1]]));
-    parsed.key.dport = Be16::from_raw(u16::from_ne_bytes([ports[2], ports[3]]));
-    Ok(Transport::Flow)
-}
-
-/// RFC 792 and RFC 4443: type, code, checksum, and for echo the identifier.
-#[inline(always)]
-fn parse_icmp<P: Packet>(
-    packet: &P,
-    parsed: &mut Parsed,
-    request: u8,
-    reply: u8,
-) -> Result<Transport, Reason> {
-    let header = packet
-        .header::<Icmpv6Hdr>(parsed.l4)
-        .ok_or(Reason::Malformed)?;
-    parsed.icmp_type = header.type_;
-    let identifier = Be16::from_raw(u16::from_ne_bytes([header.data[0], header.data[1]]));
-    Ok(if header.type_ == request {
-        parsed.key.sport = identifier;
-        Transport::Flow
-    } else if header.type_ == reply {
-        parsed.key.dport = identifier;
-        Transport::Flow
-    } else if parsed.v4 {
-        // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
-        if matches!(header.type_, 3 | 4 | 5 | 11 | 12) {
-            Transport::IcmpError
-        } else {
-            Transport::Other
-        }
-    } else if header.type_ < 128 {
-        Transport::IcmpError
-    } else if matches!(header.type_, 130..=137 | 143) {
-        Transport::LinkControl
-    } else {
-        Transport::Other
-    })
-}
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,7 @@ fn handle(context: &TcContext, path: impl FnOnce(&mut Skb) -> Reason) -> i32 {
     match reason.verdict() {
         Verdict::Pass => TCX_NEXT,
         Verdict::Forward => TCX_REDIRECT,
-        Verdict::Drop => TCX_DROP,
+        Verdict::Drop | Verdict::Consume => TCX_DROP,
     }
 }
 

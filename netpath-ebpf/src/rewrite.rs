@@ -15,12 +15,12 @@ use crate::{
 };
 
 const V4_TTL: usize = ETHERNET + 8;
-const V4_CHECKSUM: usize = ETHERNET + 10;
-const V4_SOURCE: usize = ETHERNET + 12;
-const V4_DESTINATION: usize = ETHERNET + 16;
+const V4_CHECKSUM: usize = 10;
+const V4_SOURCE: usize = 12;
+const V4_DESTINATION: usize = 16;
 const V6_HOP_LIMIT: usize = ETHERNET + 7;
-const V6_SOURCE: usize = ETHERNET + 8;
-const V6_DESTINATION: usize = ETHERNET + 24;
+const V6_SOURCE: usize = 8;
+const V6_DESTINATION: usize = 24;
 const ECHO_IDENTIFIER: usize = 4;
 
 /// Gives the packet the tuple `to`; `flags` says which ends differ. `None` if the packet cannot be written.
@@ -32,49 +32,159 @@ pub fn translate<P: Packet>(
     flags: u8,
 ) -> Option<()> {
     let from = &parsed.key;
-    let mut addresses = Diff::none();
-    let mut ports = Diff::none();
-    if flags & REWRITE_SRC != 0 {
-        addresses = write_address(
-            packet, parsed.v4, V4_SOURCE, V6_SOURCE, from.src, to.src, addresses,
-        )?;
-        if from.sport != to.sport {
-            ports = write_port(packet, parsed, 0, from.sport.raw(), to.sport.raw(), ports)?;
-        }
-    }
-    if flags & REWRITE_DST != 0 {
-        addresses = write_address(
-            packet,
-            parsed.v4,
-            V4_DESTINATION,
-            V6_DESTINATION,
-            from.dst,
-            to.dst,
-            addresses,
-        )?;
-        if from.dport != to.dport {
-            ports = write_port(packet, parsed, 2, from.dport.raw(), to.dport.raw(), ports)?;
-        }
-    }
-    if parsed.v4 {
-        let checksum = packet.header_mut::<[u8; 2]>(V4_CHECKSUM)?;
-        *checksum = addresses.apply(u16::from_ne_bytes(*checksum)).to_ne_bytes();
-    }
+    let addresses = write_addresses(packet, parsed, ETHERNET, to, flags)?;
+    let ports = write_ports(packet, parsed, to, flags)?;
     let udp = from.protocol == UDP;
     let checksum = parsed.checksum_offset();
     // ICMPv4 has no pseudo-header (RFC 792).
     if from.protocol != ICMP {
-        let covers = if parsed.v4 {
-            Covers::PseudoV4
-        } else {
-            Covers::PseudoV6
-        };
-        packet.update_checksum(checksum, addresses, covers, udp)?;
+        packet.update_checksum(checksum, addresses, pseudo_header(parsed.v4), udp)?;
     }
     if ports.folded() != 0 {
         packet.update_checksum(checksum, ports, Covers::Payload, udp)?;
     }
     Some(())
+}
+
+/// Gives a fragment that has no transport header the addresses of `to`, and its datagram's new identification.
+#[inline(always)]
+pub fn translate_fragment<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    to: &FlowKey,
+    flags: u8,
+    id: u32,
+) -> Option<()> {
+    write_addresses(packet, parsed, ETHERNET, to, flags)?;
+    set_fragment_id(packet, parsed, id)
+}
+
+/// Writes the identification that the fragments of a datagram share (RFC 791 §3.2, RFC 8200 §4.5). In host byte order;
+/// IPv4 takes its lower half.
+#[inline(always)]
+pub fn set_fragment_id<P: Packet>(packet: &mut P, parsed: &Parsed, id: u32) -> Option<()> {
+    if !parsed.v4 {
+        *packet.header_mut::<[u8; 4]>(parsed.id_offset)? = id.to_be_bytes();
+        return Some(());
+    }
+    let field = packet.header_mut::<[u8; 2]>(parsed.id_offset)?;
+    let old = u16::from_ne_bytes(*field);
+    *field = (id as u16).to_be_bytes();
+    let new = u16::from_ne_bytes(*field);
+    let checksum = packet.header_mut::<[u8; 2]>(ETHERNET + V4_CHECKSUM)?;
+    *checksum = Diff::none()
+        .half(old, new)
+        .apply(u16::from_ne_bytes(*checksum))
+        .to_ne_bytes();
+    Some(())
+}
+
+/// Translates an ICMP error outside and inside (RFC 5508 §4.2, §4.3): the packet it quotes gets the tuple it had when its
+/// sender sent it, the error goes to that sender, and comes from whom the sender knows.
+///
+/// `to` is the translation of packets that answer the quoted one: the quote is its reverse. `ends` says which ends of
+/// the error itself change.
+///
+/// The quoted transport checksum is corrected if it was quoted, and never looked at (RFC 5508 REQ-3). What stands
+/// behind the quoted transport header is left alone.
+#[inline(always)]
+pub fn translate_error<P: Packet>(
+    packet: &mut P,
+    error: &Parsed,
+    quote: &Parsed,
+    to: &FlowKey,
+    ends: u8,
+) -> Option<()> {
+    let quoted = to.reversed();
+    let addresses = write_addresses(packet, quote, quote.l3, &quoted, REWRITE_SRC | REWRITE_DST)?;
+    let mut changes = write_ports(packet, quote, &quoted, REWRITE_SRC | REWRITE_DST)?;
+    let mut covered = changes;
+    if quote.key.protocol != ICMP {
+        covered = covered.and(addresses);
+    }
+    // Between the addresses of an IPv4 header and its checksum the sum is unchanged.
+    if !quote.v4 {
+        changes = changes.and(addresses);
+    }
+    let checksum = quote.checksum_offset();
+    if checksum + 2 <= quote.end {
+        let udp = quote.key.protocol == UDP;
+        // A header that is not all in this packet's linear part is not all there.
+        if let Some(field) = packet.header_mut::<[u8; 2]>(checksum) {
+            let old = u16::from_ne_bytes(*field);
+            let mut new = covered.apply(old);
+            if udp && old == 0 {
+                new = 0;
+            } else if udp && new == 0 {
+                new = 0xffff;
+            }
+            *field = new.to_ne_bytes();
+            changes = changes.half(old, new);
+        }
+    }
+    let outside = write_addresses(packet, error, ETHERNET, to, ends)?;
+    let checksum = error.checksum_offset();
+    if !error.v4 {
+        packet.update_checksum(checksum, outside, pseudo_header(false), false)?;
+    }
+    packet.update_checksum(checksum, changes, Covers::Payload, false)
+}
+
+#[inline(always)]
+fn pseudo_header(v4: bool) -> Covers {
+    if v4 {
+        Covers::PseudoV4
+    } else {
+        Covers::PseudoV6
+    }
+}
+
+/// Writes the addresses of a network header at `l3`, and an IPv4 header's checksum; gives their difference.
+#[inline(always)]
+fn write_addresses<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    l3: usize,
+    to: &FlowKey,
+    flags: u8,
+) -> Option<Diff> {
+    let (source, destination) = if parsed.v4 {
+        (l3 + V4_SOURCE, l3 + V4_DESTINATION)
+    } else {
+        (l3 + V6_SOURCE, l3 + V6_DESTINATION)
+    };
+    let from = &parsed.key;
+    let mut diff = Diff::none();
+    if flags & REWRITE_SRC != 0 {
+        diff = write_address(packet, parsed.v4, source, from.src, to.src, diff)?;
+    }
+    if flags & REWRITE_DST != 0 {
+        diff = write_address(packet, parsed.v4, destination, from.dst, to.dst, diff)?;
+    }
+    if parsed.v4 {
+        let checksum = packet.header_mut::<[u8; 2]>(l3 + V4_CHECKSUM)?;
+        *checksum = diff.apply(u16::from_ne_bytes(*checksum)).to_ne_bytes();
+    }
+    Some(diff)
+}
+
+/// Writes the ports, or the identifier of an echo; gives their difference.
+#[inline(always)]
+fn write_ports<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    to: &FlowKey,
+    flags: u8,
+) -> Option<Diff> {
+    let from = &parsed.key;
+    let mut diff = Diff::none();
+    if flags & REWRITE_SRC != 0 && from.sport != to.sport {
+        diff = write_port(packet, parsed, 0, from.sport.raw(), to.sport.raw(), diff)?;
+    }
+    if flags & REWRITE_DST != 0 && from.dport != to.dport {
+        diff = write_port(packet, parsed, 2, from.dport.raw(), to.dport.raw(), diff)?;
+    }
+    Some(diff)
 }
 
 /// Takes one from TTL or hop limit (RFC 1812 §5.3.1). The caller has seen that more than one is left.
@@ -89,7 +199,7 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
     let old = u16::from_ne_bytes(*word);
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
-    let checksum = packet.header_mut::<[u8; 2]>(V4_CHECKSUM)?;
+    let checksum = packet.header_mut::<[u8; 2]>(ETHERNET + V4_CHECKSUM)?;
     *checksum = Diff::none()
         .half(old, new)
         .apply(u16::from_ne_bytes(*checksum))
@@ -111,17 +221,16 @@ pub fn set_macs<P: Packet>(packet: &mut P, destination: &MacAddr, source: &MacAd
 fn write_address<P: Packet>(
     packet: &mut P,
     v4: bool,
-    v4_offset: usize,
-    v6_offset: usize,
+    offset: usize,
     old: Addr,
     new: Addr,
     diff: Diff,
 ) -> Option<Diff> {
     if v4 {
-        *packet.header_mut::<[u8; 4]>(v4_offset)? = new.raw_v4().to_ne_bytes();
+        *packet.header_mut::<[u8; 4]>(offset)? = new.raw_v4().to_ne_bytes();
         return Some(diff.word(old.raw_v4(), new.raw_v4()));
     }
-    *packet.header_mut::<[u8; 16]>(v6_offset)? = new.octets();
+    *packet.header_mut::<[u8; 16]>(offset)? = new.octets();
     let [a, b, c, d] = old.raw_words();
     let [e, f, g, h] = new.raw_words();
     Some(diff.word(a, e).word(b, f).word(c, g).word(d, h))

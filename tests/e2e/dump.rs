@@ -164,6 +164,42 @@ fn the_table_shows_echo_and_its_identifier() {
 }
 
 #[test]
+fn a_datagram_in_fragments_is_shown_until_all_of_it_has_passed() {
+    let town = town();
+    let fragments = |arguments: &[&str]| {
+        let command = [&["map", "dump", "fragments"], arguments].concat();
+        let rows = town.stage.daemon.json(&command);
+        rows.as_array().expect("rows").clone()
+    };
+    assert_eq!(fragments(&[]), [] as [Value; 0]);
+    let parts = [
+        format!(
+            "Ether()/IP(src={:?}, dst={:?}, id=77, flags=1)/UDP(sport=4000, dport=8080, len=72, chksum=0)/Raw(bytes(32))",
+            OUTSIDE.0, HOST.0
+        ),
+        format!(
+            "Ether()/IP(src={:?}, dst={:?}, id=77, frag=5, proto=17)/Raw(bytes(32))",
+            OUTSIDE.0, HOST.0
+        ),
+    ];
+    peer::craft(town.stage.outside(), "eth0", &parts[0]);
+    town.stage.wait_for("a row", || fragments(&[]).len() == 1);
+    let row = &fragments(&["--sandbox", "web", "--address", HOST.0])[0];
+    assert_eq!(row["protocol"], 17, "{row:#}");
+    let original = json!({"source": OUTSIDE.0, "destination": HOST.0, "id": 77});
+    assert_eq!(row["original"], original, "{row:#}");
+    assert_eq!(row["translated"]["source"], OUTSIDE.0, "{row:#}");
+    assert_eq!(row["translated"]["destination"], town.web.v4, "{row:#}");
+    assert_eq!(row["bytes"], 40, "{row:#}");
+    assert_eq!(row["total"], Value::Null, "{row:#}");
+    assert_eq!(row["network"], "shop", "{row:#}");
+    assert_eq!(fragments(&["--sandbox", "other"]), [] as [Value; 0]);
+    peer::craft(town.stage.outside(), "eth0", &parts[1]);
+    town.stage.wait_for("no row", || fragments(&[]).is_empty());
+    town.stage.assert_clean(&[&town.web]);
+}
+
+#[test]
 fn filters_select_flows() {
     let town = town();
     let stage = &town.stage;

@@ -36,6 +36,8 @@ pub struct Send {
 enum Output {
     Unchanged,
     Packet(Vec<u8>),
+    /// As this packet, but with a new identification of its datagram.
+    NewId(Box<Packet>),
     /// As this packet, but with the outer port of the flow that is new, or else the only one.
     OuterPort(Box<dyn Fn(u16) -> Packet + std::marker::Send + Sync>),
 }
@@ -143,6 +145,12 @@ impl Send {
         self
     }
 
+    /// The packet as it must come out, but for the identification that its fragments share, which must be a new one.
+    pub fn gives_with_new_id(mut self, packet: &Packet) -> Self {
+        self.output = Output::NewId(Box::new(packet.clone()));
+        self
+    }
+
     /// The packet as it must come out, given the outer port of the flow that is new, or else the only one.
     pub fn gives_with_port(
         mut self,
@@ -187,10 +195,14 @@ impl Send {
             ));
         }
         let found = verdict(outcome.verdict);
-        if found != Some(self.reason.verdict()) {
+        // To the kernel what is consumed is dropped.
+        let wanted = match self.reason.verdict() {
+            Verdict::Consume => Verdict::Drop,
+            other => other,
+        };
+        if found != Some(wanted) {
             complaints.push(format!(
-                "    verdict: expected {:?}, found {found:?} ({:#x})",
-                self.reason.verdict(),
+                "    verdict: expected {wanted:?}, found {found:?} ({:#x})",
                 outcome.verdict
             ));
         }
@@ -198,6 +210,13 @@ impl Send {
         let expected = match &self.output {
             Output::Unchanged => Some(self.packet.clone()),
             Output::Packet(bytes) => Some(bytes.clone()),
+            Output::NewId(packet) => {
+                let id = fragment_id(&outcome.packet);
+                if fragment_id(&self.packet) == id {
+                    complaints.push("    the identification is the old one".to_owned());
+                }
+                Some(packet.clone().fragment_id(id).build())
+            }
             Output::OuterPort(packet) => {
                 let is_new = |flow: &&Flow| !before.contains(&flow.show(Shown::Plain));
                 let flow = flows.iter().find(is_new).or(flows.first());
@@ -206,7 +225,7 @@ impl Send {
         };
         if let Some(expected) = expected {
             let difference = difference(&expected, &outcome.packet);
-            if !difference.is_empty() && self.reason.verdict() != Verdict::Drop {
+            if !difference.is_empty() && wanted != Verdict::Drop {
                 complaints.push(format!("    packet:\n{}", difference.trim_end()));
                 self.keep(&expected, &outcome.packet);
             }
@@ -304,4 +323,15 @@ fn matches(wanted: &str, line: &str) -> bool {
                         .is_some_and(|(start, _)| start == prefix)
                 })
         })
+}
+
+/// The identification that the fragments of a datagram share: in IPv6, of a packet whose first extension is the
+/// fragment header.
+fn fragment_id(packet: &[u8]) -> u32 {
+    let at = |offset: usize| u32::from(packet.get(offset).copied().unwrap_or_default());
+    if packet.get(12..14) == Some(&[0x86, 0xdd]) {
+        (58..62).fold(0, |id, offset| id << 8 | at(offset))
+    } else {
+        at(18) << 8 | at(19)
+    }
 }

@@ -14,6 +14,9 @@
 //! | `flows` | hash | [`FlowKey`] → [`Half`] | programs | programs, daemon, CLI |
 //! | `half_open` | array | ring index → [`FlowKey`] | programs | programs |
 //! | `flow_index` | array | ring index → [`FlowKey`] | programs | programs |
+//! | `fragments` | LRU hash | [`FragmentKey`] → [`Fragmented`] | programs | programs, CLI |
+//! | `orphans` | LRU hash | [`FragmentKey`] → [`Orphan`] | programs | programs |
+//! | `held` | array | ring index → [`Held`] | programs | programs |
 //! | `cursors` | array | [`Cursor`] → count | programs | programs |
 //! | `counters` | per-CPU array | [`crate::reason::Reason`] → [`Count`] | programs | daemon, CLI |
 //! | `socket_peers` | LRU hash | [`SocketPeer`] → [`SocketAddr`] | programs | programs |
@@ -22,11 +25,13 @@
 
 mod config;
 mod endpoint;
+mod fragment;
 mod port;
 mod socket;
 
 pub use config::*;
 pub use endpoint::*;
+pub use fragment::*;
 pub use port::*;
 pub use socket::*;
 
@@ -60,6 +65,12 @@ pub const MAX_ALLOW: u32 = 65_536;
 pub const MAX_DEVICES: u32 = 32_768;
 /// Capacity of `socket_peers`.
 pub const MAX_SOCKET_PEERS: u32 = 65_536;
+/// Capacity of `fragments`: datagrams whose fragments are on their way.
+pub const MAX_FRAGMENTED: u32 = 16_384;
+/// Capacity of `orphans`: datagrams whose first fragment is late.
+pub const MAX_ORPHANS: u32 = 4_096;
+/// Capacity of `held`: fragments that came before the first one of their datagram; a power of two.
+pub const MAX_HELD: u32 = 512;
 /// Words of one protocol's bitmap in `snat_taken`: 65,536 ports at 64 a word. TCP stands first, then UDP.
 pub const SNAT_WORDS: u32 = 1_024;
 
@@ -83,10 +94,14 @@ pub enum Cursor {
     FlowIndex = 1,
     /// Of `flow_index` too: where a full table was looked through last.
     Reclaim = 2,
+    /// Of `held`.
+    Held = 3,
+    /// No ring: counts the identifications of fragmented datagrams.
+    FragmentId = 4,
 }
 
 /// Entries of `cursors`.
-pub const CURSORS: u32 = 3;
+pub const CURSORS: u32 = 5;
 
 /// A flow that the daemon found idle; see the program `sweep`.
 #[derive(Clone, Copy, Default, Debug)]

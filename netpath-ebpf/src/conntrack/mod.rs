@@ -85,6 +85,29 @@ pub fn find(parsed: &Parsed, side: Side) -> Option<Found> {
     None
 }
 
+/// The half of the packets that answer one quoted by an ICMP error. Nothing is touched and nothing removed: an error
+/// neither keeps a flow alive nor ends it.
+#[inline(always)]
+pub fn find_answering(answer: &FlowKey, quote: &Parsed, side: Side) -> Option<Found> {
+    let half = maps::flow(answer)?;
+    // SAFETY: a map value, readable while the program runs.
+    let (slot, generation, role, flags) = unsafe {
+        (
+            (*half).endpoint,
+            (*half).generation,
+            (*half).role,
+            (*half).flags,
+        )
+    };
+    if !side.fits(flags) {
+        return None;
+    }
+    if matches!(answer.protocol, ICMP | ICMPV6) && quote.opens_flow() == (role == ORIGINAL) {
+        return None;
+    }
+    maps::live_endpoint(slot, generation).map(|endpoint| (half, endpoint))
+}
+
 /// Counts a packet in its half and notes what it says about the state.
 #[inline(always)]
 pub fn touch(half: *mut Half, skb: &Skb, parsed: &Parsed) {

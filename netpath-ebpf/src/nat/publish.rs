@@ -159,9 +159,6 @@ pub fn open(
     if target.allow != 0 && !maps::allowed(target.allow, from.src) {
         return Err(Reason::NotAllowed);
     }
-    if parsed.ttl <= 1 {
-        return Err(Reason::TtlExceeded);
-    }
     let Some(scratch) = maps::scratch() else {
         return Err(Reason::TableFull);
     };

@@ -15,8 +15,9 @@ use crate::maps;
 /// of packet start and offset cannot overflow.
 const MAX_OFFSET: usize = 0x3ff;
 
-/// Bytes made linear when a header lies outside: Ethernet, the longest IPv4 header or IPv6 with extensions, TCP.
-const LINEAR: u32 = 14 + 60 + 60;
+/// Bytes made linear when a header lies outside: Ethernet, the longest IPv4 header or IPv6 with extensions, ICMP, and the
+/// same of a packet that an ICMP error quotes.
+const LINEAR: u32 = 14 + 60 + 60 + 8 + 60 + 60;
 
 /// Addressed to this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;

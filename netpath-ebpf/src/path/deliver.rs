@@ -7,7 +7,16 @@ use netpath_common::{
     reason::Reason,
 };
 
-use crate::{conntrack, packet::skb::Skb, parse::Parsed, rewrite};
+use super::{
+    fragment::{self, First, Known},
+    wire_length,
+};
+use crate::{
+    conntrack::{self, Side},
+    packet::{Packet, skb::Skb},
+    parse::{ETHERNET, Parsed, Piece},
+    rewrite,
+};
 
 /// Gives a packet of a flow its translation and delivers it to `endpoint` as its gateway would.
 #[inline(never)]
@@ -16,22 +25,51 @@ pub fn translated(
     parsed: &Parsed,
     half: *mut Half,
     endpoint: &Endpoint,
-    reason: Reason,
+    side: Side,
 ) -> Reason {
+    let mut id = parsed.id;
+    if parsed.piece == Piece::First {
+        match fragment::first(skb, parsed, half, side) {
+            First::Goes(new) => id = new,
+            First::Replayed => return Reason::FragmentsReplayed,
+        }
+    }
+    conntrack::touch(half, skb, parsed);
+    let slow = needs_stack(skb, parsed, endpoint);
+    if slow.is_none() && !routes(skb, parsed, endpoint) {
+        return Reason::WriteFailed;
+    }
+    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
+    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    if flags & (REWRITE_SRC | REWRITE_DST) != 0 {
+        if parsed.piece == Piece::First && rewrite::set_fragment_id(skb, parsed, id).is_none() {
+            return Reason::WriteFailed;
+        }
+        if rewrite::translate(skb, parsed, to, flags).is_none() {
+            return Reason::WriteFailed;
+        }
+    }
+    finish(skb, endpoint, slow, reason(side))
+}
+
+/// The same for a later fragment of a datagram whose first one was translated.
+#[inline(never)]
+pub fn fragment(skb: &mut Skb, parsed: &Parsed, known: &Known, side: Side) -> Reason {
+    let endpoint = known.endpoint;
+    let slow = needs_stack(skb, parsed, endpoint);
+    if (slow.is_none() && !routes(skb, parsed, endpoint)) || !known.translate(skb, parsed) {
+        return Reason::WriteFailed;
+    }
+    finish(skb, endpoint, slow, reason(side))
+}
+
+/// Delivers a packet that is translated already.
+#[inline(always)]
+pub fn routed(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint, reason: Reason) -> Reason {
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
-    conntrack::touch(half, skb, parsed);
-    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
-    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
-    if rewrite::decrement_ttl(skb, parsed).is_none()
-        || rewrite::set_macs(skb, &endpoint.mac, &endpoint.gateway_mac).is_none()
-    {
-        return Reason::WriteFailed;
-    }
-    if flags & (REWRITE_SRC | REWRITE_DST) != 0
-        && rewrite::translate(skb, parsed, to, flags).is_none()
-    {
+    if !routes(skb, parsed, endpoint) {
         return Reason::WriteFailed;
     }
     redirect(skb, endpoint);
@@ -41,13 +79,53 @@ pub fn translated(
 /// Delivers a frame inside a network as its bridge would: nothing but the receiver's MAC address can differ.
 #[inline(always)]
 pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
-    use crate::packet::Packet;
     let Some(destination) = skb.header_mut::<[u8; 6]>(0) else {
         return Reason::Malformed;
     };
     *destination = endpoint.mac.0;
     redirect(skb, endpoint);
     Reason::Sibling
+}
+
+#[inline(always)]
+fn reason(side: Side) -> Reason {
+    if side == Side::Inside {
+        Reason::Hairpin
+    } else {
+        Reason::Inbound
+    }
+}
+
+/// Why the stack must forward a packet, once it is translated: it knows how to answer what cannot go on as it is
+/// (RFC 1812 §5.3.1, RFC 1191, RFC 8201), and how to make fragments. Its answers are translated by `path::error`.
+#[inline(always)]
+fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason> {
+    let mtu = endpoint.mtu as usize;
+    if parsed.ttl <= 1 {
+        Some(Reason::TtlExceeded)
+    } else if skb.len() > mtu + ETHERNET && wire_length(skb, parsed) > mtu {
+        Some(Reason::TooBig)
+    } else {
+        None
+    }
+}
+
+/// What routing changes: TTL and MAC addresses.
+#[inline(always)]
+fn routes(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> bool {
+    rewrite::decrement_ttl(skb, parsed).is_some()
+        && rewrite::set_macs(skb, &endpoint.mac, &endpoint.gateway_mac).is_some()
+}
+
+#[inline(always)]
+fn finish(skb: &Skb, endpoint: &Endpoint, slow: Option<Reason>, reason: Reason) -> Reason {
+    match slow {
+        Some(slow) => slow,
+        None => {
+            redirect(skb, endpoint);
+            reason
+        }
+    }
 }
 
 #[inline(always)]

@@ -2,11 +2,15 @@
 
 use netpath_common::{
     flow::Kind,
-    maps::{ADDRESS_ENDPOINT, Address, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
+    maps::{ADDRESS_ENDPOINT, Address, Device, Endpoint, ICC_OFF, INTERNAL, ROUTED, Role},
     reason::Reason,
 };
 
-use super::{deliver, guard, parse_skb, route};
+use super::{
+    deliver,
+    error::{self, Reporter},
+    fragment, guard, parse_skb, route,
+};
 use crate::{
     conntrack::{self, Side},
     maps,
@@ -72,21 +76,64 @@ pub fn ingress(skb: &mut Skb) -> Reason {
 pub fn egress(skb: &mut Skb) -> Reason {
     let ingress = skb.ingress_ifindex();
     if ingress == 0 {
-        return Reason::FromHost;
+        return from_host(skb);
     }
     let Some((_, endpoint)) = own(skb.ifindex()) else {
         return Reason::EndpointGone;
     };
-    // What a sibling may send to this one was decided when it sent; the bridge only carries the rest.
-    if let Some((_, sender)) = own(ingress)
-        && sender.network == endpoint.network
-    {
-        return Reason::Bridged;
+    match maps::device(ingress) {
+        // The stack forwards what was translated at the uplink and could not go on as it was.
+        Some(device) if device.role == Role::Uplink as u32 && is_translated(skb) => {
+            return Reason::FromHost;
+        }
+        // What a sibling may send to this one was decided when it sent; the bridge only carries the rest.
+        Some(device) if is_sibling(device, ingress, endpoint) => return Reason::Bridged,
+        _ => {}
     }
     match parse::ethertype(skb) {
         Some(ETHERTYPE_ARP) => Reason::LinkLocal,
         _ => Reason::DirectAccess,
     }
+}
+
+/// What the node itself sends to a sandbox is passed on; what its stack reports about a packet that was translated before
+/// the stack got it is translated back.
+#[inline(always)]
+fn from_host(skb: &mut Skb) -> Reason {
+    if !parse::may_be_icmp(skb) {
+        return Reason::FromHost;
+    }
+    let Some(parsed) = maps::parsed() else {
+        return Reason::FromHost;
+    };
+    if parse_skb(skb, parsed).is_err() || parsed.transport != Transport::IcmpError {
+        return Reason::FromHost;
+    }
+    let (side, reporter) = (Side::Inside, Reporter::Stack);
+    error::pass(skb, parsed, side, reporter, Reason::FromHost).unwrap_or(Reason::FromHost)
+}
+
+/// Whether a packet to a sandbox belongs to a flow. A later fragment tells nothing, and is of no use without its first one.
+#[inline(always)]
+fn is_translated(skb: &mut Skb) -> bool {
+    let Some(parsed) = maps::parsed() else {
+        return false;
+    };
+    if parse_skb(skb, parsed).is_err() {
+        return false;
+    }
+    match parsed.transport {
+        Transport::Flow => maps::flow(&parsed.key.reversed()).is_some(),
+        Transport::LaterFragment => true,
+        Transport::IcmpError | Transport::LinkControl | Transport::Other => false,
+    }
+}
+
+#[inline(always)]
+fn is_sibling(device: &Device, ifindex: u32, endpoint: &Endpoint) -> bool {
+    device.role == Role::Endpoint as u32
+        && matches!(maps::endpoint(device.index), Some(sender)
+            if sender.ifindex == ifindex && sender.network == endpoint.network)
 }
 
 /// To an address of this node: a sandbox's, or the node's own.
@@ -98,10 +145,24 @@ fn inside(
     endpoint: &'static Endpoint,
     address: &Address,
 ) -> Reason {
-    if parsed.transport == Transport::Flow
-        && let Some((half, receiver)) = conntrack::find(parsed, Side::Inside)
-    {
-        return deliver::translated(skb, parsed, half, receiver, Reason::Hairpin);
+    match parsed.transport {
+        Transport::Flow => {
+            if let Some((half, receiver)) = conntrack::find(parsed, Side::Inside) {
+                return deliver::translated(skb, parsed, half, receiver, Side::Inside);
+            }
+        }
+        Transport::LaterFragment => {
+            if let Some(known) = fragment::find(parsed) {
+                return deliver::fragment(skb, parsed, &known, Side::Inside);
+            }
+        }
+        Transport::IcmpError => {
+            let (side, reporter) = (Side::Inside, Reporter::Sandbox);
+            if let Some(reason) = error::deliver(skb, parsed, side, reporter, Reason::Hairpin) {
+                return reason;
+            }
+        }
+        Transport::LinkControl | Transport::Other => {}
     }
     let to_sandbox = address.kind == ADDRESS_ENDPOINT;
     if to_sandbox {
@@ -131,7 +192,16 @@ fn inside(
     } else {
         Reason::ToHost
     };
-    if endpoint.flags & INTERNAL != 0 || !publish::is_candidate(parsed) {
+    if endpoint.flags & INTERNAL != 0 {
+        return otherwise;
+    }
+    if parsed.transport == Transport::LaterFragment
+        && matches!(otherwise, Reason::ToHost)
+        && fragment::hold(skb, parsed)
+    {
+        return Reason::FragmentEarly;
+    }
+    if !publish::is_candidate(parsed) {
         return otherwise;
     }
     let key = &parsed.key;
@@ -150,7 +220,7 @@ fn inside(
         return reason;
     }
     match conntrack::find(parsed, Side::Inside) {
-        Some((half, receiver)) => deliver::translated(skb, parsed, half, receiver, Reason::Hairpin),
+        Some((half, receiver)) => deliver::translated(skb, parsed, half, receiver, Side::Inside),
         None => Reason::EndpointGone,
     }
 }

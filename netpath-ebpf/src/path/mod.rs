@@ -9,15 +9,17 @@
 
 pub mod deliver;
 pub mod endpoint;
+pub mod error;
+pub mod fragment;
 pub mod guard;
 pub mod route;
 pub mod uplink;
 
-use netpath_common::reason::Reason;
+use netpath_common::{flow::TCP, reason::Reason};
 
 use crate::{
-    packet::skb::Skb,
-    parse::{self, Parsed},
+    packet::{Packet, skb::Skb},
+    parse::{self, ETHERNET, Parsed},
 };
 
 /// Parses a packet, after making its headers linear if need be.
@@ -33,3 +35,24 @@ fn parse_skb(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
 fn parse_once(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
     parse::parse(skb, parsed)
 }
+
+/// Bytes of the packet on the wire without its frame; of each of them, if the device is to make several.
+#[inline(always)]
+fn wire_length(skb: &Skb, parsed: &Parsed) -> usize {
+    let payload = skb.segment_size();
+    if payload == 0 {
+        return skb.len().saturating_sub(ETHERNET);
+    }
+    let header = match parsed.key.protocol {
+        TCP => match skb.header::<u8>(parsed.l4 + TCP_DATA_OFFSET) {
+            Some(offset) => (*offset >> 4) as usize * 4,
+            None => 0,
+        },
+        _ => UDP_HEADER,
+    };
+    parsed.l4.saturating_sub(ETHERNET) + header + payload
+}
+
+/// Offset of the length of a TCP header, in words, in the upper half of a byte (RFC 9293 §3.1).
+const TCP_DATA_OFFSET: usize = 12;
+const UDP_HEADER: usize = 8;

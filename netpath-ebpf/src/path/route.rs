@@ -10,17 +10,12 @@ use aya_ebpf::{
 };
 use netpath_common::{
     addr::Addr,
-    flow::TCP,
     maps::{Endpoint, Role},
     reason::Reason,
 };
 
-use crate::{
-    maps,
-    packet::{Packet, skb::Skb},
-    parse::{ETHERNET, Parsed},
-    rewrite,
-};
+use super::wire_length;
+use crate::{maps, packet::skb::Skb, parse::Parsed, rewrite};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -46,7 +41,7 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
     let Some(config) = maps::config() else {
         return Reason::NoRoute;
     };
-    let length = packet_length(skb, parsed);
+    let length = wire_length(skb, parsed);
     let mut query = query(parsed, endpoint.bridge, length as u16);
     let mut result = look_up(skb, &mut query, config.route_flags);
     let too_big = result == TOO_BIG;
@@ -99,27 +94,6 @@ pub fn look_up(skb: &Skb, query: &mut bpf_fib_lookup, flags: u32) -> i64 {
     // SAFETY: `query` is a whole structure, and the context is the program's own.
     unsafe { fib_lookup(skb.as_ptr().cast(), query, size, flags) }
 }
-
-/// Bytes of the packet on the wire without its frame; of each of them, if the device is to make several.
-#[inline(always)]
-fn packet_length(skb: &Skb, parsed: &Parsed) -> usize {
-    let payload = skb.segment_size();
-    if payload == 0 {
-        return skb.len().saturating_sub(ETHERNET);
-    }
-    let header = match parsed.key.protocol {
-        TCP => match skb.header::<u8>(parsed.l4 + TCP_DATA_OFFSET) {
-            Some(offset) => (*offset >> 4) as usize * 4,
-            None => 0,
-        },
-        _ => UDP_HEADER,
-    };
-    parsed.l4.saturating_sub(ETHERNET) + header + payload
-}
-
-/// Offset of the length of a TCP header, in words, in the upper half of a byte (RFC 9293 §3.1).
-const TCP_DATA_OFFSET: usize = 12;
-const UDP_HEADER: usize = 8;
 
 /// A question to the routing table about a packet as it would come in by `ifindex`.
 #[inline(always)]

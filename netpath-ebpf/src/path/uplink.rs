@@ -7,7 +7,12 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::{deliver, parse_skb};
+use super::{
+    deliver,
+    error::{self, Reporter},
+    fragment::{self, First},
+    parse_skb,
+};
 use crate::{
     conntrack::{self, Found, Side},
     maps,
@@ -17,7 +22,7 @@ use crate::{
         source,
     },
     packet::skb::Skb,
-    parse::{Parsed, Transport},
+    parse::{Parsed, Piece, Transport},
     rewrite,
 };
 
@@ -33,8 +38,8 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     }
     match parse_skb(skb, parsed) {
         Ok(()) => {}
-        // The kernel may know what it is; it gets no further than the host.
-        Err(Reason::TooManyHeaders) => return Reason::NotOurs,
+        // The kernel may know what it is, if it is for the host.
+        Err(Reason::TooManyHeaders) if !is_inside(parsed.key.dst) => return Reason::NotOurs,
         Err(reason) => return reason,
     }
     let dst = parsed.key.dst;
@@ -43,16 +48,34 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     }
     // Never translated (RFC 4291 §2.5.6): the answer would not find its way back.
     if dst.is_link_local() || parsed.key.src.is_link_local() {
-        return Reason::NotOurs;
+        return if is_inside(dst) {
+            Reason::Martian
+        } else {
+            Reason::NotOurs
+        };
     }
-    if parsed.transport == Transport::Flow
-        && let Some((half, endpoint)) = conntrack::find(parsed, Side::Ingress)
-    {
-        // Lookup order is published port, then SNAT: a flow never hides a port that was published after it.
-        if !is_shadowed(parsed, half) {
-            return deliver::translated(skb, parsed, half, endpoint, Reason::Inbound);
+    match parsed.transport {
+        Transport::Flow => {
+            if let Some((half, endpoint)) = conntrack::find(parsed, Side::Ingress) {
+                // Lookup order is published port, then SNAT: a flow never hides a port that was published after it.
+                if !is_shadowed(parsed, half) {
+                    return deliver::translated(skb, parsed, half, endpoint, Side::Ingress);
+                }
+                conntrack::remove(&parsed.key);
+            }
         }
-        conntrack::remove(&parsed.key);
+        Transport::LaterFragment => {
+            if let Some(known) = fragment::find(parsed) {
+                return deliver::fragment(skb, parsed, &known, Side::Ingress);
+            }
+        }
+        Transport::IcmpError => {
+            let (side, reporter) = (Side::Ingress, Reporter::Outside);
+            if let Some(reason) = error::deliver(skb, parsed, side, reporter, Reason::Inbound) {
+                return reason;
+            }
+        }
+        Transport::LinkControl | Transport::Other => {}
     }
     match maps::address(&dst) {
         Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
@@ -77,7 +100,12 @@ pub fn egress(skb: &mut Skb) -> Reason {
     let src = parsed.key.src;
     let slot = match maps::address(&src) {
         Some(address) if address.kind == ADDRESS_ENDPOINT => address.slot,
-        Some(address) if address.kind == ADDRESS_HOST => return Reason::NotOurs,
+        Some(address) if address.kind == ADDRESS_HOST => {
+            return match readable {
+                Ok(()) => from_host(skb, parsed),
+                Err(_) => Reason::NotOurs,
+            };
+        }
         Some(_) if is_routed(src) => return Reason::NotOurs,
         Some(_) => return Reason::PrivateSource,
         None if maps::subnet(src).is_some() => return Reason::PrivateSource,
@@ -89,8 +117,12 @@ pub fn egress(skb: &mut Skb) -> Reason {
     }
     match parsed.transport {
         Transport::Flow => {}
-        Transport::LaterFragment => return Reason::Fragment,
-        Transport::IcmpError => return Reason::IcmpErrorUntranslated,
+        Transport::LaterFragment => return later_fragment(skb, parsed),
+        Transport::IcmpError => {
+            let (side, reporter) = (Side::Egress, Reporter::Sandbox);
+            return error::pass(skb, parsed, side, reporter, Reason::Translated)
+                .unwrap_or(Reason::IcmpErrorUntranslated);
+        }
         Transport::LinkControl | Transport::Other => return Reason::UnknownProtocol,
     }
     let (half, _) = match conntrack::find(parsed, Side::Egress) {
@@ -100,15 +132,52 @@ pub fn egress(skb: &mut Skb) -> Reason {
             Err(reason) => return reason,
         },
     };
+    let mut id = parsed.id;
+    if parsed.piece == Piece::First {
+        match fragment::first(skb, parsed, half, Side::Egress) {
+            First::Goes(new) => id = new,
+            First::Replayed => return Reason::FragmentsReplayed,
+        }
+    }
     conntrack::touch(half, skb, parsed);
+    translate(skb, parsed, half, id)
+}
+
+#[inline(always)]
+fn translate(skb: &mut Skb, parsed: &Parsed, half: *mut Half, id: u32) -> Reason {
     // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
     let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
-    if flags & (REWRITE_SRC | REWRITE_DST) != 0
-        && rewrite::translate(skb, parsed, to, flags).is_none()
+    if flags & (REWRITE_SRC | REWRITE_DST) == 0 {
+        return Reason::Translated;
+    }
+    if (parsed.piece == Piece::First && rewrite::set_fragment_id(skb, parsed, id).is_none())
+        || rewrite::translate(skb, parsed, to, flags).is_none()
     {
         return Reason::WriteFailed;
     }
     Reason::Translated
+}
+
+/// What the node itself sends is its own, but for what its stack reports about packets that were translated before it
+/// got them.
+#[inline(always)]
+fn from_host(skb: &mut Skb, parsed: &Parsed) -> Reason {
+    if parsed.transport != Transport::IcmpError {
+        return Reason::NotOurs;
+    }
+    let (side, reporter) = (Side::Egress, Reporter::Stack);
+    error::pass(skb, parsed, side, reporter, Reason::Translated).unwrap_or(Reason::NotOurs)
+}
+
+/// A fragment without ports, from a sandbox.
+#[inline(never)]
+fn later_fragment(skb: &mut Skb, parsed: &Parsed) -> Reason {
+    match fragment::find(parsed) {
+        Some(known) if known.translate(skb, parsed) => Reason::Translated,
+        Some(_) => Reason::WriteFailed,
+        None if fragment::hold(skb, parsed) => Reason::FragmentHeld,
+        None => Reason::Fragment,
+    }
 }
 
 /// Without a flow, to an address of the node or of a sandbox: to a published port, or not for us.
@@ -123,6 +192,14 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     } else {
         Reason::NotOurs
     };
+    if parsed.transport == Transport::LaterFragment {
+        // It may belong to a datagram for a published port, whose first fragment comes after it.
+        return match (to_sandbox, is_routed(parsed.key.dst)) {
+            (false, _) if fragment::hold(skb, parsed) => Reason::FragmentEarly,
+            (true, true) if fragment::hold(skb, parsed) => Reason::FragmentHeld,
+            _ => otherwise,
+        };
+    }
     if !publish::is_candidate(parsed) {
         return otherwise;
     }
@@ -156,7 +233,7 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
         return reason;
     }
     match conntrack::find(parsed, Side::Ingress) {
-        Some((half, endpoint)) => deliver::translated(skb, parsed, half, endpoint, Reason::Inbound),
+        Some((half, endpoint)) => deliver::translated(skb, parsed, half, endpoint, Side::Ingress),
         None => Reason::EndpointGone,
     }
 }
@@ -193,6 +270,15 @@ fn is_shadowed(parsed: &Parsed, half: *mut Half) -> bool {
         && parsed.key.protocol == TCP
         && parsed.opens_flow()
         && publish::find(&parsed.key.dst, parsed.key.dport.get(), TCP).is_some()
+}
+
+/// Whether an address belongs to our networks.
+#[inline(always)]
+fn is_inside(addr: Addr) -> bool {
+    match maps::address(&addr) {
+        Some(address) => address.kind == ADDRESS_ENDPOINT,
+        None => maps::subnet(addr).is_some(),
+    }
 }
 
 /// Whether an address of ours lies in a routed network, whose addresses the outside may see.

@@ -162,6 +162,8 @@ timer_settings! {
     icmp,
     /// Other protocols.
     other,
+    /// Fragments of a packet that is not complete yet.
+    fragment,
 }
 
 /// `[limits]`.

@@ -243,7 +243,8 @@ impl Service for Api {
             v1::MapTable::Endpoints => dump::endpoints(bpf_dir).map(v1::MapDump::Endpoints),
             v1::MapTable::Networks => dump::networks(bpf_dir).map(v1::MapDump::Networks),
             v1::MapTable::Counters => dump::counters(bpf_dir).map(v1::MapDump::Counters),
-            v1::MapTable::Peers | v1::MapTable::Fragments => Ok(v1::MapDump::Empty([])),
+            v1::MapTable::Fragments => dump::fragments(bpf_dir).map(v1::MapDump::Fragments),
+            v1::MapTable::Peers => Ok(v1::MapDump::Empty([])),
         };
         dump.map_err(unreadable)
     }

@@ -43,7 +43,7 @@ impl Packet {
         let (offset, more) = ip.fragment.unwrap_or((0, false));
         let mut header = vec![0x40 | words as u8, ip.tos];
         header.extend(((words * 4 + body.len()) as u16).to_be_bytes());
-        header.extend(ip.id.to_be_bytes());
+        header.extend((ip.id as u16).to_be_bytes());
         header.extend((offset | u16::from(more) << 13).to_be_bytes());
         header.extend([ip.ttl, self.number(ip), 0, 0]);
         header.extend(octets(ip.src));
@@ -67,7 +67,7 @@ impl Packet {
         if let Some((offset, more)) = ip.fragment {
             let mut bytes = vec![0, 0];
             bytes.extend((offset << 3 | u16::from(more)).to_be_bytes());
-            bytes.extend(u32::from(ip.id).to_be_bytes());
+            bytes.extend(ip.id.to_be_bytes());
             chain.push((FRAGMENT, bytes));
         }
         let mut next = self.number(ip);

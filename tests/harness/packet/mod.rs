@@ -47,7 +47,7 @@ struct Ip {
     dst: IpAddr,
     ttl: u8,
     tos: u8,
-    id: u16,
+    id: u32,
     /// Offset in units of eight bytes, and whether more follow.
     fragment: Option<(u16, bool)>,
     options: Vec<u8>,
@@ -174,6 +174,11 @@ impl Packet {
 
     /// Identification, of IPv4 or of an IPv6 fragment.
     pub fn id(self, id: u16) -> Self {
+        self.fragment_id(u32::from(id))
+    }
+
+    /// The same, of which IPv4 takes the lower half.
+    pub fn fragment_id(self, id: u32) -> Self {
         self.change(|ip| ip.id = id)
     }
 

@@ -1,6 +1,8 @@
 //! The cases by subject, each for both families where both have it.
 
 mod conntrack;
+mod errors;
+mod fragments;
 mod guard;
 mod inside;
 mod malformed;
@@ -36,6 +38,8 @@ macro_rules! tables {
 
 tables!(
     conntrack,
+    errors,
+    fragments,
     guard,
     inside,
     malformed,

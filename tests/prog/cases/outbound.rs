@@ -110,7 +110,11 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     .gives(&datagram.clone().source(host))
                     .number_of_flows(1),
             )
-            .then(send(UPLINK_INGRESS, "eth0", &back.clone().ttl(1)).is(Reason::TtlExceeded)),
+            .then(
+                send(UPLINK_INGRESS, "eth0", &back.clone().ttl(1))
+                    .is(Reason::TtlExceeded)
+                    .gives(&back.clone().ttl(1).destination(inside)),
+            ),
     ]
 }
 

@@ -247,11 +247,6 @@ fn not_opened(side: Side) -> Vec<Case> {
             Reason::NotOurs,
         ),
         passes(
-            "a request at its last hop is the stack's to answer",
-            request.clone().ttl(1),
-            Reason::TtlExceeded,
-        ),
-        passes(
             "a port nobody published is the host's",
             request.clone().dport(22),
             Reason::NotOurs,
@@ -259,11 +254,6 @@ fn not_opened(side: Side) -> Vec<Case> {
         passes(
             "an echo request is the host's",
             inbound(side, host).echo_request(9),
-            Reason::NotOurs,
-        ),
-        passes(
-            "a later fragment is the host's",
-            inbound(side, host).udp(1, 5353).fragment(100, false),
             Reason::NotOurs,
         ),
         passes(

@@ -241,12 +241,6 @@ fn at_the_border(side: Side) -> Vec<Case> {
             Reason::PrivateSource,
         ),
         at(
-            "a later fragment does not leave with a private source",
-            "eth0",
-            out.clone().udp(1, 2).fragment(9, true),
-            Reason::Fragment,
-        ),
-        at(
             "an ICMP error does not leave with a private source",
             "eth0",
             out.clone().icmp(3, 3, [0; 4]),

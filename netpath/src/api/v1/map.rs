@@ -37,7 +37,7 @@ pub enum MapTable {
     Networks,
     /// Other nodes.
     Peers,
-    /// Packets that are being reassembled.
+    /// Datagrams that are translated in fragments.
     Fragments,
     /// What happened to packets, by reason.
     Counters,
@@ -87,9 +87,11 @@ pub enum MapDump {
     Endpoints(Vec<MapEndpoint>),
     /// Networks.
     Networks(Vec<MapNetwork>),
+    /// Datagrams in fragments.
+    Fragments(Vec<Fragmented>),
     /// Counters.
     Counters(Vec<Counter>),
-    /// A table that has no rows in this version: `peers` and `fragments`.
+    /// A table that has no rows in this version: `peers`.
     Empty([(); 0]),
 }
 
@@ -118,6 +120,40 @@ pub struct NatFlow {
     pub age_s: u64,
     /// Seconds until it is over if no more packets come.
     pub expires_s: u64,
+}
+
+/// A datagram whose first fragment was translated, and whose later ones are awaited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragmented {
+    /// Number of the transport protocol; `null` for IPv6, where fragments do not all tell.
+    pub protocol: Option<u8>,
+    /// What its fragments carry.
+    pub original: FragmentEnds,
+    /// What they carry after translation.
+    pub translated: FragmentEnds,
+    /// Name of the sandbox at the flow's inner end.
+    pub sandbox: String,
+    /// Name of that sandbox's network.
+    pub network: String,
+    /// Bytes that have passed.
+    pub bytes: u64,
+    /// Bytes of the whole datagram; `null` until its last fragment has passed.
+    pub total: Option<u64>,
+    /// Seconds since its first fragment.
+    pub age_s: u64,
+    /// Seconds until no more fragments are awaited.
+    pub expires_s: u64,
+}
+
+/// What the fragments of a datagram share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentEnds {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Identification.
+    pub id: u32,
 }
 
 /// What a packet carries. For ICMP echo the identifier stands in `source_port`.
@@ -273,6 +309,8 @@ pub enum Verdict {
     Forward,
     /// It ended here.
     Drop,
+    /// It ended here because netpath keeps a copy, or has sent one.
+    Consume,
 }
 
 impl From<netpath_common::reason::Verdict> for Verdict {
@@ -282,6 +320,7 @@ impl From<netpath_common::reason::Verdict> for Verdict {
             Theirs::Pass => Self::Pass,
             Theirs::Forward => Self::Forward,
             Theirs::Drop => Self::Drop,
+            Theirs::Consume => Self::Consume,
         }
     }
 }
@@ -292,6 +331,7 @@ impl fmt::Display for Verdict {
             Self::Pass => "pass",
             Self::Forward => "forward",
             Self::Drop => "drop",
+            Self::Consume => "consume",
         })
     }
 }

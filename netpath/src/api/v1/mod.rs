@@ -14,8 +14,8 @@ mod status;
 pub use error::{ErrorBody, ErrorDetail};
 pub use event::{Action, Event, ObjectKind};
 pub use map::{
-    Counter, FlowKind, FlowProtocol, MapDump, MapEndpoint, MapInfo, MapNetwork, MapTable, NatFlow,
-    Tuple, Verdict,
+    Counter, FlowKind, FlowProtocol, FragmentEnds, Fragmented, MapDump, MapEndpoint, MapInfo,
+    MapNetwork, MapTable, NatFlow, Tuple, Verdict,
 };
 pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
 pub use port::{Port, Protocol, Publish, Unpublish};

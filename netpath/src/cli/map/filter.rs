@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::api::v1::{
-    Counter, FlowProtocol, MapEndpoint, MapNetwork, MapTable, NatFlow, Port, Protocol,
+    Counter, FlowProtocol, Fragmented, MapEndpoint, MapNetwork, MapTable, NatFlow, Port, Protocol,
 };
 
 /// Which rows to show: those that meet every condition.
@@ -91,6 +91,20 @@ impl Filtered for NatFlow {
         [&self.original, &self.reply]
             .iter()
             .any(|tuple| tuple.source == address || tuple.destination == address)
+    }
+}
+
+impl Filtered for Fragmented {
+    const CONDITIONS: &'static [&'static str] = &["--sandbox", "--address"];
+
+    fn is_of(&self, sandbox: &str) -> bool {
+        self.sandbox == sandbox
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        [self.original, self.translated]
+            .iter()
+            .any(|ends| ends.source == address || ends.destination == address)
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn execute(context: &Context, command: Command) -> Outcome {
             MapTable::Networks => dump_rows(context, &arguments, dump::networks)?,
             MapTable::Counters => dump_rows(context, &arguments, dump::counters)?,
             MapTable::Peers => dump_nothing(context, "there are no overlay networks yet")?,
-            MapTable::Fragments => dump_nothing(context, "no fragments are kept yet")?,
+            MapTable::Fragments => dump_rows(context, &arguments, dump::fragments)?,
         },
     }
     Ok(0)

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::output::{self, Column, Row};
-use crate::api::v1::{Counter, MapEndpoint, MapNetwork, NatFlow, Port, Tuple};
+use crate::api::v1::{
+    Counter, FragmentEnds, Fragmented, MapEndpoint, MapNetwork, NatFlow, Port, Tuple,
+};
 
 /// A row that can be followed over time.
 pub(super) trait Tracked: Row + Serialize {
@@ -91,6 +93,59 @@ impl Tracked for NatFlow {
             sum(|flow| flow.bytes[0]),
             sum(|flow| flow.bytes[1]),
         )
+    }
+}
+
+impl Row for Fragmented {
+    const COLUMNS: &'static [Column] = &[
+        "PROTO#",
+        "SOURCE",
+        "DESTINATION",
+        "ID#",
+        "AS-SOURCE",
+        "AS-DESTINATION",
+        "AS-ID#",
+        "SANDBOX",
+        "NETWORK",
+        "BYTES#",
+        "TOTAL#",
+        "AGE#",
+        "EXPIRES#",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash =
+            |number: Option<u64>| number.map_or("-".to_owned(), |known| known.to_string());
+        vec![
+            or_dash(self.protocol.map(u64::from)),
+            self.original.source.to_string(),
+            self.original.destination.to_string(),
+            self.original.id.to_string(),
+            self.translated.source.to_string(),
+            self.translated.destination.to_string(),
+            self.translated.id.to_string(),
+            self.sandbox.clone(),
+            self.network.clone(),
+            self.bytes.to_string(),
+            or_dash(self.total),
+            self.age_s.to_string(),
+            self.expires_s.to_string(),
+        ]
+    }
+}
+
+impl Tracked for Fragmented {
+    fn key(&self) -> String {
+        let FragmentEnds {
+            source,
+            destination,
+            id,
+        } = self.original;
+        format!("{source} {destination} {id:010}")
+    }
+
+    fn mark(&self) -> String {
+        self.bytes.to_string()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pinned maps as a user reads them. Works while no daemon runs: nothing is asked of it, and nothing is changed.
 
 mod flows;
+mod fragments;
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub use flows::nat;
+pub use fragments::fragments;
 
 /// Why pinned maps cannot be shown.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,197 @@
+//! Fragments: later ones go the way of the first.
+
+use netpath_common::{maps::ORPHAN_PLACES, reason::Reason};
+use netpath_tests::{
+    packet::Packet,
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use super::{both, case, delivered, from_sandbox, inbound, leaving};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(in_order);
+    cases.extend(both(early));
+    cases
+}
+
+/// A fragment; the tables outlive a case, so that each has an identification of its own.
+fn part(packet: &Packet, id: u16, offset: u16, more: bool) -> Packet {
+    packet.clone().id(id).fragment(offset, more)
+}
+
+fn in_order(side: Side) -> Vec<Case> {
+    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
+    let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);
+    let translated = out.clone().source(host);
+    let request = inbound(side, host).udp(40_000, 5353).payload(&[7; 64]);
+    let first = delivered(request.clone().destination(inside), 1).dport(53);
+    let later = delivered(request.clone().destination(inside), 1);
+    let sibling = from_sandbox(side, 2, host)
+        .udp(61_500, 5353)
+        .payload(&[7; 64]);
+    let crossing = |id: u16, offset: u16, more: bool| {
+        send(ENDPOINT_IN, "ve2", &part(&sibling, id, offset, more))
+            .is(Reason::Hairpin)
+            .gives_with_new_id(&{
+                let delivered = delivered(part(&sibling, id, offset, more).destination(inside), 1);
+                if offset == 0 {
+                    delivered.dport(53)
+                } else {
+                    delivered
+                }
+            })
+    };
+    let whole = part(&out, 1, 0, false);
+    vec![
+        case(side, "fragments leave with one new identification")
+            .then(leaves(&part(&out, 2, 0, true), &translated, 2, 0, true).number_of_flows(1))
+            .then(leaves(&part(&out, 2, 9, true), &translated, 2, 9, true))
+            .then(leaves(&part(&out, 2, 17, false), &translated, 2, 17, false)),
+        case(side, "what is all there is no fragment")
+            .then(
+                send(UPLINK_EGRESS, "eth0", &whole)
+                    .is(Reason::Translated)
+                    .gives(&whole.clone().source(host))
+                    .number_of_flows(1),
+            )
+            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 1, 9, false)).is(Reason::FragmentHeld)),
+        case(side, "fragments reach a published port")
+            .then(
+                send(UPLINK_INGRESS, "eth0", &part(&request, 3, 0, true))
+                    .is(Reason::Inbound)
+                    .gives_with_new_id(&part(&first, 3, 0, true))
+                    .number_of_flows(1),
+            )
+            .then(
+                send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
+                    .is(Reason::Inbound)
+                    .gives_with_new_id(&part(&later, 3, 9, false)),
+            )
+            .then(
+                send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
+                    .is(Reason::FragmentEarly),
+            ),
+        case(side, "fragments reach a sibling through a published port")
+            .then(crossing(4, 0, true).number_of_flows(1))
+            .then(crossing(4, 9, false)),
+        case(
+            side,
+            "a later fragment at its last hop is the stack's to answer",
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &part(&request, 5, 0, true))
+                .is(Reason::Inbound)
+                .gives_with_new_id(&part(&first, 5, 0, true))
+                .number_of_flows(1),
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &part(&request, 5, 9, true).ttl(1))
+                .is(Reason::TtlExceeded)
+                .gives_with_new_id(&part(&request, 5, 9, true).ttl(1).destination(inside)),
+        ),
+        case(
+            side,
+            "what the stack makes of a large one reaches the sandbox",
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &request)
+                .is(Reason::Inbound)
+                .gives(&first)
+                .number_of_flows(1),
+        )
+        .then(
+            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 0, true))
+                .from("eth0")
+                .is(Reason::FromHost),
+        )
+        .then(
+            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 9, false))
+                .from("eth0")
+                .is(Reason::FromHost),
+        ),
+    ]
+}
+
+fn leaves(packet: &Packet, translated: &Packet, id: u16, offset: u16, more: bool) -> Send {
+    send(UPLINK_EGRESS, "eth0", packet)
+        .is(Reason::Translated)
+        .gives_with_new_id(&part(translated, id, offset, more))
+}
+
+/// Later fragments that come before the first.
+fn early(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);
+    let request = inbound(side, host).udp(40_000, 5353).payload(&[7; 64]);
+    let direct = inbound(side, side.sandbox(4)).udp(40_000, 80);
+    let replayed = |program: &'static str, device: &str, packet: &Packet| {
+        send(program, device, packet)
+            .is(Reason::FragmentsReplayed)
+            .number_of_flows(1)
+    };
+    vec![
+        case(
+            side,
+            "an early fragment waits and is sent again behind the first",
+        )
+        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
+        .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
+        case(side, "an early fragment to the node may be the node's")
+            .then(
+                send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false))
+                    .is(Reason::FragmentEarly),
+            )
+            .then(replayed(
+                UPLINK_INGRESS,
+                "eth0",
+                &part(&request, 12, 0, true),
+            )),
+        case(
+            side,
+            "an early fragment of a sandbox to the node may be the node's",
+        )
+        .then(
+            send(
+                ENDPOINT_IN,
+                "ve2",
+                &part(&from_sandbox(side, 2, host).udp(61_500, 5353), 13, 9, false),
+            )
+            .is(Reason::FragmentEarly),
+        ),
+        case(side, "an early fragment to a routed sandbox waits").then(
+            send(UPLINK_INGRESS, "eth0", &part(&direct, 14, 9, false)).is(Reason::FragmentHeld),
+        ),
+        many_early(side, &out),
+        case(
+            side,
+            "a datagram of another sender does not wait for this one",
+        )
+        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
+        .then(
+            send(
+                UPLINK_EGRESS,
+                "eth0",
+                &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
+            )
+            .is(Reason::Translated)
+            .gives_with_new_id(&part(
+                &leaving(side, 2, client).udp(61_600, 5353).source(host),
+                16,
+                0,
+                true,
+            ))
+            .number_of_flows(1),
+        ),
+    ]
+}
+
+fn many_early(side: Side, packet: &Packet) -> Case {
+    let early = |number: u16| send(UPLINK_EGRESS, "eth0", &part(packet, 15, 9 * number, true));
+    let places = ORPHAN_PLACES as u16;
+    let case = case(side, "a datagram has a limited number of early fragments");
+    let full = (1..=places).fold(case, |case, number| {
+        case.then(early(number).is(Reason::FragmentHeld))
+    });
+    full.then(early(places + 1).is(Reason::Fragment))
+}
