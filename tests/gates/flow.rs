@@ -131,6 +131,12 @@ impl Ends {
 }
 
 impl Flow<'_> {
+    /// The same with another host at the remote end.
+    pub fn to(mut self, remote: IpAddr) -> Self {
+        self.remote.0 = remote;
+        self
+    }
+
     /// A packet of this flow with these ends.
     pub fn between(&self, from: Place, to: Place) -> Packet {
         let packet = Packet::ip(from.0, to.0);

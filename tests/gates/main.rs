@@ -27,10 +27,14 @@ mod delivery;
 mod direct;
 mod echo;
 mod errors;
+mod fragments;
+mod hops;
 mod isolation;
 mod mtu;
+mod neighbours;
 mod origins;
 mod ports;
+mod quotas;
 mod replace;
 mod reuse;
 mod segments;
@@ -46,6 +50,7 @@ gate! {
     gate_05_c11d_nobody_is_evicted: crate::delivery::nobody_is_evicted;
     gate_06_t2_sequences_of_segments: crate::segments::sequences;
     gate_07_i4_inbound_icmp_errors: crate::errors::inbound;
+    gate_08_t9_m1_path_mtu: crate::hops::path_mtu;
     gate_09_h3_stale_datagrams: crate::replace::datagrams;
     gate_10_r2_r3_ports_of_others: crate::ports::clashes;
     gate_11_g3_no_private_source_leaves: crate::spoof::sources;
@@ -54,6 +59,7 @@ gate! {
     gate_14_u8_t3_filtering: crate::delivery::filtering;
     gate_15_t13_reload_keeps_flows: crate::reuse::reload;
     gate_16_u9_t8_hairpin: crate::origins::hairpin;
+    gate_17_u14_fragments_in_any_order: crate::fragments::any_order;
     gate_18_u13_too_big: crate::mtu::sizes;
     gate_19_n2_no_udp_checksum: crate::checksums::zero;
     gate_20_i5_port_unreachable_from_published: crate::errors::unreachable_from_published;
@@ -69,4 +75,8 @@ gate! {
     gate_30_h2_client_address: crate::origins::client_address;
     gate_31_h5_precedence: crate::origins::precedence;
     gate_32_h7_cleanup: crate::replace::cleanup;
+    gate_33_c4_c5_quotas: crate::quotas::flows;
+    gate_34_u14a_flood_of_fragments: crate::fragments::flood;
+    gate_35_v6_3_v6_4_icmpv6_and_neighbours: crate::neighbours::control;
+    gate_40_g1_g2_hops_and_damage: crate::hops::limits;
 }

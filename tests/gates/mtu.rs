@@ -4,6 +4,8 @@ use netpath_tests::Capture;
 use serde_json::json;
 
 use crate::{
+    datagrams::Datagrams,
+    flow::{Carries, Ends, Place, address},
     gate::Offloads,
     peer,
     stage::{HOST, OUTSIDE, SHOP},
@@ -54,10 +56,22 @@ fn smaller_uplink(offloads: Offloads) {
         let (error, mtu) = peer::send_unfragmented(&sandbox.netns, address, 1420);
         assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
         assert_eq!(mtu, Some(1300), "{address}");
-        // Larger than any link, and free to be fragmented: by the sandbox, or, of IPv4, by the node.
+    }
+    // Free to be fragmented, by the sandbox and, what it does not know to be too large, by the node. The answers must
+    // fit through the same link.
+    stage.outside().exec("ip link set eth0 mtu 1300");
+    for address in [OUTSIDE.0, OUTSIDE.1] {
         let ping = format!("ping -q -n -c 3 -i 0.2 -W 2 -M dont -s 3000 {address}");
         sandbox.netns.exec(&ping);
     }
+    let receiver = Datagrams::bind(stage.outside(), OUTSIDE.0, 7001);
+    let ends = Ends::new(&stage, &sandbox);
+    let mut flow = ends.from_inside(0, Carries::Udp, 5000);
+    flow.remote = Place(address(OUTSIDE, 0), 7001);
+    let text = "abcdefg".repeat(200);
+    ends.send_inside(&flow.sent().payload(text.as_bytes()));
+    let (received, _) = receiver.receive("a datagram larger than the uplink takes");
+    assert!(received == text, "{} bytes", received.len());
     assert!(stage.counted("pass_too_big") > 0);
     if offloads == Offloads::Off {
         // With offloads, a packet in a capture may stand for several of the wire. Ethernet's header counts.

@@ -1,10 +1,10 @@
 //! Frames as they are, in and out of a device.
 
 use std::{
-    cell::RefCell,
     fmt::Write as _,
     mem,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ pub struct Wire {
     /// Its MAC address.
     pub mac: [u8; 6],
     /// What has arrived and is not what was waited for, to be shown if that never comes.
-    others: RefCell<Vec<Vec<u8>>>,
+    others: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Wire {
@@ -48,7 +48,7 @@ impl Wire {
             socket,
             name: format!("{device} of {}", netns.name()),
             mac: mac(netns, device),
-            others: RefCell::default(),
+            others: Mutex::default(),
         }
     }
 
@@ -67,14 +67,14 @@ impl Wire {
         let found = self.wait(PATIENCE, |frame| frame[MACS..] == expected[MACS..]);
         if found.is_none() {
             let mut text = String::new();
-            for frame in self.others.borrow().iter().rev().take(6) {
+            for frame in self.others().iter().rev().take(6) {
                 let mut frame = frame.clone();
                 frame[..MACS].copy_from_slice(&expected[..MACS]);
                 let _ = writeln!(text, "    instead:\n{}", difference(&expected, &frame));
             }
             panic!("{what}: not seen at {}\n{text}", self.name);
         }
-        self.others.borrow_mut().clear();
+        self.others().clear();
     }
 
     /// Waits a moment for a frame that should not come.
@@ -100,14 +100,18 @@ impl Wire {
             if frame.len() > MACS && wanted(frame) {
                 return Some(frame.to_vec());
             }
-            self.others.borrow_mut().push(frame.to_vec());
+            self.others().push(frame.to_vec());
         }
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what has arrived.
     pub fn drain(&self) {
         while self.wait(Duration::ZERO, |_| true).is_some() {}
-        self.others.borrow_mut().clear();
+        self.others().clear();
     }
 }
 

@@ -146,8 +146,9 @@ impl TopologyBuilder {
             self.cable_of(mtu, (&outside, "eth1"), (&beyond, "eth0"));
             address(&outside, "eth1", "198.18.0.1/24", "2001:db8:18::1/64");
             address(&beyond, "eth0", "198.18.0.2/24", "2001:db8:18::2/64");
-            beyond.exec("ip route add 192.0.2.0/24 via 198.18.0.1");
-            beyond.exec("ip route add 2001:db8:2::/64 via 2001:db8:18::1");
+            // It asks for segments of a usual link, so that who sends to it must learn of this one.
+            beyond.exec("ip route add 192.0.2.0/24 via 198.18.0.1 advmss 1460");
+            beyond.exec("ip route add 2001:db8:2::/64 via 2001:db8:18::1 advmss 1440");
             forwards(&outside);
             beyond
         });
