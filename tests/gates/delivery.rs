@@ -18,7 +18,7 @@ use netpath_tests::{
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Place},
-    gate::Offloads,
+    gate::{Offloads, at_once},
     reuse::at,
     segments::published,
     stage::{HOST, OUTSIDE, SHOP},
@@ -210,6 +210,10 @@ fn any(like: &str) -> UdpSocket {
 
 /// U-8, T-3: only the place that a sandbox sends to may answer, from that very port.
 pub fn filtering(offloads: Offloads) {
+    at_once(offloads, &[strangers, discovery]);
+}
+
+fn strangers(offloads: Offloads) {
     let stage = offloads.stage();
     let (_sandbox, ends) = published(&stage);
     for family in [0, 1] {
@@ -245,9 +249,6 @@ pub fn filtering(offloads: Offloads) {
         }
     }
     stage.assert_clean(&[]);
-    drop(ends);
-    drop(stage);
-    discovery(offloads);
 }
 
 /// As a program for exactly this sees it (RFC 5780); without a translator it must say so, or it proves nothing.

@@ -1,5 +1,7 @@
 //! What makes a test a gate: it runs with the kernel's default offloads and with all of them off.
 
+use std::{panic::resume_unwind, thread};
+
 use netpath_tests::{Topology, TopologyBuilder};
 
 use crate::stage::Stage;
@@ -47,6 +49,25 @@ impl Offloads {
         stage.offloads = self == Self::Default;
         stage
     }
+}
+
+/// Runs the parts of a gate, each on a node of its own, at the same time: most of what they do is waiting.
+pub fn at_once(offloads: Offloads, parts: &[fn(Offloads)]) {
+    let name = thread::current().name().unwrap_or("unnamed").to_owned();
+    thread::scope(|scope| {
+        let spawn = |part: &fn(Offloads)| {
+            let part = *part;
+            // The name says where what is left of a failed test goes.
+            let named = thread::Builder::new().name(name.clone());
+            named.spawn_scoped(scope, move || part(offloads))
+        };
+        let threads: Vec<_> = parts.iter().map(spawn).collect();
+        for thread in threads {
+            if let Err(panic) = thread.expect("a thread").join() {
+                resume_unwind(panic);
+            }
+        }
+    });
 }
 
 /// Defines a gate's two tests.

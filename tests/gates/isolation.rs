@@ -1,16 +1,14 @@
 //! Who may talk to whom, by network and its settings.
 
 use crate::{
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer,
     stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, YARD},
 };
 
 /// H-6: networks reach each other by published ports only, internal ones nobody, and without `icc` not even siblings.
 pub fn networks(offloads: Offloads) {
-    published_ports_only(offloads);
-    internal(offloads);
-    without_icc(offloads);
+    at_once(offloads, &[published_ports_only, internal, without_icc]);
 }
 
 fn published_ports_only(offloads: Offloads) {

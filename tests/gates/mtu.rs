@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Ends, Place, address},
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer,
     stage::{HOST, OUTSIDE, SHOP},
 };
@@ -14,8 +14,7 @@ use crate::{
 /// U-13: sandboxes have the uplink's MTU; if theirs is larger, streams and datagrams learn the uplink's, and what may be
 /// fragmented is.
 pub fn sizes(offloads: Offloads) {
-    inherited(offloads);
-    smaller_uplink(offloads);
+    at_once(offloads, &[inherited, smaller_uplink]);
 }
 
 fn inherited(offloads: Offloads) {

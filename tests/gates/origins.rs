@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer::{self, How, Question},
     stage::{HOST, LOOPBACK, OUTSIDE, SHOP, SHOP_GATEWAY},
     town::{PUBLISHED, Town, both, check},
@@ -74,8 +74,7 @@ pub fn client_address(offloads: Offloads) {
 
 /// H-5: the most specific address of several entries wins, and each protocol has its own.
 pub fn precedence(offloads: Offloads) {
-    most_specific(offloads);
-    protocols(offloads);
+    at_once(offloads, &[most_specific, protocols]);
 }
 
 fn protocols(offloads: Offloads) {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     datagrams::Datagrams,
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer::{self, How, Question},
     stage::{HOST, LOOPBACK, OUTSIDE, SHOP, Stage},
     traces::Traces,
@@ -83,52 +83,58 @@ fn shown(stage: &Stage) -> Vec<String> {
 
 /// H-7: after the daemon's death everything works, and after teardown nothing is left.
 pub fn cleanup(offloads: Offloads) {
-    for force in [false, true] {
-        let mut stage = offloads.stage();
-        stage.daemon.cli(&["network", "rm", "bridge"]);
-        // Made once more, so that what the host had before the daemon can be seen.
+    at_once(
+        offloads,
+        &[
+            |offloads| teardown(offloads, false),
+            |offloads| teardown(offloads, true),
+        ],
+    );
+}
+
+fn teardown(offloads: Offloads, force: bool) {
+    let mut stage = offloads.stage();
+    // Made once more, so that what the host had before the daemon can be seen.
+    stage.daemon.cli(&["teardown"]).success();
+    stage.daemon.stop();
+    let before = shown(&stage);
+    stage.daemon.restart();
+    stage.network("shop", SHOP, &[]);
+    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
+    let server = peer::serve(&web.netns, "web", &["80"]);
+    let traces = Traces::of(
+        stage.daemon.bpf_dir(),
+        stage.daemon.process().pid(),
+        stage.host(),
+    );
+    let questions = |pair: (&'static str, &'static str)| peer::both_ways([pair.0, pair.1], 8080);
+    peer::ask_all(stage.outside(), &questions(HOST));
+    stage.daemon.kill9();
+    peer::ask_all(stage.outside(), &questions(HOST));
+    peer::ask_all(stage.host(), &questions(LOOPBACK));
+    let _outside = peer::serve(stage.outside(), "outside", &["7000"]);
+    for to in [OUTSIDE.0, OUTSIDE.1] {
+        peer::ask(&web.netns, &Question::new(How::Tcp, to, 7000));
+    }
+    drop(server);
+    if !force {
+        stage.daemon.restart();
         stage.daemon.cli(&["teardown"]).success();
         stage.daemon.stop();
-        let before = shown(&stage);
-        stage.daemon.restart();
-        stage.network("shop", SHOP, &[]);
-        let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
-        let server = peer::serve(&web.netns, "web", &["80"]);
-        let traces = Traces::of(
-            stage.daemon.bpf_dir(),
-            stage.daemon.process().pid(),
-            stage.host(),
-        );
-        let questions =
-            |pair: (&'static str, &'static str)| peer::both_ways([pair.0, pair.1], 8080);
-        peer::ask_all(stage.outside(), &questions(HOST));
-        stage.daemon.kill9();
-        peer::ask_all(stage.outside(), &questions(HOST));
-        peer::ask_all(stage.host(), &questions(LOOPBACK));
-        let _outside = peer::serve(stage.outside(), "outside", &["7000"]);
-        for to in [OUTSIDE.0, OUTSIDE.1] {
-            peer::ask(&web.netns, &Question::new(How::Tcp, to, 7000));
+    } else {
+        let mut command = vec!["teardown".to_owned(), "--force".to_owned()];
+        for (flag, path) in [
+            ("--run-dir", stage.daemon.run_dir()),
+            ("--state-dir", stage.daemon.state_dir()),
+            ("--bpf-dir", stage.daemon.bpf_dir()),
+        ] {
+            command.extend([flag.to_owned(), path.display().to_string()]);
         }
-        drop(server);
-        if !force {
-            stage.daemon.restart();
-            stage.daemon.cli(&["teardown"]).success();
-            stage.daemon.stop();
-        } else {
-            let mut command = vec!["teardown".to_owned(), "--force".to_owned()];
-            for (flag, path) in [
-                ("--run-dir", stage.daemon.run_dir()),
-                ("--state-dir", stage.daemon.state_dir()),
-                ("--bpf-dir", stage.daemon.bpf_dir()),
-            ] {
-                command.extend([flag.to_owned(), path.display().to_string()]);
-            }
-            stage.daemon.cli(&command).success();
-        }
-        traces.assert_gone();
-        for (was, is) in before.iter().zip(shown(&stage)) {
-            assert_eq!(*was, is, "something is left");
-        }
-        stage.topology.assert_clean();
+        stage.daemon.cli(&command).success();
     }
+    traces.assert_gone();
+    for (was, is) in before.iter().zip(shown(&stage)) {
+        assert_eq!(*was, is, "something is left");
+    }
+    stage.topology.assert_clean();
 }

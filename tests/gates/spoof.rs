@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use netpath_tests::{Capture, Netns};
 
 use crate::{
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer::{self, How, Question},
     stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, Stage},
     wire::{self, Wire},
@@ -13,9 +13,7 @@ use crate::{
 
 /// G-3: a sandbox speaks for itself only, and no private source leaves, whatever it sends and whatever the daemon does.
 pub fn sources(offloads: Offloads) {
-    speaks_for_itself(offloads);
-    restarts(offloads);
-    untranslatable(offloads);
+    at_once(offloads, &[speaks_for_itself, restarts, untranslatable]);
 }
 
 /// Sources that nobody outside may ever see.
