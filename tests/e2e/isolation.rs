@@ -4,7 +4,7 @@ use netpath_tests::Netns;
 
 use crate::{
     peer::{self, How, Question},
-    stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, Sandbox, Stage, YARD, routes},
+    stage::{HOST, OUTSIDE, SHOP, Sandbox, Stage, YARD, routes},
 };
 
 #[test]

@@ -29,13 +29,13 @@ pub fn arithmetic(offloads: Offloads) {
     );
     for family in [0, 1] {
         for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
-            let flow = ends.from_inside(family, carries, 5000);
+            let flow = ends.outbound(family, carries, 5000);
             send(family, carries, &flow.sent(), |packet| {
                 ends.send_inside(packet);
             });
         }
         for carries in [Carries::Tcp, Carries::Udp] {
-            let flow = ends.from_outside(family, carries, 4000);
+            let flow = ends.inbound(family, carries, 4000);
             send(family, carries, &flow.answered(), |packet| {
                 ends.send_outside(packet);
             });
@@ -43,7 +43,7 @@ pub fn arithmetic(offloads: Offloads) {
     }
     // Wrong ones must not be made right: that would hide what was damaged on the way.
     ends.outside.drain();
-    let udp = ends.from_inside(0, Carries::Udp, 5001);
+    let udp = ends.outbound(0, Carries::Udp, 5001);
     udp.leaves("a wrong UDP checksum", |packet| {
         packet.checksum(Checksum::WrongBy(0x1234))
     });
@@ -100,19 +100,19 @@ pub fn zero(offloads: Offloads) {
     let sandbox = stage.sandbox("web", "shop", &PUBLISH);
     let ends = Ends::new(&stage, &sandbox);
     let absent = |packet: Packet| packet.checksum(Checksum::Absent);
-    let out = ends.from_inside(0, Carries::Udp, 5000);
+    let out = ends.outbound(0, Carries::Udp, 5000);
     out.leaves("none, outwards", absent);
     out.arrives("none, back", absent);
-    let inward = ends.from_outside(0, Carries::Udp, 4000);
+    let inward = ends.inbound(0, Carries::Udp, 4000);
     inward.arrives("none, inwards", absent);
     inward.leaves("none, back", absent);
     for family in [0, 1] {
-        let out = ends.from_inside(family, Carries::Udp, 5000);
+        let out = ends.outbound(family, Carries::Udp, 5000);
         let payload = summing_to_zero(family, &out.left());
         out.leaves("a sum of zero, outwards", |packet| packet.payload(&payload));
         let payload = summing_to_zero(family, &out.arrived());
         out.arrives("a sum of zero, back", |packet| packet.payload(&payload));
-        let inward: Flow<'_> = ends.from_outside(family, Carries::Udp, 4000);
+        let inward: Flow<'_> = ends.inbound(family, Carries::Udp, 4000);
         let payload = summing_to_zero(family, &inward.arrived());
         inward.arrives("a sum of zero, inwards", |packet| packet.payload(&payload));
     }

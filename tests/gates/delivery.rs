@@ -183,7 +183,7 @@ pub fn nobody_is_evicted(offloads: Offloads) {
         let _ = socket.send_to(b"x", (*address, port));
     }
     for number in 0..2000 {
-        let flow = ends.from_outside(usize::from(number % 2), Carries::Tcp, 10_000 + number);
+        let flow = ends.inbound(usize::from(number % 2), Carries::Tcp, 10_000 + number);
         ends.send_outside(&flow.answered().flags(SYN));
     }
 
@@ -222,7 +222,7 @@ fn strangers(offloads: Offloads) {
             "2001:db8:203::8".parse().expect("v6"),
         ][family];
         for carries in [Carries::Udp, Carries::Tcp] {
-            let flow = ends.from_inside(family, carries, 5000);
+            let flow = ends.outbound(family, carries, 5000);
             flow.leaves("the first packet", |packet| match carries {
                 Carries::Tcp => packet.flags(SYN),
                 _ => packet,

@@ -33,9 +33,9 @@ pub fn identifiers(offloads: Offloads) {
     }
     let ends = Ends::new(&stage, &a);
     for family in [0, 1] {
-        let mut flow = ends.from_inside(family, Carries::Echo, 4711);
+        let mut flow = ends.outbound(family, Carries::Echo, 4711);
         for _ in 0..2 {
-            flow.opens_from_inside();
+            flow.opens_inside();
             flow.remote.0 = [
                 [203, 0, 113, 8].into(),
                 "2001:db8:203::8".parse().expect("v6"),

@@ -101,12 +101,12 @@ fn same(packet: Packet) -> Packet {
 fn flows(ends: &Ends, family: usize) -> Vec<(Flow<'_>, Carries)> {
     let mut flows = Vec::new();
     for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
-        let flow = ends.from_inside(family, carries, 5000);
+        let flow = ends.outbound(family, carries, 5000);
         open(&flow, carries, true);
         flows.push((flow, carries));
     }
     for carries in [Carries::Tcp, Carries::Udp] {
-        let flow = ends.from_outside(family, carries, 4000);
+        let flow = ends.inbound(family, carries, 4000);
         open(&flow, carries, false);
         flows.push((flow, carries));
     }
@@ -182,7 +182,7 @@ pub fn unreachable_from_published(offloads: Offloads) {
     }
     // And to the letter, from a sandbox that answers by hand.
     for family in [0, 1] {
-        let flow = ends.from_outside(family, Carries::Udp, 4000);
+        let flow = ends.inbound(family, Carries::Udp, 4000);
         flow.arrives("a request", same);
         let kind = kinds(family)[if family == 0 { 2 } else { 3 }];
         for quote in [Quote::Whole, Quote::Short] {

@@ -96,7 +96,7 @@ impl Ends {
     }
 
     /// A flow from the sandbox, from a port that it keeps.
-    pub fn from_inside(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
+    pub fn outbound(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
         Flow {
             ends: self,
             carries,
@@ -107,7 +107,7 @@ impl Ends {
     }
 
     /// A flow to the sandbox's published port.
-    pub fn from_outside(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
+    pub fn inbound(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
         Flow {
             ends: self,
             carries,
@@ -195,14 +195,14 @@ impl Flow<'_> {
 
     /// A packet each way: first from the sandbox.
     #[track_caller]
-    pub fn opens_from_inside(&self) {
+    pub fn opens_inside(&self) {
         self.leaves("the first packet", |packet| packet);
         self.arrives("the answer", |packet| packet);
     }
 
     /// A packet each way: first from the remote end.
     #[track_caller]
-    pub fn opens_from_outside(&self) {
+    pub fn opens_outside(&self) {
         self.arrives("the first packet", |packet| packet);
         self.leaves("the answer", |packet| packet);
     }

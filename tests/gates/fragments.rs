@@ -1,20 +1,22 @@
 //! Datagrams in pieces.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use netpath_tests::{Netns, packet::Packet};
+use netpath_tests::{Netns, Transport, counters, packet::Packet};
+use tempfile::TempDir;
 
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Ends, PUBLISHED, TARGET, address},
-    gate::Offloads,
+    gate::{Offloads, at_once},
     peer,
     segments::published,
-    stage::{HOST, OUTSIDE},
+    stage::{HOST, OUTSIDE, SHOP},
 };
 
 /// Bytes of each piece but the last.
@@ -48,9 +50,63 @@ fn payload(mark: u16) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// U-14: the pieces of a datagram arrive as one whatever their order, in both directions, as first packets and as
+/// U-14: the pieces of a datagram arrive as one, whatever made them.
+pub fn pass(offloads: Offloads) {
+    at_once(offloads, &[any_order, answers]);
+}
+
+/// Large answers of a real name server, to a published port and out of a sandbox.
+fn answers(offloads: Offloads) {
+    let stage = offloads.stage();
+    stage.network("shop", SHOP, &[]);
+    let server = stage.sandbox("server", "shop", &["5300:5300/udp"]);
+    let client = stage.sandbox("client", "shop", &[]);
+    let directory = TempDir::with_prefix("npt-nsd-").expect("directory");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    };
+    let texts: String = (0..14)
+        .map(|number| format!("large IN TXT \"{number:02}{}\"\n", "x".repeat(200)))
+        .collect();
+    let zone =
+        format!("$TTL 60\n@ IN SOA ns.test. admin.test. 1 60 60 60 60\n@ IN NS ns.test.\n{texts}");
+    let zone = write("zone", &zone);
+    let configuration = write(
+        "nsd.conf",
+        &format!(
+            "server:\n port: 5300\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n zonesdir: \"/\"\n \
+             xfrdfile: \"\"\n zonelistfile: \"{0}/zones\"\n xfrdir: \"{0}\"\n ipv4-edns-size: 4096\n \
+             ipv6-edns-size: 4096\n rrl-ratelimit: 0\n\
+             remote-control:\n control-enable: no\n\
+             zone:\n name: test\n zonefile: \"{zone}\"\n",
+            directory.path().display()
+        ),
+    );
+    let queries = write("queries", "large.test TXT\n");
+    for (netns, asker, addresses) in [
+        (&server.netns, stage.outside(), HOST),
+        (stage.outside(), &client.netns, OUTSIDE),
+    ] {
+        let mut nsd = netns.start(&["nsd", "-d", "-c", &configuration]);
+        nsd.wait_for_port(netns, Transport::Udp, 5300);
+        for address in [addresses.0, addresses.1] {
+            let command = format!("dnsperf -s {address} -p 5300 -d {queries} -e -n 300 -q 4 -t 5");
+            let report = asker.exec(&command);
+            for part in ["Queries lost:         0 (0.00%)", "NOERROR 300 (100.00%)"] {
+                assert!(report.contains(part), "{address}: {report}");
+            }
+        }
+        let pieces = counters(netns)["IpFragCreates"].min(counters(netns)["Ip6FragCreates"]);
+        assert!(pieces >= 300, "{pieces}");
+    }
+    stage.assert_clean(&[&server, &client]);
+}
+
+/// The pieces of a datagram arrive as one whatever their order, in both directions, as first packets and as
 /// answers, and those of two senders with one identification are not mixed.
-pub fn any_order(offloads: Offloads) {
+fn any_order(offloads: Offloads) {
     let stage = offloads.stage();
     let (sandbox, ends) = published(&stage);
     let second = stage.sandbox("second", "shop", &[]);
@@ -59,12 +115,12 @@ pub fn any_order(offloads: Offloads) {
         let outside = address(OUTSIDE, family);
         let text = outside.to_string();
         let far = Datagrams::bind(stage.outside(), &text, 7000);
-        let near = Datagrams::bind(&sandbox.netns, &sandbox.addresses()[family], TARGET);
-        let asker = Datagrams::bind(&sandbox.netns, &sandbox.addresses()[family], 5000);
+        let near = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], TARGET);
+        let asker = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], 5000);
         // Out of the sandbox, and back to it.
-        let out = ends.from_inside(family, Carries::Udp, 5000).to(outside);
+        let out = ends.outbound(family, Carries::Udp, 5000).to(outside);
         // To its published port, and back from it.
-        let inward = ends.from_outside(family, Carries::Udp, 7000).to(outside);
+        let inward = ends.inbound(family, Carries::Udp, 7000).to(outside);
         assert_eq!(inward.outer.1, PUBLISHED);
         for (number, order) in (0_u16..).zip(ORDERS) {
             let id = 0x100 + 16 * number;
@@ -89,19 +145,19 @@ pub fn any_order(offloads: Offloads) {
             expect(&far, id + 3, &what("back out"));
             // Of a flow that is opened by pieces.
             let fresh = ends
-                .from_inside(family, Carries::Udp, 5100 + number)
+                .outbound(family, Carries::Udp, 5100 + number)
                 .to(outside);
             send(&fresh.sent(), id + 4, true);
             expect(&far, id + 4, &what("opening, outwards"));
             let fresh = ends
-                .from_outside(family, Carries::Udp, 6100 + number)
+                .inbound(family, Carries::Udp, 6100 + number)
                 .to(outside);
             send(&fresh.answered(), id + 5, false);
             expect(&near, id + 5, &what("opening, inwards"));
         }
         // Two sandboxes, one identification, one receiver, by turns.
         let one = pieces(&out.sent().payload(&payload(1)), 0x7777);
-        let two = other.from_inside(family, Carries::Udp, 5001).to(outside);
+        let two = other.outbound(family, Carries::Udp, 5001).to(outside);
         let two = pieces(&two.sent().payload(&payload(2)), 0x7777);
         for (a, b) in one.iter().zip(&two) {
             ends.send_inside(a);
@@ -149,7 +205,7 @@ pub fn flood(offloads: Offloads) {
     thread::scope(|scope| {
         scope.spawn(|| {
             let orphan = |id: u16| {
-                let flow = ends.from_outside(usize::from(id % 2), Carries::Udp, 4000);
+                let flow = ends.inbound(usize::from(id % 2), Carries::Udp, 4000);
                 let packet = flow.answered().protocol(17).payload(&[7; 640]);
                 let packet = packet.id(id).fragment(80, true);
                 packet.eth(ends.outside.mac, ends.host).build()

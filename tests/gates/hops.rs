@@ -85,7 +85,7 @@ pub fn limits(offloads: Offloads) {
 /// A packet that ends at the node: it goes no further, and its sender is told.
 fn last_hop(stage: &Stage, ends: &Ends) {
     for family in [0, 1] {
-        let out = ends.from_inside(family, Carries::Udp, 5000);
+        let out = ends.outbound(family, Carries::Udp, 5000);
         ends.send_inside(&out.sent().ttl(1));
         let exceeded = [11, 3][family];
         let told = ends
@@ -95,7 +95,7 @@ fn last_hop(stage: &Stage, ends: &Ends) {
                 frame[protocol] == [1, 58][family] && frame.get(kind) == Some(&exceeded)
             });
         assert!(told.is_some(), "time exceeded, family {family}");
-        let inward = ends.from_outside(family, Carries::Udp, 4000);
+        let inward = ends.inbound(family, Carries::Udp, 4000);
         let arrived = inward.arrived().ttl(1).build();
         ends.send_outside(&inward.answered().ttl(1));
         ends.inside
@@ -125,10 +125,10 @@ fn siblings(stage: &Stage) {
 /// `NETPATH_GATE_FRAMES` is the number of random frames from each side; the full size is 1000000.
 fn damaged(stage: &Stage, ends: &Ends) {
     for family in [0, 1] {
-        let out = ends.from_inside(family, Carries::Udp, 5000);
-        let inward = ends.from_outside(family, Carries::Udp, 4000);
-        out.opens_from_inside();
-        inward.opens_from_outside();
+        let out = ends.outbound(family, Carries::Udp, 5000);
+        let inward = ends.inbound(family, Carries::Udp, 4000);
+        out.opens_inside();
+        inward.opens_outside();
         let frames = [
             (true, out.sent()),
             (false, out.answered()),
@@ -136,13 +136,11 @@ fn damaged(stage: &Stage, ends: &Ends) {
             (true, inward.sent()),
             (
                 true,
-                ends.from_inside(family, Carries::Tcp, 5000)
-                    .sent()
-                    .flags(SYN),
+                ends.outbound(family, Carries::Tcp, 5000).sent().flags(SYN),
             ),
             (
                 false,
-                ends.from_outside(family, Carries::Tcp, 4000)
+                ends.inbound(family, Carries::Tcp, 4000)
                     .answered()
                     .flags(SYN),
             ),
@@ -172,8 +170,8 @@ fn damaged(stage: &Stage, ends: &Ends) {
                 });
             }
         }
-        out.opens_from_inside();
-        inward.opens_from_outside();
+        out.opens_inside();
+        inward.opens_outside();
     }
     assert!(stage.counted("drop_malformed") > 0);
 }

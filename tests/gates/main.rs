@@ -59,7 +59,7 @@ gate! {
     gate_14_u8_t3_filtering: crate::delivery::filtering;
     gate_15_t13_reload_keeps_flows: crate::reuse::reload;
     gate_16_u9_t8_hairpin: crate::origins::hairpin;
-    gate_17_u14_fragments_in_any_order: crate::fragments::any_order;
+    gate_17_u14_fragments_in_any_order: crate::fragments::pass;
     gate_18_u13_too_big: crate::mtu::sizes;
     gate_19_n2_no_udp_checksum: crate::checksums::zero;
     gate_20_i5_port_unreachable_from_published: crate::errors::unreachable_from_published;

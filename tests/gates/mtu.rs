@@ -65,7 +65,7 @@ fn smaller_uplink(offloads: Offloads) {
     }
     let receiver = Datagrams::bind(stage.outside(), OUTSIDE.0, 7001);
     let ends = Ends::new(&stage, &sandbox);
-    let mut flow = ends.from_inside(0, Carries::Udp, 5000);
+    let mut flow = ends.outbound(0, Carries::Udp, 5000);
     flow.remote = Place(address(OUTSIDE, 0), 7001);
     let text = "abcdefg".repeat(200);
     ends.send_inside(&flow.sent().payload(text.as_bytes()));

@@ -19,8 +19,8 @@ pub fn control(offloads: Offloads) {
     let (sandbox, ends) = published(&stage);
     let router = address(ROUTER, 1);
     for carries in [Carries::Udp, Carries::Echo] {
-        let flow = ends.from_inside(1, carries, 5000);
-        flow.opens_from_inside();
+        let flow = ends.outbound(1, carries, 5000);
+        flow.opens_inside();
         // Too big (even below the least MTU), time exceeded, parameter problem, unreachable.
         for (kind, code, rest) in [
             (2, 0, [0, 0, 5, 0]),

@@ -24,24 +24,24 @@ pub fn flows(offloads: Offloads) {
     fill(
         &stage,
         "greedy",
-        &|number| ends.from_inside(usize::from(number % 2), Carries::Udp, 5000 + number),
+        &|number| ends.outbound(usize::from(number % 2), Carries::Udp, 5000 + number),
         &|flow, more| {
             if more {
                 ends.send_inside(&flow.sent());
             } else {
-                flow.opens_from_inside();
+                flow.opens_inside();
             }
         },
     );
     fill(
         &stage,
         "web",
-        &|number| published.from_outside(usize::from(number % 2), Carries::Udp, 10_000 + number),
+        &|number| published.inbound(usize::from(number % 2), Carries::Udp, 10_000 + number),
         &|flow, more| {
             if more {
                 published.send_outside(&flow.answered());
             } else {
-                flow.opens_from_outside();
+                flow.opens_outside();
             }
         },
     );

@@ -104,13 +104,13 @@ pub fn reload(offloads: Offloads) {
     drop(blobs);
 
     for family in [0, 1] {
-        let inward = ends.from_outside(family, Carries::Tcp, 4000);
+        let inward = ends.inbound(family, Carries::Tcp, 4000);
         assert_eq!(inward.inner.1, TARGET);
         inward.arrives("a segment in the middle, inwards", |packet| {
             packet.flags(ACK)
         });
         inward.leaves("its answer", |packet| packet.flags(ACK));
-        let out = ends.from_inside(family, Carries::Tcp, 5000);
+        let out = ends.outbound(family, Carries::Tcp, 5000);
         let before = stage.counted("drop_no_flow");
         ends.send_inside(&middle(out.sent()));
         let left = middle(out.left()).build();

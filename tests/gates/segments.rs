@@ -56,11 +56,11 @@ impl Walk<'_> {
 fn walks(ends: &Ends, walk: impl Fn(&Walk<'_>), port: u16) {
     for family in [0, 1] {
         walk(&Walk {
-            flow: ends.from_inside(family, Carries::Tcp, port),
+            flow: ends.outbound(family, Carries::Tcp, port),
             from_inside: true,
         });
         walk(&Walk {
-            flow: ends.from_outside(family, Carries::Tcp, port),
+            flow: ends.inbound(family, Carries::Tcp, port),
             from_inside: false,
         });
     }

@@ -40,8 +40,8 @@ fn udp_flows(offloads: Offloads) {
     let stage = offloads.configured(&config);
     let (_sandbox, ends) = published(&stage);
     let flows = |port: u16| {
-        let out = [0, 1].map(|family| ends.from_inside(family, Carries::Udp, port));
-        let inward = [0, 1].map(|family| ends.from_outside(family, Carries::Udp, port));
+        let out = [0, 1].map(|family| ends.outbound(family, Carries::Udp, port));
+        let inward = [0, 1].map(|family| ends.inbound(family, Carries::Udp, port));
         (out, inward)
     };
     let (lonely, _) = flows(5001);
@@ -51,10 +51,10 @@ fn udp_flows(offloads: Offloads) {
         flow.leaves("a packet without an answer", same);
     }
     for flow in out.iter().chain(&pushed) {
-        flow.opens_from_inside();
+        flow.opens_inside();
     }
     for flow in &inward {
-        flow.opens_from_outside();
+        flow.opens_outside();
     }
     // Longer than one limit in all, but never idle for so long: kept by what is sent, or by what arrives.
     for _ in 0..4 {
@@ -94,6 +94,9 @@ fn udp_defaults(offloads: Offloads) {
     assert!(seconds(&stage, "udp_new") >= 30.0);
 }
 
+/// Whether the client sends a segment, and its flags.
+type Step = (bool, u8);
+
 /// T-5: an idle connection lasts longer than two hours and four minutes, one that opens or ends goes sooner.
 pub fn tcp(offloads: Offloads) {
     at_once(offloads, &[connections, tcp_defaults]);
@@ -109,7 +112,7 @@ fn connections(offloads: Offloads) {
     let stage = offloads.configured(&config);
     let (_sandbox, ends) = published(&stage);
     let flags = |flags: u8| move |packet: Packet| packet.flags(flags).payload(b"");
-    let steps: [(&str, u16, &[(bool, u8)]); 5] = [
+    let steps: [(&str, u16, &[Step]); 5] = [
         (
             "established",
             5000,
@@ -143,8 +146,8 @@ fn connections(offloads: Offloads) {
     let mut established: Vec<Flow<'_>> = Vec::new();
     for family in [0, 1] {
         for (state, port, steps) in steps {
-            let out = ends.from_inside(family, Carries::Tcp, port);
-            let inward = ends.from_outside(family, Carries::Tcp, port);
+            let out = ends.outbound(family, Carries::Tcp, port);
+            let inward = ends.inbound(family, Carries::Tcp, port);
             for (client, step) in steps {
                 if *client {
                     out.leaves(state, flags(*step));
