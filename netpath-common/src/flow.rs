@@ -272,6 +272,23 @@ impl Timers {
         fragment: 30 * SECOND,
     };
 
+    /// Every limit by the name that it has in the settings.
+    pub const fn named(&self) -> [(&'static str, u64); 11] {
+        [
+            ("tcp_syn_sent", self.tcp_syn_sent),
+            ("tcp_syn_received", self.tcp_syn_received),
+            ("tcp_established", self.tcp_established),
+            ("tcp_half_closed", self.tcp_half_closed),
+            ("tcp_closing", self.tcp_closing),
+            ("tcp_reset", self.tcp_reset),
+            ("udp_new", self.udp_new),
+            ("udp_established", self.udp_established),
+            ("icmp", self.icmp),
+            ("other", self.other),
+            ("fragment", self.fragment),
+        ]
+    }
+
     /// The idle time after which a flow of this protocol and state is over.
     #[inline(always)]
     pub const fn idle_limit(&self, protocol: u8, state: State) -> u64 {

@@ -9,7 +9,7 @@ use crate::{
     maps::{
         Address, AllowKey, Config, Count, Device, Endpoint, FragmentKey, Fragmented, HELD_BYTES,
         Held, Network, ORPHAN_PLACES, Orphan, Port, PortKey, Prefix, SocketAddr, SocketPeer,
-        Subnet, SweepRecord, Text,
+        Subnet, SweepRecord, Text, Usage,
     },
 };
 
@@ -88,7 +88,7 @@ layout!(
         checksum_v6_flag: u32,
         snat_first: u16,
         snat_last: u16,
-        pad: u32,
+        flows_per_sandbox: u32,
         swept: u64,
     } = 152
 );
@@ -176,6 +176,14 @@ layout!(
     Count {
         packets: u64,
         bytes: u64
+    } = 16
+);
+layout!(
+    Usage {
+        flows: i32,
+        generation: u32,
+        reclaimed: u32,
+        pad: u32
     } = 16
 );
 layout!(

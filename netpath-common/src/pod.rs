@@ -5,7 +5,7 @@ use crate::{
     flow::{FlowKey, Half},
     maps::{
         Address, AllowKey, Config, Count, Device, Endpoint, FragmentKey, Fragmented, Network, Port,
-        PortKey, Prefix, SocketAddr, SocketPeer, Subnet,
+        PortKey, Prefix, SocketAddr, SocketPeer, Subnet, Usage,
     },
 };
 
@@ -38,4 +38,5 @@ pod!(
     Fragmented,
     SocketPeer,
     SocketAddr,
+    Usage,
 );

@@ -127,6 +127,8 @@ reasons! {
     NotGateway = 54, Drop, "drop_not_gateway";
     /// From a sandbox to a tunnel of the node.
     Tunnel = 55, Drop, "drop_tunnel";
+    /// The sandbox has as many flows as one may have: a new one was refused.
+    Quota = 60, Drop, "drop_quota";
 }
 
 /// Entries of the counters map: room for numbers to come.

@@ -14,6 +14,15 @@ pub fn add_u64(counter: *mut u64, amount: u64) {
     }
 }
 
+/// The same for a signed one; the amount may be negative.
+#[inline(always)]
+pub fn add_i32(counter: *mut i32, amount: i32) {
+    // SAFETY: as above.
+    unsafe {
+        atomic_xadd::<i32, i32, { AtomicOrdering::Relaxed }>(counter, amount);
+    }
+}
+
 /// Adds and gives the number before.
 ///
 /// Not relaxed: LLVM turns a relaxed addition into the instruction that gives nothing back, whether or not its result

@@ -12,11 +12,11 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half, UDP},
     maps::{
-        Address, CURSORS, Config, Count, Cursor, DEFAULT_FLOW_INDEX, DEFAULT_FLOWS,
-        DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, Fragmented, Held, MAX_ADDRESSES,
-        MAX_ALLOW, MAX_DEVICES, MAX_ENDPOINTS, MAX_FRAGMENTED, MAX_HELD, MAX_NETWORKS, MAX_ORPHANS,
-        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Orphan, Port, PortKey, SNAT_WORDS,
-        SocketAddr, SocketPeer, Subnet,
+        Address, CURSORS, Config, Count, Cursor, DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey,
+        Fragmented, Held, LEAST_DEFAULT_FLOWS, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES,
+        MAX_ENDPOINTS, MAX_FRAGMENTED, MAX_HELD, MAX_NETWORKS, MAX_ORPHANS, MAX_PORTS,
+        MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Orphan, Port, PortKey, SNAT_WORDS, SocketAddr,
+        SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -42,11 +42,11 @@ static ALLOW: LpmTrie<[u8; 20], u32> = LpmTrie::pinned(MAX_ALLOW, 0);
 #[map(name = "snat_taken")]
 static SNAT_TAKEN: Array<u64> = Array::pinned(SNAT_WORDS * 2, 0);
 #[map(name = "flows")]
-static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(DEFAULT_FLOWS * 2, BPF_F_NO_PREALLOC);
+static FLOWS: HashMap<FlowKey, Half> = HashMap::pinned(LEAST_DEFAULT_FLOWS * 2, BPF_F_NO_PREALLOC);
 #[map(name = "half_open")]
 static HALF_OPEN: Array<FlowKey> = Array::pinned(DEFAULT_HALF_OPEN, 0);
 #[map(name = "flow_index")]
-static FLOW_INDEX: Array<FlowKey> = Array::pinned(DEFAULT_FLOW_INDEX, 0);
+static FLOW_INDEX: Array<FlowKey> = Array::pinned(LEAST_DEFAULT_FLOWS, 0);
 #[map(name = "fragments")]
 static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::pinned(MAX_FRAGMENTED, 0);
 #[map(name = "orphans")]
@@ -55,6 +55,8 @@ static ORPHANS: LruHashMap<FragmentKey, Orphan> = LruHashMap::pinned(MAX_ORPHANS
 static HELD: Array<Held> = Array::pinned(MAX_HELD, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
+#[map(name = "usage")]
+static USAGE: Array<Usage> = Array::pinned(MAX_ENDPOINTS, 0);
 #[map(name = "counters")]
 static COUNTS: PerCpuArray<Count> = PerCpuArray::pinned(COUNTERS, 0);
 #[map(name = "socket_peers")]
@@ -244,11 +246,25 @@ pub fn claim_flow(key: &FlowKey, half: &Half) -> Result<(), i32> {
     FLOWS.insert(key, half, BPF_NOEXIST as u64)
 }
 
-/// Removes a half; absence is success.
+/// Removes a half; whether there was one.
 #[inline(always)]
-pub fn remove_flow(key: &FlowKey) {
+pub fn remove_flow(key: &FlowKey) -> bool {
     // The one error there is says that it was gone already.
-    let _ = FLOWS.remove(key);
+    FLOWS.remove(key).is_ok()
+}
+
+/// What the sandbox in a slot uses, if the slot is of this generation there.
+#[inline(always)]
+pub fn usage(slot: u32, generation: u32) -> Option<*mut Usage> {
+    let usage = USAGE.get_ptr_mut(slot)?;
+    // SAFETY: a map value, readable while the program runs.
+    (unsafe { (*usage).generation } == generation).then_some(usage)
+}
+
+/// A place of the index of all flows.
+#[inline(always)]
+pub fn index_place(place: u32) -> Option<*mut FlowKey> {
+    FLOW_INDEX.get_ptr_mut(place)
 }
 
 /// A datagram whose first fragment was seen.

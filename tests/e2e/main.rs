@@ -13,6 +13,7 @@ mod dump;
 mod isolation;
 mod origins;
 mod outbound;
+mod quota;
 mod ranges;
 mod redis;
 mod transfer;

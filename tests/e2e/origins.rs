@@ -50,6 +50,44 @@ fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
     town.stage.assert_clean(&[&town.web]);
 }
 
+/// Connects a UDP socket, waits for an answer, and then for whatever else comes.
+const CONNECTED: &str = "
+import socket, sys
+peer = socket.getaddrinfo(sys.argv[1], 8080, type=socket.SOCK_DGRAM)[0]
+s = socket.socket(peer[0], socket.SOCK_DGRAM)
+s.connect(peer[4])
+s.send(b'hello')
+s.recv(1000)
+print('answered', flush=True)
+try:
+    s.recv(1000)
+except OSError as error:
+    print(error.errno, flush=True)
+";
+
+#[test]
+fn a_host_process_is_told_that_the_sandbox_it_is_connected_to_is_gone() {
+    let town = town();
+    let server = peer::serve(&town.web.netns, "web", &["80"]);
+    let mut clients: Vec<_> = [LOOPBACK.0, LOOPBACK.1, HOST.0]
+        .iter()
+        .map(|address| {
+            let mut client = town
+                .stage
+                .host()
+                .start(&["python3", "-c", CONNECTED, address]);
+            client.wait_for_output("answered");
+            client
+        })
+        .collect();
+    drop(server);
+    town.stage.daemon.cli(&["sandbox", "rm", "web"]).success();
+    for client in &mut clients {
+        client.wait_for_output(&libc::ECONNABORTED.to_string());
+    }
+    town.stage.assert_clean(&[&town.sibling, &town.other]);
+}
+
 #[test]
 fn a_sandbox_keeps_its_own_loopback() {
     let town = town();

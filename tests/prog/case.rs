@@ -96,6 +96,12 @@ impl Case {
             };
             outcome.map_err(|text| format!("step {number} of {}:\n{text}", self.steps.len()))?;
         }
+        let wrong = prog.wrong_usage();
+        if !wrong.is_empty() {
+            return Err(format!(
+                "at the end: slots, flows they are charged with, and flows they have: {wrong:?}"
+            ));
+        }
         Ok(())
     }
 }

@@ -178,6 +178,7 @@ fn mutated_packets_get_a_verdict_and_no_private_source_leaves() {
                 }
             }
             if round % 256 == 0 {
+                assert_eq!(prog.wrong_usage(), [], "seed {seed}, round {round}");
                 prog.forget_flows();
             }
         }

@@ -7,6 +7,7 @@
 )]
 
 mod budget;
+mod capacity;
 mod case;
 mod cases;
 mod coverage;

@@ -32,8 +32,8 @@ pub struct Config {
     pub snat_first: u16,
     /// Last port of that range.
     pub snat_last: u16,
-    /// Zero.
-    pub pad: u32,
+    /// Flows that one sandbox may have on each of its networks.
+    pub flows_per_sandbox: u32,
     /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 if there was none.
     pub swept: u64,
 }

@@ -18,6 +18,7 @@
 //! | `orphans` | LRU hash | [`FragmentKey`] → [`Orphan`] | programs | programs |
 //! | `held` | array | ring index → [`Held`] | programs | programs |
 //! | `cursors` | array | [`Cursor`] → count | programs | programs |
+//! | `usage` | array | slot → [`Usage`] | programs, daemon | programs, daemon |
 //! | `counters` | per-CPU array | [`crate::reason::Reason`] → [`Count`] | programs | daemon, CLI |
 //! | `socket_peers` | LRU hash | [`SocketPeer`] → [`SocketAddr`] | programs | programs |
 //!
@@ -43,10 +44,13 @@ pub use crate::{
 /// Raised whenever the layout or the meaning of any map changes; part of the pin path.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Default capacity of `flows` in flows (a flow takes two entries).
-pub const DEFAULT_FLOWS: u32 = 262_144;
-/// Places in `flow_index` for [`DEFAULT_FLOWS`]: two for each flow; a power of two.
-pub const DEFAULT_FLOW_INDEX: u32 = 2 * DEFAULT_FLOWS;
+/// Default capacity of `flows` in flows (a flow takes two entries), where memory allows.
+pub const DEFAULT_FLOWS: u32 = 1_048_576;
+/// The same on the smallest machine; a power of two.
+pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
+/// Memory of a flow in a table that is full: two elements (of 184 bytes, allocated as 192), its share of the buckets
+/// (32), and a place in `flow_index` (40). `tests/prog/capacity.rs` measures it.
+pub const BYTES_PER_FLOW: u64 = 456;
 /// Default budget of half-open flows; a power of two.
 pub const DEFAULT_HALF_OPEN: u32 = 65_536;
 /// Capacity of `endpoints`; slot 0 is never used, so that an empty entry cannot name an endpoint.
@@ -82,6 +86,23 @@ pub struct Count {
     pub packets: u64,
     /// Bytes from the link header on.
     pub bytes: u64,
+}
+
+/// The flows of a sandbox, by the slot of its endpoint.
+///
+/// Each reply half in the table counts for the endpoint it names: that of the sandbox that opened the flow, or, for a
+/// flow from outside, of the one whose port is published.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Usage {
+    /// Flows. Signed: a number that is off by one must never block a sandbox.
+    pub flows: i32,
+    /// Generation of the slot that they count for; flows of another one change nothing.
+    pub generation: u32,
+    /// How many places of `flow_index` were looked through for flows of this sandbox that may go.
+    pub reclaimed: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Index into `cursors`: the next place of a ring.

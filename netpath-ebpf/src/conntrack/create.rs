@@ -5,7 +5,7 @@ use netpath_common::{
     maps::Endpoint,
 };
 
-use super::{is_over, keys, now, remove, rings, seen};
+use super::{is_over, keys, now, quota, remove, rings, seen};
 use crate::{
     maps::{self, Scratch},
     parse::Parsed,
@@ -42,8 +42,8 @@ pub enum SourcePort {
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub struct Inner {
-    endpoint: u32,
-    generation: u32,
+    pub(super) endpoint: u32,
+    pub(super) generation: u32,
     deliver: u32,
 }
 
@@ -133,6 +133,7 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
             return Err(Refused::Taken);
         }
     }
+    quota::charge(half);
 
     keys::set(&mut half.to, &scratch.to);
     half.endpoint = opening.original.endpoint;
@@ -141,7 +142,10 @@ pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Resu
     half.seen = seen(parsed);
     half.flags = flags;
     if let Err(error) = maps::claim_flow(from, half) {
-        maps::remove_flow(&scratch.reply_key);
+        if let Some(reply) = maps::flow(&scratch.reply_key) {
+            // SAFETY: the map's value under that key, inserted above.
+            unsafe { quota::remove_half(&scratch.reply_key, reply) };
+        }
         return if error == EEXIST {
             Ok(())
         } else {

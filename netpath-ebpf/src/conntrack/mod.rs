@@ -2,6 +2,8 @@
 
 mod create;
 pub mod keys;
+pub mod quota;
+pub mod reclaim;
 mod rings;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
@@ -20,7 +22,6 @@ use crate::{
 };
 
 pub use create::{Inner, Opening, Refused, SourcePort, create};
-pub use rings::reclaim;
 
 /// A half in the map, and the endpoint at its inner end.
 pub type Found = (*mut Half, &'static Endpoint);
@@ -153,12 +154,12 @@ fn remove_both(key: &FlowKey, twin: &FlowKey, created: u64) {
         if let Some(half) = maps::flow(twin)
             && (*half).created == created
         {
-            maps::remove_flow(twin);
+            quota::remove_half(twin, half);
         }
         if let Some(half) = maps::flow(key)
             && (*half).created == created
         {
-            maps::remove_flow(key);
+            quota::remove_half(key, half);
         }
     }
 }

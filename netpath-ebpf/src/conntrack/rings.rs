@@ -1,12 +1,15 @@
 //! Two rings of keys: which half-open flow gives way, and which flows may be over.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use netpath_common::{
-    flow::{FlowKey, State},
+    flow::FlowKey,
     maps::{Config, Cursor, SWEEP_PATIENCE},
 };
 
-use super::{is_over, keys::set, now, remove, state};
-use crate::maps::{self, Scratch};
+use super::{is_over, keys::set, remove, state};
+use crate::maps;
 
 /// Gives a new flow its place in both rings.
 ///
@@ -26,20 +29,21 @@ pub fn enter(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
             remove(old);
         }
     }
-    enter_index(key, config, now, old);
+    enter_index(key, config, now);
 }
 
-/// Places of the index that one new flow looks at.
-const INDEX_STEPS: u32 = 4;
+/// Places of the index that one new flow looks at, at most. In a table that is full to nine tenths of living flows, one
+/// new flow in a thousand finds that many living ones in a row.
+const INDEX_STEPS: u32 = 64;
 
 /// Gives a key its place in the index of all flows.
 ///
 /// While nobody sweeps the table, the flow that had the place is removed if it is over; otherwise it gets the next place,
 /// and so on. This keeps the table usable: flows of a day without a daemon are found again here, whatever their age. The
-/// index has two places for each flow, so the last key that is left without one is hardly ever that of a living flow.
+/// index has a place for each flow, so one that is over is hardly ever far.
 /// While the daemon sweeps, looking at old flows here would only cost cache misses.
 #[inline(always)]
-fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
+fn enter_index(key: &FlowKey, config: &Config, now: u64) {
     if now.saturating_sub(config.swept) < SWEEP_PATIENCE {
         if let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) {
             // SAFETY: as above.
@@ -47,72 +51,49 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64, old: &mut FlowKey) {
         }
         return;
     }
-    let mut displaced = FlowKey::default();
-    set(&mut displaced, key);
-    for _ in 0..INDEX_STEPS {
-        let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) else {
-            return;
-        };
-        // SAFETY: as above.
-        replace(unsafe { &mut *place }, &displaced, old);
-        if is_over(old, config, now) {
-            remove(old);
-            return;
-        }
-        set(&mut displaced, old);
-    }
-}
-
-/// Makes room in a table that is full: flows that are over go, and those that are finished, or were never answered,
-/// without waiting for their time. Established ones stay (RFC 6888 REQ-11).
-///
-/// The index has two places for each flow, so in a full table the flows that did not live long stand in its newer half.
-/// That is gone through from its older end on, and again when the end is reached.
-#[inline(never)]
-pub fn reclaim(scratch: &mut Scratch) {
-    let Some(config) = maps::config() else {
-        return;
+    let mut entry = Entry {
+        key: FlowKey::default(),
+        old: FlowKey::default(),
+        now,
     };
-    let (Some(newest), Some(next)) = (
-        maps::cursor(Cursor::FlowIndex),
-        maps::cursor(Cursor::Reclaim),
-    ) else {
-        return;
-    };
-    // SAFETY: map values, readable while the program runs; another CPU may move either, which costs at most a second
-    // look at the same places.
+    set(&mut entry.key, key);
+    // SAFETY: the callback gets this `entry` and nothing keeps it (Linux 5.17).
     unsafe {
-        let newest = *newest;
-        let half = (config.flow_index_mask >> 1) + 1;
-        let distance = newest.wrapping_sub(*next);
-        if distance == 0 || distance > half {
-            *next = newest.wrapping_sub(half);
-        }
-    }
-    let now = now();
-    for _ in 0..RECLAIM_STEPS {
-        let Some(place) = maps::ring_place(Cursor::Reclaim, config.flow_index_mask) else {
-            return;
-        };
-        // SAFETY: as in `enter`.
-        set(&mut scratch.old, unsafe { &*place });
-        if is_over(&scratch.old, config, now) || is_expendable(&scratch.old) {
-            remove(&scratch.old);
-        }
+        bpf_loop(
+            INDEX_STEPS,
+            displace as *mut c_void,
+            (&raw mut entry).cast(),
+            0,
+        );
     }
 }
 
-#[inline(always)]
-fn is_expendable(key: &FlowKey) -> bool {
-    let Some(half) = maps::flow(key) else {
-        return false;
+struct Entry {
+    /// The key that looks for a place.
+    key: FlowKey,
+    old: FlowKey,
+    now: u64,
+}
+
+/// Takes the next place; goes on with the key that had it. A callback, so that the verifier follows it once.
+unsafe extern "C" fn displace(_number: u32, entry: *mut c_void) -> i64 {
+    // SAFETY: `bpf_loop` passes on what `enter_index` gave it.
+    let entry = unsafe { &mut *entry.cast::<Entry>() };
+    let Some(config) = maps::config() else {
+        return 1;
     };
-    let state = state(key, half);
-    state.is_half_open() || matches!(state, State::Closing | State::Reset)
+    let Some(place) = maps::ring_place(Cursor::FlowIndex, config.flow_index_mask) else {
+        return 1;
+    };
+    // SAFETY: as in `enter`.
+    replace(unsafe { &mut *place }, &entry.key, &mut entry.old);
+    if is_over(&entry.old, config, entry.now) {
+        remove(&entry.old);
+        return 1;
+    }
+    set(&mut entry.key, &entry.old);
+    0
 }
-
-/// Places that a flow which finds the table full looks at.
-const RECLAIM_STEPS: u32 = 16;
 
 #[inline(always)]
 fn replace(place: &mut FlowKey, new: &FlowKey, old: &mut FlowKey) {

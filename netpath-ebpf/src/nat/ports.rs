@@ -46,6 +46,9 @@ pub fn open(
     parsed: &Parsed,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    if !conntrack::quota::admits(&opening.reply) {
+        return Err(Reason::Quota);
+    }
     let mut search = Search {
         opening,
         skb,
@@ -55,7 +58,7 @@ pub fn open(
     };
     run(&mut search);
     if search.outcome == TABLE_FULL {
-        conntrack::reclaim(search.scratch);
+        conntrack::reclaim::of_table();
         search.outcome = NO_PORT;
         run(&mut search);
     }

@@ -1,7 +1,8 @@
 //! `netpath status`.
 
 use std::{
-    path::PathBuf,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     api::{
         client::ClientError,
-        v1::{MapInfo, Program, Status},
+        v1::{Flows, MapInfo, Program, SandboxFlows, Status},
     },
     datapath::dump,
 };
@@ -54,10 +55,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
     };
     let status = match &answer {
         Ok(status) => status.clone(),
-        Err(error) => without_daemon(
-            error,
-            dump::list(&context.pins(arguments.bpf_dir.as_deref())).unwrap_or_default(),
-        ),
+        Err(error) => without_daemon(error, &context.pins(arguments.bpf_dir.as_deref())),
     };
     match context.format {
         Format::Table => output::text(&describe(&status))?,
@@ -80,11 +78,18 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
 }
 
 /// What can be said while the daemon does not answer.
-fn without_daemon(error: &ClientError, maps: Vec<MapInfo>) -> Status {
+fn without_daemon(error: &ClientError, bpf_dir: &Path) -> Status {
+    let maps = dump::list(bpf_dir).unwrap_or_default();
+    let limits = dump::limits(bpf_dir, &maps).ok();
+    let (flows, timers) = limits.map_or((None, BTreeMap::new()), |(flows, timers)| {
+        (Some(flows), timers)
+    });
     let node = nix::unistd::gethostname().unwrap_or_default();
     Status {
         node: node.to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        flows,
+        timers,
         maps,
         degraded: vec![error.to_string()],
         ..Status::default()
@@ -111,6 +116,10 @@ fn describe(status: &Status) -> String {
         let mark = if *used { '+' } else { '-' };
         format!("{mark}{name}")
     });
+    let timers = status.timers.iter();
+    let timers: Vec<_> = timers
+        .map(|(name, limit)| format!("{name}={limit}"))
+        .collect();
     let mut pairs = vec![
         ("node", status.node.clone()),
         ("version", status.version.clone()),
@@ -119,13 +128,32 @@ fn describe(status: &Status) -> String {
         ("store", store),
         ("reconciled", reconcile.unwrap_or_default()),
         ("features", features.collect::<Vec<_>>().join(" ")),
+        (
+            "flows",
+            status.flows.as_ref().map(in_words).unwrap_or_default(),
+        ),
+        ("idle limits", timers.join(" ")),
     ];
     let degraded = status.degraded.iter().cloned();
     pairs.extend(degraded.map(|reason| ("degraded", reason)));
     let mut text = output::pairs(&pairs);
+    if let Some(flows) = &status.flows {
+        section(&mut text, "most flows", &flows.top);
+    }
     section(&mut text, "programs", &status.programs);
     section(&mut text, "maps", &status.maps);
     text
+}
+
+fn in_words(flows: &Flows) -> String {
+    format!(
+        "{} of {}, at most {} for a sandbox and {} unanswered, {} bytes each",
+        flows.entries,
+        flows.capacity,
+        flows.per_sandbox_limit,
+        flows.half_open_budget,
+        flows.bytes_per_flow
+    )
 }
 
 fn section<R: Row>(text: &mut String, title: &str, rows: &[R]) {
@@ -146,6 +174,14 @@ impl Row for Program {
             self.mode.clone().unwrap_or_else(|| "-".to_owned()),
             if self.attached { "yes" } else { "no" }.to_owned(),
         ]
+    }
+}
+
+impl Row for SandboxFlows {
+    const COLUMNS: &'static [Column] = &["SANDBOX", "FLOWS#"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.sandbox.clone(), self.flows.to_string()]
     }
 }
 
@@ -215,18 +251,47 @@ mod tests {
                 failed: 0,
             }),
             features: [("tcx".to_owned(), true), ("xdp".to_owned(), false)].into(),
+            flows: Some(Flows {
+                entries: 75,
+                capacity: 1000,
+                half_open_budget: 64,
+                per_sandbox_limit: 250,
+                bytes_per_flow: 456,
+                top: vec![
+                    SandboxFlows {
+                        sandbox: "web".to_owned(),
+                        flows: 70,
+                    },
+                    SandboxFlows {
+                        sandbox: "db".to_owned(),
+                        flows: 5,
+                    },
+                ],
+            }),
+            timers: [
+                ("icmp".to_owned(), 60.into()),
+                ("other".to_owned(), 600.into()),
+            ]
+            .into(),
         };
         assert_eq!(
             describe(&status),
             "\
-node:        a
-version:     1.0
-ready:       no
-uplinks:     eth0,eth1
-store:       file (reachable)
-reconciled:  2 s ago, 3 ms, 4 operations, 0 failed
-features:    +tcx -xdp
-degraded:    eth1 has no address
+node:         a
+version:      1.0
+ready:        no
+uplinks:      eth0,eth1
+store:        file (reachable)
+reconciled:   2 s ago, 3 ms, 4 operations, 0 failed
+features:     +tcx -xdp
+flows:        75 of 1000, at most 250 for a sandbox and 64 unanswered, 456 bytes each
+idle limits:  icmp=60 other=600
+degraded:     eth1 has no address
+
+most flows
+SANDBOX  FLOWS
+web         70
+db           5
 
 programs
 NAME            HOOK            INTERFACE  MODE  ATTACHED
@@ -245,7 +310,7 @@ flows  hash        1    4  25%   4096
             path: "/run/netpath/netpath.sock".into(),
             source: std::io::ErrorKind::NotFound.into(),
         };
-        let status = without_daemon(&error, Vec::new());
+        let status = without_daemon(&error, Path::new("/nowhere"));
         assert!(!status.ready && !status.store.reachable);
         assert!(status.degraded[0].starts_with("daemon not reachable at /run/netpath"));
     }

@@ -108,6 +108,10 @@ impl Settings {
             limits: LimitSettings {
                 flows: self.limits.flows.or(below.limits.flows),
                 half_open: self.limits.half_open.or(below.limits.half_open),
+                flows_per_sandbox: self
+                    .limits
+                    .flows_per_sandbox
+                    .or(below.limits.flows_per_sandbox),
             },
         }
     }
@@ -175,17 +179,21 @@ pub struct LimitSettings {
     /// Flows that nobody has answered yet.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
+    /// Flows of one sandbox.
+    #[serde(alias = "flows-per-sandbox")]
+    pub flows_per_sandbox: Option<u32>,
 }
 
-/// Most flows that can be asked for; their table would take about 40 GiB.
+/// Most flows that can be asked for; their table would take about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
 impl LimitSettings {
     pub(super) fn resolve(self) -> Result<Limits, ConfigError> {
-        let default = Limits::default();
+        let default = Limits::for_memory(memory());
         let limits = Limits {
             flows: self.flows.unwrap_or(default.flows),
             half_open: self.half_open.unwrap_or(default.half_open),
+            flows_per_sandbox: self.flows_per_sandbox,
         };
         if limits.flows == 0 || limits.flows > MAX_FLOWS {
             return Err(ConfigError::invalid(
@@ -202,8 +210,24 @@ impl LimitSettings {
                 ),
             ));
         }
+        if let Some(quota) = limits.flows_per_sandbox
+            && (quota == 0 || quota > limits.flows)
+        {
+            return Err(ConfigError::invalid(
+                "limits.flows_per_sandbox",
+                format!(
+                    "{quota} is not between 1 and flows, which is {}",
+                    limits.flows
+                ),
+            ));
+        }
         Ok(limits)
     }
+}
+
+/// Bytes of the machine's memory; 0 if the kernel does not say.
+fn memory() -> u64 {
+    nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total())
 }
 
 /// Longest idle time that can be asked for: ten years.

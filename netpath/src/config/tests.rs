@@ -23,7 +23,8 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!(config.socket, Path::new(DEFAULT_SOCKET));
     assert_eq!(config.store, StoreKind::File);
     assert_eq!(config.timers, Timers::DEFAULT);
-    assert_eq!(config.limits, Limits::default());
+    let memory = nix::sys::sysinfo::sysinfo().unwrap().ram_total();
+    assert_eq!(config.limits, Limits::for_memory(memory));
     assert_eq!(config.pools[0].to_string(), "172.17.0.0/16/16");
     assert!(config.pools.iter().any(|pool| pool.prefix.addr().is_ipv6()));
 }
@@ -98,6 +99,17 @@ fn limits_are_checked() {
     assert_eq!((good.limits.flows, good.limits.half_open), (1000, 256));
     assert!(message("[limits]\nflows = 0\n").starts_with("limits.flows: "));
     assert!(message("[limits]\nhalf_open = 1000\n").contains("power of two"));
+    let good = config("[limits]\nflows = 1000\nflows_per_sandbox = 1000\n").unwrap();
+    assert_eq!(good.limits.flows_per_sandbox, Some(1000));
+    for bad in [0, 1001] {
+        let error = message(&format!(
+            "[limits]\nflows = 1000\nflows_per_sandbox = {bad}\n"
+        ));
+        assert_eq!(
+            error,
+            format!("limits.flows_per_sandbox: {bad} is not between 1 and flows, which is 1000")
+        );
+    }
 }
 
 #[test]

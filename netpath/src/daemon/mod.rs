@@ -8,6 +8,7 @@
 //! ```
 
 mod error;
+mod exhaustion;
 mod life;
 mod lock;
 mod node;

@@ -4,12 +4,14 @@ use std::{
     cell::OnceCell,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use netpath_common::maps::VXLAN_PORT;
 
 use crate::{
+    datapath::dump,
     kernel::{self, NodeFacts, listeners},
     model::{
         Change, Protocol, State,
@@ -20,7 +22,7 @@ use crate::{
     store::{Store, objects},
 };
 
-use super::DaemonError;
+use super::{DaemonError, exhaustion::Exhaustion};
 
 /// Everything that belongs to one node.
 pub struct Node {
@@ -36,6 +38,7 @@ pub struct Node {
     pub(super) lost_uplinks: BTreeMap<String, Instant>,
     /// What is wrong beside the facts, by topic.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    pub(super) exhaustion: Exhaustion,
 }
 
 /// What requests must know of the node and that does not change while the daemon runs.
@@ -165,6 +168,33 @@ impl Node {
             None => self.troubles.remove("reconcile"),
         };
         Ok(outcome)
+    }
+
+    /// Notes whether new flows were refused for want of room, and says so in the log.
+    pub(super) fn watch_exhaustion(&mut self, bpf_dir: &Path) {
+        let counters = match dump::counters(bpf_dir) {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see whether flows were refused");
+                return;
+            }
+        };
+        let tables = &self.reconciler.datapath.tables;
+        let report = self.exhaustion.look(Instant::now(), &counters, || {
+            // Without the culprit, what happened is worth saying too.
+            tables.top().unwrap_or_default()
+        });
+        match report.degraded {
+            Some(text) => {
+                if report.warn {
+                    tracing::warn!("{text}");
+                }
+                self.troubles.insert("flows", text);
+            }
+            None => {
+                self.troubles.remove("flows");
+            }
+        }
     }
 
     /// Keeps an uplink for a while that has lost its default route: a DHCP client takes it away for a moment, and

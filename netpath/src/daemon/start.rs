@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
-    DaemonError, life,
+    DaemonError,
+    exhaustion::Exhaustion,
+    life,
     lock::file_error,
     node::{Node, Surroundings},
 };
@@ -70,6 +72,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         torn_down: false,
         lost_uplinks: BTreeMap::new(),
         troubles: port_trouble(snat_ports(ports)),
+        exhaustion: Exhaustion::default(),
     };
     netns::remove_leftovers(&node.reconciler.netns_dir)?;
     forget_the_gone(&mut node)?;

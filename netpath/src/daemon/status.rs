@@ -19,6 +19,7 @@ const FULL: u64 = 80;
 /// If pins cannot be read.
 pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
     let maps = dump::list(&config.bpf_dir).unwrap_or_default();
+    node.watch_exhaustion(&config.bpf_dir);
     let desired = Desired::of_state(&node.state, &node.facts.facts);
     let mut programs = Vec::new();
     for attachment in desired.attachments() {
@@ -61,6 +62,7 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
                 )
             }),
     );
+    let (flows, timers) = dump::limits_of(&node.reconciler.datapath.tables, &maps)?;
     let failed = node.last.as_ref().is_none_or(|last| last.failed > 0);
     Ok(v1::Status {
         node: config.node.to_string(),
@@ -72,6 +74,8 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
             reachable: node.store.list("meta/").is_ok(),
         },
         programs,
+        flows: Some(flows),
+        timers,
         maps,
         degraded,
         last_reconcile: node.last.as_ref().map(|last| v1::Reconcile {

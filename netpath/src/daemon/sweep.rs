@@ -20,21 +20,12 @@ const SHARE: u32 = 100;
 /// Sweeps until the daemon ends: in the rhythm of the shortest timer, but never more than a hundredth of the time.
 pub async fn run(shared: Arc<Shared>) {
     let timers = shared.config.timers;
-    let shortest = [
-        timers.tcp_syn_sent,
-        timers.tcp_syn_received,
-        timers.tcp_established,
-        timers.tcp_half_closed,
-        timers.tcp_closing,
-        timers.tcp_reset,
-        timers.udp_new,
-        timers.udp_established,
-        timers.icmp,
-        timers.other,
-    ]
-    .into_iter()
-    .min()
-    .map_or(LONGEST, |nanoseconds| Duration::from_nanos(nanoseconds / 4));
+    let shortest = timers
+        .named()
+        .into_iter()
+        .map(|(_, limit)| limit)
+        .min()
+        .map_or(LONGEST, |nanoseconds| Duration::from_nanos(nanoseconds / 4));
     let rhythm = shortest.clamp(SHORTEST, LONGEST);
     loop {
         let began = Instant::now();
@@ -47,6 +38,7 @@ pub async fn run(shared: Arc<Shared>) {
                     .troubles
                     .insert("sweep", format!("flows do not expire: {error}")),
             };
+            node.watch_exhaustion(&shared.config.bpf_dir);
             swept
         };
         match swept {

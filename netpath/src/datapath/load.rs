@@ -10,7 +10,7 @@ use aya::{
 };
 use netpath_common::{
     flow::Timers,
-    maps::{Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN},
+    maps::{BYTES_PER_FLOW, Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LEAST_DEFAULT_FLOWS},
 };
 
 use super::{DatapathError, object, pins, tables::Tables};
@@ -23,16 +23,30 @@ pub struct Limits {
     pub flows: u32,
     /// Half-open flows.
     pub half_open: u32,
+    /// Flows of one sandbox on each of its networks; a quarter of all if `None`.
+    pub flows_per_sandbox: Option<u32>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// What a machine with so many bytes of memory has unless the settings say otherwise: a full table takes no more than
+    /// a sixteenth of it, except on the smallest ones.
+    pub fn for_memory(bytes: u64) -> Self {
+        let mut flows = DEFAULT_FLOWS;
+        while flows > LEAST_DEFAULT_FLOWS
+            && u64::from(flows) * BYTES_PER_FLOW > bytes / MEMORY_SHARE
+        {
+            flows /= 2;
+        }
         Self {
-            flows: DEFAULT_FLOWS,
+            flows,
             half_open: DEFAULT_HALF_OPEN,
+            flows_per_sandbox: None,
         }
     }
 }
+
+/// A full table may take one part in so many of the machine's memory.
+const MEMORY_SHARE: u64 = 16;
 
 /// What the programs must be told of the node.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +119,7 @@ impl Datapath {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let half_open = limits.half_open.max(2).next_power_of_two();
-        let index = limits.flows.max(2).saturating_mul(2).next_power_of_two();
+        let index = limits.flows.max(2).next_power_of_two();
         let maps = pins::maps_dir(bpf_dir);
         let spec = spec(object)?;
         for (name, wanted) in &spec {
@@ -132,7 +146,8 @@ impl Datapath {
         }
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
-        tables.set_node(|old| configured(old, settings, &tables_sizes(&maps)?))?;
+        let sizes = tables_sizes(&maps)?;
+        tables.set_node(|old| configured(old, settings, limits, &sizes))?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
@@ -233,8 +248,9 @@ fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), Datapat
     })
 }
 
-/// Places of the two rings as they really are: pinned maps keep the size they were made with.
+/// Entries of the table and of the two rings as they really are: pinned maps keep the size they were made with.
 struct Sizes {
+    flows: u32,
     half_open: u32,
     flow_index: u32,
 }
@@ -246,10 +262,14 @@ fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
             .map_err(|source| DatapathError::Map { map, source })
     };
     Ok(Sizes {
+        flows: size("flows")?,
         half_open: size("half_open")?,
         flow_index: size("flow_index")?,
     })
 }
+
+/// One sandbox may have one part in so many of the table, unless the settings say otherwise.
+const QUOTA_SHARE: u32 = 4;
 
 /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
 const SKIP_NEIGHBOUR: u32 = 4;
@@ -258,7 +278,12 @@ const SOURCE: u32 = 16;
 /// `BPF_F_IPV6` of `bpf_l4_csum_replace` (Linux 6.16).
 const CHECKSUM_IPV6: u32 = 1 << 7;
 
-fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Config, DatapathError> {
+fn configured(
+    old: Config,
+    settings: NodeSettings,
+    limits: Limits,
+    sizes: &Sizes,
+) -> Result<Config, DatapathError> {
     let kernel =
         KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
     let since = |major, minor, flag| {
@@ -287,7 +312,10 @@ fn configured(old: Config, settings: NodeSettings, sizes: &Sizes) -> Result<Conf
         checksum_v6_flag: since(6, 16, CHECKSUM_IPV6),
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,
-        pad: 0,
+        // Two halves each.
+        flows_per_sandbox: limits
+            .flows_per_sandbox
+            .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),
         swept: old.swept,
     })
 }
@@ -327,4 +355,28 @@ pub(super) fn refused(name: &str, source: aya::programs::ProgramError) -> Datapa
 /// A pinned map, opened.
 pub(super) fn open(maps: &Path, name: &'static str) -> Result<MapData, DatapathError> {
     MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_as_large_as_memory_allows() {
+        const MIB: u64 = 1 << 20;
+        for (memory, flows) in [
+            (256, 65_536),
+            (1_024, 131_072),
+            (4_096, 524_288),
+            (7_295, 524_288),
+            (7_296, 1_048_576),
+            (1_048_576, 1_048_576),
+        ] {
+            assert_eq!(
+                Limits::for_memory(memory * MIB).flows,
+                flows,
+                "{memory} MiB"
+            );
+        }
+    }
 }

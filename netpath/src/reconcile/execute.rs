@@ -1,8 +1,10 @@
 //! Operations, carried out. Each is idempotent, and removing what is not there succeeds.
 
+use std::net::IpAddr;
+
 use super::{ReconcileError, Reconciler};
 use crate::{
-    kernel::netns,
+    kernel::{listeners, netns},
     plan::{Attachment, Hook, Operation, Uplink},
 };
 
@@ -21,7 +23,10 @@ impl Reconciler {
         match operation {
             Operation::RemovePorts(keys) => tables.remove_ports(keys)?,
             Operation::RemoveAllow(entries) => tables.remove_allow(entries)?,
-            Operation::RemoveAddresses(addresses) => tables.remove_addresses(addresses)?,
+            Operation::RemoveAddresses(addresses) => {
+                tables.remove_addresses(addresses)?;
+                abort_connected(addresses);
+            }
             Operation::RemoveEndpoint { slot } => tables.remove_endpoint(*slot)?,
             Operation::Detach(attachment) => self.datapath.detach(attachment)?,
             Operation::DeleteVeth { name } | Operation::DeleteBridge { name } => {
@@ -64,5 +69,18 @@ impl Reconciler {
             }
         }
         Ok(self.datapath.tables.put_uplink(name, uplink)?)
+    }
+}
+
+/// Sockets of host processes that are connected to a sandbox which is gone get an error. They are no part of what is wanted:
+/// a kernel that cannot do it is worth a word, not a failure.
+fn abort_connected(addresses: &[IpAddr]) {
+    match listeners::abort_connected(addresses) {
+        Ok(0) => {}
+        Ok(sockets) => tracing::info!(
+            sockets,
+            "UDP sockets connected to removed sandboxes got an error"
+        ),
+        Err(error) => tracing::warn!(%error, "UDP sockets stay connected to removed sandboxes"),
     }
 }

@@ -4,17 +4,20 @@ mod bpffs;
 mod flows;
 mod node;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use netpath::datapath::{
-    Datapath, Limits, NodeSettings, pins,
-    run::{Outcome, Trial},
-    tables::Tables,
+use netpath::{
+    api::v1::MapInfo,
+    datapath::{
+        Datapath, Limits, NodeSettings, dump, pins,
+        run::{Outcome, Trial},
+        tables::Tables,
+    },
 };
 use netpath_common::{
-    flow::{FlowKey, Half, Timers},
-    maps::{Config, Count},
+    flow::{FlowKey, Half, REPLY, Timers},
+    maps::{Config, Count, Usage},
     reason::{Reason, Verdict},
 };
 
@@ -55,6 +58,9 @@ pub const fn verdict(value: u32) -> Option<Verdict> {
 /// Ports of SNAT unless a test says otherwise: few, so that a fuzzed one meets them.
 pub const SNAT_PORTS: (u16, u16) = (61_000, 65_000);
 
+/// Slots that the node of the tests may use.
+const SLOTS: u32 = 16;
+
 /// How a [`Prog`] is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -70,6 +76,7 @@ impl Default for Setup {
             limits: Limits {
                 flows: 1024,
                 half_open: 256,
+                flows_per_sandbox: None,
             },
             timers: Timers::DEFAULT,
         }
@@ -82,11 +89,12 @@ pub struct Prog {
     pub datapath: Datapath,
     flows: HashMap<MapData, FlowKey, Half>,
     cursors: Array<MapData, u32>,
+    usage: Array<MapData, Usage>,
     rings: [Array<MapData, FlowKey>; 2],
     config: Array<MapData, Config>,
     settings: Config,
     counters: PerCpuArray<MapData, Count>,
-    _bpffs: Bpffs,
+    bpffs: Bpffs,
 }
 
 /// What a packet is sent through.
@@ -130,12 +138,13 @@ impl Prog {
         Self {
             flows: HashMap::try_from(Map::HashMap(open("flows"))).expect("flows"),
             cursors: Array::try_from(Map::Array(open("cursors"))).expect("cursors"),
+            usage: Array::try_from(Map::Array(open("usage"))).expect("usage"),
             rings: ["half_open", "flow_index"].map(ring),
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("counters"))).expect("counters"),
             settings: config.get(&0, 0).expect("config"),
             config,
             datapath,
-            _bpffs: bpffs,
+            bpffs,
         }
     }
 
@@ -198,6 +207,11 @@ impl Prog {
         Reason::ALL.iter().map(|reason| sum(*reason)).collect()
     }
 
+    /// Every pinned map, with its memory.
+    pub fn maps(&self) -> Vec<MapInfo> {
+        dump::list(&self.bpffs.path().join("netpath")).expect("maps")
+    }
+
     /// Every half of a flow.
     pub fn halves(&self) -> Vec<(FlowKey, Half)> {
         self.flows.iter().collect::<Result<_, _>>().expect("flows")
@@ -208,15 +222,51 @@ impl Prog {
         Flow::of(&self.halves())
     }
 
-    /// Writes a half of a flow.
+    /// Writes a half of a flow, as a program would.
     pub fn put_half(&mut self, key: &FlowKey, half: &Half) {
         self.flows.insert(key, half, 0).expect("flows");
+        if half.role == REPLY {
+            self.change_usage(half.endpoint, |usage| usage.flows += 1);
+        }
+    }
+
+    /// How many flows a slot is charged with.
+    pub fn usage(&self, slot: u32) -> i32 {
+        self.usage.get(&slot, 0).expect("usage").flows
+    }
+
+    fn change_usage(&mut self, slot: u32, change: impl FnOnce(&mut Usage)) {
+        let mut usage = self.usage.get(&slot, 0).expect("usage");
+        change(&mut usage);
+        self.usage.set(slot, usage, 0).expect("usage");
+    }
+
+    /// Slots that are charged with another number of flows than they have, with both numbers.
+    pub fn wrong_usage(&self) -> Vec<(u32, i32, i32)> {
+        let mut flows = BTreeMap::new();
+        for (_, half) in self.halves() {
+            if half.role == REPLY {
+                *flows.entry((half.endpoint, half.generation)).or_default() += 1;
+            }
+        }
+        (0..SLOTS)
+            .filter_map(|slot| {
+                let usage = self.usage.get(&slot, 0).expect("usage");
+                let there = flows.get(&(slot, usage.generation)).copied().unwrap_or(0);
+                (usage.flows != there).then_some((slot, usage.flows, there))
+            })
+            .collect()
     }
 
     /// Removes all flows and what the rings remember of them.
     pub fn forget_flows(&mut self) {
         for (key, _) in self.halves() {
             self.flows.remove(&key).expect("flows");
+        }
+        for slot in 0..SLOTS {
+            if self.usage.get(&slot, 0).expect("usage").generation != 0 {
+                self.change_usage(slot, |usage| (usage.flows, usage.reclaimed) = (0, 0));
+            }
         }
         for (cursor, ring) in (0..).zip(&mut self.rings) {
             let used = self.cursors.get(&cursor, 0).expect("cursors");

@@ -20,4 +20,4 @@ pub use map::{
 pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
 pub use port::{Port, Protocol, Publish, Unpublish};
 pub use sandbox::{Endpoint, Sandbox, SandboxCreate};
-pub use status::{Program, Reconcile, Status, Store};
+pub use status::{Flows, Program, Reconcile, SandboxFlows, Status, Store};

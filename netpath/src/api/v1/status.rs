@@ -31,6 +31,39 @@ pub struct Status {
     /// Optional features of the kernel, and whether they are used.
     #[serde(default)]
     pub features: BTreeMap<String, bool>,
+    /// The flow table; `null` if it cannot be read.
+    #[serde(default)]
+    pub flows: Option<Flows>,
+    /// How long flows may be idle, in seconds, by the names of the settings; whole numbers unless the settings say
+    /// otherwise.
+    #[serde(default)]
+    pub timers: BTreeMap<String, serde_json::Number>,
+}
+
+/// The flow table and its limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Flows in the table, those that are over and not yet removed included.
+    pub entries: u64,
+    /// Flows that it has room for.
+    pub capacity: u64,
+    /// Flows that may be unanswered.
+    pub half_open_budget: u64,
+    /// Flows that one sandbox may have on each of its networks.
+    pub per_sandbox_limit: u64,
+    /// Memory of a flow in a table that is full.
+    pub bytes_per_flow: u64,
+    /// The sandboxes that have most flows, up to five, those with most first.
+    pub top: Vec<SandboxFlows>,
+}
+
+/// How many flows a sandbox has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxFlows {
+    /// Its name.
+    pub sandbox: String,
+    /// Flows that it has opened, and those from outside to its published ports.
+    pub flows: u64,
 }
 
 /// Where the wanted state is kept.

@@ -2,6 +2,7 @@
 
 mod flows;
 mod fragments;
+mod limits;
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub use flows::nat;
 pub use fragments::fragments;
+pub use limits::{limits, limits_of};
 
 /// Why pinned maps cannot be shown.
 #[derive(Debug, thiserror::Error)]

@@ -4,14 +4,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netpath_common::{
     addr::Addr,
-    maps::{Device, Endpoint, Role, Text},
+    maps::{Device, Endpoint, Role, Text, Usage},
 };
 
 use super::{Tables, absent_is_success, failed, index_of};
 use crate::{
+    api::v1::SandboxFlows,
     datapath::{DatapathError, sys},
     plan::{Uplink, entries::EndpointEntry},
 };
+
+/// How many sandboxes with many flows are named.
+const TOP: usize = 5;
 
 impl Tables {
     /// Makes an interface known as an uplink.
@@ -105,6 +109,8 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
+        // Before the first flow of this generation can begin.
+        self.count_from_zero(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;
@@ -129,10 +135,58 @@ impl Tables {
         self.endpoints
             .set(slot, Endpoint::default(), 0)
             .map_err(failed("endpoints"))?;
+        self.count_from_zero(slot, 0)?;
         if old.ifindex == 0 {
             return Ok(());
         }
         absent_is_success("devices", self.devices.remove(&old.ifindex))
+    }
+
+    /// Begins to count the flows of another generation.
+    pub(super) fn count_from_zero(
+        &mut self,
+        slot: u32,
+        generation: u32,
+    ) -> Result<(), DatapathError> {
+        if self.usage(slot)?.generation == generation {
+            return Ok(());
+        }
+        let usage = Usage {
+            generation,
+            ..Usage::default()
+        };
+        self.usage.set(slot, usage, 0).map_err(failed("usage"))
+    }
+
+    /// How many flows the sandbox in a slot has.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub fn usage(&self, slot: u32) -> Result<Usage, DatapathError> {
+        self.usage.get(&slot, 0).map_err(failed("usage"))
+    }
+
+    /// The sandboxes that have most flows, those with most first.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn top(&self) -> Result<Vec<SandboxFlows>, DatapathError> {
+        let mut by_sandbox: BTreeMap<String, u64> = BTreeMap::new();
+        for (slot, entry) in self.endpoints()? {
+            let usage = self.usage(slot)?;
+            let flows = u64::try_from(usage.flows).unwrap_or_default();
+            if usage.generation == entry.generation && flows > 0 {
+                *by_sandbox.entry(entry.sandbox.to_string()).or_default() += flows;
+            }
+        }
+        let mut top: Vec<_> = by_sandbox
+            .into_iter()
+            .map(|(sandbox, flows)| SandboxFlows { sandbox, flows })
+            .collect();
+        // Stable: those with as many flows stay in the order of their names.
+        top.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.flows));
+        top.truncate(TOP);
+        Ok(top)
     }
 
     /// What is in a slot; `None` if it is empty.

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
     flow::{FlowKey, Half},
-    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet},
+    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet, Usage},
 };
 
 use super::{DatapathError, load::open};
@@ -32,6 +32,7 @@ pub struct Tables {
     ports_map: MapData,
     allow: LpmTrie<MapData, AllowData, u32>,
     snat_taken: Array<MapData, u64>,
+    usage: Array<MapData, Usage>,
     pub(super) flows: HashMap<MapData, FlowKey, Half>,
     /// The same map again: batches need its descriptor.
     pub(super) flows_map: MapData,
@@ -56,6 +57,7 @@ impl Tables {
             ports_map: open(maps, "ports")?,
             allow: typed("allow", Map::LpmTrie(open(maps, "allow")?))?,
             snat_taken: typed("snat_taken", Map::Array(open(maps, "snat_taken")?))?,
+            usage: typed("usage", Map::Array(open(maps, "usage")?))?,
             flows: typed("flows", Map::HashMap(open(maps, "flows")?))?,
             flows_map: open(maps, "flows")?,
             levels: ports::Levels::default(),
@@ -68,10 +70,13 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Writes again what follows from the published ranges, which a daemon that was killed may have left half-written.
+    /// Writes again what follows from endpoints and published ranges, which a daemon that was killed may have left half-written.
     pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
         for index in 0..2 * SNAT_WORDS {
             self.write_taken(index)?;
+        }
+        for (slot, entry) in self.endpoints()? {
+            self.count_from_zero(slot, entry.generation)?;
         }
         self.write_levels()
     }

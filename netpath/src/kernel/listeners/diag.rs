@@ -1,6 +1,9 @@
 //! `sock_diag`: `struct inet_diag_req_v2` and `struct inet_diag_msg` of `linux/inet_diag.h`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
@@ -8,62 +11,134 @@ use super::{Error, Listener};
 use crate::model::Protocol;
 
 const REQUEST: &str = "SOCK_DIAG_BY_FAMILY";
+const DESTROY: &str = "SOCK_DESTROY";
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const HEADER: usize = 16;
 const REPLY: usize = 72;
 
 /// States as bits; `TCP_LISTEN` for TCP, for UDP `TCP_CLOSE` (bound) and `TCP_ESTABLISHED` (connected).
 const TCP_LISTENING: u32 = 1 << 10;
-const UDP_BOUND: u32 = 1 << 7 | 1 << 1;
+const UDP_BOUND: u32 = 1 << 7 | CONNECTED;
+const CONNECTED: u32 = 1 << 1;
 
 /// Sockets that receive what comes to their port.
 pub(super) fn listeners(protocol: Protocol) -> Result<Vec<Listener>, Error> {
-    let failed = |source| Error::Netlink {
-        request: REQUEST,
-        object: format!("{protocol:?} sockets"),
-        source,
+    let states = match protocol {
+        Protocol::Udp => UDP_BOUND,
+        Protocol::Tcp | Protocol::Sctp => TCP_LISTENING,
     };
-    let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(failed)?;
     let mut found = Vec::new();
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        socket
-            .send_to(&request(protocol, family), &SocketAddr::new(0, 0), 0)
-            .map_err(failed)?;
-        loop {
-            let (datagram, _) = socket.recv_from_full().map_err(failed)?;
-            match parse(&datagram, protocol, &mut found) {
-                Ok(true) => {}
-                Ok(false) => break,
-                // Without IPv6 or without the protocol there are no sockets.
-                Err(libc::ENOENT) => break,
-                Err(errno) => return Err(failed(std::io::Error::from_raw_os_error(errno))),
-            }
-        }
+    for family in FAMILIES {
+        let bodies = dump(protocol, family, states)?;
+        found.extend(bodies.iter().filter_map(|body| listener(body, protocol)));
     }
     found.retain(|listener| listener.port != 0);
     Ok(found)
 }
 
-fn request(protocol: Protocol, family: i32) -> Vec<u8> {
-    let (number, states) = match protocol {
-        Protocol::Udp => (libc::IPPROTO_UDP, UDP_BOUND),
-        Protocol::Tcp | Protocol::Sctp => (libc::IPPROTO_TCP, TCP_LISTENING),
+/// Ends every UDP socket that is connected to one of these addresses, whose process gets an error (`ECONNABORTED` from a
+/// call that waits) and can connect again; gives their number. Needs `CONFIG_INET_DIAG_DESTROY`.
+pub(super) fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
+    let mut aborted = 0;
+    for family in FAMILIES {
+        for body in dump(Protocol::Udp, family, CONNECTED)? {
+            let Some(identity) = body.get(4..52) else {
+                continue;
+            };
+            if ip(&body, 24).is_some_and(|remote| remotes.contains(&remote.to_canonical())) {
+                aborted += usize::from(destroy(family, identity)?);
+            }
+        }
+    }
+    Ok(aborted)
+}
+
+/// `false` if there is no such socket any more.
+fn destroy(family: i32, identity: &[u8]) -> Result<bool, Error> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(failed(DESTROY))?;
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+    let message = request(
+        SOCK_DESTROY,
+        flags,
+        Protocol::Udp,
+        family,
+        CONNECTED,
+        identity,
+    );
+    socket
+        .send_to(&message, &SocketAddr::new(0, 0), 0)
+        .map_err(failed(DESTROY))?;
+    let (datagram, _) = socket.recv_from_full().map_err(failed(DESTROY))?;
+    match parse(&datagram, &mut Vec::new()) {
+        Ok(_) | Err(0) => Ok(true),
+        Err(libc::ENOENT) => Ok(false),
+        Err(errno) => Err(failed(DESTROY)(io::Error::from_raw_os_error(errno))),
+    }
+}
+
+fn failed(request: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Netlink {
+        request,
+        object: "sockets".to_owned(),
+        source,
+    }
+}
+
+/// Every socket in one of these states, as `struct inet_diag_msg` with its attributes.
+fn dump(protocol: Protocol, family: i32, states: u32) -> Result<Vec<Vec<u8>>, Error> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(failed(REQUEST))?;
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
+    let message = request(
+        SOCK_DIAG_BY_FAMILY,
+        flags,
+        protocol,
+        family,
+        states,
+        &[0; 48],
+    );
+    socket
+        .send_to(&message, &SocketAddr::new(0, 0), 0)
+        .map_err(failed(REQUEST))?;
+    let mut bodies = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full().map_err(failed(REQUEST))?;
+        match parse(&datagram, &mut bodies) {
+            Ok(true) => {}
+            // Without IPv6 or without the protocol there are no sockets.
+            Ok(false) | Err(libc::ENOENT) => return Ok(bodies),
+            Err(errno) => return Err(failed(REQUEST)(io::Error::from_raw_os_error(errno))),
+        }
+    }
+}
+
+fn request(
+    kind: u16,
+    flags: i32,
+    protocol: Protocol,
+    family: i32,
+    states: u32,
+    identity: &[u8],
+) -> Vec<u8> {
+    let number = match protocol {
+        Protocol::Udp => libc::IPPROTO_UDP,
+        Protocol::Tcp | Protocol::Sctp => libc::IPPROTO_TCP,
     };
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let mut bytes = Vec::with_capacity(HEADER + 56);
     bytes.extend(72_u32.to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((flags as u16).to_ne_bytes());
     bytes.extend([0; 8]);
     bytes.extend([family as u8, number as u8, 0, 0]);
     bytes.extend(states.to_ne_bytes());
-    bytes.extend([0; 48]);
+    bytes.extend(identity);
     bytes
 }
 
-/// `Ok(true)` if more follows; `Err` holds an errno.
-fn parse(mut datagram: &[u8], protocol: Protocol, found: &mut Vec<Listener>) -> Result<bool, i32> {
+/// `Ok(true)` if more follows; `Err` holds an errno, 0 for an acknowledgement.
+fn parse(mut datagram: &[u8], bodies: &mut Vec<Vec<u8>>) -> Result<bool, i32> {
     while let Some(length) = u32_at(datagram, 0) {
         let length = length as usize;
         let Some(body) = datagram.get(HEADER..length) else {
@@ -74,7 +149,7 @@ fn parse(mut datagram: &[u8], protocol: Protocol, found: &mut Vec<Listener>) -> 
             libc::NLMSG_ERROR => {
                 return Err(u32_at(body, 0).unwrap_or_default().cast_signed().abs());
             }
-            _ => found.extend(listener(body, protocol)),
+            _ => bodies.push(body.to_vec()),
         }
         datagram = datagram
             .get(length.next_multiple_of(4)..)
@@ -84,20 +159,23 @@ fn parse(mut datagram: &[u8], protocol: Protocol, found: &mut Vec<Listener>) -> 
 }
 
 fn listener(body: &[u8], protocol: Protocol) -> Option<Listener> {
-    let address: [u8; 16] = body.get(8..24)?.try_into().ok()?;
-    let ip = if i32::from(*body.first()?) == libc::AF_INET {
-        let [a, b, c, d, ..] = address;
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(address))
-    };
     Some(Listener {
         protocol,
-        ip,
+        ip: ip(body, 8)?,
         port: u16::from_be_bytes([*body.get(4)?, *body.get(5)?]),
         v6_only: v6_only(body.get(REPLY..)?),
         inode: u64::from(u32_at(body, 68)?),
     })
+}
+
+/// The address at an offset, of the family that the message has.
+fn ip(body: &[u8], at: usize) -> Option<IpAddr> {
+    let address: [u8; 16] = body.get(at..at + 16)?.try_into().ok()?;
+    if i32::from(*body.first()?) != libc::AF_INET {
+        return Some(IpAddr::V6(Ipv6Addr::from(address)));
+    }
+    let [a, b, c, d, ..] = address;
+    Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
 }
 
 fn v6_only(mut attributes: &[u8]) -> bool {

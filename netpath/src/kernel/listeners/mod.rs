@@ -55,6 +55,17 @@ pub fn all(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     }
 }
 
+/// Ends the node's UDP sockets that are connected to one of these addresses; gives their number.
+///
+/// The socket programs chose the address of a sandbox when such a socket was connected, and cannot choose again. Once the
+/// sandbox is gone its datagrams would go nowhere, without a word.
+///
+/// # Errors
+/// If the kernel cannot be asked, or was built without `CONFIG_INET_DIAG_DESTROY`; a retry does not help.
+pub fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
+    diag::abort_connected(remotes)
+}
+
 /// Who uses a port of the node: text like `nginx (pid 123)`; `None` if nobody does. `ip` as in [`Listener::serves`].
 pub fn listening(
     protocol: Protocol,

@@ -1,0 +1,95 @@
+//! One sandbox that wants everything.
+
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, UdpSocket},
+    time::Duration,
+};
+
+use netpath_tests::{Netns, Topology};
+
+use crate::{
+    peer,
+    stage::{OUTSIDE, SHOP, Stage},
+};
+
+/// Flows that a sandbox may have.
+const QUOTA: usize = 50;
+
+/// Asks the outside from so many sockets; gives those that got an answer.
+fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
+    netns.enter(|| {
+        let sockets: Vec<_> = (0..count)
+            .map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket"))
+            .collect();
+        let answered = sockets.into_iter().filter(|socket| {
+            let sent = socket.send_to(b"?", (OUTSIDE.0, 7000));
+            socket
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .expect("timeout");
+            sent.is_ok() && socket.recv(&mut [0; 512]).is_ok()
+        });
+        answered.collect()
+    })
+}
+
+#[test]
+fn a_sandbox_stops_at_its_quota_and_status_names_it() {
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    write!(
+        file,
+        "[timers]\nudp_new = 1.5\n[limits]\nflows = 1000\nhalf_open = 64\nflows_per_sandbox = {QUOTA}\n"
+    )
+    .expect("file");
+    let path = format!("--config={}", file.path().display());
+    let mut stage = Stage::with(Topology::new(), &[&path]);
+    stage.network("shop", SHOP, &[]);
+    let greedy = stage.sandbox("greedy", "shop", &[]);
+    let modest = stage.sandbox("modest", "shop", &[]);
+    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+
+    assert_eq!(ask(&greedy.netns, QUOTA + 5).len(), QUOTA);
+    assert_eq!(ask(&modest.netns, 20).len(), 20);
+    assert_eq!(stage.counted("drop_quota"), 5);
+
+    let status = stage.daemon.json(&["status"]);
+    let flows = &status["flows"];
+    let expected = [
+        ("entries", 70),
+        ("capacity", 1000),
+        ("half_open_budget", 64),
+        ("per_sandbox_limit", 50),
+        ("bytes_per_flow", 456),
+    ];
+    for (key, value) in expected {
+        assert_eq!(flows[key], value, "{key} of {flows}");
+    }
+    let top = serde_json::json!([
+        {"sandbox": "greedy", "flows": 50},
+        {"sandbox": "modest", "flows": 20},
+    ]);
+    assert_eq!(flows["top"], top);
+    assert_eq!(status["timers"]["udp_new"], 1.5);
+    assert_eq!(status["timers"]["tcp_established"], 86_400);
+    let degraded =
+        "new flows were refused: drop_quota 5 times; sandbox 'greedy' has most flows, 50";
+    let said = status["degraded"].as_array().expect("degraded");
+    assert!(said.contains(&degraded.into()), "{said:?}");
+    let log = stage.daemon.process().output();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("flows were refused"));
+    let warnings: Vec<_> = warnings.collect();
+    assert!(
+        matches!(warnings[..], [one] if one.contains("'greedy'")),
+        "{warnings:?}"
+    );
+
+    // What goes gives its place back.
+    stage.daemon.cli(&["sandbox", "rm", "greedy"]).success();
+    stage.wait_for("the table has no flow of it", || {
+        stage.daemon.json(&["status"])["flows"]["entries"] == 20
+    });
+    let next = stage.sandbox("next", "shop", &[]);
+    assert_eq!(ask(&next.netns, 5).len(), 5);
+}
