@@ -122,6 +122,9 @@ pub const SEEN_FIN: u8 = 1 << 3;
 /// [`Half::seen`]: TCP RST since the last other segment of this direction.
 pub const SEEN_RST: u8 = 1 << 4;
 
+/// What a side has sent that opened the connection too, or opened it again (RFC 9293 §3.5), and went on.
+const SEEN_SYN_ACK: u8 = SEEN_SYN | SEEN_ACK;
+
 /// [`Half::flags`]: translated packets go to the sandbox of [`Half::endpoint`]; otherwise they leave the node.
 pub const DELIVER: u8 = 1 << 0;
 /// [`Half::flags`]: both ends are sandboxes of this node, so none of its packets comes or goes over an uplink.
@@ -199,7 +202,7 @@ impl State {
             Self::HalfClosed
         } else if both & SEEN_ANY == 0 {
             Self::New
-        } else if original & SEEN_ACK != 0 {
+        } else if original & SEEN_ACK != 0 || reply & SEEN_SYN_ACK == SEEN_SYN_ACK {
             Self::Established
         } else {
             Self::SynReceived
@@ -318,6 +321,9 @@ impl Default for Timers {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -330,6 +336,12 @@ mod tests {
             (syn, 0, State::New),
             (syn, syn, State::SynReceived),
             (HANDSHAKE, syn, State::Established),
+            (syn, HANDSHAKE, State::Established),
+            (0, syn, State::New),
+            (0, HANDSHAKE, State::New),
+            (SEEN_ANY | SEEN_ACK, 0, State::New),
+            (SEEN_ANY | SEEN_ACK, SEEN_ANY | SEEN_ACK, State::Established),
+            (syn, SEEN_ANY | SEEN_ACK, State::SynReceived),
             (HANDSHAKE, HANDSHAKE, State::Established),
             (HANDSHAKE | SEEN_FIN, HANDSHAKE, State::HalfClosed),
             (HANDSHAKE, HANDSHAKE | SEEN_FIN, State::HalfClosed),

@@ -1,11 +1,15 @@
-//! What a full table costs.
+//! What a full table costs, and what survives in it.
 
 use netpath_common::{
     addr::Be16,
     flow::{FlowKey, Half, ORIGINAL, REPLY},
     maps::{BYTES_PER_FLOW, LEAST_DEFAULT_FLOWS},
+    reason::Reason,
 };
-use netpath_tests::prog::{Prog, Setup, Side};
+use netpath_tests::{
+    packet::{ACK, Packet, SYN},
+    prog::{Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
 
 #[test]
 fn a_full_table_takes_the_memory_that_the_documentation_says() {
@@ -50,5 +54,105 @@ fn a_full_table_takes_the_memory_that_the_documentation_says() {
             (full + flows * 16).abs_diff(flows * BYTES_PER_FLOW) < flows * BYTES_PER_FLOW / 100,
             "{full} bytes for {flows} flows"
         );
+    });
+}
+
+/// Connections that are there before the floods.
+const CONNECTIONS: u32 = 65_536;
+/// Room for others.
+const ROOM: u32 = 8_192;
+
+/// Source and destination port of a connection.
+fn ports(number: u32) -> (u16, u16) {
+    (
+        21_000 + (number % 32_768) as u16,
+        80 + (number / 32_768) as u16,
+    )
+}
+
+/// A segment of a connection from the sandbox, and its answer from outside.
+fn segments(side: Side, number: u32, flags: [u8; 2]) -> [Packet; 2] {
+    let (inner, outer) = ports(number);
+    [
+        Packet::ip(side.sandbox(1), side.client()).tcp(inner, outer, flags[0]),
+        Packet::ip(side.client(), side.host()).tcp(outer, inner, flags[1]),
+    ]
+}
+
+/// Opens the first connection as any other, and writes the others like it.
+fn connect(prog: &mut Prog, side: Side) {
+    let [request, answer] = segments(side, 0, [SYN, SYN | ACK]);
+    let [end, _] = segments(side, 0, [ACK, ACK]);
+    prog.run(UPLINK_EGRESS, &crate::eth0(), &request.build());
+    prog.run(UPLINK_INGRESS, &crate::eth0(), &answer.build());
+    prog.run(UPLINK_EGRESS, &crate::eth0(), &end.build());
+    let like = prog.flows()[0].clone();
+    let (_, reply) = like.reply.expect("reply");
+    for number in 1..CONNECTIONS {
+        let (inner, outer) = ports(number);
+        let ports = |mut key: FlowKey| {
+            (key.sport, key.dport) = (Be16::new(inner), Be16::new(outer));
+            key
+        };
+        let [key, to] = [like.key, like.half.to].map(ports);
+        let half = Half { to, ..like.half };
+        prog.put_half(&key, &half);
+        let back = Half {
+            to: key.reversed(),
+            ..reply
+        };
+        prog.put_half(&to.reversed(), &back);
+    }
+}
+
+/// RFC 6888 REQ-11: nothing that lives goes to make room.
+#[test]
+fn established_connections_outlive_floods() {
+    let mut setup = Setup::default();
+    setup.limits.flows = CONNECTIONS + ROOM;
+    setup.limits.half_open = 4_096;
+    setup.limits.flows_per_sandbox = Some(u32::MAX);
+    Prog::with(setup, |prog| {
+        let side = Side::BOTH[0];
+        prog.set_snat_ports(20_000, 65_000);
+        connect(prog, side);
+        let address = |number: u32| {
+            let [_, _, high, low] = number.to_be_bytes();
+            std::net::Ipv4Addr::new(198, 51, high, low).into()
+        };
+        let datagram = |prog: &mut Prog, number: u32, answered: bool| {
+            let (peer, port) = (address(number), 53_000);
+            let out = Packet::ip(side.sandbox(2), peer).udp(port, 53);
+            prog.run(UPLINK_EGRESS, &crate::eth0(), &out.build());
+            if answered {
+                let back = Packet::ip(peer, side.host()).udp(53, port);
+                prog.run(UPLINK_INGRESS, &crate::eth0(), &back.build());
+            }
+        };
+        for number in 0..40_000 {
+            datagram(prog, number, false);
+        }
+        for number in 0..40_000 {
+            let request = Packet::ip(address(number), side.host()).tcp(40_000, 8090, SYN);
+            prog.run(UPLINK_INGRESS, &crate::eth0(), &request.build());
+        }
+        // These are not half-open, so that the table becomes full.
+        for number in 0..3 * ROOM {
+            datagram(prog, number, true);
+        }
+        let refused = prog.counters();
+        let refused = refused.iter().find(|count| count.0 == Reason::TableFull);
+        assert!(refused.is_some_and(|count| count.1 > u64::from(ROOM)));
+        let flows = prog.flows_of(1);
+        assert_eq!(flows, CONNECTIONS as usize, "of {CONNECTIONS} connections");
+        for number in (0..CONNECTIONS).step_by(16) {
+            let [out, back] = segments(side, number, [ACK, ACK]).map(|packet| packet.build());
+            let sent = prog.run(UPLINK_EGRESS, &crate::eth0(), &out);
+            let received = prog.run(UPLINK_INGRESS, &crate::eth0(), &back);
+            assert!(
+                sent.packet != out && received.packet != back,
+                "connection {number}"
+            );
+        }
     });
 }

@@ -360,6 +360,45 @@ fn chosen_ports_are_spread_and_distinct() {
     });
 }
 
+/// RFC 6056: where a port must change, the new one is not to be guessed from the one before.
+#[test]
+fn ports_that_must_change_are_uniformly_spread() {
+    const COLLISIONS: u16 = 2_000;
+    const FIRST: u16 = 20_000;
+    const BIN: u16 = 2_500;
+    Prog::with(sized(8_192, 8_192), |prog| {
+        let side = Side::BOTH[0];
+        prog.set_snat_ports(FIRST, 65_000);
+        for sport in 61_000..61_000 + COLLISIONS {
+            for slot in [1, 2] {
+                let packet = Packet::ip(side.sandbox(slot), side.client()).udp(sport, 53);
+                prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+            }
+        }
+        let mut flows = prog.flows();
+        flows.retain(|flow| flow.half.endpoint == 2);
+        flows.sort_by_key(|flow| flow.key.sport.get());
+        let ports: Vec<_> = flows.iter().map(|flow| flow.outer_port()).collect();
+        assert_eq!(ports.len(), usize::from(COLLISIONS));
+        let steps = ports.windows(2).filter(|pair| pair[0] + 1 == pair[1]);
+        assert!(steps.count() <= 2, "ports follow one another: {ports:?}");
+        // Below the ports that sandbox 1 has kept: all are as likely.
+        let mut bins = [0_f64; 16];
+        for port in &ports {
+            if let Some(bin) = bins.get_mut(usize::from((port - FIRST) / BIN)) {
+                *bin += 1.0;
+            }
+        }
+        let expected = bins.iter().sum::<f64>() / bins.len() as f64;
+        let chi_square: f64 = bins
+            .iter()
+            .map(|bin| (bin - expected).powi(2) / expected)
+            .sum();
+        // 15 degrees of freedom: passed by chance in all but one of a million runs.
+        assert!(chi_square < 56.5, "{chi_square}: {bins:?}");
+    });
+}
+
 #[test]
 fn a_port_with_a_socket_of_the_host_is_not_chosen() {
     use std::net::{TcpListener, UdpSocket};

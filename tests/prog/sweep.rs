@@ -2,14 +2,14 @@
 
 use std::{thread, time::Duration};
 
-use netpath::datapath::sweep::Swept;
+use netpath::{datapath::sweep::Swept, model::Protocol};
 use netpath_common::{
     flow::{FlowKey, Half, Timers},
     maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 use netpath_tests::{
     packet::Packet,
-    prog::{Place, Prog, SWEEP, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Place, Prog, SWEEP, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS, port},
 };
 
 /// Opens a flow; gives both its halves, the original first.
@@ -179,5 +179,19 @@ fn flows_of_a_removed_sandbox_are_found() {
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (3, 2));
         assert_eq!(prog.halves().len(), 2);
+    });
+}
+
+/// A daemon that was killed between publishing a port and ending the flow that has it.
+#[test]
+fn a_flow_whose_port_was_published_is_found() {
+    Prog::with(Setup::default(), |prog| {
+        let side = Side::BOTH[0];
+        open(prog, side, 61_500);
+        open(prog, side, 61_501);
+        let port = port(Protocol::Udp, None, (61_500, 61_500), (53, 2), 0);
+        prog.tables().put_ports(&[port]).expect("port");
+        let swept = prog.datapath.sweep().expect("sweep");
+        assert_eq!((swept.flows, swept.removed), (2, 1));
     });
 }

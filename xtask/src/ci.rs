@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::{
-    build, command::step, demo, lint, programs, test, toolchain::Install, workspace::Workspace,
+    build, command::step, demo, fuzz, lint, programs, test, toolchain::Install,
+    workspace::Workspace,
 };
 
-/// Runs what the CI runs: the checks, the build, the demo, and last the tests.
+/// Runs what the CI runs: the checks, the build, the demo, a minute of fuzzing, and last the tests.
 ///
 /// Example: cargo xtask ci
 #[derive(clap::Args)]
@@ -22,16 +23,18 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<ExitCode> {
     let install = Install::unless(args.no_install);
     let workspace = Workspace::load()?;
-    step!("ci 1/4: lint");
+    step!("ci 1/5: lint");
     lint::run(&workspace, install)?;
-    step!("ci 2/4: build");
+    step!("ci 2/5: build");
     let binary = build::build(&workspace, false, install)?;
-    step!("ci 3/4: demo");
+    step!("ci 3/5: demo");
     programs::ensure(programs::DEMO, install)?;
     let demo = demo::start(&binary)?;
     if demo != ExitCode::SUCCESS {
         return Ok(demo);
     }
-    step!("ci 4/4: test");
+    step!("ci 4/5: fuzz");
+    fuzz::run(&workspace, fuzz::SECONDS, install)?;
+    step!("ci 5/5: test");
     test::run(&workspace, &test::Selection::all(), install)
 }

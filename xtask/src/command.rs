@@ -49,6 +49,13 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The target triple that the compiler builds for if none is named.
+pub fn host() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}
+
 /// The exit code of this process for the status of a child: the same number, or 128 + the signal as shells do.
 pub fn exit_code(status: ExitStatus) -> ExitCode {
     let number = status

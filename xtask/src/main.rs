@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod demo;
 mod dist;
+mod fuzz;
 mod lint;
 mod programs;
 mod run;
@@ -31,6 +32,7 @@ enum Verb {
     Run(run::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
     Lint(lint::Args),
     Fmt(lint::FmtArgs),
     Tidy(tidy::Args),
@@ -58,6 +60,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Run(args) => run::main(&args),
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
+        Verb::Fuzz(args) => fuzz::main(&args),
         Verb::Lint(args) => lint::main(&args),
         Verb::Fmt(args) => lint::fmt(&args),
         Verb::Tidy(args) => tidy::main(&args),

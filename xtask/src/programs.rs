@@ -16,6 +16,9 @@ type Entry = (&'static str, &'static str);
 /// What the demo needs.
 pub const DEMO: &[Entry] = &[("iproute2", "ip"), ("util-linux", "nsenter")];
 
+/// What compiling libFuzzer needs.
+pub const FUZZ: &[Entry] = &[("g++", "c++")];
+
 /// What the tests that run a daemon need.
 pub const TESTS: &[Entry] = &[
     ("iproute2", "ip"),

@@ -8,7 +8,13 @@ use clap::ValueEnum;
 use crate::{build, command, command::step, programs, toolchain::Install, workspace::Workspace};
 
 /// The packages whose tests need nothing.
-const UNIT: [&str; 4] = ["netpath", "netpath-common", "netpath-ebpf", "xtask"];
+const UNIT: [&str; 5] = [
+    "netpath",
+    "netpath-common",
+    "netpath-ebpf",
+    "netpath-fuzz",
+    "xtask",
+];
 /// The package of the tests that need root; it has a test target per level.
 const TESTS: &str = "netpath-tests";
 
@@ -211,14 +217,9 @@ fn documentation(workspace: &Workspace) -> Result<ExitCode> {
 
 /// The build stays with the user, only the test programs run as root.
 fn run_tests_as_root(nextest: &mut Command) -> Result<()> {
-    let host = command::output(Command::new("rustc").arg("-vV"))?;
-    let triple = host
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .unwrap_or_default();
     let variable = format!(
         "CARGO_TARGET_{}_RUNNER",
-        triple.replace('-', "_").to_uppercase()
+        command::host()?.replace('-', "_").to_uppercase()
     );
     let sudo = command::shown(&command::as_root("")?);
     nextest.env(variable, sudo.trim_end());

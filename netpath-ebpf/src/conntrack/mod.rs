@@ -53,7 +53,7 @@ impl Side {
 /// leads nowhere.
 ///
 /// A flow whose endpoint is gone is removed and not found; so is a finished one when the side that opened it opens a
-/// connection with the same tuple again (RFC 9293 §3.6.1).
+/// connection with the same tuple again (RFC 9293 §3.6.1). When the other side does, the flow begins anew.
 #[inline(always)]
 pub fn find(parsed: &Parsed, side: Side) -> Option<Found> {
     let key = &parsed.key;
@@ -74,16 +74,30 @@ pub fn find(parsed: &Parsed, side: Side) -> Option<Found> {
     if matches!(key.protocol, ICMP | ICMPV6) && parsed.opens_flow() != (role == ORIGINAL) {
         return None;
     }
-    if let Some(endpoint) = maps::live_endpoint(slot, generation)
-        && !(key.protocol == TCP
-            && role == ORIGINAL
-            && parsed.opens_flow()
-            && is_finished(key, half))
-    {
-        return Some((half, endpoint));
+    let Some(endpoint) = maps::live_endpoint(slot, generation) else {
+        remove(key);
+        return None;
+    };
+    if key.protocol == TCP && parsed.opens_flow() && is_finished(key, half) {
+        if role == ORIGINAL {
+            remove(key);
+            return None;
+        }
+        begin_anew(half);
     }
-    remove(key);
-    None
+    Some((half, endpoint))
+}
+
+/// Forgets what both directions have sent. The translation stays: the side that answered knows no other.
+#[inline(never)]
+fn begin_anew(half: *mut Half) {
+    // SAFETY: map values, alive while the program runs; single stores, as in `touch`.
+    unsafe {
+        (*half).seen = 0;
+        if let Some(twin) = maps::flow(&(*half).to.reversed()) {
+            (*twin).seen = 0;
+        }
+    }
 }
 
 /// The half of the packets that answer one quoted by an ICMP error. Nothing is touched and nothing removed: an error

@@ -139,8 +139,7 @@ fn is_usable(config: &Config, skb: &Skb, to: &FlowKey) -> bool {
         && !has_host_socket(skb, to)
 }
 
-/// Whether a UDP socket of the node is connected to the sender of a packet: the packet is an answer to it, whatever is
-/// published on its port.
+/// Whether a socket of the node is connected to the sender of a packet.
 #[inline(always)]
 pub fn is_connected_socket(skb: &Skb, key: &FlowKey) -> bool {
     look_for_socket(skb, key, true)
@@ -177,6 +176,8 @@ fn look_for_socket(skb: &Skb, key: &FlowKey, connected: bool) -> bool {
 
 /// State of a connected socket (net/tcp_states.h), UDP ones included.
 const ESTABLISHED: u32 = 1;
+/// State of a TCP socket that is connected to nobody.
+const LISTEN: u32 = 10;
 
 #[inline(always)]
 fn find_socket(
@@ -196,8 +197,9 @@ fn find_socket(
             if socket.is_null() {
                 return false;
             }
+            let state = (&raw const (*socket).state).read_volatile();
             bpf_sk_release(socket.cast());
-            return !connected;
+            return !connected || state != LISTEN;
         }
         let socket = bpf_sk_lookup_udp(context, tuple, size, netns, 0);
         if socket.is_null() {

@@ -16,7 +16,7 @@ use crate::{
     conntrack::{self, Inner, Opening, SourcePort},
     maps,
     packet::skb::Skb,
-    parse::{Parsed, Transport},
+    parse::{ACK, FIN, Parsed, RST, SYN, Transport},
 };
 
 /// A published port that a tuple is addressed to.
@@ -131,8 +131,26 @@ unsafe extern "C" fn look(_number: u32, search: *mut c_void) -> i64 {
 #[inline(always)]
 pub fn is_candidate(parsed: &Parsed) -> bool {
     parsed.transport == Transport::Flow
-        && matches!(parsed.key.protocol, TCP | UDP)
-        && parsed.opens_flow()
+        && match parsed.key.protocol {
+            UDP => true,
+            TCP => parsed.opens_flow() || is_midstream(parsed),
+            _ => false,
+        }
+}
+
+/// Whether a segment belongs to a connection that is under way. One without a flow has lost it with the table: the
+/// published port tells where it goes.
+#[inline(always)]
+fn is_midstream(parsed: &Parsed) -> bool {
+    parsed.tcp_flags & (SYN | ACK | RST | FIN) == ACK
+}
+
+/// Whether a packet that may open a flow belongs to a socket of the node instead, whatever is published on its port: to
+/// one that is connected to the sender.
+#[inline(always)]
+pub fn is_for_socket(skb: &Skb, parsed: &Parsed) -> bool {
+    (parsed.key.protocol == UDP || is_midstream(parsed))
+        && ports::is_connected_socket(skb, &parsed.key)
 }
 
 /// Who asks for a published port.

@@ -208,6 +208,9 @@ fn inside(
     let Some(target) = publish::find(&key.dst, key.dport.get(), key.protocol) else {
         return otherwise;
     };
+    if !to_sandbox && publish::is_for_socket(skb, parsed) {
+        return otherwise;
+    }
     let mut kind = Kind::Hairpin;
     if to_sandbox {
         if target.addr != key.dst {

@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::Addr,
-    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP, UDP},
+    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
     maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
     reason::Reason,
 };
@@ -17,7 +17,6 @@ use crate::{
     conntrack::{self, Found, Side},
     maps,
     nat::{
-        ports,
         publish::{self, Client},
         source,
     },
@@ -216,7 +215,7 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     {
         return Reason::Martian;
     }
-    if !to_sandbox && key.protocol == UDP && ports::is_connected_socket(skb, key) {
+    if !to_sandbox && publish::is_for_socket(skb, parsed) {
         return Reason::NotOurs;
     }
     let mut kind = Kind::Dnat;

@@ -1,3 +1,5 @@
+mod volume;
+
 use netpath_common::addr::Be16;
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use netpath_common::{
     addr::Addr,
-    flow::{DELIVER, FlowKey, Half, Kind, ORIGINAL},
+    flow::{DELIVER, FlowKey, Half, Kind, ORIGINAL, UDP},
 };
 
 use super::{DatapathError, tables::Tables};
@@ -55,7 +55,13 @@ impl Ends {
             return true;
         }
         match Kind::from_byte(half.kind) {
-            Some(Kind::Snat) => self.addresses.contains(&half.to.src.octets()),
+            Some(Kind::Snat) => {
+                self.addresses.contains(&half.to.src.octets())
+                    && (key.protocol != UDP
+                        || self
+                            .published(key.protocol, half.to.src, half.to.sport.get())
+                            .is_none())
+            }
             Some(Kind::Dnat | Kind::Hairpin) => {
                 self.addresses.contains(&key.dst.octets()) && self.leads_to(key, half)
             }
@@ -66,26 +72,26 @@ impl Ends {
     }
 
     fn leads_to(&self, key: &FlowKey, half: &Half) -> bool {
+        let port = key.dport.get();
+        self.published(key.protocol, key.dst, port)
+            .is_some_and(|(first, entry)| {
+                entry.endpoint == half.endpoint
+                    && entry.generation == half.generation
+                    && entry.target.wrapping_add(port - first) == half.to.dport.get()
+            })
+    }
+
+    /// The range that is published for a port: its first port and its entry.
+    fn published(&self, protocol: u8, addr: Addr, port: u16) -> Option<(u16, PortEntry)> {
         let classes = [
-            Class::Exact(key.dst.octets()),
-            Class::Family {
-                v4: key.dst.is_v4(),
-            },
+            Class::Exact(addr.octets()),
+            Class::Family { v4: addr.is_v4() },
             Class::Any,
         ];
-        let port = key.dport.get();
-        let found = classes.into_iter().find_map(|class| {
-            let (first, (last, entry)) = self
-                .ports
-                .get(&(key.protocol, class))?
-                .range(..=port)
-                .next_back()?;
-            (port <= *last).then_some((*first, entry))
-        });
-        found.is_some_and(|(first, entry)| {
-            entry.endpoint == half.endpoint
-                && entry.generation == half.generation
-                && entry.target.wrapping_add(port - first) == half.to.dport.get()
+        classes.into_iter().find_map(|class| {
+            let ranges = self.ports.get(&(protocol, class))?;
+            let (first, (last, entry)) = ranges.range(..=port).next_back()?;
+            (port <= *last).then_some((*first, *entry))
         })
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod load;
 mod object;
 pub mod pins;
+mod publish;
 pub mod run;
 pub mod sweep;
 mod sys;

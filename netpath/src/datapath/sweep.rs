@@ -1,7 +1,7 @@
 //! Expiry: which flows are over, and their removal.
 //!
 //! A flow is over when it was idle for too long, when its endpoint is gone, when the address that the outside knows it
-//! by is the node's no more, or when the port that opened it leads elsewhere.
+//! by is the node's no more, when the port that opened it leads elsewhere, or when its own is published (see `publish`).
 //! The daemon nominates, the program `sweep` removes a flow only if nothing has used it since (see there). Programs
 //! remove flows themselves too, but only where a new one needs the place.
 
@@ -100,7 +100,7 @@ impl Datapath {
         Ok(Swept { flows, removed })
     }
 
-    fn remove(&mut self, records: &[SweepRecord]) -> Result<u64, DatapathError> {
+    pub(super) fn remove(&mut self, records: &[SweepRecord]) -> Result<u64, DatapathError> {
         let mut packet = vec![0; SWEEP_HEADER];
         for record in records {
             packet.extend_from_slice(bytes_of(record));

@@ -52,7 +52,7 @@ impl Reconciler {
             Operation::PutEndpoint { slot, entry } => tables.put_endpoint(*slot, entry)?,
             Operation::PutAddresses(entries) => tables.put_addresses(entries)?,
             Operation::PutAllow(entries) => tables.put_allow(entries)?,
-            Operation::PutPorts(entries) => tables.put_ports(entries)?,
+            Operation::PutPorts(entries) => self.datapath.publish(entries)?,
         }
         Ok(())
     }

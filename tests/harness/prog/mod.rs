@@ -16,7 +16,7 @@ use netpath::{
     },
 };
 use netpath_common::{
-    flow::{FlowKey, Half, REPLY, Timers},
+    flow::{FlowKey, Half, ORIGINAL, REPLY, Timers},
     maps::{Config, Count, Usage},
     reason::{Reason, Verdict},
 };
@@ -220,6 +220,18 @@ impl Prog {
     /// Every flow.
     pub fn flows(&self) -> Vec<Flow> {
         Flow::of(&self.halves())
+    }
+
+    /// How many flows a slot has in the table, each with both halves.
+    pub fn flows_of(&self, slot: u32) -> usize {
+        let of_slot = |role| {
+            let halves = self.flows.iter().map(|half| half.expect("flows"));
+            let halves = halves.filter(|(_, half)| half.endpoint == slot && half.role == role);
+            halves.count()
+        };
+        let (original, reply) = (of_slot(ORIGINAL), of_slot(REPLY));
+        assert_eq!(original, reply, "halves of both directions");
+        original
     }
 
     /// Writes a half of a flow, as a program would.

@@ -212,6 +212,31 @@ fn shadows(side: Side) -> Vec<Case> {
     };
     let request = inbound(side, host).tcp(80, 61_500, SYN);
     let inside = side.sandbox(2);
+    let publish_udp = |host_ip| {
+        move |prog: &mut Prog| {
+            let port = port(Protocol::Udp, host_ip, (61_500, 61_501), (53, 2), 0);
+            prog.datapath.publish(&[port]).expect("port");
+        }
+    };
+    let withdraw_udp = |host_ip| {
+        move |prog: &mut Prog| {
+            let (key, _) = port(Protocol::Udp, host_ip, (61_500, 61_501), (53, 2), 0);
+            prog.tables().remove_ports(&[key]).expect("port");
+        }
+    };
+    let datagram = |sport| {
+        let packet = leaving(side, 1, client).udp(sport, 53);
+        send(UPLINK_EGRESS, "eth0", &packet)
+            .is(Reason::Translated)
+            .gives(&packet.clone().source(host))
+    };
+    let answer = |sport| inbound(side, host).udp(53, sport);
+    let goes_on = |sport| {
+        let inside = answer(sport).destination(side.sandbox(1));
+        send(UPLINK_INGRESS, "eth0", &answer(sport))
+            .is(Reason::Inbound)
+            .gives(&delivered(inside, 1))
+    };
     vec![
         Connection(side)
             .established("a port that is published later is not hidden by a flow")
@@ -227,6 +252,37 @@ fn shadows(side: Side) -> Vec<Case> {
                     )]),
             )
             .change(withdraw),
+        case(
+            side,
+            "a datagram's port that is published later is not hidden by a flow, not even from its peer",
+        )
+        .then(datagram(61_500).number_of_flows(1))
+        .then(datagram(61_502).number_of_flows(2))
+        .change(publish_udp(None))
+        .then(
+            send(UPLINK_INGRESS, "eth0", &answer(61_500))
+                .is(Reason::Inbound)
+                .gives(&delivered(
+                    answer(61_500).destination(inside).dport(53),
+                    2,
+                ))
+                .number_of_flows(2),
+        )
+        .then(goes_on(61_502))
+        .change(withdraw_udp(None)),
+        case(
+            side,
+            "a port that is published for another address ends no flow",
+        )
+        .then(datagram(61_500).number_of_flows(1))
+        .change(publish_udp(Some(side.host2())))
+        .then(goes_on(61_500))
+        .change(withdraw_udp(Some(side.host2()))),
+        Connection(side)
+            .established("a connection goes on when the port of a datagram is published")
+            .change(publish_udp(None))
+            .then(Connection(side).back(ACK, "established"))
+            .change(withdraw_udp(None)),
         Connection(side)
             .established("a flow goes on when its port is published later")
             .change(publish)

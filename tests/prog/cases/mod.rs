@@ -9,6 +9,7 @@ mod malformed;
 mod outbound;
 mod published;
 mod refused;
+mod states;
 mod translation;
 
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +47,7 @@ tables!(
     outbound,
     published,
     refused,
+    states,
     translation,
 );
 

@@ -237,16 +237,6 @@ fn not_opened(side: Side) -> Vec<Case> {
     let request = inbound(side, host).tcp(40_000, 8080, SYN);
     vec![
         passes(
-            "a segment in the middle opens nothing",
-            request.clone().flags(ACK),
-            Reason::NotOurs,
-        ),
-        passes(
-            "an answer to nobody's request opens nothing",
-            request.clone().flags(SYN | ACK),
-            Reason::NotOurs,
-        ),
-        passes(
             "a port nobody published is the host's",
             request.clone().dport(22),
             Reason::NotOurs,

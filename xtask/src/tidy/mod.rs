@@ -3,6 +3,7 @@
 //! Each rule is a function from the files of the tree to complaints; [`RULES`] lists them. They are ordinary tests too.
 
 mod boundaries;
+mod compliance;
 mod manifests;
 mod schema;
 mod text;
@@ -29,7 +30,7 @@ pub struct Args {
 type Rule = (&'static str, fn(&[Source]) -> Vec<String>);
 
 /// All rules.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     ("boundaries between modules", boundaries::modules),
     ("pure modules", boundaries::pure),
     ("unsafe only where listed", boundaries::unsafe_code),
@@ -39,6 +40,7 @@ const RULES: [Rule; 9] = [
     ("paths of one machine", text::machine_paths),
     ("manifests", manifests::lints),
     ("reasons are documented", text::reasons),
+    ("requirements are documented", compliance::page),
 ];
 
 /// Runs the verb.
@@ -122,6 +124,11 @@ mod tests {
     #[test]
     fn every_reason_is_documented() {
         holds("reasons are documented");
+    }
+
+    #[test]
+    fn every_requirement_is_documented() {
+        holds("requirements are documented");
     }
 
     #[test]

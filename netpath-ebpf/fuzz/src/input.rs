@@ -1,0 +1,87 @@
+//! How bytes become a packet and what is to be done with it.
+
+use netpath_common::{
+    addr::{Addr, Be16},
+    flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
+};
+
+/// In the first byte, beside the flags of a half: checksums are made right before anything is looked at.
+pub const COMPLETE: u8 = 1 << 0;
+
+/// One input: a frame, and the tuple that it is to have.
+pub struct Input<'a> {
+    /// [`REWRITE_SRC`] and [`REWRITE_DST`].
+    pub flags: u8,
+    /// Whether checksums are made right first: what the search changes is wrong nearly always.
+    pub complete: bool,
+    /// The frame, from its Ethernet header on.
+    pub frame: &'a [u8],
+    addresses: [[u8; 16]; 2],
+    ports: [u16; 2],
+}
+
+impl<'a> Input<'a> {
+    /// Takes bytes apart; `None` if there are not enough for the fields before the frame.
+    pub fn split(bytes: &'a [u8]) -> Option<Self> {
+        let (flags, rest) = bytes.split_first()?;
+        let (source, rest) = rest.split_first_chunk::<16>()?;
+        let (destination, rest) = rest.split_first_chunk::<16>()?;
+        let (sport, rest) = rest.split_first_chunk::<2>()?;
+        let (dport, frame) = rest.split_first_chunk::<2>()?;
+        Some(Self {
+            flags: flags & (REWRITE_SRC | REWRITE_DST),
+            complete: flags & COMPLETE != 0,
+            frame,
+            addresses: [*source, *destination],
+            ports: [u16::from_be_bytes(*sport), u16::from_be_bytes(*dport)],
+        })
+    }
+
+    /// The identification that a fragment is to have.
+    pub fn id(&self) -> u32 {
+        u32::from(self.ports[0]) << 16 | u32::from(self.ports[1])
+    }
+
+    /// The tuple that a packet with `from` is to have: another one at the ends that `flags` say. A port of zero stays: it
+    /// is the place that an echo does not have.
+    pub fn target(&self, from: &FlowKey, v4: bool, flags: u8) -> FlowKey {
+        let address = |octets: [u8; 16]| {
+            let [.., a, b, c, d] = octets;
+            if v4 {
+                Addr::from_raw_v4(u32::from_ne_bytes([a, b, c, d]))
+            } else {
+                Addr::from_octets(octets)
+            }
+        };
+        let echo = !matches!(from.protocol, 6 | 17);
+        let port = |old: Be16, new: u16| {
+            if echo && old.get() == 0 {
+                old
+            } else {
+                Be16::new(new)
+            }
+        };
+        let mut to = *from;
+        if flags & REWRITE_SRC != 0 {
+            to.src = address(self.addresses[0]);
+            to.sport = port(from.sport, self.ports[0]);
+        }
+        if flags & REWRITE_DST != 0 {
+            to.dst = address(self.addresses[1]);
+            to.dport = port(from.dport, self.ports[1]);
+        }
+        to
+    }
+}
+
+/// The bytes of an input; [`Input::split`] takes them apart.
+pub fn join(flags: u8, to: ([u8; 16], [u8; 16], u16, u16), frame: &[u8]) -> Vec<u8> {
+    let (source, destination, sport, dport) = to;
+    let mut bytes = vec![flags];
+    bytes.extend(source);
+    bytes.extend(destination);
+    bytes.extend(sport.to_be_bytes());
+    bytes.extend(dport.to_be_bytes());
+    bytes.extend(frame);
+    bytes
+}

@@ -1,0 +1,327 @@
+//! The second opinion: what a packet is according to etherparse, and checksums over all bytes.
+
+mod checksum;
+
+use etherparse::{
+    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice,
+    Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, TcpHeaderSlice, UdpHeaderSlice,
+};
+
+pub use checksum::{checksum_at, complete, network_residue, transport_residue};
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+/// Extension headers that are followed at most, and where the transport header must begin at the latest.
+const MOST_EXTENSIONS: usize = 5;
+const LATEST_TRANSPORT: usize = 512;
+
+/// What stands behind the network header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// TCP with these flags.
+    Tcp(u8),
+    /// UDP.
+    Udp,
+    /// An echo request or reply, of this type.
+    Echo(u8),
+    /// An ICMP error of this type.
+    Error(u8),
+    /// Neighbour or multicast listener discovery, of this type.
+    Control(u8),
+    /// Another ICMP message, of this type.
+    Message(u8),
+    /// A fragment other than the first.
+    Later,
+    /// Something else.
+    Other,
+}
+
+/// What a fragment says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The identification.
+    pub id: u32,
+    /// Where it stands.
+    pub id_at: usize,
+    /// Where the part of the datagram begins in the frame.
+    pub start: usize,
+    /// Where it begins in the datagram.
+    pub at: u32,
+    /// Whether it ends the datagram.
+    pub is_last: bool,
+}
+
+/// A packet as it should be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// IPv4 rather than IPv6.
+    pub v4: bool,
+    /// Source address, in network order.
+    pub source: Vec<u8>,
+    /// Destination address.
+    pub destination: Vec<u8>,
+    /// Ports, or the identifier at the place of the side that asks.
+    pub ports: (u16, u16),
+    /// Number of the transport protocol.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// Where the network header begins, from the Ethernet header on.
+    pub l3: usize,
+    /// Where the transport begins.
+    pub l4: usize,
+    /// If it is a fragment.
+    pub piece: Option<Piece>,
+    /// Where the packet ends: a frame may be padded, a quoted packet cut.
+    pub end: usize,
+    /// What it carries.
+    pub content: Content,
+}
+
+/// Why a frame is no packet that could be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not IP.
+    Foreign,
+    /// Too short, or it contradicts itself.
+    Malformed,
+    /// A longer chain of headers than is followed.
+    Chain,
+}
+
+/// How much of a packet is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    Whole,
+    /// What an ICMP error quotes: the network header and eight bytes at least.
+    Quoted,
+}
+
+/// Reads a frame.
+pub fn read(frame: &[u8]) -> Result<Reading, Refusal> {
+    let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Refusal::Malformed)?;
+    match ethernet.ether_type() {
+        EtherType::IPV4 => read_v4(frame, ETHERNET, frame.len(), Extent::Whole),
+        EtherType::IPV6 => read_v6(frame, ETHERNET, frame.len(), Extent::Whole),
+        _ => Err(Refusal::Foreign),
+    }
+}
+
+/// Reads the packet that an ICMP error quotes (RFC 792, RFC 4443 §3, RFC 4884 §3 to §5).
+pub fn read_quote(frame: &[u8], error: &Reading) -> Result<Reading, Refusal> {
+    let start = error.l4 + 8;
+    let words = match (error.v4, error.content) {
+        (true, Content::Error(3 | 11 | 12)) => usize::from(frame[error.l4 + 5]) * 4,
+        (false, Content::Error(1 | 3)) => usize::from(frame[error.l4 + 4]) * 8,
+        _ => 0,
+    };
+    let end = match words {
+        0 => error.end,
+        length => error.end.min(start + length),
+    };
+    if error.v4 {
+        read_v4(frame, start, end, Extent::Quoted)
+    } else {
+        read_v6(frame, start, end, Extent::Quoted)
+    }
+}
+
+fn read_v4(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Reading, Refusal> {
+    let rest = frame.get(l3..).unwrap_or_default();
+    // The options of a quoted packet may be cut; they are stepped over.
+    let mut padded = [0; 60];
+    let there = rest.len().min(padded.len());
+    padded[..there].copy_from_slice(&rest[..there]);
+    if there < 20 {
+        return Err(Refusal::Malformed);
+    }
+    let header = Ipv4HeaderSlice::from_slice(&padded).map_err(|_| Refusal::Malformed)?;
+    let total = usize::from(header.total_len());
+    let length = header.slice().len();
+    let whole = extent == Extent::Whole;
+    if total < length || whole && l3 + total > limit {
+        return Err(Refusal::Malformed);
+    }
+    let at = u32::from(header.fragments_offset().value()) * 8;
+    let piece = Piece {
+        id: header.identification().into(),
+        id_at: l3 + 4,
+        start: l3 + length,
+        at,
+        is_last: !header.more_fragments(),
+    };
+    let mut reading = Reading {
+        v4: true,
+        source: header.source().to_vec(),
+        destination: header.destination().to_vec(),
+        ports: (0, 0),
+        protocol: header.protocol().0,
+        ttl: header.ttl(),
+        tos: header.dcp().value() << 2 | header.ecn().value(),
+        l3,
+        l4: l3 + length,
+        piece: header.is_fragmenting_payload().then_some(piece),
+        end: if whole { l3 + total } else { limit },
+        content: Content::Later,
+    };
+    if at == 0 {
+        read_transport(frame, &mut reading, extent)?;
+    }
+    Ok(reading)
+}
+
+fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Reading, Refusal> {
+    let packet = frame.get(l3..).unwrap_or_default();
+    let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Refusal::Malformed)?;
+    let content = l3 + header.header_len();
+    let end = match (extent, usize::from(header.payload_length())) {
+        // Zero stands for a length that the field cannot say, which packets of segmentation offload have.
+        (Extent::Quoted, _) | (_, 0) => limit,
+        (_, length) if content + length > limit => return Err(Refusal::Malformed),
+        (_, length) => content + length,
+    };
+    let mut reading = Reading {
+        v4: false,
+        source: header.source().to_vec(),
+        destination: header.destination().to_vec(),
+        ports: (0, 0),
+        protocol: header.next_header().0,
+        ttl: header.hop_limit(),
+        tos: header.traffic_class(),
+        l3,
+        l4: content,
+        piece: None,
+        end,
+        content: Content::Later,
+    };
+    let mut count = 0;
+    // Not `Ipv6RawExtHeaderSlice::header_type_supported`: that follows headers of mobility too.
+    loop {
+        let rest = frame.get(reading.l4..).unwrap_or_default();
+        match IpNumber(reading.protocol) {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS => step_over(rest, &mut reading)?,
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let fragment =
+                    Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| Refusal::Malformed)?;
+                let at = u32::from(fragment.fragment_offset().value()) * 8;
+                if fragment.is_fragmenting_payload() {
+                    reading.piece = Some(Piece {
+                        id: fragment.identification(),
+                        id_at: reading.l4 + 4,
+                        start: reading.l4 + 8,
+                        at,
+                        is_last: !fragment.more_fragments(),
+                    });
+                }
+                reading.protocol = fragment.next_header().0;
+                reading.l4 += 8;
+                if at != 0 {
+                    return Ok(reading);
+                }
+            }
+            _ => break,
+        }
+        count += 1;
+        if count > MOST_EXTENSIONS || reading.l4 > LATEST_TRANSPORT {
+            return Err(Refusal::Chain);
+        }
+    }
+    read_transport(frame, &mut reading, extent)?;
+    Ok(reading)
+}
+
+fn step_over(rest: &[u8], reading: &mut Reading) -> Result<(), Refusal> {
+    let (next, length) = match Ipv6RawExtHeaderSlice::from_slice(rest) {
+        Ok(extension) => (extension.next_header().0, extension.slice().len()),
+        // Where it ends is known from its first two bytes, even if the frame ends before: then nothing behind it can be
+        // read.
+        Err(_) => {
+            let [next, units, ..] = *rest else {
+                return Err(Refusal::Malformed);
+            };
+            (next, (usize::from(units) + 1) * 8)
+        }
+    };
+    reading.protocol = next;
+    reading.l4 += length;
+    Ok(())
+}
+
+fn read_transport(frame: &[u8], reading: &mut Reading, extent: Extent) -> Result<(), Refusal> {
+    let quoted = extent == Extent::Quoted;
+    if quoted && reading.l4 + 8 > reading.end {
+        return Err(Refusal::Malformed);
+    }
+    // A header that reaches into the padding of the frame is read as it stands there: whoever receives the packet refuses
+    // it, translated or not.
+    let rest = frame.get(reading.l4..).unwrap_or_default();
+    reading.content = match IpNumber(reading.protocol) {
+        IpNumber::TCP if quoted => {
+            let header = UdpHeaderSlice::from_slice(rest).map_err(|_| Refusal::Malformed)?;
+            // Ports are where UDP has them.
+            reading.ports = (header.source_port(), header.destination_port());
+            Content::Tcp(0)
+        }
+        IpNumber::TCP => {
+            let mut header = *rest.first_chunk::<20>().ok_or(Refusal::Malformed)?;
+            // A wrong length of the options is the receiver's business; everything else stands where it always does.
+            header[12] = 5 << 4 | header[12] & 0x0f;
+            let header = TcpHeaderSlice::from_slice(&header).map_err(|_| Refusal::Malformed)?;
+            reading.ports = (header.source_port(), header.destination_port());
+            let flags = [
+                header.fin(),
+                header.syn(),
+                header.rst(),
+                header.psh(),
+                header.ack(),
+                header.urg(),
+                header.ece(),
+                header.cwr(),
+            ];
+            let bits = flags
+                .iter()
+                .zip(0..)
+                .map(|(set, bit)| u8::from(*set) << bit);
+            Content::Tcp(bits.sum())
+        }
+        IpNumber::UDP => {
+            let header = UdpHeaderSlice::from_slice(rest).map_err(|_| Refusal::Malformed)?;
+            reading.ports = (header.source_port(), header.destination_port());
+            Content::Udp
+        }
+        IpNumber::ICMP if reading.v4 => read_icmp(rest, reading, 8, 0)?,
+        IpNumber::IPV6_ICMP if !reading.v4 => read_icmp(rest, reading, 128, 129)?,
+        _ => Content::Other,
+    };
+    Ok(())
+}
+
+fn read_icmp(
+    rest: &[u8],
+    reading: &mut Reading,
+    request: u8,
+    reply: u8,
+) -> Result<Content, Refusal> {
+    let [kind, _, _, _, high, low, _, _] = *rest.first_chunk::<8>().ok_or(Refusal::Malformed)?;
+    let identifier = u16::from_be_bytes([high, low]);
+    Ok(match kind {
+        _ if kind == request => {
+            reading.ports.0 = identifier;
+            Content::Echo(kind)
+        }
+        _ if kind == reply => {
+            reading.ports.1 = identifier;
+            Content::Echo(kind)
+        }
+        // RFC 792; RFC 4443 §2.1; RFC 4861 §4, RFC 2710 §3, RFC 3810 §5.
+        3 | 4 | 5 | 11 | 12 if reading.v4 => Content::Error(kind),
+        0..128 if !reading.v4 => Content::Error(kind),
+        130..=137 | 143 if !reading.v4 => Content::Control(kind),
+        _ => Content::Message(kind),
+    })
+}

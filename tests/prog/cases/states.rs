@@ -1,0 +1,338 @@
+//! Every legal way that a TCP connection may go (RFC 9293 §3.5, §3.6, RFC 5961), for flows of both directions.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
+    process::Command,
+};
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{ACK, FIN, Packet, RST, SYN},
+    prog::{ENDPOINT_IN, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+
+use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
+use crate::case::{Case, Send, send};
+
+pub fn cases() -> Vec<Case> {
+    let connections = Side::BOTH
+        .into_iter()
+        .flat_map(|side| [Connection::Outbound(side), Connection::Published(side)]);
+    let mut cases: Vec<_> = connections.flat_map(walks).collect();
+    cases.extend(both(picked_up));
+    cases
+}
+
+/// A connection, one segment at a time.
+#[derive(Clone, Copy, Debug)]
+enum Connection {
+    /// From a sandbox to the outside.
+    Outbound(Side),
+    /// From outside to a published port.
+    Published(Side),
+}
+
+impl Connection {
+    fn side(self) -> Side {
+        match self {
+            Self::Outbound(side) | Self::Published(side) => side,
+        }
+    }
+
+    /// The tuple that the outside knows, from the sandbox's side: address and port of the host, port of the client.
+    fn outer(self) -> (IpAddr, u16, u16) {
+        match self {
+            Self::Outbound(side) => (side.host(), 61_500, 80),
+            Self::Published(side) => (side.host(), 8080, 40_000),
+        }
+    }
+
+    fn flow(self, state: &str) -> String {
+        let side = self.side();
+        let (inside, host, client) = (side.sandbox(1), side.host(), side.client());
+        match self {
+            Self::Outbound(_) => format!(
+                "snat tcp {} as {} {state}",
+                tuple(inside, 61_500, client, 80),
+                tuple(host, 61_500, client, 80)
+            ),
+            Self::Published(_) => format!(
+                "dnat tcp {} as {} {state}",
+                tuple(client, 40_000, host, 8080),
+                tuple(client, 40_000, inside, 80)
+            ),
+        }
+    }
+
+    /// The sandbox sends.
+    fn inside(self, flags: u8, state: &str) -> Send {
+        let side = self.side();
+        let (host, outer, client) = self.outer();
+        let port = match self {
+            Self::Outbound(_) => outer,
+            Self::Published(_) => 80,
+        };
+        let packet = leaving(side, 1, side.client()).tcp(port, client, flags);
+        send(UPLINK_EGRESS, "eth0", &packet)
+            .is(Reason::Translated)
+            .gives(&packet.clone().source(host).sport(outer))
+            .flows([self.flow(state)])
+    }
+
+    /// The outside sends.
+    fn outside(self, flags: u8, state: &str) -> Send {
+        let side = self.side();
+        let (host, outer, client) = self.outer();
+        let port = match self {
+            Self::Outbound(_) => outer,
+            Self::Published(_) => 80,
+        };
+        let packet = inbound(side, host).tcp(client, outer, flags);
+        let inside = packet.clone().destination(side.sandbox(1)).dport(port);
+        send(UPLINK_INGRESS, "eth0", &packet)
+            .is(Reason::Inbound)
+            .gives(&delivered(inside, 1))
+            .flows([self.flow(state)])
+    }
+
+    /// The side that opened the connection sends; then the flow is in this state.
+    fn opener(self, flags: u8, state: &str) -> Send {
+        match self {
+            Self::Outbound(_) => self.inside(flags, state),
+            Self::Published(_) => self.outside(flags, state),
+        }
+    }
+
+    /// The other side sends.
+    fn other(self, flags: u8, state: &str) -> Send {
+        match self {
+            Self::Outbound(_) => self.outside(flags, state),
+            Self::Published(_) => self.inside(flags, state),
+        }
+    }
+
+    fn case(self, name: &str) -> Case {
+        let kind = match self {
+            Self::Outbound(_) => "outbound",
+            Self::Published(_) => "published",
+        };
+        case(self.side(), &format!("{kind}: {name}"))
+    }
+
+    fn established(self, name: &str) -> Case {
+        self.case(name)
+            .then(self.opener(SYN, "new"))
+            .then(self.other(SYN | ACK, "syn-received"))
+            .then(self.opener(ACK, "established"))
+    }
+
+    fn closing(self, name: &str) -> Case {
+        self.established(name)
+            .then(self.opener(FIN | ACK, "half-closed"))
+            .then(self.other(FIN | ACK, "closing"))
+    }
+
+    /// An ICMP error about what the sandbox has sent.
+    fn unreachable(self) -> Packet {
+        let side = self.side();
+        let (host, outer, client) = self.outer();
+        let sent = Packet::ip(host, side.client()).tcp(outer, client, ACK);
+        let (kind, code) = if side.is_v4() { (3, 3) } else { (1, 4) };
+        inbound(side, host)
+            .icmp(kind, code, [0; 4])
+            .payload(&sent.build()[14..])
+    }
+}
+
+fn walks(connection: Connection) -> Vec<Case> {
+    let (opener, other) = (
+        |flags, state: &str| connection.opener(flags, state),
+        |flags, state: &str| connection.other(flags, state),
+    );
+    let error = connection.unreachable().build();
+    vec![
+        connection
+            .case("both sides may open at once")
+            .then(opener(SYN, "new"))
+            .then(other(SYN, "syn-received"))
+            .then(opener(SYN | ACK, "syn-received"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(other(ACK, "established"))
+            .then(opener(ACK, "established")),
+        connection
+            .case("each step of the handshake may be repeated")
+            .then(opener(SYN, "new"))
+            .then(opener(SYN, "new"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(opener(SYN, "syn-received"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(opener(ACK, "established"))
+            .then(other(SYN | ACK, "established"))
+            .then(opener(ACK, "established")),
+        // The other side still has the connection before this one.
+        connection
+            .case("a SYN that is answered by a challenge leads to a new connection")
+            .then(opener(SYN, "new"))
+            .then(other(ACK, "syn-received"))
+            .then(opener(RST, "reset"))
+            .then(opener(SYN, "new"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(opener(ACK, "established")),
+        connection
+            .established("the side that opened it may forget the connection and open it again")
+            .then(opener(SYN, "established"))
+            .then(other(ACK, "established"))
+            .then(opener(RST, "reset"))
+            .then(opener(SYN, "new"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(opener(ACK, "established")),
+        connection
+            .established("both sides may close at once")
+            .then(opener(FIN | ACK, "half-closed"))
+            .then(other(FIN | ACK, "closing"))
+            .then(opener(ACK, "closing"))
+            .then(other(ACK, "closing"))
+            .then(opener(FIN | ACK, "closing")),
+        connection
+            .established("an RST alone ends nothing")
+            .then(other(RST, "reset"))
+            .then(other(ACK, "established"))
+            .then(opener(RST | ACK, "reset"))
+            .then(opener(ACK, "established")),
+        connection
+            .established("an ICMP error alone ends nothing")
+            .change(move |prog| {
+                prog.run(UPLINK_INGRESS, &crate::eth0(), &error);
+            })
+            .then(opener(ACK, "established"))
+            .then(other(ACK, "established")),
+        connection
+            .closing("the side that opened it may use the tuple again")
+            .then(opener(SYN, "new"))
+            .then(other(SYN | ACK, "syn-received"))
+            .then(opener(ACK, "established")),
+    ]
+    .into_iter()
+    .chain(reopened_by_the_other(connection))
+    .collect()
+}
+
+/// A SYN from outside to a port that a sandbox's connection has: not to one that is published.
+fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
+    let (opener, other) = (
+        |flags, state: &str| connection.opener(flags, state),
+        |flags, state: &str| connection.other(flags, state),
+    );
+    vec![
+        connection
+            .established("the other side may forget the connection and open it again")
+            .then(other(SYN, "established"))
+            .then(opener(ACK, "established"))
+            .then(other(RST, "reset"))
+            .then(other(SYN, "new"))
+            .then(opener(SYN | ACK, "syn-received"))
+            .then(other(ACK, "established")),
+        connection
+            .closing("the other side may use the tuple again")
+            .then(other(SYN, "new"))
+            .then(opener(SYN | ACK, "syn-received"))
+            .then(other(ACK, "established"))
+            .then(opener(FIN | ACK, "half-closed")),
+    ]
+}
+
+fn picked_up(side: Side) -> Vec<Case> {
+    let host = side.host();
+    let published = Connection::Published(side);
+    let segment = inbound(side, host).tcp(40_000, 8080, ACK);
+    let nothing = |name: &str, flags| {
+        case(side, name).then(
+            send(UPLINK_INGRESS, "eth0", &segment.clone().flags(flags))
+                .is(Reason::NotOurs)
+                .number_of_flows(0),
+        )
+    };
+    let inside = from_sandbox(side, 2, host).tcp(40_000, 8080, ACK);
+    let out = leaving(side, 1, side.client()).tcp(80, 40_000, ACK);
+    vec![
+        published
+            .case("a connection goes on when the table is lost")
+            .then(published.outside(ACK, "new"))
+            .then(published.inside(ACK, "established"))
+            .then(published.outside(FIN | ACK, "half-closed")),
+        case(side, "one between sandboxes goes on, too").then(
+            send(ENDPOINT_IN, "ve2", &inside)
+                .is(Reason::Hairpin)
+                .gives(&delivered(
+                    inside.clone().destination(side.sandbox(1)).dport(80),
+                    1,
+                ))
+                .number_of_flows(1),
+        ),
+        case(side, "for what a sandbox sends no mapping is invented").then(
+            send(UPLINK_EGRESS, "eth0", &out)
+                .is(Reason::NoFlow)
+                .number_of_flows(0),
+        ),
+        nothing("an answer without a flow opens nothing", SYN | ACK),
+        nothing("an end without a flow opens nothing", FIN | ACK),
+        nothing("an RST without a flow opens nothing", RST),
+        nothing(
+            "an RST with an ACK and without a flow opens nothing",
+            RST | ACK,
+        ),
+    ]
+}
+
+/// A published port may be that of a connection of the node itself, which was there before.
+#[test]
+fn a_segment_for_a_connection_of_the_host_is_not_picked_up() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let (host, client) = (side.host(), side.client());
+            let segment = inbound(side, host).tcp(40_000, 8080, ACK);
+            let passes = |prog: &mut Prog| {
+                prog.forget_flows();
+                let bytes = segment.build();
+                let outcome = prog.run(UPLINK_INGRESS, &crate::eth0(), &bytes);
+                outcome.packet == bytes && prog.flows().is_empty()
+            };
+            let listener = TcpListener::bind((host, 8080)).expect("bind");
+            assert!(!passes(prog), "{side:?}: a listener has no connection");
+            let (length, flags) = if side.is_v4() {
+                (32, "")
+            } else {
+                (128, "nodad")
+            };
+            let ip = |verb: &str| {
+                let command = format!("ip addr {verb} {client}/{length} dev lo {flags}");
+                let status = Command::new("sh").args(["-c", &command]).status();
+                assert!(status.expect("sh").success(), "{command}");
+            };
+            ip("add");
+            let connection = connect(client, host);
+            assert!(passes(prog), "{side:?}: the host has the connection");
+            drop(connection);
+            ip("del");
+            drop(listener);
+        }
+    });
+}
+
+/// A connection on the node that has the tuple of one from outside.
+fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
+    let family = if client.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+    let client = SockaddrStorage::from(SocketAddr::new(client, 40_000));
+    let host = SockaddrStorage::from(SocketAddr::new(host, 8080));
+    let socket = socket::socket(family, kind, flags, None).expect("socket");
+    socket::bind(socket.as_raw_fd(), &client).expect("bind");
+    socket::connect(socket.as_raw_fd(), &host).expect("connect");
+    socket.into()
+}
