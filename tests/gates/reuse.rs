@@ -102,6 +102,10 @@ pub fn reload(offloads: Offloads) {
     }
     busy.join().expect("the busy stream");
     drop(blobs);
+    // A wire keeps only so much of what passes.
+    for wire in [&ends.inside, &ends.outside] {
+        wire.drain();
+    }
 
     for family in [0, 1] {
         let inward = ends.inbound(family, Carries::Tcp, 4000);
