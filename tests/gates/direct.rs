@@ -1,6 +1,7 @@
 //! Ways around published ports that lead nowhere.
 
-use netpath_tests::Netns;
+use netpath_common::addr::MacAddr;
+use netpath_tests::mac_of;
 
 use crate::{
     gate::{Offloads, at_once},
@@ -16,13 +17,6 @@ pub fn ways_around(offloads: Offloads) {
 fn stage(offloads: Offloads) -> Stage {
     let topology = offloads.topology().neighbour().second_uplink();
     offloads.start(topology, &["--uplink=eth0"], "")
-}
-
-fn mac(netns: &Netns, device: &str) -> String {
-    let links = netns.exec(&format!("ip -o link show dev {device}"));
-    let mut words = links.split_ascii_whitespace();
-    words.find(|word| *word == "link/ether");
-    words.next().expect("a MAC address").to_owned()
 }
 
 fn own_address(offloads: Offloads) {
@@ -92,8 +86,8 @@ fn loopback(offloads: Offloads) {
         );
         let ether = format!(
             "Ether(src='{}',dst='{}')",
-            mac(netns, "eth0"),
-            mac(host, device)
+            MacAddr(mac_of(netns, "eth0")),
+            MacAddr(mac_of(host, device))
         );
         let mut frames = Vec::new();
         for transport in [

@@ -2,12 +2,9 @@
 
 use std::net::IpAddr;
 
-use netpath_tests::packet::Packet;
+use netpath_tests::{Wire, mac_of, packet::Packet};
 
-use crate::{
-    stage::{HOST, Pair, Sandbox, Stage},
-    wire::{self, Wire},
-};
+use crate::stage::{HOST, Pair, Sandbox, Stage};
 
 /// Somebody behind the outside; no stack has these addresses, so nothing answers but the test.
 pub const REMOTE: Pair = ("203.0.113.7", "2001:db8:203::7");
@@ -90,8 +87,8 @@ impl Ends {
             own: sandbox
                 .addresses()
                 .map(|text| text.parse().expect("an address")),
-            gateway: wire::mac(stage.host(), bridge),
-            host: wire::mac(stage.host(), "eth0"),
+            gateway: mac_of(stage.host(), bridge),
+            host: mac_of(stage.host(), "eth0"),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use netpath_tests::packet::{Packet, SYN};
+use netpath_tests::{
+    Wire,
+    packet::{Packet, SYN},
+};
 
 use crate::{
     flow::{Carries, Ends},
@@ -10,7 +13,6 @@ use crate::{
     peer,
     segments::published,
     stage::{HOST, LOOPBACK, OUTSIDE, Pair, SHOP, SHOP_GATEWAY, Stage},
-    wire::Wire,
 };
 
 /// Somebody behind the router that the outside is.

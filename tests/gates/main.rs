@@ -17,7 +17,6 @@ mod stage;
 mod town;
 #[path = "../life/traces.rs"]
 mod traces;
-mod wire;
 #[path = "../life/world.rs"]
 mod world;
 

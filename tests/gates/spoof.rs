@@ -2,13 +2,12 @@
 
 use std::{thread, time::Duration};
 
-use netpath_tests::{Capture, Netns};
+use netpath_tests::{Capture, Netns, Wire, scapy_frames};
 
 use crate::{
     gate::{Offloads, at_once},
     peer::{self, How, Question},
     stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, Stage},
-    wire::{self, Wire},
 };
 
 /// G-3: a sandbox speaks for itself only, and no private source leaves, whatever it sends and whatever the daemon does.
@@ -140,7 +139,7 @@ fn speaks_for_itself(offloads: Offloads) {
     let wire = Wire::open(&rogue.netns, "eth0");
     for (what, frame) in what
         .iter()
-        .zip(wire::built(stage.host(), &programs.join(",")))
+        .zip(scapy_frames(stage.host(), &programs.join(",")))
     {
         let counted = stage.counted("drop_spoofed");
         wire.send(&frame);

@@ -8,15 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath_tests::{
-    Netns,
-    packet::{Packet, difference},
-};
 use nix::{
     errno::Errno,
     net::if_::if_nametoindex,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, recv, send},
+};
+
+use crate::{
+    Netns,
+    packet::{Packet, difference},
 };
 
 /// How long a frame that should come may take; only a failure waits for it.
@@ -47,7 +48,7 @@ impl Wire {
         Self {
             socket,
             name: format!("{device} of {}", netns.name()),
-            mac: mac(netns, device),
+            mac: mac_of(netns, device),
             others: Mutex::default(),
         }
     }
@@ -151,7 +152,7 @@ fn packet_socket(index: i32) -> Result<OwnedFd, Errno> {
 
 /// The MAC address of a device.
 #[track_caller]
-pub fn mac(netns: &Netns, device: &str) -> [u8; 6] {
+pub fn mac_of(netns: &Netns, device: &str) -> [u8; 6] {
     let links = netns.exec(&format!("ip -o link show dev {device}"));
     let mut words = links.split_ascii_whitespace();
     words.find(|word| *word == "link/ether");
@@ -164,7 +165,7 @@ pub fn mac(netns: &Netns, device: &str) -> [u8; 6] {
 
 /// The bytes of frames in the language of scapy.
 #[track_caller]
-pub fn built(host: &Netns, frames: &str) -> Vec<Vec<u8>> {
+pub fn scapy_frames(host: &Netns, frames: &str) -> Vec<Vec<u8>> {
     let program =
         format!("from scapy.all import *\nfor frame in [{frames}]: print(bytes(frame).hex())");
     let text = host.run(&["/usr/bin/python3", "-c", &program]).success();
