@@ -6,18 +6,15 @@
 
 mod peer;
 mod stage;
+mod town;
 
 mod allow;
-mod direct;
 mod dump;
-mod iperf;
 mod isolation;
-mod mtu;
 mod origins;
 mod outbound;
 mod quota;
 mod ranges;
 mod redis;
-mod spoof;
 mod transfer;
 mod web;

@@ -1,80 +1,13 @@
-//! Six origins reach a published port, and the server sees the right client.
-
-use netpath_tests::Netns;
+//! More ways to reach a published port.
 
 use crate::{
     peer::{self, How, Question},
-    stage::{HOST, LOOPBACK, OUTSIDE, Pair, SHOP_GATEWAY, Sandbox, Stage, YARD_GATEWAY},
+    stage::{HOST, LOOPBACK, OUTSIDE, SHOP_GATEWAY, Stage, YARD_GATEWAY},
+    town::{PUBLISHED, Town, both, check},
 };
 
-/// A port that is published as another one, so that only translation can reach it.
-const PUBLISHED: u16 = 8080;
-
-struct Town {
-    stage: Stage,
-    web: Sandbox,
-    sibling: Sandbox,
-    other: Sandbox,
-}
-
 fn town() -> Town {
-    let stage = Stage::new();
-    stage.two_networks();
-    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
-    let sibling = stage.sandbox("sibling", "shop", &[]);
-    let other = stage.sandbox("other", "yard", &[]);
-    Town {
-        stage,
-        web,
-        sibling,
-        other,
-    }
-}
-
-/// Asks `to` from one place in all ways; the server must see `seen`, and answer from where it was asked.
-#[track_caller]
-fn check(origin: &str, from: &Netns, to: [&str; 2], seen: [&str; 2]) {
-    let mut questions = Vec::new();
-    for (family, address) in to.into_iter().enumerate() {
-        for (number, how) in How::ALL.into_iter().enumerate() {
-            let question = Question::new(how, address, PUBLISHED);
-            let port = 41_000 + u16::try_from(10 * family + number).expect("small");
-            questions.push((question.clone(), seen[family]));
-            questions.push((question.source_port(port), seen[family]));
-        }
-    }
-    let (asked, expected): (Vec<_>, Vec<_>) = questions.into_iter().unzip();
-    let answers = peer::ask_all(from, &asked);
-    for ((question, answer), seen) in asked.iter().zip(answers).zip(expected) {
-        assert_eq!(answer.name, "web", "{origin}: {question}");
-        assert_eq!(answer.peer, seen, "{origin}: {question}: {answer:?}");
-        assert_eq!(answer.port, 80, "{origin}: {question}");
-        assert_eq!(
-            (answer.from.as_str(), answer.from_port),
-            (question.address(), PUBLISHED),
-            "{origin}: {question}: the answer comes from elsewhere"
-        );
-    }
-}
-
-fn both((v4, v6): Pair) -> [&'static str; 2] {
-    [v4, v6]
-}
-
-#[test]
-fn every_origin_reaches_a_published_port_and_the_server_sees_the_right_client() {
-    let town = town();
-    let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    let (host, outside) = (town.stage.host(), town.stage.outside());
-    let (sibling, other) = (&town.sibling, &town.other);
-
-    check("outside", outside, both(HOST), both(OUTSIDE));
-    check("host by loopback", host, both(LOOPBACK), both(SHOP_GATEWAY));
-    check("host by own address", host, both(HOST), both(SHOP_GATEWAY));
-    check("sibling", &sibling.netns, both(HOST), sibling.addresses());
-    check("other network", &other.netns, both(HOST), other.addresses());
-    check("itself", &town.web.netns, both(HOST), both(SHOP_GATEWAY));
-    town.stage.assert_clean(&[&town.web, sibling, other]);
+    Town::on(Stage::new())
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! A server that says whom it saw, and clients that ask it; see `peer.py`.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "two test programs share it, and neither uses all of it"
+)]
 
-use std::{fmt, time::Duration};
+use std::{fmt, thread, time::Duration};
 
 use netpath_tests::{Netns, Process};
 use serde_json::Value;
@@ -197,6 +202,23 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     command.push("0.7");
     let answered = script(netns, &command).as_u64();
     u32::try_from(answered.expect("a number")).expect("small")
+}
+
+/// Sends echo requests to addresses, to all at the same time; whether any is answered must be as said.
+#[track_caller]
+pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
+    let counts = thread::scope(|scope| {
+        let pings = addresses.map(|address| scope.spawn(move || ping(netns, address, 9, 1)));
+        pings.map(|ping| ping.join().expect("ping"))
+    });
+    for (address, count) in addresses.into_iter().zip(counts) {
+        assert_eq!(
+            count > 0,
+            answered,
+            "echo from {} to {address}",
+            netns.name()
+        );
+    }
 }
 
 /// Starts a server for [`exchange`].

@@ -2,6 +2,11 @@
 //!
 //! Drop order matters: a test's programs go first, then the daemon (which checks that nothing is left), then the
 //! namespaces.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "two test programs share it, and neither uses all of it"
+)]
 
 use std::{
     path::Path,
@@ -9,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath_tests::{Capture, Daemon, Netns, Topology, assert_no_bad_checksums};
+use netpath_tests::{Capture, Daemon, NO_OFFLOADS, Netns, Topology, assert_no_bad_checksums};
 use serde_json::Value;
 
 /// Addresses of [`Topology`].
@@ -43,6 +48,8 @@ pub struct Stage {
     pub daemon: Daemon,
     /// Hosts and cables.
     pub topology: Topology,
+    /// Whether the cables of sandboxes have offloads.
+    pub offloads: bool,
 }
 
 /// A sandbox with one endpoint.
@@ -85,8 +92,17 @@ impl Stage {
     /// Starts a daemon with these arguments on a topology.
     #[track_caller]
     pub fn with(topology: Topology, arguments: &[&str]) -> Self {
+        Self::configured(topology, arguments, "")
+    }
+
+    /// Starts a daemon with these arguments and this configuration on a topology.
+    #[track_caller]
+    pub fn configured(topology: Topology, arguments: &[&str], config: &str) -> Self {
         let capture = Capture::first(&topology.outside, "eth0", 20_000);
-        let builder = Daemon::builder(&topology.host);
+        let mut builder = Daemon::builder(&topology.host);
+        if !config.is_empty() {
+            builder = builder.config(config);
+        }
         let builder = arguments
             .iter()
             .fold(builder, |builder, argument| builder.argument(argument));
@@ -95,6 +111,7 @@ impl Stage {
             _capture: capture,
             daemon,
             topology,
+            offloads: true,
         }
     }
 
@@ -133,14 +150,23 @@ impl Stage {
         };
         let text = |key: &str| endpoint[key].as_str().expect(key).to_owned();
         let path = found[0]["netns"].as_str().expect("netns");
-        Sandbox {
+        let sandbox = Sandbox {
             name: name.to_owned(),
             netns: Netns::open(name, Path::new(path), &self.topology.host),
             v4: address(false),
             v6: address(true),
             mac: text("mac"),
             host_interface: text("host_interface"),
+        };
+        if !self.offloads {
+            sandbox
+                .netns
+                .exec(&format!("ethtool -K eth0 {NO_OFFLOADS}"));
+            let device = &sandbox.host_interface;
+            self.host()
+                .exec(&format!("ethtool -K {device} {NO_OFFLOADS}"));
         }
+        sandbox
     }
 
     /// The host.

@@ -57,6 +57,23 @@ impl Capture {
         command.extend(arguments);
         netns.run(&command).success()
     }
+
+    /// How many of the packets captured so far match a display filter of tshark, which checks every checksum.
+    pub fn decoded(&self, netns: &Netns, filter: &str) -> u64 {
+        thread::sleep(Duration::from_millis(200));
+        let file = self.directory.path().join(&self.name);
+        let file = file.to_string_lossy();
+        let mut command = vec!["tshark", "-n", "-r", &file, "-Y", filter];
+        command.extend(["-T", "fields", "-e", "frame.number"]);
+        for checked in [
+            "ip.check_checksum:TRUE",
+            "tcp.check_checksum:TRUE",
+            "udp.check_checksum:TRUE",
+        ] {
+            command.extend(["-o", checked]);
+        }
+        netns.run(&command).success().lines().count() as u64
+    }
 }
 
 impl Drop for Capture {

@@ -25,6 +25,7 @@ pub mod packet;
 mod process;
 pub mod prog;
 mod topology;
+mod wire;
 mod workspace;
 
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use netns::{Netns, Transport};
 pub use output::Output;
 pub use process::Process;
-pub use topology::{Topology, TopologyBuilder};
+pub use topology::{NO_OFFLOADS, Topology, TopologyBuilder};
+pub use wire::{Wire, mac_of, scapy_frames};
 pub use workspace::{artifacts, bpf_object, netpath_binary};

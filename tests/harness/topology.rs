@@ -6,10 +6,13 @@
 //!       │                          └── eth0 192.0.2.3 ── neighbour (if asked for)
 //!       └─ eth1 198.51.100.1 ───────── eth0 198.51.100.2 ── second (if asked for)
 //!               2001:db8:51::1              2001:db8:51::2
+//!
+//!  outside ── eth1 198.18.0.1 ──────── eth0 198.18.0.2 ── beyond (if asked for)
+//!                  2001:db8:18::1           2001:db8:18::2
 //! ```
 //!
-//! The host's default routes lead to `outside`. Nobody but the host has a route to anything beyond its own links, so
-//! an address that leaks from a container gets no answer.
+//! The host's default routes lead to `outside`, which is a router if there is somebody `beyond`. Nobody but these has a
+//! route to anything beyond its own links, so an address that leaks from a container gets no answer.
 
 use crate::{Netns, assert_no_bad_checksums, assert_no_netfilter};
 
@@ -24,6 +27,8 @@ pub struct Topology {
     pub neighbour: Option<Netns>,
     /// The world beyond `eth1`.
     pub second: Option<Netns>,
+    /// Somebody behind the outside, which forwards to it over a link of its own.
+    pub beyond: Option<Netns>,
     _switch: Option<Netns>,
 }
 
@@ -32,6 +37,7 @@ pub struct Topology {
 pub struct TopologyBuilder {
     second_uplink: bool,
     neighbour: bool,
+    router: Option<u32>,
     offloads: bool,
     mtu: u32,
 }
@@ -47,6 +53,7 @@ impl Topology {
         TopologyBuilder {
             second_uplink: false,
             neighbour: false,
+            router: None,
             offloads: true,
             mtu: 1500,
         }
@@ -56,7 +63,8 @@ impl Topology {
     #[track_caller]
     pub fn assert_clean(&self) {
         assert_no_netfilter(&self.host);
-        let others = [&self.neighbour, &self.second].into_iter().flatten();
+        let others = [&self.neighbour, &self.second, &self.beyond];
+        let others = others.into_iter().flatten();
         for netns in [&self.host, &self.outside].into_iter().chain(others) {
             assert_no_bad_checksums(netns);
         }
@@ -79,6 +87,12 @@ impl TopologyBuilder {
     /// Somebody else on the link between host and outside, which then is a switch.
     pub fn neighbour(mut self) -> Self {
         self.neighbour = true;
+        self
+    }
+
+    /// Makes the outside a router to somebody `beyond`, over a link with this MTU in bytes.
+    pub fn router(mut self, mtu: u32) -> Self {
+        self.router = Some(mtu);
         self
     }
 
@@ -127,19 +141,33 @@ impl TopologyBuilder {
             address(&second, "eth0", "198.51.100.2/24", "2001:db8:51::2/64");
             second
         });
-        host.sysctl("net/ipv4/ip_forward", "1");
-        host.sysctl("net/ipv6/conf/all/forwarding", "1");
+        let beyond = self.router.map(|mtu| {
+            let beyond = Netns::new("beyond");
+            self.cable_of(mtu, (&outside, "eth1"), (&beyond, "eth0"));
+            address(&outside, "eth1", "198.18.0.1/24", "2001:db8:18::1/64");
+            address(&beyond, "eth0", "198.18.0.2/24", "2001:db8:18::2/64");
+            // It asks for segments of a usual link, so that who sends to it must learn of this one.
+            beyond.exec("ip route add 192.0.2.0/24 via 198.18.0.1 advmss 1460");
+            beyond.exec("ip route add 2001:db8:2::/64 via 2001:db8:18::1 advmss 1440");
+            forwards(&outside);
+            beyond
+        });
+        forwards(&host);
         Topology {
             host,
             outside,
             neighbour,
             second,
+            beyond,
             _switch: switch,
         }
     }
 
     fn cable(&self, left: (&Netns, &str), right: (&Netns, &str)) {
-        let mtu = self.mtu;
+        self.cable_of(self.mtu, left, right);
+    }
+
+    fn cable_of(&self, mtu: u32, left: (&Netns, &str), right: (&Netns, &str)) {
         // The far end comes by file descriptor: it has no name that `ip` knows, and /proc/self is ip's own process.
         let far = right.0.path();
         left.0.exec(&format!(
@@ -150,15 +178,21 @@ impl TopologyBuilder {
         ));
         for (netns, device) in [left, right] {
             if !self.offloads {
-                netns.exec(&format!(
-                    "ethtool -K {device} tx off rx off sg off tso off gso off gro off"
-                ));
+                netns.exec(&format!("ethtool -K {device} {NO_OFFLOADS}"));
             }
             // For a second after it comes up, a link-local address under detection may not ask for neighbours.
             netns.sysctl(&format!("net/ipv6/conf/{device}/accept_dad"), "0");
             netns.exec(&format!("ip link set {device} up"));
         }
     }
+}
+
+/// Arguments of `ethtool -K` that switch checksum, segmentation and receive offloads off.
+pub const NO_OFFLOADS: &str = "tx off rx off sg off tso off gso off gro off";
+
+fn forwards(netns: &Netns) {
+    netns.sysctl("net/ipv4/ip_forward", "1");
+    netns.sysctl("net/ipv6/conf/all/forwarding", "1");
 }
 
 fn address(netns: &Netns, device: &str, v4: &str, v6: &str) {

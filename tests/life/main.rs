@@ -8,4 +8,5 @@ mod endings;
 mod scale;
 mod takeover;
 mod teardown;
+mod traces;
 mod world;

@@ -2,43 +2,16 @@
 
 use std::fs;
 
-use netpath_tests::{Daemon, Netns, Topology, pin_names};
+use netpath_tests::{Daemon, Topology};
 
-use crate::world::{World, bpf_exists, bpf_of, devices, eventually, greeting_on, link_of, serve};
+use crate::{
+    traces::Traces,
+    world::{World, greeting_on, serve},
+};
 
-/// What a daemon has in the kernel beside devices.
-struct Traces {
-    host: Netns,
-    objects: Vec<(&'static str, u64)>,
-}
-
-impl Traces {
-    fn of(world: &mut World) -> Self {
-        let host = world.topology.host.clone();
-        let mut objects = bpf_of(world.daemon.process().pid());
-        let links = world.daemon.bpf_dir().join("links");
-        for pin in pin_names(&links) {
-            let (link, program) = link_of(&host, &links.join(pin));
-            objects.push(("link", link));
-            objects.push(("prog", program));
-        }
-        assert!(objects.len() > 30, "{objects:?}");
-        Self { host, objects }
-    }
-
-    /// Programs and maps are freed a moment after the last user went.
-    #[track_caller]
-    fn assert_gone(&self) {
-        for (kind, id) in &self.objects {
-            eventually(&format!("{kind} {id} is gone"), 10, || {
-                !bpf_exists(&self.host, kind, *id)
-            });
-        }
-        let cgroup = self.host.cgroup().expect("cgroup").display().to_string();
-        let shown = self.host.run(&["bpftool", "cgroup", "show", &cgroup]);
-        assert!(!shown.stdout.contains("connect4"), "{}", shown.stdout);
-        assert_eq!(devices(&self.host), [""; 0]);
-    }
+fn traces(world: &mut World) -> Traces {
+    let (bpf_dir, pid) = (world.daemon.bpf_dir(), world.daemon.process().pid());
+    Traces::of(bpf_dir, pid, &world.topology.host)
 }
 
 fn filled() -> World {
@@ -73,7 +46,7 @@ fn comes_back(world: &mut World) {
 #[test]
 fn teardown_leaves_nothing_and_the_next_start_has_the_networks() {
     let mut world = filled();
-    let traces = Traces::of(&mut world);
+    let traces = traces(&mut world);
     let mut events = world.events();
     world.ok("teardown");
     world.daemon.stop();
@@ -86,7 +59,7 @@ fn teardown_leaves_nothing_and_the_next_start_has_the_networks() {
 #[test]
 fn forced_teardown_without_a_daemon_leaves_nothing() {
     let mut world = filled();
-    let traces = Traces::of(&mut world);
+    let traces = traces(&mut world);
     let directories: Vec<String> = [
         ("--run-dir", world.daemon.run_dir()),
         ("--state-dir", world.daemon.state_dir()),

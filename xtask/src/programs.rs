@@ -39,10 +39,22 @@ pub const TESTS: &[Entry] = &[
     ("procps", "sysctl"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
+    ("tshark", "tshark"),
+    ("traceroute", "traceroute"),
+    ("iputils-tracepath", "tracepath"),
+    ("iputils-ping", "ping"),
+    ("coturn", "turnutils_natdiscovery"),
+    ("nsd", "nsd"),
+    ("dnsperf", "dnsperf"),
 ];
 
 /// Services that come with the packages; the tests start these programs themselves.
-const SERVICES: [(&str, &str); 2] = [("redis-server", "redis-server"), ("nginx-light", "nginx")];
+const SERVICES: [(&str, &str); 4] = [
+    ("redis-server", "redis-server"),
+    ("nginx-light", "nginx"),
+    ("coturn", "coturn"),
+    ("nsd", "nsd"),
+];
 
 /// Installs what is missing, or says what is.
 pub fn ensure(entries: &[Entry], install: Install) -> Result<()> {

@@ -52,7 +52,7 @@ impl Level {
         match self {
             Self::Unit => &[],
             Self::Prog => &["prog"],
-            Self::E2e => &["e2e", "life"],
+            Self::E2e => &["e2e", "gates", "life"],
             Self::Cluster => &["cluster"],
             Self::Fault => &["fault"],
             Self::Oracle => &["oracle"],

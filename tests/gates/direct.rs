@@ -1,23 +1,26 @@
 //! Ways around published ports that lead nowhere.
 
-use netpath_tests::{Netns, Topology};
+use netpath_common::addr::MacAddr;
+use netpath_tests::mac_of;
 
 use crate::{
+    gate::{Offloads, at_once},
     peer,
     stage::{HOST, LOOPBACK, SHOP, SHOP_GATEWAY, Stage, routes},
 };
 
-fn mac(netns: &Netns, device: &str) -> String {
-    let links = netns.exec(&format!("ip -o link show dev {device}"));
-    let mut words = links.split_ascii_whitespace();
-    words.find(|word| *word == "link/ether");
-    words.next().expect("a MAC address").to_owned()
+/// H-4: neither a sandbox's own address nor a port published on loopback is reached from the wire.
+pub fn ways_around(offloads: Offloads) {
+    at_once(offloads, &[own_address, loopback]);
 }
 
-#[test]
-fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
-    let topology = Topology::builder().neighbour().second_uplink().build();
-    let stage = Stage::with(topology, &["--uplink=eth0"]);
+fn stage(offloads: Offloads) -> Stage {
+    let topology = offloads.topology().neighbour().second_uplink();
+    offloads.start(topology, &["--uplink=eth0"], "")
+}
+
+fn own_address(offloads: Offloads) {
+    let stage = stage(offloads);
     stage.network("shop", SHOP, &[]);
     let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
     let _server = peer::serve(&web.netns, "web", &["80", "81"]);
@@ -33,22 +36,17 @@ fn nobody_outside_reaches_a_sandbox_by_its_own_address() {
     ] {
         routes(netns, via);
         let before = stage.counted("drop_direct_access");
-        for port in [80, 81] {
-            peer::assert_no_answer(netns, &peer::both_ways(web.addresses(), port));
-        }
-        for address in web.addresses() {
-            assert_eq!(peer::ping(netns, address, 3, 2), 0, "echo to {address}");
-        }
+        let questions = [80, 81].map(|port| peer::both_ways(web.addresses(), port));
+        peer::assert_no_answer(netns, &questions.concat());
+        peer::assert_pings(netns, web.addresses(), false);
         let dropped = stage.counted("drop_direct_access") - before;
-        assert!(dropped >= 12, "{}: {dropped}", netns.name());
+        assert!(dropped >= 10, "{}: {dropped}", netns.name());
     }
     stage.assert_clean(&[&web]);
 }
 
-#[test]
-fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
-    let topology = Topology::builder().neighbour().second_uplink().build();
-    let stage = Stage::with(topology, &["--uplink=eth0"]);
+fn loopback(offloads: Offloads) {
+    let stage = stage(offloads);
     stage.network("shop", SHOP, &[]);
     let publish = [
         "127.0.0.1:8080:80",
@@ -88,8 +86,8 @@ fn a_port_published_on_loopback_is_unreachable_from_the_wire() {
         );
         let ether = format!(
             "Ether(src='{}',dst='{}')",
-            mac(netns, "eth0"),
-            mac(host, device)
+            MacAddr(mac_of(netns, "eth0")),
+            MacAddr(mac_of(host, device))
         );
         let mut frames = Vec::new();
         for transport in [

@@ -2,12 +2,18 @@
 
 use std::{thread, time::Duration};
 
-use netpath_tests::{Capture, Netns};
+use netpath_tests::{Capture, Netns, Wire, scapy_frames};
 
 use crate::{
+    gate::{Offloads, at_once},
     peer::{self, How, Question},
     stage::{HOST, OUTSIDE, SHOP, SHOP_GATEWAY, Stage},
 };
+
+/// G-3: a sandbox speaks for itself only, and no private source leaves, whatever it sends and whatever the daemon does.
+pub fn sources(offloads: Offloads) {
+    at_once(offloads, &[speaks_for_itself, restarts, untranslatable]);
+}
 
 /// Sources that nobody outside may ever see.
 const PRIVATE: &str = "src net 10.0.0.0/8 or src net 172.16.0.0/12 or src net fd00::/8";
@@ -19,9 +25,8 @@ fn host_mac(netns: &Netns, address: &str) -> String {
     words.next().expect("a neighbour").to_owned()
 }
 
-#[test]
-fn a_sandbox_speaks_for_itself_only() {
-    let stage = Stage::new();
+fn speaks_for_itself(offloads: Offloads) {
+    let stage = offloads.stage();
     stage.network("shop", SHOP, &[]);
     let rogue = stage.sandbox("rogue", "shop", &[]);
     let victim = stage.sandbox("victim", "shop", &[]);
@@ -130,9 +135,14 @@ fn a_sandbox_speaks_for_itself_only() {
             ),
         ),
     ];
-    for (what, frame) in &frames {
+    let (what, programs): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+    let wire = Wire::open(&rogue.netns, "eth0");
+    for (what, frame) in what
+        .iter()
+        .zip(scapy_frames(stage.host(), &programs.join(",")))
+    {
         let counted = stage.counted("drop_spoofed");
-        peer::craft(&rogue.netns, "eth0", frame);
+        wire.send(&frame);
         assert_eq!(stage.counted("drop_spoofed") - counted, 1, "{what}");
     }
 
@@ -153,9 +163,8 @@ fn a_sandbox_speaks_for_itself_only() {
     stage.assert_clean(&[&rogue, &victim]);
 }
 
-#[test]
-fn no_private_source_leaves_while_the_daemon_ends_and_starts() {
-    let mut stage = Stage::new();
+fn restarts(offloads: Offloads) {
+    let mut stage = offloads.stage();
     let capture = Capture::start(stage.outside(), "eth0");
     stage.network("shop", SHOP, &[]);
     let sandbox = stage.sandbox("busy", "shop", &[]);
@@ -189,9 +198,8 @@ fn no_private_source_leaves_while_the_daemon_ends_and_starts() {
     stage.assert_clean(&[]);
 }
 
-#[test]
-fn what_cannot_be_translated_does_not_leave_with_a_private_source() {
-    let stage = Stage::new();
+fn untranslatable(offloads: Offloads) {
+    let stage = offloads.stage();
     stage.network("shop", SHOP, &[]);
     let sandbox = stage.sandbox("odd", "shop", &[]);
     for gateway in [SHOP_GATEWAY.0, SHOP_GATEWAY.1] {

@@ -1,16 +1,24 @@
 //! Sizes of packets.
 
-use netpath_tests::{Capture, Topology};
+use netpath_tests::Capture;
 use serde_json::json;
 
 use crate::{
+    datagrams::Datagrams,
+    flow::{Carries, Ends, Place, address},
+    gate::{Offloads, at_once},
     peer,
-    stage::{HOST, OUTSIDE, SHOP, Stage},
+    stage::{HOST, OUTSIDE, SHOP},
 };
 
-#[test]
-fn a_sandbox_inherits_the_mtu_of_the_uplink() {
-    let stage = Stage::on(Topology::builder().mtu(1400).build());
+/// U-13: sandboxes have the uplink's MTU; if theirs is larger, streams and datagrams learn the uplink's, and what may be
+/// fragmented is.
+pub fn sizes(offloads: Offloads) {
+    at_once(offloads, &[inherited, smaller_uplink]);
+}
+
+fn inherited(offloads: Offloads) {
+    let stage = offloads.start(offloads.topology().mtu(1400), &[], "");
     stage.network("shop", SHOP, &[]);
     let sandbox = stage.sandbox("client", "shop", &["8080:80"]);
     let link = sandbox.netns.exec("ip -o link show dev eth0");
@@ -29,14 +37,10 @@ fn a_sandbox_inherits_the_mtu_of_the_uplink() {
 }
 
 /// A sandbox with larger packets than the uplink takes; what is beyond the uplink would take them.
-fn too_large(offloads: bool) {
-    let mut topology = Topology::builder();
-    if !offloads {
-        topology = topology.without_offloads();
-    }
-    let topology = topology.build();
+fn smaller_uplink(offloads: Offloads) {
+    let topology = offloads.topology().build();
     topology.host.exec("ip link set eth0 mtu 1300");
-    let stage = Stage::on(topology);
+    let stage = offloads.start_on(topology, &[], "");
     stage.network("shop", SHOP, &["--mtu", "1500"]);
     let sandbox = stage.sandbox("client", "shop", &[]);
     let link = sandbox.netns.exec("ip -o link show dev eth0");
@@ -52,37 +56,27 @@ fn too_large(offloads: bool) {
         assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
         assert_eq!(mtu, Some(1300), "{address}");
     }
+    // Free to be fragmented, by the sandbox and, what it does not know to be too large, by the node. The answers must
+    // fit through the same link.
+    stage.outside().exec("ip link set eth0 mtu 1300");
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        let ping = format!("ping -q -n -c 3 -i 0.2 -W 2 -M dont -s 3000 {address}");
+        sandbox.netns.exec(&ping);
+    }
+    let receiver = Datagrams::bind(stage.outside(), OUTSIDE.0, 7001);
+    let ends = Ends::new(&stage, &sandbox);
+    let mut flow = ends.outbound(0, Carries::Udp, 5000);
+    flow.remote = Place(address(OUTSIDE, 0), 7001);
+    let text = "abcdefg".repeat(200);
+    ends.send_inside(&flow.sent().payload(text.as_bytes()));
+    let (received, _) = receiver.receive("a datagram larger than the uplink takes");
+    assert!(received == text, "{} bytes", received.len());
     assert!(stage.counted("pass_too_big") > 0);
-    if !offloads {
+    if offloads == Offloads::Off {
         // With offloads, a packet in a capture may stand for several of the wire. Ethernet's header counts.
         let large = "(src host 192.0.2.1 or src host 2001:db8:2::1) and greater 1315";
         let large = capture.packets(stage.outside(), &[large]);
         assert_eq!(large, "", "larger than the uplink takes");
     }
     stage.assert_clean(&[&sandbox]);
-}
-
-#[test]
-fn datagrams_learn_a_smaller_uplink() {
-    let topology = Topology::new();
-    topology.host.exec("ip link set eth0 mtu 1300");
-    let stage = Stage::on(topology);
-    stage.network("shop", SHOP, &["--mtu", "1500"]);
-    let sandbox = stage.sandbox("client", "shop", &[]);
-    for address in [OUTSIDE.0, OUTSIDE.1] {
-        let (error, mtu) = peer::send_unfragmented(&sandbox.netns, address, 1420);
-        assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
-        assert_eq!(mtu, Some(1300), "{address}");
-    }
-    stage.assert_clean(&[&sandbox]);
-}
-
-#[test]
-fn streams_learn_a_smaller_uplink_with_the_default_offloads() {
-    too_large(true);
-}
-
-#[test]
-fn streams_learn_a_smaller_uplink_without_offloads() {
-    too_large(false);
 }

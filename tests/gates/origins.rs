@@ -1,0 +1,160 @@
+//! Who reaches published ports, whom the server sees, and which of several entries is meant.
+
+use std::time::Duration;
+
+use crate::{
+    gate::{Offloads, at_once},
+    peer::{self, How, Question},
+    stage::{HOST, LOOPBACK, OUTSIDE, SHOP, SHOP_GATEWAY},
+    town::{PUBLISHED, Town, both, check},
+};
+
+/// H-1: the outside, the host by loopback and by its own address, a sibling, another network and the sandbox itself.
+pub fn all(offloads: Offloads) {
+    let town = Town::on(offloads.stage());
+    let _server = peer::serve(&town.web.netns, "web", &["80"]);
+    let (host, outside) = (town.stage.host(), town.stage.outside());
+    let (sibling, other) = (&town.sibling, &town.other);
+
+    check("outside", outside, both(HOST), both(OUTSIDE));
+    check("host by loopback", host, both(LOOPBACK), both(SHOP_GATEWAY));
+    check("host by own address", host, both(HOST), both(SHOP_GATEWAY));
+    check("sibling", &sibling.netns, both(HOST), sibling.addresses());
+    check("other network", &other.netns, both(HOST), other.addresses());
+    check("itself", &town.web.netns, both(HOST), both(SHOP_GATEWAY));
+    town.stage.assert_clean(&[&town.web, sibling, other]);
+}
+
+/// U-9, T-8: sandboxes reach a published port of their node, the publishing one too; data passes, and the server sees a
+/// sibling's own address and the gateway instead of itself.
+pub fn hairpin(offloads: Offloads) {
+    let town = Town::on(offloads.stage());
+    let (sibling, other) = (&town.sibling, &town.other);
+    {
+        let _server = peer::serve(&town.web.netns, "web", &["80"]);
+        check("sibling", &sibling.netns, both(HOST), sibling.addresses());
+        check("other network", &other.netns, both(HOST), other.addresses());
+        check("itself", &town.web.netns, both(HOST), both(SHOP_GATEWAY));
+    }
+    let _server = peer::serve_blobs(&town.web.netns, 80);
+    for client in [sibling, other, &town.web] {
+        for address in both(HOST) {
+            peer::exchange(&client.netns, address, PUBLISHED, 4);
+        }
+    }
+    town.stage.assert_clean(&[&town.web, sibling, other]);
+}
+
+/// H-2: a server sees the address and the port of a client outside.
+pub fn client_address(offloads: Offloads) {
+    let stage = offloads.start(offloads.topology().neighbour(), &[], "");
+    stage.network("shop", SHOP, &[]);
+    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
+    let server = peer::serve(&web.netns, "web", &["80"]);
+    let neighbour = stage.topology.neighbour.as_ref().expect("a neighbour");
+    for (netns, own) in [
+        (stage.outside(), both(OUTSIDE)),
+        (neighbour, ["192.0.2.3", "2001:db8:2::3"]),
+    ] {
+        for (own, host) in own.into_iter().zip(both(HOST)) {
+            for how in How::ALL {
+                let answer = peer::ask(netns, &Question::new(how, host, PUBLISHED));
+                assert_eq!(answer.peer, own, "{how:?}: {answer:?}");
+                assert_eq!(answer.peer_port, answer.own_port, "{how:?}: {answer:?}");
+            }
+        }
+    }
+    let said = server.output();
+    assert!(
+        !said.contains(SHOP_GATEWAY.0) && !said.contains(HOST.0),
+        "{said}"
+    );
+    stage.assert_clean(&[&web]);
+}
+
+/// H-5: the most specific address of several entries wins, and each protocol has its own.
+pub fn precedence(offloads: Offloads) {
+    at_once(offloads, &[most_specific, protocols]);
+}
+
+fn protocols(offloads: Offloads) {
+    let stage = offloads.stage();
+    stage.network("shop", SHOP, &[]);
+    let [tcp, udp] = [("tcp", "7000:80"), ("udp", "7000:80/udp")].map(|(name, publish)| {
+        let sandbox = stage.sandbox(name, "shop", &[publish]);
+        let server = peer::serve(&sandbox.netns, name, &["80"]);
+        (sandbox, server)
+    });
+    for (netns, addresses) in [
+        (stage.outside(), both(HOST)),
+        (stage.host(), both(LOOPBACK)),
+    ] {
+        for question in peer::both_ways(addresses, 7000) {
+            let expected = question.to_string();
+            let answer = peer::ask(netns, &question);
+            assert!(expected.starts_with(&answer.name), "{question}: {answer:?}");
+        }
+    }
+    stage.assert_clean(&[&tcp.0, &udp.0]);
+}
+
+fn most_specific(offloads: Offloads) {
+    let stage = offloads.stage();
+    stage.host().exec("ip addr add 192.0.2.9/24 dev eth0");
+    stage
+        .host()
+        .exec("ip addr add 2001:db8:2::9/64 dev eth0 nodad");
+    stage.network("shop", SHOP, &[]);
+    let own = [
+        ("any4", "0.0.0.0:7000-7100:7000-7100"),
+        ("host4", "192.0.2.1:7050:7050"),
+        ("loop4", "127.0.0.1:7050:7050"),
+        ("any6", "[::]:7000-7100:7000-7100"),
+        ("host6", "[2001:db8:2::1]:7050:7050"),
+        ("loop6", "[::1]:7050:7050"),
+    ];
+    let servers: Vec<_> = own
+        .into_iter()
+        .map(|(name, spec)| {
+            let udp = format!("{spec}/udp");
+            let sandbox = stage.sandbox(name, "shop", &[spec, &udp]);
+            let server = peer::serve(&sandbox.netns, name, &["7050", "7051"]);
+            (sandbox, server)
+        })
+        .collect();
+    let (outside, host) = (stage.outside(), stage.host());
+    stage.wait_for("the new addresses are known", || {
+        let probes = ["192.0.2.9", "2001:db8:2::9"].map(|to| Question::new(How::Tcp, to, 7050));
+        let answers = peer::ask_within(outside, &probes, Duration::from_millis(300));
+        answers.iter().all(Result::is_ok)
+    });
+    let client = &servers[0].0.netns;
+    for (from, address, port, expected) in [
+        (outside, "192.0.2.1", 7050, "host4"),
+        (outside, "192.0.2.1", 7051, "any4"),
+        (outside, "192.0.2.9", 7050, "any4"),
+        (outside, "2001:db8:2::1", 7050, "host6"),
+        (outside, "2001:db8:2::1", 7051, "any6"),
+        (outside, "2001:db8:2::9", 7050, "any6"),
+        (host, "127.0.0.1", 7050, "loop4"),
+        (host, "127.0.0.1", 7051, "any4"),
+        (host, "127.0.0.2", 7050, "any4"),
+        (host, "192.0.2.1", 7050, "host4"),
+        (host, "192.0.2.9", 7050, "any4"),
+        (host, "::1", 7050, "loop6"),
+        (host, "::1", 7051, "any6"),
+        (host, "2001:db8:2::1", 7050, "host6"),
+        (host, "2001:db8:2::9", 7050, "any6"),
+        (client, "192.0.2.1", 7050, "host4"),
+        (client, "192.0.2.9", 7050, "any4"),
+        (client, "2001:db8:2::1", 7050, "host6"),
+        (client, "2001:db8:2::9", 7050, "any6"),
+    ] {
+        let questions = [How::Tcp, How::SendTo].map(|how| Question::new(how, address, port));
+        for (question, answer) in questions.iter().zip(peer::ask_all(from, &questions)) {
+            assert_eq!(answer.name, expected, "{question} from {}", from.name());
+        }
+    }
+    let sandboxes: Vec<_> = servers.iter().map(|(sandbox, _)| sandbox).collect();
+    stage.assert_clean(&sandboxes);
+}

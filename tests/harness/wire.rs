@@ -1,0 +1,179 @@
+//! Frames as they are, in and out of a device.
+
+use std::{
+    fmt::Write as _,
+    mem,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, recv, send},
+};
+
+use crate::{
+    Netns,
+    packet::{Packet, difference},
+};
+
+/// How long a frame that should come may take; only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a frame that should not come is waited for.
+const IMPATIENCE: Duration = Duration::from_millis(250);
+/// Where what an Ethernet header says about hosts ends, which differs between two links.
+const MACS: usize = 12;
+
+/// A device of a namespace.
+pub struct Wire {
+    socket: OwnedFd,
+    name: String,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// What has arrived and is not what was waited for, to be shown if that never comes.
+    others: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Wire {
+    /// Sees what arrives from now on.
+    #[track_caller]
+    pub fn open(netns: &Netns, device: &str) -> Self {
+        let socket = netns.enter(|| {
+            let index = if_nametoindex(device).expect("a device");
+            packet_socket(i32::try_from(index).expect("small")).expect("a packet socket")
+        });
+        Self {
+            socket,
+            name: format!("{device} of {}", netns.name()),
+            mac: mac_of(netns, device),
+            others: Mutex::default(),
+        }
+    }
+
+    /// Sends a frame.
+    #[track_caller]
+    pub fn send(&self, frame: &[u8]) {
+        while let Err(error) = send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            assert_eq!(error, Errno::ENOBUFS, "{}", self.name);
+        }
+    }
+
+    /// Waits for a frame that is as expected from its type on.
+    #[track_caller]
+    pub fn expect(&self, what: &str, expected: &Packet) {
+        let expected = expected.build();
+        let found = self.wait(PATIENCE, |frame| frame[MACS..] == expected[MACS..]);
+        if found.is_none() {
+            let mut text = String::new();
+            for frame in self.others().iter().rev().take(6) {
+                let mut frame = frame.clone();
+                frame[..MACS].copy_from_slice(&expected[..MACS]);
+                let _ = writeln!(text, "    instead:\n{}", difference(&expected, &frame));
+            }
+            panic!("{what}: not seen at {}\n{text}", self.name);
+        }
+        self.others().clear();
+    }
+
+    /// Waits a moment for a frame that should not come.
+    #[track_caller]
+    pub fn expect_nothing(&self, what: &str, unwanted: impl Fn(&[u8]) -> bool) {
+        let found = self.wait(IMPATIENCE, unwanted);
+        assert_eq!(found, None, "{what}: seen at {}", self.name);
+    }
+
+    /// The first frame that is wanted.
+    pub fn wait(&self, limit: Duration, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let end = Instant::now() + limit;
+        let mut buffer = vec![0; 70_000];
+        loop {
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            let timeout = PollTimeout::try_from(left).expect("short");
+            let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut polled, timeout).expect("poll") == 0 {
+                return None;
+            }
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty());
+            let frame = &buffer[..length.expect("a frame")];
+            if frame.len() > MACS && wanted(frame) {
+                return Some(frame.to_vec());
+            }
+            self.others().push(frame.to_vec());
+        }
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what has arrived.
+    pub fn drain(&self) {
+        while self.wait(Duration::ZERO, |_| true).is_some() {}
+        self.others().clear();
+    }
+}
+
+/// A packet socket that sees what others send to a device.
+fn packet_socket(index: i32) -> Result<OwnedFd, Errno> {
+    const EVERYTHING: u16 = (libc::ETH_P_ALL as u16).to_be();
+    const IGNORE_OUTGOING: i32 = 23;
+    // SAFETY: a plain system call; the descriptor is owned from here on.
+    let socket = unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        let number = Errno::result(libc::socket(libc::AF_PACKET, kind, 0))?;
+        OwnedFd::from_raw_fd(number)
+    };
+    let on: i32 = 1;
+    // SAFETY: all zeroes is a valid value of this structure.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = EVERYTHING;
+    address.sll_ifindex = index;
+    // SAFETY: both calls read as many bytes of a local variable as they are told.
+    unsafe {
+        Errno::result(libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            IGNORE_OUTGOING,
+            (&raw const on).cast(),
+            size_of_val(&on) as u32,
+        ))?;
+        Errno::result(libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as u32,
+        ))?;
+    }
+    Ok(socket)
+}
+
+/// The MAC address of a device.
+#[track_caller]
+pub fn mac_of(netns: &Netns, device: &str) -> [u8; 6] {
+    let links = netns.exec(&format!("ip -o link show dev {device}"));
+    let mut words = links.split_ascii_whitespace();
+    words.find(|word| *word == "link/ether");
+    let octets = words.next().expect("a MAC address").split(':');
+    let octets: Vec<u8> = octets
+        .map(|octet| u8::from_str_radix(octet, 16).expect("a MAC address"))
+        .collect();
+    octets.try_into().expect("a MAC address")
+}
+
+/// The bytes of frames in the language of scapy.
+#[track_caller]
+pub fn scapy_frames(host: &Netns, frames: &str) -> Vec<Vec<u8>> {
+    let program =
+        format!("from scapy.all import *\nfor frame in [{frames}]: print(bytes(frame).hex())");
+    let text = host.run(&["/usr/bin/python3", "-c", &program]).success();
+    let digits = |line: &str| {
+        let pairs = (0..line.len()).step_by(2);
+        pairs
+            .map(|at| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal"))
+            .collect()
+    };
+    text.lines().map(digits).collect()
+}
