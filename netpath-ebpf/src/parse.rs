@@ -320,19 +320,19 @@ fn parse_v6<P: Packet, const QUOTED: bool>(
     if parsed.key.src.is_v4() || parsed.key.dst.is_v4() {
         return Err(Reason::Martian);
     }
-    // A jumbogram says zero; nothing here carries one, and a GSO packet may be larger than the field can say.
-    let payload = u16::from_be_bytes(header.payload_len) as usize;
     let content = l3 + Ipv6Hdr::LEN;
-    if !QUOTED && payload != 0 && payload + content > limit {
+    let payload = match u16::from_be_bytes(header.payload_len) {
+        // A packet that is put together from many may be longer than the field can say: it says zero then, as a
+        // jumbogram does, which nothing here carries.
+        0 if packet.len() > content + u16::MAX as usize => packet.len() - content,
+        payload => payload as usize,
+    };
+    if !QUOTED && payload + content > limit {
         return Err(Reason::Malformed);
     }
     parsed.v4 = false;
     parsed.l3 = l3;
-    parsed.end = if QUOTED || payload == 0 {
-        limit
-    } else {
-        content + payload
-    };
+    parsed.end = if QUOTED { limit } else { content + payload };
     parsed.ttl = header.hop_limit;
     parsed.tos = (header.vcf[0] << 4) | (header.vcf[1] >> 4);
     let mut next = header.next_hdr;

@@ -9,7 +9,7 @@ use netpath_common::{
 
 use super::{
     fragment::{self, First, Known},
-    wire_length,
+    guard, wire_length,
 };
 use crate::{
     conntrack::{self, Side},
@@ -41,6 +41,9 @@ pub fn translated(
     }
     // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
     let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    if slow.is_some() && answers_inside(skb, endpoint, side, flags) {
+        return finish(skb, endpoint, slow, reason(side));
+    }
     if flags & (REWRITE_SRC | REWRITE_DST) != 0 {
         if parsed.piece == Piece::First && rewrite::set_fragment_id(skb, parsed, id).is_none() {
             return Reason::WriteFailed;
@@ -57,6 +60,9 @@ pub fn translated(
 pub fn fragment(skb: &mut Skb, parsed: &Parsed, known: &Known, side: Side) -> Reason {
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
+    if slow.is_some() && answers_inside(skb, endpoint, side, known.flags) {
+        return finish(skb, endpoint, slow, reason(side));
+    }
     if (slow.is_none() && !routes(skb, parsed, endpoint)) || !known.translate(skb, parsed) {
         return Reason::WriteFailed;
     }
@@ -108,6 +114,15 @@ fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason
     } else {
         None
     }
+}
+
+/// Whether a packet answers from one of our networks to another, by way of an address of the node. To the stack a source
+/// that is its own is forged, and it would forward and answer the packet as it is just as well.
+#[inline(always)]
+fn answers_inside(skb: &Skb, endpoint: &Endpoint, side: Side, flags: u8) -> bool {
+    side == Side::Inside
+        && flags & (REWRITE_SRC | REWRITE_DST) == REWRITE_SRC
+        && !guard::is_addressed_to(skb, &endpoint.mac)
 }
 
 /// What routing changes: TTL and MAC addresses.

@@ -165,6 +165,7 @@ fn inside(
         Transport::LinkControl | Transport::Other => {}
     }
     let to_sandbox = address.kind == ADDRESS_ENDPOINT;
+    let is_later = parsed.transport == Transport::LaterFragment;
     if to_sandbox {
         let Some(receiver) = maps::endpoint(address.slot) else {
             return Reason::EndpointGone;
@@ -173,11 +174,17 @@ fn inside(
             return Reason::EndpointGone;
         }
         if receiver.network == endpoint.network {
-            return if endpoint.flags & ICC_OFF != 0 {
-                Reason::IccOff
-            } else {
-                deliver::bridged(skb, receiver)
-            };
+            if endpoint.flags & ICC_OFF != 0 {
+                return Reason::IccOff;
+            }
+            if is_later {
+                // It may answer what came through a published port, and then the receiver wants it from there.
+                fragment::hold(skb, parsed);
+            }
+            return deliver::bridged(skb, receiver);
+        }
+        if is_later && endpoint.flags & INTERNAL == 0 && fragment::hold(skb, parsed) {
+            return Reason::FragmentHeld;
         }
         if receiver.flags & ROUTED == 0 || (receiver.flags | endpoint.flags) & INTERNAL != 0 {
             return Reason::Isolated;
@@ -195,10 +202,7 @@ fn inside(
     if endpoint.flags & INTERNAL != 0 {
         return otherwise;
     }
-    if parsed.transport == Transport::LaterFragment
-        && matches!(otherwise, Reason::ToHost)
-        && fragment::hold(skb, parsed)
-    {
+    if is_later && matches!(otherwise, Reason::ToHost) && fragment::hold(skb, parsed) {
         return Reason::FragmentEarly;
     }
     if !publish::is_candidate(parsed) {

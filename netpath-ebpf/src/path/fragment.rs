@@ -45,9 +45,10 @@ pub enum First {
 pub struct Known {
     /// Where it goes, or the sender's.
     pub endpoint: &'static Endpoint,
+    /// As [`Half::flags`].
+    pub flags: u8,
     to: &'static FlowKey,
     id: u32,
-    flags: u8,
 }
 
 impl Known {

@@ -72,8 +72,14 @@ pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bo
 /// Whether the frame is addressed to the network's gateway.
 #[inline(always)]
 pub fn to_gateway<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
+    is_addressed_to(packet, &endpoint.gateway_mac)
+}
+
+/// Whether the frame is addressed to this MAC address.
+#[inline(always)]
+pub fn is_addressed_to<P: Packet>(packet: &P, mac: &MacAddr) -> bool {
     match packet.header::<[u8; 6]>(0) {
-        Some(destination) => same_mac(destination, &endpoint.gateway_mac.0),
+        Some(destination) => same_mac(destination, &mac.0),
         None => false,
     }
 }

@@ -1,8 +1,8 @@
 //! What becomes of a packet: who gets it, and how it looks.
 
 use super::{
-    Intended, cut, is_contradictory, is_early_fragment, is_hairpin_on_one_link, is_private,
-    is_time_exceeded, network, one_less,
+    Intended, cut, is_contradictory, is_early_fragment, is_early_fragment_to_sibling,
+    is_hairpin_on_one_link, is_private, is_time_exceeded, network, one_less,
 };
 use crate::{
     compare::Kind,
@@ -169,6 +169,13 @@ pub const LIST: &[Intended] = &[
         reason: "netfilter holds what is incomplete; netpath lets a piece go once the first one is known",
         diverges: false,
         is: |difference| difference.known && is_early_fragment(difference),
+    },
+    Intended {
+        name: "an early fragment of an answer to a sibling reaches it as it is too",
+        row: "U-14",
+        reason: "it may be one sibling's to the other; a copy waits for the first one, and goes its way",
+        diverges: false,
+        is: is_early_fragment_to_sibling,
     },
     Intended {
         name: "a first fragment without its whole header is dropped",

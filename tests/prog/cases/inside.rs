@@ -223,11 +223,15 @@ fn other_networks(side: Side) -> Vec<Case> {
         dropped("another network is not reached by echo", 1, 3, |packet| {
             packet.echo_request(1)
         }),
-        dropped(
-            "another network is not reached by later fragments",
-            1,
-            3,
-            |packet| packet.udp(1, 2).fragment(9, false),
+        case(side, "another network is not reached by later fragments").then(
+            send(
+                ENDPOINT_IN,
+                "ve1",
+                &from_sandbox(side, 1, side.sandbox(3))
+                    .udp(1, 2)
+                    .fragment(9, false),
+            )
+            .is(Reason::FragmentHeld),
         ),
         dropped(
             "another network is not reached by unknown protocols",

@@ -184,8 +184,9 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
     }
     let content = l3 + header.header_len();
     let end = match (extent, usize::from(header.payload_length())) {
+        (Extent::Quoted, _) => limit,
         // Zero stands for a length that the field cannot say, which packets of segmentation offload have.
-        (Extent::Quoted, _) | (_, 0) => limit,
+        (_, 0) if frame.len() > content + usize::from(u16::MAX) => limit,
         (_, length) if content + length > limit => return Err(Refusal::Malformed),
         (_, length) => content + length,
     };
