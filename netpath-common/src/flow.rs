@@ -177,7 +177,10 @@ pub enum State {
     HalfClosed,
     /// TCP: both sides sent FIN.
     Closing,
-    /// TCP: RST seen and nothing after it in that direction. The flow lingers: a forged RST must not end it (RFC 7857 §2.2).
+    /// TCP: RST seen before the handshake was finished, and nothing after it in that direction.
+    Refused,
+    /// TCP: RST seen later, and nothing after it in that direction. The flow lingers: a forged RST must not end it
+    /// (RFC 7857 §2.2).
     Reset,
 }
 
@@ -194,15 +197,21 @@ impl State {
         }
         let both = original & reply;
         let either = original | reply;
+        let opened = both & SEEN_ANY != 0
+            && (original & SEEN_ACK != 0 || reply & SEEN_SYN_ACK == SEEN_SYN_ACK);
         if either & SEEN_RST != 0 {
-            Self::Reset
+            if opened || either & SEEN_FIN != 0 {
+                Self::Reset
+            } else {
+                Self::Refused
+            }
         } else if both & SEEN_FIN != 0 {
             Self::Closing
         } else if either & SEEN_FIN != 0 {
             Self::HalfClosed
         } else if both & SEEN_ANY == 0 {
             Self::New
-        } else if original & SEEN_ACK != 0 || reply & SEEN_SYN_ACK == SEEN_SYN_ACK {
+        } else if opened {
             Self::Established
         } else {
             Self::SynReceived
@@ -215,6 +224,13 @@ impl State {
         matches!(self, Self::New | Self::SynReceived)
     }
 
+    /// Whether its sides have said that nothing more comes: the same tuple may open another flow, and a full table may take
+    /// its place.
+    #[inline(always)]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Closing | Self::Refused | Self::Reset)
+    }
+
     /// The name that `netpath map dump` shows.
     pub const fn name(self) -> &'static str {
         match self {
@@ -223,6 +239,7 @@ impl State {
             Self::Established => "established",
             Self::HalfClosed => "half-closed",
             Self::Closing => "closing",
+            Self::Refused => "refused",
             Self::Reset => "reset",
         }
     }
@@ -238,11 +255,14 @@ pub struct Timers {
     pub tcp_syn_received: u64,
     /// TCP established (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established: u64,
-    /// TCP after one FIN, after both, and after RST.
+    /// TCP after one FIN.
     pub tcp_half_closed: u64,
     /// TCP after both FINs.
     pub tcp_closing: u64,
-    /// TCP after RST.
+    /// TCP after RST before the handshake was finished.
+    pub tcp_refused: u64,
+    /// TCP after RST later on: a forged one must not end an idle connection that goes on within that time (RFC 7857 §2.2
+    /// says four minutes).
     pub tcp_reset: u64,
     /// UDP without an answer.
     pub udp_new: u64,
@@ -267,7 +287,8 @@ impl Timers {
         tcp_established: 86_400 * SECOND,
         tcp_half_closed: 120 * SECOND,
         tcp_closing: 120 * SECOND,
-        tcp_reset: 10 * SECOND,
+        tcp_refused: 10 * SECOND,
+        tcp_reset: 240 * SECOND,
         udp_new: 30 * SECOND,
         udp_established: 180 * SECOND,
         icmp: 60 * SECOND,
@@ -276,13 +297,14 @@ impl Timers {
     };
 
     /// Every limit by the name that it has in the settings.
-    pub const fn named(&self) -> [(&'static str, u64); 11] {
+    pub const fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("tcp_syn_sent", self.tcp_syn_sent),
             ("tcp_syn_received", self.tcp_syn_received),
             ("tcp_established", self.tcp_established),
             ("tcp_half_closed", self.tcp_half_closed),
             ("tcp_closing", self.tcp_closing),
+            ("tcp_refused", self.tcp_refused),
             ("tcp_reset", self.tcp_reset),
             ("udp_new", self.udp_new),
             ("udp_established", self.udp_established),
@@ -302,6 +324,7 @@ impl Timers {
                 State::Established => self.tcp_established,
                 State::HalfClosed => self.tcp_half_closed,
                 State::Closing => self.tcp_closing,
+                State::Refused => self.tcp_refused,
                 State::Reset => self.tcp_reset,
             },
             UDP => match state {
@@ -347,7 +370,9 @@ mod tests {
             (HANDSHAKE, HANDSHAKE | SEEN_FIN, State::HalfClosed),
             (HANDSHAKE | SEEN_FIN, HANDSHAKE | SEEN_FIN, State::Closing),
             (HANDSHAKE | SEEN_RST, HANDSHAKE, State::Reset),
-            (syn, SEEN_ANY | SEEN_RST, State::Reset),
+            (HANDSHAKE, HANDSHAKE | SEEN_RST, State::Reset),
+            (syn, SEEN_ANY | SEEN_RST, State::Refused),
+            (syn | SEEN_RST, syn, State::Refused),
         ];
         for (original, reply, state) in cases {
             assert_eq!(
@@ -371,6 +396,7 @@ mod tests {
             timers.tcp_established >= (2 * 60 + 4) * 60 * SECOND,
             "RFC 5382 REQ-5"
         );
+        assert!(timers.tcp_reset >= 240 * SECOND, "RFC 7857 §2.2");
         assert!(timers.udp_established >= 120 * SECOND, "RFC 4787 REQ-5");
         assert!(timers.icmp >= 60 * SECOND, "RFC 5508 REQ-2");
     }

@@ -65,13 +65,14 @@ layout!(
         tcp_established: u64,
         tcp_half_closed: u64,
         tcp_closing: u64,
+        tcp_refused: u64,
         tcp_reset: u64,
         udp_new: u64,
         udp_established: u64,
         icmp: u64,
         other: u64,
         fragment: u64,
-    } = 88
+    } = 96
 );
 layout!(
     Config {
@@ -90,7 +91,7 @@ layout!(
         snat_last: u16,
         flows_per_sandbox: u32,
         swept: u64,
-    } = 152
+    } = 160
 );
 layout!(
     Device {

@@ -14,9 +14,9 @@ use netpath_common::{
     maps::{
         Address, CURSORS, Config, Count, Cursor, DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey,
         Fragmented, Held, LEAST_DEFAULT_FLOWS, MAX_ADDRESSES, MAX_ALLOW, MAX_DEVICES,
-        MAX_ENDPOINTS, MAX_FRAGMENTED, MAX_HELD, MAX_NETWORKS, MAX_ORPHANS, MAX_PORTS,
-        MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Orphan, Port, PortKey, SNAT_WORDS, SocketAddr,
-        SocketPeer, Subnet, Usage,
+        MAX_ENDPOINTS, MAX_FRAGMENTED, MAX_HELD, MAX_HOST_ECHOES, MAX_NETWORKS, MAX_ORPHANS,
+        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, Orphan, Port, PortKey, SNAT_WORDS,
+        SocketAddr, SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -53,6 +53,8 @@ static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::pinned(MAX_F
 static ORPHANS: LruHashMap<FragmentKey, Orphan> = LruHashMap::pinned(MAX_ORPHANS, 0);
 #[map(name = "held")]
 static HELD: Array<Held> = Array::pinned(MAX_HELD, 0);
+#[map(name = "host_echoes")]
+static HOST_ECHOES: LruHashMap<FlowKey, u64> = LruHashMap::pinned(MAX_HOST_ECHOES, 0);
 #[map(name = "cursors")]
 static CURSORS_MAP: Array<u32> = Array::pinned(CURSORS, 0);
 #[map(name = "usage")]
@@ -265,6 +267,20 @@ pub fn usage(slot: u32, generation: u32) -> Option<*mut Usage> {
 #[inline(always)]
 pub fn index_place(place: u32) -> Option<*mut FlowKey> {
     FLOW_INDEX.get_ptr_mut(place)
+}
+
+/// When the node itself has sent an echo request that this tuple answers; coarse monotonic nanoseconds.
+#[inline(always)]
+pub fn host_echo(answer: &FlowKey) -> Option<u64> {
+    // SAFETY: as in `device`.
+    unsafe { HOST_ECHOES.get(answer) }.copied()
+}
+
+/// Remembers an echo request of the node by the tuple that answers it.
+#[inline(always)]
+pub fn note_host_echo(answer: &FlowKey, now: u64) {
+    // The one error there is says that every entry is being changed by another CPU at this moment.
+    let _ = HOST_ECHOES.insert(answer, &now, 0);
 }
 
 /// A datagram whose first fragment was seen.

@@ -316,6 +316,10 @@ fn parse_v6<P: Packet, const QUOTED: bool>(
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::Malformed);
     }
+    // An IPv4 address in IPv6's clothes would be looked up as one (RFC 4291 §2.5.5.2; it never stands in a packet).
+    if parsed.key.src.is_v4() || parsed.key.dst.is_v4() {
+        return Err(Reason::Martian);
+    }
     // A jumbogram says zero; nothing here carries one, and a GSO packet may be larger than the field can say.
     let payload = u16::from_be_bytes(header.payload_len) as usize;
     let content = l3 + Ipv6Hdr::LEN;

@@ -31,7 +31,7 @@ enum Level {
     Cluster,
     /// Kills, deleted links, full maps, under traffic: needs root.
     Fault,
-    /// The same packets through netfilter: needs root and scapy.
+    /// The same packets through netfilter: needs root and iptables.
     Oracle,
 }
 

@@ -30,7 +30,11 @@ enum Stage {
     Opened,
     /// The opener goes on as if it had been answered: the answer went another way.
     OpenedAndGoesOn,
-    Answered,
+    /// The answerer's part of a handshake: whether it has sent SYN, and whether it has gone on, in whatever order.
+    Answered {
+        syn: bool,
+        on: bool,
+    },
     Established,
     HalfClosed(Side),
     Closed,
@@ -46,18 +50,45 @@ impl Stage {
             (HalfClosed(first), side) if finishes && first != side => Closed,
             (HalfClosed(_) | Closed, _) => self,
             (_, side) if finishes => HalfClosed(side),
-            (Opened, Answerer) => Answered,
+            (Opened, Answerer) => Answered {
+                syn: false,
+                on: false,
+            }
+            .answered(flags),
             (OpenedAndGoesOn, Answerer) => Established,
             (Opened, Opener) if goes_on => OpenedAndGoesOn,
-            (Answered, Opener) if goes_on => Established,
-            (Opened | OpenedAndGoesOn | Answered | Established, _) => self,
+            (Answered { .. }, Opener) if goes_on => Established,
+            (Answered { .. }, Answerer) => self.answered(flags),
+            (Opened | OpenedAndGoesOn | Answered { .. } | Established, _) => self,
+        }
+    }
+
+    /// An answerer that has sent SYN goes on only when that was acknowledged.
+    fn answered(self, flags: u8) -> Self {
+        let Self::Answered { syn, on } = self else {
+            return self;
+        };
+        let syn = syn || flags & SYN != 0;
+        let on = on || flags & (SYN | RST | ACK) == ACK;
+        if syn && on {
+            Self::Established
+        } else {
+            Self::Answered { syn, on }
+        }
+    }
+
+    /// The state if one of the sides has reset it.
+    fn reset(self) -> State {
+        match self.state() {
+            State::New | State::SynReceived => State::Refused,
+            _ => State::Reset,
         }
     }
 
     fn state(self) -> State {
         match self {
             Self::Opened | Self::OpenedAndGoesOn => State::New,
-            Self::Answered => State::SynReceived,
+            Self::Answered { .. } => State::SynReceived,
             Self::Established => State::Established,
             Self::HalfClosed(_) => State::HalfClosed,
             Self::Closed => State::Closing,
@@ -121,7 +152,7 @@ proptest! {
         let states = run(&segments);
         for ((side, flags), (state, stage)) in segments.iter().zip(&states[1..]) {
             reset[usize::from(*side == Side::Answerer)] = flags & RST != 0;
-            let expected = if reset == [false; 2] { stage.state() } else { State::Reset };
+            let expected = if reset == [false; 2] { stage.state() } else { stage.reset() };
             prop_assert_eq!(*state, expected, "{:?} {:#04x}: {:?}", side, flags, segments);
         }
     }
@@ -131,7 +162,7 @@ proptest! {
         let mut furthest = State::New;
         for (state, _) in run(&segments) {
             prop_assert!(state >= furthest, "{:?} after {:?}", state, furthest);
-            if state != State::Reset {
+            if !matches!(state, State::Refused | State::Reset) {
                 furthest = state;
             }
         }
@@ -175,23 +206,32 @@ fn each_state_has_its_own_limit() {
         tcp_established: 3,
         tcp_half_closed: 4,
         tcp_closing: 5,
-        tcp_reset: 6,
-        udp_new: 7,
-        udp_established: 8,
-        icmp: 9,
-        other: 10,
+        tcp_refused: 6,
+        tcp_reset: 7,
+        udp_new: 8,
+        udp_established: 9,
+        icmp: 10,
+        other: 11,
         ..Timers::DEFAULT
     };
-    use State::{Closing, Established, HalfClosed, New, Reset, SynReceived};
-    let states = [New, SynReceived, Established, HalfClosed, Closing, Reset];
+    use State::{Closing, Established, HalfClosed, New, Refused, Reset, SynReceived};
+    let states = [
+        New,
+        SynReceived,
+        Established,
+        HalfClosed,
+        Closing,
+        Refused,
+        Reset,
+    ];
     let expected = [
-        (TCP, [1, 2, 3, 4, 5, 6]),
+        (TCP, [1, 2, 3, 4, 5, 6, 7]),
         // Only TCP has states between the first answer and the last packet.
-        (UDP, [7, 8, 8, 8, 8, 8]),
-        (ICMP, [9; 6]),
-        (ICMPV6, [9; 6]),
-        (SCTP, [10; 6]),
-        (0, [10; 6]),
+        (UDP, [8, 9, 9, 9, 9, 9, 9]),
+        (ICMP, [10; 7]),
+        (ICMPV6, [10; 7]),
+        (SCTP, [11; 7]),
+        (0, [11; 7]),
     ];
     for (protocol, limits) in expected {
         let found = states.map(|state| timers.idle_limit(protocol, state));
@@ -201,8 +241,8 @@ fn each_state_has_its_own_limit() {
 
 #[test]
 fn only_what_waits_for_the_handshake_is_half_open() {
-    use State::{Closing, Established, HalfClosed, New, Reset, SynReceived};
+    use State::{Closing, Established, HalfClosed, New, Refused, Reset, SynReceived};
     assert!([New, SynReceived].iter().all(|state| state.is_half_open()));
-    let others = [Established, HalfClosed, Closing, Reset];
+    let others = [Established, HalfClosed, Closing, Refused, Reset];
     assert!(!others.iter().any(|state| state.is_half_open()));
 }

@@ -17,6 +17,7 @@
 //! | `fragments` | LRU hash | [`FragmentKey`] → [`Fragmented`] | programs | programs, CLI |
 //! | `orphans` | LRU hash | [`FragmentKey`] → [`Orphan`] | programs | programs |
 //! | `held` | array | ring index → [`Held`] | programs | programs |
+//! | `host_echoes` | LRU hash | [`FlowKey`] → nanoseconds | programs | programs |
 //! | `cursors` | array | [`Cursor`] → count | programs | programs |
 //! | `usage` | array | slot → [`Usage`] | programs, daemon | programs, daemon |
 //! | `counters` | per-CPU array | [`crate::reason::Reason`] → [`Count`] | programs | daemon, CLI |
@@ -75,6 +76,8 @@ pub const MAX_FRAGMENTED: u32 = 16_384;
 pub const MAX_ORPHANS: u32 = 4_096;
 /// Capacity of `held`: fragments that came before the first one of their datagram; a power of two.
 pub const MAX_HELD: u32 = 512;
+/// Capacity of `host_echoes`: echo requests of the node that may still be answered.
+pub const MAX_HOST_ECHOES: u32 = 4_096;
 /// Words of one protocol's bitmap in `snat_taken`: 65,536 ports at 64 a word. TCP stands first, then UDP.
 pub const SNAT_WORDS: u32 = 1_024;
 

@@ -50,7 +50,13 @@ impl<'a> Input<'a> {
             if v4 {
                 Addr::from_raw_v4(u32::from_ne_bytes([a, b, c, d]))
             } else {
-                Addr::from_octets(octets)
+                let addr = Addr::from_octets(octets);
+                // No IPv6 flow has an address that stands for an IPv4 one.
+                if addr.is_v4() {
+                    Addr::UNSPECIFIED
+                } else {
+                    addr
+                }
             }
         };
         let echo = !matches!(from.protocol, 6 | 17);

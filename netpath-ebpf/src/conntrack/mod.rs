@@ -251,7 +251,7 @@ pub fn state(key: &FlowKey, half: *mut Half) -> State {
 
 #[inline(always)]
 fn is_finished(key: &FlowKey, half: *mut Half) -> bool {
-    matches!(state(key, half), State::Closing | State::Reset)
+    state(key, half).is_finished()
 }
 
 /// Coarse monotonic nanoseconds: a tick's resolution, without reading the clock source.

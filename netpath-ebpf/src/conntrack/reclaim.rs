@@ -131,5 +131,5 @@ fn is_expendable(key: &FlowKey, slot: u32) -> bool {
         return false;
     }
     let state = state(key, half);
-    state.is_half_open() || matches!(state, State::Closing | State::Reset)
+    state.is_half_open() || state.is_finished()
 }

@@ -115,7 +115,12 @@ unsafe extern "C" fn attempt(number: u32, search: *mut c_void) -> i64 {
     search.scratch.to.sport = Be16::new(candidate);
     let source = search.opening.source;
     let is_kept = source != SourcePort::Choose && number == 0;
-    if !is_echo && !is_kept && !is_usable(config, search.skb, &search.scratch.to) {
+    let is_usable = if is_echo {
+        is_usable_identifier(config, &search.scratch.to)
+    } else {
+        is_kept || is_usable(config, search.skb, &search.scratch.to)
+    };
+    if !is_usable {
         return GO_ON;
     }
     match conntrack::create(search.opening, search.parsed, search.scratch) {
@@ -137,6 +142,15 @@ fn is_usable(config: &Config, skb: &Skb, to: &FlowKey) -> bool {
         && !(to.protocol == UDP && port == VXLAN_PORT)
         && !maps::snat_taken(to.protocol, port)
         && !has_host_socket(skb, to)
+}
+
+/// Whether an echo identifier may be used towards this destination: the node itself waits for no answer to it.
+#[inline(always)]
+fn is_usable_identifier(config: &Config, to: &FlowKey) -> bool {
+    match maps::host_echo(&to.reversed()) {
+        Some(sent) => conntrack::now().saturating_sub(sent) > config.timers.icmp,
+        None => true,
+    }
 }
 
 /// Whether a socket of the node is connected to the sender of a packet.

@@ -23,7 +23,13 @@ pub(super) fn parse_transport<P: Packet, const QUOTED: bool>(
     packet: &P,
     parsed: &mut Parsed,
 ) -> Result<(), Reason> {
-    if QUOTED && parsed.l4 + QUOTED_TRANSPORT > parsed.end {
+    let least = match parsed.key.protocol {
+        TCP if !QUOTED => TcpHdr::LEN,
+        TCP | UDP | ICMP | ICMPV6 => LEAST_TRANSPORT,
+        _ => 0,
+    };
+    // What stands in the padding of the link is no header.
+    if parsed.l4 + least > parsed.end {
         return Err(Reason::Malformed);
     }
     parsed.transport = match parsed.key.protocol {
@@ -55,8 +61,8 @@ pub(super) fn parse_transport<P: Packet, const QUOTED: bool>(
 
 /// Bytes of an ICMP header.
 pub(super) const ICMP_HEADER: usize = 8;
-/// Bytes of a quoted transport header that are there at least (RFC 792).
-const QUOTED_TRANSPORT: usize = 8;
+/// Bytes of a header of UDP or ICMP, and of any that is quoted, which are there at least (RFC 792).
+const LEAST_TRANSPORT: usize = 8;
 
 #[inline(always)]
 fn parse_ports<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<Transport, Reason> {

@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::Addr,
-    flow::{Half, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
+    flow::{Half, ICMP, ICMPV6, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
     maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
     reason::Reason,
 };
@@ -161,11 +161,30 @@ fn translate(skb: &mut Skb, parsed: &Parsed, half: *mut Half, id: u32) -> Reason
 /// got them.
 #[inline(always)]
 fn from_host(skb: &mut Skb, parsed: &Parsed) -> Reason {
+    if parsed.key.protocol == ICMP || parsed.key.protocol == ICMPV6 {
+        note_echo(skb, parsed);
+    }
     if parsed.transport != Transport::IcmpError {
         return Reason::NotOurs;
     }
     let (side, reporter) = (Side::Egress, Reporter::Stack);
     error::pass(skb, parsed, side, reporter, Reason::Translated).unwrap_or(Reason::NotOurs)
+}
+
+/// Answers to an echo request of the node are the node's, whoever has used its identifier before. No socket could tell:
+/// ping uses raw ones.
+#[inline(never)]
+fn note_echo(skb: &Skb, parsed: &Parsed) {
+    // What was forwarded has been translated by another program.
+    let is_own = skb.ingress_ifindex() == 0;
+    if !is_own || parsed.transport != Transport::Flow || !parsed.opens_flow() {
+        return;
+    }
+    let answer = parsed.key.reversed();
+    maps::note_host_echo(&answer, conntrack::now());
+    if maps::flow(&answer).is_some() {
+        conntrack::remove(&answer);
+    }
 }
 
 /// A fragment without ports, from a sandbox.

@@ -156,7 +156,9 @@ timer_settings! {
     tcp_half_closed,
     /// TCP after both FINs.
     tcp_closing,
-    /// TCP after RST.
+    /// TCP after RST before the handshake was finished.
+    tcp_refused,
+    /// TCP after RST later on.
     tcp_reset,
     /// UDP without an answer.
     udp_new,

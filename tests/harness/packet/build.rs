@@ -106,16 +106,21 @@ impl Packet {
             Transport::Tcp {
                 ports: [sport, dport],
                 seq,
+                ack,
                 flags,
+                window,
+                urgent,
                 options,
             } => {
                 let mut options = options.clone();
                 options.resize(options.len().next_multiple_of(4), 0);
                 let mut header = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
                 header.extend(seq.to_be_bytes());
-                header.extend([0; 4]);
-                header.extend([((5 + options.len() / 4) << 4) as u8, *flags, 0xff, 0xff]);
-                header.extend([0; 4]);
+                header.extend(ack.to_be_bytes());
+                header.extend([((5 + options.len() / 4) << 4) as u8, *flags]);
+                header.extend(window.to_be_bytes());
+                header.extend([0, 0]);
+                header.extend(urgent.to_be_bytes());
                 header.extend(options);
                 (header, 16)
             }

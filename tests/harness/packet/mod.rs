@@ -61,7 +61,10 @@ enum Transport {
     Tcp {
         ports: [u16; 2],
         seq: u32,
+        ack: u32,
         flags: u8,
+        window: u16,
+        urgent: u16,
         options: Vec<u8>,
     },
     Udp {
@@ -202,7 +205,10 @@ impl Packet {
         self.transport = Transport::Tcp {
             ports: [sport, dport],
             seq: 0x0102_0304,
+            ack: 0,
             flags,
+            window: 0xffff,
+            urgent: 0,
             options: Vec::new(),
         };
         self
@@ -268,10 +274,19 @@ impl Packet {
         self
     }
 
-    /// TCP sequence number.
-    pub fn seq(mut self, new: u32) -> Self {
+    /// TCP sequence and acknowledgement numbers.
+    pub fn numbers(mut self, sequence: u32, acknowledgement: u32) -> Self {
         match &mut self.transport {
-            Transport::Tcp { seq, .. } => *seq = new,
+            Transport::Tcp { seq, ack, .. } => (*seq, *ack) = (sequence, acknowledgement),
+            _ => panic!("no TCP"),
+        }
+        self
+    }
+
+    /// TCP window and urgent pointer.
+    pub fn window(mut self, size: u16, pointer: u16) -> Self {
+        match &mut self.transport {
+            Transport::Tcp { window, urgent, .. } => (*window, *urgent) = (size, pointer),
             _ => panic!("no TCP"),
         }
         self

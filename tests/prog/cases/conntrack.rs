@@ -113,7 +113,7 @@ fn reset(side: Side) -> Vec<Case> {
             .then(connection.back(RST | ACK, "reset")),
         case(side, "a refused connection may be tried again")
             .then(connection.out(SYN, "new"))
-            .then(connection.back(RST | ACK, "reset"))
+            .then(connection.back(RST | ACK, "refused"))
             .then(connection.out(SYN, "new")),
     ]
 }

@@ -1,5 +1,7 @@
 //! Headers that contradict each other, and chains that are too long.
 
+use std::net::IpAddr;
+
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Packet, SYN},
@@ -57,9 +59,56 @@ fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
     }
 }
 
+/// An IPv4 address in an IPv6 header, which must not be taken for the node's or a sandbox's (RFC 4291 §2.5.5.2).
+fn mapped() -> Vec<Case> {
+    let [v4, v6] = Side::BOTH;
+    let clothed = |packet: Packet, from: IpAddr, to: IpAddr| {
+        let mut packet = packet.build();
+        for (at, ip) in [(8, from), (24, to)] {
+            let IpAddr::V4(ip) = ip else { panic!("IPv4") };
+            let octets = ip.to_ipv6_mapped().octets();
+            packet[ETHERNET + at..ETHERNET + at + 16].copy_from_slice(&octets);
+        }
+        packet
+    };
+    let request = inbound(v6, v6.host()).tcp(40_000, 8080, SYN);
+    let request = clothed(request, v4.client(), v4.host());
+    let outbound = from_sandbox(v6, 1, v6.client()).tcp(40_000, 80, SYN);
+    let outbound = clothed(outbound, v4.sandbox(1), v4.client());
+    let leaving = leaving(v6, 1, v6.client()).tcp(40_000, 80, SYN);
+    let leaving = clothed(leaving, v4.sandbox(1), v4.client());
+    [
+        ("does not come in", UPLINK_INGRESS, "eth0", request),
+        ("is dropped at the endpoint", ENDPOINT_IN, "ve1", outbound),
+        ("does not leave", UPLINK_EGRESS, "eth0", leaving),
+    ]
+    .map(|(what, program, device, packet)| {
+        case(v6, &format!("an IPv4 address in an IPv6 header {what}"))
+            .then(send_bytes(program, device, packet).is(Reason::Martian))
+    })
+    .into()
+}
+
 fn contradictions() -> Vec<Case> {
     let [v4, v6] = Side::BOTH;
     [
+        damaged(
+            v4,
+            "a transport header in the padding of the link",
+            Reason::Malformed,
+            |packet| {
+                let mut packet = packet.build();
+                packet[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&[0, 20]);
+                packet
+            },
+        ),
+        damaged(
+            v6,
+            "a transport header behind the payload",
+            Reason::Malformed,
+            patched(4, &[0, 12]),
+        ),
+        mapped(),
         damaged(
             v4,
             "another version",

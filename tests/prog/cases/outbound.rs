@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use super::{both, case, delivered, from_sandbox, icmp, inbound, leaving, tuple, tuple_from_any};
@@ -216,6 +216,8 @@ fn echoes(side: Side) -> Vec<Case> {
     };
     let asked = inbound(side, host).echo_request(0);
     vec![
+        of_the_node(side, 78),
+        before_the_node(side, 79),
         case(
             side,
             "an echo request keeps its identifier and gets its reply",
@@ -248,6 +250,51 @@ fn echoes(side: Side) -> Vec<Case> {
         )
         .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
     ]
+}
+
+/// An echo request of the node, and its reply. What the programs remember of it outlives a case.
+fn echo_of_host(side: Side, id: u16) -> [Send; 2] {
+    let request = Packet::ip(side.host(), side.client())
+        .eth(MAC_UPLINK, MAC_OUTSIDE)
+        .echo_request(id);
+    let reply = inbound(side, side.host()).echo_reply(id);
+    [
+        at_eth0(&request).is(Reason::NotOurs),
+        send(UPLINK_INGRESS, "eth0", &reply).is(Reason::NotOurs),
+    ]
+}
+
+fn of_the_node(side: Side, id: u16) -> Case {
+    let [request, reply] = echo_of_host(side, id);
+    let inside = leaving(side, 1, side.client()).echo_request(id);
+    case(
+        side,
+        "an identifier that the node waits for is not kept, and its reply is the node's",
+    )
+    .then(request)
+    .then(leaves(&inside, side.host(), 1))
+    .change(move |prog| {
+        let kept = prog.flows().iter().any(|flow| flow.outer_port() == id);
+        assert!(!kept, "the node's identifier");
+    })
+    .then(reply)
+}
+
+fn before_the_node(side: Side, id: u16) -> Case {
+    let [request, reply] = echo_of_host(side, id);
+    let inside = leaving(side, 1, side.client()).echo_request(id);
+    case(
+        side,
+        "the node gets the reply to an identifier that a sandbox had before",
+    )
+    .then(
+        at_eth0(&inside)
+            .is(Reason::Translated)
+            .gives(&inside.clone().source(side.host()))
+            .number_of_flows(1),
+    )
+    .then(request.number_of_flows(0))
+    .then(reply)
 }
 
 fn untranslated(side: Side) -> Vec<Case> {

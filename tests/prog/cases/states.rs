@@ -176,7 +176,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .case("a SYN that is answered by a challenge leads to a new connection")
             .then(opener(SYN, "new"))
             .then(other(ACK, "syn-received"))
-            .then(opener(RST, "reset"))
+            .then(opener(RST, "refused"))
             .then(opener(SYN, "new"))
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),

@@ -116,6 +116,7 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
                 Refusal::Foreign => Reason::NotOurs,
                 Refusal::Malformed => Reason::Malformed,
                 Refusal::Chain => Reason::TooManyHeaders,
+                Refusal::Martian => Reason::Martian,
             };
             return assert_eq!(*reason, expected);
         }

@@ -89,6 +89,8 @@ pub enum Refusal {
     Malformed,
     /// A longer chain of headers than is followed.
     Chain,
+    /// An address that never stands in a packet.
+    Martian,
 }
 
 /// How much of a packet is there.
@@ -176,6 +178,10 @@ fn read_v4(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
 fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Reading, Refusal> {
     let packet = frame.get(l3..).unwrap_or_default();
     let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Refusal::Malformed)?;
+    let mapped = |address: std::net::Ipv6Addr| address.to_ipv4_mapped().is_some();
+    if mapped(header.source_addr()) || mapped(header.destination_addr()) {
+        return Err(Refusal::Martian);
+    }
     let content = l3 + header.header_len();
     let end = match (extent, usize::from(header.payload_length())) {
         // Zero stands for a length that the field cannot say, which packets of segmentation offload have.
@@ -254,11 +260,14 @@ fn step_over(rest: &[u8], reading: &mut Reading) -> Result<(), Refusal> {
 
 fn read_transport(frame: &[u8], reading: &mut Reading, extent: Extent) -> Result<(), Refusal> {
     let quoted = extent == Extent::Quoted;
-    if quoted && reading.l4 + 8 > reading.end {
+    let least = match IpNumber(reading.protocol) {
+        IpNumber::TCP if !quoted => 20,
+        IpNumber::TCP | IpNumber::UDP | IpNumber::ICMP | IpNumber::IPV6_ICMP => 8,
+        _ => 0,
+    };
+    if reading.l4 + least > reading.end {
         return Err(Refusal::Malformed);
     }
-    // A header that reaches into the padding of the frame is read as it stands there: whoever receives the packet refuses
-    // it, translated or not.
     let rest = frame.get(reading.l4..).unwrap_or_default();
     reading.content = match IpNumber(reading.protocol) {
         IpNumber::TCP if quoted => {

@@ -1,0 +1,151 @@
+//! Plays sequences on both twins and keeps the accounts.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use netpath_tests::{Netns, artifacts, packet::write_pcap};
+
+use crate::{
+    compare::{Moment, compare, play},
+    differences::expected,
+    sequence::Sequence,
+    twin::Twins,
+};
+
+/// How many unexpected differences are shown in full.
+const SHOWN: usize = 40;
+/// How many of one sequence.
+const SHOWN_OF_EACH: usize = 2;
+
+/// The twins and what was found with them.
+pub struct Oracle {
+    twins: Twins,
+    serial: u16,
+    /// Sequences that were played.
+    pub sequences: usize,
+    /// Packets that arrived on either twin.
+    pub packets: usize,
+    /// How often each of [`expected`] was met.
+    pub used: Vec<usize>,
+    failed: Vec<String>,
+    texts: Vec<String>,
+}
+
+impl Oracle {
+    /// Makes the twins.
+    pub fn new() -> Self {
+        Self {
+            twins: Twins::new(),
+            serial: 0,
+            sequences: 0,
+            packets: 0,
+            used: vec![0; expected().count()],
+            failed: Vec::new(),
+            texts: Vec::new(),
+        }
+    }
+
+    /// The node that netfilter translates on.
+    pub fn netfilter_host(&self) -> &Netns {
+        self.twins.netfilter_host()
+    }
+
+    /// Plays a sequence on both and compares; false if they differ in a way that is not intended.
+    pub fn check(&mut self, sequence: &Sequence) -> bool {
+        self.serial += 1;
+        let map = self.twins.map.clone();
+        let netfilter = play(&mut self.twins.netfilter, &map, sequence, self.serial);
+        let netpath = play(&mut self.twins.netpath, &map, sequence, self.serial);
+        self.sequences += 1;
+        let arrived = |moments: &[Moment]| -> usize {
+            moments.iter().map(|moment| moment.arrived.len()).sum()
+        };
+        self.packets += arrived(&netfilter) + arrived(&netpath);
+
+        let mut apart = BTreeSet::new();
+        let mut texts = Vec::new();
+        compare(&map, sequence, &netfilter, &netpath, |difference| {
+            let flow = difference.step().flow.map(|(flow, _)| flow.id);
+            if flow.is_some_and(|flow| apart.contains(&flow)) {
+                return;
+            }
+            match expected()
+                .enumerate()
+                .find(|(_, intended)| (intended.is)(&difference))
+            {
+                Some((index, intended)) => {
+                    self.used[index] += 1;
+                    if intended.diverges {
+                        apart.extend(flow);
+                    }
+                }
+                None => texts.push(difference.to_string()),
+            }
+        });
+        if texts.is_empty() {
+            return true;
+        }
+        self.keep(sequence, "netfilter", &netfilter);
+        self.keep(sequence, "netpath", &netpath);
+        self.failed.push(sequence.name.clone());
+        // What follows mostly follows from it.
+        self.texts.extend(texts.into_iter().take(SHOWN_OF_EACH));
+        false
+    }
+
+    /// Checks the nodes; returns the names of the sequences that differ in a way that is not meant.
+    pub fn failures(self) -> Vec<String> {
+        self.twins.finish();
+        self.failed
+    }
+
+    /// Checks the nodes, prints what was compared, and fails with everything that differs.
+    #[track_caller]
+    pub fn finish(self) -> Vec<usize> {
+        self.twins.finish();
+        println!(
+            "{} sequences, {} packets compared",
+            self.sequences, self.packets
+        );
+        for (intended, count) in expected().zip(&self.used) {
+            if *count > 0 {
+                println!("{count:6} × {} ({})", intended.name, intended.row);
+            }
+        }
+        assert!(
+            self.sequences > 0 && self.packets > 0,
+            "nothing was compared"
+        );
+        let mut text = String::new();
+        for shown in self.texts.iter().take(SHOWN) {
+            text.push_str(shown);
+        }
+        if self.texts.len() > SHOWN {
+            let _ = writeln!(text, "  … and {} more", self.texts.len() - SHOWN);
+        }
+        assert!(
+            self.failed.is_empty(),
+            "{} of {} sequences differ; their packets are in {}\n{text}in:\n  {}",
+            self.failed.len(),
+            self.sequences,
+            artifacts().display(),
+            self.failed.join("\n  ")
+        );
+        self.used
+    }
+
+    /// Leaves what was sent and what arrived to look at, in order.
+    fn keep(&self, sequence: &Sequence, twin: &str, moments: &[Moment]) {
+        let name = sequence.name.replace(['/', ' '], "-");
+        let path = artifacts().join(format!("{name}.{twin}.pcap"));
+        let frames = moments.iter().flat_map(|moment| {
+            let arrived = moment
+                .arrived
+                .iter()
+                .map(|(_, whole)| whole.frame.as_slice());
+            moment.sent.iter().map(Vec::as_slice).chain(arrived)
+        });
+        if let Err(error) = write_pcap(&path, &frames.collect::<Vec<_>>()) {
+            eprintln!("{}: {error}", path.display());
+        }
+    }
+}
