@@ -85,7 +85,7 @@ fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)
             packet = packet.id(number.wrapping_mul(163));
         }
         if carries == Carries::Tcp {
-            packet = packet.flags(SYN).seq(u32::from(number) << 16);
+            packet = packet.flags(SYN).numbers(u32::from(number) << 16, 0);
         }
         let length = usize::from(number % 7);
         let [high, low] = number.wrapping_mul(40_503).to_be_bytes();

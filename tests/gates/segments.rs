@@ -150,13 +150,13 @@ fn odd_segments(walk: &Walk<'_>) {
     walk.handshake();
     for side in [CLIENT, SERVER] {
         walk.step("keepalive", side, |packet| {
-            packet.flags(ACK).seq(0x0102_0303).payload(b"")
+            packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"")
         });
         walk.step("keepalive with a byte", side, |packet| {
-            packet.flags(ACK).seq(0x0102_0303).payload(b"x")
+            packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"x")
         });
         walk.step("far out of the window", side, |packet| {
-            packet.flags(ACK).seq(0xfff0_0000)
+            packet.flags(ACK).numbers(0xfff0_0000, 0)
         });
         walk.step("urgent", side, |packet| packet.flags(ACK | URG));
         walk.step("congestion", side, |packet| packet.flags(ACK | 0xc0));
@@ -211,7 +211,7 @@ pub fn resets(offloads: Offloads) {
                 walk.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
                 // As a stranger would forge it: nothing about it fits.
                 walk.step("RST", side, |packet| {
-                    packet.flags(RST).seq(0xdead_beef).payload(b"")
+                    packet.flags(RST).numbers(0xdead_beef, 0).payload(b"")
                 });
                 walk.step("data after RST", !side, |packet| packet.flags(ACK | PSH));
                 walk.step("data of its sender", side, |packet| packet.flags(ACK | PSH));

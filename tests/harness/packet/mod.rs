@@ -292,15 +292,6 @@ impl Packet {
         self
     }
 
-    /// TCP sequence number.
-    pub fn seq(mut self, new: u32) -> Self {
-        match &mut self.transport {
-            Transport::Tcp { seq, .. } => *seq = new,
-            _ => panic!("no TCP"),
-        }
-        self
-    }
-
     /// TCP options, padded to a multiple of four.
     pub fn tcp_options(mut self, new: &[u8]) -> Self {
         match &mut self.transport {
