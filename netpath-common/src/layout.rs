@@ -78,6 +78,7 @@ layout!(
     Config {
         netns_cookie: u64,
         secret: u64,
+        fragment_key: u64,
         timers: Timers,
         exact_levels: u32,
         family_levels: u32,
@@ -91,7 +92,7 @@ layout!(
         snat_last: u16,
         flows_per_sandbox: u32,
         swept: u64,
-    } = 160
+    } = 168
 );
 layout!(
     Device {
@@ -215,7 +216,7 @@ layout!(
         dst: Addr,
         id: u32,
         protocol: u8,
-        pad: u8,
+        side: u8,
         pad2: u16
     } = 40
 );

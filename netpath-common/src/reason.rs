@@ -107,7 +107,7 @@ reasons! {
     NoAddress = 44, Drop, "drop_no_address";
     /// A private source would have left the node.
     PrivateSource = 45, Drop, "drop_private_source";
-    /// A later fragment that came before the first, and for which there was no place.
+    /// A later fragment that came before the first, and for which there was no place; in IPv6, one that could not go on.
     Fragment = 46, Drop, "drop_fragment";
     /// A protocol that cannot be translated.
     UnknownProtocol = 47, Drop, "drop_unknown_protocol";

@@ -333,7 +333,7 @@ fn matches(wanted: &str, line: &str) -> bool {
 
 /// The identification that the fragments of a datagram share: in IPv6, of a packet whose first extension is the
 /// fragment header.
-fn fragment_id(packet: &[u8]) -> u32 {
+pub fn fragment_id(packet: &[u8]) -> u32 {
     let at = |offset: usize| u32::from(packet.get(offset).copied().unwrap_or_default());
     if packet.get(12..14) == Some(&[0x86, 0xdd]) {
         (58..62).fold(0, |id, offset| id << 8 | at(offset))

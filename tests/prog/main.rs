@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod coverage;
 mod fuzz;
+mod identification;
 mod limits;
 mod sweep;
 mod tagged;

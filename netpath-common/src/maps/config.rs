@@ -10,6 +10,9 @@ pub struct Config {
     pub netns_cookie: u64,
     /// Random, chosen once: makes external ports unpredictable.
     pub secret: u64,
+    /// Random, chosen once: makes identifications of fragmented datagrams unpredictable. Not the secret of the ports, which
+    /// whoever sees many of those would learn.
+    pub fragment_key: u64,
     /// Idle limits, for taking over flows that are over while the daemon is down.
     pub timers: Timers,
     /// Mask of block levels that entries of `ports` with an exact host address use.

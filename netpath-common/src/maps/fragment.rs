@@ -14,8 +14,9 @@ pub struct FragmentKey {
     pub id: u32,
     /// Transport protocol; 0 in IPv6, where it is not part of what identifies a datagram (RFC 8200 §4.5).
     pub protocol: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Where they pass: 0 from an uplink, 1 to one, 2 from a sandbox to an address of the node. What is forged elsewhere
+    /// belongs to another datagram.
+    pub side: u8,
     /// Zero.
     pub pad2: u16,
 }
@@ -34,7 +35,7 @@ pub struct Fragmented {
     pub total: u32,
     /// Identification after translation, in host byte order.
     pub id: u32,
-    /// As [`crate::flow::Half::endpoint`].
+    /// As [`crate::flow::Half::endpoint`]; 0 if the datagram is not translated.
     pub endpoint: u32,
     /// As [`crate::flow::Half::generation`].
     pub generation: u32,

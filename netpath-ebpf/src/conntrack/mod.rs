@@ -28,13 +28,14 @@ pub type Found = (*mut Half, &'static Endpoint);
 
 /// Where a packet is met, which tells the halves it may belong to.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Side {
     /// It came in by an uplink.
-    Ingress,
+    Ingress = 0,
     /// It leaves by an uplink.
-    Egress,
+    Egress = 1,
     /// It came from a sandbox and goes to an address of this node.
-    Inside,
+    Inside = 2,
 }
 
 impl Side {

@@ -60,6 +60,10 @@ pub fn translated(
 pub fn fragment(skb: &mut Skb, parsed: &Parsed, known: &Known, side: Side) -> Reason {
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
+    // The stack of IPv6 would report it without the ports that tell whose it is; the first fragment gets the answer.
+    if slow.is_some() && !parsed.v4 {
+        return Reason::Fragment;
+    }
     if slow.is_some() && answers_inside(skb, endpoint, side, known.flags) {
         return finish(skb, endpoint, slow, reason(side));
     }

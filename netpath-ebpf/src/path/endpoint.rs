@@ -16,7 +16,7 @@ use crate::{
     maps,
     nat::publish::{self, Client},
     packet::skb::Skb,
-    parse::{self, ETHERTYPE_ARP, Parsed, Transport},
+    parse::{self, ETHERTYPE_ARP, Parsed, Piece, Transport},
 };
 
 /// What a sandbox sends.
@@ -63,7 +63,13 @@ pub fn ingress(skb: &mut Skb) -> Reason {
         return Reason::Martian;
     }
     match maps::address(&dst) {
-        Some(address) => inside(skb, parsed, slot, endpoint, address),
+        Some(address) => {
+            let reason = inside(skb, parsed, slot, endpoint, address);
+            if parsed.piece == Piece::First && matches!(reason, Reason::Sibling | Reason::ToHost) {
+                fragment::passes(parsed, Side::Inside);
+            }
+            reason
+        }
         // The bridge would carry it to whom it is addressed to, behind the back of what is decided here.
         None if !guard::to_gateway(skb, endpoint) => Reason::NotGateway,
         _ if endpoint.flags & INTERNAL != 0 => Reason::Internal,
@@ -152,7 +158,7 @@ fn inside(
             }
         }
         Transport::LaterFragment => {
-            if let Some(known) = fragment::find(parsed) {
+            if let Some(known) = fragment::find(parsed, Side::Inside) {
                 return deliver::fragment(skb, parsed, &known, Side::Inside);
             }
         }
@@ -179,11 +185,11 @@ fn inside(
             }
             if is_later {
                 // It may answer what came through a published port, and then the receiver wants it from there.
-                fragment::hold(skb, parsed);
+                fragment::hold(skb, parsed, Side::Inside);
             }
             return deliver::bridged(skb, receiver);
         }
-        if is_later && endpoint.flags & INTERNAL == 0 && fragment::hold(skb, parsed) {
+        if is_later && endpoint.flags & INTERNAL == 0 && fragment::hold(skb, parsed, Side::Inside) {
             return Reason::FragmentHeld;
         }
         if receiver.flags & ROUTED == 0 || (receiver.flags | endpoint.flags) & INTERNAL != 0 {
@@ -202,7 +208,8 @@ fn inside(
     if endpoint.flags & INTERNAL != 0 {
         return otherwise;
     }
-    if is_later && matches!(otherwise, Reason::ToHost) && fragment::hold(skb, parsed) {
+    if is_later && matches!(otherwise, Reason::ToHost) && fragment::hold(skb, parsed, Side::Inside)
+    {
         return Reason::FragmentEarly;
     }
     if !publish::is_candidate(parsed) {

@@ -74,10 +74,10 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
     let (Some(config), Some(scratch)) = (maps::config(), maps::fragment_scratch()) else {
         return First::Goes(parsed.id);
     };
-    set_key(&mut scratch.key, parsed);
+    set_key(&mut scratch.key, parsed, side);
     let now = conntrack::now();
     let entry = &mut scratch.entry;
-    // SAFETY: a map value, alive while the program runs; these fields never change.
+    // SAFETY: map values, alive while the program runs; the fields of a half never change.
     unsafe {
         keys::set(&mut entry.to, &(*half).to);
         entry.endpoint = (*half).endpoint;
@@ -87,10 +87,14 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
     entry.last_seen = now;
     entry.bytes = length(parsed);
     entry.total = 0;
-    entry.id = if entry.flags & (REWRITE_SRC | REWRITE_DST) != 0 {
-        new_id(parsed, config.secret)
-    } else {
+    entry.id = if entry.flags & (REWRITE_SRC | REWRITE_DST) == 0 {
         parsed.id
+    } else {
+        // One that comes again, from the wire or sent again with what was held, must not part with those that went on.
+        match known_id(&scratch.key, entry, config.timers.fragment) {
+            Some(id) => id,
+            None => new_id(parsed, config.fragment_key),
+        }
     };
     let id = entry.id;
     // A least-recently-used table has room; if not, later fragments are held in vain.
@@ -114,17 +118,15 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
         skb,
         scratch,
         oldest: now.saturating_sub(config.timers.fragment),
-        flags: if side == Side::Egress {
-            0
-        } else {
-            BPF_F_INGRESS as u64
-        },
+        flags: again(side),
     };
     // SAFETY: plain helper call on the program's own context; `replay` outlives the loop and nothing keeps it (Linux
     // 5.17).
     unsafe {
         let device = replay.skb.ifindex();
-        if bpf_clone_redirect(replay.skb.as_ptr(), device, replay.flags) != 0 {
+        let refused = bpf_clone_redirect(replay.skb.as_ptr(), device, replay.flags) != 0;
+        // At egress the copy has been through the program by now, wherever it was lost then.
+        if refused && side != Side::Egress {
             return First::Goes(id);
         }
         let count = replay.scratch.orphan.count;
@@ -142,11 +144,56 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
     First::Replayed
 }
 
+/// The flags with which a packet goes through its hook again.
+#[inline(always)]
+fn again(side: Side) -> u64 {
+    if side == Side::Egress {
+        0
+    } else {
+        BPF_F_INGRESS as u64
+    }
+}
+
+/// The identification that a datagram has got already, if its first fragment came before and had the same translation.
+#[inline(always)]
+fn known_id(key: &FragmentKey, entry: &Fragmented, limit: u64) -> Option<u32> {
+    let found = maps::fragmented(key)?;
+    // SAFETY: a map value, readable while the program runs.
+    unsafe {
+        let is_same = (*found).to == entry.to
+            && (*found).endpoint == entry.endpoint
+            && (*found).generation == entry.generation
+            && entry.last_seen.saturating_sub((*found).last_seen) <= limit;
+        if is_same { Some((*found).id) } else { None }
+    }
+}
+
+/// Notes that a datagram is not translated, so that its later fragments need not be held.
+#[inline(never)]
+pub fn passes(parsed: &Parsed, side: Side) {
+    let Some(scratch) = maps::fragment_scratch() else {
+        return;
+    };
+    set_key(&mut scratch.key, parsed, side);
+    keys::set(&mut scratch.entry.to, &parsed.key);
+    scratch.entry.last_seen = conntrack::now();
+    scratch.entry.bytes = 0;
+    scratch.entry.total = 0;
+    scratch.entry.id = parsed.id;
+    scratch.entry.endpoint = NOBODY;
+    scratch.entry.generation = 0;
+    scratch.entry.flags = 0;
+    maps::put_fragmented(&scratch.key, &scratch.entry);
+}
+
+/// The slot that no endpoint has.
+const NOBODY: u32 = 0;
+
 /// What is known of a later fragment's datagram; `None` if its first fragment has not come yet.
 #[inline(always)]
-pub fn find(parsed: &Parsed) -> Option<Known> {
+pub fn find(parsed: &Parsed, side: Side) -> Option<Known> {
     let (config, scratch) = (maps::config()?, maps::fragment_scratch()?);
-    set_key(&mut scratch.key, parsed);
+    set_key(&mut scratch.key, parsed, side);
     let found = maps::fragmented(&scratch.key)?;
     let now = conntrack::now();
     // SAFETY: a map value, readable while the program runs. The table may give the place to another datagram at any
@@ -177,25 +224,33 @@ pub fn find(parsed: &Parsed) -> Option<Known> {
     }
 }
 
-/// Keeps a copy of a fragment whose first one has not come yet. `false` if there is no place for it.
+/// Keeps a copy of a fragment whose first one has not come yet. `false` if there is no place for it, or if its first one was
+/// not translated.
 #[inline(never)]
-pub fn hold(skb: &Skb, parsed: &Parsed) -> bool {
+pub fn hold(skb: &Skb, parsed: &Parsed, side: Side) -> bool {
     let size = skb.len() as u32;
     if size as usize > HELD_BYTES || size < ETHERNET as u32 + 1 {
         return false;
     }
-    let Some(scratch) = maps::fragment_scratch() else {
+    let (Some(config), Some(scratch)) = (maps::config(), maps::fragment_scratch()) else {
         return false;
     };
-    set_key(&mut scratch.key, parsed);
+    set_key(&mut scratch.key, parsed, side);
     let now = conntrack::now();
+    if let Some(found) = maps::fragmented(&scratch.key) {
+        // SAFETY: a map value, readable while the program runs.
+        let (endpoint, seen) = unsafe { ((*found).endpoint, (*found).last_seen) };
+        if endpoint == NOBODY && now.saturating_sub(seen) <= config.timers.fragment {
+            return false;
+        }
+    }
     let Some(turn) = maps::turn(Cursor::Held) else {
         return false;
     };
     let Some(held) = maps::held(turn) else {
         return false;
     };
-    // SAFETY: map values. The cursor gives a place to one CPU at a time; a whole turn of the ring meanwhile shows in
+    // SAFETY: map values, and plain helper calls on the program's own context. The cursor gives a place to one CPU at a time; a whole turn of the ring meanwhile shows in
     // `turn`, which readers compare before and after.
     unsafe {
         (*held).turn = turn;
@@ -217,13 +272,18 @@ pub fn hold(skb: &Skb, parsed: &Parsed) -> bool {
             return false;
         };
         let number = atomic::fetch_add_u32(&raw mut (*orphan).count, 1) as usize;
-        match (*orphan).turns.get_mut(number) {
-            Some(place) => {
-                *place = turn;
-                true
-            }
-            None => false,
+        let Some(place) = (*orphan).turns.get_mut(number) else {
+            return false;
+        };
+        *place = turn;
+        // Another CPU may have had the first one meanwhile, and have seen nothing held.
+        if let Some(found) = maps::fragmented(&scratch.key)
+            && (*found).last_seen >= now
+            && maps::live_endpoint((*found).endpoint, (*found).generation).is_some()
+        {
+            bpf_clone_redirect(skb.as_ptr(), skb.ifindex(), again(side));
         }
+        true
     }
 }
 
@@ -288,25 +348,33 @@ fn length(parsed: &Parsed) -> u32 {
     parsed.end.saturating_sub(parsed.piece_start) as u32
 }
 
-/// An identification that no other translated datagram has had for as long as a counter of its width allows. Mixed, so
-/// that one does not tell the next (RFC 7739 §5.3).
+/// An identification that no other translated datagram has had for as long as a counter of its width allows: the
+/// counter, in an order that a key chooses, so that one does not tell the next (RFC 7739 §5.3).
 #[inline(always)]
-fn new_id(parsed: &Parsed, secret: u64) -> u32 {
+fn new_id(parsed: &Parsed, key: u64) -> u32 {
     let Some(count) = maps::turn(Cursor::FragmentId) else {
         return parsed.id;
     };
-    // An odd factor and an exclusive or are one to one in the lower bits too, which are all that IPv4 takes.
-    count.wrapping_mul(secret as u32 | 1) ^ (secret >> 32) as u32
+    // A Feistel network is one to one whatever its round does; IPv4 takes half the bits.
+    let bits = if parsed.v4 { 8 } else { 16 };
+    let mask = (1_u32 << bits) - 1;
+    let (mut left, mut right) = ((count >> bits) & mask, count & mask);
+    for round in 0..4 {
+        let mixed =
+            (right as u64 ^ key.rotate_left(16 * round)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (left, right) = (right, left ^ ((mixed >> 40) as u32 & mask));
+    }
+    left << bits | right
 }
 
 /// Fragments of one IPv6 datagram may differ in what they say comes next (RFC 8200 §4.5).
 #[inline(always)]
-fn set_key(key: &mut FragmentKey, parsed: &Parsed) {
+fn set_key(key: &mut FragmentKey, parsed: &Parsed, side: Side) {
     key.src = parsed.key.src;
     key.dst = parsed.key.dst;
     key.id = parsed.id;
     key.protocol = if parsed.v4 { parsed.key.protocol } else { 0 };
-    key.pad = 0;
+    key.side = side as u8;
     key.pad2 = 0;
 }
 
@@ -316,11 +384,11 @@ fn set_fragment_key(to: &mut FragmentKey, from: &FragmentKey) {
     to.dst = from.dst;
     to.id = from.id;
     to.protocol = from.protocol;
-    to.pad = 0;
+    to.side = from.side;
     to.pad2 = 0;
 }
 
 #[inline(always)]
 fn same_key(a: &FragmentKey, b: &FragmentKey) -> bool {
-    a.src == b.src && a.dst == b.dst && a.id == b.id && a.protocol == b.protocol
+    a.src == b.src && a.dst == b.dst && a.id == b.id && a.protocol == b.protocol && a.side == b.side
 }

@@ -64,7 +64,7 @@ pub fn ingress(skb: &mut Skb) -> Reason {
             }
         }
         Transport::LaterFragment => {
-            if let Some(known) = fragment::find(parsed) {
+            if let Some(known) = fragment::find(parsed, Side::Ingress) {
                 return deliver::fragment(skb, parsed, &known, Side::Ingress);
             }
         }
@@ -78,7 +78,11 @@ pub fn ingress(skb: &mut Skb) -> Reason {
     }
     match maps::address(&dst) {
         Some(address) if matches!(address.kind, ADDRESS_ENDPOINT | ADDRESS_HOST) => {
-            to_published(skb, parsed, address.kind == ADDRESS_ENDPOINT)
+            let reason = to_published(skb, parsed, address.kind == ADDRESS_ENDPOINT);
+            if parsed.piece == Piece::First && matches!(reason, Reason::NotOurs) {
+                fragment::passes(parsed, Side::Ingress);
+            }
+            reason
         }
         // A gateway; in a routed network it answers for itself.
         Some(_) if is_routed(dst) => Reason::NotOurs,
@@ -190,10 +194,10 @@ fn note_echo(skb: &Skb, parsed: &Parsed) {
 /// A fragment without ports, from a sandbox.
 #[inline(never)]
 fn later_fragment(skb: &mut Skb, parsed: &Parsed) -> Reason {
-    match fragment::find(parsed) {
+    match fragment::find(parsed, Side::Egress) {
         Some(known) if known.translate(skb, parsed) => Reason::Translated,
         Some(_) => Reason::WriteFailed,
-        None if fragment::hold(skb, parsed) => Reason::FragmentHeld,
+        None if fragment::hold(skb, parsed, Side::Egress) => Reason::FragmentHeld,
         None => Reason::Fragment,
     }
 }
@@ -213,8 +217,8 @@ fn to_published(skb: &mut Skb, parsed: &Parsed, to_sandbox: bool) -> Reason {
     if parsed.transport == Transport::LaterFragment {
         // It may belong to a datagram for a published port, whose first fragment comes after it.
         return match (to_sandbox, is_routed(parsed.key.dst)) {
-            (false, _) if fragment::hold(skb, parsed) => Reason::FragmentEarly,
-            (true, true) if fragment::hold(skb, parsed) => Reason::FragmentHeld,
+            (false, _) if fragment::hold(skb, parsed, Side::Ingress) => Reason::FragmentEarly,
+            (true, true) if fragment::hold(skb, parsed, Side::Ingress) => Reason::FragmentHeld,
             _ => otherwise,
         };
     }

@@ -43,6 +43,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
         secret: kernel::random() | 1,
+        fragment_key: kernel::random() | 1,
         timers: config.timers,
         snat_ports: snat_ports(ports),
     };

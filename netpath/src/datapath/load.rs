@@ -55,6 +55,8 @@ pub struct NodeSettings {
     pub netns_cookie: u64,
     /// Random, for a node without pinned maps; one that has them keeps its own.
     pub secret: u64,
+    /// The same for identifications of fragmented datagrams.
+    pub fragment_key: u64,
     /// Idle limits of flows.
     pub timers: Timers,
     /// First and last port that SNAT may choose.
@@ -300,6 +302,11 @@ fn configured(
             settings.secret
         } else {
             old.secret
+        },
+        fragment_key: if old.fragment_key == 0 {
+            settings.fragment_key
+        } else {
+            old.fragment_key
         },
         timers: settings.timers,
         exact_levels: old.exact_levels,

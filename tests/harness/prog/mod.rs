@@ -127,6 +127,7 @@ impl Prog {
         let settings = NodeSettings {
             netns_cookie: 1,
             secret: 0x0123_4567_89ab_cdef,
+            fragment_key: 0xfedc_ba98_7654_3210,
             timers: setup.timers,
             snat_ports: SNAT_PORTS,
         };

@@ -1,0 +1,58 @@
+//! Identifications of datagrams that are translated in fragments.
+
+use std::collections::BTreeSet;
+
+use netpath_tests::{
+    packet::Packet,
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS},
+};
+
+use crate::{case::fragment_id, eth0};
+
+/// A fragment of a sandbox's datagram, as it leaves.
+fn part(side: Side, id: u16, offset: u16) -> Packet {
+    Packet::ip(side.sandbox(1), side.client())
+        .eth(MAC_UPLINK, MAC_OUTSIDE)
+        .udp(61_500, 5353)
+        .payload(&[7; 64])
+        .id(id)
+        .fragment(offset, true)
+}
+
+fn sent(prog: &mut Prog, packet: &Packet) -> u32 {
+    fragment_id(&prog.run(UPLINK_EGRESS, &eth0(), &packet.build()).packet)
+}
+
+#[test]
+fn a_first_fragment_that_comes_again_stays_with_the_others() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let first = sent(prog, &part(side, 1, 0));
+            assert_ne!(first, 1, "a new one");
+            for offset in [9, 0, 18, 0, 27] {
+                let id = sent(prog, &part(side, 1, offset));
+                assert_eq!(id, first, "{side:?} at {offset}");
+            }
+            assert_ne!(sent(prog, &part(side, 2, 0)), first, "another datagram");
+        }
+    });
+}
+
+#[test]
+fn no_two_datagrams_have_one_identification_and_none_tells_the_next() {
+    const DATAGRAMS: u16 = 2_000;
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let ids: Vec<u32> = (0..DATAGRAMS)
+                .map(|id| sent(prog, &part(side, id, 0)))
+                .collect();
+            let distinct: BTreeSet<_> = ids.iter().collect();
+            assert_eq!(distinct.len(), ids.len(), "{side:?}");
+            let steps: BTreeSet<_> = ids
+                .windows(2)
+                .map(|pair| pair[1].wrapping_sub(pair[0]))
+                .collect();
+            assert!(steps.len() > 1_500, "{side:?}: {} steps", steps.len());
+        }
+    });
+}
