@@ -11,8 +11,24 @@ fn world() -> World {
     world
 }
 
+/// Names, MAC addresses, and what is set up; not the carrier, which comes and goes with the other end in its own time.
 #[track_caller]
-fn assert_undone(world: &World, adopted: &Netns, links: &str, line: &str, words: &str) {
+fn links_of(netns: &Netns) -> Vec<String> {
+    let shown = netns.exec("ip -br link show");
+    let link = |line: &str| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let [name, _, mac, flags] = words[..] else {
+            panic!("{line}");
+        };
+        let flags = flags.trim_matches(['<', '>']);
+        let is_up = flags.split(',').any(|flag| flag == "UP");
+        format!("{name} {mac} {is_up}")
+    };
+    shown.lines().map(link).collect()
+}
+
+#[track_caller]
+fn assert_undone(world: &World, adopted: &Netns, links: &[String], line: &str, words: &str) {
     let shown = world.shown();
     let devices = world.devices();
     let output = world.cli(line).failure(1);
@@ -20,7 +36,7 @@ fn assert_undone(world: &World, adopted: &Netns, links: &str, line: &str, words:
     assert!(output.contains(words), "{output}");
     assert_eq!(world.shown(), shown);
     assert_eq!(world.devices(), devices);
-    assert_eq!(adopted.exec("ip -br link show"), links);
+    assert_eq!(links_of(adopted), links);
     assert_consistent(world);
     world.assert_published(8080, "web");
 }
@@ -31,7 +47,7 @@ fn a_name_that_is_taken_inside_undoes_the_sandbox() {
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
     adopted.exec("ip link add eth0 type bridge");
-    let links = adopted.exec("ip -br link show");
+    let links = links_of(&adopted);
     let create = format!("sandbox create one --netns {path} -p 8081:80");
     assert_undone(&world, &adopted, &links, &create, "eth0");
     adopted.exec("ip link del eth0");
@@ -46,13 +62,13 @@ fn a_name_that_is_taken_for_the_second_endpoint_undoes_the_first() {
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
     adopted.exec("ip link add eth1 type bridge");
-    let links = adopted.exec("ip -br link show");
+    let links = links_of(&adopted);
     let create =
         format!("sandbox create one --netns {path} --network bridge --network blue -p 8081:80");
     assert_undone(&world, &adopted, &links, &create, "eth1");
 
     world.ok(&format!("sandbox create one --netns {path}"));
-    let links = adopted.exec("ip -br link show");
+    let links = links_of(&adopted);
     let connect = "network connect blue one";
     assert_undone(&world, &adopted, &links, connect, "eth1");
     adopted.exec("ip link del eth1");
@@ -68,11 +84,11 @@ fn an_address_that_is_in_the_way_inside_is_no_reason_to_stop_halfway() {
     adopted.exec("ip link set other up");
     adopted.exec("ip addr add 172.17.0.77/16 dev other");
     adopted.exec("ip route add default dev other");
-    let before = adopted.exec("ip -br link show");
+    let before = links_of(&adopted);
     let created = world.cli(&format!("sandbox create one --netns {path}"));
     if created.status == Some(0) {
         world.ok("sandbox rm one");
     }
     assert_consistent(&world);
-    assert_eq!(adopted.exec("ip -br link show"), before);
+    assert_eq!(links_of(&adopted), before);
 }
