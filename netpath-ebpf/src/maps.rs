@@ -118,8 +118,9 @@ pub fn scratch() -> Option<&'static mut Scratch> {
 /// This CPU's scratch for fragments. `None` never happens.
 #[inline(always)]
 pub fn fragment_scratch() -> Option<&'static mut fragment::Scratch> {
-    // SAFETY: as in `scratch`; what replays fragments copies nothing of it before and reads its own copy of the turns
-    // only, which no program that runs inside writes: a fragment that is replayed meets no orphans.
+    // SAFETY: as in `scratch`, with one exception: what replays fragments reads the turns while programs run inside it. One
+    // of those writes them only if another CPU has held a fragment of the same datagram at that moment; then others of
+    // it are replayed. All of it is plain numbers, whose every value is looked up and checked.
     FRAGMENT_SCRATCH
         .get_ptr_mut(0)
         .map(|scratch| unsafe { &mut *scratch })
@@ -336,11 +337,11 @@ pub fn turn(ring: Cursor) -> Option<u32> {
 /// The next place of a ring of `mask + 1` places, to be read and then overwritten.
 #[inline(always)]
 pub fn ring_place(ring: Cursor, mask: u32) -> Option<*mut FlowKey> {
-    let place = atomic::fetch_add_u32(cursor(ring)?, 1) & mask;
+    let place = turn(ring)? & mask;
     match ring {
         Cursor::HalfOpen => HALF_OPEN.get_ptr_mut(place),
-        Cursor::FlowIndex | Cursor::Reclaim => FLOW_INDEX.get_ptr_mut(place),
-        Cursor::Held | Cursor::FragmentId => None,
+        Cursor::FlowIndex => index_place(place),
+        Cursor::Reclaim | Cursor::Held | Cursor::FragmentId => None,
     }
 }
 

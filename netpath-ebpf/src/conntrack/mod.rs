@@ -58,29 +58,14 @@ impl Side {
 #[inline(always)]
 pub fn find(parsed: &Parsed, side: Side) -> Option<Found> {
     let key = &parsed.key;
-    let half = maps::flow(key)?;
-    // SAFETY: a map value, readable while the program runs.
-    let (slot, generation, role, flags) = unsafe {
-        (
-            (*half).endpoint,
-            (*half).generation,
-            (*half).role,
-            (*half).flags,
-        )
-    };
-    if !side.fits(flags) {
-        return None;
-    }
-    // With identifier 0 an echo request has the very tuple of a reply.
-    if matches!(key.protocol, ICMP | ICMPV6) && parsed.opens_flow() != (role == ORIGINAL) {
-        return None;
-    }
-    let Some(endpoint) = maps::live_endpoint(slot, generation) else {
+    let half = half_of(key, parsed.opens_flow(), side)?;
+    let Some(endpoint) = endpoint_of(half) else {
         remove(key);
         return None;
     };
     if key.protocol == TCP && parsed.opens_flow() && is_finished(key, half) {
-        if role == ORIGINAL {
+        // SAFETY: a map value, readable while the program runs.
+        if unsafe { (*half).role } == ORIGINAL {
             remove(key);
             return None;
         }
@@ -105,23 +90,30 @@ fn begin_anew(half: *mut Half) {
 /// neither keeps a flow alive nor ends it.
 #[inline(always)]
 pub fn find_answering(answer: &FlowKey, quote: &Parsed, side: Side) -> Option<Found> {
-    let half = maps::flow(answer)?;
+    let half = half_of(answer, !quote.opens_flow(), side)?;
+    endpoint_of(half).map(|endpoint| (half, endpoint))
+}
+
+/// The half of a tuple, as packets of a side have it. `opens` says whether a packet with that tuple is one that opens a
+/// flow.
+#[inline(always)]
+fn half_of(key: &FlowKey, opens: bool, side: Side) -> Option<*mut Half> {
+    let half = maps::flow(key)?;
     // SAFETY: a map value, readable while the program runs.
-    let (slot, generation, role, flags) = unsafe {
-        (
-            (*half).endpoint,
-            (*half).generation,
-            (*half).role,
-            (*half).flags,
-        )
-    };
-    if !side.fits(flags) {
+    let (role, flags) = unsafe { ((*half).role, (*half).flags) };
+    // With identifier 0 an echo request has the very tuple of a reply.
+    if !side.fits(flags) || (matches!(key.protocol, ICMP | ICMPV6) && opens != (role == ORIGINAL)) {
         return None;
     }
-    if matches!(answer.protocol, ICMP | ICMPV6) && quote.opens_flow() == (role == ORIGINAL) {
-        return None;
-    }
-    maps::live_endpoint(slot, generation).map(|endpoint| (half, endpoint))
+    Some(half)
+}
+
+/// The endpoint of a half, if it still lives.
+#[inline(always)]
+fn endpoint_of(half: *const Half) -> Option<&'static Endpoint> {
+    // SAFETY: a map value, readable while the program runs.
+    let (slot, generation) = unsafe { ((*half).endpoint, (*half).generation) };
+    maps::live_endpoint(slot, generation)
 }
 
 /// Counts a packet in its half and notes what it says about the state.

@@ -8,13 +8,13 @@ use netpath_common::{
 };
 
 use super::{
-    fragment::{self, First, Known},
-    guard, wire_length,
+    fragment::{self, Known},
+    guard, translate, wire_length,
 };
 use crate::{
     conntrack::{self, Side},
     packet::{Packet, skb::Skb},
-    parse::{ETHERNET, Parsed, Piece},
+    parse::{ETHERNET, Parsed},
     rewrite,
 };
 
@@ -27,30 +27,22 @@ pub fn translated(
     endpoint: &Endpoint,
     side: Side,
 ) -> Reason {
-    let mut id = parsed.id;
-    if parsed.piece == Piece::First {
-        match fragment::first(skb, parsed, half, side) {
-            First::Goes(new) => id = new,
-            First::Replayed => return Reason::FragmentsReplayed,
-        }
-    }
+    let id = match fragment::begin(skb, parsed, half, side) {
+        Ok(id) => id,
+        Err(reason) => return reason,
+    };
     conntrack::touch(half, skb, parsed);
     let slow = needs_stack(skb, parsed, endpoint);
     if slow.is_none() && !routes(skb, parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
-    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    // SAFETY: a map value, alive while the program runs; `flags` never change.
+    let flags = unsafe { (*half).flags };
     if slow.is_some() && answers_inside(skb, endpoint, side, flags) {
         return finish(skb, endpoint, slow, reason(side));
     }
-    if flags & (REWRITE_SRC | REWRITE_DST) != 0 {
-        if parsed.piece == Piece::First && rewrite::set_fragment_id(skb, parsed, id).is_none() {
-            return Reason::WriteFailed;
-        }
-        if rewrite::translate(skb, parsed, to, flags).is_none() {
-            return Reason::WriteFailed;
-        }
+    if !translate(skb, parsed, half, id) {
+        return Reason::WriteFailed;
     }
     finish(skb, endpoint, slow, reason(side))
 }

@@ -40,11 +40,8 @@ pub fn deliver(
     reporter: Reporter,
     reason: Reason,
 ) -> Option<Reason> {
-    match translate(skb, parsed, side, reporter) {
-        Outcome::NoFlow => None,
-        Outcome::Failed => Some(Reason::WriteFailed),
-        Outcome::Translated(endpoint) => Some(deliver::routed(skb, parsed, endpoint, reason)),
-    }
+    translate(skb, parsed, side, reporter)
+        .then(|endpoint| deliver::routed(skb, parsed, endpoint, reason))
 }
 
 /// Translates an error that leaves the way it goes. `None` if it is about no flow of this side.
@@ -56,11 +53,7 @@ pub fn pass(
     reporter: Reporter,
     reason: Reason,
 ) -> Option<Reason> {
-    match translate(skb, parsed, side, reporter) {
-        Outcome::NoFlow => None,
-        Outcome::Failed => Some(Reason::WriteFailed),
-        Outcome::Translated(_) => Some(reason),
-    }
+    translate(skb, parsed, side, reporter).then(|_| reason)
 }
 
 enum Outcome {
@@ -68,6 +61,17 @@ enum Outcome {
     Failed,
     /// The endpoint at the flow's inner end.
     Translated(&'static Endpoint),
+}
+
+impl Outcome {
+    #[inline(always)]
+    fn then(self, go_on: impl FnOnce(&'static Endpoint) -> Reason) -> Option<Reason> {
+        match self {
+            Self::NoFlow => None,
+            Self::Failed => Some(Reason::WriteFailed),
+            Self::Translated(endpoint) => Some(go_on(endpoint)),
+        }
+    }
 }
 
 #[inline(never)]

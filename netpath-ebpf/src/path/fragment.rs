@@ -22,6 +22,7 @@ use aya_ebpf::{
 use netpath_common::{
     flow::{FlowKey, Half, REWRITE_DST, REWRITE_SRC},
     maps::{Cursor, Endpoint, FragmentKey, Fragmented, HELD_BYTES, ORPHAN_PLACES, Orphan},
+    reason::Reason,
 };
 
 use crate::{
@@ -29,17 +30,9 @@ use crate::{
     conntrack::{self, Side, keys},
     maps,
     packet::{Packet, skb::Skb},
-    parse::{ETHERNET, Parsed},
+    parse::{ETHERNET, Parsed, Piece},
     rewrite,
 };
-
-/// What became of a first fragment.
-pub enum First {
-    /// It goes on, with this identification.
-    Goes(u32),
-    /// It was sent through this hook once more, together with what was held for it.
-    Replayed,
-}
 
 /// What is known of a later fragment's datagram.
 pub struct Known {
@@ -68,11 +61,24 @@ pub struct Scratch {
     orphan: Orphan,
 }
 
-/// Notes what happens to the later fragments of a datagram.
+/// The identification with which a packet of a flow goes on. If it is a first fragment, what happens to the later ones is
+/// noted.
+///
+/// # Errors
+/// The reason why it is to go no further: it was sent through this hook once more, together with what was held for it.
+#[inline(always)]
+pub fn begin(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Result<u32, Reason> {
+    if parsed.piece != Piece::First {
+        return Ok(parsed.id);
+    }
+    first(skb, parsed, half, side).ok_or(Reason::FragmentsReplayed)
+}
+
+/// Notes what happens to the later fragments of a datagram; `None` if all were sent through the hook once more.
 #[inline(never)]
-pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> First {
+fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Option<u32> {
     let (Some(config), Some(scratch)) = (maps::config(), maps::fragment_scratch()) else {
-        return First::Goes(parsed.id);
+        return Some(parsed.id);
     };
     set_key(&mut scratch.key, parsed, side);
     let now = conntrack::now();
@@ -100,7 +106,7 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
     // A least-recently-used table has room; if not, later fragments are held in vain.
     maps::put_fragmented(&scratch.key, &scratch.entry);
     let Some(orphan) = maps::orphan(&scratch.key) else {
-        return First::Goes(id);
+        return Some(id);
     };
     // SAFETY: a map value, readable while the program runs; removed only after it was copied.
     unsafe {
@@ -112,7 +118,7 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
     }
     maps::remove_orphan(&scratch.key);
     if now.saturating_sub(scratch.orphan.first_seen) > config.timers.fragment {
-        return First::Goes(id);
+        return Some(id);
     }
     let mut replay = Replay {
         skb,
@@ -127,7 +133,7 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
         let refused = bpf_clone_redirect(replay.skb.as_ptr(), device, replay.flags) != 0;
         // At egress the copy has been through the program by now, wherever it was lost then.
         if refused && side != Side::Egress {
-            return First::Goes(id);
+            return Some(id);
         }
         let count = replay.scratch.orphan.count;
         bpf_loop(
@@ -141,7 +147,7 @@ pub fn first(skb: &mut Skb, parsed: &Parsed, half: *mut Half, side: Side) -> Fir
             0,
         );
     }
-    First::Replayed
+    None
 }
 
 /// The flags with which a packet goes through its hook again.
@@ -250,13 +256,13 @@ pub fn hold(skb: &Skb, parsed: &Parsed, side: Side) -> bool {
     let Some(held) = maps::held(turn) else {
         return false;
     };
-    // SAFETY: map values, and plain helper calls on the program's own context. The cursor gives a place to one CPU at a time; a whole turn of the ring meanwhile shows in
-    // `turn`, which readers compare before and after.
+    // SAFETY: map values, and plain helper calls on the program's own context. The cursor gives a place to one CPU at a
+    // time; a whole turn of the ring meanwhile shows in `turn`, which readers compare before and after.
     unsafe {
         (*held).turn = turn;
         (*held).held = now;
         (*held).length = size;
-        set_fragment_key(&mut (*held).key, &scratch.key);
+        set_key(&mut (*held).key, parsed, side);
         let bytes = (&raw mut (*held).bytes).cast();
         if bpf_skb_load_bytes(skb.as_ptr().cast(), 0, bytes, size) != 0 {
             return false;
@@ -315,7 +321,7 @@ unsafe extern "C" fn replay_one(number: u32, replay: *mut c_void) -> i64 {
         let size = (&raw const (*held).length).read_volatile();
         if (*held).turn != turn
             || (*held).held < replay.oldest
-            || !same_key(&(*held).key, &replay.scratch.key)
+            || (*held).key != replay.scratch.key
             || size as usize > HELD_BYTES
             || size < ETHERNET as u32 + 1
         {
@@ -376,19 +382,4 @@ fn set_key(key: &mut FragmentKey, parsed: &Parsed, side: Side) {
     key.protocol = if parsed.v4 { parsed.key.protocol } else { 0 };
     key.side = side as u8;
     key.pad2 = 0;
-}
-
-#[inline(always)]
-fn set_fragment_key(to: &mut FragmentKey, from: &FragmentKey) {
-    to.src = from.src;
-    to.dst = from.dst;
-    to.id = from.id;
-    to.protocol = from.protocol;
-    to.side = from.side;
-    to.pad2 = 0;
-}
-
-#[inline(always)]
-fn same_key(a: &FragmentKey, b: &FragmentKey) -> bool {
-    a.src == b.src && a.dst == b.dst && a.id == b.id && a.protocol == b.protocol && a.side == b.side
 }

@@ -15,11 +15,15 @@ pub mod guard;
 pub mod route;
 pub mod uplink;
 
-use netpath_common::{flow::TCP, reason::Reason};
+use netpath_common::{
+    flow::{Half, REWRITE_DST, REWRITE_SRC, TCP},
+    reason::Reason,
+};
 
 use crate::{
     packet::{Packet, skb::Skb},
-    parse::{self, ETHERNET, Parsed},
+    parse::{self, ETHERNET, Parsed, Piece},
+    rewrite,
 };
 
 /// Parses a packet, after making its headers linear if need be.
@@ -34,6 +38,17 @@ fn parse_skb(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
 #[inline(never)]
 fn parse_once(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
     parse::parse(skb, parsed)
+}
+
+/// Gives a packet the translation of its half, and the identification `id` if it is a first fragment. `false` if it cannot
+/// be written.
+#[inline(always)]
+fn translate(skb: &mut Skb, parsed: &Parsed, half: *const Half, id: u32) -> bool {
+    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
+    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
+    flags & (REWRITE_SRC | REWRITE_DST) == 0
+        || ((parsed.piece != Piece::First || rewrite::set_fragment_id(skb, parsed, id).is_some())
+            && rewrite::translate(skb, parsed, to, flags).is_some())
 }
 
 /// Bytes of the packet on the wire without its frame; of each of them, if the device is to make several.

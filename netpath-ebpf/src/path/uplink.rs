@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::Addr,
-    flow::{Half, ICMP, ICMPV6, Kind, REPLY, REWRITE_DST, REWRITE_SRC, TCP},
+    flow::{Half, ICMP, ICMPV6, Kind, REPLY, TCP},
     maps::{ADDRESS_ENDPOINT, ADDRESS_HOST, INTERNAL, ROUTED},
     reason::Reason,
 };
@@ -10,8 +10,7 @@ use netpath_common::{
 use super::{
     deliver,
     error::{self, Reporter},
-    fragment::{self, First},
-    parse_skb,
+    fragment, parse_skb, translate,
 };
 use crate::{
     conntrack::{self, Found, Side},
@@ -22,7 +21,6 @@ use crate::{
     },
     packet::skb::Skb,
     parse::{Parsed, Piece, Transport},
-    rewrite,
 };
 
 /// A packet from outside.
@@ -135,30 +133,16 @@ pub fn egress(skb: &mut Skb) -> Reason {
             Err(reason) => return reason,
         },
     };
-    let mut id = parsed.id;
-    if parsed.piece == Piece::First {
-        match fragment::first(skb, parsed, half, Side::Egress) {
-            First::Goes(new) => id = new,
-            First::Replayed => return Reason::FragmentsReplayed,
-        }
-    }
+    let id = match fragment::begin(skb, parsed, half, Side::Egress) {
+        Ok(id) => id,
+        Err(reason) => return reason,
+    };
     conntrack::touch(half, skb, parsed);
-    translate(skb, parsed, half, id)
-}
-
-#[inline(always)]
-fn translate(skb: &mut Skb, parsed: &Parsed, half: *mut Half, id: u32) -> Reason {
-    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
-    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
-    if flags & (REWRITE_SRC | REWRITE_DST) == 0 {
-        return Reason::Translated;
+    if translate(skb, parsed, half, id) {
+        Reason::Translated
+    } else {
+        Reason::WriteFailed
     }
-    if (parsed.piece == Piece::First && rewrite::set_fragment_id(skb, parsed, id).is_none())
-        || rewrite::translate(skb, parsed, to, flags).is_none()
-    {
-        return Reason::WriteFailed;
-    }
-    Reason::Translated
 }
 
 /// What the node itself sends is its own, but for what its stack reports about packets that were translated before it
