@@ -71,12 +71,7 @@ pub fn set_fragment_id<P: Packet>(packet: &mut P, parsed: &Parsed, id: u32) -> O
     let old = u16::from_ne_bytes(*field);
     *field = (id as u16).to_be_bytes();
     let new = u16::from_ne_bytes(*field);
-    let checksum = packet.header_mut::<[u8; 2]>(ETHERNET + V4_CHECKSUM)?;
-    *checksum = Diff::none()
-        .half(old, new)
-        .apply(u16::from_ne_bytes(*checksum))
-        .to_ne_bytes();
-    Some(())
+    update_v4_checksum(packet, ETHERNET, Diff::none().half(old, new))
 }
 
 /// Translates an ICMP error outside and inside (RFC 5508 §4.2, §4.3): the packet it quotes gets the tuple it had when its
@@ -162,10 +157,17 @@ fn write_addresses<P: Packet>(
         diff = write_address(packet, parsed.v4, destination, from.dst, to.dst, diff)?;
     }
     if parsed.v4 {
-        let checksum = packet.header_mut::<[u8; 2]>(l3 + V4_CHECKSUM)?;
-        *checksum = diff.apply(u16::from_ne_bytes(*checksum)).to_ne_bytes();
+        update_v4_checksum(packet, l3, diff)?;
     }
     Some(diff)
+}
+
+/// Changes the checksum of an IPv4 header at `l3`.
+#[inline(always)]
+fn update_v4_checksum<P: Packet>(packet: &mut P, l3: usize, diff: Diff) -> Option<()> {
+    let checksum = packet.header_mut::<[u8; 2]>(l3 + V4_CHECKSUM)?;
+    *checksum = diff.apply(u16::from_ne_bytes(*checksum)).to_ne_bytes();
+    Some(())
 }
 
 /// Writes the ports, or the identifier of an echo; gives their difference.
@@ -199,12 +201,7 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
     let old = u16::from_ne_bytes(*word);
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
-    let checksum = packet.header_mut::<[u8; 2]>(ETHERNET + V4_CHECKSUM)?;
-    *checksum = Diff::none()
-        .half(old, new)
-        .apply(u16::from_ne_bytes(*checksum))
-        .to_ne_bytes();
-    Some(())
+    update_v4_checksum(packet, ETHERNET, Diff::none().half(old, new))
 }
 
 /// Writes both addresses of the Ethernet header.

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath_tests::{Netns, Transport, counters, packet::Packet};
+use netpath_tests::{
+    Netns, Transport, counters,
+    packet::{ORDERS, Packet},
+};
 use tempfile::TempDir;
 
 use crate::{
@@ -21,14 +24,6 @@ use crate::{
 
 /// Bytes of each piece but the last.
 const PIECE: usize = 800;
-const ORDERS: [[usize; 3]; 6] = [
-    [0, 1, 2],
-    [0, 2, 1],
-    [1, 0, 2],
-    [1, 2, 0],
-    [2, 0, 1],
-    [2, 1, 0],
-];
 
 /// The fragments of a packet.
 fn pieces(whole: &Packet, id: u16) -> [Packet; 3] {

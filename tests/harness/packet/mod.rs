@@ -88,6 +88,16 @@ pub enum Checksum {
     WrongBy(u16),
 }
 
+/// Every order of three.
+pub const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+
 impl Packet {
     /// From one address to another, of the same family.
     pub fn ip(src: IpAddr, dst: IpAddr) -> Self {

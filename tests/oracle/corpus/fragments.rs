@@ -1,21 +1,13 @@
 //! Fragments (U-14, V6-6, I-12): in every order, both ways.
 
+use netpath_tests::packet::ORDERS;
+
 use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
 use crate::{
     fragments,
     sequence::{Complaint, Flow, Group, Protocol, Sequence},
     twin::Place,
 };
-
-/// Every order of three.
-const ORDERS: [[usize; 3]; 6] = [
-    [0, 1, 2],
-    [0, 2, 1],
-    [1, 0, 2],
-    [1, 2, 0],
-    [2, 0, 1],
-    [2, 1, 0],
-];
 
 /// All of them.
 pub fn sequences() -> Vec<Sequence> {
