@@ -37,6 +37,8 @@ mod atomic;
 #[cfg(target_arch = "bpf")]
 pub mod conntrack;
 #[cfg(target_arch = "bpf")]
+mod helpers;
+#[cfg(target_arch = "bpf")]
 pub mod maps;
 #[cfg(target_arch = "bpf")]
 pub mod nat;

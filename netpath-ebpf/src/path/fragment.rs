@@ -28,6 +28,7 @@ use netpath_common::{
 use crate::{
     atomic,
     conntrack::{self, Side, keys},
+    helpers::bounded,
     maps,
     packet::{Packet, skb::Skb},
     parse::{ETHERNET, Parsed, Piece},
@@ -264,6 +265,9 @@ pub fn hold(skb: &Skb, parsed: &Parsed, side: Side) -> bool {
         (*held).length = size;
         set_key(&mut (*held).key, parsed, side);
         let bytes = (&raw mut (*held).bytes).cast();
+        let Some(size) = bounded::<HELD_BYTES>(size) else {
+            return false;
+        };
         if bpf_skb_load_bytes(skb.as_ptr().cast(), 0, bytes, size) != 0 {
             return false;
         }
@@ -328,17 +332,17 @@ unsafe extern "C" fn replay_one(number: u32, replay: *mut c_void) -> i64 {
             return GO_ON;
         }
         let bytes: *const u8 = (&raw const (*held).bytes).cast();
-        let body = size - ETHERNET as u32;
         if bpf_skb_change_tail(skb, size, 0) != 0
             || bpf_skb_store_bytes(skb, 0, bytes.cast(), ETHERNET as u32, 0) != 0
-            || bpf_skb_store_bytes(
-                skb,
-                ETHERNET as u32,
-                bytes.add(ETHERNET).cast(),
-                body,
-                BPF_F_RECOMPUTE_CSUM as u64,
-            ) != 0
         {
+            return GO_ON;
+        }
+        let Some(body) = bounded::<{ HELD_BYTES - ETHERNET }>(size - ETHERNET as u32) else {
+            return GO_ON;
+        };
+        let offset = ETHERNET as u32;
+        let flags = BPF_F_RECOMPUTE_CSUM as u64;
+        if bpf_skb_store_bytes(skb, offset, bytes.add(ETHERNET).cast(), body, flags) != 0 {
             return GO_ON;
         }
         if (&raw const (*held).turn).read_volatile() == turn {
