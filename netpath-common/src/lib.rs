@@ -18,4 +18,5 @@ pub mod maps;
 #[cfg(feature = "user")]
 mod pod;
 pub mod portmap;
+pub mod probe;
 pub mod reason;

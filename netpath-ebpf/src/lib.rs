@@ -45,6 +45,8 @@ pub mod nat;
 #[cfg(target_arch = "bpf")]
 pub mod path;
 #[cfg(target_arch = "bpf")]
+pub mod probe;
+#[cfg(target_arch = "bpf")]
 pub mod socket;
 #[cfg(target_arch = "bpf")]
 pub mod sweep;

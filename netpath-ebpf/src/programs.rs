@@ -39,6 +39,12 @@ fn sweep(context: TcContext) -> i32 {
     netpath_ebpf::sweep::run(&Skb::new(context.skb.skb))
 }
 
+/// Not attached: the daemon runs it to learn what the kernel's helpers know.
+#[classifier]
+fn probe(context: TcContext) -> i32 {
+    netpath_ebpf::probe::run(&Skb::new(context.skb.skb))
+}
+
 #[cgroup_sock_addr(connect4)]
 fn connect4(context: SockAddrContext) -> i32 {
     Call::new(context.sock_addr, Family::V4).redirect(true)

@@ -14,7 +14,7 @@ use std::{
 use nix::unistd::gethostname;
 
 pub use error::ConfigError;
-pub use settings::{LimitSettings, Settings, TimerSettings, XdpMode};
+pub use settings::{AttachMode, LimitSettings, Settings, TimerSettings, XdpMode};
 
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
@@ -62,6 +62,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How programs are attached to XDP.
     pub xdp: XdpMode,
+    /// How programs are attached to devices.
+    pub attach: AttachMode,
     /// Time between two looks at everything.
     pub reconcile: Duration,
     /// How long flows may be idle.
@@ -130,6 +132,7 @@ impl Config {
             underlay_address: settings.underlay_address,
             metrics: None,
             xdp: XdpMode::Off,
+            attach: settings.attach.unwrap_or_default(),
             reconcile: match settings.reconcile_s {
                 Some(seconds) => {
                     Duration::from_nanos(settings::nanoseconds("reconcile_s", seconds)?)

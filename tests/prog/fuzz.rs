@@ -151,6 +151,7 @@ fn mutated_packets_get_a_verdict_and_no_private_source_leaves() {
                     "ve1"
                 };
                 let place = Place {
+                    mark: 0,
                     device: device.to_owned(),
                     from: (random.below(2) == 0)
                         .then(|| (*random.pick(&["ve2", "eth0"])).to_owned()),

@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod dist;
 mod fuzz;
+mod kernels;
 mod lint;
 mod programs;
 mod run;

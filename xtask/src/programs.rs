@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A package and what shows that it is there: a program, or a file.
-type Entry = (&'static str, &'static str);
+pub type Entry = (&'static str, &'static str);
 
 /// What the demo needs.
 pub const DEMO: &[Entry] = &[("iproute2", "ip"), ("util-linux", "nsenter")];

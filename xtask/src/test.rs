@@ -5,7 +5,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::{build, command, command::step, programs, toolchain::Install, workspace::Workspace};
+use crate::{
+    build, command, command::step, kernels, programs, toolchain::Install, workspace::Workspace,
+};
 
 /// The packages whose tests need nothing.
 const UNIT: [&str; 5] = [
@@ -84,7 +86,10 @@ impl Level {
 ///
 /// Example: cargo xtask test unit prog --filter icmp
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    machines: Option<Machines>,
     /// Levels to run; all that exist if none is named.
     #[arg(value_enum)]
     levels: Vec<Level>,
@@ -94,6 +99,12 @@ pub struct Args {
     /// Install nothing: check, and say what to install.
     #[arg(long)]
     no_install: bool,
+}
+
+/// Tests that need virtual machines.
+#[derive(clap::Subcommand)]
+enum Machines {
+    Kernels(kernels::Args),
 }
 
 /// Which tests to run.
@@ -114,6 +125,9 @@ impl Selection {
 
 /// Runs the verb.
 pub fn main(args: &Args) -> Result<ExitCode> {
+    if let Some(Machines::Kernels(args)) = &args.machines {
+        return kernels::main(args);
+    }
     let selection = Selection {
         levels: args.levels.clone(),
         filter: args.filter.clone(),

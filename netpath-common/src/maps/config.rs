@@ -29,7 +29,8 @@ pub struct Config {
     pub route_flags: u32,
     /// The same for finding a source address; 0 below Linux 6.7, where the uplink's own address is used.
     pub source_flags: u32,
-    /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` knows it (Linux 6.16), else 0.
+    /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` knows it (Linux 6.16), else 0: the programs then correct
+    /// a complete checksum themselves.
     pub checksum_v6_flag: u32,
     /// First port of the range that SNAT chooses from.
     pub snat_first: u16,

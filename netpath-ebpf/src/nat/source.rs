@@ -71,7 +71,7 @@ fn source_address(skb: &Skb, parsed: &Parsed, bridge: u32, uplink: &'static Devi
     if config.source_flags == 0 {
         return fallback;
     }
-    let mut query = route::query(parsed, bridge, 0);
+    let mut query = route::query(skb, parsed, bridge, 0);
     // The packet has the sandbox's source; the node's own choice is wanted.
     query.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
         ipv6_src: route::NO_ADDRESS,

@@ -4,7 +4,9 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::generated::{bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_pull_data},
+    helpers::generated::{
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_pull_data,
+    },
 };
 use netpath_common::checksum::Diff;
 
@@ -52,6 +54,22 @@ impl Skb {
     pub fn ingress_ifindex(&self) -> u32 {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// The packet's mark.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).mark }
+    }
+
+    /// Removes the packet's mark, which means nothing in another network namespace.
+    #[inline(always)]
+    pub fn clear_mark(&self) {
+        // SAFETY: as in `ifindex`; TC programs may write this field.
+        unsafe {
+            (*self.context).mark = 0;
+        }
     }
 
     /// Marks the packet as addressed to the host that receives it next.
@@ -158,18 +176,27 @@ impl Packet for Skb {
         udp: bool,
     ) -> Option<()> {
         let mut flags = if udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        let mut undo = false;
         match covers {
             Covers::Payload => {}
             Covers::PseudoV4 => flags |= BPF_F_PSEUDO_HDR as u64,
-            // Without `BPF_F_IPV6` the helper corrects a complete checksum for an address change that IPv6, having no
-            // header checksum, already shows in the packet's bytes.
+            // Without `BPF_F_IPV6` the helper adds the address change to a complete checksum, although the packet's
+            // bytes show it already: IPv6 has no header checksum that would cancel it.
             Covers::PseudoV6 => {
-                flags |= BPF_F_PSEUDO_HDR as u64 | maps::config()?.checksum_v6_flag as u64
+                let known = maps::config()?.checksum_v6_flag as u64;
+                flags |= BPF_F_PSEUDO_HDR as u64 | known;
+                undo = known == 0;
             }
         }
-        // SAFETY: plain helper call on the program's own context.
+        let change = diff.folded();
+        // SAFETY: plain helper calls on the program's own context. The second one fails for a packet whose checksum is
+        // not complete, where the first one has changed nothing but the packet.
         let result = unsafe {
-            bpf_l4_csum_replace(self.context, offset as u32, 0, diff.folded() as u64, flags)
+            let result = bpf_l4_csum_replace(self.context, offset as u32, 0, change as u64, flags);
+            if undo {
+                bpf_csum_update(self.context, change);
+            }
+            result
         };
         if result == 0 { Some(()) } else { None }
     }

@@ -141,9 +141,11 @@ fn finish(skb: &Skb, endpoint: &Endpoint, slow: Option<Reason>, reason: Reason) 
 
 #[inline(always)]
 fn redirect(skb: &Skb, endpoint: &Endpoint) {
-    // A frame that was not addressed to the host's end of the veth counts as another host's. Linux 6.15 forgets that on
-    // the way into the other namespace, older kernels drop it there.
+    // A frame that was not addressed to the host's end of the veth counts as another host's, and the receiver would drop
+    // it. Linux 6.15 resets the type on the way into the other namespace (kernel commit c4327229948879814229b46aa26a),
+    // older kernels do not. No kernel resets the mark.
     skb.set_for_this_host();
+    skb.clear_mark();
     // SAFETY: plain helper call. It only notes the device; with flags of zero it cannot fail, and the device is
     // looked up when the program has returned `TCX_REDIRECT`.
     unsafe {

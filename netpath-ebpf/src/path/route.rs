@@ -42,7 +42,7 @@ pub fn outside(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> Reason {
         return Reason::NoRoute;
     };
     let length = wire_length(skb, parsed);
-    let mut query = query(parsed, endpoint.bridge, length as u16);
+    let mut query = query(skb, parsed, endpoint.bridge, length as u16);
     let mut result = look_up(skb, &mut query, config.route_flags);
     let too_big = result == TOO_BIG;
     if too_big {
@@ -97,7 +97,7 @@ pub fn look_up(skb: &Skb, query: &mut bpf_fib_lookup, flags: u32) -> i64 {
 
 /// A question to the routing table about a packet as it would come in by `ifindex`.
 #[inline(always)]
-pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
+pub fn query(skb: &Skb, parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
     let key = &parsed.key;
     let (family, source, destination) = if parsed.v4 {
         (
@@ -130,7 +130,7 @@ pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
             ipv6_dst: destination,
         },
         __bindgen_anon_5: bpf_fib_lookup__bindgen_ty_5 { tbid: 0 },
-        smac: [0; 6],
+        smac: marked(skb.mark()),
         dmac: [0; 6],
     };
     // Written apart from its neighbour: both in one store would not be aligned, which the stack does not allow.
@@ -139,6 +139,37 @@ pub fn query(parsed: &Parsed, ifindex: u32, length: u16) -> bpf_fib_lookup {
         (&raw mut query.dport).write_volatile(key.dport.raw());
     }
     query
+}
+
+/// A question about nothing, as it would come in by `ifindex`.
+#[inline(always)]
+pub fn empty_query(ifindex: u32) -> bpf_fib_lookup {
+    bpf_fib_lookup {
+        family: AF_INET,
+        l4_protocol: 0,
+        sport: 0,
+        dport: 0,
+        __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: 0 },
+        ifindex,
+        __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 { flowinfo: 0 },
+        __bindgen_anon_3: bpf_fib_lookup__bindgen_ty_3 {
+            ipv6_src: NO_ADDRESS,
+        },
+        __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 {
+            ipv6_dst: NO_ADDRESS,
+        },
+        __bindgen_anon_5: bpf_fib_lookup__bindgen_ty_5 { tbid: 0 },
+        smac: [0; 6],
+        dmac: [0; 6],
+    }
+}
+
+/// The field of the source MAC address with the packet's mark, which stands in its first four bytes when the table is
+/// asked. A kernel without `BPF_FIB_LOOKUP_MARK` (Linux 6.10) does not look at it.
+#[inline(always)]
+fn marked(mark: u32) -> [u8; 6] {
+    let [a, b, c, d] = mark.to_ne_bytes();
+    [a, b, c, d, 0, 0]
 }
 
 /// An IPv6 address as the routing table gives it.

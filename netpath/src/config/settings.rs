@@ -59,6 +59,9 @@ pub struct Settings {
     /// Use of XDP on uplinks [default: off]
     #[arg(long, value_name = "off|native|generic", hide_possible_values = true)]
     pub xdp: Option<XdpMode>,
+    /// How programs are attached to devices [default: auto, TCX links if the kernel has them]
+    #[arg(long, value_name = "auto|tcx|filter", hide_possible_values = true)]
+    pub attach: Option<AttachMode>,
     /// Seconds between two looks at everything.
     #[arg(skip)]
     pub reconcile_s: Option<f64>,
@@ -83,6 +86,19 @@ pub enum XdpMode {
     Generic,
 }
 
+/// How programs are attached to devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// TCX links if the kernel has them, else filters.
+    #[default]
+    Auto,
+    /// TCX links (Linux 6.6).
+    Tcx,
+    /// Filters of the clsact qdisc.
+    Filter,
+}
+
 impl Settings {
     /// These settings, and those of `below` where these say nothing.
     #[must_use]
@@ -103,6 +119,7 @@ impl Settings {
             pool: first(self.pool, below.pool),
             metrics: self.metrics.or(below.metrics),
             xdp: self.xdp.or(below.xdp),
+            attach: self.attach.or(below.attach),
             reconcile_s: self.reconcile_s.or(below.reconcile_s),
             timers: self.timers.over(below.timers),
             limits: LimitSettings {

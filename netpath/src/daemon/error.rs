@@ -28,7 +28,7 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The kernel is too old.
-    #[error("Linux {found} is too old; netpath needs {}.{} or later (TCX)", needed.0, needed.1)]
+    #[error("Linux {found} is too old; netpath needs {}.{} or later", needed.0, needed.1)]
     OldKernel {
         /// As it is.
         found: String,

@@ -15,8 +15,8 @@ use super::{
     node::{Node, Surroundings},
 };
 use crate::{
-    config::{Config, PINS_LINK},
-    datapath::{Datapath, NodeSettings},
+    config::{AttachMode, Config, PINS_LINK},
+    datapath::{Datapath, NodeSettings, attach::Mode},
     kernel::{self, Kernel, host, listeners, mounts, netns},
     model::State,
     reconcile::{Depth, Reconciler},
@@ -48,6 +48,11 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         snat_ports: snat_ports(ports),
     };
     let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings)?;
+    match config.attach {
+        AttachMode::Auto => {}
+        AttachMode::Tcx => datapath.set_mode(Mode::Tcx)?,
+        AttachMode::Filter => datapath.set_mode(Mode::Filter)?,
+    }
     #[cfg(feature = "trace")]
     datapath.start_trace()?;
     datapath.attach_sockets(&cgroup)?;

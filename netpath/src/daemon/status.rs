@@ -1,7 +1,5 @@
 //! How the node does.
 
-use std::collections::BTreeMap;
-
 use super::{DaemonError, node::Node};
 use crate::{
     api::v1,
@@ -28,7 +26,7 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
             hook: attachment.hook.to_string(),
             attached: node.reconciler.datapath.is_attached(&attachment)?,
             interface: Some(attachment.interface),
-            mode: Some("tcx".to_owned()),
+            mode: Some(node.reconciler.datapath.mode().name().to_owned()),
         });
     }
     let missing = node.reconciler.datapath.missing_sockets()?;
@@ -88,6 +86,8 @@ pub fn of(node: &mut Node, config: &Config) -> Result<v1::Status, DaemonError> {
             .reconciler
             .datapath
             .features()
-            .map(|features| features.into_iter().collect::<BTreeMap<_, _>>())?,
+            .list()
+            .map(|(name, known, _)| (name.to_owned(), known))
+            .into(),
     })
 }

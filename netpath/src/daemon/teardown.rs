@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{Config, PINS_LINK},
-    datapath::pins,
+    datapath::attach,
     kernel::{BRIDGE_PREFIX, Kernel, VETH_PREFIX, netns},
 };
 
@@ -70,7 +70,7 @@ async fn remove(kernel: &Kernel, config: &Config) -> Result<(), DaemonError> {
         note(netns::delete(&path).map_err(DaemonError::from));
     }
     note(netns::delete_directory(&netns_dir).map_err(DaemonError::from));
-    note(pins::remove_all(&config.bpf_dir).map_err(DaemonError::from));
+    note(attach::remove_all(&config.bpf_dir).map_err(DaemonError::from));
     first_error
 }
 

@@ -9,6 +9,8 @@ use aya::{
     programs::{ProgramError, links::LinkError},
 };
 
+use crate::kernel;
+
 /// An error of the datapath.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -54,6 +56,14 @@ pub enum DatapathError {
         /// Why.
         source: Box<ProgramError>,
     },
+    /// The verifier rejects a program.
+    #[error("the kernel rejects program {program}: {reason}")]
+    Rejected {
+        /// Program.
+        program: String,
+        /// Last line of the verifier's log, or the system's error if there is no log.
+        reason: String,
+    },
     /// A link could not be handled.
     #[error("link {link}: {source}")]
     Link {
@@ -94,6 +104,36 @@ pub enum DatapathError {
     /// An interface does not exist.
     #[error("no interface '{0}'")]
     NoInterface(String),
+    /// The kernel has no TCX links.
+    #[error("this kernel has no TCX links; set attach to 'auto' or 'filter'")]
+    NoTcx,
+    /// The qdisc at a device's ingress has no egress hook.
+    #[error(
+        "interface {interface} has the qdisc '{qdisc}', which has no egress hook; replace it with \
+         'tc qdisc replace dev {interface} clsact'"
+    )]
+    NoEgressHook {
+        /// Interface name.
+        interface: String,
+        /// Kind of the qdisc.
+        qdisc: String,
+    },
+    /// Another tool's filter has netpath's priority and handle.
+    #[error(
+        "interface {interface} has a filter '{name}' at priority 1, handle 0x6e70, which is not netpath's"
+    )]
+    ForeignFilter {
+        /// Interface name.
+        interface: String,
+        /// Name of the filter.
+        name: String,
+    },
+    /// A filter is still there after it was deleted.
+    #[error("interface {0} keeps its filter although it was deleted")]
+    FilterStays(String),
+    /// The filters of a device could not be read.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
 }
 
 impl DatapathError {
@@ -106,6 +146,7 @@ impl DatapathError {
                     Some(libc::EAGAIN | libc::EINTR | libc::EBUSY | libc::ENOMEM)
                 )
             }
+            Self::Kernel(error) => error.can_retry(),
             Self::NoInterface(_) => true,
             _ => false,
         }

@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, MapInfo},
-    programs::{CgroupSockAddr, Program, SchedClassifier},
-    util::KernelVersion,
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
 };
 use netpath_common::{
     flow::Timers,
     maps::{BYTES_PER_FLOW, Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LEAST_DEFAULT_FLOWS},
 };
 
-use super::{DatapathError, object, pins, tables::Tables};
+use super::{
+    DatapathError,
+    attach::Mode,
+    object, pins,
+    probe::{CHECKSUM_IPV6, Features, MARK, PROBE, SKIP_NEIGHBOUR, SOURCE},
+    tables::Tables,
+};
 use crate::plan::Hook;
 
 /// Sizes that are fixed when the maps are made.
@@ -71,6 +76,10 @@ pub struct Datapath {
     pub(super) pinned: Vec<String>,
     /// Where the programs for sockets are.
     pub(super) cgroup: Option<PathBuf>,
+    /// How programs are attached to devices.
+    pub(super) mode: Mode,
+    /// What the running kernel can do.
+    pub(super) features: Features,
     /// The maps.
     pub tables: Tables,
 }
@@ -138,9 +147,11 @@ impl Datapath {
                 .load()
                 .map_err(|source| refused(program_of(hook), source))?;
         }
-        classifier(&mut ebpf, SWEEP)?
-            .load()
-            .map_err(|source| refused(SWEEP, source))?;
+        for name in [SWEEP, PROBE] {
+            classifier(&mut ebpf, name)?
+                .load()
+                .map_err(|source| refused(name, source))?;
+        }
         for name in SOCKET_PROGRAMS {
             socket_program(&mut ebpf, name)?
                 .load()
@@ -149,7 +160,8 @@ impl Datapath {
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
         let sizes = tables_sizes(&maps)?;
-        tables.set_node(|old| configured(old, settings, limits, &sizes))?;
+        let features = Features::probe(classifier(&mut ebpf, PROBE)?)?;
+        tables.set_node(|old| Ok(configured(old, settings, limits, &sizes, features)))?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
@@ -157,29 +169,21 @@ impl Datapath {
             pinned,
             bpf_dir: bpf_dir.to_owned(),
             cgroup: None,
+            mode: if features.tcx {
+                Mode::Tcx
+            } else {
+                Mode::Filter
+            },
+            features,
             tables,
         })
     }
 }
 
 impl Datapath {
-    /// Features of the kernel beyond the minimum, and whether they are used.
-    ///
-    /// # Errors
-    /// If the configuration cannot be read.
-    pub fn features(&self) -> Result<[(String, bool); 3], DatapathError> {
-        let config = self.tables.config()?;
-        Ok([
-            ("route-source-address".to_owned(), config.source_flags != 0),
-            (
-                "next-hop-without-neighbour".to_owned(),
-                config.route_flags != 0,
-            ),
-            (
-                "ipv6-checksum-flag".to_owned(),
-                config.checksum_v6_flag != 0,
-            ),
-        ])
+    /// What the running kernel can do.
+    pub fn features(&self) -> Features {
+        self.features
     }
 }
 
@@ -273,30 +277,16 @@ fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
 /// One sandbox may have one part in so many of the table, unless the settings say otherwise.
 const QUOTA_SHARE: u32 = 4;
 
-/// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
-const SKIP_NEIGHBOUR: u32 = 4;
-/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7).
-const SOURCE: u32 = 16;
-/// `BPF_F_IPV6` of `bpf_l4_csum_replace` (Linux 6.16).
-const CHECKSUM_IPV6: u32 = 1 << 7;
-
 fn configured(
     old: Config,
     settings: NodeSettings,
     limits: Limits,
     sizes: &Sizes,
-) -> Result<Config, DatapathError> {
-    let kernel =
-        KernelVersion::current().map_err(|error| DatapathError::Missing(error.to_string()))?;
-    let since = |major, minor, flag| {
-        if kernel >= KernelVersion::new(major, minor, 0) {
-            flag
-        } else {
-            0
-        }
-    };
-    let route_flags = since(6, 3, SKIP_NEIGHBOUR);
-    Ok(Config {
+    features: Features,
+) -> Config {
+    let flag = |known, flag| if known { flag } else { 0 };
+    let route_flags = flag(features.skip_neighbour, SKIP_NEIGHBOUR) | flag(features.mark, MARK);
+    Config {
         netns_cookie: settings.netns_cookie,
         secret: if old.secret == 0 {
             settings.secret
@@ -315,8 +305,8 @@ fn configured(
         half_open_mask: sizes.half_open - 1,
         flow_index_mask: sizes.flow_index - 1,
         route_flags,
-        source_flags: since(6, 7, SOURCE | SKIP_NEIGHBOUR),
-        checksum_v6_flag: since(6, 16, CHECKSUM_IPV6),
+        source_flags: flag(features.source, SOURCE | route_flags),
+        checksum_v6_flag: flag(features.checksum_ipv6, CHECKSUM_IPV6),
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,
         // Two halves each.
@@ -324,7 +314,7 @@ fn configured(
             .flows_per_sandbox
             .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),
         swept: old.swept,
-    })
+    }
 }
 
 /// A TC program of the object.
@@ -352,11 +342,35 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Datapa
         .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
 }
 
-pub(super) fn refused(name: &str, source: aya::programs::ProgramError) -> DatapathError {
-    DatapathError::Program {
-        program: name.to_owned(),
-        source: Box::new(source),
+/// The error of a program that the kernel rejects, or that could not be used.
+pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
+    match source {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => DatapathError::Rejected {
+            program: name.to_owned(),
+            reason: verdict(&verifier_log.to_string())
+                .map_or_else(|| io_error.to_string(), str::to_owned),
+        },
+        source => DatapathError::Program {
+            program: name.to_owned(),
+            source: Box::new(source),
+        },
     }
+}
+
+/// The line of the verifier's log that says why: the last one before its statistics.
+fn verdict(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = [
+        "processed ",
+        "verification time ",
+        "stack depth ",
+        "max_states",
+    ];
+    let is_statistics =
+        |line: &&str| !STATISTICS.iter().any(|start| line.starts_with(start)) && !line.is_empty();
+    log.lines().map(str::trim).rfind(is_statistics)
 }
 
 /// A pinned map, opened.
@@ -367,6 +381,19 @@ pub(super) fn open(maps: &Path, name: &'static str) -> Result<MapData, DatapathE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verifier_log_ends_with_its_reason() {
+        let log = "0: (79) r6 = *(u64 *)(r1 +0)\n\
+                   R4 invalid zero-sized read: u64=[0,4294967295]\n\
+                   processed 12 insns (limit 1000000) max_states_per_insn 0 total_states 1\n\
+                   stack depth 8\n";
+        assert_eq!(
+            verdict(log),
+            Some("R4 invalid zero-sized read: u64=[0,4294967295]")
+        );
+        assert_eq!(verdict(""), None);
+    }
 
     #[test]
     fn the_table_is_as_large_as_memory_allows() {

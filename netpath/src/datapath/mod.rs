@@ -14,6 +14,7 @@ mod error;
 mod load;
 mod object;
 pub mod pins;
+pub mod probe;
 mod publish;
 pub mod run;
 pub mod sweep;
@@ -24,3 +25,4 @@ mod trace;
 
 pub use error::DatapathError;
 pub use load::{Datapath, Limits, NodeSettings};
+pub use probe::Features;

@@ -4,6 +4,8 @@
 //! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
 //! <bpf-dir>/links/<interface>-<hook>       '.' in interface names is written '%2e': bpffs reserves it
 //! <bpf-dir>/links/cgroup-<program>
+//! <bpf-dir>/filters/<interface>-<hook>     the program of a filter, where links do not exist
+//! <bpf-dir>/filters/<interface>-clsact     symbolic link to the index of a device that got the qdisc from netpath
 //! ```
 
 use std::{
@@ -26,10 +28,31 @@ pub fn links_dir(bpf_dir: &Path) -> PathBuf {
     bpf_dir.join("links")
 }
 
+/// Directory of the programs of filters.
+pub fn filters_dir(bpf_dir: &Path) -> PathBuf {
+    bpf_dir.join("filters")
+}
+
 /// Path of a link's pin.
 pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
-    let interface = attachment.interface.replace('%', "%25").replace('.', "%2e");
-    links_dir(bpf_dir).join(format!("{interface}-{}", hook_name(attachment.hook)))
+    links_dir(bpf_dir).join(device_file(
+        &attachment.interface,
+        hook_name(attachment.hook),
+    ))
+}
+
+/// Path of the pin of a filter's program.
+pub fn filter(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
+    filters_dir(bpf_dir).join(device_file(
+        &attachment.interface,
+        hook_name(attachment.hook),
+    ))
+}
+
+/// Name of the file that records `what` about a device.
+pub fn device_file(interface: &str, what: &str) -> String {
+    let interface = interface.replace('%', "%25").replace('.', "%2e");
+    format!("{interface}-{what}")
 }
 
 /// The attachment that a pin's file name stands for; `None` for a cgroup's.
@@ -55,7 +78,12 @@ pub fn cgroup_link(bpf_dir: &Path, program: &str) -> PathBuf {
 /// # Errors
 /// If the directory is not on bpffs, cannot be made, or holds maps of another version.
 pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
-    for directory in [bpf_dir, &links_dir(bpf_dir), &maps_dir(bpf_dir)] {
+    for directory in [
+        bpf_dir,
+        &links_dir(bpf_dir),
+        &filters_dir(bpf_dir),
+        &maps_dir(bpf_dir),
+    ] {
         fs::create_dir_all(directory).map_err(|source| DatapathError::File {
             action: "create",
             path: directory.to_owned(),
@@ -80,7 +108,8 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
 /// If something cannot be removed; absence is success.
 pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     for directory in file_names(bpf_dir)? {
-        if directory != "links" && !directory.starts_with("maps-v") {
+        let known = matches!(directory.as_str(), "links" | "filters");
+        if !known && !directory.starts_with("maps-v") {
             continue;
         }
         let directory = bpf_dir.join(directory);

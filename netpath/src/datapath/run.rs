@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{
     Datapath, DatapathError,
@@ -20,6 +20,8 @@ pub struct Trial<'a> {
     pub ingress_ifindex: u32,
     /// Bytes of a segment, if it is a GSO packet.
     pub gso_size: u32,
+    /// The packet's mark.
+    pub mark: u32,
 }
 
 /// What came of it.
@@ -34,6 +36,7 @@ pub struct Outcome {
 }
 
 /// Offsets of fields in `struct __sk_buff`; the kernel wants every other one to be zero.
+const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
 const GSO_SIZE: usize = 176;
@@ -48,31 +51,41 @@ impl Datapath {
     /// # Errors
     /// If there is no such program, or the kernel refuses the packet or the interface.
     pub fn run(&mut self, program: &str, trial: &Trial<'_>) -> Result<Outcome, DatapathError> {
-        let mut context = [0; CONTEXT];
-        for (offset, value) in [
-            (INGRESS_IFINDEX, trial.ingress_ifindex),
-            (IFINDEX, trial.ifindex),
-            (GSO_SIZE, trial.gso_size),
-        ] {
-            if let Some(field) = context.get_mut(offset..offset + 4) {
-                field.copy_from_slice(&value.to_ne_bytes());
-            }
-        }
-        let mut packet = vec![0; trial.packet.len() + ROOM];
-        let options = TestRunOptions {
-            data_in: Some(trial.packet),
-            data_out: Some(&mut packet),
-            ctx_in: Some(&context),
-            ..TestRunOptions::new()
-        };
-        let result = classifier(&mut self.ebpf, program)?
-            .test_run(options)
-            .map_err(|source| refused(program, source))?;
-        packet.truncate(result.data_size_out as usize);
-        Ok(Outcome {
-            verdict: result.return_value,
-            packet,
-            duration: result.duration,
-        })
+        run(classifier(&mut self.ebpf, program)?, program, trial)
     }
+}
+
+/// Runs a loaded program once.
+pub(super) fn run(
+    program: &mut SchedClassifier,
+    name: &str,
+    trial: &Trial<'_>,
+) -> Result<Outcome, DatapathError> {
+    let mut context = [0; CONTEXT];
+    for (offset, value) in [
+        (MARK, trial.mark),
+        (INGRESS_IFINDEX, trial.ingress_ifindex),
+        (IFINDEX, trial.ifindex),
+        (GSO_SIZE, trial.gso_size),
+    ] {
+        if let Some(field) = context.get_mut(offset..offset + 4) {
+            field.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    let mut packet = vec![0; trial.packet.len() + ROOM];
+    let options = TestRunOptions {
+        data_in: Some(trial.packet),
+        data_out: Some(&mut packet),
+        ctx_in: Some(&context),
+        ..TestRunOptions::new()
+    };
+    let result = program
+        .test_run(options)
+        .map_err(|source| refused(name, source))?;
+    packet.truncate(result.data_size_out as usize);
+    Ok(Outcome {
+        verdict: result.return_value,
+        packet,
+        duration: result.duration,
+    })
 }

@@ -1,7 +1,7 @@
 //! What netpath needs of a host: the version of its kernel and capabilities.
 
-/// Oldest kernel that works, major and minor number: the first one with TCX links.
-pub const OLDEST: (u32, u32) = (6, 6);
+/// Oldest kernel that is tested, major and minor number.
+pub const OLDEST: (u32, u32) = (6, 1);
 
 /// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` (linux/capability.h).
 const CAPABILITIES: [(u32, &str); 4] = [

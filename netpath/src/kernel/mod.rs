@@ -17,6 +17,7 @@ mod address;
 mod bridge;
 mod error;
 mod facts;
+pub mod filter;
 pub mod host;
 mod inside;
 mod link;

@@ -4,10 +4,12 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    thread,
 };
 
 use nix::{
     mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
@@ -49,6 +51,28 @@ pub fn mount_bpffs(directory: &Path) -> Result<(), Error> {
         Some("mode=0700"),
     )
     .map_err(|errno| Error::syscall("mount", directory.display(), errno))
+}
+
+/// Calls `work` with a directory on a BPF file system that nobody else sees: a thread in a mount namespace of its own
+/// mounts it over `/sys/fs/bpf`. Everything in it is gone afterwards. Needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// If the namespace or the mount is refused.
+pub fn with_private_bpffs<T: Send>(work: impl FnOnce(&Path) -> T + Send) -> Result<T, Error> {
+    const DIRECTORY: &str = "/sys/fs/bpf";
+    let work = || {
+        let failed = |call, object| move |errno| Error::syscall(call, object, errno);
+        unshare(CloneFlags::CLONE_NEWNS).map_err(failed("unshare", "mount namespace"))?;
+        let (none, recursive) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, recursive, none).map_err(failed("mount", "/"))?;
+        mount(Some("bpf"), DIRECTORY, Some("bpf"), MsFlags::empty(), none)
+            .map_err(failed("mount", DIRECTORY))?;
+        Ok(work(Path::new(DIRECTORY)))
+    };
+    match thread::scope(|scope| scope.spawn(work).join()) {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 /// The mount with the shortest path that shows the hierarchy from its root.

@@ -106,6 +106,8 @@ pub struct Place {
     pub from: Option<String>,
     /// Bytes of a segment, if it is a GSO packet.
     pub gso_size: u32,
+    /// The packet's mark.
+    pub mark: u32,
 }
 
 impl Prog {
@@ -176,6 +178,7 @@ impl Prog {
             ifindex: index_of(&place.device),
             ingress_ifindex: place.from.as_deref().map_or(0, index_of),
             gso_size: place.gso_size,
+            mark: place.mark,
         };
         self.datapath.run(program, &trial)
     }

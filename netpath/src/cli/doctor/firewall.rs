@@ -6,7 +6,11 @@ use super::{Finding, Printed, print_of};
 pub(super) fn check() -> Vec<Finding> {
     let nft = match print_of("nft", &["list", "ruleset"]) {
         Printed::Text(text) => judge("nftables", nft_drops(&text), nft_translates(&text)),
-        Printed::Missing => Finding::ok("nftables", "nft is not installed"),
+        Printed::Missing => Finding::unchecked(
+            "nftables",
+            "nft is not installed",
+            "install the package nftables",
+        ),
         Printed::Failed(reason) => unknown("nftables", &reason),
     };
     let iptables =
@@ -53,7 +57,7 @@ fn judge(name: &'static str, drops: bool, translations: usize) -> Finding {
 }
 
 fn unknown(name: &'static str, reason: &str) -> Finding {
-    Finding::warn(name, format!("cannot be read: {reason}"), "run as root")
+    Finding::unchecked(name, format!("cannot be read: {reason}"), "run as root")
 }
 
 /// Whether a chain at the forward hook drops by default.

@@ -1,5 +1,6 @@
 //! `netpath doctor`: what this host lacks, and what gets in the way. Looks only, changes nothing.
 
+mod datapath;
 mod firewall;
 mod kernel;
 mod mounts;
@@ -45,6 +46,8 @@ struct Finding {
 enum Level {
     /// As it should be.
     Ok,
+    /// The check could not run.
+    Unchecked,
     /// Works, with a limit.
     Warn,
     /// Does not work.
@@ -55,6 +58,7 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
+            Self::Unchecked => "unchecked",
             Self::Warn => "warn",
             Self::Fail => "FAIL",
         })
@@ -68,6 +72,13 @@ impl Finding {
             status: Level::Ok,
             message: message.into(),
             fix: None,
+        }
+    }
+
+    fn unchecked(name: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            status: Level::Unchecked,
+            ..Self::warn(name, message, fix)
         }
     }
 
@@ -91,6 +102,7 @@ impl Finding {
 /// Executes every check.
 pub(super) fn execute(context: &Context, _arguments: Arguments) -> Outcome {
     let mut findings = kernel::check();
+    findings.extend(datapath::check());
     findings.extend(mounts::check());
     findings.extend(privileges::check());
     findings.extend(sysctls::check());
@@ -142,6 +154,7 @@ fn paint(table: &str, colours: bool) -> String {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let colour = match word {
             "ok" => "32",
+            "unchecked" => "36",
             "warn" => "33",
             "FAIL" => "31",
             _ => "1",

@@ -8,8 +8,12 @@ use crate::kernel::{BRIDGE_PREFIX, VETH_PREFIX};
 /// Checks this network namespace, if `bpftool` is installed.
 pub(super) fn check() -> Vec<Finding> {
     let finding = match print_of("bpftool", &["-j", "net", "show"]) {
-        Printed::Missing => Finding::ok("programs", "bpftool is not installed"),
-        Printed::Failed(reason) => Finding::warn(
+        Printed::Missing => Finding::unchecked(
+            "programs",
+            "bpftool is not installed",
+            "install the package bpftool",
+        ),
+        Printed::Failed(reason) => Finding::unchecked(
             "programs",
             format!("cannot be listed: {reason}"),
             "run as root",

@@ -1,0 +1,219 @@
+//! Programs on devices and on the cgroup.
+//!
+//! ```text
+//! attach ─► tcx       a link for each device and hook, pinned (Linux 6.6)
+//!        └► filter    a filter of the clsact qdisc, and a pin of its program as the record of it
+//!        └► socket    a link for each program on the cgroup, pinned
+//! ```
+//!
+//! A program stays attached when the daemon ends, and a newer one replaces it in one step: no packet passes without a
+//! program.
+
+mod filter;
+mod socket;
+mod tcx;
+
+use std::{collections::BTreeSet, path::Path};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+
+use super::{
+    Datapath, DatapathError,
+    load::{classifier, program_of, refused},
+    pins, sys,
+};
+use crate::plan::{Attachment, Hook};
+
+pub use socket::socket_programs;
+
+/// How programs are attached to devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// TCX links (Linux 6.6): first in the chain of the device, kept by a pin.
+    Tcx,
+    /// Filters of the clsact qdisc, at the highest priority: kept by the device.
+    Filter,
+}
+
+impl Mode {
+    /// The better one of those that the kernel has.
+    ///
+    /// A kernel without TCX does not know the attach type of the query.
+    pub(super) fn probe() -> Self {
+        match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+            Ok(_) => Self::Tcx,
+            Err(_) => Self::Filter,
+        }
+    }
+
+    /// The name that `status` shows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Filter => "filter",
+        }
+    }
+}
+
+impl Datapath {
+    /// How programs are attached to devices.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Attaches programs in this way from now on. [`Datapath::attach`] converts what is attached in the other way.
+    ///
+    /// # Errors
+    /// If the kernel does not have it.
+    pub fn set_mode(&mut self, mode: Mode) -> Result<(), DatapathError> {
+        if mode == Mode::Tcx && Mode::probe() != Mode::Tcx {
+            return Err(DatapathError::NoTcx);
+        }
+        self.mode = mode;
+        Ok(())
+    }
+
+    /// Attaches a program to a device, or replaces the older one there.
+    ///
+    /// It runs before the programs of others: what those let pass must not leave with a private source.
+    ///
+    /// # Errors
+    /// If the interface is gone or the kernel refuses.
+    pub fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
+        let interface = &attachment.interface;
+        let index =
+            sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
+        let name = program_of(attachment.hook);
+        let program = classifier(&mut self.ebpf, name)?;
+        match self.mode {
+            Mode::Tcx => {
+                tcx::attach(program, name, attachment, index, &self.bpf_dir)?;
+                filter::detach(attachment, &self.bpf_dir)
+            }
+            Mode::Filter => {
+                filter::attach(program, name, attachment, index, &self.bpf_dir)?;
+                pins::remove(&pins::link(&self.bpf_dir, attachment))
+            }
+        }
+    }
+
+    /// Removes a program from a device; absence is success.
+    ///
+    /// # Errors
+    /// If a pin or a filter cannot be removed.
+    pub fn detach(&self, attachment: &Attachment) -> Result<(), DatapathError> {
+        filter::detach(attachment, &self.bpf_dir)?;
+        pins::remove(&pins::link(&self.bpf_dir, attachment))
+    }
+
+    /// Whether a device has the running program at a hook.
+    ///
+    /// # Errors
+    /// If a pin or the filters of the device cannot be read.
+    pub fn is_attached(&mut self, attachment: &Attachment) -> Result<bool, DatapathError> {
+        let Some(index) = sys::ifindex(&attachment.interface) else {
+            return Ok(false);
+        };
+        let name = program_of(attachment.hook);
+        let current = id(classifier(&mut self.ebpf, name)?, name)?;
+        let found = match self.mode {
+            Mode::Tcx => tcx::program(attachment, index, &self.bpf_dir)?,
+            Mode::Filter => filter::program(attachment, index, &self.bpf_dir)?,
+        };
+        Ok(found == Some(current))
+    }
+
+    /// Every attachment that has a pin, whether or not its device still exists.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn pinned_attachments(&self) -> Result<Vec<Attachment>, DatapathError> {
+        let mut names = pins::file_names(&pins::links_dir(&self.bpf_dir))?;
+        names.extend(pins::file_names(&pins::filters_dir(&self.bpf_dir))?);
+        let attachments: BTreeSet<_> = names
+            .iter()
+            .filter_map(|name| pins::attachment(name))
+            .collect();
+        Ok(attachments.into_iter().collect())
+    }
+}
+
+impl Datapath {
+    /// The maps whose pins another process has removed: the next daemon would start with empty ones.
+    pub fn missing_maps(&self) -> Vec<String> {
+        let maps = pins::maps_dir(&self.bpf_dir);
+        let pinned = self.pinned.iter();
+        pinned
+            .filter(|name| !maps.join(name).exists())
+            .cloned()
+            .collect()
+    }
+
+    /// Pins a map again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn pin_map(&self, name: &str) -> Result<(), DatapathError> {
+        let Some(map) = self.ebpf.map(name) else {
+            return Err(DatapathError::Missing(format!("map {name}")));
+        };
+        pins::prepare(&self.bpf_dir)?;
+        let pin = pins::maps_dir(&self.bpf_dir).join(name);
+        map.pin(pin).map_err(|source| DatapathError::Pin {
+            link: format!("map {name}"),
+            source,
+        })
+    }
+}
+
+/// Removes every attachment of netpath with its pin, and the pins of maps. Needs no daemon and no program.
+///
+/// # Errors
+/// If a filter or a pin cannot be removed; absence is success.
+pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
+    for name in pins::file_names(&pins::filters_dir(bpf_dir))? {
+        if let Some(attachment) = pins::attachment(&name) {
+            filter::detach(&attachment, bpf_dir)?;
+        }
+    }
+    pins::remove_all(bpf_dir)
+}
+
+/// Whether a pinned attachment still has its device.
+///
+/// # Errors
+/// If a pin or the filters of the device cannot be read.
+pub fn is_alive(bpf_dir: &Path, attachment: &Attachment) -> Result<bool, DatapathError> {
+    let Some(index) = sys::ifindex(&attachment.interface) else {
+        return Ok(false);
+    };
+    Ok(tcx::program(attachment, index, bpf_dir)?.is_some()
+        || filter::program(attachment, index, bpf_dir)?.is_some())
+}
+
+const fn attach_type(hook: Hook) -> TcAttachType {
+    match hook {
+        Hook::UplinkIngress | Hook::EndpointIngress => TcAttachType::Ingress,
+        Hook::UplinkEgress | Hook::EndpointEgress => TcAttachType::Egress,
+    }
+}
+
+/// The kernel's id of a loaded program.
+fn id(program: &SchedClassifier, name: &str) -> Result<u32, DatapathError> {
+    let info = program.info().map_err(|source| refused(name, source))?;
+    Ok(info.id())
+}
+
+fn link_error(pin: &Path, source: aya::programs::links::LinkError) -> DatapathError {
+    DatapathError::Link {
+        link: file_name(pin),
+        source,
+    }
+}
+
+fn file_name(pin: &Path) -> String {
+    pin.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

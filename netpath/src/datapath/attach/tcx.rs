@@ -1,0 +1,87 @@
+//! TCX links (Linux 6.6).
+
+use std::{os::fd::AsFd as _, path::Path};
+
+use aya::programs::{
+    LinkOrder, SchedClassifier,
+    links::{FdLink, PinnedLink},
+    tc::TcAttachOptions,
+};
+
+use super::{
+    super::{DatapathError, load::refused, pins, sys},
+    attach_type, file_name, id, link_error,
+    socket::keep,
+};
+use crate::plan::Attachment;
+
+/// Attaches a program first in the device's chain and pins the link, or updates the pinned link.
+pub(super) fn attach(
+    program: &mut SchedClassifier,
+    name: &str,
+    attachment: &Attachment,
+    index: u32,
+    bpf_dir: &Path,
+) -> Result<(), DatapathError> {
+    let pin = pins::link(bpf_dir, attachment);
+    let current = id(program, name)?;
+    if let Some((link, target)) = pinned(&pin)? {
+        if target.ifindex == index && target.program == current {
+            return Ok(());
+        }
+        if target.ifindex == index {
+            let link = FdLink::from(link)
+                .try_into()
+                .map_err(|source| link_error(&pin, source))?;
+            let id = program
+                .attach_to_link(link)
+                .map_err(|source| refused(name, source))?;
+            // The pin keeps the link; this handle on it may go.
+            program
+                .take_link(id)
+                .map_err(|source| refused(name, source))?;
+            return Ok(());
+        }
+        // Its device is gone, even if another one has the name now.
+        pins::remove(&pin)?;
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program
+        .attach_with_options(&attachment.interface, attach_type(attachment.hook), options)
+        .map_err(|source| refused(name, source))?;
+    let link = program
+        .take_link(id)
+        .map_err(|source| refused(name, source))?;
+    let link = link.try_into().map_err(|source| link_error(&pin, source))?;
+    keep(link, &pin)
+}
+
+/// The program that the pinned link runs on the device.
+pub(super) fn program(
+    attachment: &Attachment,
+    index: u32,
+    bpf_dir: &Path,
+) -> Result<Option<u32>, DatapathError> {
+    let target = pinned(&pins::link(bpf_dir, attachment))?.map(|(_, target)| target);
+    Ok(target
+        .filter(|target| target.ifindex == index)
+        .map(|target| target.program))
+}
+
+fn pinned(pin: &Path) -> Result<Option<(PinnedLink, sys::LinkTarget)>, DatapathError> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let link = PinnedLink::from_pin(pin).map_err(|source| link_error(pin, source))?;
+    let fd = sys::open_pin(pin).map_err(|source| DatapathError::Syscall {
+        call: "BPF_OBJ_GET",
+        object: file_name(pin),
+        source,
+    })?;
+    let target = sys::link_target(fd.as_fd()).map_err(|source| DatapathError::Syscall {
+        call: "BPF_OBJ_GET_INFO_BY_FD",
+        object: file_name(pin),
+        source,
+    })?;
+    Ok(Some((link, target)))
+}
