@@ -10,6 +10,7 @@ mod town;
 
 mod allow;
 mod dump;
+mod filters;
 mod isolation;
 mod origins;
 mod outbound;

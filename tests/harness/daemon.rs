@@ -1,7 +1,7 @@
 //! The daemon under test: the real program, in a host of its own.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -150,6 +150,13 @@ impl Daemon {
         self.wait_ready();
     }
 
+    /// Restarts it with these arguments in place of the earlier ones.
+    #[track_caller]
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self.restart();
+    }
+
     /// Removes everything through the program itself and fails if anything is left: devices, pins, namespaces, the
     /// socket. Dropping the guard does the same.
     #[track_caller]
@@ -192,6 +199,14 @@ impl Daemon {
         if !self.arguments.iter().any(|word| word == "--cgroup") {
             let cgroup = self.host.cgroup().expect("a host with a cgroup of its own");
             words.extend(["--cgroup".to_owned(), cgroup.display().to_string()]);
+        }
+        if let Ok(mode) = env::var("NETPATH_TEST_ATTACH")
+            && !self
+                .arguments
+                .iter()
+                .any(|word| word.starts_with("--attach"))
+        {
+            words.extend(["--attach".to_owned(), mode]);
         }
         words.extend(self.arguments.iter().cloned());
         self.process = Some(self.spawn(&words));

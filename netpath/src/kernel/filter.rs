@@ -26,17 +26,17 @@ pub enum Direction {
     Egress,
 }
 
-/// A filter of the kind `bpf`.
+/// A filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Priority; filters with a smaller one run first.
     pub priority: u16,
     /// Handle, unique within a priority.
     pub handle: u32,
-    /// Name that its creator gave it.
+    /// Name that the creator of a BPF filter gave it; empty if there is none.
     pub name: String,
-    /// Id of its program.
-    pub program: u32,
+    /// Id of the program of a BPF filter.
+    pub program: Option<u32>,
 }
 
 /// `TC_H_CLSACT` with the minor numbers of its two hooks (linux/pkt_sched.h).
@@ -46,7 +46,7 @@ const EGRESS: u16 = 0xfff3;
 /// `TC_H_INGRESS`, the parent of the clsact and the ingress qdisc.
 const PARENT: u16 = 0xfff1;
 
-/// The BPF filters of a device in one direction, in no particular order. None if the device has no clsact qdisc.
+/// The filters of a device in one direction, in no particular order. None if the device has no clsact qdisc.
 ///
 /// # Errors
 /// If the kernel refuses the request.
@@ -64,7 +64,11 @@ pub fn filters(ifindex: u32, direction: Direction) -> Result<Vec<Filter>, Error>
         replies => replies?,
     };
     let filters = replies.into_iter().filter_map(|reply| match reply {
-        Message::NewTrafficFilter(message) => filter(&message),
+        // The dump begins each priority with a line of its own, which has no handle.
+        Message::NewTrafficFilter(message) => {
+            let filter = filter(&message);
+            (filter.handle != 0).then_some(filter)
+        }
         _ => None,
     });
     Ok(filters.collect())
@@ -134,7 +138,7 @@ fn kind(message: &TcMessage) -> Option<String> {
         })
 }
 
-fn filter(message: &TcMessage) -> Option<Filter> {
+fn filter(message: &TcMessage) -> Filter {
     let options = message
         .attributes
         .iter()
@@ -150,13 +154,12 @@ fn filter(message: &TcMessage) -> Option<Filter> {
             _ => {}
         }
     }
-    // The dump begins each priority with a line that has no filter and so no program.
-    Some(Filter {
+    Filter {
         priority: (message.header.info >> 16) as u16,
         handle: message.header.handle.into(),
         name,
-        program: program?,
-    })
+        program,
+    }
 }
 
 /// Sends a request and collects the replies up to the acknowledgement or the end of the dump.

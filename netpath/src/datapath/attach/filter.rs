@@ -55,7 +55,7 @@ pub(super) fn attach(
         pin_program(program, &pin)?;
     }
     let attached = match &found {
-        Some(filter) if filter.program == current => Ok(None),
+        Some(filter) if filter.program == Some(current) => Ok(None),
         Some(_) => {
             let hook = attach_type(attachment.hook);
             SchedClassifierLink::attached(&attachment.interface, hook, PRIORITY, HANDLE, None)
@@ -129,7 +129,7 @@ pub(super) fn program(
     if !pin.exists() {
         return Ok(None);
     }
-    Ok(own(attachment, index)?.map(|filter| filter.program))
+    Ok(own(attachment, index)?.and_then(|filter| filter.program))
 }
 
 /// netpath's filter at a hook: at its priority and handle, with the name of the hook's program.
