@@ -14,7 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpath_tests::{Capture, Daemon, NO_OFFLOADS, Netns, Topology, assert_no_bad_checksums};
+use netpath_tests::{
+    Capture, Daemon, NO_OFFLOADS, Netns, Topology, assert_no_bad_checksums, slowdown,
+};
 use serde_json::Value;
 
 /// Addresses of [`Topology`].
@@ -186,7 +188,7 @@ impl Stage {
         while !condition() {
             let waited = start.elapsed();
             assert!(
-                waited < Duration::from_secs(10),
+                waited < Duration::from_secs(10) * slowdown(),
                 "not so after ten seconds: {what}"
             );
             thread::sleep(Duration::from_millis(50));

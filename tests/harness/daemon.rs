@@ -15,7 +15,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Netns, Output, Process, netpath_binary, pin_names};
+use crate::{Netns, Output, Process, netpath_binary, pin_names, slowdown};
 
 /// A running daemon with its own run, state and BPF directories. When the guard is dropped the daemon is stopped and
 /// everything it has put anywhere goes; unless the test has failed, [`Self::teardown`] is checked first.
@@ -106,11 +106,11 @@ impl Daemon {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{text}"))
     }
 
-    /// Waits until it says that it is ready; panics with its log after half a minute.
+    /// Waits until it says that it is ready; panics with its log after half a minute (see [`slowdown`]).
     #[track_caller]
     pub fn wait_ready(&mut self) {
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(30) {
+        while start.elapsed() < Duration::from_secs(30) * slowdown() {
             let ready = self.cli(&["status", "--wait", "1"]);
             if ready.status == Some(0) {
                 return;
@@ -137,7 +137,7 @@ impl Daemon {
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::SIGTERM);
-            let status = process.wait(Duration::from_secs(10));
+            let status = process.wait(Duration::from_secs(10) * slowdown());
             assert_eq!(status, Some(0), "the daemon's end:\n{}", process.output());
         }
     }

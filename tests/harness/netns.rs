@@ -25,7 +25,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{Output, Process};
+use crate::{Output, Process, slowdown};
 use cgroup::Cgroup;
 pub use sockets::Transport;
 
@@ -161,7 +161,7 @@ impl Netns {
         let start = Instant::now();
         while !self.listens(transport, port) {
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < Duration::from_secs(10) * slowdown(),
                 "nothing listens on {transport:?} port {port} in {}",
                 self.name()
             );

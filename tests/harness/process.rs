@@ -15,7 +15,7 @@ use nix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{Netns, Transport};
+use crate::{Netns, Transport, slowdown};
 
 /// A running program; it is killed by its number when the guard is dropped. Its output goes to a file, so it never
 /// blocks, and is shown if the test panics.
@@ -119,7 +119,7 @@ impl Process {
                 self.output()
             );
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < Duration::from_secs(10) * slowdown(),
                 "{} has not {what}:\n{}",
                 self.command,
                 self.output()

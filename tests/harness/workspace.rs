@@ -25,6 +25,12 @@ pub fn bpf_object() -> PathBuf {
     path
 }
 
+/// How many times longer than usual a test waits: `NETPATH_TEST_SLOWDOWN`, which emulated machines set.
+pub fn slowdown() -> u32 {
+    let factor = env::var("NETPATH_TEST_SLOWDOWN").ok();
+    factor.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// A directory for what a failed test leaves to look at: `target/test-artifacts/TEST`.
 pub fn artifacts() -> PathBuf {
     let thread = thread::current();

@@ -14,6 +14,7 @@ mod coverage;
 mod fuzz;
 mod identification;
 mod limits;
+mod mark;
 mod sweep;
 mod tagged;
 mod time;
