@@ -4,8 +4,6 @@
 //! that is measured leads to a twin that leads back: every second run undoes the one before, at the same price. Runs
 //! that take one from the TTL are repeated only as often as it allows.
 
-mod packet;
-
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
@@ -22,16 +20,17 @@ use aya::{
     },
 };
 use netpath_common::{
-    flow::{FlowKey, Half},
+    addr::{Addr, Be16},
+    flow::{FlowKey, Half, UDP},
     maps::SCHEMA_VERSION,
 };
-use nix::net::if_::if_nametoindex;
+use netpath_tests::packet::Packet;
 
 use crate::{
     load::{Ends, udp},
     stage::{INSIDE, PUBLISHED, SERVER, SIBLING, Side, Stage},
 };
-use packet::{Udp, key};
+use nix::net::if_::if_nametoindex;
 
 /// What a packet costs in a program.
 pub struct Cost {
@@ -271,13 +270,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         packet,
         device: "eth0".to_owned(),
         from: None,
-        bytes: Udp {
-            from,
-            to,
-            mac: [2; 6],
-            next_hop: [2; 6],
-        }
-        .bytes(),
+        bytes: udp_packet(from, to, [2; 6], [2; 6]),
         repeat: UNTIL_EXPIRED,
         verdict: REDIRECT,
     };
@@ -293,13 +286,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         packet,
         device: server.device.clone(),
         from: None,
-        bytes: Udp {
-            from: caller,
-            to,
-            mac: server.mac,
-            next_hop: server.gateway,
-        }
-        .bytes(),
+        bytes: udp_packet(caller, to, server.mac, server.gateway),
         repeat: UNTIL_EXPIRED,
         verdict: REDIRECT,
     };
@@ -323,4 +310,28 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
             ..endpoint("to a sibling", beside)
         },
     ]
+}
+
+/// A UDP packet with 64 bytes of payload and the largest TTL, which may not be fragmented.
+fn udp_packet(from: SocketAddr, to: SocketAddr, source: [u8; 6], destination: [u8; 6]) -> Vec<u8> {
+    Packet::ip(from.ip(), to.ip())
+        .eth(source, destination)
+        .udp(from.port(), to.port())
+        .id(0)
+        .ttl(u8::MAX)
+        .dont_fragment()
+        .payload(&[0; 64])
+        .build()
+}
+
+/// The key of the flow that such a packet belongs to.
+fn key(from: SocketAddr, to: SocketAddr) -> FlowKey {
+    FlowKey {
+        src: Addr::from(from.ip()),
+        dst: Addr::from(to.ip()),
+        sport: Be16::new(from.port()),
+        dport: Be16::new(to.port()),
+        protocol: UDP,
+        ..FlowKey::default()
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use netpath_tests::{Daemon, Netns, Topology, counters, netpath_binary};
+use netpath_tests::{Daemon, Netns, counters, fixture::Topology, netpath_binary};
 
 use crate::docker::{self, Variant};
 

@@ -4,10 +4,6 @@
     reason = "what tests share fails as they do, by panicking with what was expected"
 )]
 
-mod peer;
-mod stage;
-mod town;
-
 mod allow;
 mod dump;
 mod filters;

@@ -11,5 +11,3 @@ mod repair;
 mod rollback;
 mod start;
 mod uplink;
-#[path = "../life/world.rs"]
-mod world;

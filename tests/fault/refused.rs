@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-use netpath_tests::{Output, Process, pin_names};
-
-use crate::world::World;
+use netpath_tests::{Output, Process, fixture::Fixture, pin_names};
 
 /// Command line, exit status, what the line must say.
 type Case = (&'static str, i32, &'static [&'static str]);
@@ -228,7 +226,7 @@ const PORTS: &[Case] = &[
 ];
 
 struct Bed {
-    world: World,
+    fixture: Fixture,
     _listeners: [Process; 2],
 }
 
@@ -242,39 +240,39 @@ pub(crate) struct Everything {
     namespaces: usize,
 }
 
-pub(crate) fn everything(world: &World) -> Everything {
+pub(crate) fn everything(fixture: &Fixture) -> Everything {
     let maps = ["ports", "endpoints", "networks"];
-    let directory = std::fs::read_dir(world.daemon.run_dir().join("netns"));
+    let directory = std::fs::read_dir(fixture.daemon.run_dir().join("netns"));
     Everything {
-        shown: world.shown(),
-        devices: world.devices(),
-        pins: pin_names(&world.daemon.bpf_dir()),
+        shown: fixture.lists(),
+        devices: fixture.devices(),
+        pins: pin_names(&fixture.daemon.bpf_dir()),
         maps: maps
-            .map(|map| world.json(&format!("map dump {map}")))
+            .map(|map| fixture.json(&format!("map dump {map}")))
             .into(),
         namespaces: directory.map_or(0, Iterator::count),
     }
 }
 
-pub(crate) fn filled() -> World {
-    let world = World::new();
-    world.ok("network create blue --subnet 10.77.0.0/24");
-    world.ok("network create sealed --internal");
-    world.server("web", "-p 8080:80");
-    world.ok("sandbox create db --network blue --ip 10.77.0.50 --mac 02:00:00:00:00:50");
-    world.ok("sandbox create shares --network container:web");
-    world
+pub(crate) fn filled() -> Fixture {
+    let fixture = Fixture::with_fast_reconcile();
+    fixture.cli_ok("network create blue --subnet 10.77.0.0/24");
+    fixture.cli_ok("network create sealed --internal");
+    fixture.echo_sandbox("web", "-p 8080:80");
+    fixture.cli_ok("sandbox create db --network blue --ip 10.77.0.50 --mac 02:00:00:00:00:50");
+    fixture.cli_ok("sandbox create shares --network container:web");
+    fixture
 }
 
 impl Bed {
     fn new() -> Self {
-        let world = filled();
-        let host = &world.topology.host;
+        let fixture = filled();
+        let host = fixture.host();
         let mut listeners = [host.spawn("nc -lk 9090"), host.spawn("nc -luk 9091")];
         listeners[0].wait_for_port(host, netpath_tests::Transport::Tcp, 9090);
         listeners[1].wait_for_port(host, netpath_tests::Transport::Udp, 9091);
         Self {
-            world,
+            fixture,
             _listeners: listeners,
         }
     }
@@ -299,18 +297,18 @@ pub(crate) fn fault(output: &Output, status: i32, words: &[&str]) -> Option<Stri
 
 fn all_refused(cases: &[Case]) {
     let bed = Bed::new();
-    let before = everything(&bed.world);
+    let before = everything(&bed.fixture);
     let mut faults = Vec::new();
     for (line, status, words) in cases {
-        let output = bed.world.cli(line);
+        let output = bed.fixture.cli(line);
         faults.extend(fault(&output, *status, words));
-        assert_eq!(everything(&bed.world), before, "after {line}");
+        assert_eq!(everything(&bed.fixture), before, "after {line}");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    bed.world.assert_published(8080, "web");
-    let mut world = bed.world;
-    world.daemon.restart();
-    assert_eq!(everything(&world), before, "after a restart");
+    bed.fixture.assert_published(8080, "web");
+    let mut fixture = bed.fixture;
+    fixture.daemon.restart();
+    assert_eq!(everything(&fixture), before, "after a restart");
 }
 
 #[test]

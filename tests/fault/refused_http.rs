@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use crate::{
-    refused::{everything, filled},
-    world::World,
-};
+use netpath_tests::fixture::Fixture;
+
+use crate::refused::{everything, filled};
 
 /// Method, path, body, status.
 type Case = (&'static str, &'static str, &'static str, u16);
@@ -141,8 +140,8 @@ const CASES: &[Case] = &[
 ];
 
 /// Status and body of an answer.
-fn ask(world: &World, method: &str, path: &str, body: &[&str]) -> (u16, String) {
-    let socket = world.daemon.socket().display().to_string();
+fn ask(fixture: &Fixture, method: &str, path: &str, body: &[&str]) -> (u16, String) {
+    let socket = fixture.daemon.socket().display().to_string();
     let url = format!("http://netpath{path}");
     let mut command = vec![
         "curl",
@@ -163,7 +162,7 @@ fn ask(world: &World, method: &str, path: &str, body: &[&str]) -> (u16, String) 
     ];
     command.extend(body);
     command.push(&url);
-    let output = world.topology.host.run(&command).success();
+    let output = fixture.topology.host.run(&command).success();
     let (text, status) = output.rsplit_once('\n').expect("status");
     (status.parse().expect("status"), text.to_owned())
 }
@@ -183,27 +182,27 @@ fn is_error(text: &str) -> bool {
 
 #[test]
 fn wrong_requests_to_the_api_get_errors_and_change_nothing() {
-    let world = filled();
-    let before = everything(&world);
+    let fixture = filled();
+    let before = everything(&fixture);
     let mut faults = Vec::new();
     for (method, path, body, wanted) in CASES {
         let data = ["--data-binary", body];
         let body_arguments = if body.is_empty() { &[][..] } else { &data[..] };
-        let (status, text) = ask(&world, method, path, body_arguments);
+        let (status, text) = ask(&fixture, method, path, body_arguments);
         if status != *wanted || !is_error(&text) {
             faults.push(format!(
                 "{method} {path} {body}: {status}, not {wanted}: {text}"
             ));
         }
-        assert_eq!(everything(&world), before, "{method} {path} {body}");
+        assert_eq!(everything(&fixture), before, "{method} {path} {body}");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
 fn too_large_deep_or_broken_requests_do_no_harm() {
-    let world = filled();
-    let before = everything(&world);
+    let fixture = filled();
+    let before = everything(&fixture);
     let directory = tempfile::TempDir::new().expect("directory");
     let file = |name: &str, content: Vec<u8>| {
         let path = directory.path().join(name);
@@ -218,11 +217,11 @@ fn too_large_deep_or_broken_requests_do_no_harm() {
         ("broken", broken, 400),
     ] {
         let path = file(name, content);
-        let (status, text) = ask(&world, "POST", "/v1/networks", &["--data-binary", &path]);
+        let (status, text) = ask(&fixture, "POST", "/v1/networks", &["--data-binary", &path]);
         assert_eq!(status, wanted, "{name}: {text}");
         assert!(is_error(&text), "{name}: {text}");
     }
-    let socket = world.daemon.socket().display().to_string();
+    let socket = fixture.daemon.socket().display().to_string();
     for garbage in [
         "GARBAGE\\r\\n\\r\\n",
         "GET / HTTP/9.9\\r\\n\\r\\n",
@@ -230,8 +229,8 @@ fn too_large_deep_or_broken_requests_do_no_harm() {
         "POST /v1/networks HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 99\\r\\n\\r\\n{",
     ] {
         let script = format!("printf '{garbage}' | timeout 2 nc -NU {socket}");
-        world.topology.host.run(&["sh", "-c", &script]);
+        fixture.topology.host.run(&["sh", "-c", &script]);
     }
-    assert_eq!(everything(&world), before);
-    world.assert_published(8080, "web");
+    assert_eq!(everything(&fixture), before);
+    fixture.assert_published(8080, "web");
 }

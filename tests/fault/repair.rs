@@ -2,45 +2,46 @@
 
 use std::{fs, path::Path};
 
-use netpath_tests::{Netns, Process};
+use netpath_tests::{
+    Netns, Process, eventually,
+    fixture::{Fixture, HOST_V4},
+};
 use serde_json::Value;
-
-use crate::world::{HOST, World, eventually};
 
 const SECONDS: u64 = 10;
 
 struct Bed {
-    world: World,
+    fixture: Fixture,
     events: Process,
 }
 
 impl Bed {
     fn new() -> Self {
-        let world = World::new();
-        world.server("web", "-p 8080:80");
-        world.ok("sandbox create client");
-        world.assert_published(8080, "web");
-        let events = world.events();
-        Self { world, events }
+        let fixture = Fixture::with_fast_reconcile();
+        fixture.echo_sandbox("web", "-p 8080:80");
+        fixture.cli_ok("sandbox create client");
+        fixture.assert_published(8080, "web");
+        let events = fixture.events();
+        Self { fixture, events }
     }
 
     fn host(&self) -> &Netns {
-        &self.world.topology.host
+        &self.fixture.topology.host
     }
 
     fn bridge(&self) -> String {
-        let devices = self.world.devices().into_iter();
+        let devices = self.fixture.devices().into_iter();
         let mut bridges = devices.filter(|name| name.starts_with("npb-"));
         bridges.next().expect("bridge")
     }
 
     fn pin(&self, name: &str) -> String {
-        let path = self.world.daemon.bpf_dir().join("links").join(name);
+        let path = self.fixture.daemon.bpf_dir().join("links").join(name);
         path.display().to_string()
     }
 
     fn map(&self, name: &str) -> String {
-        let directories = fs::read_dir(self.world.daemon.bpf_dir()).expect("pins");
+        let directories = fs::read_dir(self.fixture.daemon.bpf_dir()).expect("pins");
         let maps = directories.flatten().map(|entry| entry.path());
         let maps = maps.filter(|path| path.display().to_string().contains("/maps-v"));
         let found = maps.map(|path| path.join(name)).find(|path| path.exists());
@@ -49,13 +50,13 @@ impl Bed {
 
     /// All of it works, and nothing is left to repair.
     fn is_whole(&self) -> bool {
-        let world = &self.world;
-        let published = world
-            .dial_from_outside(8080)
-            .is_ok_and(|line| line.greeting == "web");
-        let local = world.greeting_on_host("127.0.0.1", 8080).as_deref() == Ok("web");
-        let sibling = world.dial_from_sandbox("client", &format!("{HOST}:8080"));
-        let status = world.daemon.cli(&["status", "--output", "json"]);
+        let fixture = &self.fixture;
+        let published = fixture
+            .connect_from_outside(8080)
+            .is_ok_and(|line| line.server == "web");
+        let local = fixture.query_from_host("127.0.0.1", 8080).as_deref() == Ok("web");
+        let sibling = fixture.connect_from_sandbox("client", &format!("{HOST_V4}:8080"));
+        let status = fixture.daemon.cli(&["status", "--output", "json"]);
         let status: Value = serde_json::from_str(&status.stdout).unwrap_or_default();
         published
             && local
@@ -90,7 +91,7 @@ impl Bed {
 
     /// Pins of links, with the words of the event that their repair gives.
     fn links(&self) -> [(String, &'static str); 5] {
-        let veth = self.world.host_interface("web");
+        let veth = self.fixture.inspect("web").host_interface;
         [
             (format!("{veth}-endpoint_in"), "attach endpoint-ingress"),
             (format!("{veth}-endpoint_out"), "attach endpoint-egress"),
@@ -134,7 +135,7 @@ fn a_bridge_without_its_address_or_down_gets_it_back() {
 #[test]
 fn a_deleted_veth_pair_is_made_again() {
     let bed = Bed::new();
-    let veth = bed.world.host_interface("web");
+    let veth = bed.fixture.inspect("web").host_interface;
     bed.host().exec(&format!("ip link delete {veth}"));
     bed.assert_repaired("create veth");
 }
@@ -142,14 +143,15 @@ fn a_deleted_veth_pair_is_made_again() {
 #[test]
 fn a_veth_that_was_deleted_inside_is_made_again() {
     let bed = Bed::new();
-    bed.world.ok("sandbox exec web -- ip link delete eth0");
+    bed.fixture
+        .cli_ok("sandbox exec web -- ip link delete eth0");
     bed.assert_repaired("create veth");
 }
 
 #[test]
 fn a_veth_off_its_bridge_or_down_is_put_back() {
     let bed = Bed::new();
-    let veth = bed.world.host_interface("web");
+    let veth = bed.fixture.inspect("web").host_interface;
     bed.host().exec(&format!("ip link set {veth} nomaster"));
     bed.assert_repaired("set veth");
     bed.assert_comes_up_again(&veth);
@@ -181,8 +183,8 @@ fn a_link_that_was_detached_by_force_is_attached_again() {
 #[test]
 fn deleted_map_entries_are_written_again() {
     let bed = Bed::new();
-    bed.world
-        .ok("port publish client 8081:81 --allow 192.0.2.0/24");
+    bed.fixture
+        .cli_ok("port publish client 8081:81 --allow 192.0.2.0/24");
     for (map, words) in [
         ("ports", "publish"),
         ("addresses", "address"),
@@ -239,16 +241,16 @@ fn foreign_map_entries_are_removed() {
 #[test]
 fn a_removed_pin_of_a_map_is_made_again_and_its_flows_stay() {
     let mut bed = Bed::new();
-    let mut line = bed.world.dial_from_outside(8080).expect("connection");
+    let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
     for map in ["flows", "ports", "endpoints"] {
         let pinned = bed.map(map);
         fs::remove_file(&pinned).expect("remove");
         bed.assert_repaired(&format!("pin map {map}"));
         assert!(Path::new(&pinned).exists(), "{map}");
     }
-    line.talk();
-    bed.world.daemon.restart();
-    line.talk();
+    line.exchange_line();
+    bed.fixture.daemon.restart();
+    line.exchange_line();
     eventually("everything works", SECONDS, || bed.is_whole());
 }
 
@@ -266,14 +268,14 @@ fn forwarding_that_was_switched_off_is_switched_on_again() {
 #[test]
 fn flushed_neighbours_and_firewalls_do_no_harm() {
     let bed = Bed::new();
-    let mut line = bed.world.dial_from_outside(8080).expect("connection");
+    let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
     for command in [
         "ip neigh flush all",
         "nft flush ruleset",
         "ip route flush cache",
     ] {
         bed.host().exec(command);
-        line.talk();
+        line.exchange_line();
     }
     eventually("everything works", SECONDS, || bed.is_whole());
 }
@@ -293,11 +295,13 @@ fn a_port_stays_reserved_until_its_last_address_is_withdrawn() {
         let octet = shown["value"][usize::from(5000 % 64_u16 / 8)].as_str();
         octet.expect("octet") != "0x00"
     };
-    bed.world.ok("port publish web 127.0.0.1:5000:80");
-    bed.world.ok(&format!("port publish web {HOST}:5000:80"));
+    bed.fixture.cli_ok("port publish web 127.0.0.1:5000:80");
+    bed.fixture
+        .cli_ok(&format!("port publish web {HOST_V4}:5000:80"));
     assert!(taken());
-    bed.world.ok("port unpublish web 127.0.0.1:5000:80");
-    assert!(taken(), "published on {HOST}");
-    bed.world.ok(&format!("port unpublish web {HOST}:5000:80"));
+    bed.fixture.cli_ok("port unpublish web 127.0.0.1:5000:80");
+    assert!(taken(), "published on {HOST_V4}");
+    bed.fixture
+        .cli_ok(&format!("port unpublish web {HOST_V4}:5000:80"));
     assert!(!taken());
 }

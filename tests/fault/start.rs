@@ -2,13 +2,14 @@
 
 use std::{fs, path::PathBuf};
 
-use netpath_tests::{Daemon, Output, Topology, netpath_binary, pin_names};
-use tempfile::TempDir;
-
-use crate::{
-    refused::{everything, fault, filled},
-    world::devices,
+use netpath_tests::{
+    Daemon, Output,
+    fixture::{Topology, devices},
+    netpath_binary, pin_names,
 };
+
+use crate::refused::{everything, fault, filled};
+use tempfile::TempDir;
 
 /// A host and directories, but no daemon.
 struct Bed {
@@ -155,24 +156,24 @@ fn a_state_file_that_is_none_is_refused_and_left_alone() {
 
 #[test]
 fn a_damaged_state_file_is_refused_and_traffic_goes_on() {
-    let mut world = filled();
-    let file = world.daemon.state_dir().join("state.redb");
-    let whole = everything(&world);
-    world.daemon.stop();
+    let mut fixture = filled();
+    let file = fixture.daemon.state_dir().join("state.redb");
+    let whole = everything(&fixture);
+    fixture.daemon.stop();
     let good = fs::read(&file).expect("read");
     let mut bad = good.clone();
     for octet in bad.iter_mut().skip(4096).step_by(97) {
         *octet ^= 0x5a;
     }
     fs::write(&file, &bad).expect("write");
-    let mut line = world.dial_from_outside(8080).expect("connection");
-    let refused = start_again(&world.daemon, &world.topology);
+    let mut line = fixture.connect_from_outside(8080).expect("connection");
+    let refused = start_again(&fixture.daemon, &fixture.topology);
     assert_eq!(fault(&refused, 1, &["state.redb"]), None);
-    line.talk();
+    line.exchange_line();
     fs::write(&file, &good).expect("write");
-    world.daemon.restart();
-    line.talk();
-    assert_eq!(everything(&world), whole);
+    fixture.daemon.restart();
+    line.exchange_line();
+    assert_eq!(everything(&fixture), whole);
 }
 
 fn start_again(daemon: &Daemon, topology: &Topology) -> Output {

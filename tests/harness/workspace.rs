@@ -31,10 +31,14 @@ pub fn slowdown() -> u32 {
     factor.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// A directory for what a failed test leaves to look at: `target/test-artifacts/TEST`.
+/// The directory for files of the failed test on this thread: `target/test-artifacts/TEST`.
 pub fn artifacts() -> PathBuf {
     let thread = thread::current();
-    let test = thread.name().unwrap_or("unnamed").replace("::", "/");
+    artifacts_of(&thread.name().unwrap_or("unnamed").replace("::", "/"))
+}
+
+/// The directory for files of a failed test with this name.
+pub fn artifacts_of(test: &str) -> PathBuf {
     let profile = target();
     let directory = profile
         .parent()

@@ -8,7 +8,7 @@ use netpath_common::{
 };
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Place, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 #[test]
@@ -83,9 +83,9 @@ fn segments(side: Side, number: u32, flags: [u8; 2]) -> [Packet; 2] {
 fn connect(prog: &mut Prog, side: Side) {
     let [request, answer] = segments(side, 0, [SYN, SYN | ACK]);
     let [end, _] = segments(side, 0, [ACK, ACK]);
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &request.build());
-    prog.run(UPLINK_INGRESS, &crate::eth0(), &answer.build());
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &end.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &request.build());
+    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &answer.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &end.build());
     let like = prog.flows()[0].clone();
     let (_, reply) = like.reply.expect("reply");
     for number in 1..CONNECTIONS {
@@ -123,10 +123,10 @@ fn established_connections_outlive_floods() {
         let datagram = |prog: &mut Prog, number: u32, answered: bool| {
             let (peer, port) = (address(number), 53_000);
             let out = Packet::ip(side.sandbox(2), peer).udp(port, 53);
-            prog.run(UPLINK_EGRESS, &crate::eth0(), &out.build());
+            prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out.build());
             if answered {
                 let back = Packet::ip(peer, side.host()).udp(53, port);
-                prog.run(UPLINK_INGRESS, &crate::eth0(), &back.build());
+                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back.build());
             }
         };
         for number in 0..40_000 {
@@ -134,7 +134,7 @@ fn established_connections_outlive_floods() {
         }
         for number in 0..40_000 {
             let request = Packet::ip(address(number), side.host()).tcp(40_000, 8090, SYN);
-            prog.run(UPLINK_INGRESS, &crate::eth0(), &request.build());
+            prog.run(UPLINK_INGRESS, &Place::at("eth0"), &request.build());
         }
         // These are not half-open, so that the table becomes full.
         for number in 0..3 * ROOM {
@@ -147,8 +147,8 @@ fn established_connections_outlive_floods() {
         assert_eq!(flows, CONNECTIONS as usize, "of {CONNECTIONS} connections");
         for number in (0..CONNECTIONS).step_by(16) {
             let [out, back] = segments(side, number, [ACK, ACK]).map(|packet| packet.build());
-            let sent = prog.run(UPLINK_EGRESS, &crate::eth0(), &out);
-            let received = prog.run(UPLINK_INGRESS, &crate::eth0(), &back);
+            let sent = prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out);
+            let received = prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back);
             assert!(
                 sent.packet != out && received.packet != back,
                 "connection {number}"

@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use netpath_tests::{
-    packet::Packet,
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS},
+    packet::{Packet, fragments::fragment_id},
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_EGRESS},
 };
-
-use crate::{case::fragment_id, eth0};
 
 /// A fragment of a sandbox's datagram, as it leaves.
 fn part(side: Side, id: u16, offset: u16) -> Packet {
@@ -20,7 +18,11 @@ fn part(side: Side, id: u16, offset: u16) -> Packet {
 }
 
 fn sent(prog: &mut Prog, packet: &Packet) -> u32 {
-    fragment_id(&prog.run(UPLINK_EGRESS, &eth0(), &packet.build()).packet)
+    fragment_id(
+        &prog
+            .run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build())
+            .packet,
+    )
 }
 
 #[test]

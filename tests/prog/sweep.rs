@@ -15,7 +15,7 @@ use netpath_tests::{
 /// Opens a flow; gives both its halves, the original first.
 fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, Half); 2] {
     let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
     let flows = prog.flows();
     let flow = flows
         .iter()
@@ -26,7 +26,7 @@ fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, Half); 2] {
 
 fn answer(prog: &mut Prog, side: Side, sport: u16) {
     let packet = Packet::ip(side.client(), side.host()).udp(53, sport);
-    prog.run(UPLINK_INGRESS, &crate::eth0(), &packet.build());
+    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &packet.build());
 }
 
 /// Runs the program on records; gives the number of flows that it removed.
@@ -174,7 +174,7 @@ fn flows_of_a_removed_sandbox_are_found() {
             open(prog, side, 61_500);
         }
         let stays = Packet::ip(Side::BOTH[0].sandbox(2), Side::BOTH[0].client()).udp(61_501, 53);
-        prog.run(UPLINK_EGRESS, &crate::eth0(), &stays.build());
+        prog.run(UPLINK_EGRESS, &Place::at("eth0"), &stays.build());
         prog.tables().remove_endpoint(1).expect("endpoint");
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (3, 2));

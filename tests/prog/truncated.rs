@@ -4,12 +4,10 @@ use netpath_common::reason::Verdict;
 use netpath_tests::{
     packet::{Packet, SYN},
     prog::{
-        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS,
-        UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
+        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side,
+        UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
     },
 };
-
-use crate::place;
 
 const ETHERNET: usize = 14;
 
@@ -82,7 +80,7 @@ fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u
 fn a_packet_that_is_cut_short_is_never_changed_or_sent_on() {
     Prog::with(Setup::default(), |prog| {
         each_length(prog, |prog, program, device, whole, cut| {
-            let outcome = prog.run(program, &place(device), cut);
+            let outcome = prog.run(program, &Place::at(device), cut);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             if cut.len() < whole.len() {
@@ -113,7 +111,7 @@ fn a_short_packet_is_changed_only_where_its_headers_are() {
             let Some(packet) = with_length(cut) else {
                 return;
             };
-            let outcome = prog.run(program, &place(device), &packet);
+            let outcome = prog.run(program, &Place::at(device), &packet);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             assert_eq!(outcome.packet.len(), packet.len(), "{program}");

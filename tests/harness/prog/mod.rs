@@ -70,6 +70,20 @@ pub struct Setup {
     pub timers: Timers,
 }
 
+impl Setup {
+    /// Maps with room for this many flows, and for this many half-open flows; no quota applies.
+    pub fn sized(flows: u32, half_open: u32) -> Self {
+        Self {
+            limits: Limits {
+                flows,
+                half_open,
+                flows_per_sandbox: Some(u32::MAX),
+            },
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -108,6 +122,16 @@ pub struct Place {
     pub gso_size: u32,
     /// The packet's mark.
     pub mark: u32,
+}
+
+impl Place {
+    /// On its way through a device, made by the node itself.
+    pub fn at(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Prog {

@@ -7,8 +7,9 @@ use netpath_tests::{
     prog::{Prog, Side, UPLINK_EGRESS, UPLINK_INGRESS, endpoint, port},
 };
 
-use super::{both, case, delivered, inbound, leaving, tuple};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, inbound, leaving, tuple};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(tcp);

@@ -10,8 +10,9 @@ use netpath_tests::{
     },
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, from_sandbox, inbound, leaving};
 
 const ETHERNET: usize = 14;
 

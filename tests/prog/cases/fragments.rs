@@ -6,8 +6,9 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, from_sandbox, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(in_order);

@@ -8,8 +8,9 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, Side, gateway_mac, sandbox_mac},
 };
 
-use super::{both, case, from_sandbox};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, from_sandbox};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(addresses);

@@ -6,8 +6,9 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, gateway_mac, sandbox_mac},
 };
 
-use super::{both, case, delivered, from_sandbox, tuple, tuple_from_any};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, from_sandbox, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(siblings);

@@ -8,8 +8,9 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, from_sandbox, inbound, leaving};
 use crate::case::{Case, send_bytes};
+
+use crate::{both, case, from_sandbox, inbound, leaving};
 
 const ETHERNET: usize = 14;
 

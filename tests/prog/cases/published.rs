@@ -6,8 +6,9 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(opened);

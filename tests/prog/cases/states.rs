@@ -1,20 +1,16 @@
 //! Every legal way that a TCP connection may go (RFC 9293 §3.5, §3.6, RFC 5961), for flows of both directions.
 
-use std::{
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
-    process::Command,
-};
+use std::net::IpAddr;
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{ENDPOINT_IN, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Place, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 use crate::case::{Case, Send, send};
+
+use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 
 pub fn cases() -> Vec<Case> {
     let connections = Side::BOTH
@@ -204,7 +200,7 @@ fn walks(connection: Connection) -> Vec<Case> {
         connection
             .established("an ICMP error alone ends nothing")
             .change(move |prog| {
-                prog.run(UPLINK_INGRESS, &crate::eth0(), &error);
+                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &error);
             })
             .then(opener(ACK, "established"))
             .then(other(ACK, "established")),
@@ -284,55 +280,4 @@ fn picked_up(side: Side) -> Vec<Case> {
             RST | ACK,
         ),
     ]
-}
-
-/// A published port may be that of a connection of the node itself, which was there before.
-#[test]
-fn a_segment_for_a_connection_of_the_host_is_not_picked_up() {
-    Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let (host, client) = (side.host(), side.client());
-            let segment = inbound(side, host).tcp(40_000, 8080, ACK);
-            let passes = |prog: &mut Prog| {
-                prog.forget_flows();
-                let bytes = segment.build();
-                let outcome = prog.run(UPLINK_INGRESS, &crate::eth0(), &bytes);
-                outcome.packet == bytes && prog.flows().is_empty()
-            };
-            let listener = TcpListener::bind((host, 8080)).expect("bind");
-            assert!(!passes(prog), "{side:?}: a listener has no connection");
-            let (length, flags) = if side.is_v4() {
-                (32, "")
-            } else {
-                (128, "nodad")
-            };
-            let ip = |verb: &str| {
-                let command = format!("ip addr {verb} {client}/{length} dev lo {flags}");
-                let status = Command::new("sh").args(["-c", &command]).status();
-                assert!(status.expect("sh").success(), "{command}");
-            };
-            ip("add");
-            let connection = connect(client, host);
-            assert!(passes(prog), "{side:?}: the host has the connection");
-            drop(connection);
-            ip("del");
-            drop(listener);
-        }
-    });
-}
-
-/// A connection on the node that has the tuple of one from outside.
-fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
-    let family = if client.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let client = SockaddrStorage::from(SocketAddr::new(client, 40_000));
-    let host = SockaddrStorage::from(SocketAddr::new(host, 8080));
-    let socket = socket::socket(family, kind, flags, None).expect("socket");
-    socket::bind(socket.as_raw_fd(), &client).expect("bind");
-    socket::connect(socket.as_raw_fd(), &host).expect("connect");
-    socket.into()
 }

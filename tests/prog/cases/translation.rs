@@ -6,8 +6,9 @@ use netpath_tests::{
     prog::{Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, inbound, leaving};
 use crate::case::{Case, send};
+
+use crate::{both, case, delivered, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(checksums);

@@ -82,7 +82,10 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Targets of tests whose names say where they are.
-const TARGETS: [(&str, &str); 2] = [("gate_", "tests/gates/"), ("corpus_", "tests/oracle/")];
+const TARGETS: [(&str, &str); 2] = [
+    ("gate_", "tests/compliance/"),
+    ("corpus_", "tests/differential/"),
+];
 
 /// Whether a test or a case of this name is in the sources. One of a target that is not there yet counts as there.
 fn exists(sources: &[Source], name: &str) -> bool {

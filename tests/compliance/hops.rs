@@ -1,0 +1,210 @@
+//! Hops: what routers on the way and the node itself say, and what is not worth an answer.
+
+use std::net::IpAddr;
+
+use netpath_tests::{
+    Wire,
+    fixture::{Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Pair},
+    packet::{Packet, SYN},
+    peer,
+};
+
+use crate::{
+    flow::{Carries, Ends},
+    gate::Offloads,
+    segments::published,
+};
+
+/// Somebody behind the router that the outside is.
+const BEYOND: Pair = ("198.18.0.2", "2001:db8:18::2");
+/// Smallest MTU of a link of IPv6.
+const MTU: u32 = 1280;
+
+/// T-9, M-1: a router with a smaller link tells what passes, out of a sandbox and from a published port.
+pub fn path_mtu(offloads: Offloads) {
+    let fixture = offloads.start(offloads.topology().router(MTU), &[], "");
+    fixture.network("network_a", NETWORK_A, &[]);
+    let web = fixture.sandbox("web", "network_a", &["8080:80"]);
+    let client = fixture.sandbox("client", "network_a", &[]);
+    let beyond = fixture.topology.beyond.clone().expect("somebody beyond");
+    let _server = peer::serve_blobs(&web.netns, 80);
+    let _beyond = peer::serve_blobs(&beyond, 7000);
+    for (host, far) in [(HOST.0, BEYOND.0), (HOST.1, BEYOND.1)] {
+        peer::exchange(&client.netns, far, 7000, 2);
+        peer::exchange(&beyond, host, 8080, 2);
+        for netns in [&client.netns, &web.netns] {
+            let route = netns.exec(&format!("ip route get {far}"));
+            assert!(route.contains("mtu 1280"), "not learned: {route}");
+        }
+        let (error, mtu) = peer::send_unfragmented(&client.netns, far, 1400);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{far}");
+        assert_eq!(mtu, Some(u64::from(MTU)), "{far}");
+    }
+    // A sandbox that has learned nothing yet.
+    let fresh = fixture.sandbox("fresh", "network_a", &[]);
+    for far in [BEYOND.0, BEYOND.1] {
+        let trace = fresh.netns.exec(&format!("tracepath -n -m 8 {far}"));
+        assert!(
+            trace.contains("pmtu 1280") && trace.contains("reached"),
+            "{trace}"
+        );
+    }
+    fixture.assert_clean(&[&web, &client, &fresh]);
+}
+
+/// G-1, G-2: every hop shows itself, a frame inside a network does not lose one, and damaged packets neither harm nor
+/// come out whole.
+pub fn limits(offloads: Offloads) {
+    let fixture = offloads.start(offloads.topology().router(1500), &[], "");
+    let (sandbox, ends) = published(&fixture);
+    for (number, far) in [BEYOND.0, BEYOND.1].into_iter().enumerate() {
+        let gateway = [GATEWAY_A.0, GATEWAY_A.1][number];
+        let router = [OUTSIDE.0, OUTSIDE.1][number];
+        for method in ["-U", "-T", "-I"] {
+            let command = format!("traceroute -n -q 1 -w 2 -m 5 {method} {far}");
+            let trace = sandbox.netns.exec(&command);
+            let hops: Vec<&str> = trace
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split_ascii_whitespace().nth(1))
+                .collect();
+            assert_eq!(hops, [gateway, router, far], "{method}: {trace}");
+        }
+    }
+    last_hop(&fixture, &ends);
+    siblings(&fixture);
+    damaged(&fixture, &ends);
+    let _server = peer::serve(&sandbox.netns, "web", &["80"]);
+    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::ask_all(
+        fixture.host(),
+        &peer::both_ways([LOOPBACK.0, LOOPBACK.1], 8080),
+    );
+    peer::assert_pings(&sandbox.netns, [OUTSIDE.0, OUTSIDE.1], true);
+    netpath_tests::assert_no_netfilter(fixture.host());
+}
+
+/// A packet that ends at the node: it goes no further, and its sender is told.
+fn last_hop(fixture: &Fixture, ends: &Ends) {
+    for family in [0, 1] {
+        let out = ends.outbound(family, Carries::Udp, 5000);
+        ends.send_inside(&out.sent().ttl(1));
+        let exceeded = [11, 3][family];
+        let told = ends
+            .inside
+            .wait(std::time::Duration::from_secs(4), |frame| {
+                let (protocol, kind) = ([23, 20][family], [34, 54][family]);
+                frame[protocol] == [1, 58][family] && frame.get(kind) == Some(&exceeded)
+            });
+        assert!(told.is_some(), "time exceeded, family {family}");
+        let inward = ends.inbound(family, Carries::Udp, 4000);
+        let arrived = inward.arrived().ttl(1).build();
+        ends.send_outside(&inward.answered().ttl(1));
+        ends.inside
+            .expect_nothing("a packet without a hop", |frame| {
+                frame[14..] == arrived[14..]
+            });
+    }
+    assert!(fixture.counted("pass_ttl_exceeded") >= 4);
+}
+
+/// Inside a network nobody routes.
+fn siblings(fixture: &Fixture) {
+    let [a, b] = ["a", "b"].map(|name| fixture.sandbox(name, "network_a", &[]));
+    let (from, to) = (Wire::open(&a.netns, "eth0"), Wire::open(&b.netns, "eth0"));
+    for (own, other) in a.addresses().into_iter().zip(b.addresses()) {
+        let [own, other]: [IpAddr; 2] = [own, other].map(|text| text.parse().expect("an address"));
+        for ttl in [1, 64] {
+            let packet = Packet::ip(own, other).udp(5000, 5001).ttl(ttl);
+            from.send(&packet.clone().eth(from.mac, to.mac).build());
+            to.expect("from a sibling", &packet);
+        }
+    }
+}
+
+/// Damage of every sort, from both sides.
+///
+/// `NETPATH_GATE_FRAMES` is the number of random frames from each side; the full size is 1000000.
+fn damaged(fixture: &Fixture, ends: &Ends) {
+    for family in [0, 1] {
+        let out = ends.outbound(family, Carries::Udp, 5000);
+        let inward = ends.inbound(family, Carries::Udp, 4000);
+        out.opens_inside();
+        inward.opens_outside();
+        let frames = [
+            (true, out.sent()),
+            (false, out.answered()),
+            (false, inward.answered()),
+            (true, inward.sent()),
+            (
+                true,
+                ends.outbound(family, Carries::Tcp, 5000).sent().flags(SYN),
+            ),
+            (
+                false,
+                ends.inbound(family, Carries::Tcp, 4000)
+                    .answered()
+                    .flags(SYN),
+            ),
+        ];
+        for (inside, packet) in &frames {
+            scramble(ends, *inside, packet);
+        }
+        if family == 0 {
+            // A wrong header checksum stays wrong, or goes no further.
+            for (inside, flow) in [(true, &out), (false, &inward)] {
+                let damage = |packet: Packet| packet.header_error(0x0101);
+                let (sent, seen) = if inside {
+                    (flow.sent(), flow.left())
+                } else {
+                    (flow.answered(), flow.arrived())
+                };
+                let wire = if inside { &ends.outside } else { &ends.inside };
+                wire.drain();
+                if inside {
+                    ends.send_inside(&damage(sent));
+                } else {
+                    ends.send_outside(&damage(sent));
+                }
+                let healed = seen.build();
+                wire.expect_nothing("a header that was damaged", |frame| {
+                    frame[14..] == healed[14..]
+                });
+            }
+        }
+        out.opens_inside();
+        inward.opens_outside();
+    }
+    assert!(fixture.counted("drop_malformed") > 0);
+}
+
+/// Sends a frame with each byte behind its type changed, with lengths cut, and with random bytes.
+fn scramble(ends: &Ends, inside: bool, packet: &Packet) {
+    let (wire, to) = if inside {
+        (&ends.inside, ends.gateway)
+    } else {
+        (&ends.outside, ends.host)
+    };
+    let whole = packet.clone().eth(wire.mac, to).build();
+    for at in 14..whole.len() {
+        for change in [0xff, 0x01, 0x80] {
+            let mut frame = whole.clone();
+            frame[at] ^= change;
+            wire.send(&frame);
+        }
+        wire.send(&whole[..at]);
+    }
+    // SplitMix64: any numbers do, but the same in every run.
+    let mut state = whole.len() as u64;
+    for _ in 0..crate::delivery::size("NETPATH_GATE_FRAMES", 2000) / 6 {
+        let mut frame = whole.clone();
+        for byte in &mut frame[14..] {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            if mixed >> 60 == 0 {
+                *byte = (mixed >> 8) as u8;
+            }
+        }
+        wire.send(&frame);
+    }
+}

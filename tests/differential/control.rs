@@ -1,0 +1,157 @@
+//! Whether the comparison finds what it is for.
+
+use netpath_tests::packet::{Checksum, Packet, fragments::Whole};
+
+use crate::{
+    compare::{Moment, compare},
+    differences::expected,
+    run::Oracle,
+    sequence::{Complaint, Flow, Group, Protocol, Sequence},
+    twin::{Map, Place},
+};
+
+/// Differences that are not meant between what both twins are said to have delivered.
+fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<String> {
+    let flow = Flow::out(Protocol::Udp, Place::One);
+    let sequence = Sequence::new(Group::Udp, false, "control").forward(flow, |p| p);
+    let moment = |arrived: &[(Place, Packet)]| Moment {
+        sent: vec![sent().build()],
+        arrived: arrived
+            .iter()
+            .map(|(place, packet)| {
+                let (frame, pieces) = (packet.build(), String::new());
+                (*place, Whole { frame, pieces })
+            })
+            .collect(),
+    };
+    let mut found = Vec::new();
+    compare(
+        &Map::example(),
+        &sequence,
+        &[moment(netfilter)],
+        &[moment(netpath)],
+        |difference| {
+            if !expected().any(|expected| (expected.is)(&difference)) {
+                found.push(difference.to_string());
+            }
+        },
+    );
+    found
+}
+
+fn sent() -> Packet {
+    let map = Map::example();
+    let (source, peer) = (map.sandbox(Place::One, false), "100.64.0.1");
+    Packet::ip(source, peer.parse().expect("an address")).udp(20_000, 53)
+}
+
+fn right() -> Packet {
+    sent().source(Map::host(false)).routed()
+}
+
+#[test]
+fn control_equal_packets_are_equal() {
+    let both = [(Place::Outside, right())];
+    assert_eq!(found(&both, &both), [""; 0]);
+    assert_eq!(found(&[], &[]), [""; 0]);
+}
+
+#[test]
+fn control_every_planted_difference_is_found() {
+    type Change = fn(Packet) -> Packet;
+    let changes: [(&str, Change); 14] = [
+        ("eth.source", |p| p.eth([6; 6], [0; 6])),
+        ("eth.destination", |p| p.eth_destination([6; 6])),
+        ("ip.tos", |p| p.tos(2)),
+        ("ip.id", |p| p.id(0x1235)),
+        ("ip.ttl", |p| p.ttl(62)),
+        ("ip.source", |p| p.source(Map::gateway(Place::One, false))),
+        ("ip.destination", |p| {
+            p.destination(Map::gateway(Place::One, false))
+        }),
+        ("ip.options", |p| p.options(&[1, 1, 1, 0])),
+        ("ip.checksum", |p| p.header_error(1)),
+        ("ip.fragment", |p| p.fragment(0, true)),
+        ("source port", |p| p.sport(20_001)),
+        ("destination port", |p| p.dport(54)),
+        ("checksum", |p| p.checksum(Checksum::WrongBy(1))),
+        ("payload", |p| p.payload(&[0; 16])),
+    ];
+    for (field, change) in changes {
+        let found = found(
+            &[(Place::Outside, right())],
+            &[(Place::Outside, change(right()))],
+        );
+        assert!(
+            found
+                .iter()
+                .any(|text| text.contains(&format!("    {field}: "))),
+            "{field}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn control_packets_at_one_twin_only_are_found() {
+    let delivered = [(Place::Outside, right())];
+    assert_eq!(found(&delivered, &[]).len(), 1, "missing");
+    assert_eq!(found(&[], &delivered).len(), 1, "extra");
+    assert_eq!(
+        found(&delivered, &[(Place::Two, right())]).len(),
+        2,
+        "elsewhere"
+    );
+    let twice = [(Place::Outside, right()), (Place::Outside, right())];
+    assert_eq!(found(&delivered, &twice).len(), 1, "twice");
+}
+
+#[test]
+fn control_a_port_that_changes_within_a_sequence_is_found() {
+    let ends = |port| right().sport(port);
+    let kept = [
+        (Place::Outside, ends(999)),
+        (Place::Outside, ends(999).payload(&[1])),
+    ];
+    let changed = [
+        (Place::Outside, ends(5_000)),
+        (Place::Outside, ends(5_001).payload(&[1])),
+    ];
+    assert_ne!(found(&kept, &changed), [""; 0]);
+}
+
+#[test]
+fn control_differences_in_what_an_error_quotes_are_found() {
+    let error = |quoted: Packet| {
+        let bytes = quoted.build()[14..].to_vec();
+        let router = "100.66.0.1".parse().expect("an address");
+        let packet = Packet::ip(router, Map::example().sandbox(Place::One, false));
+        [(Place::One, packet.icmp(3, 3, [0; 4]).payload(&bytes))]
+    };
+    let wrong = [
+        sent().dport(54),
+        sent().tos(2),
+        sent().checksum(Checksum::WrongBy(5)),
+        right(),
+    ];
+    for wrong in wrong {
+        assert_ne!(found(&error(sent()), &error(wrong)), [""; 0]);
+    }
+}
+
+#[test]
+fn control_a_node_that_does_not_forward_is_found() {
+    let mut oracle = Oracle::new();
+    let flow = Flow::out(Protocol::Udp, Place::One);
+    let sequence = || {
+        Sequence::new(Group::Udp, false, "control")
+            .forward(flow, |p| p)
+            .back(flow, |p| p)
+            .complain(flow, true, Complaint::closed(false))
+    };
+    assert!(oracle.check(&sequence()), "both forward");
+    oracle
+        .netfilter_host()
+        .exec("iptables -I FORWARD -p udp --dport 8055 -j DROP");
+    assert!(!oracle.check(&sequence()), "one does not forward");
+    assert_eq!(oracle.failures(), ["udp/v4/control"]);
+}

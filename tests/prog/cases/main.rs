@@ -1,0 +1,125 @@
+//! The BPF programs by test run, as tables: packet in; verdict, packet, counter and flows out. Needs root.
+//!
+//! A case is data: see [`case`]. Every case is a test of its own; the cases of a table share a node.
+#![expect(
+    clippy::expect_used,
+    reason = "a failed expectation is a failed test, and a panic reports it"
+)]
+
+mod case;
+mod conntrack;
+mod coverage;
+mod errors;
+mod fragments;
+mod guard;
+mod inside;
+mod limits;
+mod malformed;
+mod outbound;
+mod published;
+mod refused;
+mod states;
+mod translation;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
+
+use netpath_tests::{
+    packet::Packet,
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Setup, Side, gateway_mac, sandbox_mac},
+    table,
+};
+
+use case::Case;
+
+/// The cases of a node with default settings, by subject.
+fn subjects() -> Vec<(&'static str, Vec<Case>)> {
+    vec![
+        ("conntrack", conntrack::cases()),
+        ("errors", errors::cases()),
+        ("fragments", fragments::cases()),
+        ("guard", guard::cases()),
+        ("inside", inside::cases()),
+        ("malformed", malformed::cases()),
+        ("outbound", outbound::cases()),
+        ("published", published::cases()),
+        ("refused", refused::cases()),
+        ("states", states::cases()),
+        ("translation", translation::cases()),
+    ]
+}
+
+fn main() -> ExitCode {
+    let mut tables: Vec<_> = subjects()
+        .into_iter()
+        .map(|(subject, cases)| case::table(subject, Setup::default(), cases))
+        .collect();
+    tables.extend(limits::tables());
+    table::main(
+        tables,
+        vec![
+            (
+                "every_reason_is_met_by_a_case",
+                coverage::every_reason_is_met_by_a_case,
+            ),
+            (
+                "names_of_cases_are_distinct_within_a_table",
+                coverage::names_of_cases_are_distinct_within_a_table,
+            ),
+        ],
+    )
+}
+
+/// The cases of both families, with the family in their names.
+fn both(cases: impl Fn(Side) -> Vec<Case>) -> Vec<Case> {
+    Side::BOTH.into_iter().flat_map(cases).collect()
+}
+
+/// A case of one family.
+fn case(side: Side, name: &str) -> Case {
+    Case::new(format!("{:?}: {name}", side.0))
+}
+
+/// From the client outside, as it comes in at `eth0`.
+fn inbound(side: Side, to: IpAddr) -> Packet {
+    Packet::ip(side.client(), to).eth(MAC_OUTSIDE, MAC_UPLINK)
+}
+
+/// From a sandbox, as it comes out of there.
+fn from_sandbox(side: Side, slot: u32, to: IpAddr) -> Packet {
+    Packet::ip(side.sandbox(slot), to).eth(sandbox_mac(slot), gateway_mac(slot))
+}
+
+/// The same one hop later, as it leaves by `eth0`.
+fn leaving(side: Side, slot: u32, to: IpAddr) -> Packet {
+    from_sandbox(side, slot, to)
+        .eth(MAC_UPLINK, MAC_OUTSIDE)
+        .routed()
+}
+
+/// A packet as its gateway gives it to a sandbox.
+fn delivered(packet: Packet, slot: u32) -> Packet {
+    packet.routed().eth(gateway_mac(slot), sandbox_mac(slot))
+}
+
+/// A tuple as flows are shown with.
+fn tuple(src: IpAddr, sport: u16, dst: IpAddr, dport: u16) -> String {
+    let end = |ip, port| SocketAddr::new(ip, port);
+    format!("{} > {}", end(src, sport), end(dst, dport))
+}
+
+/// A tuple whose source port is not known.
+fn tuple_from_any(src: IpAddr, dst: IpAddr, dport: u16) -> String {
+    let src = SocketAddr::new(src, 0).to_string();
+    format!(
+        "{}:* > {}",
+        src.trim_end_matches(":0"),
+        SocketAddr::new(dst, dport)
+    )
+}
+
+fn icmp(side: Side) -> &'static str {
+    if side.is_v4() { "icmp" } else { "icmpv6" }
+}
