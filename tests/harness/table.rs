@@ -49,20 +49,20 @@ pub type Outcome = Result<(), String>;
 /// Cases that share a set-up.
 pub struct Table {
     name: &'static str,
-    cases: Vec<String>,
+    cases: Box<dyn Fn() -> Vec<String>>,
     serve: Box<dyn FnOnce(&mut Requests)>,
 }
 
 impl Table {
-    /// A table with the names of its cases. `serve` makes the set-up and calls [`Requests::answer`] with it.
+    /// A table. `cases` returns the names of its cases; `serve` makes the set-up and calls [`Requests::answer`] with it.
     pub fn new(
         name: &'static str,
-        cases: Vec<String>,
+        cases: impl Fn() -> Vec<String> + 'static,
         serve: impl FnOnce(&mut Requests) + 'static,
     ) -> Self {
         Self {
             name,
-            cases,
+            cases: Box::new(cases),
             serve: Box::new(serve),
         }
     }
@@ -119,15 +119,23 @@ pub fn main(tables: Vec<Table>, checks: Vec<(&'static str, fn())>) -> ExitCode {
         .collect();
     for Table { name, cases, .. } in tables {
         let test = |case: String| {
-            let run = {
-                let case = case.clone();
-                move || request(name, &case).map_err(Failed::from)
-            };
-            Trial::test(format!("{name}::{case}"), run)
+            let test = format!("{name}::{case}");
+            Trial::test(test, move || request(name, &case).map_err(Failed::from))
         };
-        trials.extend(cases.into_iter().map(test));
+        match exact_case(&arguments, name) {
+            Some(case) => trials.push(test(case)),
+            None if arguments.exact => {}
+            None => trials.extend(cases().into_iter().map(test)),
+        }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The case that the runner asks for by its full name. The table is then not built, which would take longer than the case.
+fn exact_case(arguments: &Arguments, table: &str) -> Option<String> {
+    let test = arguments.filter.as_deref().filter(|_| arguments.exact)?;
+    let case = test.strip_prefix(table)?.strip_prefix("::")?;
+    Some(case.to_owned())
 }
 
 /// Serves a table. A set-up that fails is the reply to every request.

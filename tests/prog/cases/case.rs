@@ -289,9 +289,10 @@ impl From<Send> for Step {
 }
 
 /// A table of cases that share a node; every case starts from the same state.
-pub fn table(name: &'static str, setup: Setup, cases: Vec<Case>) -> Table {
-    let names = cases.iter().map(|case| case.name.clone()).collect();
+pub fn table(name: &'static str, setup: Setup, cases: fn() -> Vec<Case>) -> Table {
+    let names = move || cases().into_iter().map(|case| case.name).collect();
     let serve = move |requests: &mut Requests| {
+        let cases = cases();
         Prog::with(setup, |prog| {
             requests.answer(|name| {
                 let case = cases.iter().find(|case| case.name == name);

@@ -10,16 +10,19 @@ use netpath_tests::{
     table::Table,
 };
 
-use crate::case::{Case, Send, send, table};
+use crate::{
+    case,
+    case::{Case, Send, send, table},
+};
 
 /// The tables of this module; each has maps of its own size.
 pub fn tables() -> Vec<Table> {
     let mut at_quota = Setup::sized(64, 64);
     at_quota.limits.flows_per_sandbox = Some(QUOTA);
     vec![
-        table("full_table", Setup::sized(2, 64), full()),
-        table("half_open_ring", Setup::sized(64, 2), half_open()),
-        table("sandbox_quota", at_quota, quota()),
+        table("full_table", Setup::sized(2, 64), full),
+        table("half_open_ring", Setup::sized(64, 2), half_open),
+        table("sandbox_quota", at_quota, quota),
     ]
 }
 
@@ -112,9 +115,8 @@ fn half_open() -> Vec<Case> {
         .into_iter()
         .flat_map(|side| {
             let established = out(side, 61_001, SYN).number_of_flows(1);
-            let family = side.0;
             [
-                Case::new(format!("{family:?}: an established flow is never evicted"))
+                case(side, "an established flow is never evicted")
                     .then(established)
                     .then(back(side, 61_001, SYN | ACK))
                     .then(out(side, 61_001, ACK))
@@ -125,19 +127,17 @@ fn half_open() -> Vec<Case> {
                     .then(out(side, 61_006, SYN).number_of_flows(3))
                     .then(back(side, 61_001, ACK))
                     .then(back(side, 61_006, SYN | ACK)),
-                Case::new(format!("{family:?}: the oldest half-open flow goes first"))
+                case(side, "the oldest half-open flow goes first")
                     .then(out(side, 61_001, SYN).number_of_flows(1))
                     .then(out(side, 61_002, SYN).number_of_flows(2))
                     .then(out(side, 61_003, SYN).number_of_flows(2))
                     .then(back(side, 61_002, SYN | ACK))
                     .then(back(side, 61_003, SYN | ACK)),
-                Case::new(format!(
-                    "{family:?}: a flow that begins anew at its own place stays"
-                ))
-                .then(out(side, 61_001, SYN).number_of_flows(1))
-                .then(back(side, 61_001, RST | ACK))
-                .then(out(side, 61_002, SYN).number_of_flows(2))
-                .then(out(side, 61_001, SYN).number_of_flows(2)),
+                case(side, "a flow that begins anew at its own place stays")
+                    .then(out(side, 61_001, SYN).number_of_flows(1))
+                    .then(back(side, 61_001, RST | ACK))
+                    .then(out(side, 61_002, SYN).number_of_flows(2))
+                    .then(out(side, 61_001, SYN).number_of_flows(2)),
             ]
         })
         .collect()
@@ -150,15 +150,12 @@ fn quota() -> Vec<Case> {
     Side::BOTH
         .into_iter()
         .flat_map(|side| {
-            let family = side.0;
             let established = |case: Case, sport: u16| {
                 case.then(out(side, sport, SYN).number_of_flows(usize::from(sport - 61_000)))
                     .then(back(side, sport, SYN | ACK))
                     .then(out(side, sport, ACK))
             };
-            let at_quota = |name: &str| {
-                (61_001..=61_004).fold(Case::new(format!("{family:?}: {name}")), established)
-            };
+            let at_quota = |name: &str| (61_001..=61_004).fold(case(side, name), established);
             let refused = || {
                 let packet = Packet::ip(side.sandbox(1), side.client()).tcp(61_005, 80, SYN);
                 send(UPLINK_EGRESS, "eth0", &packet).is(Reason::Quota)
@@ -189,16 +186,14 @@ fn quota() -> Vec<Case> {
                     .then(out_of(side, 2, 61_102, SYN).number_of_flows(6)),
                 at_quota("flows from outside are charged to the sandbox that they reach")
                     .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::Quota)),
-                Case::new(format!(
-                    "{family:?}: flows from outside come up to the quota"
-                ))
-                .then(
-                    send(UPLINK_INGRESS, "eth0", &request)
-                        .is(Reason::Inbound)
-                        .gives(&delivered)
-                        .number_of_flows(1),
-                )
-                .change(|prog| assert_eq!((prog.usage(1), prog.usage(2)), (1, 0))),
+                case(side, "flows from outside come up to the quota")
+                    .then(
+                        send(UPLINK_INGRESS, "eth0", &request)
+                            .is(Reason::Inbound)
+                            .gives(&delivered)
+                            .number_of_flows(1),
+                    )
+                    .change(|prog| assert_eq!((prog.usage(1), prog.usage(2)), (1, 0))),
                 at_quota("flows between sandboxes are charged to the one that opens them")
                     .then(
                         send(ENDPOINT_IN, "ve3", &hairpin)
@@ -214,9 +209,10 @@ fn quota() -> Vec<Case> {
                     .then(out(side, 61_001, ACK)),
                 (61_001..=61_003)
                     .fold(
-                        Case::new(format!(
-                            "{family:?}: a flow that was never answered gives its place to a new one"
-                        )),
+                        case(
+                            side,
+                            "a flow that was never answered gives its place to a new one",
+                        ),
                         established,
                     )
                     .then(out(side, 61_004, SYN).number_of_flows(4))

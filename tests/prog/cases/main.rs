@@ -35,24 +35,22 @@ use netpath_tests::{
 use case::Case;
 
 /// The cases of a node with default settings, by subject.
-fn subjects() -> Vec<(&'static str, Vec<Case>)> {
-    vec![
-        ("conntrack", conntrack::cases()),
-        ("errors", errors::cases()),
-        ("fragments", fragments::cases()),
-        ("guard", guard::cases()),
-        ("inside", inside::cases()),
-        ("malformed", malformed::cases()),
-        ("outbound", outbound::cases()),
-        ("published", published::cases()),
-        ("refused", refused::cases()),
-        ("states", states::cases()),
-        ("translation", translation::cases()),
-    ]
-}
+const SUBJECTS: [(&str, fn() -> Vec<Case>); 11] = [
+    ("conntrack", conntrack::cases),
+    ("errors", errors::cases),
+    ("fragments", fragments::cases),
+    ("guard", guard::cases),
+    ("inside", inside::cases),
+    ("malformed", malformed::cases),
+    ("outbound", outbound::cases),
+    ("published", published::cases),
+    ("refused", refused::cases),
+    ("states", states::cases),
+    ("translation", translation::cases),
+];
 
 fn main() -> ExitCode {
-    let mut tables: Vec<_> = subjects()
+    let mut tables: Vec<_> = SUBJECTS
         .into_iter()
         .map(|(subject, cases)| case::table(subject, Setup::default(), cases))
         .collect();

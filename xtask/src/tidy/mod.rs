@@ -4,7 +4,11 @@
 
 mod boundaries;
 mod compliance;
+mod exceptions;
+mod functions;
+mod imports;
 mod manifests;
+mod modules;
 mod schema;
 mod text;
 pub mod tree;
@@ -30,10 +34,13 @@ pub struct Args {
 type Rule = (&'static str, fn(&[Source]) -> Vec<String>);
 
 /// All rules.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 13] = [
     ("boundaries between modules", boundaries::modules),
     ("pure modules", boundaries::pure),
     ("unsafe only where listed", boundaries::unsafe_code),
+    ("layers", imports::layers),
+    ("import cycles", imports::cycles),
+    ("length of functions", functions::length),
     ("length of files", text::length),
     ("unfinished work", text::unfinished),
     ("white space", text::white_space),
@@ -94,6 +101,21 @@ mod tests {
     #[test]
     fn unsafe_code_stands_where_listed() {
         holds("unsafe only where listed");
+    }
+
+    #[test]
+    fn modules_import_lower_layers_only() {
+        holds("layers");
+    }
+
+    #[test]
+    fn modules_import_without_cycles() {
+        holds("import cycles");
+    }
+
+    #[test]
+    fn functions_are_short() {
+        holds("length of functions");
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! What files look like.
 
-use super::tree::Source;
+use super::{
+    exceptions::{self, LONG_FILES},
+    tree::Source,
+};
 
-/// A reader holds this much.
+/// The most lines a Rust file may have.
 const LONGEST: usize = 450;
-/// Files that may be longer, and why.
-const LONG: [(&str, &str); 0] = [];
 
 /// No Rust file is longer than [`LONGEST`] lines.
 pub fn length(sources: &[Source]) -> Vec<String> {
     let rust = sources.iter().filter(|source| source.is_rust());
-    let long = rust.filter(|source| !LONG.iter().any(|(path, _)| *path == source.path));
+    let long = rust.filter(|source| !exceptions::lists(&LONG_FILES, &source.path));
     long.filter_map(|source| {
         let lines = source.text.lines().count();
         let text = format!(
