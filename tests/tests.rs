@@ -37,7 +37,7 @@ fn reaches_in_both_families(topology: &Topology) {
 }
 
 #[test]
-fn host_and_outside_reach_each_other() {
+fn host_and_outside_are_connected() {
     let topology = Topology::new();
     reaches_in_both_families(&topology);
     topology.assert_clean();
@@ -46,7 +46,7 @@ fn host_and_outside_reach_each_other() {
 }
 
 #[test]
-fn a_full_topology_is_joined_without_offloads() {
+fn full_topology_is_connected_without_offloads() {
     let topology = Topology::builder()
         .neighbour()
         .second_uplink()
@@ -66,7 +66,7 @@ fn a_full_topology_is_joined_without_offloads() {
 }
 
 #[test]
-fn programs_run_inside_and_are_ended() {
+fn processes_run_in_their_namespace_and_are_killed() {
     let host = Netns::with_cgroup("programs");
     let mut server = host.spawn("python3 -u -m http.server 8000");
     server.wait_for_port(&host, Transport::Tcp, 8000);
@@ -98,7 +98,7 @@ fn programs_run_inside_and_are_ended() {
 }
 
 #[test]
-fn nothing_is_left_after_a_panic() {
+fn panic_leaves_no_namespace() {
     let paths = std::sync::Mutex::new(Vec::new());
     let outcome = std::panic::catch_unwind(|| {
         let topology = Topology::new();
@@ -120,7 +120,7 @@ fn nothing_is_left_after_a_panic() {
 }
 
 #[test]
-fn a_nat_rule_is_found() {
+fn assert_no_netfilter_finds_a_nat_rule() {
     for rules in [
         "nft add table ip t; nft add chain ip t c { type nat hook postrouting priority 0 \\; }",
         "iptables-legacy -t nat -A POSTROUTING -j MASQUERADE",
@@ -135,7 +135,7 @@ fn a_nat_rule_is_found() {
 }
 
 #[test]
-fn a_capture_shows_packets_and_is_kept_on_failure() {
+fn capture_shows_packets_and_is_kept_on_failure() {
     let topology = Topology::new();
     let outcome = std::panic::catch_unwind(|| {
         let capture = Capture::start(&topology.outside, "eth0");
@@ -151,8 +151,9 @@ fn a_capture_shows_packets_and_is_kept_on_failure() {
     std::fs::remove_dir_all(kept).expect("artifacts");
 }
 
-/// Stands in for the program: a file as socket, a directory as pin, a device, each of which `teardown` removes. The
-/// socket of one that was killed does not answer, though its file is there: it holds the number of the process.
+/// A replacement for the program. It creates a file as socket, a directory as pin, and a device; `teardown` removes
+/// each.
+/// The socket file contains the process identifier, so that the socket of a killed process does not answer.
 const STAND_IN: &str = r#"#!/bin/sh
 socket=$2; shift 2
 run=$(dirname "$socket")
@@ -179,7 +180,7 @@ fn stand_in(directory: &std::path::Path) -> PathBuf {
 }
 
 #[test]
-fn a_daemon_is_started_killed_restarted_and_torn_down() {
+fn daemon_is_started_killed_restarted_and_torn_down() {
     let scripts = tempfile::tempdir().expect("directory");
     let topology = Topology::new();
     let mut daemon = Daemon::builder(&topology.host)
@@ -209,7 +210,7 @@ fn a_daemon_is_started_killed_restarted_and_torn_down() {
 }
 
 #[test]
-fn what_a_daemon_leaves_is_noticed() {
+fn drop_reports_what_a_daemon_leaves() {
     let scripts = tempfile::tempdir().expect("directory");
     let topology = Topology::new();
     let daemon = Daemon::builder(&topology.host)

@@ -1,4 +1,4 @@
-//! Checksums: those that change, and the one that is not there.
+//! Updated checksums, and absent UDP checksums.
 
 use netpath_common::addr::MacAddr;
 use netpath_tests::{
@@ -14,10 +14,10 @@ use crate::{
 };
 
 const PUBLISH: [&str; 2] = ["8080:80", "8080:80/udp"];
-/// Frames of each kind; their identifications and payloads differ, so that every carry happens.
+/// Packets of each kind with different identifications and payloads, so that every carry occurs.
 const FRAMES: u16 = 400;
 
-/// N-1: whatever is translated has right checksums, as another decoder and the receiving stacks see it.
+/// N-1: translated packets have right checksums, verified by tshark and by the receiving stacks.
 pub fn arithmetic(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -41,7 +41,7 @@ pub fn arithmetic(offloads: Offloads) {
             });
         }
     }
-    // Wrong ones must not be made right: that would hide what was damaged on the way.
+    // A wrong checksum must stay wrong; a corrected one would hide damage.
     ends.outside.drain();
     let udp = ends.outbound(0, Carries::Udp, 5001);
     udp.leaves("a wrong UDP checksum", |packet| {
@@ -70,10 +70,10 @@ pub fn arithmetic(offloads: Offloads) {
     fixture.topology.assert_clean();
 }
 
-/// What tshark finds wrong, if it checks.
+/// Display filter of tshark for wrong checksums.
 const BAD: &str = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || \
                    icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
-/// What a stack may say about what it got; it quotes the addresses.
+/// Errors of a stack about received packets, which quote the addresses.
 const ERRORS: &str = "icmp.type == 3 || icmp.type == 11 || icmpv6.type < 128";
 /// Either end is [`crate::flow::REMOTE`].
 const REMOTES: &str = "ip.addr == 203.0.113.7 || ipv6.addr == 2001:db8:203::7";
@@ -93,7 +93,7 @@ fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)
     }
 }
 
-/// N-2: no UDP checksum stays none over IPv4, and a sum of zero is sent as ones.
+/// N-2: an absent UDP checksum stays absent over IPv4, and a computed zero is sent as all ones.
 pub fn zero(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -118,7 +118,7 @@ pub fn zero(offloads: Offloads) {
     }
 }
 
-/// The payload with which a packet's UDP checksum computes to zero, so that the field is all ones.
+/// The payload that makes a packet's UDP checksum zero, so that the field is all ones.
 fn summing_to_zero(family: usize, packet: &Packet) -> [u8; 2] {
     let field = [14 + 20 + 6, 14 + 40 + 6][family];
     let found = (0..=u16::MAX).map(u16::to_be_bytes).find(|payload| {

@@ -1,4 +1,4 @@
-//! UDP sockets of a test in a namespace.
+//! UDP sockets in a namespace.
 
 use std::{
     io::ErrorKind,
@@ -8,19 +8,19 @@ use std::{
 
 use netpath_tests::Netns;
 
-/// How long a datagram that should come may take.
+/// Timeout of an expected datagram.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long one that should not come is waited for.
+/// Time in which an unwanted datagram would arrive.
 const IMPATIENCE: Duration = Duration::from_millis(250);
 
-/// A socket of texts.
+/// A UDP socket that sends and receives text.
 pub struct Datagrams {
-    /// Itself.
+    /// The socket.
     pub socket: UdpSocket,
 }
 
 impl Datagrams {
-    /// Binds one; `::` is every address of both families, and port 0 any.
+    /// Binds a socket; `::` means every address of both families, and port 0 any port.
     #[track_caller]
     pub fn bind(netns: &Netns, address: &str, port: u16) -> Self {
         let address: IpAddr = address.parse().expect("an address");
@@ -34,7 +34,7 @@ impl Datagrams {
     #[track_caller]
     pub fn send(&self, (address, port): (&str, u16), text: &str) {
         let address = address.parse().expect("an address");
-        // A socket of both families knows IPv4 addresses by their mapped form.
+        // A dual-stack socket uses IPv4-mapped addresses.
         let mapped = match (address, self.socket.local_addr().expect("bound").is_ipv6()) {
             (IpAddr::V4(v4), true) => IpAddr::V6(v4.to_ipv6_mapped()),
             (other, _) => other,
@@ -43,20 +43,20 @@ impl Datagrams {
         sent.unwrap_or_else(|error| panic!("{text} to {address}: {error}"));
     }
 
-    /// Waits for a text; also returns the port it came from.
+    /// Waits for a text; also returns the source port.
     #[track_caller]
     pub fn receive(&self, what: &str) -> (String, u16) {
         let received = self.try_receive(PATIENCE);
         received.unwrap_or_else(|| panic!("not received: {what}"))
     }
 
-    /// Waits a moment for what should not come.
+    /// Fails if a datagram arrives.
     #[track_caller]
     pub fn assert_silent(&self) {
         assert_eq!(self.try_receive(IMPATIENCE), None, "received");
     }
 
-    /// What comes within a time, if anything does.
+    /// The datagram that arrives within a time, if any.
     pub fn try_receive(&self, limit: Duration) -> Option<(String, u16)> {
         self.socket
             .set_read_timeout(Some(limit))
@@ -68,7 +68,7 @@ impl Datagrams {
                     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                     return Some((text, from.port()));
                 }
-                // Errors about what was sent earlier are told once.
+                // The socket reports an ICMP error about an earlier datagram once.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(_) => return None,
             }

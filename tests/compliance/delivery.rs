@@ -1,4 +1,4 @@
-//! Whose packets are whose: nothing is delivered across, nobody is pushed out, nobody else gets in.
+//! Delivery: packets reach only their own flow, and no flow is evicted.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     segments::published,
 };
 
-/// A number of the environment; the default keeps the test short.
+/// A number from the environment, or the default, which keeps the test short.
 pub fn size(variable: &str, default: u64) -> u64 {
     let text = env::var(variable).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -32,7 +32,7 @@ pub fn size(variable: &str, default: u64) -> u64 {
 
 const LIMIT: Option<Duration> = Some(Duration::from_secs(10));
 
-/// Serves streams: the first eight bytes of each come back at once, and again when the server is told to.
+/// A stream server. It returns the first eight bytes of each stream at once, and again on request.
 struct Echo {
     accepted: thread::JoinHandle<Vec<(TcpStream, [u8; 8])>>,
 }
@@ -56,7 +56,7 @@ impl Echo {
         Self { accepted }
     }
 
-    /// Sends every id again, the last first.
+    /// Sends every identifier again, in reverse order.
     #[track_caller]
     fn again(self) -> Vec<TcpStream> {
         let accepted = self.accepted.join().expect("the server");
@@ -68,7 +68,7 @@ impl Echo {
     }
 }
 
-/// A stream with an id that nobody else has, which must come back.
+/// Opens a stream with a unique identifier, which the server must return.
 #[track_caller]
 fn stream(netns: &Netns, to: &str, id: u64) -> (TcpStream, u64) {
     let address = to.parse().expect("an address");
@@ -87,10 +87,11 @@ fn expect_id(stream: &mut TcpStream, id: u64) {
     assert_eq!(u64::from_be_bytes(back), id, "somebody else's stream");
 }
 
-/// U-3, T-7: what two sandboxes send from the same ports to the same place comes back to each.
+/// U-3, T-7: two sandboxes send from the same ports to the same destination; each receives its own replies.
 ///
-/// `NETPATH_GATE_CONNECTIONS` is the number of connections of each sandbox and family; up to 15000 fit into the ports
-/// that the node has for one destination, and each needs two descriptors.
+/// `NETPATH_GATE_CONNECTIONS` is the number of connections per sandbox and family. At most 15000 fit into the node's
+/// ports
+/// for one destination. Each needs two descriptors.
 pub fn nothing_crosses(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.two_networks();
@@ -116,7 +117,7 @@ pub fn nothing_crosses(offloads: Offloads) {
     fixture.assert_clean(&[&a, &b]);
 }
 
-/// Both from one port, to one place and then to another.
+/// Two sandboxes send from one port, to one destination and then to another.
 fn same_port(a: &Netns, b: &Netns, outside: &Netns, address: &str) {
     let servers = [7100, 7101].map(|port| Datagrams::bind(outside, address, port));
     let clients = [a, b].map(|netns| Datagrams::bind(netns, "::", 5000));
@@ -142,15 +143,15 @@ fn same_port(a: &Netns, b: &Netns, outside: &Netns, address: &str) {
     }
 }
 
-/// C-11D: flows that live stay, however many datagrams without an answer and half-open connections come after them.
+/// C-11D: established flows survive any number of datagrams without reply and half-open connections.
 ///
-/// `NETPATH_GATE_STREAMS` and `NETPATH_GATE_ONE_SHOTS` are the numbers of both; the full sizes are 15000, each needing four
-/// open files, and 1000000.
+/// `NETPATH_GATE_STREAMS` and `NETPATH_GATE_ONE_SHOTS` are the numbers of established streams and of datagrams without
+/// reply. The full sizes are 15000, each with four open files, and 1000000.
 pub fn nobody_is_evicted(offloads: Offloads) {
     let count = size("NETPATH_GATE_STREAMS", 100);
     let one_shots = size("NETPATH_GATE_ONE_SHOTS", 12_000);
     let flows = 4 * count + 4096;
-    // Whoever is noisy may take all of the table: it is not the quota that protects the others here.
+    // A quota of the whole table, so that the quota does not protect the established flows.
     let fixture = offloads.configured(&format!(
         "[limits]\nflows = {flows}\nhalf_open = 1024\nflows_per_sandbox = {flows}\n"
     ));
@@ -184,7 +185,7 @@ pub fn nobody_is_evicted(offloads: Offloads) {
     for number in 0..one_shots {
         let (address, socket) = &own[usize::from(number % 2 == 1)];
         let port = 10_000 + u16::try_from(number / 2 % 50_000).expect("a port");
-        // What the outside has refused is told at the next call.
+        // The next call reports a refused datagram.
         let _ = socket.send_to(b"x", (*address, port));
     }
     for number in 0..2000 {
@@ -213,7 +214,7 @@ fn any(like: &str) -> UdpSocket {
     UdpSocket::bind(own).expect("a socket")
 }
 
-/// U-8, T-3: only the place that a sandbox sends to may answer, from that very port.
+/// U-8, T-3: only the destination of a sandbox's packet may reply, and only from the destination port.
 pub fn filtering(offloads: Offloads) {
     at_once(offloads, &[strangers, discovery]);
 }
@@ -256,7 +257,7 @@ fn strangers(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// As a program for exactly this sees it (RFC 5780); without a translator it must say so, or it proves nothing.
+/// The result of a STUN behaviour test (RFC 5780), which is first verified without a translator.
 fn discovery(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -286,7 +287,7 @@ fn discovery(offloads: Offloads) {
     fixture.assert_clean(&[&sandbox]);
 }
 
-/// H-8: the first packets of a flow, sent by several threads at once, make one flow.
+/// H-8: the first packets of a flow, sent by several threads at the same time, create one flow.
 pub fn first_packets(offloads: Offloads) {
     const ROUNDS: usize = 150;
     const THREADS: usize = 4;
@@ -295,7 +296,7 @@ pub fn first_packets(offloads: Offloads) {
     let sandbox = fixture.sandbox("client", "network_a", &[]);
     for address in [OUTSIDE.0, OUTSIDE.1] {
         let server = Datagrams::bind(fixture.outside(), address, 7000);
-        // Ports that cannot be kept, so that every first packet chooses one.
+        // Ports that cannot be kept, so that every first packet chooses a port.
         let sockets: Vec<UdpSocket> = sandbox
             .netns
             .enter(|| (0..ROUNDS).map(|_| any(address)).collect());

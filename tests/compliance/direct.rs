@@ -1,4 +1,4 @@
-//! Ways around published ports that lead nowhere.
+//! Attempts to reach sandboxes around published ports.
 
 use netpath_common::addr::MacAddr;
 use netpath_tests::{
@@ -8,7 +8,7 @@ use netpath_tests::{
 
 use crate::gate::{Offloads, at_once};
 
-/// H-4: neither a sandbox's own address nor a port published on loopback is reached from the wire.
+/// H-4: neither a sandbox's own address nor a port published on loopback is reachable from the link.
 pub fn ways_around(offloads: Offloads) {
     at_once(offloads, &[own_address, loopback]);
 }
@@ -26,7 +26,7 @@ fn own_address(offloads: Offloads) {
     let neighbour = fixture.topology.neighbour.clone().expect("neighbour");
     let second = fixture.topology.second.clone().expect("second");
 
-    // The host itself may: that is how its processes reach published ports.
+    // The host itself reaches sandboxes directly.
     peer::ask_all(fixture.host(), &peer::both_ways(web.addresses(), 81));
     for (netns, via) in [
         (fixture.outside(), HOST),
@@ -56,7 +56,7 @@ fn loopback(offloads: Offloads) {
     let web = fixture.sandbox("web", "network_a", &publish);
     let server = peer::serve(&web.netns, "web", &["80"]);
     let host = fixture.host();
-    // The worst a host can be set to.
+    // The least protective settings of a host.
     for device in ["all", "eth0", "eth1"] {
         host.sysctl(&format!("net/ipv4/conf/{device}/route_localnet"), "1");
         host.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "0");

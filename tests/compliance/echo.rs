@@ -1,4 +1,4 @@
-//! Echo.
+//! Echo requests and replies.
 
 use std::thread;
 
@@ -12,7 +12,8 @@ use crate::{
     gate::Offloads,
 };
 
-/// I-1: two sandboxes ask the same place with the same identifier at the same time and get their own answers; a free
+/// I-1: two sandboxes ping one destination with the same identifier at the same time and receive their own replies. A
+/// free
 /// identifier is kept, whatever the destination.
 pub fn identifiers(offloads: Offloads) {
     let fixture = offloads.fixture();
@@ -21,7 +22,7 @@ pub fn identifiers(offloads: Offloads) {
     for address in [OUTSIDE.0, OUTSIDE.1] {
         thread::scope(|scope| {
             for sandbox in [&a, &b] {
-                // The payload is random: an answer that is somebody else's does not count.
+                // The payload is random, so that the reply to another request does not count.
                 scope.spawn(|| assert_eq!(peer::ping(&sandbox.netns, address, 7, 20), 20));
             }
         });

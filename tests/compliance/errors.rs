@@ -14,14 +14,14 @@ use crate::{
     segments::published,
 };
 
-/// Type, code and what follows the checksum.
+/// Type, code and the four bytes after the checksum.
 type Kind = (u8, u8, [u8; 4]);
 
-/// Next hop's MTU where the message has one.
+/// The next hop's MTU, for messages that contain it.
 const MTU4: [u8; 4] = [0, 0, 0x05, 0x14];
 const NONE: [u8; 4] = [0; 4];
 
-/// Destination unreachable, time exceeded, parameter problem (RFC 792, RFC 1812).
+/// ICMP: destination unreachable, time exceeded, parameter problem (RFC 792, RFC 1812).
 const KINDS4: [Kind; 10] = [
     (3, 0, NONE),
     (3, 1, NONE),
@@ -34,7 +34,7 @@ const KINDS4: [Kind; 10] = [
     (11, 1, NONE),
     (12, 0, [8, 0, 0, 0]),
 ];
-/// The same of RFC 4443, and packet too big.
+/// ICMPv6: the same, and packet too big (RFC 4443).
 const KINDS6: [Kind; 9] = [
     (1, 0, NONE),
     (1, 1, NONE),
@@ -51,16 +51,16 @@ fn kinds(family: usize) -> &'static [Kind] {
     [&KINDS4[..], &KINDS6[..]][family]
 }
 
-/// How much of the packet an error quotes.
+/// The length of the quote.
 #[derive(Clone, Copy, Debug)]
 enum Quote {
-    /// All of it.
+    /// The whole packet.
     Whole,
-    /// As little as RFC 792 asks for: eight bytes behind the IP header.
+    /// The minimum of RFC 792: eight bytes after the IP header.
     Short,
 }
 
-/// An error, made of the packet that it is about.
+/// An error about a packet.
 fn error(from: IpAddr, to: IpAddr, kind: Kind, about: &Packet, quote: Quote) -> Packet {
     let frame = about.build();
     let packet = &frame[14..];
@@ -79,7 +79,7 @@ fn error(from: IpAddr, to: IpAddr, kind: Kind, about: &Packet, quote: Quote) -> 
         .payload(quoted)
 }
 
-/// An error from a router about what the sandbox has sent: sent as the outside sees it, expected as the sandbox does.
+/// A router's error about a packet of the sandbox: as sent outside, and as the sandbox must receive it.
 #[track_caller]
 fn told_inside(ends: &Ends, flow: &Flow<'_>, kind: Kind, quote: Quote, change: &Change<'_>) {
     let family = usize::from(flow.inner.0.is_ipv6());
@@ -98,7 +98,7 @@ fn same(packet: Packet) -> Packet {
     packet
 }
 
-/// The flows of a family: out of the sandbox, and to its published port, each established.
+/// Established flows of a family: one from the sandbox, and one to its published port.
 fn flows(ends: &Ends, family: usize) -> Vec<(Flow<'_>, Carries)> {
     let mut flows = Vec::new();
     for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
@@ -135,8 +135,8 @@ fn open(flow: &Flow<'_>, carries: Carries, from_inside: bool) {
     }
 }
 
-/// I-4: errors of routers and of the remote end reach the sandbox, with what it sent itself in them and right checksums;
-/// errors about nothing do not.
+/// I-4: errors of routers and of the remote end reach the sandbox; they quote the sandbox's own packet and have right
+/// checksums. Errors about unknown flows do not reach it.
 pub fn inbound(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
@@ -151,7 +151,7 @@ pub fn inbound(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// An error about a flow that there is not.
+/// An error about an unknown flow.
 #[track_caller]
 fn unknown(ends: &Ends, flow: &Flow<'_>, kind: Kind) {
     let stranger = Place(flow.outer.0, 6999);
@@ -170,7 +170,7 @@ fn unknown(ends: &Ends, flow: &Flow<'_>, kind: Kind) {
         });
 }
 
-/// I-5: a published port without a server is refused as if the node itself had none: from its address, about its port.
+/// I-5: a published port without a server is refused by the node's own address and port.
 pub fn unreachable_from_published(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
@@ -181,7 +181,7 @@ pub fn unreachable_from_published(offloads: Offloads) {
         let error = answers[0].as_ref().expect_err("nobody serves");
         assert!(error.contains("refused"), "{address}: {error}");
     }
-    // And to the letter, from a sandbox that answers by hand.
+    // The same with every field checked, for a reply that the test builds.
     for family in [0, 1] {
         let flow = ends.inbound(family, Carries::Udp, 4000);
         flow.arrives("a request", same);
@@ -199,7 +199,7 @@ pub fn unreachable_from_published(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// U-12, T-10: no error and no redirect, from whomever, ends a flow.
+/// U-12, T-10: no ICMP error and no redirect removes a flow.
 pub fn ends_nothing(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
@@ -233,7 +233,7 @@ pub fn ends_nothing(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// I-3b, I-3c: errors about packets with options, with options themselves, and with the shortest quotation.
+/// I-3b, I-3c: errors about packets with IP options, errors with IP options, and errors with the minimal quote.
 pub fn quotations(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
@@ -272,8 +272,9 @@ pub fn quotations(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// I-7: a sandbox learns that nobody serves a published port of its node, whether the port is a sibling's, of another
-/// network, or its own.
+/// I-7: a sandbox receives port unreachable for a published port without a server, whether a sibling, a sandbox of
+/// another
+/// network, or the sandbox itself publishes it.
 pub fn hairpinned(offloads: Offloads) {
     let service = Service::on(offloads.fixture());
     let limit = std::time::Duration::from_secs(2);

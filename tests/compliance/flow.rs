@@ -1,4 +1,4 @@
-//! Flows whose both ends are a test's own: every packet is said, and what must arrive at the other end.
+//! Flows between two ends that the test controls: it sends every packet and checks its arrival.
 
 use std::net::IpAddr;
 
@@ -9,21 +9,21 @@ use netpath_tests::{
     packet::Packet,
 };
 
-/// Somebody behind the outside; no stack has these addresses, so nothing answers but the test.
+/// A host behind the outside. No network stack has these addresses, so that only the test replies.
 pub const REMOTE: Pair = ("203.0.113.7", "2001:db8:203::7");
-/// A router on the way to that.
+/// A router on the path to [`REMOTE`].
 pub const ROUTER: Pair = ("203.0.113.1", "2001:db8:203::1");
 
-/// The host's end of flows to a published port.
+/// The published port.
 pub const PUBLISHED: u16 = 8080;
-/// The sandbox's end of them.
+/// The sandbox's port.
 pub const TARGET: u16 = 80;
 
-/// Both ends of a node: the device of a sandbox, and the outside's.
+/// The two ends: the device of a sandbox, and the device of the outside.
 pub struct Ends {
     /// In the sandbox.
     pub inside: Wire,
-    /// Beyond the uplink.
+    /// Behind the uplink.
     pub outside: Wire,
     own: [IpAddr; 2],
     /// MAC address of the sandbox's gateway.
@@ -36,14 +36,14 @@ pub struct Ends {
 #[derive(Clone, Copy, Debug)]
 pub struct Place(pub IpAddr, pub u16);
 
-/// What a flow carries.
+/// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carries {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
-    /// Echo; the port is the identifier.
+    /// Echo; ports are identifiers.
     Echo,
 }
 
@@ -54,20 +54,20 @@ pub struct Flow<'a> {
     carries: Carries,
     /// The sandbox's end.
     pub inner: Place,
-    /// The same as the outside sees it.
+    /// The sandbox's end as the outside sees it.
     pub outer: Place,
-    /// The other end.
+    /// The remote end.
     pub remote: Place,
 }
 
-/// An address of a pair.
+/// The address of a family (0: IPv4, 1: IPv6).
 pub fn address(pair: Pair, family: usize) -> IpAddr {
     let text = [pair.0, pair.1][family];
     text.parse().expect("an address")
 }
 
 impl Ends {
-    /// Keeps the sandbox's own stack from answering [`REMOTE`].
+    /// Keeps the sandbox's own stack from replying to [`REMOTE`].
     #[track_caller]
     pub fn new(fixture: &Fixture, sandbox: &Sandbox) -> Self {
         for remote in [REMOTE.0, REMOTE.1] {
@@ -82,7 +82,7 @@ impl Ends {
         let mut words = link.split_ascii_whitespace();
         words.find(|word| *word == "master");
         let bridge = words.next().expect("a bridge");
-        // What comes to be asked later is known from now on.
+        // Resolves the neighbours in advance.
         for neighbour in ["192.0.2.2", "2001:db8:2::2"] {
             fixture.host().exec(&format!("ping -c 1 -W 2 {neighbour}"));
         }
@@ -97,7 +97,7 @@ impl Ends {
         }
     }
 
-    /// A flow from the sandbox, from a port that it keeps.
+    /// A flow from the sandbox, from a port that is kept.
     pub fn outbound(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
         Flow {
             ends: self,
@@ -133,52 +133,52 @@ impl Ends {
 }
 
 impl Flow<'_> {
-    /// The same with another host at the remote end.
+    /// The same flow with another remote host.
     pub fn to(mut self, remote: IpAddr) -> Self {
         self.remote.0 = remote;
         self
     }
 
-    /// A packet of this flow with these ends.
+    /// A packet of this flow between these ends.
     pub fn between(&self, from: Place, to: Place) -> Packet {
         let packet = Packet::ip(from.0, to.0);
         match self.carries {
             Carries::Tcp => packet.tcp(from.1, to.1, 0),
             Carries::Udp => packet.udp(from.1, to.1),
-            // It is the sandbox that asks.
+            // Whether the sandbox opens the flow.
             Carries::Echo if to.0 == self.remote.0 => packet.echo_request(from.1),
             Carries::Echo => packet.echo_reply(to.1),
         }
     }
 
-    /// What the sandbox sends.
+    /// The sandbox's packet, as the sandbox sends it.
     pub fn sent(&self) -> Packet {
         self.between(self.inner, self.remote)
     }
 
-    /// That as the outside gets it.
+    /// The sandbox's packet, as the outside receives it.
     pub fn left(&self) -> Packet {
         self.between(self.outer, self.remote).routed()
     }
 
-    /// What the remote end sends.
+    /// The remote end's packet, as the outside sends it.
     pub fn answered(&self) -> Packet {
         self.between(self.remote, self.outer)
     }
 
-    /// That as the sandbox gets it.
+    /// The remote end's packet, as the sandbox receives it.
     pub fn arrived(&self) -> Packet {
         self.between(self.remote, self.inner).routed()
     }
 
-    /// Sends a packet from the sandbox; it must leave translated, and otherwise as it is.
+    /// Sends a packet from the sandbox; it must arrive translated and otherwise unchanged.
     #[track_caller]
     pub fn leaves(&self, what: &str, change: impl Fn(Packet) -> Packet) {
         self.ends.send_inside(&change(self.sent()));
         self.ends.outside.expect(what, &change(self.left()));
     }
 
-    /// Sends a packet from the remote end; it must arrive translated, and otherwise as it is.
+    /// Sends a packet from the remote end; it must arrive translated and otherwise unchanged.
     #[track_caller]
     pub fn arrives(&self, what: &str, change: impl Fn(Packet) -> Packet) {
         self.ends.send_outside(&change(self.answered()));
@@ -195,14 +195,14 @@ impl Flow<'_> {
             .expect_nothing(what, |frame| frame[12..] == arrived[12..]);
     }
 
-    /// A packet each way: first from the sandbox.
+    /// A packet in each direction, the sandbox's first.
     #[track_caller]
     pub fn opens_inside(&self) {
         self.leaves("the first packet", |packet| packet);
         self.arrives("the answer", |packet| packet);
     }
 
-    /// A packet each way: first from the remote end.
+    /// A packet in each direction, the remote end's first.
     #[track_caller]
     pub fn opens_outside(&self) {
         self.arrives("the first packet", |packet| packet);

@@ -1,4 +1,4 @@
-//! Datagrams in pieces.
+//! Fragmented datagrams.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ use crate::{
 };
 use tempfile::TempDir;
 
-/// Bytes of each piece but the last.
+/// Bytes of each fragment but the last.
 const PIECE: usize = 800;
 
-/// The fragments of a packet.
+/// Divides a packet into fragments.
 fn pieces(whole: &Packet, id: u16) -> [Packet; 3] {
     let header = if whole.is_v4() { 34 } else { 54 };
     let protocol = 17;
@@ -33,7 +33,7 @@ fn pieces(whole: &Packet, id: u16) -> [Packet; 3] {
     let mut pieces = bytes.chunks(PIECE).enumerate().map(|(number, piece)| {
         let offset = u16::try_from(number * PIECE / 8).expect("small");
         let more = (number + 1) * PIECE < bytes.len();
-        // The transport header of the first is part of its bytes already.
+        // The first fragment's bytes contain the transport header.
         let piece = whole.clone().protocol(protocol).payload(piece);
         piece.id(id).fragment(offset, more)
     });
@@ -45,12 +45,12 @@ fn payload(mark: u16) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// U-14: the pieces of a datagram arrive as one, whatever made them.
+/// U-14: fragments arrive as one datagram, whatever sends them.
 pub fn pass(offloads: Offloads) {
     at_once(offloads, &[any_order, answers]);
 }
 
-/// Large answers of a real name server, to a published port and out of a sandbox.
+/// Large replies of a name server, to a published port and to a sandbox.
 fn answers(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -99,8 +99,9 @@ fn answers(offloads: Offloads) {
     fixture.assert_clean(&[&server, &client]);
 }
 
-/// The pieces of a datagram arrive as one whatever their order, in both directions, as first packets and as
-/// answers, and those of two senders with one identification are not mixed.
+/// Fragments in any order arrive as one datagram, in both directions, as first packets and as replies; those of two
+/// senders
+/// with one identification are not mixed.
 fn any_order(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);
@@ -112,9 +113,9 @@ fn any_order(offloads: Offloads) {
         let far = Datagrams::bind(fixture.outside(), &text, 7000);
         let near = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], TARGET);
         let asker = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], 5000);
-        // Out of the sandbox, and back to it.
+        // From the sandbox, and back to it.
         let out = ends.outbound(family, Carries::Udp, 5000).to(outside);
-        // To its published port, and back from it.
+        // To the published port, and back from it.
         let inward = ends.inbound(family, Carries::Udp, 7000).to(outside);
         assert_eq!(inward.outer.1, PUBLISHED);
         for (number, order) in (0_u16..).zip(ORDERS) {
@@ -138,7 +139,7 @@ fn any_order(offloads: Offloads) {
             expect(&near, id + 2, &what("inwards"));
             send(&inward.sent(), id + 3, true);
             expect(&far, id + 3, &what("back out"));
-            // Of a flow that is opened by pieces.
+            // A flow that fragments open.
             let fresh = ends
                 .outbound(family, Carries::Udp, 5100 + number)
                 .to(outside);
@@ -150,7 +151,7 @@ fn any_order(offloads: Offloads) {
             send(&fresh.answered(), id + 5, false);
             expect(&near, id + 5, &what("opening, inwards"));
         }
-        // Two sandboxes, one identification, one receiver, by turns.
+        // Two sandboxes send interleaved fragments with one identification to one receiver.
         let one = pieces(&out.sent().payload(&payload(1)), 0x7777);
         let two = other.outbound(family, Carries::Udp, 5001).to(outside);
         let two = pieces(&two.sent().payload(&payload(2)), 0x7777);
@@ -172,7 +173,7 @@ fn expect(socket: &Datagrams, mark: u16, what: &str) {
     assert!(text.as_bytes() == payload(mark), "{what}: {text}");
 }
 
-/// As stacks make pieces: a datagram of many, and its echo.
+/// A datagram of many fragments from a network stack, and its echo.
 fn real(outside: &Netns, sandbox: &Netns, family: usize) {
     let own = [OUTSIDE.0, OUTSIDE.1][family];
     let server = Datagrams::bind(outside, own, 7300);
@@ -185,7 +186,7 @@ fn real(outside: &Netns, sandbox: &Netns, family: usize) {
     assert!(client.receive("thirty kilobytes back").0 == text);
 }
 
-/// U-14a: a flood of pieces whose first never comes costs others nothing, and the node only so much memory.
+/// U-14a: a flood of later fragments without a first one does not affect other flows, and uses bounded memory.
 pub fn flood(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);
@@ -235,7 +236,7 @@ pub fn flood(offloads: Offloads) {
         "memory grows: {before} to {}",
         bytes()
     );
-    // Pieces in order still pass.
+    // Fragments in order still pass.
     for family in [0, 1] {
         real(fixture.outside(), &sandbox.netns, family);
     }

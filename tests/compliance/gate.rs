@@ -1,4 +1,4 @@
-//! What makes a test a gate: it runs with the kernel's default offloads and with all of them off.
+//! A release gate runs twice: with the kernel's default offloads, and with all offloads off.
 
 use std::{panic::resume_unwind, thread};
 
@@ -7,7 +7,7 @@ use netpath_tests::fixture::{Fixture, Topology, TopologyBuilder};
 /// Checksum, segmentation and receive offloads of every device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offloads {
-    /// As the kernel sets them.
+    /// The kernel's defaults.
     Default,
     /// All off.
     Off,
@@ -40,7 +40,7 @@ impl Offloads {
         self.start_on(topology.build(), arguments, config)
     }
 
-    /// The same on a topology that stands already.
+    /// A node on an existing topology.
     #[track_caller]
     pub fn start_on(self, topology: Topology, arguments: &[&str], config: &str) -> Fixture {
         let mut fixture = Fixture::start(topology, arguments, config);
@@ -49,13 +49,13 @@ impl Offloads {
     }
 }
 
-/// Runs the parts of a gate, each on a node of its own, at the same time: most of what they do is waiting.
+/// Runs parts of a gate at the same time, each on a node of its own. Most of their time is waiting.
 pub fn at_once(offloads: Offloads, parts: &[fn(Offloads)]) {
     let name = thread::current().name().unwrap_or("unnamed").to_owned();
     thread::scope(|scope| {
         let spawn = |part: &fn(Offloads)| {
             let part = *part;
-            // The name says where what is left of a failed test goes.
+            // The thread's name determines the directory of artifacts.
             let named = thread::Builder::new().name(name.clone());
             named.spawn_scoped(scope, move || part(offloads))
         };

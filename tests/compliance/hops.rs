@@ -1,4 +1,4 @@
-//! Hops: what routers on the way and the node itself say, and what is not worth an answer.
+//! Hops: errors of routers and of the node, and packets that get no reply.
 
 use std::net::IpAddr;
 
@@ -15,12 +15,12 @@ use crate::{
     segments::published,
 };
 
-/// Somebody behind the router that the outside is.
+/// The host behind the outside, which is a router.
 const BEYOND: Pair = ("198.18.0.2", "2001:db8:18::2");
-/// Smallest MTU of a link of IPv6.
+/// The smallest MTU of an IPv6 link.
 const MTU: u32 = 1280;
 
-/// T-9, M-1: a router with a smaller link tells what passes, out of a sandbox and from a published port.
+/// T-9, M-1: a router with a smaller link reports the path MTU, to a sandbox and to the server of a published port.
 pub fn path_mtu(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().router(MTU), &[], "");
     fixture.network("network_a", NETWORK_A, &[]);
@@ -40,7 +40,7 @@ pub fn path_mtu(offloads: Offloads) {
         assert_eq!(error.as_deref(), Some("Message too long"), "{far}");
         assert_eq!(mtu, Some(u64::from(MTU)), "{far}");
     }
-    // A sandbox that has learned nothing yet.
+    // A sandbox without a cached path MTU.
     let fresh = fixture.sandbox("fresh", "network_a", &[]);
     for far in [BEYOND.0, BEYOND.1] {
         let trace = fresh.netns.exec(&format!("tracepath -n -m 8 {far}"));
@@ -52,8 +52,9 @@ pub fn path_mtu(offloads: Offloads) {
     fixture.assert_clean(&[&web, &client, &fresh]);
 }
 
-/// G-1, G-2: every hop shows itself, a frame inside a network does not lose one, and damaged packets neither harm nor
-/// come out whole.
+/// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and damaged packets neither affect
+/// flows
+/// nor are repaired.
 pub fn limits(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().router(1500), &[], "");
     let (sandbox, ends) = published(&fixture);
@@ -84,7 +85,7 @@ pub fn limits(offloads: Offloads) {
     netpath_tests::assert_no_netfilter(fixture.host());
 }
 
-/// A packet that ends at the node: it goes no further, and its sender is told.
+/// A packet whose TTL ends at the node is dropped, and its sender receives an error.
 fn last_hop(fixture: &Fixture, ends: &Ends) {
     for family in [0, 1] {
         let out = ends.outbound(family, Carries::Udp, 5000);
@@ -108,7 +109,7 @@ fn last_hop(fixture: &Fixture, ends: &Ends) {
     assert!(fixture.counted("pass_ttl_exceeded") >= 4);
 }
 
-/// Inside a network nobody routes.
+/// Frames within a network are bridged and keep their TTL.
 fn siblings(fixture: &Fixture) {
     let [a, b] = ["a", "b"].map(|name| fixture.sandbox(name, "network_a", &[]));
     let (from, to) = (Wire::open(&a.netns, "eth0"), Wire::open(&b.netns, "eth0"));
@@ -122,7 +123,7 @@ fn siblings(fixture: &Fixture) {
     }
 }
 
-/// Damage of every sort, from both sides.
+/// Damaged packets of every kind, from both sides.
 ///
 /// `NETPATH_GATE_FRAMES` is the number of random frames from each side; the full size is 1000000.
 fn damaged(fixture: &Fixture, ends: &Ends) {
@@ -151,7 +152,7 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
             scramble(ends, *inside, packet);
         }
         if family == 0 {
-            // A wrong header checksum stays wrong, or goes no further.
+            // A packet with a wrong header checksum is dropped or keeps the error.
             for (inside, flow) in [(true, &out), (false, &inward)] {
                 let damage = |packet: Packet| packet.header_error(0x0101);
                 let (sent, seen) = if inside {
@@ -178,7 +179,7 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
     assert!(fixture.counted("drop_malformed") > 0);
 }
 
-/// Sends a frame with each byte behind its type changed, with lengths cut, and with random bytes.
+/// Sends a frame with each byte after the ethertype changed, truncated at each length, and with random bytes.
 fn scramble(ends: &Ends, inside: bool, packet: &Packet) {
     let (wire, to) = if inside {
         (&ends.inside, ends.gateway)
@@ -194,7 +195,7 @@ fn scramble(ends: &Ends, inside: bool, packet: &Packet) {
         }
         wire.send(&whole[..at]);
     }
-    // SplitMix64: any numbers do, but the same in every run.
+    // SplitMix64 with a fixed seed, so that every run sends the same frames.
     let mut state = whole.len() as u64;
     for _ in 0..crate::delivery::size("NETPATH_GATE_FRAMES", 2000) / 6 {
         let mut frame = whole.clone();

@@ -1,4 +1,4 @@
-//! Who may talk to whom, by network and its settings.
+//! Isolation between networks.
 
 use netpath_tests::{
     fixture::{GATEWAY_A, HOST, NETWORK_A, NETWORK_B, OUTSIDE},
@@ -7,7 +7,8 @@ use netpath_tests::{
 
 use crate::gate::{Offloads, at_once};
 
-/// H-6: networks reach each other by published ports only, internal ones nobody, and without `icc` not even siblings.
+/// H-6: networks reach each other only through published ports, internal networks reach nothing outside, and without
+/// `icc`
 pub fn networks(offloads: Offloads) {
     at_once(offloads, &[published_ports_only, internal, without_icc]);
 }
@@ -62,7 +63,7 @@ fn internal(offloads: Offloads) {
     peer::assert_pings(&inner.netns, [OUTSIDE.0, OUTSIDE.1], false);
     peer::assert_no_answer(&inner.netns, &peer::both_ways(other.addresses(), 80));
     peer::assert_no_answer(&other.netns, &peer::both_ways(inner.addresses(), 80));
-    // Even with a route of its own.
+    // Even if a route exists.
     inner
         .netns
         .exec(&format!("ip route replace default via {}", GATEWAY_A.0));
@@ -75,7 +76,7 @@ fn internal(offloads: Offloads) {
     peer::assert_no_answer(&inner.netns, &peer::both_ways([HOST.0, HOST.1], 8080));
     assert!(fixture.counted("drop_internal") > before);
 
-    // Whether it is refused or has no effect, nobody gets in.
+    // The command may fail or have no effect; the sandbox stays unreachable.
     let _ = fixture.daemon.cli(&["port", "publish", "inner", "8088:80"]);
     peer::assert_no_answer(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8088));
     peer::assert_no_answer(&other.netns, &peer::both_ways([HOST.0, HOST.1], 8088));
@@ -99,7 +100,7 @@ fn without_icc(offloads: Offloads) {
     peer::assert_no_answer(&sibling.netns, &peer::both_ways(web.addresses(), 80));
     peer::assert_pings(&sibling.netns, web.addresses(), false);
     assert!(fixture.counted("drop_icc_off") > before);
-    // Nor with neighbours that need no resolution.
+    // Nor with static neighbour entries.
     for (one, two) in [(&sibling, &web), (&web, &sibling)] {
         for address in two.addresses() {
             let neighbour = format!("ip neigh replace {address} lladdr {} dev eth0", two.mac);

@@ -1,6 +1,7 @@
-//! The release gates for a container host, each named after its rows of requirements: what RFC 4787 (U), 5382 (T), 5508
-//! (I), 7857 (P), 6888 (C), 3022 and 6056 (N, R), 4890 (V6) and 1812 (G) ask of a translator, and what a container host
-//! must do beside that (H). Each runs in both families, with the kernel's default offloads and with all of them off.
+//! The release gates. Each is named after its rows in `nat-compliance.md`: requirements of RFC 4787 (U), 5382 (T), 5508
+//! (I), 7857 (P), 6888 (C), 3022 and 6056 (N, R), 4890 (V6) and 1812 (G), and of a container host (H). Each gate runs
+//! for
+//! both address families, with the kernel's default offloads and with all offloads off.
 #![expect(
     clippy::expect_used,
     reason = "what tests share fails as they do, by panicking with what was expected"

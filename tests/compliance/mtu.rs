@@ -1,4 +1,4 @@
-//! Sizes of packets.
+//! Packet sizes and MTUs.
 
 use netpath_tests::{
     Capture,
@@ -13,8 +13,9 @@ use crate::{
 };
 use serde_json::json;
 
-/// U-13: sandboxes have the uplink's MTU; if theirs is larger, streams and datagrams learn the uplink's, and what may be
-/// fragmented is.
+/// U-13: sandboxes have the uplink's MTU. With a larger MTU, streams and datagrams learn the uplink's, and datagrams
+/// without
+/// DF are fragmented.
 pub fn sizes(offloads: Offloads) {
     at_once(offloads, &[inherited, smaller_uplink]);
 }
@@ -38,7 +39,7 @@ fn inherited(offloads: Offloads) {
     fixture.assert_clean(&[&sandbox]);
 }
 
-/// A sandbox with larger packets than the uplink takes; what is beyond the uplink would take them.
+/// A sandbox whose MTU is larger than the uplink's; the links behind the uplink have the larger MTU too.
 fn smaller_uplink(offloads: Offloads) {
     let topology = offloads.topology().build();
     topology.host.exec("ip link set eth0 mtu 1300");
@@ -58,8 +59,8 @@ fn smaller_uplink(offloads: Offloads) {
         assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
         assert_eq!(mtu, Some(1300), "{address}");
     }
-    // Free to be fragmented, by the sandbox and, what it does not know to be too large, by the node. The answers must
-    // fit through the same link.
+    // Without DF, the sandbox fragments what it knows to be too large, and the node the rest. The replies must
+    // fit into the uplink's MTU.
     fixture.outside().exec("ip link set eth0 mtu 1300");
     for address in [OUTSIDE.0, OUTSIDE.1] {
         let ping = format!("ping -q -n -c 3 -i 0.2 -W 2 -M dont -s 3000 {address}");
@@ -75,7 +76,7 @@ fn smaller_uplink(offloads: Offloads) {
     assert!(received == text, "{} bytes", received.len());
     assert!(fixture.counted("pass_too_big") > 0);
     if offloads == Offloads::Off {
-        // With offloads, a packet in a capture may stand for several of the wire. Ethernet's header counts.
+        // With offloads, a captured packet may contain several segments. The size includes the Ethernet header.
         let large = "(src host 192.0.2.1 or src host 2001:db8:2::1) and greater 1315";
         let large = capture.packets(fixture.outside(), &[large]);
         assert_eq!(large, "", "larger than the uplink takes");

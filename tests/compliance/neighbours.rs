@@ -1,4 +1,4 @@
-//! IPv6 on the link: neighbour discovery, and errors that must arrive.
+//! Neighbour discovery, and ICMPv6 errors that must be delivered.
 
 use std::thread;
 
@@ -15,8 +15,8 @@ use crate::{
     segments::published,
 };
 
-/// V6-3, V6-4: errors that senders need come through translated, and neighbour discovery is left alone, with its hop
-/// limit of 255, also while data moves.
+/// V6-3, V6-4: ICMPv6 errors are translated, and neighbour discovery keeps its hop limit of 255 and works during a
+/// transfer.
 pub fn control(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);
@@ -24,7 +24,7 @@ pub fn control(offloads: Offloads) {
     for carries in [Carries::Udp, Carries::Echo] {
         let flow = ends.outbound(1, carries, 5000);
         flow.opens_inside();
-        // Too big (even below the least MTU), time exceeded, parameter problem, unreachable.
+        // Packet too big (also below the minimum MTU), time exceeded, parameter problem, destination unreachable.
         for (kind, code, rest) in [
             (2, 0, [0, 0, 5, 0]),
             (2, 0, [0, 0, 4, 0]),
@@ -69,7 +69,7 @@ pub fn control(offloads: Offloads) {
         assert_eq!(peer::ping(&sandbox.netns, gateway, 1, 2), 2, "{gateway}");
         assert_eq!(peer::ping(fixture.host(), gateway, 1, 2), 2, "{gateway}");
     }
-    // The node asks as well.
+    // The node sends solicitations too.
     fixture.host().exec("ip neigh flush all");
     peer::assert_pings(fixture.host(), sandbox.addresses(), true);
     let discovery = "(icmpv6.type == 135 || icmpv6.type == 136)";
@@ -78,7 +78,7 @@ pub fn control(offloads: Offloads) {
     let changed = capture.decoded(&sandbox.netns, &format!("{discovery} && ipv6.hlim != 255"));
     assert_eq!(changed, 0, "hop limits");
 
-    // Duplicate address detection hears nobody, and somebody if there is one.
+    // Duplicate address detection succeeds for a free address and fails for a used one.
     let twin = fixture.sandbox("twin", "network_a", &[]);
     let addresses = twin.netns.exec("ip -6 addr show dev eth0");
     assert!(!addresses.contains("dadfailed"), "{addresses}");

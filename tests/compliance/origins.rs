@@ -1,4 +1,4 @@
-//! Who reaches published ports, whom the server sees, and which of several entries is meant.
+//! Published ports by origin of the client, with the source address that the server sees, and by precedence of entries.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use netpath_tests::{
 
 use crate::gate::{Offloads, at_once};
 
-/// H-1: the outside, the host by loopback and by its own address, a sibling, another network and the sandbox itself.
+/// H-1: from outside, from the host by loopback and by its own address, from a sibling, another network, and the
+/// sandbox.
 pub fn all(offloads: Offloads) {
     let service = Service::on(offloads.fixture());
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
@@ -29,8 +30,9 @@ pub fn all(offloads: Offloads) {
         .assert_clean(&[&service.web, sibling, other]);
 }
 
-/// U-9, T-8: sandboxes reach a published port of their node, the publishing one too; data passes, and the server sees a
-/// sibling's own address and the gateway instead of itself.
+/// U-9, T-8: sandboxes reach a published port of their node, also the publishing sandbox. Data is transferred. The
+/// server
+/// sees a sibling's own address, and the gateway instead of its own address.
 pub fn hairpin(offloads: Offloads) {
     let service = Service::on(offloads.fixture());
     let (sibling, other) = (&service.sibling, &service.other);
@@ -51,7 +53,7 @@ pub fn hairpin(offloads: Offloads) {
         .assert_clean(&[&service.web, sibling, other]);
 }
 
-/// H-2: a server sees the address and the port of a client outside.
+/// H-2: a server sees address and port of a client outside.
 pub fn client_address(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().neighbour(), &[], "");
     fixture.network("network_a", NETWORK_A, &[]);
@@ -78,7 +80,7 @@ pub fn client_address(offloads: Offloads) {
     fixture.assert_clean(&[&web]);
 }
 
-/// H-5: the most specific address of several entries wins, and each protocol has its own.
+/// H-5: the entry with the most specific address applies, and each protocol has its own entries.
 pub fn precedence(offloads: Offloads) {
     at_once(offloads, &[most_specific, protocols]);
 }

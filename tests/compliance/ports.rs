@@ -1,4 +1,4 @@
-//! External ports belong to one: the node's sockets, its published ports, and flows out of sandboxes.
+//! An outer port belongs to one of: the node's sockets, published ports, flows from sandboxes.
 
 use std::thread;
 
@@ -10,8 +10,9 @@ use netpath_tests::{
 
 use crate::{datagrams::Datagrams, gate::Offloads};
 
-/// no flow out of a sandbox takes a port of the node's sockets or of a published port, nor keeps one that is
-/// published after it.
+/// a flow from a sandbox never uses a port of a host socket or a published port, and does not keep a port
+/// that
+/// is published later.
 pub fn clashes(offloads: Offloads) {
     let fixture = offloads.fixture();
     unused_ports(&fixture);
@@ -21,7 +22,7 @@ pub fn clashes(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// A sandbox that sends from the port of a service does not get what is meant for the service.
+/// A sandbox that sends from the port of a service does not receive packets for the service.
 fn shadowing(fixture: &Fixture) {
     let thief = fixture.sandbox("thief", "network_a", &[]);
     let owner = fixture.sandbox("owner", "network_a", &["5400:5400/udp"]);
@@ -40,7 +41,7 @@ fn shadowing(fixture: &Fixture) {
     }
 }
 
-/// A port that is published while a flow out of a sandbox holds it belongs to whom it is published for.
+/// A port that is published while a flow from a sandbox uses it then belongs to the publishing sandbox.
 fn published_later(fixture: &Fixture) {
     let holder = fixture.sandbox("holder", "network_a", &[]);
     let late = fixture.sandbox("late", "network_a", &[]);
@@ -66,7 +67,7 @@ fn published_later(fixture: &Fixture) {
         client.send((host, port), "request");
         assert_eq!(service.receive("the request").0, "request", "{host}");
         old.assert_silent();
-        // The holder goes on, from another port.
+        // The other flow continues from another port.
         old.send((outside, 41_405), "after");
         let (text, seen) = client.receive("the holder's, later");
         assert_eq!(text, "after");
@@ -74,7 +75,7 @@ fn published_later(fixture: &Fixture) {
     }
 }
 
-/// The node's own connections and a sandbox's to one server, at the same time.
+/// Connections of the node and of a sandbox to one server, at the same time.
 fn beside_the_host(fixture: &Fixture) {
     let sandbox = fixture.sandbox("busy", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "crowd", &["7001"]);
@@ -93,7 +94,7 @@ fn beside_the_host(fixture: &Fixture) {
     });
 }
 
-/// Neither a port that is taken nor one that others may take at any time.
+/// Ports that are used, and ports that the host may use at any time.
 fn unused_ports(fixture: &Fixture) {
     fixture.network("network_a", NETWORK_A, &[]);
     let sandbox = fixture.sandbox("client", "network_a", &["8081:80", "8081:80/udp"]);

@@ -1,4 +1,4 @@
-//! What one sandbox may take of what all share.
+//! Quotas of shared resources.
 
 use netpath_tests::{
     fixture::{Fixture, OUTSIDE},
@@ -12,11 +12,12 @@ use crate::{
 };
 
 const QUOTA: u16 = 150;
-/// Flows beyond it that are tried.
+/// Number of flows attempted beyond the quota.
 const MORE: u16 = 40;
 
-/// C-4, C-5: a sandbox is stopped at its quota of flows, whether it opens them or others open them to it; what it has
-/// goes on, and its neighbour does not notice.
+/// C-4, C-5: a sandbox is limited to its quota of flows, whether it or a peer opens them. Its existing flows continue,
+/// and
+/// its neighbour is not affected.
 pub fn flows(offloads: Offloads) {
     let fixture = offloads.configured(&format!("[limits]\nflows_per_sandbox = {QUOTA}\n"));
     let (_web, published) = published(&fixture);
@@ -57,7 +58,7 @@ pub fn flows(offloads: Offloads) {
     fixture.assert_clean(&[&greedy, &neighbour]);
 }
 
-/// Opens flows up to the quota, and then tries more.
+/// Opens flows up to the quota, and attempts more.
 fn fill<'a>(
     fixture: &Fixture,
     sandbox: &str,

@@ -1,4 +1,4 @@
-//! Sandboxes that go, and what stays of them.
+//! Removed and replaced sandboxes.
 
 use std::{
     thread,
@@ -15,8 +15,8 @@ use crate::{
     gate::{Offloads, at_once},
 };
 
-/// H-3: the client of a published UDP port, which sends from one port all the time, reaches whatever sandbox has the
-/// port now, though it sent before there was one and while there was none.
+/// H-3: a client of a published UDP port that always sends from one port reaches the sandbox that publishes the port at
+/// that time, also if it sent before the port was published.
 pub fn datagrams(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -29,7 +29,7 @@ pub fn datagrams(offloads: Offloads) {
     };
     ask("before there is any");
     for name in ["first", "second", "third"] {
-        // The port of the node is another one than the sandbox's, and stands in a range.
+        // The host's port differs from the sandbox's, and belongs to a range.
         let sandbox = fixture.sandbox(name, "network_a", &["8000-8100:9000-9100/udp"]);
         let server = peer::serve(&sandbox.netns, name, &["9080"]);
         let start = Instant::now();
@@ -63,7 +63,7 @@ pub fn datagrams(offloads: Offloads) {
     fixture.assert_clean(&[]);
 }
 
-/// What a host shows of its network.
+/// The network configuration of a host.
 fn shown(fixture: &Fixture) -> Vec<String> {
     let commands = [
         "ip -o addr",
@@ -83,7 +83,7 @@ fn shown(fixture: &Fixture) -> Vec<String> {
     commands.iter().map(run).collect()
 }
 
-/// H-7: after the daemon's death everything works, and after teardown nothing is left.
+/// H-7: everything works after the daemon was killed, and nothing is left after teardown.
 pub fn cleanup(offloads: Offloads) {
     at_once(
         offloads,
@@ -96,7 +96,7 @@ pub fn cleanup(offloads: Offloads) {
 
 fn teardown(offloads: Offloads, force: bool) {
     let mut fixture = offloads.fixture();
-    // Made once more, so that what the host had before the daemon can be seen.
+    // Created again, so that the configuration before the daemon is known.
     fixture.daemon.cli(&["teardown"]).success();
     fixture.daemon.stop();
     let before = shown(&fixture);

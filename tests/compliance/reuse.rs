@@ -1,4 +1,4 @@
-//! Connections that use ports again, that last, and that outlive the table.
+//! Connections that reuse ports, that last long, and that survive the loss of the table.
 
 use std::{
     net::TcpStream,
@@ -19,7 +19,7 @@ use crate::{
     segments::published,
 };
 
-/// `host:port` of an address of either family.
+/// `HOST:PORT` of an address of either family.
 pub fn at(address: &str, port: u16) -> String {
     if address.contains(':') {
         format!("[{address}]:{port}")
@@ -28,7 +28,7 @@ pub fn at(address: &str, port: u16) -> String {
     }
 }
 
-/// T-12: many short connections from few ports; none fails, none waits for a retransmission.
+/// T-12: many short connections from few ports; none fails, and none waits for a retransmission.
 pub fn tuples(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -59,7 +59,7 @@ fn short_connections(netns: &Netns, to: &str) {
             let address = to.parse().expect("an address");
             let stream = TcpStream::connect_timeout(&address, limit);
             let mut stream = stream.unwrap_or_else(|error| panic!("{to}, {number}: {error}"));
-            // The server ends first; what is left of the connection is at its side.
+            // The server closes first, so that the client's port is not in TIME_WAIT.
             let said = std::io::read_to_string(&mut stream).expect("an answer");
             assert!(said.contains("peer_port"), "{to}, {number}: {said}");
             let took = start.elapsed();
@@ -71,8 +71,8 @@ fn short_connections(netns: &Netns, to: &str) {
     });
 }
 
-/// T-13: streams survive the daemon's death and its new programs; of a connection to a published port even the table
-/// may be lost, while none is invented for one that goes out.
+/// T-13: streams survive a killed daemon and new programs. A connection to a published port survives the loss of the
+/// table; a connection from a sandbox does not.
 pub fn reload(offloads: Offloads) {
     let mut fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);
@@ -101,7 +101,7 @@ pub fn reload(offloads: Offloads) {
     }
     busy.join().expect("the busy stream");
     drop(blobs);
-    // A wire keeps only so much of what passes.
+    // A veth device queues a limited number of packets.
     for wire in [&ends.inside, &ends.outside] {
         wire.drain();
     }
@@ -131,7 +131,7 @@ pub fn reload(offloads: Offloads) {
         empty(fixture.host(), &directory.join(pin).display().to_string());
     }
     assert!(fixture.flows(&[]).is_empty(), "the table is lost");
-    // The ends of connections to the published port find each other again, whoever speaks first.
+    // Both ends of connections to the published port continue, whichever sends first.
     lines[0].exchange_line();
     lines[2].exchange_line();
     fixture.topology.assert_clean();

@@ -1,4 +1,4 @@
-//! TCP, segment by segment.
+//! Sequences of TCP segments.
 
 use netpath_tests::{
     fixture::{Fixture, NETWORK_A, Sandbox},
@@ -13,7 +13,7 @@ use crate::{
 const PSH: u8 = 0x08;
 const URG: u8 = 0x20;
 
-/// A node with a sandbox that publishes a port.
+/// A network, a sandbox that publishes a port, and the ends of its flows.
 pub fn published(fixture: &Fixture) -> (Sandbox, Ends) {
     fixture.network("network_a", NETWORK_A, &[]);
     let sandbox = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);
@@ -21,7 +21,7 @@ pub fn published(fixture: &Fixture) -> (Sandbox, Ends) {
     (sandbox, ends)
 }
 
-/// A flow seen from the side that opens it.
+/// A flow, and which end opens it.
 struct Walk<'a> {
     flow: Flow<'a>,
     from_inside: bool,
@@ -53,7 +53,7 @@ impl Walk<'_> {
     }
 }
 
-/// Walks through connections that are opened from inside and from outside, in both families, each from a port of its
+/// Runs a sequence on connections opened from inside and from outside, in both families, each from a port of its
 /// own.
 fn walks(ends: &Ends, walk: impl Fn(&Walk<'_>), port: u16) {
     for family in [0, 1] {
@@ -68,7 +68,7 @@ fn walks(ends: &Ends, walk: impl Fn(&Walk<'_>), port: u16) {
     }
 }
 
-/// T-2: every legal sequence of segments passes, opened inside or outside.
+/// T-2: every valid sequence of segments passes, opened from inside or outside.
 pub fn sequences(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
@@ -134,11 +134,11 @@ fn closed_at_once(walk: &Walk<'_>) {
     walk.flags("FIN that crosses it", SERVER, FIN | ACK);
     walk.flags("ACK", SERVER, ACK);
     walk.flags("other ACK", CLIENT, ACK);
-    // The same ports again (RFC 9293 §3.6.1).
+    // Reused ports (RFC 9293 §3.6.1).
     walk.handshake();
 }
 
-/// A connection that the server still has is answered with a mere ACK (RFC 5961 §4).
+/// A SYN for a connection that the server still has is answered with an ACK (RFC 5961 §4).
 fn challenged(walk: &Walk<'_>) {
     walk.flags("SYN", CLIENT, SYN);
     walk.flags("challenge", SERVER, ACK);
@@ -187,10 +187,10 @@ fn reset(walk: &Walk<'_>, state: u16, side: bool) {
     walk.flags("RST again", side, RST);
 }
 
-/// Both open at once (RFC 9293 §3.5): the SYN of the other side meets the flow.
+/// Simultaneous open (RFC 9293 §3.5): the SYN of the other side matches the flow.
 fn crossing(walk: &Walk<'_>) {
     if !walk.from_inside {
-        // Somebody who opens a connection from a published port has no flow: that port is not the sandbox's.
+        // A connection opened from a published port gets another port, because the port is reserved.
         return;
     }
     walk.flags("SYN", CLIENT, SYN);
@@ -201,7 +201,7 @@ fn crossing(walk: &Walk<'_>) {
     walk.step("data back", SERVER, |packet| packet.flags(ACK | PSH));
 }
 
-/// P-3: an RST passes and ends nothing at once; what comes after it passes too, and the flow goes when its time is over.
+/// P-3: an RST passes and does not remove the flow at once; later segments pass, and the flow expires.
 pub fn resets(offloads: Offloads) {
     let fixture = offloads.configured("[timers]\ntcp_reset = 2\n");
     let (_sandbox, ends) = published(&fixture);
@@ -211,7 +211,7 @@ pub fn resets(offloads: Offloads) {
             for side in [CLIENT, SERVER] {
                 walk.handshake();
                 walk.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
-                // As a stranger would forge it: nothing about it fits.
+                // A forged RST with wrong sequence numbers.
                 walk.step("RST", side, |packet| {
                     packet.flags(RST).numbers(0xdead_beef, 0).payload(b"")
                 });

@@ -1,4 +1,4 @@
-//! What a sandbox may not send, and that no private source ever leaves.
+//! Spoofed packets of a sandbox, and private source addresses outside.
 
 use std::{thread, time::Duration};
 
@@ -11,12 +11,13 @@ use netpath_tests::{
 
 use crate::gate::{Offloads, at_once};
 
-/// G-3: a sandbox speaks for itself only, and no private source leaves, whatever it sends and whatever the daemon does.
+/// G-3: a sandbox sends only from its own address, and no private source address leaves the node, in any state of the
+/// daemon.
 pub fn sources(offloads: Offloads) {
     at_once(offloads, &[speaks_for_itself, restarts, untranslatable]);
 }
 
-/// Sources that nobody outside may ever see.
+/// Source addresses that must not be seen outside.
 const PRIVATE: &str = "src net 10.0.0.0/8 or src net 172.16.0.0/12 or src net fd00::/8";
 
 fn host_mac(netns: &Netns, address: &str) -> String {
@@ -157,7 +158,7 @@ fn speaks_for_itself(offloads: Offloads) {
     assert_eq!(routes.lines().count(), 1, "{routes}");
     let seen = capture.packets(fixture.outside(), &["udp port 80"]);
     assert_eq!(seen, "", "something left");
-    // It still works itself.
+    // The sandbox still works.
     assert_eq!(peer::ping(&rogue.netns, OUTSIDE.0, 1, 2), 2);
     assert_eq!(peer::ping(&rogue.netns, OUTSIDE.1, 1, 2), 2);
     assert_eq!(capture.packets(fixture.outside(), &[PRIVATE]), "");
@@ -222,7 +223,7 @@ fn untranslatable(offloads: Offloads) {
         format!("{v4},proto=4)/IP(src='10.1.1.1',dst='{}')/UDP()", OUTSIDE.0),
         format!("{v6}/IPv6ExtHdrDestOpt()/b'nothing'"),
         format!("{v6}/IPv6ExtHdrRouting()/UDP(sport=9,dport=9)"),
-        // Fragments: a first one, a later one, one that has no first.
+        // Fragments: a first one, a later one, one without a first.
         format!("{v4},flags='MF',id=7)/UDP(sport=9,dport=9,len=48)/(b'a'*16)"),
         format!("{v4},frag=3,id=7)/(b'b'*24)"),
         format!("{v4},frag=100,id=8)/(b'c'*24)"),
@@ -230,17 +231,17 @@ fn untranslatable(offloads: Offloads) {
             "{v6}/IPv6ExtHdrFragment(offset=0,m=1,id=7,nh=17)/UDP(sport=9,dport=9,len=48,chksum=1)/(b'a'*16)"
         ),
         format!("{v6}/IPv6ExtHdrFragment(offset=3,m=0,id=7,nh=17)/(b'b'*24)"),
-        // Segments of no connection.
+        // Segments of unknown connections.
         format!("{v4})/TCP(sport=9,dport=9,flags='A')"),
         format!("{v4})/TCP(sport=9,dport=9,flags='R')"),
         format!("{v4})/TCP(sport=9,dport=9,flags='FA')"),
         format!("{v6}/TCP(sport=9,dport=9,flags='RA')"),
-        // Errors about nothing.
+        // Errors about unknown flows.
         format!("{v4})/ICMP(type=3,code=3)/{quoted}"),
         format!("{v6}/ICMPv6DestUnreach()/IPv6()/UDP()"),
         format!("{v4})/ICMP(type=13)"),
         format!("{v4})/ICMP(type=0,id=5)"),
-        // Options, a last hop, cut short, no checksum.
+        // IP options, TTL 1, truncated, without checksum.
         format!("{v4},options=[IPOption_RR(routers=['0.0.0.0']*3)])/UDP(sport=9,dport=9)"),
         format!(
             "{v4},options=[IPOption(b'\\x83\\x07\\x04\\xcb\\x00\\x71\\x01')])/UDP(sport=9,dport=9)"
@@ -250,7 +251,7 @@ fn untranslatable(offloads: Offloads) {
         format!("{v4},ihl=15)/UDP(sport=9,dport=9)"),
         format!("{v4},proto=6)/b'short'"),
         format!("{v4})/UDP(sport=9,dport=9,chksum=0)/b'none'"),
-        // To an address that the gateway does not route, and through a tag.
+        // To an address that the gateway does not route, and with a VLAN tag.
         format!(
             "{ether}/IP(src='{}',dst='224.0.0.5',ttl=5)/UDP(sport=9,dport=9)",
             sandbox.v4

@@ -1,4 +1,4 @@
-//! Streams and datagrams in both directions, with every kind of checksum offload.
+//! Streams and datagrams in both directions, with every combination of checksum offloads.
 
 use std::{net::UdpSocket, thread, time::Duration};
 
@@ -50,7 +50,7 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2], port: u16) {
             let before = received(receiver);
             let end = run(client, address, port, arguments);
             if case.udp {
-                // What a busy machine does not read in time is lost between the stack and the program, not before.
+                // On a busy machine the receiving socket drops datagrams, which does not count.
                 let packets = end["sum"]["packets"].as_u64().expect("packets");
                 let arrived = received(receiver) - before;
                 assert!(
@@ -61,7 +61,7 @@ fn measure(server: &Netns, client: &Netns, addresses: [&str; 2], port: u16) {
                 assert!(lost < 90.0, "{address} {arguments}: lost {lost}%");
             } else {
                 let bytes = end["sum_received"]["bytes"].as_u64().expect("bytes");
-                // The client ends when it has sent all; what is under way then is not counted.
+                // The client stops when it has sent everything; packets in flight are not counted.
                 assert!(bytes > 10_000_000, "{address} {arguments}: {bytes}");
             }
         }
@@ -74,7 +74,7 @@ fn received(netns: &Netns) -> u64 {
     counters["IpInReceives"] + counters["Ip6InReceives"]
 }
 
-/// Runs one measurement; the server may still be busy with the end of the one before.
+/// Runs one measurement; the server may still handle the end of the previous one.
 #[track_caller]
 fn run(client: &Netns, address: &str, port: u16, arguments: &str) -> Value {
     let line = format!("iperf3 -c {address} -p {port} -J {arguments}");
@@ -91,12 +91,12 @@ fn run(client: &Netns, address: &str, port: u16, arguments: &str) -> Value {
     panic!("{line}: the server is busy for two seconds")
 }
 
-/// N-7: partial checksums and segments to be cut stay valid in every direction.
+/// N-7: partial checksums and GSO packets stay valid in every direction.
 pub fn pass(offloads: Offloads) {
     let fixture = offloads.fixture();
     every_path(&fixture);
     if offloads == Offloads::Off {
-        // And when only the sandboxes have them.
+        // And with offloads in the sandboxes only.
         let mut fixture = Fixture::on(offloads.topology().build());
         fixture.offloads = true;
         every_path(&fixture);
@@ -120,14 +120,14 @@ fn every_path(fixture: &Fixture) {
         fixture.host(),
         &sandbox.netns,
         [GATEWAY_A.0, GATEWAY_A.1],
-        // A published port answers on the gateway too.
+        // A published port is reachable at the gateway's address too.
         5202,
     );
     segments(fixture, &sandbox);
     fixture.assert_clean(&[&sandbox, &sibling]);
 }
 
-/// Many datagrams in one packet, which the last device cuts.
+/// A GSO packet of many datagrams, which the last device segments.
 fn segments(fixture: &Fixture, sandbox: &Sandbox) {
     for (family, own) in [(0, "0.0.0.0:0"), (1, "[::]:0")] {
         let bind = if family == 0 {

@@ -1,4 +1,4 @@
-//! How long idle flows last, with timers of seconds; the defaults are what the daemon says they are.
+//! Idle limits of flows, configured in seconds; the defaults are read from the daemon.
 
 use std::{thread, time::Duration};
 
@@ -29,8 +29,9 @@ fn same(packet: Packet) -> Packet {
     packet
 }
 
-/// U-5, U-6: an answered UDP flow lasts two minutes and more, and packets of either direction begin them anew; one that
-/// nobody has answered ends sooner.
+/// U-5, U-6: a replied UDP flow lasts at least two minutes, and packets in either direction refresh it; a flow without
+/// a
+/// reply expires sooner.
 pub fn udp(offloads: Offloads) {
     at_once(offloads, &[udp_flows, udp_defaults]);
 }
@@ -58,7 +59,7 @@ fn udp_flows(offloads: Offloads) {
     for flow in &inward {
         flow.opens_outside();
     }
-    // Longer than one limit in all, but never idle for so long: kept by what is sent, or by what arrives.
+    // Longer than the limit in total, but never idle for the limit: refreshed by outbound or by inbound packets.
     for _ in 0..4 {
         wait(ESTABLISHED / 3.0);
         for flow in &out {
@@ -99,7 +100,7 @@ fn udp_defaults(offloads: Offloads) {
 /// Whether the client sends a segment, and its flags.
 type Step = (bool, u8);
 
-/// T-5: an idle connection lasts longer than two hours and four minutes, one that opens or ends goes sooner.
+/// T-5: an idle connection lasts longer than two hours and four minutes; one that is opening or closing expires sooner.
 pub fn tcp(offloads: Offloads) {
     at_once(offloads, &[connections, tcp_defaults]);
 }
@@ -173,7 +174,7 @@ fn connections(offloads: Offloads) {
     };
     for _ in 0..4 {
         wait(ESTABLISHED / 3.0);
-        // As the stacks' own keepalives would, after two hours.
+        // Keepalive segments, which stacks send after two hours.
         for flow in &established {
             flow.arrives("a keepalive", flags(ACK));
             flow.leaves("its answer", flags(ACK));

@@ -1,4 +1,4 @@
-//! What the twins did with the same sequence, field by field.
+//! Compares the packets that both nodes deliver for the same sequence, field by field.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,16 +13,16 @@ use crate::{
     twin::{Map, Place, Twin},
 };
 
-/// One step on one twin.
+/// One step on one node.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// What was sent.
+    /// The frames that were sent.
     pub sent: Vec<Vec<u8>>,
-    /// What arrived.
+    /// The packets that arrived.
     pub arrived: Vec<(Place, Whole)>,
 }
 
-/// Plays a sequence on a twin.
+/// Runs a sequence on a node.
 pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec<Moment> {
     let mut arrivals = Arrivals::default();
     let mut moments = Vec::new();
@@ -40,7 +40,7 @@ pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec
             let found = arrived.iter().filter(|(place, _)| *place == receiver);
             for (_, whole) in found {
                 let decoded = decode(&whole.frame);
-                // Of a packet that is not complete, only netpath delivers a part.
+                // netpath may deliver a fragment of an incomplete packet; netfilter does not.
                 if decoded.protocol == protocol
                     && !decoded.is_fragment
                     && !decoded.is_icmp_error()
@@ -58,56 +58,56 @@ pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec
     moments
 }
 
-/// Something that the twins did differently.
+/// The kind of a difference.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Only netfilter delivered this.
+    /// Only netfilter delivers the packet.
     Missing(Decoded),
-    /// Only netpath delivered this.
+    /// Only netpath delivers the packet.
     Extra(Decoded),
-    /// A field of what both delivered.
+    /// A field differs.
     Field(Box<Field>),
 }
 
 /// A field that differs.
 #[derive(Clone, Debug)]
 pub struct Field {
-    /// Its name.
+    /// The name of the field.
     pub name: String,
     /// Netfilter's value, then netpath's.
     pub values: [String; 2],
-    /// Both, if it is a port that may be chosen: each twin has kept to its choice so far.
+    /// Both values, if they are ports that a node may choose, and each node has kept its choice so far.
     pub ports: Option<[u16; 2]>,
-    /// The protocol that a port belongs to.
+    /// The protocol of the port.
     pub protocol: Option<u8>,
-    /// The whole packets.
+    /// The packets.
     pub packets: [Decoded; 2],
 }
 
-/// A difference and where it was found.
+/// A difference, and where it occurs.
 pub struct Difference<'a> {
     /// The sequence.
     pub sequence: &'a Sequence,
-    /// Number of the step in it, from zero.
+    /// Index of the step in the sequence.
     pub number: usize,
-    /// What was sent through netpath, frame by frame.
+    /// The frames that were sent through netpath.
     pub sent: &'a [Decoded],
-    /// Ports that somebody has sent from or to on both twins.
+    /// Ports that were sent from or to on both nodes.
     pub sent_ports: &'a BTreeSet<u16>,
-    /// The addresses of the twins.
+    /// The addresses of the nodes.
     pub map: &'a Map,
     /// Whether netpath has delivered a packet of the flow's client in an earlier step.
     pub known: bool,
-    /// How the one before it in the same direction arrived with netpath.
+    /// The previous packet of the same direction, as netpath delivered it.
     pub tuple_before: Option<Tuple>,
-    /// Who received it, or should have.
+    /// The receiver, or the expected receiver.
     pub place: Place,
     /// The difference.
     pub kind: Kind,
 }
 
 impl Difference<'_> {
-    /// The ports, if it is one that may be chosen.
+    /// Both values, if they are ports that a node may choose.
     pub fn ports(&self) -> Option<[u16; 2]> {
         match &self.kind {
             Kind::Field(field) => field.ports,
@@ -152,22 +152,22 @@ impl fmt::Display for Difference<'_> {
     }
 }
 
-/// What stands around a port; see [`Value::Port`].
+/// The context of a port; see [`Value::Port`].
 type Around = ([IpAddr; 2], u16);
 
-/// Which port of netpath's stands for which of netfilter's, for as long as a sequence lasts.
+/// The port of netpath that corresponds to each port of netfilter, during a sequence.
 #[derive(Default)]
 struct Ports {
     netpath: BTreeMap<(u8, Around, u16), u16>,
     netfilter: BTreeMap<(u8, Around, u16), u16>,
 }
 
-/// How two ports compare.
+/// The result of comparing two ports.
 enum Match {
     Same,
     /// They differ for the first time.
     New,
-    /// One of the twins did not keep to its choice.
+    /// One node did not keep its choice.
     Broken,
 }
 
@@ -176,7 +176,7 @@ impl Ports {
         let known = self.netpath.get(&(protocol, around, a)).copied();
         let back = self.netfilter.get(&(protocol, around, b)).copied();
         if a == b {
-            // Others may have the same port: a packet that was quoted as it came, for one.
+            // Other packets may contain the same port, such as a packet that is quoted unchanged.
             return if known.is_none() {
                 Match::Same
             } else {
@@ -195,7 +195,7 @@ impl Ports {
     }
 }
 
-/// Compares what both twins did; calls `found` with every difference, in order.
+/// Compares the results of both nodes; calls `found` with every difference, in order.
 pub fn compare(
     map: &Map,
     sequence: &Sequence,
@@ -213,7 +213,7 @@ pub fn compare(
             for decoded in [&one, &other] {
                 sent_marks.extend(["ip.id", "ip.label"].map(|name| decoded.text(name)));
             }
-            // A port that a twin has chosen is sent to as well, but nobody else has asked for it.
+            // A port that a node has chosen is also a destination port, but no host has asked for it.
             let asked = one.ports.iter().filter(|port| other.ports.contains(port));
             sent_ports.extend(asked.copied());
         }
@@ -276,7 +276,7 @@ fn describe(whole: &Whole) -> Decoded {
     decoded
 }
 
-/// The packet that is most like this one, of the same protocol; numbers of segments never change.
+/// The packet of the same protocol with the fewest differences.
 fn partner(packet: &Decoded, others: &[Decoded]) -> Option<usize> {
     let likeness = |other: &Decoded| {
         let same = packet
@@ -291,7 +291,7 @@ fn partner(packet: &Decoded, others: &[Decoded]) -> Option<usize> {
             && other.addresses.first().map(IpAddr::is_ipv4)
                 == packet.addresses.first().map(IpAddr::is_ipv4)
     });
-    // Of those that are equally like it, the first: the order on a cable is kept.
+    // Among equals, the first one: links keep the order of packets.
     let best = candidates.rev().max_by_key(|(_, other)| likeness(other));
     best.map(|(index, _)| index)
 }
@@ -325,7 +325,7 @@ fn fields(
             (Some(Value::Port(protocol, around, a)), Some(Value::Port(_, other, b))) => {
                 let texts = [a, b].map(|port| port.to_string());
                 if around.0 != other.0 {
-                    // The addresses are reported already.
+                    // Addresses are compared separately.
                     if a != b {
                         differ(name, texts, None, Some(protocol));
                     }
@@ -341,7 +341,7 @@ fn fields(
             (a, b) => {
                 let texts =
                     [a, b].map(|value| value.map_or("absent".to_owned(), |v| v.to_string()));
-                // What a node sends itself has whatever identification or label it likes.
+                // A packet from the node itself has an arbitrary identification and flow label.
                 if matches!(name.as_str(), "ip.id" | "ip.label")
                     && texts
                         .iter()

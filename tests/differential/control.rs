@@ -1,4 +1,4 @@
-//! Whether the comparison finds what it is for.
+//! Checks that the comparison finds differences.
 
 use netpath_tests::packet::{Checksum, Packet, fragments::Whole};
 
@@ -10,7 +10,7 @@ use crate::{
     twin::{Map, Place},
 };
 
-/// Differences that are not meant between what both twins are said to have delivered.
+/// Unexpected differences between the packets that the nodes are assumed to have delivered.
 fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<String> {
     let flow = Flow::out(Protocol::Udp, Place::One);
     let sequence = Sequence::new(Group::Udp, false, "control").forward(flow, |p| p);
@@ -50,14 +50,14 @@ fn right() -> Packet {
 }
 
 #[test]
-fn control_equal_packets_are_equal() {
+fn control_equal_packets_have_no_difference() {
     let both = [(Place::Outside, right())];
     assert_eq!(found(&both, &both), [""; 0]);
     assert_eq!(found(&[], &[]), [""; 0]);
 }
 
 #[test]
-fn control_every_planted_difference_is_found() {
+fn control_every_changed_field_is_found() {
     type Change = fn(Packet) -> Packet;
     let changes: [(&str, Change); 14] = [
         ("eth.source", |p| p.eth([6; 6], [0; 6])),
@@ -92,7 +92,7 @@ fn control_every_planted_difference_is_found() {
 }
 
 #[test]
-fn control_packets_at_one_twin_only_are_found() {
+fn control_packet_at_one_node_only_is_found() {
     let delivered = [(Place::Outside, right())];
     assert_eq!(found(&delivered, &[]).len(), 1, "missing");
     assert_eq!(found(&[], &delivered).len(), 1, "extra");
@@ -106,7 +106,7 @@ fn control_packets_at_one_twin_only_are_found() {
 }
 
 #[test]
-fn control_a_port_that_changes_within_a_sequence_is_found() {
+fn control_changed_port_within_a_sequence_is_found() {
     let ends = |port| right().sport(port);
     let kept = [
         (Place::Outside, ends(999)),
@@ -120,7 +120,7 @@ fn control_a_port_that_changes_within_a_sequence_is_found() {
 }
 
 #[test]
-fn control_differences_in_what_an_error_quotes_are_found() {
+fn control_difference_in_a_quoted_packet_is_found() {
     let error = |quoted: Packet| {
         let bytes = quoted.build()[14..].to_vec();
         let router = "100.66.0.1".parse().expect("an address");
@@ -139,7 +139,7 @@ fn control_differences_in_what_an_error_quotes_are_found() {
 }
 
 #[test]
-fn control_a_node_that_does_not_forward_is_found() {
+fn control_node_without_forwarding_is_found() {
     let mut oracle = Oracle::new();
     let flow = Flow::out(Protocol::Udp, Place::One);
     let sequence = || {

@@ -1,7 +1,7 @@
-//! The same packets through netfilter and netpath, in twin topologies, compared field by field.
+//! The same packets through netfilter and netpath, on two nodes with equal topologies, compared field by field.
 //!
-//! A [sequence](sequence) is data; it is [played](compare::play) on both [twins](twin), and what everybody received is
-//! [compared](compare::compare). What netpath does otherwise on purpose stands in [`differences`].
+//! A [sequence](sequence) is data. It is [run](compare::play) on [both nodes](pair), and the packets that arrive are
+//! [compared](compare::compare). Intended differences are listed in [`differences`].
 #![expect(
     clippy::expect_used,
     reason = "what tests share fails as they do, by panicking with what was expected"
@@ -29,7 +29,7 @@ fn play(sequences: &[Sequence]) -> Oracle {
     oracle
 }
 
-/// Plays a group, which must have so many sequences and packets at least.
+/// Runs a group, which must have at least this many sequences and packets.
 #[track_caller]
 fn corpus(group: Group, least_sequences: usize, least_packets: usize) {
     let sequences = corpus::group(group);
@@ -88,7 +88,7 @@ fn corpus_filtering() {
 }
 
 #[test]
-fn random() {
+fn random_sessions_have_intended_differences_only() {
     let (seed, sessions) = (random::seed(), random::sessions());
     println!("again with NETPATH_ORACLE_SEED={seed} NETPATH_ORACLE_SESSIONS={sessions}");
     let sequences: Vec<Sequence> = (0..sessions)
@@ -97,9 +97,9 @@ fn random() {
     play(&sequences).finish();
 }
 
-/// What is meant to differ does differ; an entry that nothing needs hides defects.
+/// Every intended difference must occur; an unused entry would hide defects.
 #[test]
-fn every_entry_of_the_list_is_used() {
+fn every_intended_difference_occurs() {
     let mut sequences = corpus::all();
     sequences.extend((0..300).map(|number| random::session(1, number)));
     let used = play(&sequences).finish();

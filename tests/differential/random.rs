@@ -1,4 +1,4 @@
-//! Sessions made by chance: several flows at a time, with packets that are legal and packets that are not.
+//! Random sessions: several flows at a time, with valid and invalid packets.
 
 use std::env;
 
@@ -9,7 +9,7 @@ use crate::{
     twin::Place,
 };
 
-/// A generator of which one seed says everything (SplitMix64).
+/// A random generator with a seed (SplitMix64).
 pub struct Random(u64);
 
 impl Random {
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// The seed: `NETPATH_ORACLE_SEED`, or a fresh one.
+/// The seed: `NETPATH_ORACLE_SEED`, or a random one.
 pub fn seed() -> u64 {
     number("NETPATH_ORACLE_SEED").unwrap_or_else(|| {
         let now = std::time::SystemTime::now();
@@ -48,7 +48,7 @@ pub fn seed() -> u64 {
     })
 }
 
-/// How many sessions: `NETPATH_ORACLE_SESSIONS`, or as many as every run of the tests makes.
+/// The number of sessions: `NETPATH_ORACLE_SESSIONS`, or the default.
 pub fn sessions() -> u64 {
     number("NETPATH_ORACLE_SESSIONS").unwrap_or(100)
 }
@@ -61,17 +61,17 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-/// What a flow of a session has come to.
+/// The progress of a flow.
 #[derive(Clone, Copy)]
 struct Line {
     flow: Flow,
     /// The next sequence numbers of server and client.
     next: [u32; 2],
-    /// Packets so far.
+    /// Packets sent so far.
     sent: usize,
 }
 
-/// One session.
+/// A random session.
 pub fn session(seed: u64, number: u64) -> Sequence {
     let random = &mut Random::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
     let v6 = random.one_in(2);
@@ -109,7 +109,7 @@ fn flow(random: &mut Random, id: u16) -> Flow {
     let flow = flow
         .number(id)
         .with(random.pick(&[Remote::Peer, Remote::Second]));
-    // Now and then two sandboxes want the same port, or one wants a port that it cannot keep.
+    // Sometimes two sandboxes use the same port, or one uses a port that cannot be kept.
     match random.below(8) {
         0 if flow.server == Place::Outside => flow.with_sport(random.pick(&[999, 40_000, 9_999])),
         _ => flow,
@@ -144,8 +144,9 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
             })
         }
         number => {
-            // A flow mostly begins with its client. What becomes of a port that is published and also sent from is a
-            // matter of the corpus: with TCP it depends on all that has happened before.
+            // A flow mostly starts with its client. The corpus covers a published port that is also a source port: with
+            // TCP, the
+            // result depends on all previous packets.
             let is_client_first = flow.protocol == Protocol::Tcp || number != 4;
             let forward = line.sent == 1 && is_client_first || random.one_in(2);
             let shape = shape(random, line, forward);
@@ -154,7 +155,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
     }
 }
 
-/// What the next packet of a flow looks like.
+/// The next packet of a flow.
 fn shape(
     random: &mut Random,
     line: &mut Line,

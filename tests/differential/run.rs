@@ -1,4 +1,4 @@
-//! Plays sequences on both twins and keeps the accounts.
+//! Runs sequences on both nodes and counts differences.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -11,27 +11,27 @@ use crate::{
     twin::Twins,
 };
 
-/// How many unexpected differences are shown in full.
+/// Number of unexpected differences that are shown.
 const SHOWN: usize = 40;
-/// How many of one sequence.
+/// Number of those per sequence.
 const SHOWN_OF_EACH: usize = 2;
 
-/// The twins and what was found with them.
+/// Both nodes and the results so far.
 pub struct Oracle {
     twins: Twins,
     serial: u16,
-    /// Sequences that were played.
+    /// Sequences run.
     pub sequences: usize,
-    /// Packets that arrived on either twin.
+    /// Packets that arrived on either node.
     pub packets: usize,
-    /// How often each of [`expected`] was met.
+    /// Occurrences of each of [`expected`].
     pub used: Vec<usize>,
     failed: Vec<String>,
     texts: Vec<String>,
 }
 
 impl Oracle {
-    /// Makes the twins.
+    /// Creates the nodes.
     pub fn new() -> Self {
         Self {
             twins: Twins::new(),
@@ -44,12 +44,12 @@ impl Oracle {
         }
     }
 
-    /// The node that netfilter translates on.
+    /// The node on which netfilter translates.
     pub fn netfilter_host(&self) -> &Netns {
         self.twins.netfilter_host()
     }
 
-    /// Plays a sequence on both and compares; false if they differ in a way that is not intended.
+    /// Runs a sequence on both nodes and compares the results; false if there is an unexpected difference.
     pub fn check(&mut self, sequence: &Sequence) -> bool {
         self.serial += 1;
         let map = self.twins.map.clone();
@@ -87,18 +87,18 @@ impl Oracle {
         self.keep(sequence, "netfilter", &netfilter);
         self.keep(sequence, "netpath", &netpath);
         self.failed.push(sequence.name.clone());
-        // What follows mostly follows from it.
+        // Later differences are mostly consequences of the first.
         self.texts.extend(texts.into_iter().take(SHOWN_OF_EACH));
         false
     }
 
-    /// Checks the nodes; returns the names of the sequences that differ in a way that is not meant.
+    /// Checks the nodes; returns the names of the sequences with unexpected differences.
     pub fn failures(self) -> Vec<String> {
         self.twins.finish();
         self.failed
     }
 
-    /// Checks the nodes, prints what was compared, and fails with everything that differs.
+    /// Checks the nodes, prints the totals, and fails with every unexpected difference.
     #[track_caller]
     pub fn finish(self) -> Vec<usize> {
         self.twins.finish();
@@ -133,7 +133,7 @@ impl Oracle {
         self.used
     }
 
-    /// Leaves what was sent and what arrived to look at, in order.
+    /// Writes sent and received packets, in order, to a capture file.
     fn keep(&self, sequence: &Sequence, twin: &str, moments: &[Moment]) {
         let name = sequence.name.replace(['/', ' '], "-");
         let path = artifacts().join(format!("{name}.{twin}.pcap"));

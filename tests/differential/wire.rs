@@ -1,8 +1,8 @@
-//! Raw sockets at the ends of a twin, and fences that say when a step is over.
+//! Raw sockets at the ends of a node, and barrier packets that mark the end of a step.
 //!
-//! Everything between two ends happens in the soft interrupts of one processor, through queues that keep their order. A
-//! fence that is sent after a packet, by the same thread on the same processor, and that crosses as many devices, arrives
-//! after everything that the packet has caused. So no step waits for time to pass.
+//! All packets between two ends are processed in the soft interrupts of one processor, through queues that keep their
+//! order. A barrier packet that the same thread sends after a packet, over as many devices, therefore arrives after
+//! everything that the packet has caused. No step waits for a time.
 
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -21,16 +21,16 @@ use nix::{
     unistd::Pid,
 };
 
-/// How the kernel marks a frame that is addressed to the device it came in by.
+/// The kernel's mark of a frame that is addressed to the receiving device.
 const PACKET_HOST: u8 = 0;
 
-/// One end of a cable.
+/// One end of a link.
 pub struct Tap {
     socket: OwnedFd,
 }
 
 impl Tap {
-    /// At a device of a namespace whose stack shall neither see nor answer anything that comes in by it.
+    /// Opens a device of a namespace. The namespace's own stack no longer receives what the device receives.
     pub fn open(netns: &Netns, device: &str) -> Self {
         netns.exec("nft add table netdev oracle");
         let chain =
@@ -63,7 +63,7 @@ impl Tap {
         assert_eq!(sent, frame.len());
     }
 
-    /// The next frame that was addressed to this end, if one is there.
+    /// The next frame addressed to this end, if one has arrived.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 2048];
         loop {
@@ -74,7 +74,7 @@ impl Tap {
         }
     }
 
-    /// Waits until something is there; false if nothing comes in time.
+    /// Waits until a frame arrives; false after `limit`.
     pub fn wait(&self, limit: Duration) -> bool {
         let start = Instant::now();
         let milliseconds = PollTimeout::try_from(limit).expect("a short time");
@@ -83,7 +83,7 @@ impl Tap {
     }
 }
 
-/// Keeps this thread on the processor it runs on: the order of [fences](self) holds on one processor only.
+/// Binds this thread to its current processor, which the order of [barrier packets](self) requires.
 pub fn stay_here() {
     let mut set = CpuSet::new();
     set.set(sched_getcpu().expect("processor"))

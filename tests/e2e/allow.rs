@@ -6,7 +6,7 @@ use netpath_tests::{
 };
 
 #[test]
-fn only_sources_of_the_allow_list_reach_a_port_and_the_others_are_counted() {
+fn port_with_allow_list_accepts_listed_sources_and_counts_others() {
     let fixture = Fixture::on(Topology::builder().neighbour().build());
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);

@@ -1,4 +1,4 @@
-//! What `netpath map` shows of translations.
+//! The output of `netpath map dump nat`.
 
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ fn check(flow: &Value, kind: &str, original: &Value, reply: &Value, owner: (&str
 }
 
 #[test]
-fn the_table_shows_source_translation() {
+fn dump_shows_source_translation() {
     let service = service();
     for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
         .into_iter()
@@ -93,7 +93,7 @@ fn the_table_shows_source_translation() {
 }
 
 #[test]
-fn the_table_shows_destination_translation() {
+fn dump_shows_destination_translation() {
     let service = service();
     for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
         .into_iter()
@@ -119,7 +119,7 @@ fn the_table_shows_destination_translation() {
 }
 
 #[test]
-fn the_table_shows_hairpins() {
+fn dump_shows_hairpin() {
     let service = service();
     for (family, host) in [HOST.0, HOST.1].into_iter().enumerate() {
         let (own, client) = (
@@ -152,7 +152,7 @@ fn the_table_shows_hairpins() {
 }
 
 #[test]
-fn the_table_shows_echo_and_its_identifier() {
+fn dump_shows_echo_with_its_identifier() {
     let service = service();
     for (address, host, protocol, own) in [
         (OUTSIDE.0, HOST.0, "icmp", &service.other.v4),
@@ -173,7 +173,7 @@ fn the_table_shows_echo_and_its_identifier() {
 }
 
 #[test]
-fn a_datagram_in_fragments_is_shown_until_all_of_it_has_passed() {
+fn dump_shows_fragmented_datagram_until_it_is_complete() {
     let service = service();
     let fragments = |arguments: &[&str]| {
         let command = [&["map", "dump", "fragments"], arguments].concat();
@@ -213,7 +213,7 @@ fn a_datagram_in_fragments_is_shown_until_all_of_it_has_passed() {
 }
 
 #[test]
-fn filters_select_flows() {
+fn dump_filters_select_flows() {
     let service = service();
     let fixture = &service.fixture;
     peer::ask(

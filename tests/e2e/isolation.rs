@@ -1,4 +1,4 @@
-//! Who may talk to whom, by network and its settings.
+//! Reachability by network settings.
 
 use netpath_tests::{
     Netns,
@@ -7,7 +7,7 @@ use netpath_tests::{
 };
 
 #[test]
-fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
+fn routed_network_is_reached_at_sandbox_addresses_and_published_ports() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &["--gateway-mode", "routed"]);
     fixture.network("network_b", NETWORK_B, &[]);
@@ -44,7 +44,7 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
 }
 
 #[test]
-fn without_masquerade_the_outside_sees_the_sandbox() {
+fn network_without_masquerade_sends_from_sandbox_addresses() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &["--masquerade", "off"]);
     let client: Sandbox = fixture.sandbox("client", "network_a", &["8080:80"]);
@@ -66,7 +66,7 @@ fn without_masquerade_the_outside_sees_the_sandbox() {
     peer::assert_pings(&client.netns, [OUTSIDE.0, OUTSIDE.1], true);
     peer::ask(outside, &Question::new(How::Tcp, HOST.0, 8080));
     peer::ask(outside, &Question::new(How::Tcp, HOST.1, 8080));
-    // Nothing but answers comes in.
+    // Only replies are delivered to the sandbox.
     peer::assert_no_answer(outside, &peer::both_ways(client.addresses(), 81));
     peer::assert_pings(outside, client.addresses(), false);
     fixture.assert_clean(&[&client]);

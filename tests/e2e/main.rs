@@ -1,4 +1,4 @@
-//! A real daemon in real namespaces, with real clients and servers.
+//! The daemon in network namespaces, with clients and servers.
 #![expect(
     clippy::expect_used,
     reason = "what tests share fails as they do, by panicking with what was expected"

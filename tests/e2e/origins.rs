@@ -1,4 +1,4 @@
-//! More ways to reach a published port.
+//! Further clients of a published port.
 
 use netpath_tests::{
     fixture::{
@@ -13,7 +13,7 @@ fn service() -> Service {
 }
 
 #[test]
-fn a_published_port_answers_on_every_gateway_too() {
+fn published_port_is_reached_at_every_gateway() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     let (sibling, other) = (&service.sibling, &service.other);
@@ -40,7 +40,7 @@ fn a_published_port_answers_on_every_gateway_too() {
 }
 
 #[test]
-fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
+fn host_process_bound_to_a_local_address_reaches_published_port() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (GATEWAY_A, HOST)] {
@@ -59,7 +59,7 @@ fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
     service.fixture.assert_clean(&[&service.web]);
 }
 
-/// Connects a UDP socket, waits for an answer, and then for whatever else comes.
+/// Python program that connects a UDP socket, waits for a reply, and then for a further result.
 const CONNECTED: &str = "
 import socket, sys
 peer = socket.getaddrinfo(sys.argv[1], 8080, type=socket.SOCK_DGRAM)[0]
@@ -75,7 +75,7 @@ except OSError as error:
 ";
 
 #[test]
-fn a_host_process_is_told_that_the_sandbox_it_is_connected_to_is_gone() {
+fn connected_host_socket_is_told_that_its_sandbox_is_removed() {
     let service = service();
     let server = peer::serve(&service.web.netns, "web", &["80"]);
     let mut clients: Vec<_> = [LOOPBACK.0, LOOPBACK.1, HOST.0]
@@ -104,7 +104,7 @@ fn a_host_process_is_told_that_the_sandbox_it_is_connected_to_is_gone() {
 }
 
 #[test]
-fn a_sandbox_keeps_its_own_loopback() {
+fn sandbox_loopback_is_not_translated() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     let _own = peer::serve(&service.sibling.netns, "own", &["8080"]);
@@ -122,7 +122,7 @@ fn a_sandbox_keeps_its_own_loopback() {
 }
 
 #[test]
-fn a_client_uses_one_source_port_for_two_addresses_of_the_node() {
+fn client_uses_one_source_port_for_two_node_addresses() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     let host = service.fixture.host();

@@ -1,4 +1,4 @@
-//! Out of a sandbox: which address and which port the outside sees.
+//! Traffic from a sandbox: the source address and port that the outside sees.
 
 use std::{collections::BTreeSet, thread};
 
@@ -8,7 +8,7 @@ use netpath_tests::{
     peer::{self, How, Question},
 };
 
-/// A network that the host has a route of its own to.
+/// A destination to which the host has a specific route.
 const FAR: Pair = ("203.0.113.1", "2001:db8:203::1");
 
 fn far(netns: &Netns) {
@@ -16,7 +16,7 @@ fn far(netns: &Netns) {
     netns.exec(&format!("ip addr add {}/128 dev lo nodad", FAR.1));
 }
 
-/// The outside server must see these sources, one per family.
+/// The outside must see these source addresses, one per family.
 #[track_caller]
 fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
     for how in How::ALL {
@@ -30,7 +30,7 @@ fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
 }
 
 #[test]
-fn the_outside_sees_the_address_that_the_route_prefers() {
+fn outbound_source_is_the_preferred_address_of_the_route() {
     let fixture = Fixture::new();
     let (host, outside) = (fixture.host(), fixture.outside());
     far(outside);
@@ -56,7 +56,7 @@ fn the_outside_sees_the_address_that_the_route_prefers() {
 }
 
 #[test]
-fn each_destination_is_reached_by_its_own_uplink_and_address() {
+fn outbound_source_belongs_to_the_uplink_of_the_destination() {
     let topology = Topology::builder().second_uplink().build();
     let fixture = Fixture::start(topology, &["--uplink=eth0", "--uplink=eth1"], "");
     let second = fixture.topology.second.clone().expect("a second uplink");
@@ -94,7 +94,7 @@ fn each_destination_is_reached_by_its_own_uplink_and_address() {
 }
 
 #[test]
-fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
+fn pings_with_equal_identifiers_get_their_own_replies() {
     let fixture = Fixture::new();
     fixture.two_networks();
     let first = fixture.sandbox("first", "network_a", &[]);
@@ -113,7 +113,7 @@ fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
         let flows = fixture.flows(&["--protocol", protocol, "--address", address]);
         assert_eq!(flows.len(), 2, "{flows:#?}");
     }
-    // The host's own answers are not in the way, and neither are ours in its way.
+    // Pings of the host and pings of sandboxes do not interfere.
     assert_eq!(peer::ping(fixture.host(), OUTSIDE.0, 8, 3), 3);
     assert_eq!(peer::ping(fixture.outside(), HOST.0, 7, 3), 3);
     assert_eq!(peer::ping(fixture.outside(), HOST.1, 7, 3), 3);
@@ -121,7 +121,7 @@ fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
 }
 
 #[test]
-fn two_sandboxes_with_the_same_source_port_do_not_mix() {
+fn sandboxes_with_equal_source_ports_get_distinct_outer_ports() {
     let fixture = Fixture::new();
     fixture.two_networks();
     let sandboxes = [("a", "network_a"), ("b", "network_a"), ("c", "network_b")]

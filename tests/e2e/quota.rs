@@ -1,4 +1,4 @@
-//! One sandbox that wants everything.
+//! A sandbox that exceeds its quota.
 
 use std::{
     io::Write as _,
@@ -12,10 +12,10 @@ use netpath_tests::{
     peer,
 };
 
-/// Flows that a sandbox may have.
+/// The quota of a sandbox, in flows.
 const QUOTA: usize = 50;
 
-/// Asks the outside from so many sockets; gives those that got an answer.
+/// Sends a request to the outside from this many sockets; returns the sockets that got a reply.
 fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
     netns.enter(|| {
         let sockets: Vec<_> = (0..count)
@@ -33,7 +33,7 @@ fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
 }
 
 #[test]
-fn a_sandbox_stops_at_its_quota_and_status_names_it() {
+fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     let mut file = tempfile::NamedTempFile::new().expect("file");
     write!(
         file,
@@ -84,7 +84,7 @@ fn a_sandbox_stops_at_its_quota_and_status_names_it() {
         "{warnings:?}"
     );
 
-    // What goes gives its place back.
+    // Flows that end are available again.
     fixture.daemon.cli(&["sandbox", "rm", "greedy"]).success();
     fixture.wait_for("the table has no flow of it", || {
         fixture.daemon.json(&["status"])["flows"]["entries"] == 20

@@ -1,4 +1,4 @@
-//! Ranges of published ports, and which of several entries a packet belongs to.
+//! Ranges of published ports, and the precedence of entries.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn entries(fixture: &Fixture) -> u64 {
 }
 
 #[test]
-fn a_range_is_one_entry_and_all_of_its_ports_work() {
+fn range_is_one_entry_and_every_port_works() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &[]);
@@ -55,7 +55,7 @@ fn a_range_is_one_entry_and_all_of_its_ports_work() {
 }
 
 #[test]
-fn a_range_may_lead_to_other_numbers() {
+fn range_maps_to_other_port_numbers() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &[]);
     let publish = ["4000-4010:5000-5010", "4000-4010:5000-5010/udp"];

@@ -5,7 +5,7 @@ use netpath_tests::{
     fixture::{Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox},
 };
 
-/// What the program says about connections that are not kept, whether or not they succeed.
+/// Output of redis-benchmark about connections that are not kept, whether or not they succeed.
 const TIME_WAIT_WARNING: &str = "WARNING: Keepalive disabled. You probably need 'echo 1 > \
      /proc/sys/net/ipv4/tcp_tw_reuse' for Linux and 'sudo sysctl -w net.inet.tcp.msl=1000' for Mac OS X in order to \
      use a lot of clients/requests";
@@ -43,7 +43,7 @@ fn seen(from: &Netns, address: &str) -> String {
 }
 
 #[test]
-fn redis_lists_the_true_client() {
+fn redis_sees_the_client_address() {
     let (fixture, cache) = cache();
     let _server = serve(&cache);
     for (from, address, expected) in [
@@ -66,7 +66,7 @@ fn redis_lists_the_true_client() {
 }
 
 #[test]
-fn redis_is_measured_without_an_error() {
+fn redis_benchmark_has_no_error() {
     let (fixture, cache) = cache();
     let _server = serve(&cache);
     for (from, address) in [

@@ -1,4 +1,4 @@
-//! Much data arrives as it was sent, in both directions, from every origin.
+//! Bulk transfers in both directions, from every origin.
 
 use netpath_tests::{
     fixture::{Fixture, HOST, LOOPBACK},
@@ -27,17 +27,17 @@ fn exchange(family: impl Fn((&'static str, &'static str)) -> &'static str, megab
 }
 
 #[test]
-fn two_hundred_megabytes_arrive_as_sent_over_ipv4() {
+fn ipv4_transfer_of_200_megabytes_is_intact() {
     exchange(|pair| pair.0, 200);
 }
 
 #[test]
-fn two_hundred_megabytes_arrive_as_sent_over_ipv6() {
+fn ipv6_transfer_of_200_megabytes_is_intact() {
     exchange(|pair| pair.1, 200);
 }
 
 #[test]
-fn serial_a_gigabyte_arrives_as_sent() {
+fn serial_transfer_of_a_gigabyte_is_intact() {
     let fixture = Fixture::new();
     fixture.two_networks();
     let web = fixture.sandbox("web", "network_a", &["8080:80"]);

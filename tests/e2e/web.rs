@@ -1,4 +1,4 @@
-//! A web server behind a published port, under many connections.
+//! A web server behind a published port, under load.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use netpath_tests::{
 };
 use tempfile::TempDir;
 
-/// A running nginx, which answers every request with one line.
+/// A running nginx that answers every request with one line.
 struct Nginx {
     _process: Process,
     _directory: TempDir,
@@ -42,7 +42,7 @@ fn nginx(netns: &Netns) -> Nginx {
     }
 }
 
-/// Runs wrk; returns how many requests were answered. Any error fails.
+/// Runs wrk; returns the number of answered requests. Any error fails the test.
 #[track_caller]
 fn wrk(from: &Netns, url: &str, connections: u32, keep_alive: bool) -> u64 {
     let connections = connections.to_string();
@@ -74,8 +74,8 @@ fn wrk(from: &Netns, url: &str, connections: u32, keep_alive: bool) -> u64 {
     requests
 }
 
-/// Two hundred source ports. A client that ends a connection first would hold its port back for a minute, which is
-/// between it and its own stack.
+/// The number of source ports. A client that closes first keeps its port in TIME_WAIT for a minute, independently of
+/// netpath.
 fn limit_ports(client: &Netns) {
     client.sysctl("net/ipv4/ip_local_port_range", "50000 50199");
     client.sysctl("net/ipv4/tcp_max_tw_buckets", "0");
@@ -97,7 +97,7 @@ fn site() -> (Fixture, Sandbox) {
 }
 
 #[test]
-fn five_hundred_connections_from_outside_see_no_error() {
+fn load_from_outside_has_no_error() {
     let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
     for keep_alive in [true, false] {
@@ -109,7 +109,7 @@ fn five_hundred_connections_from_outside_see_no_error() {
 }
 
 #[test]
-fn five_hundred_connections_from_the_host_by_loopback_see_no_error() {
+fn load_from_host_loopback_has_no_error() {
     let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
     for keep_alive in [true, false] {
@@ -121,7 +121,7 @@ fn five_hundred_connections_from_the_host_by_loopback_see_no_error() {
 }
 
 #[test]
-fn two_hundred_source_ports_are_used_again_and_again_towards_a_published_port() {
+fn outside_client_reuses_200_source_ports_without_error() {
     let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
     let outside = fixture.outside();
@@ -134,7 +134,7 @@ fn two_hundred_source_ports_are_used_again_and_again_towards_a_published_port() 
 }
 
 #[test]
-fn two_hundred_source_ports_are_used_again_and_again_by_a_sandbox() {
+fn sandbox_client_reuses_200_source_ports_without_error() {
     let (fixture, site) = site();
     let _nginx = nginx(fixture.outside());
     let netns = &site.netns;

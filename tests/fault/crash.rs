@@ -1,4 +1,4 @@
-//! The daemon is killed in the middle of something: at the next start it is finished or undone.
+//! A daemon killed during a change: the next start completes or reverts it.
 
 use std::{collections::BTreeSet, fs, thread, time::Duration};
 
@@ -13,7 +13,7 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-/// State, devices, pins, namespaces and maps agree.
+/// Fails unless state, devices, pins, namespaces and maps agree.
 #[track_caller]
 pub(crate) fn assert_consistent(fixture: &Fixture) {
     let sandboxes = fixture.json("sandbox ls");
@@ -75,21 +75,21 @@ pub(crate) fn assert_consistent(fixture: &Fixture) {
     assert_eq!(mounted, wanted, "namespaces");
 }
 
-/// A restart takes seconds, most of them in the verifier; `NETPATH_KILL_ROUNDS` makes it longer.
+/// A restart takes seconds, mostly in the verifier. `NETPATH_KILL_ROUNDS` sets the number of rounds.
 fn rounds() -> u64 {
     let asked = std::env::var("NETPATH_KILL_ROUNDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 #[test]
-fn kills_at_any_moment_of_a_change_leave_nothing_half_done() {
+fn kills_during_changes_leave_a_consistent_node() {
     let mut fixture = Fixture::with_fast_reconcile();
     fixture.echo_sandbox("stays", "-p 7999:80");
     let mut made = Vec::new();
     for round in 0..rounds() {
         let name = format!("s{round}");
         let port = 8000 + round;
-        // Every third time something that exists goes, else something comes.
+        // Every third round removes a sandbox, the others create one.
         let command = match made.pop() {
             Some(name) if round % 3 == 2 => format!("sandbox rm {name}"),
             popped => {
@@ -100,7 +100,7 @@ fn kills_at_any_moment_of_a_change_leave_nothing_half_done() {
         };
         let words: Vec<&str> = command.split(' ').collect();
         let running = fixture.daemon.spawn(&words);
-        // From before the request arrives to after its answer.
+        // From before the request arrives to after its reply.
         thread::sleep(Duration::from_millis((round * 7) % 60));
         fixture.daemon.kill9();
         drop(running);

@@ -1,4 +1,4 @@
-//! Damage, crashes and wrong input: what is repaired, finished, undone or refused.
+//! Faults: repaired damage, crashes, reverted changes and refused input.
 #![expect(
     clippy::expect_used,
     reason = "a test fails by panicking with what was expected"

@@ -1,10 +1,10 @@
-//! Wrong requests on the command line: each is refused with one clear line, and nothing changes.
+//! Invalid requests on the command line: each is refused with one clear line and changes nothing.
 
 use serde_json::Value;
 
 use netpath_tests::{Output, Process, fixture::Fixture, pin_names};
 
-/// Command line, exit status, what the line must say.
+/// Command line, exit status, parts of the error line.
 type Case = (&'static str, i32, &'static [&'static str]);
 
 const NETWORKS: &[Case] = &[
@@ -230,7 +230,7 @@ struct Bed {
     _listeners: [Process; 2],
 }
 
-/// What must be the same afterwards.
+/// Everything that a refused request must not change.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Everything {
     shown: [Value; 3],
@@ -278,10 +278,10 @@ impl Bed {
     }
 }
 
-/// What is wrong with a refusal, if anything.
+/// The defect of an error message, if any.
 pub(crate) fn fault(output: &Output, status: i32, words: &[&str]) -> Option<String> {
     let line = output.stderr.trim_end();
-    // Usage is explained below the line that says what is wrong.
+    // clap prints the usage below the error line.
     let lines = if status == 2 { 1 } else { line.lines().count() };
     let missing: Vec<_> = words.iter().filter(|word| !line.contains(**word)).collect();
     let noise = ["os error", "Error {", "panicked", "backtrace"];
@@ -312,16 +312,16 @@ fn all_refused(cases: &[Case]) {
 }
 
 #[test]
-fn wrong_requests_about_networks_are_refused_and_change_nothing() {
+fn invalid_network_requests_are_refused_without_change() {
     all_refused(NETWORKS);
 }
 
 #[test]
-fn wrong_requests_about_sandboxes_are_refused_and_change_nothing() {
+fn invalid_sandbox_requests_are_refused_without_change() {
     all_refused(SANDBOXES);
 }
 
 #[test]
-fn wrong_requests_about_ports_are_refused_and_change_nothing() {
+fn invalid_port_requests_are_refused_without_change() {
     all_refused(PORTS);
 }

@@ -1,4 +1,4 @@
-//! Wrong requests straight to the API.
+//! Invalid requests to the API.
 
 use serde_json::Value;
 
@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// Status and body of an answer.
+/// Status and body of a response.
 fn ask(fixture: &Fixture, method: &str, path: &str, body: &[&str]) -> (u16, String) {
     let socket = fixture.daemon.socket().display().to_string();
     let url = format!("http://netpath{path}");
@@ -167,7 +167,7 @@ fn ask(fixture: &Fixture, method: &str, path: &str, body: &[&str]) -> (u16, Stri
     (status.parse().expect("status"), text.to_owned())
 }
 
-/// Whether an answer is an error in the shape that users rely on.
+/// Whether a response is an error in the documented form.
 fn is_error(text: &str) -> bool {
     let body: Value = serde_json::from_str(text).unwrap_or_default();
     let Some(error) = body["error"].as_object() else {
@@ -181,7 +181,7 @@ fn is_error(text: &str) -> bool {
 }
 
 #[test]
-fn wrong_requests_to_the_api_get_errors_and_change_nothing() {
+fn invalid_api_requests_get_errors_without_change() {
     let fixture = filled();
     let before = everything(&fixture);
     let mut faults = Vec::new();
@@ -200,7 +200,7 @@ fn wrong_requests_to_the_api_get_errors_and_change_nothing() {
 }
 
 #[test]
-fn too_large_deep_or_broken_requests_do_no_harm() {
+fn oversized_nested_or_incomplete_requests_are_refused() {
     let fixture = filled();
     let before = everything(&fixture);
     let directory = tempfile::TempDir::new().expect("directory");

@@ -1,4 +1,4 @@
-//! Somebody damages what netpath has made: it is repaired and reported within seconds.
+//! Damage to netpath's devices, pins and maps by another process is repaired and reported within seconds.
 
 use std::{fs, path::Path};
 
@@ -48,7 +48,7 @@ impl Bed {
         found.expect("map").display().to_string()
     }
 
-    /// All of it works, and nothing is left to repair.
+    /// Whether everything works and nothing is left to repair.
     fn is_whole(&self) -> bool {
         let fixture = &self.fixture;
         let published = fixture
@@ -66,7 +66,7 @@ impl Bed {
             && status["last_reconcile"]["operations"] == 0
     }
 
-    /// What is damaged is repaired and reported in these words.
+    /// Waits until the damage is repaired and reported with these words.
     #[track_caller]
     fn assert_repaired(&self, words: &str) {
         eventually(&format!("an event '{words}'"), SECONDS, || {
@@ -77,7 +77,7 @@ impl Bed {
         eventually("everything works", SECONDS, || self.is_whole());
     }
 
-    /// A device of the host is taken down: it comes up again, and everything works.
+    /// Takes a device of the host down; it must be set up again.
     #[track_caller]
     fn assert_comes_up_again(&self, device: &str) {
         self.host().exec(&format!("ip link set {device} down"));
@@ -89,7 +89,7 @@ impl Bed {
         eventually("everything works", SECONDS, || self.is_whole());
     }
 
-    /// Pins of links, with the words of the event that their repair gives.
+    /// Pins of links, with the words of the event that reports the repair.
     fn links(&self) -> [(String, &'static str); 5] {
         let veth = self.fixture.inspect("web").host_interface;
         [
@@ -102,7 +102,7 @@ impl Bed {
     }
 }
 
-/// Every key of a pinned map, as `bpftool` wants it.
+/// Every key of a pinned map, in the notation of `bpftool`.
 fn keys(host: &Netns, map: &str) -> Vec<String> {
     let shown = host.run(&["bpftool", "-j", "map", "dump", "pinned", map]);
     let entries: Value = serde_json::from_str(&shown.success()).expect("JSON of bpftool");
@@ -117,14 +117,14 @@ fn keys(host: &Netns, map: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_deleted_bridge_is_made_again() {
+fn deleted_bridge_is_recreated() {
     let bed = Bed::new();
     bed.host().exec(&format!("ip link delete {}", bed.bridge()));
     bed.assert_repaired("set bridge");
 }
 
 #[test]
-fn a_bridge_without_its_address_or_down_gets_it_back() {
+fn bridge_without_address_or_down_is_restored() {
     let bed = Bed::new();
     let bridge = bed.bridge();
     bed.host().exec(&format!("ip addr flush dev {bridge}"));
@@ -133,7 +133,7 @@ fn a_bridge_without_its_address_or_down_gets_it_back() {
 }
 
 #[test]
-fn a_deleted_veth_pair_is_made_again() {
+fn deleted_veth_pair_is_recreated() {
     let bed = Bed::new();
     let veth = bed.fixture.inspect("web").host_interface;
     bed.host().exec(&format!("ip link delete {veth}"));
@@ -141,7 +141,7 @@ fn a_deleted_veth_pair_is_made_again() {
 }
 
 #[test]
-fn a_veth_that_was_deleted_inside_is_made_again() {
+fn veth_deleted_in_the_sandbox_is_recreated() {
     let bed = Bed::new();
     bed.fixture
         .cli_ok("sandbox exec web -- ip link delete eth0");
@@ -149,7 +149,7 @@ fn a_veth_that_was_deleted_inside_is_made_again() {
 }
 
 #[test]
-fn a_veth_off_its_bridge_or_down_is_put_back() {
+fn veth_off_its_bridge_or_down_is_restored() {
     let bed = Bed::new();
     let veth = bed.fixture.inspect("web").host_interface;
     bed.host().exec(&format!("ip link set {veth} nomaster"));
@@ -158,7 +158,7 @@ fn a_veth_off_its_bridge_or_down_is_put_back() {
 }
 
 #[test]
-fn a_removed_pin_of_a_link_is_attached_again() {
+fn removed_link_pin_is_reattached() {
     let bed = Bed::new();
     let more = ("cgroup-recvmsg6".to_owned(), "attach recvmsg6");
     for (pin, words) in bed.links().into_iter().chain([more]) {
@@ -169,7 +169,7 @@ fn a_removed_pin_of_a_link_is_attached_again() {
 }
 
 #[test]
-fn a_link_that_was_detached_by_force_is_attached_again() {
+fn detached_link_is_reattached() {
     let bed = Bed::new();
     for (pin, words) in bed.links() {
         let detached = bed
@@ -181,7 +181,7 @@ fn a_link_that_was_detached_by_force_is_attached_again() {
 }
 
 #[test]
-fn deleted_map_entries_are_written_again() {
+fn deleted_map_entries_are_rewritten() {
     let bed = Bed::new();
     bed.fixture
         .cli_ok("port publish client 8081:81 --allow 192.0.2.0/24");
@@ -206,7 +206,7 @@ fn deleted_map_entries_are_written_again() {
 }
 
 #[test]
-fn an_emptied_endpoint_slot_is_filled_again() {
+fn emptied_endpoint_slot_is_refilled() {
     let bed = Bed::new();
     let pinned = bed.map("endpoints");
     let shown = bed
@@ -239,7 +239,7 @@ fn foreign_map_entries_are_removed() {
 }
 
 #[test]
-fn a_removed_pin_of_a_map_is_made_again_and_its_flows_stay() {
+fn removed_map_pin_is_recreated_and_its_flows_stay() {
     let mut bed = Bed::new();
     let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
     for map in ["flows", "ports", "endpoints"] {
@@ -255,7 +255,7 @@ fn a_removed_pin_of_a_map_is_made_again_and_its_flows_stay() {
 }
 
 #[test]
-fn forwarding_that_was_switched_off_is_switched_on_again() {
+fn disabled_forwarding_is_enabled_again() {
     let bed = Bed::new();
     let bridge = bed.bridge();
     bed.host().sysctl("net/ipv4/ip_forward", "0");
@@ -266,7 +266,7 @@ fn forwarding_that_was_switched_off_is_switched_on_again() {
 }
 
 #[test]
-fn flushed_neighbours_and_firewalls_do_no_harm() {
+fn flushed_neighbours_and_firewall_rules_have_no_effect() {
     let bed = Bed::new();
     let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
     for command in [
@@ -280,12 +280,12 @@ fn flushed_neighbours_and_firewalls_do_no_harm() {
     eventually("everything works", SECONDS, || bed.is_whole());
 }
 
-/// SNAT must not choose a port that is published, on whichever address.
+/// SNAT must not choose a port that is published on any address.
 #[test]
-fn a_port_stays_reserved_until_its_last_address_is_withdrawn() {
+fn port_stays_reserved_until_its_last_address_is_unpublished() {
     let bed = Bed::new();
     let pinned = bed.map("snat_taken");
-    // 64 ports a word, those of TCP first.
+    // 64 ports per word, TCP first.
     let word = format!("{} 0 0 0", 5000 / 64);
     let taken = || {
         let shown = bed

@@ -1,4 +1,4 @@
-//! A change that fails in the middle is undone.
+//! A change that fails halfway is reverted.
 
 use netpath_tests::{Netns, fixture::Fixture};
 
@@ -11,7 +11,8 @@ fn fixture() -> Fixture {
     fixture
 }
 
-/// Names, MAC addresses, and what is set up; not the carrier, which comes and goes with the other end in its own time.
+/// Names, MAC addresses and administrative state of links. The carrier is left out, because it depends on the other
+/// end.
 #[track_caller]
 fn links_of(netns: &Netns) -> Vec<String> {
     let shown = netns.exec("ip -br link show");
@@ -42,7 +43,7 @@ fn assert_undone(fixture: &Fixture, adopted: &Netns, links: &[String], line: &st
 }
 
 #[test]
-fn a_name_that_is_taken_inside_undoes_the_sandbox() {
+fn used_interface_name_in_the_namespace_reverts_the_sandbox() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
@@ -57,7 +58,7 @@ fn a_name_that_is_taken_inside_undoes_the_sandbox() {
 }
 
 #[test]
-fn a_name_that_is_taken_for_the_second_endpoint_undoes_the_first() {
+fn used_interface_name_for_the_second_endpoint_reverts_the_first() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
@@ -76,7 +77,7 @@ fn a_name_that_is_taken_for_the_second_endpoint_undoes_the_first() {
 }
 
 #[test]
-fn an_address_that_is_in_the_way_inside_is_no_reason_to_stop_halfway() {
+fn conflicting_address_in_the_namespace_leaves_a_consistent_node() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();

@@ -1,4 +1,4 @@
-//! A daemon that cannot start says why in one line and leaves everything as it was.
+//! A daemon that cannot start reports the reason in one line and changes nothing.
 
 use std::{fs, path::PathBuf};
 
@@ -11,7 +11,7 @@ use netpath_tests::{
 use crate::refused::{everything, fault, filled};
 use tempfile::TempDir;
 
-/// A host and directories, but no daemon.
+/// A host and directories without a daemon.
 struct Bed {
     topology: Topology,
     directory: TempDir,
@@ -48,7 +48,7 @@ impl Bed {
         path.display().to_string()
     }
 
-    /// Starts a daemon with these flags instead of the right ones.
+    /// Starts a daemon with these flags instead of the default ones.
     fn start(&self, before: &[&str], flags: &[(&str, &str)]) -> Output {
         let cgroup = self.topology.host.cgroup().expect("cgroup");
         let right = [
@@ -88,7 +88,7 @@ impl Drop for Bed {
 }
 
 #[test]
-fn wrong_settings_are_refused_with_their_place() {
+fn invalid_settings_are_refused_with_their_position() {
     let bed = Bed::new();
     for (text, words) in [
         ("node = 'a'\n  colour = 1\n", &[":2:3:", "colour"][..]),
@@ -117,7 +117,7 @@ fn wrong_settings_are_refused_with_their_place() {
 }
 
 #[test]
-fn wrong_directories_are_refused() {
+fn invalid_directories_are_refused() {
     let bed = Bed::new();
     let file = bed.write("file", "");
     let plain = bed.path("plain").display().to_string();
@@ -135,7 +135,7 @@ fn wrong_directories_are_refused() {
 }
 
 #[test]
-fn missing_capabilities_are_named() {
+fn missing_capabilities_are_reported() {
     let bed = Bed::new();
     for name in ["cap_bpf", "cap_net_admin", "cap_sys_admin", "cap_perfmon"] {
         let drop = format!("-{}", name.trim_start_matches("cap_"));
@@ -145,7 +145,7 @@ fn missing_capabilities_are_named() {
 }
 
 #[test]
-fn a_state_file_that_is_none_is_refused_and_left_alone() {
+fn foreign_state_file_is_refused_and_unchanged() {
     let bed = Bed::new();
     for content in ["", "garbage", &"x".repeat(1 << 16)] {
         let file = bed.write("state/state.redb", content);
@@ -155,7 +155,7 @@ fn a_state_file_that_is_none_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_state_file_is_refused_and_traffic_goes_on() {
+fn damaged_state_file_is_refused_and_traffic_continues() {
     let mut fixture = filled();
     let file = fixture.daemon.state_dir().join("state.redb");
     let whole = everything(&fixture);
@@ -199,7 +199,7 @@ fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
 }
 
 #[test]
-fn pinned_maps_of_another_layout_or_version_are_refused_and_left_alone() {
+fn pinned_maps_of_another_layout_or_version_are_refused_and_unchanged() {
     let bed = Bed::new();
     let host = &bed.topology.host;
     let (net, other) = (bed.path("bpf/netpath"), bed.path("bpf/netpath/maps-v99"));

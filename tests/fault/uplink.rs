@@ -1,4 +1,4 @@
-//! The way out changes.
+//! Changes of uplinks.
 
 use netpath_tests::{
     eventually,
@@ -15,7 +15,7 @@ fn fixture() -> Fixture {
     fixture
 }
 
-/// The address that the outside sees a sandbox under.
+/// The source address that the outside sees for a sandbox.
 fn seen_as(fixture: &Fixture, server: &str) -> Result<String, String> {
     fixture
         .connect_from_sandbox("web", server)
@@ -37,7 +37,7 @@ fn works_at(fixture: &Fixture, address: &str) {
 }
 
 #[test]
-fn a_new_address_of_the_uplink_is_followed_and_the_old_one_forgotten() {
+fn new_uplink_address_is_used_and_old_one_removed() {
     let fixture = fixture();
     works_at(&fixture, HOST_V4);
     let host = fixture.host();
@@ -60,7 +60,7 @@ fn a_new_address_of_the_uplink_is_followed_and_the_old_one_forgotten() {
 }
 
 #[test]
-fn an_uplink_that_goes_down_and_up_works_again() {
+fn uplink_works_after_it_was_down() {
     let fixture = fixture();
     let mut line = fixture.connect_from_outside(8080).expect("connection");
     let host = fixture.host();
@@ -74,7 +74,7 @@ fn an_uplink_that_goes_down_and_up_works_again() {
 }
 
 #[test]
-fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
+fn device_is_an_uplink_while_it_has_a_default_route() {
     let fixture = Fixture::start(Topology::builder().second_uplink().build(), &[], CONFIG);
     fixture.echo_sandbox("web", "-p 8080:80");
     let second = fixture.topology.second.clone().expect("second");
@@ -101,7 +101,7 @@ fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
 }
 
 #[test]
-fn an_uplink_that_is_replaced_by_another_device_of_its_name_is_followed() {
+fn uplink_replaced_by_a_device_of_the_same_name_is_used() {
     let fixture = fixture();
     let (host, outside) = (fixture.host(), fixture.outside());
     host.exec("ip link del eth0");

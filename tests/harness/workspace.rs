@@ -1,8 +1,8 @@
-//! Where things are.
+//! Paths of the programs under test and of artifacts.
 
 use std::{env, fs, path::PathBuf, thread};
 
-/// The program under test: `NETPATH_BIN`, else `netpath` beside the test's own directory in `target`.
+/// The program under test: `NETPATH_BIN`, else `netpath` in the target directory of the test.
 pub fn netpath_binary() -> PathBuf {
     let path = env::var_os("NETPATH_BIN").map_or_else(|| target().join("netpath"), PathBuf::from);
     assert!(
@@ -13,7 +13,7 @@ pub fn netpath_binary() -> PathBuf {
     path
 }
 
-/// The BPF object under test: `NETPATH_BPF_OBJECT`, else the one that `cargo xtask build` has made.
+/// The BPF object under test: `NETPATH_BPF_OBJECT`, else the output of `cargo xtask build`.
 pub fn bpf_object() -> PathBuf {
     let made = || target().with_file_name("bpf").join("netpath.bpf.o");
     let path = env::var_os("NETPATH_BPF_OBJECT").map_or_else(made, PathBuf::from);
@@ -49,7 +49,7 @@ pub fn artifacts_of(test: &str) -> PathBuf {
     directory
 }
 
-/// `target/debug` or `target/release`: the test runs from its `deps`.
+/// `target/debug` or `target/release`; the test program is in its `deps`.
 fn target() -> PathBuf {
     let test = env::current_exe().expect("path of the test");
     test.ancestors()

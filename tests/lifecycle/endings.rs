@@ -1,11 +1,11 @@
-//! What ends with a process or a namespace, and what does not.
+//! Sandboxes that end with a process or a namespace, and sandboxes that do not.
 
 use std::{fs, path::Path, time::Duration};
 
 use netpath_tests::{Netns, Process, eventually, fixture::Fixture};
 use nix::sys::signal::Signal;
 
-/// As long as the contract lets it take.
+/// Seconds within which a sandbox must be removed.
 const LIMIT: u64 = 5;
 
 #[track_caller]
@@ -25,7 +25,7 @@ fn wait_gone(fixture: &Fixture, name: &str) {
     assert!(fixture.connect_from_outside(8080).is_err());
 }
 
-/// A process in a namespace of its own.
+/// A process in a network namespace of its own.
 fn alone(fixture: &Fixture) -> Process {
     let process = fixture.topology.host.start(&[
         "unshare",
@@ -44,7 +44,7 @@ fn links_in(netns: &Netns) -> String {
 }
 
 #[test]
-fn a_command_in_the_foreground_gives_its_status_and_leaves_nothing() {
+fn foreground_command_returns_its_status_and_leaves_nothing() {
     let fixture = Fixture::with_fast_reconcile();
     for (script, status) in [
         ("exit 0", 0),
@@ -84,7 +84,7 @@ fn words(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn signals_are_forwarded_to_a_command_in_the_foreground() {
+fn signals_are_forwarded_to_a_foreground_command() {
     let fixture = Fixture::with_fast_reconcile();
     let script = "trap 'exit 41' TERM; trap 'exit 42' INT; trap 'exit 43' HUP; echo ready; while :; do sleep 0.05; done";
     for (signal, status) in [
@@ -104,7 +104,7 @@ fn signals_are_forwarded_to_a_command_in_the_foreground() {
 }
 
 #[test]
-fn a_killed_command_line_takes_its_sandbox_along() {
+fn sandbox_is_removed_when_its_command_line_is_killed() {
     let fixture = Fixture::with_fast_reconcile();
     let mut ran = fixture.daemon.spawn(&[
         "run",
@@ -128,7 +128,7 @@ fn a_killed_command_line_takes_its_sandbox_along() {
 }
 
 #[test]
-fn a_detached_command_ends_with_its_process() {
+fn sandbox_of_a_detached_command_is_removed_with_its_process() {
     let fixture = Fixture::with_fast_reconcile();
     let output = fixture.daemon.command(&[
         "run", "-d", "--name", "one", "-p", "8080:80", "--", "sleep", "1000",
@@ -145,7 +145,7 @@ fn a_detached_command_ends_with_its_process() {
     wait_gone(&fixture, "one");
 }
 
-/// The process whose namespace is that of a sandbox.
+/// The process that owns the namespace of a sandbox.
 #[track_caller]
 fn sleeper(fixture: &Fixture, sandbox: &str) -> i32 {
     let namespace = fs::metadata(fixture.inspect(sandbox).netns.path()).expect("namespace");
@@ -166,7 +166,7 @@ fn kill(pid: i32) {
 }
 
 #[test]
-fn a_sandbox_of_a_process_ends_with_it() {
+fn sandbox_of_a_process_is_removed_with_the_process() {
     let fixture = Fixture::with_fast_reconcile();
     let mut process = alone(&fixture);
     fixture.echo_sandbox("one", &format!("--pid {} -p 8080:80", process.pid()));
@@ -177,7 +177,7 @@ fn a_sandbox_of_a_process_ends_with_it() {
 }
 
 #[test]
-fn a_sandbox_at_a_path_ends_with_the_path_and_its_namespace_stays() {
+fn sandbox_at_a_path_is_removed_with_the_path_and_its_namespace_stays() {
     let fixture = Fixture::with_fast_reconcile();
     let adopted = Netns::new("adopted");
     let directory = tempfile::TempDir::with_prefix("npt-adopted-").expect("directory");
@@ -203,7 +203,7 @@ fn a_sandbox_at_a_path_ends_with_the_path_and_its_namespace_stays() {
     assert!(!links_in(&adopted).contains("eth0"));
     assert!(adopted.path().exists());
 
-    // Removed by hand, the namespace loses the links and nothing else.
+    // Removing the sandbox removes its links from the namespace, and nothing else.
     let own = adopted.path().display().to_string();
     fixture.cli_ok(&format!("sandbox create one --netns {own}"));
     adopted.exec("ip link add kept type bridge");
@@ -213,7 +213,7 @@ fn a_sandbox_at_a_path_ends_with_the_path_and_its_namespace_stays() {
 }
 
 #[test]
-fn what_ends_while_the_daemon_is_down_is_gone_when_it_returns() {
+fn sandboxes_that_end_while_the_daemon_is_down_are_removed_at_start() {
     let mut fixture = Fixture::with_fast_reconcile();
     let mut process = alone(&fixture);
     let adopted = Netns::new("adopted");
@@ -260,7 +260,7 @@ fn what_ends_while_the_daemon_is_down_is_gone_when_it_returns() {
 }
 
 #[test]
-fn a_sandbox_in_another_ones_namespace_shares_everything_and_goes_with_it() {
+fn sandbox_in_the_namespace_of_another_is_removed_with_it() {
     let fixture = Fixture::with_fast_reconcile();
     fixture.echo_sandbox("one", "-p 8080:80");
     fixture.cli_ok("sandbox create two --network container:one");
@@ -277,7 +277,7 @@ fn a_sandbox_in_another_ones_namespace_shares_everything_and_goes_with_it() {
 }
 
 #[test]
-fn exec_gives_the_commands_status_and_sees_the_sandbox() {
+fn exec_returns_the_commands_status_and_runs_in_the_sandbox() {
     let fixture = Fixture::with_fast_reconcile();
     fixture.cli_ok("sandbox create one --hostname inner");
     assert_eq!(fixture.cli("sandbox exec one -- false").status, Some(1));
@@ -292,7 +292,7 @@ fn exec_gives_the_commands_status_and_sees_the_sandbox() {
 }
 
 #[test]
-fn a_path_below_proc_can_be_adopted() {
+fn path_below_proc_can_be_adopted() {
     let fixture = Fixture::with_fast_reconcile();
     let process = alone(&fixture);
     let path = format!("/proc/{}/ns/net", process.pid());

@@ -1,4 +1,4 @@
-//! The daemon's life: what goes on without it, what it takes over, what ends with what, and how much it can carry.
+//! The daemon's lifecycle: traffic without it, takeover at start, sandboxes that end, teardown, and scale.
 #![expect(
     clippy::expect_used,
     reason = "a test fails by panicking with what was expected"

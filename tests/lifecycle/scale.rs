@@ -1,4 +1,4 @@
-//! Many sandboxes, many ports: what one costs must not grow with how many there are.
+//! The cost of a request does not grow with the number of sandboxes or ports.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use netpath_tests::fixture::Fixture;
 const SANDBOXES: usize = 1000;
 
 fn fixture() -> Fixture {
-    // The daemon's own period, for what it costs beside the requests.
+    // The default reconcile period, so that only requests are measured.
     Fixture::with_config("[limits]\nflows = 16384\nhalf_open = 4096\n")
 }
 
-/// A client that keeps its connection, as an orchestrator does: each line of `requests` is one request; it prints the
-/// seconds that each took, and ends at the first that fails.
+/// A client with one persistent connection, as orchestrators have. Each line of `requests` is a request. The client
+/// prints
+/// the seconds that each took, and exits at the first failure.
 const CLIENT: &str = r#"
 import http.client, json, socket, sys, time
 class Unix(http.client.HTTPConnection):
@@ -33,7 +34,7 @@ for line in sys.stdin:
     print(time.monotonic() - began)
 "#;
 
-/// How long each request took.
+/// The time of each request.
 #[track_caller]
 fn ask(fixture: &Fixture, requests: &[String]) -> Vec<Duration> {
     let directory = tempfile::TempDir::new().expect("directory");
@@ -61,7 +62,7 @@ fn median(times: &[Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// The last hundred may not take twice as long as the first.
+/// Fails if the last hundred take twice as long as the first.
 #[track_caller]
 fn assert_flat(what: &str, times: &[Duration]) {
     let count = 100.min(times.len() / 2);
@@ -78,7 +79,7 @@ fn assert_flat(what: &str, times: &[Duration]) {
 }
 
 #[test]
-fn serial_the_thousandth_sandbox_costs_what_the_first_did() {
+fn serial_cost_of_a_sandbox_is_independent_of_their_number() {
     let fixture = fixture();
     let subnet = fixture.json("network inspect bridge")[0]["subnets"].clone();
     assert!(subnet.to_string().contains("/16"), "{subnet}");
@@ -105,7 +106,7 @@ fn serial_the_thousandth_sandbox_costs_what_the_first_did() {
     );
     assert_eq!(status["ready"], true, "{status}");
 
-    // A bridge has 1023 ports: the next one is refused and leaves nothing behind.
+    // A bridge has 1023 ports: the next sandbox is refused and leaves nothing behind.
     let more: Vec<_> = (SANDBOXES..1023).map(create).collect();
     ask(&fixture, &more);
     let line = fixture.cli("sandbox create toomany").failure(1);
@@ -117,7 +118,7 @@ fn serial_the_thousandth_sandbox_costs_what_the_first_did() {
     }
 
     let remove = |index: usize| format!("DELETE /v1/sandboxes/s{index} ");
-    // The daemon leaves and returns with all of them.
+    // The daemon restarts with all sandboxes.
     let mut fixture = fixture;
     let began = Instant::now();
     fixture.daemon.restart();
@@ -131,7 +132,7 @@ fn serial_the_thousandth_sandbox_costs_what_the_first_did() {
 }
 
 #[test]
-fn serial_ten_thousand_ports_cost_what_a_hundred_do_each() {
+fn serial_cost_of_a_port_is_independent_of_their_number() {
     let fixture = fixture();
     fixture.echo_sandbox("web", "");
     let mut each = Vec::new();
@@ -145,7 +146,7 @@ fn serial_ten_thousand_ports_cost_what_a_hundred_do_each() {
         assert_eq!(listed.as_array().map(Vec::len), usize::try_from(count).ok());
         fixture.assert_published(20_000, "web");
         fixture.assert_published(u16::try_from(20_000 + count - 1).expect("port"), "web");
-        // One more beside them.
+        // One further port.
         let beside = Instant::now();
         fixture.cli_ok("port publish web 19999:80");
         let beside = beside.elapsed();
@@ -174,7 +175,7 @@ fn serial_ten_thousand_ports_cost_what_a_hundred_do_each() {
 }
 
 #[test]
-fn serial_a_range_of_ten_thousand_ports_is_one_entry() {
+fn serial_range_of_ten_thousand_ports_is_one_entry() {
     let fixture = fixture();
     fixture.echo_sandbox("web", "");
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Traffic while the daemon is dead, and its return.
+//! Traffic while the daemon is down, and takeover when it starts.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// Sandboxes `web`, published, and `client`; a connection of every kind.
+    /// Creates the sandboxes `web`, which is published, and `client`, and opens a connection of every kind.
     fn start(fixture: &Fixture) -> Self {
         fixture.echo_sandbox("web", "-p 8080:80");
         fixture.cli_ok("sandbox create client");
@@ -54,7 +54,7 @@ impl Traffic {
     }
 }
 
-/// Links and programs by pin.
+/// Identifiers of links and programs by pin.
 fn programs(fixture: &Fixture) -> BTreeMap<PathBuf, (u64, u64)> {
     let links = fixture.daemon.bpf_dir().join("links");
     let pins = pin_names(&links).into_iter();
@@ -100,17 +100,17 @@ fn takes_over(end: impl FnOnce(&mut Fixture)) {
 }
 
 #[test]
-fn traffic_goes_on_while_a_killed_daemon_is_dead_and_when_it_returns() {
+fn traffic_continues_while_a_killed_daemon_is_down_and_after_its_restart() {
     takes_over(|fixture| fixture.daemon.kill9());
 }
 
 #[test]
-fn traffic_goes_on_while_a_stopped_daemon_is_away_and_when_it_returns() {
+fn traffic_continues_while_a_stopped_daemon_is_down_and_after_its_restart() {
     takes_over(|fixture| fixture.daemon.stop());
 }
 
 #[test]
-fn a_reader_of_events_does_not_hold_up_the_end() {
+fn event_reader_does_not_delay_the_stop() {
     let mut fixture = Fixture::with_fast_reconcile();
     let mut events = fixture.events();
     let start = Instant::now();
@@ -126,7 +126,7 @@ fn descriptors(fixture: &mut Fixture) -> usize {
     files.count()
 }
 
-/// `NETPATH_KILL_SECONDS` makes it longer.
+/// `NETPATH_KILL_SECONDS` sets the duration.
 #[test]
 fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
     let seconds: u64 = env::var("NETPATH_KILL_SECONDS")
@@ -156,7 +156,7 @@ fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
     let outside = fixture.topology.outside.clone();
     let (stream_seconds, rounds) = (seconds.to_string(), 100 * (seconds + 60));
     let mut stream = outside.start(&["iperf3", "-c", HOST_V4, "-t", &stream_seconds, "-b", "500M"]);
-    // Connections that stay and connections of one request, by turns; more rounds than the test has time for.
+    // Alternating persistent and short connections, for more rounds than the test has time for.
     let mut requests = outside.start(&[
         "sh",
         "-c",

@@ -1,4 +1,4 @@
-//! Everything goes, and comes back.
+//! Teardown, restart, and several daemons.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn comes_back(fixture: &mut Fixture) {
 }
 
 #[test]
-fn teardown_leaves_nothing_and_the_next_start_has_the_networks() {
+fn teardown_leaves_nothing_and_next_start_restores_networks() {
     let mut fixture = filled();
     let objects = objects(&mut fixture);
     let mut events = fixture.events();
@@ -78,7 +78,7 @@ fn forced_teardown_without_a_daemon_leaves_nothing() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_run_directory_is_refused() {
+fn second_daemon_on_a_run_directory_is_refused() {
     let mut fixture = Fixture::with_fast_reconcile();
     fixture.echo_sandbox("web", "-p 8080:80");
     let shown = fixture.lists();
@@ -96,9 +96,9 @@ fn a_second_daemon_on_the_same_run_directory_is_refused() {
     fixture.assert_published(8080, "web");
 }
 
-/// Both attach to the parent of both cgroups, so each sees the other's sockets.
+/// Both daemons attach to the parent of both cgroups, so that each program sees the other's sockets.
 #[test]
-fn two_nodes_on_one_machine_do_not_see_each_other() {
+fn nodes_on_one_machine_are_independent() {
     let nodes = ["one", "two"].map(|name| {
         let topology = Topology::new();
         let cgroup = topology.host.cgroup().expect("cgroup");

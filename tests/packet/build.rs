@@ -1,4 +1,4 @@
-//! From the value to the bytes.
+//! From [`Packet`] to bytes.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ const UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
 
 impl Packet {
-    /// The bytes.
+    /// The bytes, from the Ethernet header on.
     pub fn build(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.eth.concat();
         if let Some(id) = self.vlan {
@@ -157,7 +157,7 @@ impl Packet {
     }
 }
 
-/// The checksum over a transport header whose own checksum is zero, and its payload, as the raw word to store.
+/// The checksum of a transport header with a zero checksum field and its payload, as the word to store.
 pub(super) fn right_checksum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
     let mut total = sum(bytes);
     if protocol != 1 {
@@ -167,7 +167,7 @@ pub(super) fn right_checksum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8
     !fold(total)
 }
 
-/// A checksum field that is wrong by `error`, a ones'-complement sum.
+/// A checksum field that differs from the right one by `error`, a ones'-complement sum.
 fn off_by(right: u16, error: u16) -> u16 {
     !fold(u64::from(!right) + u64::from(error.to_be()))
 }

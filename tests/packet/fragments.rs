@@ -1,4 +1,4 @@
-//! Cutting packets into fragments, and putting together what has arrived.
+//! Fragmentation and reassembly of packets.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ fn is_v4(packet: &[u8]) -> bool {
     packet.first().is_some_and(|byte| byte >> 4 == 4)
 }
 
-/// Bytes of the IP header of a packet, without extension headers.
+/// Length of the IP header in bytes, without extension headers.
 pub fn header_length(packet: &[u8]) -> usize {
     if is_v4(packet) {
         usize::from(packet[0] & 15) * 4
@@ -25,7 +25,7 @@ pub fn header_length(packet: &[u8]) -> usize {
     }
 }
 
-/// Source and destination of a packet.
+/// Source and destination address.
 pub fn addresses(packet: &[u8]) -> [IpAddr; 2] {
     if is_v4(packet) {
         [12, 16].map(|at| {
@@ -40,7 +40,7 @@ pub fn addresses(packet: &[u8]) -> [IpAddr; 2] {
     }
 }
 
-/// An IPv4 packet with these options behind its header, a multiple of four bytes.
+/// Inserts options into an IPv4 packet; their length must be a multiple of four bytes.
 pub fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
     let header = header_length(packet);
     let mut longer = packet[..header].to_vec();
@@ -52,7 +52,7 @@ pub fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
     longer
 }
 
-/// Gives an IPv4 packet its length and its header checksum.
+/// Sets length and header checksum of an IPv4 packet.
 fn seal(packet: &mut [u8], header: usize) {
     let length = (packet.len() as u16).to_be_bytes();
     packet[2..4].copy_from_slice(&length);
@@ -61,7 +61,7 @@ fn seal(packet: &mut [u8], header: usize) {
     packet[10..12].copy_from_slice(&right.to_ne_bytes());
 }
 
-/// Cuts a frame into fragments; `sizes` are those of all but the last, multiples of eight.
+/// Divides a frame into fragments; `sizes` are the bytes of all fragments but the last, multiples of eight.
 pub fn cut(frame: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
     let (ethernet, packet) = frame.split_at(ETHERNET);
     let header = header_length(packet);
@@ -92,8 +92,7 @@ pub fn cut(frame: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// The identification that the fragments of a datagram share: in IPv6, of a packet whose first extension is the
-/// fragment header.
+/// The identification of a fragment; in IPv6, the fragment header must be the first extension header.
 pub fn fragment_id(packet: &[u8]) -> u32 {
     let at = |offset: usize| u32::from(packet.get(offset).copied().unwrap_or_default());
     if packet.get(12..14) == Some(&[0x86, 0xdd]) {
@@ -103,23 +102,23 @@ pub fn fragment_id(packet: &[u8]) -> u32 {
     }
 }
 
-/// Packets with other contents have another one; a sum would not do, because checksums make all sums equal.
+/// A hash of the content. A sum would not do, because right checksums make the sums of all packets equal.
 fn identification(body: &[u8]) -> u32 {
     body.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
 }
 
-/// A frame, and how it has arrived if it was put together.
+/// A frame, possibly reassembled.
 #[derive(Clone, Debug)]
 pub struct Whole {
     /// Its bytes.
     pub frame: Vec<u8>,
-    /// Offset and length of each fragment, sorted by offset; empty if it came in one piece.
+    /// Offset and length of each fragment, sorted by offset; empty if the frame was no fragment.
     pub pieces: String,
 }
 
-/// One fragment: what all of its packet share, its offset, whether more follow, and what it carries.
+/// A fragment: the key of its datagram, header, offset in bytes, MF flag and payload.
 struct Piece<'a> {
     key: Vec<u8>,
     header: Vec<u8>,
@@ -137,7 +136,7 @@ fn piece(frame: &[u8]) -> Option<Piece<'_>> {
         let mut plain = frame[..ETHERNET + header].to_vec();
         plain[ETHERNET + 6] &= 0x40;
         plain[ETHERNET + 7] = 0;
-        // What is put together gets a right header checksum, so each piece must have had one.
+        // The reassembled packet gets a right header checksum, so that each fragment must have one.
         let is_right = fold(sum(packet.get(..header)?)) == 0xffff;
         return (field & 0x3fff != 0 && is_right).then_some(Piece {
             key: [packet.get(4..6)?, packet.get(9..10)?, packet.get(12..20)?].concat(),
@@ -163,7 +162,7 @@ fn piece(frame: &[u8]) -> Option<Piece<'_>> {
     })
 }
 
-/// Puts together the frames that one end has received in one step. Fragments of an incomplete packet stay as they are.
+/// Reassembles the frames that a host receives in one step. Fragments of an incomplete datagram are left as they are.
 pub fn assemble(frames: Vec<Vec<u8>>) -> Vec<Whole> {
     let mut places: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for (index, frame) in frames.iter().enumerate() {
@@ -194,7 +193,7 @@ pub fn assemble(frames: Vec<Vec<u8>>) -> Vec<Whole> {
 
 fn join(mut pieces: Vec<Piece<'_>>) -> Option<Whole> {
     pieces.sort_by_key(|piece| piece.offset);
-    // A receiver takes one that comes twice for one.
+    // A receiver ignores a duplicate fragment.
     pieces.dedup_by(|a, b| (a.offset, a.more, a.body) == (b.offset, b.more, b.body));
     let mut body: Vec<u8> = Vec::new();
     let mut text = String::new();

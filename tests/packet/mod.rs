@@ -1,8 +1,9 @@
-//! Packets as values: what a test says about one, and the bytes it stands for.
+//! Packets as values, with a builder and a decoder.
 //!
-//! An expected packet is best made from the one that was sent, by saying what differs. Its checksums are computed from
-//! scratch over the expected bytes, never updated: that is an independent check of every update the programs make. An
-//! error in a checksum is part of the value, so a wrong one must stay wrong by just as much.
+//! The expected packet is best derived from the packet that was sent. Its checksums are computed from scratch over the
+//! expected bytes, which checks every incremental update of the programs independently. An error in a checksum is part
+//! of
+//! the value: a wrong checksum must stay wrong by the same amount.
 
 mod build;
 mod decode;
@@ -39,7 +40,7 @@ pub struct Packet {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Network {
-    /// An ethertype; the payload follows.
+    /// Any ethertype; the payload follows.
     Other(u16),
     Ip(Ip),
 }
@@ -51,7 +52,7 @@ struct Ip {
     ttl: u8,
     tos: u8,
     id: u32,
-    /// Offset in units of eight bytes, and whether more follow.
+    /// Offset in units of eight bytes, and the flag MF.
     fragment: Option<(u16, bool)>,
     dont_fragment: bool,
     options: Vec<u8>,
@@ -60,7 +61,7 @@ struct Ip {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Transport {
-    /// Only the payload, under this protocol number.
+    /// Any protocol number; the payload follows.
     Other(u8),
     Tcp {
         ports: [u16; 2],
@@ -84,15 +85,15 @@ enum Transport {
 /// The transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
-    /// As it should be.
+    /// The right checksum.
     Right,
     /// Zero: UDP over IPv4 without one.
     Absent,
-    /// Off by this much, in ones' complement.
+    /// Different from the right checksum by this much, in ones' complement.
     WrongBy(u16),
 }
 
-/// Every order of three.
+/// All permutations of three indices.
 pub const ORDERS: [[usize; 3]; 6] = [
     [0, 1, 2],
     [0, 2, 1],
@@ -103,7 +104,7 @@ pub const ORDERS: [[usize; 3]; 6] = [
 ];
 
 impl Packet {
-    /// From one address to another, of the same family.
+    /// An IP packet between two addresses of one family.
     pub fn ip(src: IpAddr, dst: IpAddr) -> Self {
         assert_eq!(src.is_ipv4(), dst.is_ipv4(), "one family");
         Self::with(Network::Ip(Ip {
@@ -119,7 +120,7 @@ impl Packet {
         }))
     }
 
-    /// Of another ethertype.
+    /// A frame of any ethertype.
     pub fn ethertype(ethertype: u16, body: &[u8]) -> Self {
         Self::with(Network::Other(ethertype)).payload(body)
     }
@@ -180,7 +181,7 @@ impl Packet {
         self.change(|ip| ip.ttl = ttl)
     }
 
-    /// One hop further.
+    /// The TTL or hop limit one lower, as a router sends it.
     pub fn routed(self) -> Self {
         self.change(|ip| ip.ttl -= 1)
     }
@@ -195,12 +196,12 @@ impl Packet {
         self.fragment_id(u32::from(id))
     }
 
-    /// The same, of which IPv4 takes the lower half.
+    /// The identification; IPv4 uses its lower 16 bits.
     pub fn fragment_id(self, id: u32) -> Self {
         self.change(|ip| ip.id = id)
     }
 
-    /// A fragment: its offset in units of eight bytes, and whether more follow. Later ones have no transport header.
+    /// A fragment: its offset in units of eight bytes, and the flag MF. Only offset 0 has a transport header.
     pub fn fragment(self, offset: u16, more: bool) -> Self {
         self.change(|ip| ip.fragment = Some((offset, more)))
     }
@@ -210,12 +211,12 @@ impl Packet {
         self.change(|ip| ip.dont_fragment = true)
     }
 
-    /// IPv4 options, padded to a multiple of four with the end of the list.
+    /// IPv4 options, padded with zeros to a multiple of four bytes.
     pub fn options(self, options: &[u8]) -> Self {
         self.change(|ip| ip.options = options.to_vec())
     }
 
-    /// A further IPv6 extension header: its number and what follows its length, padded to a multiple of eight.
+    /// Adds an IPv6 extension header: its number and the bytes after its length field, padded to a multiple of eight.
     pub fn extension(self, number: u8, body: &[u8]) -> Self {
         self.change(|ip| ip.extensions.push((number, body.to_vec())))
     }
@@ -254,7 +255,7 @@ impl Packet {
         self.echo(kind, id)
     }
 
-    /// Any ICMP or ICMPv6 message: type, code and the four bytes behind the checksum.
+    /// Any ICMP or ICMPv6 message: type, code and the four bytes after the checksum.
     pub fn icmp(mut self, kind: u8, code: u8, rest: [u8; 4]) -> Self {
         self.transport = Transport::Icmp { kind, code, rest };
         self
@@ -312,7 +313,7 @@ impl Packet {
         self
     }
 
-    /// TCP options, padded to a multiple of four.
+    /// TCP options, padded to a multiple of four bytes.
     pub fn tcp_options(mut self, new: &[u8]) -> Self {
         match &mut self.transport {
             Transport::Tcp { options, .. } => *options = new.to_vec(),
@@ -321,7 +322,7 @@ impl Packet {
         self
     }
 
-    /// What stands behind the transport header.
+    /// The bytes after the transport header.
     pub fn payload(mut self, payload: &[u8]) -> Self {
         self.payload = payload.to_vec();
         self
@@ -333,13 +334,13 @@ impl Packet {
         self
     }
 
-    /// An IPv4 header checksum that is off by this much.
+    /// An IPv4 header checksum that differs from the right one by this much.
     pub fn header_error(mut self, error: u16) -> Self {
         self.header_error = error;
         self
     }
 
-    /// What comes back: MAC addresses, addresses and ports exchanged.
+    /// The reply: MAC addresses, IP addresses and ports exchanged.
     pub fn reversed(mut self) -> Self {
         self.eth.reverse();
         if let Transport::Tcp { ports, .. } | Transport::Udp { ports } = &mut self.transport {

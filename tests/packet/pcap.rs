@@ -1,8 +1,8 @@
-//! Packets of a failed test as a file that other programs read.
+//! Packets of a failed test as a capture file.
 
 use std::{fs, io, path::Path};
 
-/// Writes a file in the format of libpcap: Ethernet, one packet after the other.
+/// Writes a pcap file with the link type Ethernet.
 ///
 /// # Errors
 /// If it cannot be written.

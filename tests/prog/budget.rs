@@ -1,7 +1,8 @@
-//! What the verifier does for each program, against what it did when the budget was made.
+//! The verifier's cost of each program, compared with the recorded budget.
 //!
-//! Cost near the verifier's limit is what makes a program load on one kernel and not on the next. `UPDATE_BUDGET=1`
-//! records what is measured now.
+//! A program close to the verifier's limit may load on one kernel and not on another. `UPDATE_BUDGET=1` records the
+//! present
+//! cost.
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +23,9 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-/// How much more than the budget is still right, in percent.
+/// Allowed excess over the budget, in percent.
 const HEADROOM: u32 = 15;
-/// How many times the recorded time is still right: machines differ, and a debugging kernel is slow.
+/// Allowed multiple of the recorded time: machines differ, and a debugging kernel is slow.
 const TIMES: u64 = 10;
 
 const HEAD: &str = "\
@@ -39,7 +40,7 @@ const HEAD: &str = "\
 struct Cost {
     verified: u32,
     translated: u32,
-    /// Of CPU time.
+    /// CPU time.
     micros: u64,
 }
 
@@ -134,7 +135,7 @@ fn load(program: &mut Program) -> Result<ProgramInfo, ProgramError> {
     }
 }
 
-/// CPU time of this thread, in which the verifier runs.
+/// CPU time of this thread, on which the verifier runs.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
     time.into()
@@ -197,7 +198,7 @@ fn budget_of_the_verifier_is_kept() {
     );
     for (name, cost) in &measured {
         let budget = budget[name];
-        // Below a millisecond it is the system call that is measured.
+        // A shorter time is dominated by the system call.
         assert!(
             cost.micros <= TIMES * budget.micros.max(1_000),
             "{name}: loaded in {} µs, the budget is {} times {} µs",

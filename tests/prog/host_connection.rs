@@ -12,9 +12,9 @@ use netpath_tests::{
 };
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
-/// A published port may be that of a connection of the node itself, which was there before.
+/// A connection of the host may use the port that is published afterwards.
 #[test]
-fn a_segment_for_a_connection_of_the_host_is_not_picked_up() {
+fn segment_of_a_host_connection_is_not_picked_up() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let (host, client) = (side.host(), side.client());
@@ -49,7 +49,7 @@ fn a_segment_for_a_connection_of_the_host_is_not_picked_up() {
     });
 }
 
-/// A connection on the node that has the tuple of one from outside.
+/// A connection of the node with the tuple of a connection from outside.
 fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
     let family = if client.is_ipv4() {
         AddressFamily::Inet

@@ -1,4 +1,4 @@
-//! Identifications of datagrams that are translated in fragments.
+//! Identifications of datagrams that are translated as fragments.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use netpath_tests::{
     prog::{MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_EGRESS},
 };
 
-/// A fragment of a sandbox's datagram, as it leaves.
+/// A fragment of a sandbox's datagram, as the uplink sends it.
 fn part(side: Side, id: u16, offset: u16) -> Packet {
     Packet::ip(side.sandbox(1), side.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)
@@ -26,7 +26,7 @@ fn sent(prog: &mut Prog, packet: &Packet) -> u32 {
 }
 
 #[test]
-fn a_first_fragment_that_comes_again_stays_with_the_others() {
+fn repeated_first_fragment_keeps_the_identification() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let first = sent(prog, &part(side, 1, 0));
@@ -41,7 +41,7 @@ fn a_first_fragment_that_comes_again_stays_with_the_others() {
 }
 
 #[test]
-fn no_two_datagrams_have_one_identification_and_none_tells_the_next() {
+fn datagrams_have_distinct_unpredictable_identifications() {
     const DATAGRAMS: u16 = 2_000;
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {

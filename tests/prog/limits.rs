@@ -8,7 +8,7 @@ use netpath_tests::{
     prog::{Place, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-/// Sends a datagram out, and says whether it left.
+/// Sends a datagram from a sandbox; returns whether it was translated.
 fn leaves(prog: &mut Prog, sport: u16) -> bool {
     let side = Side::BOTH[0];
     let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
@@ -17,7 +17,7 @@ fn leaves(prog: &mut Prog, sport: u16) -> bool {
 }
 
 #[test]
-fn a_full_table_of_flows_that_are_over_takes_new_ones_without_a_sweep() {
+fn full_table_of_expired_flows_accepts_new_ones_without_a_sweep() {
     let timers = Timers {
         udp_new: 1_000_000,
         ..Timers::DEFAULT
@@ -38,7 +38,7 @@ fn a_full_table_of_flows_that_are_over_takes_new_ones_without_a_sweep() {
 }
 
 #[test]
-fn a_sandbox_that_floods_stops_at_its_quota_and_a_neighbour_goes_on() {
+fn flooding_sandbox_is_limited_by_its_quota_and_its_neighbour_is_not() {
     const QUOTA: u32 = 2_000;
     let mut setup = Setup::sized(8_000, 1_024);
     setup.limits.flows_per_sandbox = Some(QUOTA);
@@ -65,9 +65,9 @@ fn a_sandbox_that_floods_stops_at_its_quota_and_a_neighbour_goes_on() {
     });
 }
 
-/// With no daemon to sweep, the flows that are over are found by those that are refused.
+/// Without a sweep, the packets that exceed the quota remove expired flows.
 #[test]
-fn a_sandbox_at_its_quota_recovers_without_a_sweep() {
+fn sandbox_at_its_quota_recovers_without_a_sweep() {
     let mut setup = Setup::sized(4_096, 1_024);
     setup.limits.flows_per_sandbox = Some(100);
     setup.timers.udp_new = 1_000_000;
@@ -81,7 +81,7 @@ fn a_sandbox_at_its_quota_recovers_without_a_sweep() {
 }
 
 #[test]
-fn chosen_ports_are_spread_and_distinct() {
+fn chosen_ports_are_distinct_and_not_consecutive() {
     Prog::with(Setup::default(), |prog| {
         prog.set_snat_ports(61_000, 61_255);
         assert!((0..100).all(|number| leaves(prog, 1_000 + number)));
@@ -101,9 +101,9 @@ fn chosen_ports_are_spread_and_distinct() {
     });
 }
 
-/// RFC 6056: where a port must change, the new one is not to be guessed from the one before.
+/// RFC 6056: a new port cannot be predicted from the previous one.
 #[test]
-fn ports_that_must_change_are_uniformly_spread() {
+fn ports_chosen_after_a_collision_are_uniformly_distributed() {
     const COLLISIONS: u16 = 2_000;
     const FIRST: u16 = 20_000;
     const BIN: u16 = 2_500;
@@ -123,7 +123,7 @@ fn ports_that_must_change_are_uniformly_spread() {
         assert_eq!(ports.len(), usize::from(COLLISIONS));
         let steps = ports.windows(2).filter(|pair| pair[0] + 1 == pair[1]);
         assert!(steps.count() <= 2, "ports follow one another: {ports:?}");
-        // Below the ports that sandbox 1 has kept: all are as likely.
+        // Ports below those that sandbox 1 keeps are equally likely.
         let mut bins = [0_f64; 16];
         for port in &ports {
             if let Some(bin) = bins.get_mut(usize::from((port - FIRST) / BIN)) {
@@ -135,13 +135,13 @@ fn ports_that_must_change_are_uniformly_spread() {
             .iter()
             .map(|bin| (bin - expected).powi(2) / expected)
             .sum();
-        // 15 degrees of freedom: passed by chance in all but one of a million runs.
+        // 15 degrees of freedom: a uniform distribution fails once in a million runs.
         assert!(chi_square < 56.5, "{chi_square}: {bins:?}");
     });
 }
 
 #[test]
-fn a_port_with_a_socket_of_the_host_is_not_chosen() {
+fn port_of_a_host_socket_is_not_chosen() {
     use std::net::{TcpListener, UdpSocket};
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {

@@ -1,4 +1,4 @@
-//! What a packet costs; nothing is asserted of it but that it can be measured.
+//! Prints the time that each program takes per packet.
 
 use netpath_tests::{
     packet::{Packet, SYN},
@@ -11,7 +11,7 @@ use netpath_tests::{
 const REPEAT: usize = 1_000;
 
 #[test]
-fn serial_time_of_a_packet_is_printed() {
+fn serial_time_per_packet_is_printed() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);

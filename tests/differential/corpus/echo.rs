@@ -1,4 +1,4 @@
-//! Echo requests and replies, and other questions of ICMP (I-1, I-10).
+//! Echo requests and replies, and other ICMP queries (I-1, I-10).
 
 use netpath_tests::packet::Packet;
 
@@ -9,7 +9,7 @@ use crate::{
 
 use super::FAMILIES;
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -149,7 +149,7 @@ fn to_the_node(v6: bool) -> Vec<Sequence> {
     ]
 }
 
-/// Timestamp, information and address mask requests, and kinds that nobody has given a meaning.
+/// Timestamp, information and address mask requests, and unassigned types.
 fn other_questions(v6: bool) -> Vec<Sequence> {
     let kinds: &[u8] = if v6 {
         &[127, 138, 139, 200]
@@ -162,7 +162,7 @@ fn other_questions(v6: bool) -> Vec<Sequence> {
             ("out", Flow::out(Protocol::Echo, Place::One), true),
             ("in", Flow::out(Protocol::Echo, Place::One), false),
         ] {
-            // The node answers with its clock, which is not the same twice.
+            // The node's reply contains its clock, which differs between runs.
             if *kind == 13 && !forward {
                 continue;
             }

@@ -9,16 +9,16 @@ use crate::{
 
 use super::{FAMILIES, WAYS, flow, opened};
 
-/// Every type of error, and how many codes of it have a meaning.
+/// Every type of error with the number of its assigned codes.
 const V4_TYPES: [(u8, u8); 4] = [(3, 16), (4, 1), (11, 2), (12, 3)];
 const V6_TYPES: [(u8, u8); 4] = [(1, 7), (2, 1), (3, 2), (4, 3)];
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Echo];
 
-/// No operation, record route with two places, end of list.
+/// No operation, record route with two slots, end of list.
 const OPTIONS: &[u8] = &[1, 7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -37,7 +37,7 @@ pub fn sequences() -> Vec<Sequence> {
     sequences
 }
 
-/// What the error says about the next hop.
+/// The field with the next hop's MTU.
 fn with_rest(mut error: Complaint, v6: bool) -> Complaint {
     error.rest = match (v6, error.kind, error.code) {
         (false, 3, 4) => [0, 0, 5, 0],
@@ -49,7 +49,7 @@ fn with_rest(mut error: Complaint, v6: bool) -> Complaint {
     error
 }
 
-/// About a flow that has been opened: in the middle of the path, and at its end.
+/// Errors about an established flow, from a router and from the receiver.
 fn every_way(v6: bool, error: Complaint) -> Vec<Sequence> {
     let error = with_rest(error, v6);
     let mut router = error.clone();
@@ -87,7 +87,7 @@ fn every_way(v6: bool, error: Complaint) -> Vec<Sequence> {
     sequences
 }
 
-/// How much is quoted, and what stands before and behind it.
+/// The length of the quote, and what precedes and follows it.
 fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let mut errors: Vec<(String, Complaint)> = Vec::new();
     let plain = Complaint::closed(v6);
@@ -162,7 +162,7 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     sequences
 }
 
-/// An error ends nothing (U-12, T-10, I-6).
+/// An error does not remove a flow (U-12, T-10, I-6).
 fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let name =
         |what: &str| Sequence::new(Group::IcmpErrors, v6, format!("{} {what}", protocol.name()));
@@ -213,7 +213,7 @@ fn hairpins(v6: bool) -> Vec<Sequence> {
     sequences
 }
 
-/// Errors about flows that nobody has.
+/// Errors about flows that do not exist.
 fn unknown(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for protocol in PROTOCOLS {
@@ -233,7 +233,7 @@ fn unknown(v6: bool) -> Vec<Sequence> {
             let published = Flow::published(protocol, Place::One);
             sequences.push(name("in, about no client").complain(published, false, error.clone()));
         }
-        // An address of a sandbox in what is quoted is nothing that the outside could know.
+        // A quoted sandbox address cannot be known outside.
         let mut inner = error.clone();
         inner.quote = Some(8);
         sequences.push(

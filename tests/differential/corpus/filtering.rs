@@ -1,4 +1,4 @@
-//! Who may reach whom (U-8, T-3, T-4, G-3, H-4, H-6).
+//! Filtering of inbound packets and isolation (U-8, T-3, T-4, G-3, H-4, H-6).
 
 use netpath_tests::packet::{ACK, Packet, RST, SYN};
 
@@ -9,7 +9,7 @@ use crate::{
 
 use super::{FAMILIES, opened};
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -27,7 +27,7 @@ fn name(v6: bool, protocol: Protocol, what: &str) -> Sequence {
     Sequence::new(Group::Filtering, v6, format!("{} {what}", protocol.name()))
 }
 
-/// Somebody else sends to a port that a flow has got.
+/// Another host sends to the outer port of a flow.
 fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     let out = Flow::out(protocol, Place::One);
@@ -85,7 +85,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             let what = format!("to port {port} that nobody has, flags {flags:#x}");
             sequences.push(name(v6, protocol, &what).forward(flow, shape));
         }
-        // The other protocol's published port is not this one's.
+        // A port that is published for the other protocol.
         let other = if protocol == Protocol::Tcp {
             8_053
         } else {
@@ -141,7 +141,7 @@ fn to_the_node(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     sequences
 }
 
-/// Without a published port: to a sandbox's own address.
+/// To a sandbox's own address, without a published port.
 fn inside(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let direct = |client, server| Flow::between(protocol, client, server).direct();
     let flow = direct(Place::One, Place::Two);
@@ -160,7 +160,7 @@ fn inside(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     ]
 }
 
-/// With a source address that is not the sender's.
+/// With a source address that does not belong to the sender.
 fn spoofed(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     let udp = Flow::out(Protocol::Udp, Place::One);

@@ -1,4 +1,4 @@
-//! Fragments (U-14, V6-6, I-12): in every order, both ways.
+//! Fragments (U-14, V6-6, I-12) in every order and both directions.
 
 use netpath_tests::packet::{ORDERS, fragments};
 
@@ -9,7 +9,7 @@ use crate::{
 
 use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -23,7 +23,7 @@ pub fn sequences() -> Vec<Sequence> {
     sequences
 }
 
-/// Three fragments as the first packet of a flow, and in both directions of one that is open.
+/// Three fragments as the first packet of a flow, and in both directions of an established flow.
 fn three(v6: bool, order: [usize; 3]) -> Vec<Sequence> {
     let payload = |p: netpath_tests::packet::Packet| p.payload(&[7; 70]);
     let mut sequences = Vec::new();
@@ -112,7 +112,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
                 vec![a[0].clone(), b[0].clone(), a[1].clone(), b[1].clone()]
             }),
         );
-        // The transport header does not fit into the first fragment.
+        // A transport header that continues in the second fragment.
         sequences.push(begun("header in two pieces").fragments(
             flow,
             true,

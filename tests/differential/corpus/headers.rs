@@ -1,4 +1,4 @@
-//! What the IP header says (E-4, G-1, N-5, V6-6, D-3).
+//! Fields of the IP header (E-4, G-1, N-5, V6-6, D-3).
 
 use netpath_common::checksum::checksum;
 use netpath_tests::packet::Packet;
@@ -12,7 +12,7 @@ use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
 
 const TOS: [u8; 8] = [0x00, 0x01, 0x02, 0x03, 0x10, 0xb8, 0xe0, 0xff];
 
-/// IPv4 options: no operation, record route, timestamp, router alert, an unknown one.
+/// IPv4 options: no operation, record route, timestamp, router alert, and an unassigned one.
 const OPTIONS: [(&str, &[u8]); 5] = [
     ("no operation", &[1, 1, 1, 0]),
     ("record route", &[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
@@ -38,7 +38,7 @@ const EXTENSIONS: [(&str, &[Extension]); 4] = [
     ),
 ];
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -114,7 +114,7 @@ pub fn sequences() -> Vec<Sequence> {
     sequences
 }
 
-/// What is larger than the uplink takes (U-13, M-1, M-2): the sender is told, or the packet is cut.
+/// Packets larger than the uplink's MTU (U-13, M-1, M-2): the sender gets an error, or the packet is fragmented.
 fn sizes(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for way in UPLINK_WAYS {

@@ -1,4 +1,4 @@
-//! What nobody should send (G-2): it must not become something valid, nor end what is there.
+//! Malformed packets (G-2): they must neither become valid nor remove a flow.
 
 use netpath_common::checksum::checksum;
 
@@ -82,7 +82,7 @@ const UDP: &[(&str, Spoil)] = &[
     ("wrong checksum", |f| with_transport(f, |t| t[6] ^= 0x10)),
 ];
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -112,7 +112,7 @@ pub fn sequences() -> Vec<Sequence> {
     sequences
 }
 
-/// Changes an IPv4 header and gives it a right checksum.
+/// Changes an IPv4 header and recomputes its checksum.
 fn edit(frame: &mut [u8], change: impl FnOnce(&mut [u8])) {
     let header = &mut frame[IP..IP + 20];
     change(header);
@@ -121,7 +121,7 @@ fn edit(frame: &mut [u8], change: impl FnOnce(&mut [u8])) {
     header[10..12].copy_from_slice(&right.to_ne_bytes());
 }
 
-/// Cuts the packet off behind so many bytes of its transport header.
+/// Truncates the packet after this many bytes of its transport header.
 fn shorten(frame: &mut Vec<u8>, left: usize) {
     if frame[IP] >> 4 == 4 {
         edit(frame, |header| {

@@ -1,4 +1,4 @@
-//! The sequences that must always hold.
+//! The fixed sequences.
 
 mod echo;
 mod errors;
@@ -39,10 +39,10 @@ pub fn group(group: Group) -> Vec<Sequence> {
     sequences
 }
 
-/// Both families, IPv4 first.
+/// IPv4, then IPv6.
 const FAMILIES: [bool; 2] = [false, true];
 
-/// Every way that TCP and UDP flows take through a node: its name, client and server.
+/// Every path of TCP and UDP flows through a node: name, client and server.
 const WAYS: [(&str, Place, Place); 6] = [
     ("out", Place::One, Place::Outside),
     ("out of another network", Place::Three, Place::Outside),
@@ -52,15 +52,15 @@ const WAYS: [(&str, Place, Place); 6] = [
     ("hairpin to another network", Place::Three, Place::One),
 ];
 
-/// Those that lead over the uplink.
+/// The paths over the uplink.
 const UPLINK_WAYS: [(&str, Place, Place); 2] = [WAYS[0], WAYS[2]];
 
-/// A flow over one of the [`WAYS`].
+/// A flow on one of the [`WAYS`].
 fn flow(protocol: Protocol, (_, client, server): (&str, Place, Place)) -> Flow {
     Flow::between(protocol, client, server)
 }
 
-/// Begins a flow with what its protocol begins with; afterwards both sides have spoken.
+/// Opens a flow; both sides have then sent a packet.
 fn opened(sequence: Sequence, flow: Flow) -> Sequence {
     use netpath_tests::packet::{ACK, SYN};
     match flow.protocol {

@@ -11,7 +11,7 @@ use super::{FAMILIES, WAYS, flow};
 
 const SIZES: [usize; 9] = [0, 1, 2, 3, 7, 8, 1_001, 1_431, 1_432];
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -79,14 +79,14 @@ fn sizes(sequence: Sequence, udp: Flow) -> Sequence {
     })
 }
 
-/// Payloads that differ by one, so that some checksum before or after translation is zero or next to it.
+/// Payloads that differ by one, so that a checksum before or after translation is zero or close to zero.
 fn every_checksum(sequence: Sequence, udp: Flow) -> Sequence {
     (0..4_u32).fold(sequence, |sequence, step| {
         sequence.pieces(udp, true, move |packet| aimed(packet, step))
     })
 }
 
-/// Eight datagrams whose checksums, as they are sent, are those around zero.
+/// Eight datagrams whose checksums, as sent, are close to zero.
 fn aimed(packet: Packet, step: u32) -> Vec<Vec<u8>> {
     let probe = packet.clone().payload(&[0, 0]).build();
     let field = probe.len() - 4;
@@ -100,7 +100,7 @@ fn aimed(packet: Packet, step: u32) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Source ports that netpath keeps and others that it may not keep (R-3, U-3a).
+/// Source ports that netpath keeps, and ports that it must not keep (R-3, U-3a).
 fn ports(v6: bool) -> Vec<Sequence> {
     let ports = [
         1, 53, 123, 512, 1_023, 1_024, 4_789, 8_053, 8_080, 32_767, 32_768, 60_999, 65_535,
@@ -117,7 +117,7 @@ fn ports(v6: bool) -> Vec<Sequence> {
     udp.chain(tcp).collect()
 }
 
-/// A published port that its sandbox also sends from, and one that somebody else sends from.
+/// A published port from which its sandbox or another sandbox also sends.
 fn both_ways(v6: bool) -> Vec<Sequence> {
     let name = |what: &str| Sequence::new(Group::Udp, v6, what);
     let mut router = Complaint::closed(v6);
@@ -147,7 +147,7 @@ fn both_ways(v6: bool) -> Vec<Sequence> {
     sequences
 }
 
-/// Flows that want the same port (U-3, T-7).
+/// Flows that compete for a port (U-3, T-7).
 fn collisions(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {

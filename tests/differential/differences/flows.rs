@@ -1,4 +1,4 @@
-//! Which flows there are, and which ports they get.
+//! Differences in which flows exist, and in their ports.
 
 use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
@@ -13,7 +13,7 @@ use super::{
     may_keep,
 };
 
-/// All of them.
+/// All entries of this module.
 pub const LIST: &[Intended] = &[
     Intended {
         name: "a source port that is not netpath's to use is exchanged",
@@ -66,7 +66,7 @@ pub const LIST: &[Intended] = &[
                             && difference.sent_ports.contains(&netfilter)
                             && may_keep(difference, netpath)
                     }),
-                    // For netfilter it is an answer to what the server has begun.
+                    // Netfilter takes it for a reply to the server's own packet.
                     Kind::Missing(_) => {
                         !difference.known
                             && difference

@@ -1,4 +1,4 @@
-//! What netpath does otherwise than netfilter, on purpose. Everything else that differs is a defect.
+//! Intended differences between netpath and netfilter. Every other difference is a defect.
 
 use std::net::IpAddr;
 
@@ -13,40 +13,40 @@ use crate::{
 mod flows;
 mod packets;
 
-/// A difference that is meant to be.
+/// An intended difference.
 pub struct Intended {
     /// A short name.
     pub name: &'static str,
-    /// The row of the requirements it follows from.
+    /// The row of `nat-compliance.md` it follows from.
     pub row: &'static str,
-    /// Why netpath differs.
+    /// The reason for the difference.
     pub reason: &'static str,
-    /// Whether the twins have different flows from then on, so that the rest of the flow tells nothing.
+    /// Whether the nodes have different flows afterwards, so that the rest of the flow is not compared.
     pub diverges: bool,
     /// Whether a difference is this one.
     pub is: fn(&Difference<'_>) -> bool,
 }
 
-/// Ports that netpath may give to outbound flows; see `snat_ports` of the daemon.
+/// Ports that netpath may choose for outbound flows; see `snat_ports` of the daemon.
 const SNAT: std::ops::RangeInclusive<u16> = 1_024..=32_767;
-/// Ports in that range that it leaves to others: those that are published, and that of tunnels.
+/// Ports in that range that netpath does not choose: published ports, and the ports of tunnels.
 const RESERVED: [(u8, [u16; 4]); 2] = [
     (number::TCP, [8_080, 8_081, 8_082, 0]),
     (number::UDP, [8_053, 8_054, 8_055, 4_789]),
 ];
 
-/// Every difference that does not fail a test.
+/// All intended differences.
 pub fn expected() -> impl Iterator<Item = &'static Intended> {
     flows::LIST.iter().chain(packets::LIST)
 }
 
-/// Whether netpath's value is netfilter's less one.
+/// Whether netpath's value is netfilter's value less one.
 fn one_less(field: &Field) -> bool {
     let [netfilter, netpath] = field.values.clone().map(|value| value.parse::<u8>());
     matches!((netfilter, netpath), (Ok(a), Ok(b)) if a == b.wrapping_add(1))
 }
 
-/// Whether a sandbox has sent something to the node that goes to one of its own network.
+/// Whether a sandbox sends a packet through the node to its own network.
 fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
     let is_on_link = |from: Place, to: Place| {
         from != Place::Outside
@@ -68,7 +68,7 @@ fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
     !is_direct && is_on_link(difference.step().from, place)
 }
 
-/// Whether netpath delivers a fragment, from where the flow's packets come, of a packet that is not complete.
+/// Whether netpath delivers a fragment of an incomplete packet in the flow's direction.
 fn is_early_fragment(difference: &Difference<'_>) -> bool {
     let Kind::Extra(packet) = &difference.kind else {
         return false;
@@ -80,7 +80,8 @@ fn is_early_fragment(difference: &Difference<'_>) -> bool {
     packet.is_fragment && is_from_peer && difference.sent.iter().all(|sent| sent.is_fragment)
 }
 
-/// Whether netpath delivers a fragment unchanged between sandboxes of one network, of an answer to what came by the node.
+/// Whether netpath delivers a fragment of a reply unchanged between sandboxes of one network, whose request passed the
+/// node.
 fn is_early_fragment_to_sibling(difference: &Difference<'_>) -> bool {
     let Kind::Extra(packet) = &difference.kind else {
         return false;
@@ -94,7 +95,7 @@ fn is_early_fragment_to_sibling(difference: &Difference<'_>) -> bool {
         && difference.sent.iter().filter(is_early).any(as_sent)
 }
 
-/// How what was sent is cut, as the pieces of what arrives are shown.
+/// The fragments that were sent, in the notation of received fragments.
 fn cut(sent: &[Decoded]) -> String {
     let mut pieces: Vec<_> = sent.iter().filter_map(|sent| sent.piece).collect();
     pieces.sort_unstable();
@@ -104,7 +105,7 @@ fn cut(sent: &[Decoded]) -> String {
     })
 }
 
-/// Whether netpath may give a port to an outbound flow; it may give any identifier to an echo.
+/// Whether netpath may choose a port for an outbound flow; every echo identifier may be chosen.
 fn may_keep(difference: &Difference<'_>, port: u16) -> bool {
     let protocol = match &difference.kind {
         Kind::Field(field) => field.protocol,
@@ -124,7 +125,7 @@ impl Difference<'_> {
         matches!(&self.kind, Kind::Field(field) if field.name == name && is(field))
     }
 
-    /// Whether something holds for the source and destination of every frame that was sent.
+    /// Whether a condition holds for source and destination of every frame that was sent.
     fn all_sent(&self, holds: impl Fn([IpAddr; 2]) -> bool) -> bool {
         let ends = |sent: &Decoded| match sent.addresses[..] {
             [source, destination, ..] => Some([source, destination]),
@@ -138,13 +139,13 @@ impl Difference<'_> {
         (place != Place::Outside).then(|| self.map.sandbox(place, v6))
     }
 
-    /// TCP flags of what was sent.
+    /// TCP flags of the packet that was sent.
     fn sent_flags(&self) -> Option<u8> {
         self.sent.iter().find_map(|sent| sent.tcp_flags)
     }
 
-    /// Whether netpath alone delivers the packet to the other end of its flow, or as its only one; or netfilter's node
-    /// answers it with a reset.
+    /// Whether only netpath delivers the packet to the flow's other end, or netfilter's node replies
+    /// with a reset.
     fn is_delivered_or_refused_by_netfilter(&self) -> bool {
         let Some((flow, forward)) = self.step().flow else {
             return false;
@@ -157,8 +158,9 @@ impl Difference<'_> {
     }
 }
 
-/// Whether netpath delivers it like the one before. The first one of a direction has none, and neither has the first one
-/// after what a server has sent to a sibling before the sibling has asked.
+/// Whether netpath translates the packet as the previous one. A direction's first packet has no previous one, nor has
+/// the
+/// first packet after a server has sent to a sibling before the sibling's request.
 fn is_tuple_before(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let own = difference.own(difference.step().from, difference.sequence.v6);
     difference
@@ -166,7 +168,7 @@ fn is_tuple_before(difference: &Difference<'_>, packet: &Decoded) -> bool {
         .is_none_or(|before| tuple(packet) == Some(before) || own == Some(before.addresses[0]))
 }
 
-/// Whether the node itself refuses what was sent.
+/// Whether the node itself rejects the packet.
 fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let source = packet.addresses.first();
     let answered = difference
@@ -185,7 +187,7 @@ fn is_time_exceeded(packet: &Decoded) -> bool {
     )
 }
 
-/// Whether a transport header says something about its length that cannot be.
+/// Whether the length field of a transport header is invalid.
 fn is_contradictory(sent: &Decoded) -> bool {
     let number = |name: &str| {
         let text = sent.text(name);
@@ -203,7 +205,7 @@ fn is_contradictory(sent: &Decoded) -> bool {
     is_whole && number("udp.length").is_some_and(|length| length != sent.transport_length)
 }
 
-/// Whether netfilter calls these flags invalid.
+/// Whether these TCP flags are invalid for netfilter.
 fn is_senseless(flags: u8) -> bool {
     let essential = flags & (FIN | SYN | RST | ACK);
     !matches!(flags & 0x37, 0x22 | 0x30 | 0x31)
@@ -211,7 +213,7 @@ fn is_senseless(flags: u8) -> bool {
         && ![SYN | ACK, RST | ACK, FIN | ACK].contains(&(essential | flags & 0x20))
 }
 
-/// Whether it is an address of a sandbox or of a gateway.
+/// Whether it is the address of a sandbox or gateway.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_private(),
@@ -219,7 +221,7 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// What tells the networks of the twins apart.
+/// The part of an address that identifies the network.
 fn network(address: IpAddr) -> u16 {
     match address {
         IpAddr::V4(address) => address.octets()[1].into(),

@@ -1,4 +1,4 @@
-//! What becomes of a packet: who gets it, and how it looks.
+//! Differences in which packets are delivered, and in their fields.
 
 use super::{
     Intended, cut, is_contradictory, is_early_fragment, is_early_fragment_to_sibling,
@@ -11,7 +11,7 @@ use crate::{
     twin::{Map, Place},
 };
 
-/// All of them.
+/// All entries of this module.
 pub const LIST: &[Intended] = &[
     Intended {
         name: "networks are isolated",
@@ -159,7 +159,7 @@ pub const LIST: &[Intended] = &[
                 came(&field.values[0])
                     && (!field.packets[1].text("pieces").is_empty() || field.packets[1].is_fragment)
             }) || difference.is_field("quoted.ip.id", |field| {
-                // What is quoted is what has arrived.
+                // An error quotes the packet as it arrived.
                 field.values[1] == difference.sent[0].text("quoted.ip.id")
             })
         },

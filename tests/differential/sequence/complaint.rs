@@ -1,4 +1,4 @@
-//! ICMP errors about what has arrived.
+//! ICMP errors about packets that have arrived.
 
 use netpath_tests::packet::{Packet, fragments};
 
@@ -11,22 +11,22 @@ pub struct Complaint {
     pub kind: u8,
     /// Code.
     pub code: u8,
-    /// What stands behind the checksum.
+    /// The four bytes after the checksum.
     pub rest: [u8; 4],
-    /// Bytes quoted behind the IP header; all if `None`.
+    /// Bytes quoted after the IP header; all if `None`.
     pub quote: Option<usize>,
     /// IPv4 options of the quoted packet.
     pub quoted_options: &'static [u8],
-    /// A host outside that complains, instead of the receiver itself.
+    /// The host outside that sends the error; the receiver of the packet if `None`.
     pub from: Option<Remote>,
-    /// Changes what is quoted.
+    /// Changes the quoted packet.
     pub spoil: Option<fn(&mut Vec<u8>)>,
-    /// Changes the complaint.
+    /// Changes the error.
     pub shape: fn(Packet) -> Packet,
 }
 
 impl Complaint {
-    /// From the receiver itself, with a whole quote.
+    /// An error from the receiver with a complete quote.
     pub fn new(kind: u8, code: u8) -> Self {
         Self {
             kind,
@@ -40,7 +40,7 @@ impl Complaint {
         }
     }
 
-    /// The complaint that a port is closed.
+    /// Port unreachable.
     pub fn closed(v6: bool) -> Self {
         if v6 { Self::new(1, 4) } else { Self::new(3, 3) }
     }
@@ -54,7 +54,7 @@ impl Complaint {
             spoil(&mut quoted);
         }
         let header = fragments::header_length(&quoted);
-        // A router quotes no more than fits into the smallest packet that everybody takes.
+        // A router quotes no more than fits into the smallest packet that every link accepts.
         quoted.truncate(self.quote.map_or(548, |bytes| header + bytes));
         let place = if about_client {
             flow.server

@@ -1,10 +1,10 @@
-//! Flows: who talks with whom.
+//! Flows: two ends that exchange packets.
 
 use netpath_tests::packet::number;
 
 use crate::twin::Place;
 
-/// What a flow is made of.
+/// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// TCP.
@@ -16,7 +16,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Its number in a family.
+    /// The protocol number in a family.
     pub const fn number(self, v6: bool) -> u8 {
         match self {
             Self::Tcp => number::TCP,
@@ -26,7 +26,7 @@ impl Protocol {
         }
     }
 
-    /// Its name.
+    /// The name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -36,33 +36,33 @@ impl Protocol {
     }
 }
 
-/// Somebody beyond the uplink; every sequence has its own, so that no sequence meets the flows of another.
+/// A host behind the uplink. Every sequence has hosts of its own, so that it cannot meet flows of another sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// The peer of most flows.
     Peer,
-    /// Another one.
+    /// A second peer.
     Second,
-    /// A router on the way, which only complains.
+    /// A router, which only sends errors.
     Router,
 }
 
-/// Two ends that talk. The client knows the address and the port it sends to; the server answers what it has received.
+/// Two ends. The client sends to a fixed address and port; the server replies to the source it sees.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     /// Distinguishes the flows of a sequence.
     pub id: u16,
-    /// What it is made of.
+    /// Protocol.
     pub protocol: Protocol,
-    /// Who sends first.
+    /// The end that sends first.
     pub client: Place,
-    /// Who answers.
+    /// The end that replies.
     pub server: Place,
-    /// Which host the outside is.
+    /// The host outside.
     pub remote: Remote,
-    /// The client's port or identifier, if it is not one that only this flow has.
+    /// The client's port or identifier, if it is not the default of the flow.
     pub(super) sport: Option<u16>,
-    /// The port that the client sends to, if it is not the usual one.
+    /// The destination port of the client, if it is not the default.
     pub(super) dport: Option<u16>,
     pub(super) direct: bool,
 }
@@ -103,25 +103,25 @@ impl Flow {
         self.direct
     }
 
-    /// Another flow of the sequence.
+    /// Sets the identifier within the sequence.
     pub fn number(mut self, id: u16) -> Self {
         self.id = id;
         self
     }
 
-    /// With another host outside.
+    /// Sets the host outside.
     pub fn with(mut self, remote: Remote) -> Self {
         self.remote = remote;
         self
     }
 
-    /// From this port, or with this identifier.
+    /// Sets the client's port or identifier.
     pub fn with_sport(mut self, port: u16) -> Self {
         self.sport = Some(port);
         self
     }
 
-    /// To this port.
+    /// Sets the destination port of the client.
     pub fn with_dport(mut self, port: u16) -> Self {
         self.dport = Some(port);
         self

@@ -1,4 +1,4 @@
-//! A sequence as data: who sends what, one step after the other, with placeholders for what only a run can tell.
+//! A sequence as data: steps that send packets, which may depend on packets that have arrived.
 
 mod complaint;
 mod flow;
@@ -15,10 +15,10 @@ use crate::twin::{Map, Place};
 pub use complaint::Complaint;
 pub use flow::{Flow, Protocol, Remote};
 
-/// Which test a sequence belongs to.
+/// The test that a sequence belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// Walks through the states of TCP.
+    /// Sequences of TCP segments.
     Tcp,
     /// Datagrams.
     Udp,
@@ -28,17 +28,17 @@ pub enum Group {
     IcmpErrors,
     /// Fragments.
     Fragments,
-    /// What the IP header says: TTL, type of service, options, protocol.
+    /// Fields of the IP header: TTL, type of service, options, protocol.
     Headers,
-    /// What nobody should send.
+    /// Malformed packets.
     Malformed,
-    /// Who may reach whom.
+    /// Filtering and isolation.
     Filtering,
-    /// Made by chance.
+    /// Random sessions.
     Random,
 }
 
-/// Addresses and ports as one end sees them, its peer first.
+/// Addresses and ports as a receiver sees them, the peer's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
     /// Source and destination.
@@ -47,29 +47,29 @@ pub struct Tuple {
     pub ports: [u16; 2],
 }
 
-/// What has arrived on one twin since the sequence began.
+/// The packets that have arrived on one node during a sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {
-    /// By flow and direction, whether the client sent it: the tuple that its last packet arrived with.
+    /// By flow and direction (true: sent by the client), the tuple of the last packet.
     pub tuples: BTreeMap<(u16, bool), Tuple>,
-    /// By flow and direction: that packet.
+    /// By flow and direction, the last packet.
     pub packets: BTreeMap<(u16, bool), Vec<u8>>,
 }
 
-/// What a step knows when it makes its frames.
+/// The inputs of a step.
 pub struct View<'a> {
-    /// The addresses of the twins.
+    /// The addresses of the nodes.
     pub map: &'a Map,
-    /// IPv6 rather than IPv4.
+    /// Whether the family is IPv6.
     pub v6: bool,
     /// Number of the sequence.
     pub serial: u16,
-    /// What has arrived.
+    /// The packets that have arrived.
     pub arrived: &'a Arrivals,
 }
 
 impl View<'_> {
-    /// The address of somebody outside.
+    /// The address of a host outside.
     pub fn remote(&self, remote: Remote) -> IpAddr {
         let [high, low] = self.serial.to_be_bytes();
         let kind = remote as u8;
@@ -80,7 +80,7 @@ impl View<'_> {
         }
     }
 
-    /// Somebody's own address.
+    /// The own address of an end.
     pub fn own(&self, place: Place, remote: Remote) -> IpAddr {
         match place {
             Place::Outside => self.remote(remote),
@@ -88,13 +88,13 @@ impl View<'_> {
         }
     }
 
-    /// The client's port or identifier: one that netpath may keep, and that no other sequence has for a long time.
+    /// The client's port or identifier: one that netpath may keep, and that no recent sequence has used.
     pub fn sport(&self, flow: &Flow) -> u16 {
         let own = 10_000 + self.serial % 3_700 * 6 + flow.id;
         flow.sport.unwrap_or(own)
     }
 
-    /// As the client sends it.
+    /// The client's packet.
     pub fn forward(&self, flow: &Flow) -> Packet {
         let source = self.own(flow.client, flow.remote);
         let (outer, inner) = flow.server.published(flow.is_udp());
@@ -107,7 +107,7 @@ impl View<'_> {
         self.packet(flow, flow.client, [source, destination], ports, true)
     }
 
-    /// As the server answers it: to where the client's last packet came from, or would come from if it had arrived.
+    /// The server's reply to the source of the client's last packet, or to the expected source if none has arrived.
     pub fn back(&self, flow: &Flow) -> Packet {
         let known = self.arrived.tuples.get(&(flow.id, true)).copied();
         let tuple = known.unwrap_or_else(|| self.guess(flow));
@@ -116,8 +116,8 @@ impl View<'_> {
         self.packet(flow, flow.server, [own, peer], [port, peer_port], false)
     }
 
-    /// What an end complains about: the last packet that it has received, without its frame; or the one it would
-    /// have received.
+    /// The last packet that an end has received, without its Ethernet header, or the expected one if none
+    /// has arrived. An ICMP error quotes it.
     pub fn received(&self, flow: &Flow, forward: bool) -> Vec<u8> {
         if let Some(frame) = self.arrived.packets.get(&(flow.id, forward)) {
             return frame[14..].to_vec();
@@ -131,7 +131,7 @@ impl View<'_> {
         packet.build()[14..].to_vec()
     }
 
-    /// A frame for what somebody sends to an address.
+    /// Sets the MAC addresses of a packet.
     pub fn eth(&self, from: Place, packet: Packet, to: IpAddr) -> Packet {
         let (source, destination) = self.map.macs(from, to);
         packet.eth(source, destination)
@@ -174,32 +174,32 @@ impl View<'_> {
 
 type Make = dyn Fn(&View<'_>) -> Vec<Vec<u8>> + Send + Sync;
 
-/// Somebody sends frames.
+/// A step: an end sends frames.
 pub struct Step {
-    /// Who.
+    /// The sender.
     pub from: Place,
-    /// Of which flow, and whether its client sends.
+    /// The flow, and whether its client sends.
     pub flow: Option<(Flow, bool)>,
-    /// Whether they carry the flow itself; otherwise they complain about it.
+    /// Whether the frames belong to the flow itself; otherwise they are errors about it.
     pub carries: bool,
-    /// Which.
+    /// Makes the frames.
     pub make: Box<Make>,
 }
 
-/// Steps that belong together.
+/// Steps in order.
 pub struct Sequence {
-    /// What it shows.
+    /// The name.
     pub name: String,
-    /// Which test it belongs to.
+    /// The test it belongs to.
     pub group: Group,
-    /// IPv6 rather than IPv4.
+    /// Whether the family is IPv6.
     pub v6: bool,
-    /// Its steps.
+    /// The steps.
     pub steps: Vec<Step>,
 }
 
 impl Sequence {
-    /// Without steps.
+    /// A sequence without steps.
     pub fn new(group: Group, v6: bool, name: impl Into<String>) -> Self {
         let family = if v6 { "v6" } else { "v4" };
         Self {
@@ -219,7 +219,7 @@ impl Sequence {
         self.pieces(flow, true, move |packet| vec![shape(packet).build()])
     }
 
-    /// The server of a flow answers with a packet, changed by `shape`.
+    /// The server of a flow replies with a packet, changed by `shape`.
     pub fn back(
         self,
         flow: Flow,
@@ -228,7 +228,7 @@ impl Sequence {
         self.pieces(flow, false, move |packet| vec![shape(packet).build()])
     }
 
-    /// One end of a flow sends frames made of its next packet.
+    /// One end of a flow sends frames made from its next packet.
     pub fn pieces(
         mut self,
         flow: Flow,
@@ -265,7 +265,7 @@ impl Sequence {
         })
     }
 
-    /// Somebody sends a packet that belongs to no flow.
+    /// A packet that belongs to no flow.
     pub fn send(
         mut self,
         from: Place,
@@ -280,7 +280,7 @@ impl Sequence {
         self
     }
 
-    /// Somebody else sends what the server of a flow would send, with this source.
+    /// Another host sends the server's next packet with its own source address.
     pub fn stray(mut self, flow: Flow, source: Remote) -> Self {
         self.steps.push(Step {
             from: flow.server,
@@ -291,7 +291,7 @@ impl Sequence {
         self
     }
 
-    /// An end of a flow, or a router before it, complains about the last packet that has arrived there.
+    /// An end of a flow, or a router, sends an ICMP error about the last packet that has arrived.
     pub fn complain(mut self, flow: Flow, about_client: bool, error: Complaint) -> Self {
         self.steps.push(Step {
             from: if about_client {
@@ -307,7 +307,7 @@ impl Sequence {
     }
 }
 
-/// The tuple that a packet has arrived with.
+/// The tuple of a packet that has arrived.
 pub fn tuple(decoded: &Decoded) -> Option<Tuple> {
     let [source, destination] = *decoded.addresses.get(..2)? else {
         return None;

@@ -1,7 +1,8 @@
-//! The twins: two nodes with the same addresses, ports and neighbours; netfilter translates on one, netpath on the other.
+//! Two nodes with the same addresses, ports and neighbours. Netfilter translates on one, netpath on the other.
 //!
-//! Nobody answers on the ends of the cables, and the hosts know all their neighbours, so every frame that arrives was
-//! caused by one that a test has sent.
+//! The ends of the links do not reply, and the hosts have static neighbour entries. Every frame that arrives is
+//! therefore
+//! caused by a frame that a test has sent.
 
 mod nodes;
 
@@ -20,16 +21,16 @@ use crate::wire::{Tap, stay_here};
 
 use nodes::{mac, neighbour, netfilter_node, netpath_node, quiet};
 
-/// Who can send and receive.
+/// An end that sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
-    /// A sandbox of network `shop`.
+    /// A sandbox of `network_a`.
     One,
-    /// Another one there.
+    /// A second sandbox of `network_a`.
     Two,
-    /// A sandbox of network `yard`.
+    /// A sandbox of `network_b`.
     Three,
-    /// Everybody beyond the uplink.
+    /// All hosts behind the uplink.
     Outside,
 }
 
@@ -37,7 +38,7 @@ impl Place {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Outside];
 
-    /// What is published for each sandbox: the port of the host and its own.
+    /// The published port of a sandbox: the host's port and the sandbox's port.
     pub const fn published(self, udp: bool) -> (u16, u16) {
         match (self, udp) {
             (Self::One, false) => (8080, 80),
@@ -52,11 +53,11 @@ impl Place {
 
 /// The node's addresses on the uplink.
 const HOST: [&str; 2] = ["192.0.2.1", "2001:db8:2::1"];
-/// The next hop of its default routes.
+/// The next hop of the default routes.
 const ROUTER: [&str; 2] = ["192.0.2.2", "2001:db8:2::2"];
 const HOST_MAC: &str = "02:00:00:00:aa:01";
 const ROUTER_MAC: &str = "02:00:00:00:aa:02";
-/// Subnets and gateways of the networks.
+/// Name, subnets and gateways of each network.
 const NETWORKS: [(&str, [&str; 2], [&str; 2]); 2] = [
     (
         "shop",
@@ -74,14 +75,14 @@ const SANDBOXES: [(&str, Place, usize); 3] = [
     ("two", Place::Two, 0),
     ("three", Place::Three, 1),
 ];
-/// Less than sandboxes may send, so that the node has something to say about sizes.
+/// Smaller than the MTU of sandboxes, so that packets can be too large.
 const UPLINK_MTU: u16 = 1_490;
 const SANDBOX_MTU: &str = "1500";
-/// Nobody but fences has this address.
+/// The remote address of barrier packets, which no other packet has.
 const FENCE: &str = "198.18.0.1";
 const FENCE_PORTS: (u16, u16) = (20_009, 9);
 
-/// Where a packet of a sandbox goes and comes from on its link.
+/// Addresses of a sandbox on its link.
 #[derive(Clone, Debug)]
 struct Member {
     addresses: [IpAddr; 2],
@@ -89,14 +90,14 @@ struct Member {
     gateway_mac: [u8; 6],
 }
 
-/// The addresses that both twins have.
+/// The addresses that both nodes have.
 #[derive(Clone, Debug)]
 pub struct Map {
     members: Vec<Member>,
 }
 
 impl Map {
-    /// Addresses as the twins have them, for tests without twins.
+    /// Example addresses, for tests without nodes.
     pub fn example() -> Self {
         let member = |v4: &str, v6: &str| Member {
             addresses: [v4, v6].map(|text| text.parse().expect("an address")),
@@ -128,7 +129,7 @@ impl Map {
         gateways[usize::from(v6)].parse().expect("an address")
     }
 
-    /// MAC addresses, source first, of a frame that somebody sends to an address.
+    /// Source and destination MAC address of a frame from an end to an address.
     pub fn macs(&self, from: Place, to: IpAddr) -> ([u8; 6], [u8; 6]) {
         if from == Place::Outside {
             return (mac(ROUTER_MAC), mac(HOST_MAC));
@@ -145,9 +146,9 @@ impl Map {
     }
 }
 
-/// One of the two.
+/// One of the two nodes.
 pub struct Twin {
-    /// Its name in reports.
+    /// The name in reports.
     pub name: &'static str,
     taps: Vec<Tap>,
     fences: u64,
@@ -177,8 +178,9 @@ impl Twin {
         }
     }
 
-    /// Sends frames from one place; returns what arrived anywhere because of them, in order of arrival at each place, with fragments put
-    /// together where they are complete.
+    /// Sends frames from one end. Returns all packets that arrive because of them, in order of arrival at each end,
+    /// reassembled
+    /// if they are complete.
     pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Whole)> {
         for frame in frames {
             self.taps[from as usize].send(frame);
@@ -221,11 +223,11 @@ impl Twin {
     }
 }
 
-/// Both, and what they stand on.
+/// Both nodes and their environment.
 pub struct Twins {
-    /// The one that netfilter translates on.
+    /// The node on which netfilter translates.
     pub netfilter: Twin,
-    /// The one under test.
+    /// The node under test.
     pub netpath: Twin,
     /// Their addresses.
     pub map: Map,
@@ -235,9 +237,9 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// Makes them; the calling thread stays on one processor from then on.
+    /// Creates both nodes. The calling thread is bound to one processor.
     pub fn new() -> Self {
-        // With offloads, what a node says itself would have but half a checksum at the ends of a cable.
+        // With offloads, packets of the node itself would arrive with a partial checksum.
         let topology = || Topology::builder().without_offloads().build();
         let topologies = [topology(), topology()];
         for topology in &topologies {
@@ -280,12 +282,12 @@ impl Twins {
         }
     }
 
-    /// The node that netfilter translates on.
+    /// The host on which netfilter translates.
     pub fn netfilter_host(&self) -> &Netns {
         &self.topologies[0].host
     }
 
-    /// Checks that netpath alone did netpath's work, and that it leaves nothing behind.
+    /// Checks that netfilter did nothing on netpath's node, and that netpath leaves nothing behind.
     pub fn finish(self) {
         assert_no_netfilter(&self.topologies[1].host);
         for sandbox in &self.sandboxes[..SANDBOXES.len()] {
@@ -295,11 +297,11 @@ impl Twins {
     }
 }
 
-/// Whether it is about finding neighbours and routers; stacks send that when they like.
+/// Whether a frame belongs to neighbour or router discovery, which network stacks send at any time.
 fn is_noise(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x00]) => is_fence(frame),
-        // Behind a hop-by-hop header stands multicast listener discovery, to a multicast address.
+        // A packet with a hop-by-hop header to a multicast address is multicast listener discovery.
         Some([0x86, 0xdd]) => {
             frame.get(20) == Some(&58) && matches!(frame.get(54), Some(130..=137 | 143))
                 || frame.get(38) == Some(&0xff)

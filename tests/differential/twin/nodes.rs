@@ -1,4 +1,4 @@
-//! The nodes of both twins.
+//! Creates the two nodes.
 
 use std::{net::IpAddr, path::Path};
 
@@ -45,8 +45,8 @@ pub fn netpath_node(daemon: &Daemon, host: &Netns) -> (Map, Vec<Netns>) {
     (Map { members }, sandboxes)
 }
 
-/// What dockerd sets up without its proxy: bridges, masquerading at the uplink, destination translation for every local
-/// address, and source translation where a sandbox reaches itself.
+/// The setup of dockerd without its proxy: bridges, masquerading at the uplink, DNAT for every local
+/// address, and SNAT where a sandbox reaches itself.
 pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
     host.sysctl("net/ipv4/conf/all/send_redirects", "0");
     host.sysctl("net/ipv4/conf/default/send_redirects", "0");
@@ -81,7 +81,7 @@ pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
         }
         sandboxes.push(netns);
     }
-    // What is translated on its way between two ports of a bridge must be translated back there.
+    // Packets that are translated between two ports of a bridge must be translated back there.
     host.sysctl("net/bridge/bridge-nf-call-iptables", "1");
     host.sysctl("net/bridge/bridge-nf-call-ip6tables", "1");
     for v6 in [false, true] {
@@ -110,20 +110,20 @@ pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
             }
         }
     }
-    // netpath looks at neither sequence numbers nor checksums.
+    // netpath checks neither sequence numbers nor checksums.
     host.sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
     host.sysctl("net/netfilter/nf_conntrack_checksum", "0");
     host.sysctl("net/netfilter/nf_conntrack_frag6_timeout", "3600");
     sandboxes
 }
 
-/// The host answers everything, however fast it comes.
+/// No rate limit of ICMP errors.
 pub fn quiet(host: &Netns) {
     host.sysctl("net/ipv4/icmp_ratelimit", "0");
     host.sysctl("net/ipv4/icmp_msgs_per_sec", "1000000");
     host.sysctl("net/ipv4/icmp_msgs_burst", "1000000");
     host.sysctl("net/ipv6/icmp/ratelimit", "0");
-    // Nobody complains later about fragments that a sequence has not completed.
+    // No timeout of incomplete datagrams within a run.
     host.sysctl("net/ipv4/ipfrag_time", "3600");
     host.sysctl("net/ipv6/ip6frag_time", "3600");
 }

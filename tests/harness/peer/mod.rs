@@ -1,4 +1,4 @@
-//! A server that says whom it saw, and clients that ask it; see `peer.py`.
+//! A server that reports the client address it sees, and its clients. Both are commands of `peer.py`.
 use std::{fmt, thread, time::Duration};
 
 use crate::{Netns, Process};
@@ -6,19 +6,19 @@ use serde_json::Value;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/harness/peer/peer.py");
 
-/// How long a client waits for an answer that should come.
+/// Timeout of a request that must be answered.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long a client waits for an answer that should not come.
+/// Timeout of a request that must not be answered.
 const IMPATIENCE: Duration = Duration::from_millis(700);
 
-/// How a client asks.
+/// The socket type of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// By TCP.
+    /// TCP.
     Tcp,
-    /// By a connected UDP socket.
+    /// A connected UDP socket.
     Udp,
-    /// By an unconnected UDP socket.
+    /// An unconnected UDP socket.
     SendTo,
 }
 
@@ -27,7 +27,7 @@ impl How {
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::SendTo];
 }
 
-/// A question to a server.
+/// A request to a server.
 #[derive(Clone, Debug)]
 pub struct Question {
     how: How,
@@ -37,7 +37,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// To a port of an address.
+    /// A request to an address and port.
     pub fn new(how: How, address: &str, port: u16) -> Self {
         Self {
             how,
@@ -47,19 +47,19 @@ impl Question {
         }
     }
 
-    /// From this local port.
+    /// Sets the client's port.
     pub fn source_port(mut self, port: u16) -> Self {
         self.bind.1 = port;
         self
     }
 
-    /// From this local address.
+    /// Sets the client's address.
     pub fn source_address(mut self, address: &str) -> Self {
         address.clone_into(&mut self.bind.0);
         self
     }
 
-    /// Where it goes.
+    /// The address of the server.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -85,7 +85,7 @@ impl Question {
     }
 }
 
-/// Questions to a port of both addresses, by TCP and by UDP.
+/// Requests to a port of both addresses, by TCP and by connected UDP.
 pub fn both_ways(addresses: [&str; 2], port: u16) -> Vec<Question> {
     let how = [How::Tcp, How::Udp].into_iter();
     how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
@@ -98,22 +98,22 @@ impl fmt::Display for Question {
     }
 }
 
-/// What a server said.
+/// The reply of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Which server it was.
+    /// Name of the server.
     pub name: String,
-    /// Whom it saw.
+    /// The client's address as the server sees it.
     pub peer: String,
-    /// The port it saw.
+    /// The client's port as the server sees it.
     pub peer_port: u16,
-    /// Its own port.
+    /// The server's port.
     pub port: u16,
-    /// Whom the client takes for the server: where its datagram came from, or who its connection's peer is.
+    /// The server's address as the client sees it: the source of the datagram, or the peer of the connection.
     pub from: String,
-    /// The port of that.
+    /// The server's port as the client sees it.
     pub from_port: u16,
-    /// The client's local port.
+    /// The client's port.
     pub own_port: u16,
 }
 
@@ -127,7 +127,7 @@ pub fn serve(netns: &Netns, name: &str, ports: &[&str]) -> Process {
     server
 }
 
-/// Asks all questions at the same time.
+/// Sends all requests at the same time and waits for replies until the timeout.
 #[track_caller]
 pub fn ask_within(
     netns: &Netns,
@@ -143,14 +143,14 @@ pub fn ask_within(
     answers.iter().map(answer).collect()
 }
 
-/// Asks; there must be an answer.
+/// Sends a request, which must be answered.
 #[track_caller]
 pub fn ask(netns: &Netns, question: &Question) -> Answer {
     let answers = ask_all(netns, std::slice::from_ref(question));
     answers.into_iter().next().expect("an answer")
 }
 
-/// Asks all questions at the same time; there must be an answer to each.
+/// Sends all requests at the same time; each must be answered.
 #[track_caller]
 pub fn ask_all(netns: &Netns, questions: &[Question]) -> Vec<Answer> {
     let answers = ask_within(netns, questions, PATIENCE);
@@ -172,7 +172,7 @@ pub fn ask_all(netns: &Netns, questions: &[Question]) -> Vec<Answer> {
     answers.into_iter().flatten().collect()
 }
 
-/// Asks all questions at the same time; there must be no answer to any.
+/// Sends all requests at the same time; none may be answered.
 #[track_caller]
 pub fn assert_no_answer(netns: &Netns, questions: &[Question]) {
     let answers = ask_within(netns, questions, IMPATIENCE);
@@ -187,7 +187,7 @@ pub fn assert_no_answer(netns: &Netns, questions: &[Question]) {
     assert!(answered.is_empty(), "in {}: {answered:#?}", netns.name());
 }
 
-/// Sends echo requests one after the other; returns how many were answered.
+/// Sends echo requests, one after the other; returns the number of replies.
 #[track_caller]
 pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     let numbers = [u32::from(identifier), count, 64].map(|number| number.to_string());
@@ -198,7 +198,8 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     u32::try_from(answered.expect("a number")).expect("small")
 }
 
-/// Sends echo requests to addresses, to all at the same time; whether any is answered must be as said.
+/// Sends an echo request to each address, all at the same time. Fails unless all or none are answered, as `answered`
+/// says.
 #[track_caller]
 pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
     let counts = thread::scope(|scope| {
@@ -215,7 +216,7 @@ pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
     }
 }
 
-/// Starts a server for [`exchange`].
+/// Starts a server for [`exchange`] and [`upload`].
 #[track_caller]
 pub fn serve_blobs(netns: &Netns, port: u16) -> Process {
     let mut server = netns.start(&["python3", SCRIPT, "blobs", &port.to_string()]);
@@ -223,13 +224,13 @@ pub fn serve_blobs(netns: &Netns, port: u16) -> Process {
     server
 }
 
-/// Moves data to a server and back; fails if it does not arrive as it was sent.
+/// Sends data to a server and back; fails if it is not received as it was sent.
 #[track_caller]
 pub fn exchange(netns: &Netns, address: &str, port: u16, megabytes: u32) {
     transfer(netns, address, port, megabytes, "1");
 }
 
-/// Moves data to a server only.
+/// Sends data to a server only.
 #[track_caller]
 pub fn upload(netns: &Netns, address: &str, port: u16, megabytes: u32) {
     transfer(netns, address, port, megabytes, "0");
@@ -243,7 +244,7 @@ fn transfer(netns: &Netns, address: &str, port: u16, megabytes: u32, back: &str)
     assert_eq!(outcome, serde_json::json!([true, true]), "to {address}");
 }
 
-/// Opens new flows to addresses without end.
+/// Starts a process that opens flows to addresses without limit.
 #[track_caller]
 pub fn flood(netns: &Netns, addresses: &[&str]) -> Process {
     let mut command = vec!["python3", SCRIPT, "flood"];
@@ -253,7 +254,7 @@ pub fn flood(netns: &Netns, addresses: &[&str]) -> Process {
     process
 }
 
-/// Sends a datagram that may not be fragmented until the stack refuses it; returns the error and the path's MTU.
+/// Sends datagrams with DF until the stack refuses one; returns the error and the path MTU.
 #[track_caller]
 pub fn send_unfragmented(netns: &Netns, address: &str, size: u32) -> (Option<String>, Option<u64>) {
     let outcome = script(netns, &["datagram", address, "9", &size.to_string()]);
@@ -263,12 +264,12 @@ pub fn send_unfragmented(netns: &Netns, address: &str, size: u32) -> (Option<Str
     )
 }
 
-/// Sends frames that no stack would send: a list of packets in the language of scapy.
+/// Sends frames that no network stack sends: a list of packets in the syntax of scapy.
 #[track_caller]
 pub fn craft(netns: &Netns, device: &str, frames: &str) {
     let program =
         format!("from scapy.all import *\nconf.verb = 0\nsendp([{frames}], iface={device:?})");
-    // Scapy belongs to the distribution's Python, which need not be the first one.
+    // Scapy is installed for the distribution's Python, which need not be the first in PATH.
     netns.run(&["/usr/bin/python3", "-c", &program]).success();
 }
 

@@ -1,4 +1,4 @@
-//! Flows as a line of text each.
+//! Flows as text, one line each.
 //!
 //! ```text
 //! snat tcp 10.1.0.11:40000 > 198.51.100.7:80 as 192.0.2.1:61234 > 198.51.100.7:80 established
@@ -11,28 +11,28 @@ use netpath_common::{
     maps::Addr,
 };
 
-/// A flow: its original half, and its reply half if it is there.
+/// A flow: its original entry, and its reverse entry if there is one.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// Tuple of the original half.
+    /// Key of the original entry.
     pub key: FlowKey,
-    /// Original half.
+    /// Original entry.
     pub half: Half,
-    /// Tuple and reply half.
+    /// Key and value of the reverse entry.
     pub reply: Option<(FlowKey, Half)>,
 }
 
-/// How a flow is shown.
+/// The form of a flow's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// With its state.
+    /// With the state.
     WithState,
-    /// Without.
+    /// Without the state.
     Plain,
 }
 
 impl Flow {
-    /// Pairs halves. A reply half without its original is shown as one whose kind is `orphan`.
+    /// Pairs entries. A reverse entry without its original is a flow of kind `orphan`.
     pub fn of(halves: &[(FlowKey, Half)]) -> Vec<Self> {
         let find = |key: &FlowKey| halves.iter().find(|(other, _)| other == key).copied();
         halves
@@ -51,18 +51,18 @@ impl Flow {
             .collect()
     }
 
-    /// Its state.
+    /// The state.
     pub fn state(&self) -> State {
         let reply = self.reply.map_or(0, |(_, half)| half.seen);
         State::of(self.key.protocol, self.half.seen, reply)
     }
 
-    /// The port or identifier that it has outside.
+    /// The port or identifier after source translation.
     pub fn outer_port(&self) -> u16 {
         self.half.to.sport.get()
     }
 
-    /// As text.
+    /// The flow as text.
     pub fn show(&self, shown: Shown) -> String {
         let kind = match Kind::from_byte(self.half.kind) {
             _ if self.reply.is_none() => "orphan",

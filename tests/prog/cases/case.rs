@@ -1,4 +1,4 @@
-//! A test as data: packets sent through programs one after the other, and what must come of each.
+//! A case as data: packets that pass programs one after the other, and the expected result of each.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,21 @@ use netpath_tests::{
     table::{Requests, Table},
 };
 
-/// The life of a few packets.
+/// A named sequence of steps.
 pub struct Case {
     name: String,
     steps: Vec<Step>,
 }
 
-/// One thing that happens.
+/// A step.
 pub enum Step {
     /// A packet passes a program.
     Send(Box<Send>),
-    /// The daemon changes something.
+    /// The daemon changes its maps.
     Change(Box<dyn Fn(&mut Prog) + std::marker::Send + Sync>),
 }
 
-/// A packet, and what must come of it.
+/// A packet and its expected result.
 pub struct Send {
     program: &'static str,
     place: Place,
@@ -37,16 +37,16 @@ pub struct Send {
 enum Output {
     Unchanged,
     Packet(Vec<u8>),
-    /// As this packet, but with a new identification of its datagram.
+    /// This packet, with a new identification.
     NewId(Box<Packet>),
-    /// As this packet, but with the outer port of the flow that is new, or else the only one.
+    /// This packet, with the outer port of the new flow, or of the only flow if none is new.
     OuterPort(Box<dyn Fn(u16) -> Packet + std::marker::Send + Sync>),
 }
 
 enum Flows {
-    /// The same tuples as before.
+    /// The tuples before the packet.
     Same,
-    /// Exactly these; `*` stands for any word, and for any port.
+    /// Exactly these lines; `*` matches any word, and any port.
     Are(Vec<String>),
     Number(usize),
 }
@@ -60,23 +60,23 @@ impl Case {
         }
     }
 
-    /// What must hold, as its name.
+    /// The name: a statement that the case checks.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A further step.
+    /// Adds a step.
     pub fn then(mut self, step: impl Into<Step>) -> Self {
         self.steps.push(step.into());
         self
     }
 
-    /// Something changes on the node.
+    /// Adds a change on the node.
     pub fn change(self, change: impl Fn(&mut Prog) + std::marker::Send + Sync + 'static) -> Self {
         self.then(Step::Change(Box::new(change)))
     }
 
-    /// The reasons that its packets must meet.
+    /// The reasons that the packets of the case are counted under.
     pub fn reasons(&self) -> impl Iterator<Item = Reason> {
         self.steps.iter().filter_map(|step| match step {
             Step::Send(send) => Some(send.reason),
@@ -84,7 +84,7 @@ impl Case {
         })
     }
 
-    /// Runs the steps; the error says which one failed and how.
+    /// Runs the steps; the error names the failed step and the difference.
     fn run(&self, prog: &mut Prog) -> Result<(), String> {
         prog.reset();
         for (number, step) in (1..).zip(&self.steps) {
@@ -107,12 +107,12 @@ impl Case {
     }
 }
 
-/// Sends a packet through a program, by way of a device.
+/// A packet that passes a program at a device.
 pub fn send(program: &'static str, device: impl Into<String>, packet: &Packet) -> Send {
     send_bytes(program, device, packet.build())
 }
 
-/// The same with any bytes.
+/// A packet of any bytes that passes a program at a device.
 pub fn send_bytes(program: &'static str, device: impl Into<String>, packet: Vec<u8>) -> Send {
     Send {
         program,
@@ -128,37 +128,37 @@ pub fn send_bytes(program: &'static str, device: impl Into<String>, packet: Vec<
 }
 
 impl Send {
-    /// The device it came in by.
+    /// Sets the device the packet was received on.
     pub fn from(mut self, device: impl Into<String>) -> Self {
         self.place.from = Some(device.into());
         self
     }
 
-    /// It is a GSO packet with segments of so many bytes.
+    /// Makes it a GSO packet with segments of this many bytes.
     pub fn gso(mut self, size: u32) -> Self {
         self.place.gso_size = size;
         self
     }
 
-    /// The reason that must be counted.
+    /// Sets the expected reason.
     pub fn is(mut self, reason: Reason) -> Self {
         self.reason = reason;
         self
     }
 
-    /// The packet as it must come out; unchanged if this is not called.
+    /// Sets the expected packet. Without this call, the packet must be unchanged.
     pub fn gives(mut self, packet: &Packet) -> Self {
         self.output = Output::Packet(packet.build());
         self
     }
 
-    /// The packet as it must come out, but for the identification that its fragments share, which must be a new one.
+    /// Sets the expected packet, whose identification must be a new one.
     pub fn gives_with_new_id(mut self, packet: &Packet) -> Self {
         self.output = Output::NewId(Box::new(packet.clone()));
         self
     }
 
-    /// The packet as it must come out, given the outer port of the flow that is new, or else the only one.
+    /// Sets the expected packet as a function of the outer port of the new flow, or of the only flow if none is new.
     pub fn gives_with_port(
         mut self,
         packet: impl Fn(u16) -> Packet + std::marker::Send + Sync + 'static,
@@ -167,13 +167,13 @@ impl Send {
         self
     }
 
-    /// The flows that must be there then, with their states; those before if this is not called.
+    /// Sets the expected flows with their states. Without this call, the flows must be unchanged.
     pub fn flows<const N: usize>(mut self, flows: [String; N]) -> Self {
         self.flows = Flows::Are(flows.into());
         self
     }
 
-    /// How many flows must be there then.
+    /// Sets the expected number of flows.
     pub fn number_of_flows(mut self, number: usize) -> Self {
         self.flows = Flows::Number(number);
         self
@@ -202,7 +202,7 @@ impl Send {
             ));
         }
         let found = verdict(outcome.verdict);
-        // To the kernel what is consumed is dropped.
+        // The kernel drops the original of a consumed packet.
         let wanted = match self.reason.verdict() {
             Verdict::Consume => Verdict::Drop,
             other => other,
@@ -273,7 +273,7 @@ impl Send {
         (!rest.is_empty()).then(|| format!("    flows: expected {expected:#?}, found {found:#?}"))
     }
 
-    /// Leaves what was sent, expected and found to look at.
+    /// Writes the packet as sent, expected and found to a capture file.
     fn keep(&self, expected: &[u8], found: &[u8]) {
         let path = artifacts_of("prog_cases").join(format!("{}.pcap", self.program));
         if let Err(error) = write_pcap(&path, &[&self.packet, expected, found]) {
@@ -307,7 +307,7 @@ fn shown(flows: &[Flow], how: Shown) -> BTreeSet<String> {
     flows.iter().map(|flow| flow.show(how)).collect()
 }
 
-/// Whether a line is as wanted, word by word; `*` stands for any word, and behind a colon for any port.
+/// Whether a line matches, word by word; `*` matches any word, and any port after a colon.
 fn matches(wanted: &str, line: &str) -> bool {
     let (wanted, line) = (wanted.split(' '), line.split(' '));
     wanted.clone().count() == line.clone().count()

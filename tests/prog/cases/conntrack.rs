@@ -1,4 +1,4 @@
-//! The life of flows.
+//! Creation, states and removal of flows.
 
 use netpath::model::Protocol;
 use netpath_common::reason::Reason;
@@ -33,7 +33,7 @@ impl Connection {
         )
     }
 
-    /// From the sandbox; then the flow is in this state.
+    /// The sandbox sends a segment; the flow is then in this state.
     fn out(self, flags: u8, state: &str) -> Send {
         let packet = leaving(self.0, 1, self.0.client()).tcp(61_500, 80, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
@@ -42,7 +42,7 @@ impl Connection {
             .flows([self.flow(state)])
     }
 
-    /// From outside; then the flow is in this state.
+    /// The outside sends a segment; the flow is then in this state.
     fn back(self, flags: u8, state: &str) -> Send {
         let packet = inbound(self.0, self.0.host()).tcp(80, 61_500, flags);
         send(UPLINK_INGRESS, "eth0", &packet)
@@ -119,7 +119,7 @@ fn reset(side: Side) -> Vec<Case> {
     ]
 }
 
-/// Another sandbox gets the slot, and with it a new generation.
+/// Replaces the sandbox of the slot, which gets a new generation.
 fn replace(prog: &mut Prog) {
     let mut entry = endpoint(1);
     entry.generation += 1;

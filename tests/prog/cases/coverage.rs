@@ -1,10 +1,10 @@
-//! Every reason is met by some case.
+//! Every reason is covered by a case.
 
 use netpath_common::reason::Reason;
 
 use crate::{SUBJECTS, limits};
 
-/// Reasons that no case can meet, and why.
+/// Reasons that no case can cover, and why.
 const UNREACHED: [(Reason, &str); 2] = [
     (
         Reason::Tagged,
@@ -16,7 +16,7 @@ const UNREACHED: [(Reason, &str); 2] = [
     ),
 ];
 
-/// Fails unless every reason is met by a case or listed as unreachable.
+/// Fails unless every reason is covered by a case or listed as unreachable.
 pub fn every_reason_is_met_by_a_case() {
     let cases = SUBJECTS
         .into_iter()

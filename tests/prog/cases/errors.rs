@@ -1,4 +1,4 @@
-//! ICMP errors: outside and inside translated back, whoever reports them.
+//! ICMP errors: the outer header and the quoted packet are translated back, whoever sends the error.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Types and codes that report what became of a packet, with the word behind the checksum.
+/// Types and codes of errors, with the four bytes after the checksum.
 fn kinds(side: Side) -> Vec<(u8, u8, [u8; 4])> {
     if side.is_v4() {
         let unreachable = (0..16).map(|code| (3, code, [0, 0, 5, 0]));
@@ -49,7 +49,7 @@ fn port_unreachable(side: Side) -> (u8, u8) {
     if side.is_v4() { (3, 3) } else { (1, 4) }
 }
 
-/// As a router quotes a packet: `bytes` from behind its network header, or all of it.
+/// A packet as a router quotes it: `bytes` after its network header, or all of it.
 fn quote(packet: &Packet, bytes: Option<usize>) -> Vec<u8> {
     let built = packet.build();
     let header = if packet.is_v4() {
@@ -67,7 +67,7 @@ fn error(carrier: Packet, (kind, code): (u8, u8), quoted: &[u8]) -> Packet {
     carrier.icmp(kind, code, [0; 4]).payload(quoted)
 }
 
-/// An error that a router outside sends about a packet that left, and as the sandbox gets it.
+/// An error that a router outside sends about a packet, and the error that the sandbox receives.
 fn reported(side: Side, name: &str, before: &Packet, after: &Packet, bytes: Option<usize>) -> Case {
     let router = side.stranger();
     let about = port_unreachable(side);
@@ -124,7 +124,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
                 ),
         );
     }
-    // RFC 4884: a quote of 128 bytes, and an extension behind it that says nothing about ports.
+    // RFC 4884: a quote of 128 bytes, followed by an extension that contains no ports.
     let long = udp.clone().payload(&[7; 200]);
     let after = long.clone().source(host);
     let extension = [0x20, 0, 0, 0, 0, 8, 1, 1, 0xca, 0xfe, 0xba, 0xbe];
@@ -210,7 +210,7 @@ fn leaves(before: &Packet, after: &Packet) -> Send {
         .number_of_flows(1)
 }
 
-/// A request to the published 5353/udp, and as the sandbox gets it.
+/// A request to the published port 5353/udp, and the request that the sandbox receives.
 fn asked(side: Side) -> (Packet, Packet) {
     let request = inbound(side, side.host()).udp(40_000, 5353);
     let inside = delivered(request.clone().destination(side.sandbox(1)), 1).dport(53);
@@ -311,7 +311,7 @@ fn about_hairpins(side: Side) -> Vec<Case> {
     ]
 }
 
-/// The stack gets translated packets when they cannot go on; its quotes are of what it got.
+/// The stack receives translated packets when they cannot be forwarded; its errors quote those.
 fn by_the_stack(side: Side) -> Vec<Case> {
     let (client, host) = (side.client(), side.host());
     let exceeded = if side.is_v4() { (11, 0) } else { (3, 0) };

@@ -1,4 +1,4 @@
-//! Fragments: later ones go the way of the first.
+//! Fragments: later fragments are translated as the first one.
 
 use netpath_common::{maps::ORPHAN_PLACES, reason::Reason};
 use netpath_tests::{
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// A fragment; the tables outlive a case, so that each has an identification of its own.
+/// A fragment. The fragment tables are not reset between cases, so that each case uses its own identification.
 fn part(packet: &Packet, id: u16, offset: u16, more: bool) -> Packet {
     packet.clone().id(id).fragment(offset, more)
 }
@@ -106,7 +106,7 @@ fn leaves(packet: &Packet, translated: &Packet, id: u16, offset: u16, more: bool
         .gives_with_new_id(&part(translated, id, offset, more))
 }
 
-/// IPv6 would report a later fragment without the ports that tell whose it is; its first one gets the answer.
+/// An ICMPv6 error about a later fragment would lack the ports that identify the flow; the first fragment gets it.
 fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
     let last = part(request, 5, 9, true).ttl(1);
     let end = send(UPLINK_INGRESS, "eth0", &last);
@@ -125,7 +125,7 @@ fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
         })
 }
 
-/// Later fragments that come before the first.
+/// Later fragments that arrive before the first.
 fn early(side: Side) -> Vec<Case> {
     let (client, host) = (side.client(), side.host());
     let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);

@@ -1,4 +1,4 @@
-//! What a sandbox may send: its own addresses, and nothing that claims to be the network's.
+//! Anti-spoofing: a sandbox sends from its own addresses only, and never as its gateway.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -134,7 +134,7 @@ fn arp() -> Vec<Case> {
     ]
 }
 
-/// An ICMPv6 message about a target, with nothing behind it.
+/// An ICMPv6 message with a target address.
 fn about(source: IpAddr, destination: &str, kind: u8, target: IpAddr) -> Packet {
     let side = Side::BOTH[1];
     let target = match target {
@@ -276,7 +276,7 @@ fn link(side: Side) -> Vec<Case> {
     cases
 }
 
-/// Past the gateway: the bridge would carry the frame to whoever has the MAC address.
+/// Packets that do not address the gateway's MAC address; the bridge would deliver them to another port.
 fn past_the_gateway(side: Side) -> Vec<Case> {
     let to = |destination| from_sandbox(side, 1, destination);
     let sibling = |packet: Packet| packet.eth(sandbox_mac(1), sandbox_mac(2));

@@ -1,4 +1,4 @@
-//! Between sandboxes, and between a sandbox and its node.
+//! Traffic between sandboxes, and between a sandbox and its node.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
@@ -28,7 +28,7 @@ fn siblings(side: Side) -> Vec<Case> {
     let to_sibling = |name: &str, slots: (u32, u32), shape: fn(Packet) -> Packet| {
         let (slot, sibling) = slots;
         let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
-        // A frame to the bridge's address is delivered too; only its destination differs then.
+        // A frame to the bridge's address is delivered too, with another destination MAC address.
         let expected = packet.clone().eth_destination(sandbox_mac(sibling));
         case(side, name).then(from(slot, &packet).is(Reason::Sibling).gives(&expected))
     };
@@ -76,7 +76,7 @@ fn siblings(side: Side) -> Vec<Case> {
     ]
 }
 
-/// A connection from a sandbox to the port that another one publishes, and its answer.
+/// A connection from a sandbox to a port that another sandbox publishes, and the reply.
 fn through_host(side: Side, name: &str, client: u32) -> Case {
     let (source, host, inside) = (side.sandbox(client), side.host(), side.sandbox(1));
     let request = from_sandbox(side, client, host).tcp(40_000, 8080, SYN);

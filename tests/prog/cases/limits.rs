@@ -1,4 +1,4 @@
-//! Full maps: which flow goes, and which one is refused.
+//! Full maps: which flow is evicted, and which packet is dropped.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
@@ -15,7 +15,7 @@ use crate::{
     case::{Case, Send, send, table},
 };
 
-/// The tables of this module; each has maps of its own size.
+/// The tables of this module. Each has maps of its own size.
 pub fn tables() -> Vec<Table> {
     let mut at_quota = Setup::sized(64, 64);
     at_quota.limits.flows_per_sandbox = Some(QUOTA);
@@ -143,7 +143,7 @@ fn half_open() -> Vec<Case> {
         .collect()
 }
 
-/// What one sandbox may have: four flows.
+/// The quota of a sandbox, in flows.
 const QUOTA: u32 = 4;
 
 fn quota() -> Vec<Case> {
@@ -236,7 +236,7 @@ fn quota() -> Vec<Case> {
         .collect()
 }
 
-/// Another sandbox gets the slot, and with it a new generation.
+/// Replaces the sandbox of the slot, which gets a new generation.
 fn replace(prog: &mut Prog) {
     let mut entry = endpoint(1);
     entry.generation += 1;

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// The cases of both families, with the family in their names.
+/// The cases of both families; their names contain the family.
 fn both(cases: impl Fn(Side) -> Vec<Case>) -> Vec<Case> {
     Side::BOTH.into_iter().flat_map(cases).collect()
 }
@@ -80,35 +80,35 @@ fn case(side: Side, name: &str) -> Case {
     Case::new(format!("{:?}: {name}", side.0))
 }
 
-/// From the client outside, as it comes in at `eth0`.
+/// A packet from the client outside, as `eth0` receives it.
 fn inbound(side: Side, to: IpAddr) -> Packet {
     Packet::ip(side.client(), to).eth(MAC_OUTSIDE, MAC_UPLINK)
 }
 
-/// From a sandbox, as it comes out of there.
+/// A packet from a sandbox, as its veth device receives it.
 fn from_sandbox(side: Side, slot: u32, to: IpAddr) -> Packet {
     Packet::ip(side.sandbox(slot), to).eth(sandbox_mac(slot), gateway_mac(slot))
 }
 
-/// The same one hop later, as it leaves by `eth0`.
+/// A packet from a sandbox, as `eth0` sends it before translation.
 fn leaving(side: Side, slot: u32, to: IpAddr) -> Packet {
     from_sandbox(side, slot, to)
         .eth(MAC_UPLINK, MAC_OUTSIDE)
         .routed()
 }
 
-/// A packet as its gateway gives it to a sandbox.
+/// A packet as the gateway delivers it to a sandbox.
 fn delivered(packet: Packet, slot: u32) -> Packet {
     packet.routed().eth(gateway_mac(slot), sandbox_mac(slot))
 }
 
-/// A tuple as flows are shown with.
+/// A tuple in the notation of flows.
 fn tuple(src: IpAddr, sport: u16, dst: IpAddr, dport: u16) -> String {
     let end = |ip, port| SocketAddr::new(ip, port);
     format!("{} > {}", end(src, sport), end(dst, dport))
 }
 
-/// A tuple whose source port is not known.
+/// A tuple with an unknown source port, in the notation of flows.
 fn tuple_from_any(src: IpAddr, dst: IpAddr, dport: u16) -> String {
     let src = SocketAddr::new(src, 0).to_string();
     format!(

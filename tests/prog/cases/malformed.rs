@@ -1,4 +1,4 @@
-//! Headers that contradict each other, and chains that are too long.
+//! Headers that contradict each other, and header chains that are too long.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// The same damage at each border. A sandbox's packet does not leave; what the host sends is its own affair.
+/// The same malformed packet at each hook. A sandbox's packet is dropped; a packet of the host is not changed.
 fn damaged(
     side: Side,
     name: &str,
@@ -32,7 +32,7 @@ fn damaged(
     let outbound = damage(from_sandbox(side, 1, side.client()).tcp(40_000, 80, SYN));
     let leaving = damage(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
     let host = damage(Packet::ip(side.host(), side.client()).tcp(40_000, 80, SYN));
-    // The kernel may follow a longer chain.
+    // The kernel may accept a longer chain.
     let at_uplink = match reason {
         Reason::TooManyHeaders => Reason::NotOurs,
         reason => reason,
@@ -60,7 +60,7 @@ fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
     }
 }
 
-/// An IPv4 address in an IPv6 header, which must not be taken for the node's or a sandbox's (RFC 4291 §2.5.5.2).
+/// An IPv4-mapped address in an IPv6 header must not match an address of the node or a sandbox (RFC 4291 §2.5.5.2).
 fn mapped() -> Vec<Case> {
     let [v4, v6] = Side::BOTH;
     let clothed = |packet: Packet, from: IpAddr, to: IpAddr| {
@@ -169,7 +169,7 @@ fn contradictions() -> Vec<Case> {
 }
 
 fn cut(side: Side) -> Vec<Case> {
-    // The first fragment of a datagram whose header the second one holds (RFC 1858 §3).
+    // The first fragment of a datagram whose transport header continues in the second (RFC 1858 §3).
     let tiny = |packet: Packet| {
         let mut bytes = packet.payload(&[]).fragment(0, true).build();
         let cut = bytes.len() - 12;

@@ -1,4 +1,4 @@
-//! From a sandbox to the outside.
+//! Traffic from a sandbox to the outside.
 
 use std::net::IpAddr;
 
@@ -119,7 +119,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
     ]
 }
 
-/// A request that leaves with any port of the range.
+/// A request that may leave with any port of the range.
 fn leaves(packet: &Packet, host: IpAddr, number: usize) -> Send {
     let expected = packet.clone().source(host);
     at_eth0(packet)
@@ -253,7 +253,7 @@ fn echoes(side: Side) -> Vec<Case> {
     ]
 }
 
-/// An echo request of the node, and its reply. What the programs remember of it outlives a case.
+/// An echo request of the node, and its reply. The record of host echoes is not reset between cases.
 fn echo_of_host(side: Side, id: u16) -> [Send; 2] {
     let request = Packet::ip(side.host(), side.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)

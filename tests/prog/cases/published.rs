@@ -1,4 +1,4 @@
-//! Published ports, for clients outside.
+//! Published ports, used by clients outside.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{

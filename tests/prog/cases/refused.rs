@@ -1,4 +1,4 @@
-//! What is not let through, and what is left to the stack.
+//! Packets that are dropped, and packets that are left to the stack.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{

@@ -1,4 +1,4 @@
-//! Every legal way that a TCP connection may go (RFC 9293 §3.5, §3.6, RFC 5961), for flows of both directions.
+//! Valid sequences of TCP segments (RFC 9293 §3.5, §3.6, RFC 5961), for flows in both directions.
 
 use std::net::IpAddr;
 
@@ -37,7 +37,7 @@ impl Connection {
         }
     }
 
-    /// The tuple that the outside knows, from the sandbox's side: address and port of the host, port of the client.
+    /// The tuple that the outside uses, from the sandbox's side: address and port of the host, port of the client.
     fn outer(self) -> (IpAddr, u16, u16) {
         match self {
             Self::Outbound(side) => (side.host(), 61_500, 80),
@@ -93,7 +93,7 @@ impl Connection {
             .flows([self.flow(state)])
     }
 
-    /// The side that opened the connection sends; then the flow is in this state.
+    /// The side that opened the connection sends a segment; the flow is then in this state.
     fn opener(self, flags: u8, state: &str) -> Send {
         match self {
             Self::Outbound(_) => self.inside(flags, state),
@@ -101,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// The other side sends.
+    /// The other side sends a segment; the flow is then in this state.
     fn other(self, flags: u8, state: &str) -> Send {
         match self {
             Self::Outbound(_) => self.outside(flags, state),
@@ -130,7 +130,7 @@ impl Connection {
             .then(self.other(FIN | ACK, "closing"))
     }
 
-    /// An ICMP error about what the sandbox has sent.
+    /// An ICMP error about a packet that the sandbox sent.
     fn unreachable(self) -> Packet {
         let side = self.side();
         let (host, outer, client) = self.outer();
@@ -167,7 +167,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(opener(ACK, "established"))
             .then(other(SYN | ACK, "established"))
             .then(opener(ACK, "established")),
-        // The other side still has the connection before this one.
+        // The other side still has the previous connection.
         connection
             .case("a SYN that is answered by a challenge leads to a new connection")
             .then(opener(SYN, "new"))
@@ -215,7 +215,7 @@ fn walks(connection: Connection) -> Vec<Case> {
     .collect()
 }
 
-/// A SYN from outside to a port that a sandbox's connection has: not to one that is published.
+/// A SYN from outside to a port that a sandbox's connection uses, and that is not published.
 fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
     let (opener, other) = (
         |flags, state: &str| connection.opener(flags, state),

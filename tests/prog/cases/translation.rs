@@ -1,4 +1,4 @@
-//! What a translation must leave alone, and checksums, which a test computes from scratch.
+//! Fields that a translation does not change, and checksums, which the test computes from scratch.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
@@ -19,7 +19,8 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// In by a published port, and out with the node's address: both directions, both kinds of change.
+/// Inbound through a published port and outbound with the node's address: both directions and both kinds of
+/// translation.
 fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case; 2] {
     let (host, inside) = (side.host(), side.sandbox(1));
     let in_tcp = shape(inbound(side, host).tcp(40_000, 8080, SYN));
@@ -121,7 +122,7 @@ fn options() -> Vec<Case> {
     let side = Side::BOTH[0];
     (6..=15)
         .flat_map(|words: usize| {
-            // A record-route option without room, then the end of the list.
+            // A record-route option without room, then the end of the option list.
             let length = (words - 5) * 4;
             let mut options = vec![7, length as u8, length as u8 + 1];
             options.resize(length, 0);
@@ -142,7 +143,7 @@ fn extensions() -> Vec<Case> {
         ("a routing header", 43),
         ("destination options", 60),
     ] {
-        // PadN over the rest; a routing header of an unused type with no segments left.
+        // A PadN option, and a routing header of an unused type without segments left.
         for size in [6_usize, 14] {
             let mut body = vec![1, size as u8 - 2];
             if number == 43 {

@@ -1,4 +1,4 @@
-//! Walks through the states of TCP (T-2), each over every way.
+//! Sequences of TCP segments (T-2), each on every path.
 
 mod walks;
 
@@ -9,7 +9,7 @@ use crate::sequence::{Flow, Group, Protocol, Sequence};
 use super::{FAMILIES, WAYS, flow};
 use walks::{Segment, WALKS};
 
-/// All of them.
+/// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
@@ -25,7 +25,7 @@ pub fn sequences() -> Vec<Sequence> {
 }
 
 fn walk(mut sequence: Sequence, flow: Flow, segments: impl Iterator<Item = Segment>) -> Sequence {
-    // Of server and client: the next sequence number, and that of the segment before.
+    // For client and server: the next sequence number, and that of the previous segment.
     let mut next = [9_000_000_u32, 1_000];
     let mut before = next;
     for segment in segments {

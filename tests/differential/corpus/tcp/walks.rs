@@ -1,4 +1,4 @@
-//! The walks as a table.
+//! The sequences of segments, as a table.
 
 use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
@@ -7,24 +7,24 @@ const URG: u8 = 0x20;
 const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
 
-/// One segment of a walk. Sequence numbers follow from those before.
+/// A segment. Sequence numbers are derived from the segments before it.
 #[derive(Clone, Copy)]
 pub struct Segment {
     /// Whether the client sends it.
     pub client: bool,
-    /// Its flags.
+    /// Flags.
     pub flags: u8,
     /// Bytes of payload.
     pub length: u16,
-    /// As much as the sender's sequence number is off.
+    /// Offset added to the sequence number.
     pub shift: i32,
-    /// Takes the place of the sender's segment before, with its numbers.
+    /// Whether it retransmits the sender's previous segment.
     pub again: bool,
-    /// The window it offers.
+    /// Window.
     pub window: u16,
-    /// Its urgent pointer.
+    /// Urgent pointer.
     pub urgent: u16,
-    /// Its options.
+    /// Options.
     pub options: &'static [u8],
 }
 
@@ -83,7 +83,7 @@ impl Segment {
 const USUAL_OPTIONS: &[u8] = &[
     2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
 ];
-/// No operation twice, one SACK block.
+/// Two no-operation options, and one SACK block.
 const SACK: &[u8] = &[1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 5, 0];
 
 const OPEN: [Segment; 3] = [c(SYN), s(SYN | ACK), c(ACK)];
@@ -97,7 +97,7 @@ const CLOSED: [Segment; 6] = [
     c(ACK),
 ];
 
-/// Each walk: its name, how it begins, how it goes on.
+/// Each sequence: name, opening segments, further segments.
 pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     ("handshake", &OPEN, &[]),
     (
