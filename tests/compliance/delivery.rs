@@ -19,7 +19,7 @@ use netpath_tests::{
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Place},
-    gate::{Offloads, at_once},
+    gate::{Offloads, run_in_parallel},
     reuse::at,
     segments::published,
 };
@@ -92,7 +92,7 @@ fn expect_id(stream: &mut TcpStream, id: u64) {
 /// `NETPATH_GATE_CONNECTIONS` is the number of connections per sandbox and family. At most 15000 fit into the node's
 /// ports
 /// for one destination. Each needs two descriptors.
-pub fn nothing_crosses(offloads: Offloads) {
+pub fn flows_are_not_mixed(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.two_networks();
     let [a, b] =
@@ -147,7 +147,7 @@ fn same_port(a: &Netns, b: &Netns, outside: &Netns, address: &str) {
 ///
 /// `NETPATH_GATE_STREAMS` and `NETPATH_GATE_ONE_SHOTS` are the numbers of established streams and of datagrams without
 /// reply. The full sizes are 15000, each with four open files, and 1000000.
-pub fn nobody_is_evicted(offloads: Offloads) {
+pub fn established_flows_survive(offloads: Offloads) {
     let count = size("NETPATH_GATE_STREAMS", 100);
     let one_shots = size("NETPATH_GATE_ONE_SHOTS", 12_000);
     let flows = 4 * count + 4096;
@@ -216,10 +216,10 @@ fn any(like: &str) -> UdpSocket {
 
 /// U-8, T-3: only the destination of a sandbox's packet may reply, and only from the destination port.
 pub fn filtering(offloads: Offloads) {
-    at_once(offloads, &[strangers, discovery]);
+    run_in_parallel(offloads, &[other_sources, discovery]);
 }
 
-fn strangers(offloads: Offloads) {
+fn other_sources(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
     for family in [0, 1] {
@@ -234,9 +234,9 @@ fn strangers(offloads: Offloads) {
                 _ => packet,
             });
             let Place(remote, port) = flow.remote;
-            for stranger in [Place(remote, port + 1), Place(other, port), Place(other, 9)] {
+            for other_source in [Place(remote, port + 1), Place(other, port), Place(other, 9)] {
                 for flags in [SYN, SYN | ACK, ACK] {
-                    let packet = flow.between(stranger, flow.outer);
+                    let packet = flow.between(other_source, flow.outer);
                     ends.send_outside(&match carries {
                         Carries::Tcp => packet.flags(flags),
                         _ => packet,
@@ -244,7 +244,7 @@ fn strangers(offloads: Offloads) {
                 }
             }
             let inner = flow.inner.1.to_be_bytes();
-            ends.inside.expect_nothing("from a stranger", |frame| {
+            ends.inside.expect_nothing("from a other_source", |frame| {
                 let ports = [34, 54][family];
                 frame.get(ports + 2..ports + 4) == Some(&inner[..])
             });

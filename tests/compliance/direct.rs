@@ -6,11 +6,11 @@ use netpath_tests::{
     mac_of, peer,
 };
 
-use crate::gate::{Offloads, at_once};
+use crate::gate::{Offloads, run_in_parallel};
 
 /// H-4: neither a sandbox's own address nor a port published on loopback is reachable from the link.
-pub fn ways_around(offloads: Offloads) {
-    at_once(offloads, &[own_address, loopback]);
+pub fn direct_access(offloads: Offloads) {
+    run_in_parallel(offloads, &[own_address, loopback]);
 }
 
 fn fixture(offloads: Offloads) -> Fixture {

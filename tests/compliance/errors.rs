@@ -154,8 +154,8 @@ pub fn inbound(offloads: Offloads) {
 /// An error about an unknown flow.
 #[track_caller]
 fn unknown(ends: &Ends, flow: &Flow<'_>, kind: Kind) {
-    let stranger = Place(flow.outer.0, 6999);
-    let about = flow.between(stranger, flow.remote);
+    let other_source = Place(flow.outer.0, 6999);
+    let about = flow.between(other_source, flow.remote);
     let router = address(ROUTER, usize::from(flow.inner.0.is_ipv6()));
     ends.send_outside(&error(router, flow.outer.0, kind, &about, Quote::Whole));
     let number = kind.0;
@@ -200,7 +200,7 @@ pub fn unreachable_from_published(offloads: Offloads) {
 }
 
 /// U-12, T-10: no ICMP error and no redirect removes a flow.
-pub fn ends_nothing(offloads: Offloads) {
+pub fn keep_the_flow(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
     for family in [0, 1] {
@@ -210,11 +210,17 @@ pub fn ends_nothing(offloads: Offloads) {
             for kind in kinds(family) {
                 told_inside(&ends, flow, *kind, Quote::Whole, &same);
             }
-            let stranger = address(OUTSIDE, family);
+            let other_source = address(OUTSIDE, family);
             let redirect = [(5, 1, [192, 0, 2, 2]), (137, 0, NONE)][family];
             for kind in kinds(family).iter().chain([&redirect]) {
                 let about = flow.left();
-                ends.send_outside(&error(stranger, flow.outer.0, *kind, &about, Quote::Short));
+                ends.send_outside(&error(
+                    other_source,
+                    flow.outer.0,
+                    *kind,
+                    &about,
+                    Quote::Short,
+                ));
             }
             let flags = |packet: Packet| match carries {
                 Carries::Tcp => packet.flags(ACK),

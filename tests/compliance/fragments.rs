@@ -17,7 +17,7 @@ use netpath_tests::{
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Ends, PUBLISHED, TARGET, address},
-    gate::{Offloads, at_once},
+    gate::{Offloads, run_in_parallel},
     segments::published,
 };
 use tempfile::TempDir;
@@ -47,7 +47,7 @@ fn payload(mark: u16) -> Vec<u8> {
 
 /// U-14: fragments arrive as one datagram, whatever sends them.
 pub fn pass(offloads: Offloads) {
-    at_once(offloads, &[any_order, answers]);
+    run_in_parallel(offloads, &[any_order, answers]);
 }
 
 /// Large replies of a name server, to a published port and to a sandbox.

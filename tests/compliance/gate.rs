@@ -50,7 +50,7 @@ impl Offloads {
 }
 
 /// Runs parts of a gate at the same time, each on a node of its own. Most of their time is waiting.
-pub fn at_once(offloads: Offloads, parts: &[fn(Offloads)]) {
+pub fn run_in_parallel(offloads: Offloads, parts: &[fn(Offloads)]) {
     let name = thread::current().name().unwrap_or("unnamed").to_owned();
     thread::scope(|scope| {
         let spawn = |part: &fn(Offloads)| {

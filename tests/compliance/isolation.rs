@@ -5,12 +5,12 @@ use netpath_tests::{
     peer,
 };
 
-use crate::gate::{Offloads, at_once};
+use crate::gate::{Offloads, run_in_parallel};
 
 /// H-6: networks reach each other only through published ports, internal networks reach nothing outside, and without
-/// `icc`
+/// `icc` siblings do not reach each other.
 pub fn networks(offloads: Offloads) {
-    at_once(offloads, &[published_ports_only, internal, without_icc]);
+    run_in_parallel(offloads, &[published_ports_only, internal, without_icc]);
 }
 
 fn published_ports_only(offloads: Offloads) {

@@ -4,7 +4,7 @@
 //! both address families, with the kernel's default offloads and with all offloads off.
 #![expect(
     clippy::expect_used,
-    reason = "what tests share fails as they do, by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 #[macro_use]
@@ -35,17 +35,17 @@ mod timers;
 gate! {
     gate_01_n1_checksums: crate::checksums::arithmetic;
     gate_02_n7_offloads: crate::streams::pass;
-    gate_03_u3_t7_nothing_crosses: crate::delivery::nothing_crosses;
+    gate_03_u3_t7_flows_are_not_mixed: crate::delivery::flows_are_not_mixed;
     gate_04_h1_every_origin: crate::origins::all;
-    gate_05_c11d_nobody_is_evicted: crate::delivery::nobody_is_evicted;
+    gate_05_c11d_established_flows_survive: crate::delivery::established_flows_survive;
     gate_06_t2_sequences_of_segments: crate::segments::sequences;
     gate_07_i4_inbound_icmp_errors: crate::errors::inbound;
     gate_08_t9_m1_path_mtu: crate::hops::path_mtu;
-    gate_09_h3_stale_datagrams: crate::replace::datagrams;
-    gate_10_r2_r3_ports_of_others: crate::ports::clashes;
+    gate_09_h3_udp_reaches_the_present_sandbox: crate::replace::datagrams;
+    gate_10_r2_r3_used_ports_are_not_chosen: crate::ports::used_ports;
     gate_11_g3_no_private_source_leaves: crate::spoof::sources;
-    gate_12_h4_loopback_published_and_direct_routing: crate::direct::ways_around;
-    gate_13_h6_network_isolation: crate::isolation::networks;
+    gate_12_h4_loopback_published_and_direct_routing: crate::direct::direct_access;
+    gate_13_h6_networks_are_isolated: crate::isolation::networks;
     gate_14_u8_t3_filtering: crate::delivery::filtering;
     gate_15_t13_reload_keeps_flows: crate::reuse::reload;
     gate_16_u9_t8_hairpin: crate::origins::hairpin;
@@ -55,16 +55,16 @@ gate! {
     gate_20_i5_port_unreachable_from_published: crate::errors::unreachable_from_published;
     gate_21_u5_u6_udp_timers: crate::timers::udp;
     gate_22_t5_tcp_timers: crate::timers::tcp;
-    gate_23_t12_tuples_again: crate::reuse::tuples;
+    gate_23_t12_tuples_are_reused: crate::reuse::tuples;
     gate_24_p3_resets: crate::segments::resets;
-    gate_25_u12_t10_icmp_ends_nothing: crate::errors::ends_nothing;
+    gate_25_u12_t10_icmp_errors_keep_the_flow: crate::errors::keep_the_flow;
     gate_26_i1_echo_identifiers: crate::echo::identifiers;
     gate_27_i3b_i3c_quotations: crate::errors::quotations;
     gate_28_i7_hairpinned_errors: crate::errors::hairpinned;
     gate_29_h8_first_packets: crate::delivery::first_packets;
     gate_30_h2_client_address: crate::origins::client_address;
     gate_31_h5_precedence: crate::origins::precedence;
-    gate_32_h7_cleanup: crate::replace::cleanup;
+    gate_32_h7_teardown_leaves_nothing: crate::replace::cleanup;
     gate_33_c4_c5_quotas: crate::quotas::flows;
     gate_34_u14a_flood_of_fragments: crate::fragments::flood;
     gate_35_v6_3_v6_4_icmpv6_and_neighbours: crate::neighbours::control;

@@ -9,7 +9,7 @@ use netpath_tests::{
 use crate::{
     datagrams::Datagrams,
     flow::{Carries, Ends, Place, address},
-    gate::{Offloads, at_once},
+    gate::{Offloads, run_in_parallel},
 };
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use serde_json::json;
 /// without
 /// DF are fragmented.
 pub fn sizes(offloads: Offloads) {
-    at_once(offloads, &[inherited, smaller_uplink]);
+    run_in_parallel(offloads, &[inherited, smaller_uplink]);
 }
 
 fn inherited(offloads: Offloads) {

@@ -79,8 +79,8 @@ pub fn control(offloads: Offloads) {
     assert_eq!(changed, 0, "hop limits");
 
     // Duplicate address detection succeeds for a free address and fails for a used one.
-    let twin = fixture.sandbox("twin", "network_a", &[]);
-    let addresses = twin.netns.exec("ip -6 addr show dev eth0");
+    let duplicate = fixture.sandbox("duplicate", "network_a", &[]);
+    let addresses = duplicate.netns.exec("ip -6 addr show dev eth0");
     assert!(!addresses.contains("dadfailed"), "{addresses}");
-    fixture.assert_clean(&[&sandbox, &twin]);
+    fixture.assert_clean(&[&sandbox, &duplicate]);
 }

@@ -9,7 +9,7 @@ use netpath_tests::{
     peer::{self, How, Question},
 };
 
-use crate::gate::{Offloads, at_once};
+use crate::gate::{Offloads, run_in_parallel};
 
 /// H-1: from outside, from the host by loopback and by its own address, from a sibling, another network, and the
 /// sandbox.
@@ -82,7 +82,7 @@ pub fn client_address(offloads: Offloads) {
 
 /// H-5: the entry with the most specific address applies, and each protocol has its own entries.
 pub fn precedence(offloads: Offloads) {
-    at_once(offloads, &[most_specific, protocols]);
+    run_in_parallel(offloads, &[most_specific, protocols]);
 }
 
 fn protocols(offloads: Offloads) {

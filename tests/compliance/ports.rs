@@ -13,30 +13,30 @@ use crate::{datagrams::Datagrams, gate::Offloads};
 /// a flow from a sandbox never uses a port of a host socket or a published port, and does not keep a port
 /// that
 /// is published later.
-pub fn clashes(offloads: Offloads) {
+pub fn used_ports(offloads: Offloads) {
     let fixture = offloads.fixture();
     unused_ports(&fixture);
     shadowing(&fixture);
     published_later(&fixture);
-    beside_the_host(&fixture);
+    concurrent_with_the_host(&fixture);
     fixture.assert_clean(&[]);
 }
 
 /// A sandbox that sends from the port of a service does not receive packets for the service.
 fn shadowing(fixture: &Fixture) {
-    let thief = fixture.sandbox("thief", "network_a", &[]);
+    let attacker = fixture.sandbox("attacker", "network_a", &[]);
     let owner = fixture.sandbox("owner", "network_a", &["5400:5400/udp"]);
     for (address, outside) in [(HOST.0, OUTSIDE.0), (HOST.1, OUTSIDE.1)] {
         let client = Datagrams::bind(fixture.outside(), outside, 41_404);
         for (port, netns) in [(5300, fixture.host()), (5400, &owner.netns)] {
             let service = Datagrams::bind(netns, "::", port);
-            let rogue = Datagrams::bind(&thief.netns, "::", port);
-            rogue.send((outside, 41_404), "mine");
-            let (_, seen) = client.receive("the thief's own");
+            let attacker_socket = Datagrams::bind(&attacker.netns, "::", port);
+            attacker_socket.send((outside, 41_404), "mine");
+            let (_, seen) = client.receive("the attacker's own");
             assert_ne!(seen, port, "the port of a service");
             client.send((address, port), "service?");
             assert_eq!(service.receive("a request").0, "service?");
-            rogue.assert_silent();
+            attacker_socket.assert_silent();
         }
     }
 }
@@ -76,9 +76,9 @@ fn published_later(fixture: &Fixture) {
 }
 
 /// Connections of the node and of a sandbox to one server, at the same time.
-fn beside_the_host(fixture: &Fixture) {
+fn concurrent_with_the_host(fixture: &Fixture) {
     let sandbox = fixture.sandbox("busy", "network_a", &[]);
-    let _server = peer::serve(fixture.outside(), "crowd", &["7001"]);
+    let _server = peer::serve(fixture.outside(), "server", &["7001"]);
     let ask = |netns: &Netns| {
         for address in [OUTSIDE.0, OUTSIDE.1] {
             for how in [How::Tcp, How::Udp] {

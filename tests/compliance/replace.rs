@@ -12,7 +12,7 @@ use netpath_tests::{
 
 use crate::{
     datagrams::Datagrams,
-    gate::{Offloads, at_once},
+    gate::{Offloads, run_in_parallel},
 };
 
 /// H-3: a client of a published UDP port that always sends from one port reaches the sandbox that publishes the port at
@@ -85,7 +85,7 @@ fn shown(fixture: &Fixture) -> Vec<String> {
 
 /// H-7: everything works after the daemon was killed, and nothing is left after teardown.
 pub fn cleanup(offloads: Offloads) {
-    at_once(
+    run_in_parallel(
         offloads,
         &[
             |offloads| teardown(offloads, false),

@@ -9,12 +9,12 @@ use netpath_tests::{
     scapy_frames,
 };
 
-use crate::gate::{Offloads, at_once};
+use crate::gate::{Offloads, run_in_parallel};
 
 /// G-3: a sandbox sends only from its own address, and no private source address leaves the node, in any state of the
 /// daemon.
 pub fn sources(offloads: Offloads) {
-    at_once(offloads, &[speaks_for_itself, restarts, untranslatable]);
+    run_in_parallel(offloads, &[own_addresses_only, restarts, untranslatable]);
 }
 
 /// Source addresses that must not be seen outside.
@@ -27,29 +27,35 @@ fn host_mac(netns: &Netns, address: &str) -> String {
     words.next().expect("a neighbour").to_owned()
 }
 
-fn speaks_for_itself(offloads: Offloads) {
+fn own_addresses_only(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
-    let rogue = fixture.sandbox("rogue", "network_a", &[]);
+    let attacker_socket = fixture.sandbox("attacker_socket", "network_a", &[]);
     let victim = fixture.sandbox("victim", "network_a", &[]);
     let server = peer::serve(&victim.netns, "victim", &["80"]);
     let capture = Capture::start(fixture.outside(), "eth0");
     for gateway in [GATEWAY_A.0, GATEWAY_A.1] {
-        assert_eq!(peer::ping(&rogue.netns, gateway, 1, 1), 1);
+        assert_eq!(peer::ping(&attacker_socket.netns, gateway, 1, 1), 1);
         assert_eq!(peer::ping(&victim.netns, gateway, 1, 1), 1);
     }
     let gateway_mac = host_mac(&victim.netns, GATEWAY_A.0);
     let known = |address: &str| host_mac(&victim.netns, address);
     let before = [known(GATEWAY_A.0), known(GATEWAY_A.1)];
 
-    let own = format!("Ether(src='{}',dst='{gateway_mac}')", rogue.mac);
-    let to_victim = format!("Ether(src='{}',dst='{}')", rogue.mac, victim.mac);
-    let all = format!("Ether(src='{}',dst='ff:ff:ff:ff:ff:ff')", rogue.mac);
-    let all_nodes = format!("Ether(src='{}',dst='33:33:00:00:00:01')", rogue.mac);
+    let own = format!("Ether(src='{}',dst='{gateway_mac}')", attacker_socket.mac);
+    let to_victim = format!("Ether(src='{}',dst='{}')", attacker_socket.mac, victim.mac);
+    let all = format!(
+        "Ether(src='{}',dst='ff:ff:ff:ff:ff:ff')",
+        attacker_socket.mac
+    );
+    let all_nodes = format!(
+        "Ether(src='{}',dst='33:33:00:00:00:01')",
+        attacker_socket.mac
+    );
     let (victim4, victim6) = (&victim.v4, &victim.v6);
     let (out4, out6) = OUTSIDE;
     let udp = "UDP(sport=1,dport=80)/b'spoofed'";
-    let mac = &rogue.mac;
+    let mac = &attacker_socket.mac;
     let (gateway4, gateway6) = GATEWAY_A;
     let frames = [
         (
@@ -69,11 +75,11 @@ fn speaks_for_itself(offloads: Offloads) {
             format!("{own}/IPv6(src='{}',dst='{out6}')/{udp}", HOST.1),
         ),
         (
-            "a stranger's address",
+            "a other_source's address",
             format!("{own}/IP(src='203.0.113.9',dst='{out4}')/{udp}"),
         ),
         (
-            "a stranger's address, v6",
+            "a other_source's address, v6",
             format!("{own}/IPv6(src='2001:db8:9::9',dst='{out6}')/{udp}"),
         ),
         (
@@ -88,7 +94,7 @@ fn speaks_for_itself(offloads: Offloads) {
             "another's MAC address",
             format!(
                 "Ether(src='{}',dst='{gateway_mac}')/IP(src='{}',dst='{out4}')/{udp}",
-                victim.mac, rogue.v4
+                victim.mac, attacker_socket.v4
             ),
         ),
         (
@@ -106,7 +112,7 @@ fn speaks_for_itself(offloads: Offloads) {
             "a foreign hardware address in ARP",
             format!(
                 "{all}/ARP(op=1,hwsrc='{}',psrc='{}',pdst='{gateway4}')",
-                victim.mac, rogue.v4
+                victim.mac, attacker_socket.v4
             ),
         ),
         (
@@ -119,26 +125,26 @@ fn speaks_for_itself(offloads: Offloads) {
             "an advertisement for the gateway",
             format!(
                 "{all_nodes}/IPv6(src='{}',dst='ff02::1',hlim=255)/ICMPv6ND_NA(tgt='{gateway6}',R=0,S=0,O=1)/ICMPv6NDOptDstLLAddr(lladdr='{mac}')",
-                rogue.v6
+                attacker_socket.v6
             ),
         ),
         (
             "an advertisement for a sibling",
             format!(
                 "{own}/IPv6(src='{}',dst='{gateway6}',hlim=255)/ICMPv6ND_NA(tgt='{victim6}',R=0,S=0,O=1)/ICMPv6NDOptDstLLAddr(lladdr='{mac}')",
-                rogue.v6
+                attacker_socket.v6
             ),
         ),
         (
             "a redirect",
             format!(
                 "{to_victim}/IPv6(src='fe80::1',dst='{victim6}',hlim=255)/ICMPv6ND_Redirect(tgt='{}',dst='{out6}')",
-                rogue.v6
+                attacker_socket.v6
             ),
         ),
     ];
     let (what, programs): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
-    let wire = Wire::open(&rogue.netns, "eth0");
+    let wire = Wire::open(&attacker_socket.netns, "eth0");
     for (what, frame) in what
         .iter()
         .zip(scapy_frames(fixture.host(), &programs.join(",")))
@@ -159,10 +165,10 @@ fn speaks_for_itself(offloads: Offloads) {
     let seen = capture.packets(fixture.outside(), &["udp port 80"]);
     assert_eq!(seen, "", "something left");
     // The sandbox still works.
-    assert_eq!(peer::ping(&rogue.netns, OUTSIDE.0, 1, 2), 2);
-    assert_eq!(peer::ping(&rogue.netns, OUTSIDE.1, 1, 2), 2);
+    assert_eq!(peer::ping(&attacker_socket.netns, OUTSIDE.0, 1, 2), 2);
+    assert_eq!(peer::ping(&attacker_socket.netns, OUTSIDE.1, 1, 2), 2);
     assert_eq!(capture.packets(fixture.outside(), &[PRIVATE]), "");
-    fixture.assert_clean(&[&rogue, &victim]);
+    fixture.assert_clean(&[&attacker_socket, &victim]);
 }
 
 fn restarts(offloads: Offloads) {

@@ -9,7 +9,7 @@ use netpath_tests::{
 
 use crate::{
     flow::{Carries, Flow},
-    gate::{Offloads, at_once},
+    gate::{Offloads, run_in_parallel},
     segments::published,
 };
 
@@ -33,7 +33,7 @@ fn same(packet: Packet) -> Packet {
 /// a
 /// reply expires sooner.
 pub fn udp(offloads: Offloads) {
-    at_once(offloads, &[udp_flows, udp_defaults]);
+    run_in_parallel(offloads, &[udp_flows, udp_defaults]);
 }
 
 fn udp_flows(offloads: Offloads) {
@@ -102,7 +102,7 @@ type Step = (bool, u8);
 
 /// T-5: an idle connection lasts longer than two hours and four minutes; one that is opening or closing expires sooner.
 pub fn tcp(offloads: Offloads) {
-    at_once(offloads, &[connections, tcp_defaults]);
+    run_in_parallel(offloads, &[connections, tcp_defaults]);
 }
 
 fn connections(offloads: Offloads) {

@@ -6,11 +6,11 @@ use std::{
     net::IpAddr,
 };
 
-use netpath_tests::packet::{Decoded, Value, decode, fragments::Whole};
+use netpath_tests::packet::{Decoded, Value, decode, fragments::Assembled};
 
 use crate::{
+    pair::{Map, Place, TestNode},
     sequence::{Arrivals, Sequence, Step, Tuple, View, tuple},
-    twin::{Map, Place, Twin},
 };
 
 /// One step on one node.
@@ -19,11 +19,11 @@ pub struct Moment {
     /// The frames that were sent.
     pub sent: Vec<Vec<u8>>,
     /// The packets that arrived.
-    pub arrived: Vec<(Place, Whole)>,
+    pub arrived: Vec<(Place, Assembled)>,
 }
 
 /// Runs a sequence on a node.
-pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec<Moment> {
+pub fn play(node: &mut TestNode, map: &Map, sequence: &Sequence, serial: u16) -> Vec<Moment> {
     let mut arrivals = Arrivals::default();
     let mut moments = Vec::new();
     for step in &sequence.steps {
@@ -33,7 +33,7 @@ pub fn play(twin: &mut Twin, map: &Map, sequence: &Sequence, serial: u16) -> Vec
             serial,
             arrived: &arrivals,
         });
-        let arrived = twin.exchange(step.from, &sent);
+        let arrived = node.exchange(step.from, &sent);
         if let (Some((flow, forward)), true) = (step.flow, step.carries) {
             let receiver = if forward { flow.server } else { flow.client };
             let protocol = flow.protocol.number(sequence.v6);
@@ -269,10 +269,10 @@ pub fn compare(
     }
 }
 
-fn describe(whole: &Whole) -> Decoded {
+fn describe(whole: &Assembled) -> Decoded {
     let mut decoded = decode(&whole.frame);
-    let pieces = Value::Text(whole.pieces.clone());
-    decoded.fields.push(("pieces".to_owned(), pieces));
+    let fragments = Value::Text(whole.fragments.clone());
+    decoded.fields.push(("fragments".to_owned(), fragments));
     decoded
 }
 

@@ -1,13 +1,13 @@
 //! Checks that the comparison finds differences.
 
-use netpath_tests::packet::{Checksum, Packet, fragments::Whole};
+use netpath_tests::packet::{Checksum, Packet, fragments::Assembled};
 
 use crate::{
     compare::{Moment, compare},
     differences::expected,
+    pair::{Map, Place},
     run::Oracle,
-    sequence::{Complaint, Flow, Group, Protocol, Sequence},
-    twin::{Map, Place},
+    sequence::{Flow, Group, IcmpError, Protocol, Sequence},
 };
 
 /// Unexpected differences between the packets that the nodes are assumed to have delivered.
@@ -19,8 +19,8 @@ fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<Stri
         arrived: arrived
             .iter()
             .map(|(place, packet)| {
-                let (frame, pieces) = (packet.build(), String::new());
-                (*place, Whole { frame, pieces })
+                let (frame, fragments) = (packet.build(), String::new());
+                (*place, Assembled { frame, fragments })
             })
             .collect(),
     };
@@ -146,7 +146,7 @@ fn control_node_without_forwarding_is_found() {
         Sequence::new(Group::Udp, false, "control")
             .forward(flow, |p| p)
             .back(flow, |p| p)
-            .complain(flow, true, Complaint::closed(false))
+            .icmp_error(flow, true, IcmpError::closed(false))
     };
     assert!(oracle.check(&sequence()), "both forward");
     oracle

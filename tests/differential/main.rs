@@ -4,17 +4,17 @@
 //! [compared](compare::compare). Intended differences are listed in [`differences`].
 #![expect(
     clippy::expect_used,
-    reason = "what tests share fails as they do, by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 mod compare;
 mod control;
 mod corpus;
 mod differences;
+mod pair;
 mod random;
 mod run;
 mod sequence;
-mod twin;
 mod wire;
 
 use run::Oracle;

@@ -5,8 +5,8 @@ use std::env;
 use netpath_tests::packet::{ACK, Checksum, FIN, Packet, RST, SYN};
 
 use crate::{
-    sequence::{Complaint, Flow, Group, Protocol, Remote, Sequence},
-    twin::Place,
+    pair::Place,
+    sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
 /// A random generator with a seed (SplitMix64).
@@ -122,8 +122,8 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
     line.sent += 1;
     match random.below(20) {
         0 | 1 if is_begun => {
-            let error = complaint(random, v6);
-            sequence.complain(flow, random.one_in(2), error)
+            let error = icmp_error(random, v6);
+            sequence.icmp_error(flow, random.one_in(2), error)
         }
         2 if is_begun && flow.server == Place::Outside => sequence.stray(flow, Remote::Router),
         3 if is_begun => {
@@ -150,7 +150,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
             let is_client_first = flow.protocol == Protocol::Tcp || number != 4;
             let forward = line.sent == 1 && is_client_first || random.one_in(2);
             let shape = shape(random, line, forward);
-            sequence.pieces(flow, forward, move |p| vec![shape(p).build()])
+            sequence.frames(flow, forward, move |p| vec![shape(p).build()])
         }
     }
 }
@@ -207,13 +207,13 @@ fn shape(
     }
 }
 
-fn complaint(random: &mut Random, v6: bool) -> Complaint {
+fn icmp_error(random: &mut Random, v6: bool) -> IcmpError {
     let (kind, codes) = if v6 {
         random.pick(&[(1, 7), (2, 1), (3, 2), (4, 3)])
     } else {
         random.pick(&[(3, 16), (11, 2), (12, 3)])
     };
-    let mut error = Complaint::new(kind, random.below(codes) as u8);
+    let mut error = IcmpError::new(kind, random.below(codes) as u8);
     error.quote = random.pick(&[None, None, Some(8), Some(20), Some(28)]);
     error.from = random.pick(&[None, Some(Remote::Router)]);
     error

@@ -7,8 +7,8 @@ use netpath_tests::{Netns, artifacts, packet::write_pcap};
 use crate::{
     compare::{Moment, compare, play},
     differences::expected,
+    pair::NodePair,
     sequence::Sequence,
-    twin::Twins,
 };
 
 /// Number of unexpected differences that are shown.
@@ -18,7 +18,7 @@ const SHOWN_OF_EACH: usize = 2;
 
 /// Both nodes and the results so far.
 pub struct Oracle {
-    twins: Twins,
+    nodes: NodePair,
     serial: u16,
     /// Sequences run.
     pub sequences: usize,
@@ -34,7 +34,7 @@ impl Oracle {
     /// Creates the nodes.
     pub fn new() -> Self {
         Self {
-            twins: Twins::new(),
+            nodes: NodePair::new(),
             serial: 0,
             sequences: 0,
             packets: 0,
@@ -46,15 +46,15 @@ impl Oracle {
 
     /// The node on which netfilter translates.
     pub fn netfilter_host(&self) -> &Netns {
-        self.twins.netfilter_host()
+        self.nodes.netfilter_host()
     }
 
     /// Runs a sequence on both nodes and compares the results; false if there is an unexpected difference.
     pub fn check(&mut self, sequence: &Sequence) -> bool {
         self.serial += 1;
-        let map = self.twins.map.clone();
-        let netfilter = play(&mut self.twins.netfilter, &map, sequence, self.serial);
-        let netpath = play(&mut self.twins.netpath, &map, sequence, self.serial);
+        let map = self.nodes.map.clone();
+        let netfilter = play(&mut self.nodes.netfilter, &map, sequence, self.serial);
+        let netpath = play(&mut self.nodes.netpath, &map, sequence, self.serial);
         self.sequences += 1;
         let arrived = |moments: &[Moment]| -> usize {
             moments.iter().map(|moment| moment.arrived.len()).sum()
@@ -94,14 +94,14 @@ impl Oracle {
 
     /// Checks the nodes; returns the names of the sequences with unexpected differences.
     pub fn failures(self) -> Vec<String> {
-        self.twins.finish();
+        self.nodes.finish();
         self.failed
     }
 
     /// Checks the nodes, prints the totals, and fails with every unexpected difference.
     #[track_caller]
     pub fn finish(self) -> Vec<usize> {
-        self.twins.finish();
+        self.nodes.finish();
         println!(
             "{} sequences, {} packets compared",
             self.sequences, self.packets
@@ -134,9 +134,9 @@ impl Oracle {
     }
 
     /// Writes sent and received packets, in order, to a capture file.
-    fn keep(&self, sequence: &Sequence, twin: &str, moments: &[Moment]) {
+    fn keep(&self, sequence: &Sequence, node: &str, moments: &[Moment]) {
         let name = sequence.name.replace(['/', ' '], "-");
-        let path = artifacts().join(format!("{name}.{twin}.pcap"));
+        let path = artifacts().join(format!("{name}.{node}.pcap"));
         let frames = moments.iter().flat_map(|moment| {
             let arrived = moment
                 .arrived

@@ -84,7 +84,7 @@ impl Tap {
 }
 
 /// Binds this thread to its current processor, which the order of [barrier packets](self) requires.
-pub fn stay_here() {
+pub fn bind_to_processor() {
     let mut set = CpuSet::new();
     set.set(sched_getcpu().expect("processor"))
         .expect("processor");

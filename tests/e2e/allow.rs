@@ -21,12 +21,12 @@ fn port_with_allow_list_accepts_listed_sources_and_counts_others() {
     let to = |port| peer::both_ways([HOST.0, HOST.1], port);
     let neighbour = fixture.topology.neighbour.as_ref().expect("a neighbour");
     peer::ask_all(fixture.outside(), &to(8443));
-    for stranger in [neighbour, &sibling.netns] {
-        peer::ask_all(stranger, &to(8080));
+    for other_source in [neighbour, &sibling.netns] {
+        peer::ask_all(other_source, &to(8080));
         let before = fixture.counted("drop_not_allowed");
-        peer::assert_no_answer(stranger, &to(8443));
+        peer::assert_no_answer(other_source, &to(8443));
         let dropped = fixture.counted("drop_not_allowed") - before;
-        assert!(dropped >= 4, "{}: {dropped}", stranger.name());
+        assert!(dropped >= 4, "{}: {dropped}", other_source.name());
     }
 
     let ports = fixture.daemon.json(&["port", "ls", "web"]);

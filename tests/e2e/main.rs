@@ -1,7 +1,7 @@
 //! The daemon in network namespaces, with clients and servers.
 #![expect(
     clippy::expect_used,
-    reason = "what tests share fails as they do, by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 mod allow;

@@ -1,7 +1,7 @@
 //! Faults: repaired damage, crashes, reverted changes and refused input.
 #![expect(
     clippy::expect_used,
-    reason = "a test fails by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 mod crash;

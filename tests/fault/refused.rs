@@ -225,7 +225,7 @@ const PORTS: &[Case] = &[
     ("nonsense", 2, &["nonsense"]),
 ];
 
-struct Bed {
+struct RepairTest {
     fixture: Fixture,
     _listeners: [Process; 2],
 }
@@ -264,7 +264,7 @@ pub(crate) fn filled() -> Fixture {
     fixture
 }
 
-impl Bed {
+impl RepairTest {
     fn new() -> Self {
         let fixture = filled();
         let host = fixture.host();
@@ -296,17 +296,17 @@ pub(crate) fn fault(output: &Output, status: i32, words: &[&str]) -> Option<Stri
 }
 
 fn all_refused(cases: &[Case]) {
-    let bed = Bed::new();
-    let before = everything(&bed.fixture);
+    let test = RepairTest::new();
+    let before = everything(&test.fixture);
     let mut faults = Vec::new();
     for (line, status, words) in cases {
-        let output = bed.fixture.cli(line);
+        let output = test.fixture.cli(line);
         faults.extend(fault(&output, *status, words));
-        assert_eq!(everything(&bed.fixture), before, "after {line}");
+        assert_eq!(everything(&test.fixture), before, "after {line}");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    bed.fixture.assert_published(8080, "web");
-    let mut fixture = bed.fixture;
+    test.fixture.assert_published(8080, "web");
+    let mut fixture = test.fixture;
     fixture.daemon.restart();
     assert_eq!(everything(&fixture), before, "after a restart");
 }

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 const SECONDS: u64 = 10;
 
-struct Bed {
+struct RepairTest {
     fixture: Fixture,
     events: Process,
 }
 
-impl Bed {
+impl RepairTest {
     fn new() -> Self {
         let fixture = Fixture::with_fast_reconcile();
         fixture.echo_sandbox("web", "-p 8080:80");
@@ -49,7 +49,7 @@ impl Bed {
     }
 
     /// Whether everything works and nothing is left to repair.
-    fn is_whole(&self) -> bool {
+    fn is_intact(&self) -> bool {
         let fixture = &self.fixture;
         let published = fixture
             .connect_from_outside(8080)
@@ -74,7 +74,7 @@ impl Bed {
             text.lines()
                 .any(|line| line.contains("repaired") && line.contains(words))
         });
-        eventually("everything works", SECONDS, || self.is_whole());
+        eventually("everything works", SECONDS, || self.is_intact());
     }
 
     /// Takes a device of the host down; it must be set up again.
@@ -86,7 +86,7 @@ impl Bed {
                 .exec(&format!("ip link show {device}"))
                 .contains(",UP")
         });
-        eventually("everything works", SECONDS, || self.is_whole());
+        eventually("everything works", SECONDS, || self.is_intact());
     }
 
     /// Pins of links, with the words of the event that reports the repair.
@@ -118,72 +118,73 @@ fn keys(host: &Netns, map: &str) -> Vec<String> {
 
 #[test]
 fn deleted_bridge_is_recreated() {
-    let bed = Bed::new();
-    bed.host().exec(&format!("ip link delete {}", bed.bridge()));
-    bed.assert_repaired("set bridge");
+    let test = RepairTest::new();
+    test.host()
+        .exec(&format!("ip link delete {}", test.bridge()));
+    test.assert_repaired("set bridge");
 }
 
 #[test]
 fn bridge_without_address_or_down_is_restored() {
-    let bed = Bed::new();
-    let bridge = bed.bridge();
-    bed.host().exec(&format!("ip addr flush dev {bridge}"));
-    bed.assert_repaired("set bridge");
-    bed.assert_comes_up_again(&bridge);
+    let test = RepairTest::new();
+    let bridge = test.bridge();
+    test.host().exec(&format!("ip addr flush dev {bridge}"));
+    test.assert_repaired("set bridge");
+    test.assert_comes_up_again(&bridge);
 }
 
 #[test]
 fn deleted_veth_pair_is_recreated() {
-    let bed = Bed::new();
-    let veth = bed.fixture.inspect("web").host_interface;
-    bed.host().exec(&format!("ip link delete {veth}"));
-    bed.assert_repaired("create veth");
+    let test = RepairTest::new();
+    let veth = test.fixture.inspect("web").host_interface;
+    test.host().exec(&format!("ip link delete {veth}"));
+    test.assert_repaired("create veth");
 }
 
 #[test]
 fn veth_deleted_in_the_sandbox_is_recreated() {
-    let bed = Bed::new();
-    bed.fixture
+    let test = RepairTest::new();
+    test.fixture
         .cli_ok("sandbox exec web -- ip link delete eth0");
-    bed.assert_repaired("create veth");
+    test.assert_repaired("create veth");
 }
 
 #[test]
 fn veth_off_its_bridge_or_down_is_restored() {
-    let bed = Bed::new();
-    let veth = bed.fixture.inspect("web").host_interface;
-    bed.host().exec(&format!("ip link set {veth} nomaster"));
-    bed.assert_repaired("set veth");
-    bed.assert_comes_up_again(&veth);
+    let test = RepairTest::new();
+    let veth = test.fixture.inspect("web").host_interface;
+    test.host().exec(&format!("ip link set {veth} nomaster"));
+    test.assert_repaired("set veth");
+    test.assert_comes_up_again(&veth);
 }
 
 #[test]
 fn removed_link_pin_is_reattached() {
-    let bed = Bed::new();
+    let test = RepairTest::new();
     let more = ("cgroup-recvmsg6".to_owned(), "attach recvmsg6");
-    for (pin, words) in bed.links().into_iter().chain([more]) {
-        fs::remove_file(bed.pin(&pin)).expect("remove");
-        bed.assert_repaired(words);
-        assert!(Path::new(&bed.pin(&pin)).exists(), "{pin}");
+    for (pin, words) in test.links().into_iter().chain([more]) {
+        fs::remove_file(test.pin(&pin)).expect("remove");
+        test.assert_repaired(words);
+        assert!(Path::new(&test.pin(&pin)).exists(), "{pin}");
     }
 }
 
 #[test]
 fn detached_link_is_reattached() {
-    let bed = Bed::new();
-    for (pin, words) in bed.links() {
-        let detached = bed
+    let test = RepairTest::new();
+    for (pin, words) in test.links() {
+        let detached = test
             .host()
-            .run(&["bpftool", "link", "detach", "pinned", &bed.pin(&pin)]);
+            .run(&["bpftool", "link", "detach", "pinned", &test.pin(&pin)]);
         detached.success();
-        bed.assert_repaired(words);
+        test.assert_repaired(words);
     }
 }
 
 #[test]
 fn deleted_map_entries_are_rewritten() {
-    let bed = Bed::new();
-    bed.fixture
+    let test = RepairTest::new();
+    test.fixture
         .cli_ok("port publish client 8081:81 --allow 192.0.2.0/24");
     for (map, words) in [
         ("ports", "publish"),
@@ -193,115 +194,115 @@ fn deleted_map_entries_are_rewritten() {
         ("subnets", "make subnet"),
         ("allow", "allow"),
     ] {
-        let pinned = bed.map(map);
-        let keys = keys(bed.host(), &pinned);
+        let pinned = test.map(map);
+        let keys = keys(test.host(), &pinned);
         assert!(!keys.is_empty(), "{map} has entries");
         for key in &keys {
-            bed.host()
+            test.host()
                 .exec(&format!("bpftool map delete pinned {pinned} key {key}"));
         }
-        bed.assert_repaired(words);
-        assert_eq!(self::keys(bed.host(), &pinned).len(), keys.len(), "{map}");
+        test.assert_repaired(words);
+        assert_eq!(self::keys(test.host(), &pinned).len(), keys.len(), "{map}");
     }
 }
 
 #[test]
 fn emptied_endpoint_slot_is_refilled() {
-    let bed = Bed::new();
-    let pinned = bed.map("endpoints");
-    let shown = bed
+    let test = RepairTest::new();
+    let pinned = test.map("endpoints");
+    let shown = test
         .host()
         .exec(&format!("bpftool -j map show pinned {pinned}"));
     let shown: Value = serde_json::from_str(&shown).expect("JSON of bpftool");
     let size = shown["bytes_value"].as_u64().expect("size");
     let zeros = vec!["0"; usize::try_from(size).expect("size")].join(" ");
-    bed.host().exec(&format!(
+    test.host().exec(&format!(
         "bpftool map update pinned {pinned} key 1 0 0 0 value {zeros}"
     ));
-    bed.assert_repaired("fill endpoint slot 1");
+    test.assert_repaired("fill endpoint slot 1");
 }
 
 #[test]
 fn foreign_map_entries_are_removed() {
-    let bed = Bed::new();
-    let pinned = bed.map("networks");
-    let shown = bed
+    let test = RepairTest::new();
+    let pinned = test.map("networks");
+    let shown = test
         .host()
         .exec(&format!("bpftool -j map dump pinned {pinned}"));
     let shown: Value = serde_json::from_str(&shown).expect("JSON of bpftool");
     let value = shown[0]["value"].as_array().expect("value").iter();
     let value: Vec<_> = value.map(|octet| octet.as_str().expect("octet")).collect();
-    bed.host().exec(&format!(
+    test.host().exec(&format!(
         "bpftool map update pinned {pinned} key 77 0 0 0 value {}",
         value.join(" ")
     ));
-    bed.assert_repaired("forget network number 77");
+    test.assert_repaired("forget network number 77");
 }
 
 #[test]
 fn removed_map_pin_is_recreated_and_its_flows_stay() {
-    let mut bed = Bed::new();
-    let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
+    let mut test = RepairTest::new();
+    let mut line = test.fixture.connect_from_outside(8080).expect("connection");
     for map in ["flows", "ports", "endpoints"] {
-        let pinned = bed.map(map);
+        let pinned = test.map(map);
         fs::remove_file(&pinned).expect("remove");
-        bed.assert_repaired(&format!("pin map {map}"));
+        test.assert_repaired(&format!("pin map {map}"));
         assert!(Path::new(&pinned).exists(), "{map}");
     }
     line.exchange_line();
-    bed.fixture.daemon.restart();
+    test.fixture.daemon.restart();
     line.exchange_line();
-    eventually("everything works", SECONDS, || bed.is_whole());
+    eventually("everything works", SECONDS, || test.is_intact());
 }
 
 #[test]
 fn disabled_forwarding_is_enabled_again() {
-    let bed = Bed::new();
-    let bridge = bed.bridge();
-    bed.host().sysctl("net/ipv4/ip_forward", "0");
-    bed.assert_repaired("set bridge");
+    let test = RepairTest::new();
+    let bridge = test.bridge();
+    test.host().sysctl("net/ipv4/ip_forward", "0");
+    test.assert_repaired("set bridge");
     let key = format!("/proc/sys/net/ipv4/conf/{bridge}/forwarding");
-    let value = bed.host().enter(|| fs::read_to_string(key));
+    let value = test.host().enter(|| fs::read_to_string(key));
     assert_eq!(value.expect("sysctl").trim(), "1");
 }
 
 #[test]
 fn flushed_neighbours_and_firewall_rules_have_no_effect() {
-    let bed = Bed::new();
-    let mut line = bed.fixture.connect_from_outside(8080).expect("connection");
+    let test = RepairTest::new();
+    let mut line = test.fixture.connect_from_outside(8080).expect("connection");
     for command in [
         "ip neigh flush all",
         "nft flush ruleset",
         "ip route flush cache",
     ] {
-        bed.host().exec(command);
+        test.host().exec(command);
         line.exchange_line();
     }
-    eventually("everything works", SECONDS, || bed.is_whole());
+    eventually("everything works", SECONDS, || test.is_intact());
 }
 
 /// SNAT must not choose a port that is published on any address.
 #[test]
 fn port_stays_reserved_until_its_last_address_is_unpublished() {
-    let bed = Bed::new();
-    let pinned = bed.map("snat_taken");
+    let test = RepairTest::new();
+    let pinned = test.map("snat_taken");
     // 64 ports per word, TCP first.
     let word = format!("{} 0 0 0", 5000 / 64);
     let taken = || {
-        let shown = bed
+        let shown = test
             .host()
             .exec(&format!("bpftool -j map lookup pinned {pinned} key {word}"));
         let shown: Value = serde_json::from_str(&shown).expect("JSON of bpftool");
         let octet = shown["value"][usize::from(5000 % 64_u16 / 8)].as_str();
         octet.expect("octet") != "0x00"
     };
-    bed.fixture.cli_ok("port publish web 127.0.0.1:5000:80");
-    bed.fixture
+    test.fixture.cli_ok("port publish web 127.0.0.1:5000:80");
+    test.fixture
         .cli_ok(&format!("port publish web {HOST_V4}:5000:80"));
     assert!(taken());
-    bed.fixture.cli_ok("port unpublish web 127.0.0.1:5000:80");
+    test.fixture.cli_ok("port unpublish web 127.0.0.1:5000:80");
     assert!(taken(), "published on {HOST_V4}");
-    bed.fixture
+    test.fixture
         .cli_ok(&format!("port unpublish web {HOST_V4}:5000:80"));
     assert!(!taken());
 }

@@ -12,12 +12,12 @@ use crate::refused::{everything, fault, filled};
 use tempfile::TempDir;
 
 /// A host and directories without a daemon.
-struct Bed {
+struct RepairTest {
     topology: Topology,
     directory: TempDir,
 }
 
-impl Bed {
+impl RepairTest {
     fn new() -> Self {
         let directory = TempDir::with_prefix("npt-start-").expect("directory");
         for name in ["run", "state", "bpf"] {
@@ -81,7 +81,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for RepairTest {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.path("bpf"), nix::mount::MntFlags::MNT_DETACH);
     }
@@ -89,7 +89,7 @@ impl Drop for Bed {
 
 #[test]
 fn invalid_settings_are_refused_with_their_position() {
-    let bed = Bed::new();
+    let test = RepairTest::new();
     for (text, words) in [
         ("node = 'a'\n  colour = 1\n", &[":2:3:", "colour"][..]),
         ("[timers]\nnever = 1\n", &[":2:1:", "never"]),
@@ -104,52 +104,52 @@ fn invalid_settings_are_refused_with_their_position() {
         ("store = 'redis'\n", &["store", "redis"]),
         ("store = 'etcd://10.0.0.1'\n", &["store", "10.0.0.1"]),
     ] {
-        let file = bed.write("netpath.toml", text);
-        bed.assert_refused(&[], &[("--config", &file)], 1, words);
+        let file = test.write("netpath.toml", text);
+        test.assert_refused(&[], &[("--config", &file)], 1, words);
     }
-    bed.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
-    bed.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
-    bed.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
-    bed.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
-    bed.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
-    bed.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
-    bed.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
+    test.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
+    test.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
+    test.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
+    test.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
+    test.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
+    test.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
+    test.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
 }
 
 #[test]
 fn invalid_directories_are_refused() {
-    let bed = Bed::new();
-    let file = bed.write("file", "");
-    let plain = bed.path("plain").display().to_string();
-    bed.assert_refused(
+    let test = RepairTest::new();
+    let file = test.write("file", "");
+    let plain = test.path("plain").display().to_string();
+    test.assert_refused(
         &[],
         &[("--bpf-dir", &plain)],
         1,
         &["BPF file system", "mount"],
     );
-    bed.assert_refused(&[], &[("--cgroup", "/tmp")], 1, &["/tmp", "cgroup"]);
-    bed.assert_refused(&[], &[("--cgroup", "/nowhere")], 1, &["/nowhere"]);
-    bed.assert_refused(&[], &[("--run-dir", &file)], 1, &[&file]);
-    bed.assert_refused(&[], &[("--state-dir", &file)], 1, &[&file]);
-    bed.assert_refused(&[], &[("--run-dir", "/proc/x")], 1, &["/proc/x"]);
+    test.assert_refused(&[], &[("--cgroup", "/tmp")], 1, &["/tmp", "cgroup"]);
+    test.assert_refused(&[], &[("--cgroup", "/nowhere")], 1, &["/nowhere"]);
+    test.assert_refused(&[], &[("--run-dir", &file)], 1, &[&file]);
+    test.assert_refused(&[], &[("--state-dir", &file)], 1, &[&file]);
+    test.assert_refused(&[], &[("--run-dir", "/proc/x")], 1, &["/proc/x"]);
 }
 
 #[test]
 fn missing_capabilities_are_reported() {
-    let bed = Bed::new();
+    let test = RepairTest::new();
     for name in ["cap_bpf", "cap_net_admin", "cap_sys_admin", "cap_perfmon"] {
         let drop = format!("-{}", name.trim_start_matches("cap_"));
         let words = ["setpriv", "--bounding-set", &drop];
-        bed.assert_refused(&words, &[], 1, &[&name.to_uppercase()]);
+        test.assert_refused(&words, &[], 1, &[&name.to_uppercase()]);
     }
 }
 
 #[test]
 fn foreign_state_file_is_refused_and_unchanged() {
-    let bed = Bed::new();
+    let test = RepairTest::new();
     for content in ["", "garbage", &"x".repeat(1 << 16)] {
-        let file = bed.write("state/state.redb", content);
-        bed.assert_refused(&[], &[], 1, &["state.redb"]);
+        let file = test.write("state/state.redb", content);
+        test.assert_refused(&[], &[], 1, &["state.redb"]);
         assert_eq!(fs::read(&file).expect("read"), content.as_bytes());
     }
 }
@@ -200,11 +200,11 @@ fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
 
 #[test]
 fn pinned_maps_of_another_layout_or_version_are_refused_and_unchanged() {
-    let bed = Bed::new();
-    let host = &bed.topology.host;
-    let (net, other) = (bed.path("bpf/netpath"), bed.path("bpf/netpath/maps-v99"));
+    let test = RepairTest::new();
+    let host = &test.topology.host;
+    let (net, other) = (test.path("bpf/netpath"), test.path("bpf/netpath/maps-v99"));
     fs::create_dir_all(&other).expect("directory");
-    bed.assert_refused(&[], &[], 1, &["maps-v99", "another version"]);
+    test.assert_refused(&[], &[], 1, &["maps-v99", "another version"]);
     fs::remove_dir(&other).expect("remove");
     let version = fs::read_dir(&net)
         .expect("pins")
@@ -215,6 +215,6 @@ fn pinned_maps_of_another_layout_or_version_are_refused_and_unchanged() {
     host.exec(&format!(
         "bpftool map create {ports} type hash key 4 value 4 entries 16 name ports"
     ));
-    bed.assert_refused(&[], &[], 1, &["ports", "4-byte keys", "teardown --force"]);
+    test.assert_refused(&[], &[], 1, &["ports", "4-byte keys", "teardown --force"]);
     assert!(maps.join("ports").exists());
 }

@@ -23,7 +23,7 @@ fn seen_as(fixture: &Fixture, server: &str) -> Result<String, String> {
 }
 
 #[track_caller]
-fn works_at(fixture: &Fixture, address: &str) {
+fn assert_reachable_at(fixture: &Fixture, address: &str) {
     let outside = fixture.outside();
     eventually(&format!("published at {address}"), SECONDS, || {
         let line = outside.enter(|| EchoClient::connect(&format!("{address}:8080")));
@@ -39,14 +39,14 @@ fn works_at(fixture: &Fixture, address: &str) {
 #[test]
 fn new_uplink_address_is_used_and_old_one_removed() {
     let fixture = fixture();
-    works_at(&fixture, HOST_V4);
+    assert_reachable_at(&fixture, HOST_V4);
     let host = fixture.host();
     let line = fixture.connect_from_outside(8080).expect("connection");
     host.exec("ip addr add 192.0.2.50/24 dev eth0");
     host.exec(&format!("ip addr del {HOST_V4}/24 dev eth0"));
     host.exec("ip addr replace 192.0.2.50/24 dev eth0");
     host.exec(&format!("ip route replace default via {OUTSIDE_V4}"));
-    works_at(&fixture, "192.0.2.50");
+    assert_reachable_at(&fixture, "192.0.2.50");
     assert!(
         fixture.connect_from_outside(8080).is_err(),
         "the old address"
@@ -68,7 +68,7 @@ fn uplink_works_after_it_was_down() {
     assert!(fixture.connect_from_outside(8080).is_err());
     host.exec("ip link set eth0 up");
     host.exec(&format!("ip route replace default via {OUTSIDE_V4}"));
-    works_at(&fixture, HOST_V4);
+    assert_reachable_at(&fixture, HOST_V4);
     line.exchange_line();
     assert_eq!(fixture.status()["uplinks"], serde_json::json!(["eth0"]));
 }
@@ -117,5 +117,5 @@ fn uplink_replaced_by_a_device_of_the_same_name_is_used() {
         netns.exec("ip link set eth0 up");
     }
     host.exec(&format!("ip route add default via {OUTSIDE_V4}"));
-    works_at(&fixture, HOST_V4);
+    assert_reachable_at(&fixture, HOST_V4);
 }

@@ -1,7 +1,7 @@
 //! The daemon's lifecycle: traffic without it, takeover at start, sandboxes that end, teardown, and scale.
 #![expect(
     clippy::expect_used,
-    reason = "a test fails by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 mod endings;

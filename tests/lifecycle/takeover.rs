@@ -49,7 +49,7 @@ impl Traffic {
     }
 
     #[track_caller]
-    fn go_on(&mut self) {
+    fn exchange_lines(&mut self) {
         self.lines.iter_mut().for_each(EchoClient::exchange_line);
     }
 }
@@ -62,15 +62,15 @@ fn programs(fixture: &Fixture) -> BTreeMap<PathBuf, (u64, u64)> {
         .collect()
 }
 
-fn takes_over(end: impl FnOnce(&mut Fixture)) {
+fn assert_takeover(end: impl FnOnce(&mut Fixture)) {
     let mut fixture = Fixture::with_fast_reconcile();
     let mut traffic = Traffic::start(&fixture);
     let netns = fixture.inspect("client").netns;
     let (shown, before) = (fixture.lists(), programs(&fixture));
-    traffic.go_on();
+    traffic.exchange_lines();
 
     end(&mut fixture);
-    traffic.go_on();
+    traffic.exchange_lines();
     let outside = fixture.connect_from_outside(8080).expect("published port");
     assert_eq!(outside.server, "web");
     assert_eq!(
@@ -82,7 +82,7 @@ fn takes_over(end: impl FnOnce(&mut Fixture)) {
     assert_eq!(snat.expect("SNAT").server, "outside");
 
     fixture.daemon.restart();
-    traffic.go_on();
+    traffic.exchange_lines();
     Traffic::new_lines(&fixture);
     assert_eq!(fixture.lists(), shown);
     let after = programs(&fixture);
@@ -95,18 +95,18 @@ fn takes_over(end: impl FnOnce(&mut Fixture)) {
         assert_eq!(*link, old_link, "the link of {} stays", pin.display());
         assert_ne!(*program, old_program, "{} has a new program", pin.display());
     }
-    traffic.go_on();
+    traffic.exchange_lines();
     fixture.topology.assert_clean();
 }
 
 #[test]
 fn traffic_continues_while_a_killed_daemon_is_down_and_after_its_restart() {
-    takes_over(|fixture| fixture.daemon.kill9());
+    assert_takeover(|fixture| fixture.daemon.kill9());
 }
 
 #[test]
 fn traffic_continues_while_a_stopped_daemon_is_down_and_after_its_restart() {
-    takes_over(|fixture| fixture.daemon.stop());
+    assert_takeover(|fixture| fixture.daemon.stop());
 }
 
 #[test]
@@ -175,9 +175,9 @@ fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
         let next = Instant::now() + Duration::from_secs(1);
         fixture.daemon.kill9();
         kills += 1;
-        traffic.go_on();
+        traffic.exchange_lines();
         fixture.daemon.restart();
-        traffic.go_on();
+        traffic.exchange_lines();
         assert!(
             requests.ended().is_none(),
             "a request failed: {}",
@@ -198,7 +198,7 @@ fn serial_kills_every_second_lose_no_connection_and_leak_nothing() {
         stream.output()
     );
     drop(requests);
-    traffic.go_on();
+    traffic.exchange_lines();
     Traffic::new_lines(&fixture);
 
     assert_eq!(fixture.lists(), shown);

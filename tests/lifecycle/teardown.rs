@@ -27,7 +27,7 @@ fn assert_files_gone(fixture: &Fixture) {
     assert!(!mounts.contains(&run_dir), "a mount is left");
 }
 
-fn comes_back(fixture: &mut Fixture) {
+fn assert_restart_works(fixture: &mut Fixture) {
     fixture.daemon.restart();
     let names = fixture.json("network ls");
     let names: Vec<_> = names.as_array().expect("list").iter().collect();
@@ -48,7 +48,7 @@ fn teardown_leaves_nothing_and_next_start_restores_networks() {
     events.wait(std::time::Duration::from_secs(5));
     objects.assert_gone();
     assert_files_gone(&fixture);
-    comes_back(&mut fixture);
+    assert_restart_works(&mut fixture);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn forced_teardown_without_a_daemon_leaves_nothing() {
     fixture.daemon.cli(&command).success();
     objects.assert_gone();
     assert_files_gone(&fixture);
-    comes_back(&mut fixture);
+    assert_restart_works(&mut fixture);
 }
 
 #[test]

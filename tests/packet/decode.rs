@@ -155,7 +155,7 @@ impl Reader<'_> {
             self.decoded.transport_length = size;
         }
         if self.prefix.is_empty() && self.decoded.is_fragment {
-            self.decoded.piece = Some((usize::from(offset) * 8, size));
+            self.decoded.fragment = Some((usize::from(offset) * 8, size));
         }
         let end = end.min(self.bytes.len());
         if offset != 0 {

@@ -51,7 +51,7 @@ pub struct Decoded {
     /// Whether it is a fragment.
     pub is_fragment: bool,
     /// Offset and length of a fragment, in bytes.
-    pub piece: Option<(usize, usize)>,
+    pub fragment: Option<(usize, usize)>,
 }
 
 impl Decoded {
@@ -84,7 +84,7 @@ impl Decoded {
             "icmp.type",
             "icmp.code",
             "ip.fragment",
-            "pieces",
+            "fragments",
             "length",
         ] {
             let value = text(name);

@@ -66,30 +66,30 @@ pub fn cut(frame: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
     let (ethernet, packet) = frame.split_at(ETHERNET);
     let header = header_length(packet);
     let (header, body) = packet.split_at(header);
-    let mut pieces = Vec::new();
+    let mut fragments = Vec::new();
     let mut at = 0;
     for number in 0..=sizes.len() {
         let more = number < sizes.len();
         let end = if more { at + sizes[number] } else { body.len() };
-        let mut piece = header.to_vec();
+        let mut fragment = header.to_vec();
         let field = (at / 8) as u16;
         if is_v4(packet) {
-            piece[6..8].copy_from_slice(&(field | u16::from(more) << 13).to_be_bytes());
-            piece.extend(&body[at..end]);
-            seal(&mut piece, header.len());
+            fragment[6..8].copy_from_slice(&(field | u16::from(more) << 13).to_be_bytes());
+            fragment.extend(&body[at..end]);
+            seal(&mut fragment, header.len());
         } else {
-            piece[6] = FRAGMENT;
-            piece.extend([header[6], 0]);
-            piece.extend((field << 3 | u16::from(more)).to_be_bytes());
-            piece.extend(identification(body).to_be_bytes());
-            piece.extend(&body[at..end]);
-            let length = (piece.len() - V6) as u16;
-            piece[4..6].copy_from_slice(&length.to_be_bytes());
+            fragment[6] = FRAGMENT;
+            fragment.extend([header[6], 0]);
+            fragment.extend((field << 3 | u16::from(more)).to_be_bytes());
+            fragment.extend(identification(body).to_be_bytes());
+            fragment.extend(&body[at..end]);
+            let length = (fragment.len() - V6) as u16;
+            fragment[4..6].copy_from_slice(&length.to_be_bytes());
         }
-        pieces.push([ethernet, &piece].concat());
+        fragments.push([ethernet, &fragment].concat());
         at = end;
     }
-    pieces
+    fragments
 }
 
 /// The identification of a fragment; in IPv6, the fragment header must be the first extension header.
@@ -111,15 +111,15 @@ fn identification(body: &[u8]) -> u32 {
 
 /// A frame, possibly reassembled.
 #[derive(Clone, Debug)]
-pub struct Whole {
+pub struct Assembled {
     /// Its bytes.
     pub frame: Vec<u8>,
     /// Offset and length of each fragment, sorted by offset; empty if the frame was no fragment.
-    pub pieces: String,
+    pub fragments: String,
 }
 
 /// A fragment: the key of its datagram, header, offset in bytes, MF flag and payload.
-struct Piece<'a> {
+struct Fragment<'a> {
     key: Vec<u8>,
     header: Vec<u8>,
     offset: usize,
@@ -127,7 +127,7 @@ struct Piece<'a> {
     body: &'a [u8],
 }
 
-fn piece(frame: &[u8]) -> Option<Piece<'_>> {
+fn fragment(frame: &[u8]) -> Option<Fragment<'_>> {
     let packet = frame.get(ETHERNET..)?;
     let header = header_length(packet);
     if is_v4(packet) && frame.get(12) == Some(&8) {
@@ -138,7 +138,7 @@ fn piece(frame: &[u8]) -> Option<Piece<'_>> {
         plain[ETHERNET + 7] = 0;
         // The reassembled packet gets a right header checksum, so that each fragment must have one.
         let is_right = fold(sum(packet.get(..header)?)) == 0xffff;
-        return (field & 0x3fff != 0 && is_right).then_some(Piece {
+        return (field & 0x3fff != 0 && is_right).then_some(Fragment {
             key: [packet.get(4..6)?, packet.get(9..10)?, packet.get(12..20)?].concat(),
             header: plain,
             offset: usize::from(field & 0x1fff) * 8,
@@ -153,7 +153,7 @@ fn piece(frame: &[u8]) -> Option<Piece<'_>> {
     let field = u16::from_be_bytes([extension[2], extension[3]]);
     let mut plain = frame[..ETHERNET + V6].to_vec();
     plain[ETHERNET + 6] = extension[0];
-    Some(Piece {
+    Some(Fragment {
         key: [&extension[4..8], packet.get(8..V6)?].concat(),
         header: plain,
         offset: usize::from(field & 0xfff8),
@@ -163,51 +163,51 @@ fn piece(frame: &[u8]) -> Option<Piece<'_>> {
 }
 
 /// Reassembles the frames that a host receives in one step. Fragments of an incomplete datagram are left as they are.
-pub fn assemble(frames: Vec<Vec<u8>>) -> Vec<Whole> {
+pub fn assemble(frames: Vec<Vec<u8>>) -> Vec<Assembled> {
     let mut places: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for (index, frame) in frames.iter().enumerate() {
-        if let Some(piece) = piece(frame) {
-            places.entry(piece.key).or_default().push(index);
+        if let Some(fragment) = fragment(frame) {
+            places.entry(fragment.key).or_default().push(index);
         }
     }
-    let mut replaced: BTreeMap<usize, Option<Whole>> = BTreeMap::new();
+    let mut replaced: BTreeMap<usize, Option<Assembled>> = BTreeMap::new();
     for indices in places.into_values() {
-        let pieces: Vec<_> = indices
+        let fragments: Vec<_> = indices
             .iter()
-            .filter_map(|index| piece(&frames[*index]))
+            .filter_map(|index| fragment(&frames[*index]))
             .collect();
-        if let Some(whole) = join(pieces) {
+        if let Some(whole) = join(fragments) {
             replaced.extend(indices.iter().map(|index| (*index, None)));
             replaced.insert(indices[0], Some(whole));
         }
     }
     let whole = |(index, frame)| match replaced.get(&index) {
         Some(whole) => whole.clone(),
-        None => Some(Whole {
+        None => Some(Assembled {
             frame,
-            pieces: String::new(),
+            fragments: String::new(),
         }),
     };
     frames.into_iter().enumerate().filter_map(whole).collect()
 }
 
-fn join(mut pieces: Vec<Piece<'_>>) -> Option<Whole> {
-    pieces.sort_by_key(|piece| piece.offset);
+fn join(mut fragments: Vec<Fragment<'_>>) -> Option<Assembled> {
+    fragments.sort_by_key(|fragment| fragment.offset);
     // A receiver ignores a duplicate fragment.
-    pieces.dedup_by(|a, b| (a.offset, a.more, a.body) == (b.offset, b.more, b.body));
+    fragments.dedup_by(|a, b| (a.offset, a.more, a.body) == (b.offset, b.more, b.body));
     let mut body: Vec<u8> = Vec::new();
     let mut text = String::new();
-    for piece in &pieces {
-        if piece.offset != body.len() {
+    for fragment in &fragments {
+        if fragment.offset != body.len() {
             return None;
         }
-        body.extend(piece.body);
-        let _ = write!(text, "{}+{} ", piece.offset, piece.body.len());
+        body.extend(fragment.body);
+        let _ = write!(text, "{}+{} ", fragment.offset, fragment.body.len());
     }
-    if pieces.last()?.more {
+    if fragments.last()?.more {
         return None;
     }
-    let mut frame = pieces.first()?.header.clone();
+    let mut frame = fragments.first()?.header.clone();
     let header = frame.len() - ETHERNET;
     frame.extend(body);
     let packet = &mut frame[ETHERNET..];
@@ -217,8 +217,8 @@ fn join(mut pieces: Vec<Piece<'_>>) -> Option<Whole> {
         let length = (packet.len() - V6) as u16;
         packet[4..6].copy_from_slice(&length.to_be_bytes());
     }
-    Some(Whole {
+    Some(Assembled {
         frame,
-        pieces: text,
+        fragments: text,
     })
 }

@@ -46,11 +46,11 @@ fn sweep(prog: &mut Prog, records: &[SweepRecord]) -> u32 {
     prog.run(SWEEP, &Place::default(), &packet).verdict
 }
 
-fn record([this, twin]: [(FlowKey, Half); 2]) -> SweepRecord {
+fn record([this, reverse]: [(FlowKey, Half); 2]) -> SweepRecord {
     SweepRecord {
         key: this.0,
         last_seen: this.1.last_seen,
-        twin_last_seen: twin.1.last_seen,
+        twin_last_seen: reverse.1.last_seen,
     }
 }
 

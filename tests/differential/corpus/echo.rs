@@ -3,8 +3,8 @@
 use netpath_tests::packet::Packet;
 
 use crate::{
+    pair::{Map, Place},
     sequence::{Flow, Group, Protocol, Remote, Sequence},
-    twin::{Map, Place},
 };
 
 use super::FAMILIES;

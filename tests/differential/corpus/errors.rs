@@ -3,8 +3,8 @@
 use netpath_tests::packet::{Checksum, Packet};
 
 use crate::{
-    sequence::{Complaint, Flow, Group, Protocol, Remote, Sequence},
-    twin::{Map, Place},
+    pair::{Map, Place},
+    sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
 use super::{FAMILIES, WAYS, flow, opened};
@@ -24,7 +24,7 @@ pub fn sequences() -> Vec<Sequence> {
     for v6 in FAMILIES {
         for (kind, codes) in if v6 { V6_TYPES } else { V4_TYPES } {
             for code in 0..codes {
-                sequences.extend(every_way(v6, Complaint::new(kind, code)));
+                sequences.extend(every_way(v6, IcmpError::new(kind, code)));
             }
         }
         for protocol in PROTOCOLS {
@@ -38,7 +38,7 @@ pub fn sequences() -> Vec<Sequence> {
 }
 
 /// The field with the next hop's MTU.
-fn with_rest(mut error: Complaint, v6: bool) -> Complaint {
+fn with_rest(mut error: IcmpError, v6: bool) -> IcmpError {
     error.rest = match (v6, error.kind, error.code) {
         (false, 3, 4) => [0, 0, 5, 0],
         (true, 2, _) => [0, 0, 5, 0],
@@ -50,22 +50,22 @@ fn with_rest(mut error: Complaint, v6: bool) -> Complaint {
 }
 
 /// Errors about an established flow, from a router and from the receiver.
-fn every_way(v6: bool, error: Complaint) -> Vec<Sequence> {
+fn every_way(v6: bool, error: IcmpError) -> Vec<Sequence> {
     let error = with_rest(error, v6);
     let mut router = error.clone();
     router.from = Some(Remote::Router);
     let mut sequences = Vec::new();
     for protocol in PROTOCOLS {
         let name = |way: &str| {
-            let Complaint { kind, code, .. } = error;
+            let IcmpError { kind, code, .. } = error;
             let name = format!("{kind}/{code} {way} {}", protocol.name());
             Sequence::new(Group::IcmpErrors, v6, name)
         };
         let out = Flow::out(protocol, Place::One);
         sequences.push(
             opened(name("in, about outbound"), out)
-                .complain(out, true, error.clone())
-                .complain(out, true, router.clone())
+                .icmp_error(out, true, error.clone())
+                .icmp_error(out, true, router.clone())
                 .back(out, |p| p),
         );
         if protocol == Protocol::Echo {
@@ -74,13 +74,13 @@ fn every_way(v6: bool, error: Complaint) -> Vec<Sequence> {
         let published = Flow::published(protocol, Place::Two);
         sequences.push(
             opened(name("in, about published"), published)
-                .complain(published, false, error.clone())
-                .complain(published, false, router.clone())
+                .icmp_error(published, false, error.clone())
+                .icmp_error(published, false, router.clone())
                 .forward(published, |p| p),
         );
         sequences.push(
             opened(name("out, about published"), published)
-                .complain(published, true, error.clone())
+                .icmp_error(published, true, error.clone())
                 .back(published, |p| p),
         );
     }
@@ -89,8 +89,8 @@ fn every_way(v6: bool, error: Complaint) -> Vec<Sequence> {
 
 /// The length of the quote, and what precedes and follows it.
 fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
-    let mut errors: Vec<(String, Complaint)> = Vec::new();
-    let plain = Complaint::closed(v6);
+    let mut errors: Vec<(String, IcmpError)> = Vec::new();
+    let plain = IcmpError::closed(v6);
     for bytes in [0, 4, 7, 8, 9, 12, 17, 18, 20, 24, 28] {
         let mut error = plain.clone();
         error.quote = Some(bytes);
@@ -143,11 +143,11 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             )
         };
         let out = Flow::out(protocol, Place::One);
-        sequences.push(opened(name("about outbound"), out).complain(out, true, error.clone()));
+        sequences.push(opened(name("about outbound"), out).icmp_error(out, true, error.clone()));
         if protocol != Protocol::Echo {
             let published = Flow::published(protocol, Place::One);
             sequences.push(
-                opened(name("about published, from the client"), published).complain(
+                opened(name("about published, from the client"), published).icmp_error(
                     published,
                     false,
                     error.clone(),
@@ -155,7 +155,7 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             );
             sequences.push(
                 opened(name("about published, from the server"), published)
-                    .complain(published, true, error),
+                    .icmp_error(published, true, error),
             );
         }
     }
@@ -167,26 +167,26 @@ fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let name =
         |what: &str| Sequence::new(Group::IcmpErrors, v6, format!("{} {what}", protocol.name()));
     let out = Flow::out(protocol, Place::Two);
-    let error = Complaint::closed(v6);
+    let error = IcmpError::closed(v6);
     let mut sequences = vec![
         opened(name("goes on after errors"), out)
-            .complain(out, true, error.clone())
-            .complain(out, true, error.clone())
+            .icmp_error(out, true, error.clone())
+            .icmp_error(out, true, error.clone())
             .back(out, |p| p)
             .forward(out, |p| p)
             .back(out, |p| p),
         opened(name("error from the sandbox about an answer"), out)
-            .complain(out, false, error.clone())
+            .icmp_error(out, false, error.clone())
             .forward(out, |p| p),
         opened(name("from a port that is not kept"), out.with_sport(999))
-            .complain(out.with_sport(999), true, error.clone())
-            .complain(out.with_sport(999), false, error.clone()),
+            .icmp_error(out.with_sport(999), true, error.clone())
+            .icmp_error(out.with_sport(999), false, error.clone()),
     ];
     let two = out.number(1);
     sequences.push(
         opened(opened(name("about one of two flows"), out), two)
-            .complain(two, true, error.clone())
-            .complain(out, true, error),
+            .icmp_error(two, true, error.clone())
+            .icmp_error(out, true, error),
     );
     sequences
 }
@@ -200,14 +200,14 @@ fn hairpins(v6: bool) -> Vec<Sequence> {
                 let name = format!("{}: {what} {}", way.0, protocol.name());
                 Sequence::new(Group::IcmpErrors, v6, name)
             };
-            let error = Complaint::closed(v6);
-            sequences.push(opened(name("from the server about"), flow).complain(
+            let error = IcmpError::closed(v6);
+            sequences.push(opened(name("from the server about"), flow).icmp_error(
                 flow,
                 true,
                 error.clone(),
             ));
             sequences
-                .push(opened(name("from the client about"), flow).complain(flow, false, error));
+                .push(opened(name("from the client about"), flow).icmp_error(flow, false, error));
         }
     }
     sequences
@@ -220,26 +220,26 @@ fn unknown(v6: bool) -> Vec<Sequence> {
         let name = |what: &str| {
             Sequence::new(Group::IcmpErrors, v6, format!("{what} {}", protocol.name()))
         };
-        let error = Complaint::closed(v6);
+        let error = IcmpError::closed(v6);
         let mut router = error.clone();
         router.from = Some(Remote::Router);
         let out = Flow::out(protocol, Place::One);
         sequences.push(
             name("in, about nothing")
-                .complain(out, true, error.clone())
-                .complain(out, true, router),
+                .icmp_error(out, true, error.clone())
+                .icmp_error(out, true, router),
         );
         if protocol != Protocol::Echo {
             let published = Flow::published(protocol, Place::One);
-            sequences.push(name("in, about no client").complain(published, false, error.clone()));
+            sequences.push(name("in, about no client").icmp_error(published, false, error.clone()));
         }
         // A quoted sandbox address cannot be known outside.
         let mut inner = error.clone();
         inner.quote = Some(8);
         sequences.push(
             opened(name("in, twice about"), out)
-                .complain(out, true, inner.clone())
-                .complain(out, true, inner),
+                .icmp_error(out, true, inner.clone())
+                .icmp_error(out, true, inner),
         );
     }
     let redirect = move |view: &crate::sequence::View<'_>| {

@@ -3,8 +3,8 @@
 use netpath_tests::packet::{ACK, Packet, RST, SYN};
 
 use crate::{
+    pair::{Map, Place},
     sequence::{Flow, Group, Protocol, Remote, Sequence, View},
-    twin::{Map, Place},
 };
 
 use super::{FAMILIES, opened};

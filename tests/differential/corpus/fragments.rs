@@ -3,8 +3,8 @@
 use netpath_tests::packet::{ORDERS, fragments};
 
 use crate::{
-    sequence::{Complaint, Flow, Group, Protocol, Sequence},
-    twin::Place,
+    pair::Place,
+    sequence::{Flow, Group, IcmpError, Protocol, Sequence},
 };
 
 use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
@@ -106,27 +106,27 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         ));
         let second = flow.number(1);
         sequences.push(
-            opened(begun("two packets mixed"), second).pieces(flow, true, move |p| {
+            opened(begun("two packets mixed"), second).frames(flow, true, move |p| {
                 let a = fragments::cut(&p.clone().payload(&[1; 60]).id(0x0a0a).build(), &[32]);
                 let b = fragments::cut(&p.payload(&[2; 60]).id(0x0b0b).build(), &[32]);
                 vec![a[0].clone(), b[0].clone(), a[1].clone(), b[1].clone()]
             }),
         );
         // A transport header that continues in the second fragment.
-        sequences.push(begun("header in two pieces").fragments(
+        sequences.push(begun("header in two fragments").fragments(
             flow,
             true,
             &[8],
             vec![0, 1],
             payload,
         ));
-        let mut error = Complaint::closed(v6);
+        let mut error = IcmpError::closed(v6);
         error.from = Some(crate::sequence::Remote::Router);
         if flow.server == Place::Outside {
             sequences.push(
-                begun("error about a whole that came in pieces")
+                begun("error about a whole that came in fragments")
                     .fragments(flow, true, &[64], vec![0, 1], payload)
-                    .complain(flow, true, error),
+                    .icmp_error(flow, true, error),
             );
         }
     }

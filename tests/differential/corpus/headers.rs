@@ -4,8 +4,8 @@ use netpath_common::checksum::checksum;
 use netpath_tests::packet::Packet;
 
 use crate::{
+    pair::Place,
     sequence::{Group, Protocol, Remote, Sequence},
-    twin::Place,
 };
 
 use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
@@ -91,8 +91,8 @@ pub fn sequences() -> Vec<Sequence> {
                 let unfragmented = |p: Packet| vec![dont_fragment(p.build())];
                 sequences.push(
                     begun("may not be fragmented")
-                        .pieces(flow, true, unfragmented)
-                        .pieces(flow, false, unfragmented),
+                        .frames(flow, true, unfragmented)
+                        .frames(flow, false, unfragmented),
                 );
             }
         }
@@ -132,14 +132,14 @@ fn sizes(v6: bool) -> Vec<Sequence> {
                 let sequence = opened(name(&format!("{size} bytes")), flow);
                 sequences.push(
                     sequence
-                        .pieces(flow, forward, sized)
+                        .frames(flow, forward, sized)
                         .forward(flow, |p| p)
                         .back(flow, |p| p),
                 );
                 if !v6 {
                     let sized = move |p: Packet| vec![dont_fragment(of_size(p, size).build())];
                     let sequence = opened(name(&format!("{size} bytes, not to be cut")), flow);
-                    sequences.push(sequence.pieces(flow, forward, sized).forward(flow, |p| p));
+                    sequences.push(sequence.frames(flow, forward, sized).forward(flow, |p| p));
                 }
             }
         }

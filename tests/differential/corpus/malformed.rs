@@ -100,8 +100,8 @@ pub fn sequences() -> Vec<Sequence> {
                     };
                     sequences.push(
                         opened(Sequence::new(Group::Malformed, v6, name), flow)
-                            .pieces(flow, true, spoiled)
-                            .pieces(flow, false, spoiled)
+                            .frames(flow, true, spoiled)
+                            .frames(flow, false, spoiled)
                             .forward(flow, |p| p)
                             .back(flow, |p| p),
                     );

@@ -10,8 +10,8 @@ mod tcp;
 mod udp;
 
 use crate::{
+    pair::Place,
     sequence::{Flow, Group, Protocol, Sequence},
-    twin::Place,
 };
 
 /// All sequences.

@@ -3,8 +3,8 @@
 use netpath_tests::packet::{ACK, Checksum, Packet, RST, SYN};
 
 use crate::{
-    sequence::{Complaint, Flow, Group, Protocol, Remote, Sequence},
-    twin::Place,
+    pair::Place,
+    sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
 use super::{FAMILIES, WAYS, flow};
@@ -82,7 +82,7 @@ fn sizes(sequence: Sequence, udp: Flow) -> Sequence {
 /// Payloads that differ by one, so that a checksum before or after translation is zero or close to zero.
 fn every_checksum(sequence: Sequence, udp: Flow) -> Sequence {
     (0..4_u32).fold(sequence, |sequence, step| {
-        sequence.pieces(udp, true, move |packet| aimed(packet, step))
+        sequence.frames(udp, true, move |packet| aimed(packet, step))
     })
 }
 
@@ -120,7 +120,7 @@ fn ports(v6: bool) -> Vec<Sequence> {
 /// A published port from which its sandbox or another sandbox also sends.
 fn both_ways(v6: bool) -> Vec<Sequence> {
     let name = |what: &str| Sequence::new(Group::Udp, v6, what);
-    let mut router = Complaint::closed(v6);
+    let mut router = IcmpError::closed(v6);
     router.from = Some(Remote::Router);
     let mut sequences = Vec::new();
     for server in [Place::Two, Place::Three] {
@@ -128,12 +128,12 @@ fn both_ways(v6: bool) -> Vec<Sequence> {
         let (outer, inner) = server.published(true);
         sequences.push(
             name(&format!(
-                "published: {outer} to {inner}, from there first, a complaint"
+                "published: {outer} to {inner}, from there first, a icmp_error"
             ))
             .back(udp, |p| p)
             .forward(udp, |p| p)
             .back(udp, |p| p)
-            .complain(udp, false, router.clone())
+            .icmp_error(udp, false, router.clone())
             .forward(udp, |p| p),
         );
     }

@@ -4,8 +4,8 @@ use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
 use crate::{
     compare::Kind,
+    pair::Place,
     sequence::{Group, Protocol},
-    twin::Place,
 };
 
 use super::{

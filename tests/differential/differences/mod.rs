@@ -6,8 +6,8 @@ use netpath_tests::packet::{ACK, Decoded, FIN, RST, SYN, number};
 
 use crate::{
     compare::{Difference, Field, Kind},
+    pair::Place,
     sequence::tuple,
-    twin::Place,
 };
 
 mod flows;
@@ -86,7 +86,7 @@ fn is_early_fragment_to_sibling(difference: &Difference<'_>) -> bool {
     let Kind::Extra(packet) = &difference.kind else {
         return false;
     };
-    let is_early = |sent: &&Decoded| sent.piece.is_some_and(|(offset, _)| offset != 0);
+    let is_early = |sent: &&Decoded| sent.fragment.is_some_and(|(offset, _)| offset != 0);
     let is_back = matches!(difference.step().flow, Some((_, false)));
     let as_sent = |sent: &Decoded| sent.addresses == packet.addresses;
     is_back
@@ -97,12 +97,14 @@ fn is_early_fragment_to_sibling(difference: &Difference<'_>) -> bool {
 
 /// The fragments that were sent, in the notation of received fragments.
 fn cut(sent: &[Decoded]) -> String {
-    let mut pieces: Vec<_> = sent.iter().filter_map(|sent| sent.piece).collect();
-    pieces.sort_unstable();
-    pieces.dedup();
-    pieces.iter().fold(String::new(), |text, (offset, length)| {
-        format!("{text}{offset}+{length} ")
-    })
+    let mut fragments: Vec<_> = sent.iter().filter_map(|sent| sent.fragment).collect();
+    fragments.sort_unstable();
+    fragments.dedup();
+    fragments
+        .iter()
+        .fold(String::new(), |text, (offset, length)| {
+            format!("{text}{offset}+{length} ")
+        })
 }
 
 /// Whether netpath may choose a port for an outbound flow; every echo identifier may be chosen.

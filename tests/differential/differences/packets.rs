@@ -8,7 +8,7 @@ use netpath_tests::packet::number;
 
 use crate::{
     compare::Kind,
-    twin::{Map, Place},
+    pair::{Map, Place},
 };
 
 /// All entries of this module.
@@ -16,7 +16,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "networks are isolated",
         row: "H-6",
-        reason: "the netfilter twin has no rules that filter",
+        reason: "the netfilter node has no rules that filter",
         diverges: true,
         is: |difference| {
             difference.all_sent(|[source, destination]| {
@@ -30,7 +30,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "sandboxes cannot be reached past their published ports",
         row: "H-4",
-        reason: "the netfilter twin has no rules that filter",
+        reason: "the netfilter node has no rules that filter",
         diverges: true,
         is: |difference| {
             difference.step().from == Place::Outside
@@ -41,7 +41,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "a sandbox sends with its own address only",
         row: "G-3",
-        reason: "the netfilter twin has no rules that filter",
+        reason: "the netfilter node has no rules that filter",
         diverges: false,
         is: |difference| {
             let from = difference.step().from;
@@ -54,7 +54,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "the outside cannot use an address of the node or of a sandbox",
         row: "G-3",
-        reason: "the netfilter twin does not check reverse paths",
+        reason: "the netfilter node does not check reverse paths",
         diverges: false,
         is: |difference| {
             let host = [false, true].map(Map::host);
@@ -76,7 +76,7 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a router's complaint keeps the router's address",
+        name: "a router's icmp_error keeps the router's address",
         row: "I-4",
         reason: "netfilter gives it the address of the client if that client's port was exchanged",
         diverges: false,
@@ -139,11 +139,11 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "fragments stay fragments",
         row: "U-14",
-        reason: "netfilter puts packets together and sends them in one piece if that fits; netpath lets pieces go as they \
+        reason: "netfilter puts packets together and sends them in one fragment if that fits; netpath lets fragments go as they \
                  came, with their ports' translation",
         diverges: false,
         is: |difference| {
-            difference.is_field("pieces", |field| {
+            difference.is_field("fragments", |field| {
                 field.values[0].is_empty() && field.values[1] == cut(difference.sent)
             })
         },
@@ -157,7 +157,8 @@ pub const LIST: &[Intended] = &[
             let came = |id: &str| difference.sent.iter().any(|sent| sent.text("ip.id") == id);
             difference.is_field("ip.id", |field| {
                 came(&field.values[0])
-                    && (!field.packets[1].text("pieces").is_empty() || field.packets[1].is_fragment)
+                    && (!field.packets[1].text("fragments").is_empty()
+                        || field.packets[1].is_fragment)
             }) || difference.is_field("quoted.ip.id", |field| {
                 // An error quotes the packet as it arrived.
                 field.values[1] == difference.sent[0].text("quoted.ip.id")
@@ -167,7 +168,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "fragments do not wait for the rest of their packet",
         row: "U-14",
-        reason: "netfilter holds what is incomplete; netpath lets a piece go once the first one is known",
+        reason: "netfilter holds what is incomplete; netpath lets a fragment go once the first one is known",
         diverges: false,
         is: |difference| difference.known && is_early_fragment(difference),
     },
@@ -188,7 +189,7 @@ pub const LIST: &[Intended] = &[
                 sent.is_fragment
                     && sent.protocol == number::TCP
                     && sent.tcp_flags.is_none()
-                    && sent.piece.is_some_and(|(offset, _)| offset == 0)
+                    && sent.fragment.is_some_and(|(offset, _)| offset == 0)
             });
             is_tiny && difference.is_missing()
         },
@@ -270,7 +271,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "the gateway itself says that a hairpin may go no further",
         row: "G-1",
-        reason: "netfilter gives the complaint of the node the address that was complained about",
+        reason: "netfilter gives the icmp_error of the node the address that was complained about",
         diverges: false,
         is: |difference| {
             difference.is_field("ip.source", |field| {

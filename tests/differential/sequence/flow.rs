@@ -2,7 +2,7 @@
 
 use netpath_tests::packet::number;
 
-use crate::twin::Place;
+use crate::pair::Place;
 
 /// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

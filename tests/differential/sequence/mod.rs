@@ -1,7 +1,7 @@
 //! A sequence as data: steps that send packets, which may depend on packets that have arrived.
 
-mod complaint;
 mod flow;
+mod icmp_error;
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,10 @@ use std::{
 
 use netpath_tests::packet::{ACK, Decoded, Packet, fragments};
 
-use crate::twin::{Map, Place};
+use crate::pair::{Map, Place};
 
-pub use complaint::Complaint;
 pub use flow::{Flow, Protocol, Remote};
+pub use icmp_error::IcmpError;
 
 /// The test that a sequence belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,7 +216,7 @@ impl Sequence {
         flow: Flow,
         shape: impl Fn(Packet) -> Packet + Send + Sync + 'static,
     ) -> Self {
-        self.pieces(flow, true, move |packet| vec![shape(packet).build()])
+        self.frames(flow, true, move |packet| vec![shape(packet).build()])
     }
 
     /// The server of a flow replies with a packet, changed by `shape`.
@@ -225,11 +225,11 @@ impl Sequence {
         flow: Flow,
         shape: impl Fn(Packet) -> Packet + Send + Sync + 'static,
     ) -> Self {
-        self.pieces(flow, false, move |packet| vec![shape(packet).build()])
+        self.frames(flow, false, move |packet| vec![shape(packet).build()])
     }
 
     /// One end of a flow sends frames made from its next packet.
-    pub fn pieces(
+    pub fn frames(
         mut self,
         flow: Flow,
         forward: bool,
@@ -259,9 +259,12 @@ impl Sequence {
         order: Vec<usize>,
         shape: impl Fn(Packet) -> Packet + Send + Sync + 'static,
     ) -> Self {
-        self.pieces(flow, forward, move |packet| {
-            let pieces = fragments::cut(&shape(packet).build(), sizes);
-            order.iter().map(|index| pieces[*index].clone()).collect()
+        self.frames(flow, forward, move |packet| {
+            let fragments = fragments::cut(&shape(packet).build(), sizes);
+            order
+                .iter()
+                .map(|index| fragments[*index].clone())
+                .collect()
         })
     }
 
@@ -292,7 +295,7 @@ impl Sequence {
     }
 
     /// An end of a flow, or a router, sends an ICMP error about the last packet that has arrived.
-    pub fn complain(mut self, flow: Flow, about_client: bool, error: Complaint) -> Self {
+    pub fn icmp_error(mut self, flow: Flow, about_client: bool, error: IcmpError) -> Self {
         self.steps.push(Step {
             from: if about_client {
                 flow.server

@@ -38,14 +38,14 @@ impl Flow {
         halves
             .iter()
             .filter_map(|(key, half)| {
-                let twin = find(&half.to.reversed());
-                if half.role != ORIGINAL && twin.is_some() {
+                let reverse = find(&half.to.reversed());
+                if half.role != ORIGINAL && reverse.is_some() {
                     return None;
                 }
                 Some(Self {
                     key: *key,
                     half: *half,
-                    reply: twin,
+                    reply: reverse,
                 })
             })
             .collect()

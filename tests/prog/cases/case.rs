@@ -147,19 +147,19 @@ impl Send {
     }
 
     /// Sets the expected packet. Without this call, the packet must be unchanged.
-    pub fn gives(mut self, packet: &Packet) -> Self {
+    pub fn sends(mut self, packet: &Packet) -> Self {
         self.output = Output::Packet(packet.build());
         self
     }
 
     /// Sets the expected packet, whose identification must be a new one.
-    pub fn gives_with_new_id(mut self, packet: &Packet) -> Self {
+    pub fn sends_with_new_id(mut self, packet: &Packet) -> Self {
         self.output = Output::NewId(Box::new(packet.clone()));
         self
     }
 
     /// Sets the expected packet as a function of the outer port of the new flow, or of the only flow if none is new.
-    pub fn gives_with_port(
+    pub fn sends_with_port(
         mut self,
         packet: impl Fn(u16) -> Packet + std::marker::Send + Sync + 'static,
     ) -> Self {

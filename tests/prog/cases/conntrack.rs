@@ -38,7 +38,7 @@ impl Connection {
         let packet = leaving(self.0, 1, self.0.client()).tcp(61_500, 80, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(self.0.host()))
+            .sends(&packet.clone().source(self.0.host()))
             .flows([self.flow(state)])
     }
 
@@ -47,7 +47,7 @@ impl Connection {
         let packet = inbound(self.0, self.0.host()).tcp(80, 61_500, flags);
         send(UPLINK_INGRESS, "eth0", &packet)
             .is(Reason::Inbound)
-            .gives(&delivered(packet.clone().destination(self.0.sandbox(1)), 1))
+            .sends(&delivered(packet.clone().destination(self.0.sandbox(1)), 1))
             .flows([self.flow(state)])
     }
 
@@ -134,7 +134,7 @@ fn generations(side: Side) -> Vec<Case> {
     let sent = || {
         send(UPLINK_EGRESS, "eth0", &datagram)
             .is(Reason::Translated)
-            .gives(&datagram.clone().source(host))
+            .sends(&datagram.clone().source(host))
             .number_of_flows(1)
     };
     let query = inbound(side, host).udp(40_000, 5353);
@@ -180,7 +180,7 @@ fn generations(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &query)
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     query.clone().destination(side.sandbox(1)).dport(53),
                     1,
                 ))
@@ -195,7 +195,7 @@ fn generations(side: Side) -> Vec<Case> {
                 let packet = leaving(side, 2, client).udp(61_500, 53);
                 send(UPLINK_EGRESS, "eth0", &packet)
                     .is(Reason::Translated)
-                    .gives(&packet.clone().source(host))
+                    .sends(&packet.clone().source(host))
                     .number_of_flows(1)
             }),
     ]
@@ -229,14 +229,14 @@ fn shadows(side: Side) -> Vec<Case> {
         let packet = leaving(side, 1, client).udp(sport, 53);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host))
+            .sends(&packet.clone().source(host))
     };
     let answer = |sport| inbound(side, host).udp(53, sport);
     let goes_on = |sport| {
         let inside = answer(sport).destination(side.sandbox(1));
         send(UPLINK_INGRESS, "eth0", &answer(sport))
             .is(Reason::Inbound)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
     };
     vec![
         Connection(side)
@@ -245,7 +245,7 @@ fn shadows(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &request)
                     .is(Reason::Inbound)
-                    .gives(&delivered(request.clone().destination(inside).dport(80), 2))
+                    .sends(&delivered(request.clone().destination(inside).dport(80), 2))
                     .flows([format!(
                         "dnat tcp {} as {} new",
                         tuple(client, 80, host, 61_500),
@@ -263,7 +263,7 @@ fn shadows(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &answer(61_500))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     answer(61_500).destination(inside).dport(53),
                     2,
                 ))

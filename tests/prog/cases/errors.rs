@@ -82,13 +82,13 @@ fn reported(side: Side, name: &str, before: &Packet, after: &Packet, bytes: Opti
         .then(
             send(UPLINK_EGRESS, "eth0", before)
                 .is(Reason::Translated)
-                .gives(after)
+                .sends(after)
                 .number_of_flows(1),
         )
         .then(
             send(UPLINK_INGRESS, "eth0", &arrives)
                 .is(Reason::Inbound)
-                .gives(&expected),
+                .sends(&expected),
         )
 }
 
@@ -120,7 +120,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
                 .then(
                     send(UPLINK_INGRESS, "eth0", &arrives)
                         .is(Reason::Inbound)
-                        .gives(&expected),
+                        .sends(&expected),
                 ),
         );
     }
@@ -151,7 +151,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
                         .payload(&extended(&after)),
                 )
                 .is(Reason::Inbound)
-                .gives(
+                .sends(
                     &delivered(inbound(side, side.sandbox(1)), 1)
                         .icmp(kind, 0, words)
                         .payload(&extended(&long)),
@@ -190,7 +190,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
                     &wrong.checksum(Checksum::WrongBy(3)),
                 )
                 .is(Reason::Inbound)
-                .gives(
+                .sends(
                     &error(
                         delivered(inbound(side, side.sandbox(1)), 1),
                         about,
@@ -206,7 +206,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
 fn leaves(before: &Packet, after: &Packet) -> Send {
     send(UPLINK_EGRESS, "eth0", before)
         .is(Reason::Translated)
-        .gives(after)
+        .sends(after)
         .number_of_flows(1)
 }
 
@@ -221,7 +221,7 @@ fn opened(side: Side) -> Send {
     let (request, inside) = asked(side);
     send(UPLINK_INGRESS, "eth0", &request)
         .is(Reason::Inbound)
-        .gives(&inside)
+        .sends(&inside)
         .number_of_flows(1)
 }
 
@@ -243,14 +243,14 @@ fn about_published(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_EGRESS, "eth0", &closed)
                     .is(Reason::Translated)
-                    .gives(&told),
+                    .sends(&told),
             ),
         case(side, "an error about an answer reaches who answered")
             .then(opened(side))
             .then(
                 send(UPLINK_EGRESS, "eth0", &answer)
                     .is(Reason::Translated)
-                    .gives(&answered),
+                    .sends(&answered),
             )
             .then(
                 send(
@@ -259,7 +259,7 @@ fn about_published(side: Side) -> Vec<Case> {
                     &error(carrier.clone(), about, &quote(&answered, Some(8))),
                 )
                 .is(Reason::Inbound)
-                .gives(&error(
+                .sends(&error(
                     delivered(carrier.destination(side.sandbox(1)), 1),
                     about,
                     &quote(&answer, Some(8)),
@@ -291,13 +291,13 @@ fn about_hairpins(side: Side) -> Vec<Case> {
             .then(
                 send(ENDPOINT_IN, format!("ve{client}"), &request)
                     .is(Reason::Hairpin)
-                    .gives(&inside)
+                    .sends(&inside)
                     .number_of_flows(1),
             )
             .then(
                 send(ENDPOINT_IN, "ve1", &closed)
                     .is(Reason::Hairpin)
-                    .gives(&told),
+                    .sends(&told),
             )
     };
     vec![
@@ -330,7 +330,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &last(&request))
                 .is(Reason::TtlExceeded)
-                .gives(&last(&got))
+                .sends(&last(&got))
                 .number_of_flows(1),
         )
         .then(
@@ -340,7 +340,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
                 &error(carrier.clone(), exceeded, &quote(&last(&got), None)),
             )
             .is(Reason::Translated)
-            .gives(&error(
+            .sends(&error(
                 carrier.clone(),
                 exceeded,
                 &quote(&last(&request), None),
@@ -350,7 +350,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
             .then(
                 send(ENDPOINT_IN, "ve2", &last(&hairpin))
                     .is(Reason::TtlExceeded)
-                    .gives(&last(&hairpin_got))
+                    .sends(&last(&hairpin_got))
                     .number_of_flows(1),
             )
             .then(
@@ -364,7 +364,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
                     ),
                 )
                 .is(Reason::FromHost)
-                .gives(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
+                .sends(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
             ),
         case(side, "an error about the node's own traffic stays as it is").then(
             send(

@@ -34,7 +34,7 @@ fn in_order(side: Side) -> Vec<Case> {
     let crossing = |id: u16, offset: u16, more: bool| {
         send(ENDPOINT_IN, "ve2", &part(&sibling, id, offset, more))
             .is(Reason::Hairpin)
-            .gives_with_new_id(&{
+            .sends_with_new_id(&{
                 let delivered = delivered(part(&sibling, id, offset, more).destination(inside), 1);
                 if offset == 0 {
                     delivered.dport(53)
@@ -53,7 +53,7 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_EGRESS, "eth0", &whole)
                     .is(Reason::Translated)
-                    .gives(&whole.clone().source(host))
+                    .sends(&whole.clone().source(host))
                     .number_of_flows(1),
             )
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 1, 9, false)).is(Reason::FragmentHeld)),
@@ -61,13 +61,13 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 0, true))
                     .is(Reason::Inbound)
-                    .gives_with_new_id(&part(&first, 3, 0, true))
+                    .sends_with_new_id(&part(&first, 3, 0, true))
                     .number_of_flows(1),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
                     .is(Reason::Inbound)
-                    .gives_with_new_id(&part(&later, 3, 9, false)),
+                    .sends_with_new_id(&part(&later, 3, 9, false)),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
@@ -84,7 +84,7 @@ fn in_order(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &request)
                 .is(Reason::Inbound)
-                .gives(&first)
+                .sends(&first)
                 .number_of_flows(1),
         )
         .then(
@@ -103,7 +103,7 @@ fn in_order(side: Side) -> Vec<Case> {
 fn leaves(packet: &Packet, translated: &Packet, id: u16, offset: u16, more: bool) -> Send {
     send(UPLINK_EGRESS, "eth0", packet)
         .is(Reason::Translated)
-        .gives_with_new_id(&part(translated, id, offset, more))
+        .sends_with_new_id(&part(translated, id, offset, more))
 }
 
 /// An ICMPv6 error about a later fragment would lack the ports that identify the flow; the first fragment gets it.
@@ -115,11 +115,11 @@ fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
         .then(
             send(UPLINK_INGRESS, "eth0", &part(request, 5, 0, true))
                 .is(Reason::Inbound)
-                .gives_with_new_id(&part(first, 5, 0, true))
+                .sends_with_new_id(&part(first, 5, 0, true))
                 .number_of_flows(1),
         )
         .then(if side.is_v4() {
-            end.is(Reason::TtlExceeded).gives_with_new_id(&inside)
+            end.is(Reason::TtlExceeded).sends_with_new_id(&inside)
         } else {
             end.is(Reason::Fragment)
         })
@@ -181,7 +181,7 @@ fn early(side: Side) -> Vec<Case> {
                 &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
             )
             .is(Reason::Translated)
-            .gives_with_new_id(&part(
+            .sends_with_new_id(&part(
                 &leaving(side, 2, client).udp(61_600, 5353).source(host),
                 16,
                 0,

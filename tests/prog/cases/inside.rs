@@ -30,7 +30,7 @@ fn siblings(side: Side) -> Vec<Case> {
         let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
         // A frame to the bridge's address is delivered too, with another destination MAC address.
         let expected = packet.clone().eth_destination(sandbox_mac(sibling));
-        case(side, name).then(from(slot, &packet).is(Reason::Sibling).gives(&expected))
+        case(side, name).then(from(slot, &packet).is(Reason::Sibling).sends(&expected))
     };
     let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
     vec![
@@ -92,19 +92,19 @@ fn through_host(side: Side, name: &str, client: u32) -> Case {
         .then(
             from(client, &request)
                 .is(Reason::Hairpin)
-                .gives(&delivered(request.clone().destination(inside).dport(80), 1))
+                .sends(&delivered(request.clone().destination(inside).dport(80), 1))
                 .flows([flow("new")]),
         )
         .then(
             from(1, &answer)
                 .is(Reason::Hairpin)
-                .gives(&delivered(answer.clone().source(host).sport(8080), client))
+                .sends(&delivered(answer.clone().source(host).sport(8080), client))
                 .flows([flow("syn-received")]),
         )
         .then(
             from(client, &request.clone().flags(ACK))
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     request.clone().flags(ACK).destination(inside).dport(80),
                     1,
                 ))
@@ -128,7 +128,7 @@ fn hairpin(side: Side) -> Vec<Case> {
         case(side, "a sandbox in the allow-list uses a published port").then(
             from(2, &asks(2))
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     asks(2).destination(side.sandbox(1)).dport(443),
                     1,
                 ))
@@ -139,7 +139,7 @@ fn hairpin(side: Side) -> Vec<Case> {
         case(side, "a request at its last hop is the stack's to answer").then(
             from(3, &last_hop)
                 .is(Reason::TtlExceeded)
-                .gives(&last_hop.clone().destination(side.sandbox(1)).dport(80))
+                .sends(&last_hop.clone().destination(side.sandbox(1)).dport(80))
                 .number_of_flows(1),
         ),
     ]
@@ -169,7 +169,7 @@ fn to_itself(side: Side) -> Vec<Case> {
         .then(
             from(1, &request)
                 .is(Reason::Hairpin)
-                .gives_with_port(move |port| expected.clone().sport(port))
+                .sends_with_port(move |port| expected.clone().sport(port))
                 .flows([format!(
                     "hairpin tcp {} as {} new",
                     tuple(inside, 40_000, host, 8080),
@@ -180,7 +180,7 @@ fn to_itself(side: Side) -> Vec<Case> {
             .then(
                 from(1, &kept)
                     .is(Reason::Hairpin)
-                    .gives(
+                    .sends(
                         &delivered(kept.clone(), 1)
                             .source(gateway)
                             .destination(inside)
@@ -191,7 +191,7 @@ fn to_itself(side: Side) -> Vec<Case> {
             .then(
                 from(1, &answer)
                     .is(Reason::Hairpin)
-                    .gives(
+                    .sends(
                         &delivered(answer.clone(), 1)
                             .source(host)
                             .sport(8080)
@@ -262,13 +262,13 @@ fn other_networks(side: Side) -> Vec<Case> {
         .then(
             from(1, &open)
                 .is(Reason::Hairpin)
-                .gives(&delivered(open.clone(), 4))
+                .sends(&delivered(open.clone(), 4))
                 .number_of_flows(1),
         )
         .then(
             from(4, &answer)
                 .is(Reason::Hairpin)
-                .gives(&delivered(answer.clone(), 1)),
+                .sends(&delivered(answer.clone(), 1)),
         ),
     ]
 }

@@ -44,7 +44,7 @@ fn out_of(side: Side, slot: u32, sport: u16, flags: u8) -> Send {
         .tcp(sport, 80, flags);
     send(UPLINK_EGRESS, "eth0", &packet)
         .is(Reason::Translated)
-        .gives(&packet.clone().source(side.host()))
+        .sends(&packet.clone().source(side.host()))
 }
 
 fn back(side: Side, sport: u16, flags: u8) -> Send {
@@ -58,7 +58,7 @@ fn back_to(side: Side, slot: u32, sport: u16, flags: u8) -> Send {
     let inside = packet.clone().destination(side.sandbox(slot)).routed();
     send(UPLINK_INGRESS, "eth0", &packet)
         .is(Reason::Inbound)
-        .gives(&inside.eth(gateway_mac(slot), sandbox_mac(slot)))
+        .sends(&inside.eth(gateway_mac(slot), sandbox_mac(slot)))
 }
 
 fn refused(side: Side, sport: u16) -> Send {
@@ -190,7 +190,7 @@ fn quota() -> Vec<Case> {
                     .then(
                         send(UPLINK_INGRESS, "eth0", &request)
                             .is(Reason::Inbound)
-                            .gives(&delivered)
+                            .sends(&delivered)
                             .number_of_flows(1),
                     )
                     .change(|prog| assert_eq!((prog.usage(1), prog.usage(2)), (1, 0))),
@@ -198,7 +198,7 @@ fn quota() -> Vec<Case> {
                     .then(
                         send(ENDPOINT_IN, "ve3", &hairpin)
                             .is(Reason::Hairpin)
-                            .gives(&hairpin_inside.routed().eth(gateway_mac(1), sandbox_mac(1)))
+                            .sends(&hairpin_inside.routed().eth(gateway_mac(1), sandbox_mac(1)))
                             .number_of_flows(5),
                     )
                     .change(|prog| assert_eq!((prog.usage(1), prog.usage(3)), (4, 1))),

@@ -52,44 +52,44 @@ fn there_and_back(side: Side) -> Vec<Case> {
         .then(
             send(ENDPOINT_IN, "ve1", &request)
                 .is(Reason::Outbound)
-                .gives(&request.clone().routed())
+                .sends(&request.clone().routed())
                 .flows([]),
         )
         .then(
             at_eth0(&out)
                 .is(Reason::Translated)
-                .gives(&out.clone().source(host))
+                .sends(&out.clone().source(host))
                 .flows([flow("tcp", "new")]),
         )
         .then(
             send(UPLINK_INGRESS, "eth0", &answer)
                 .is(Reason::Inbound)
-                .gives(&delivered(answer.clone().destination(inside), 1))
+                .sends(&delivered(answer.clone().destination(inside), 1))
                 .flows([flow("tcp", "syn-received")]),
         )
         .then(
             at_eth0(&out.clone().flags(ACK))
                 .is(Reason::Translated)
-                .gives(&out.clone().flags(ACK).source(host))
+                .sends(&out.clone().flags(ACK).source(host))
                 .flows([flow("tcp", "established")]),
         ),
         case(side, "a datagram is translated and its answer delivered")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
-                    .gives(&datagram.clone().source(host))
+                    .sends(&datagram.clone().source(host))
                     .flows([flow("udp", "new")]),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &back)
                     .is(Reason::Inbound)
-                    .gives(&delivered(back.clone().destination(inside), 1))
+                    .sends(&delivered(back.clone().destination(inside), 1))
                     .flows([flow("udp", "established")]),
             ),
         case(side, "a port outside the range becomes one inside").then(
             at_eth0(&hashed)
                 .is(Reason::Translated)
-                .gives_with_port(move |port| {
+                .sends_with_port(move |port| {
                     assert!((61_000..=65_000).contains(&port), "{port}");
                     expected.clone().sport(port)
                 })
@@ -102,19 +102,19 @@ fn there_and_back(side: Side) -> Vec<Case> {
             send(ENDPOINT_IN, "ve1", &big)
                 .gso(1000)
                 .is(Reason::Outbound)
-                .gives(&big.clone().routed()),
+                .sends(&big.clone().routed()),
         ),
         case(side, "an answer at its last hop is the stack's to refuse")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
-                    .gives(&datagram.clone().source(host))
+                    .sends(&datagram.clone().source(host))
                     .number_of_flows(1),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &back.clone().ttl(1))
                     .is(Reason::TtlExceeded)
-                    .gives(&back.clone().ttl(1).destination(inside)),
+                    .sends(&back.clone().ttl(1).destination(inside)),
             ),
     ]
 }
@@ -124,7 +124,7 @@ fn leaves(packet: &Packet, host: IpAddr, number: usize) -> Send {
     let expected = packet.clone().source(host);
     at_eth0(packet)
         .is(Reason::Translated)
-        .gives_with_port(move |port| expected.clone().sport(port))
+        .sends_with_port(move |port| expected.clone().sport(port))
         .number_of_flows(number)
 }
 
@@ -134,7 +134,7 @@ fn ports(side: Side) -> Vec<Case> {
     let kept = |packet: Packet, number| {
         at_eth0(&packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host))
+            .sends(&packet.clone().source(host))
             .number_of_flows(number)
     };
     let elsewhere = leaving(side, 1, side.stranger()).tcp(61_500, 80, SYN);
@@ -177,14 +177,14 @@ fn ports(side: Side) -> Vec<Case> {
         .then(
             at_eth0(&request(1, 40_000))
                 .is(Reason::Translated)
-                .gives(&request(1, 61_000).source(host))
+                .sends(&request(1, 61_000).source(host))
                 .number_of_flows(1),
         )
         .then(at_eth0(&request(2, 40_000)).is(Reason::NoPort))
         .then(
             at_eth0(&request(1, 40_000))
                 .is(Reason::Translated)
-                .gives(&request(1, 61_000).source(host)),
+                .sends(&request(1, 61_000).source(host)),
         ),
     ]
 }
@@ -196,7 +196,7 @@ fn echoes(side: Side) -> Vec<Case> {
         let reply = inbound(side, host).echo_reply(id);
         send(UPLINK_INGRESS, "eth0", &reply)
             .is(Reason::Inbound)
-            .gives(&delivered(
+            .sends(&delivered(
                 inbound(side, side.sandbox(slot)).echo_reply(77),
                 slot,
             ))
@@ -204,7 +204,7 @@ fn echoes(side: Side) -> Vec<Case> {
     let first = || {
         at_eth0(&request(1))
             .is(Reason::Translated)
-            .gives(&request(1).source(host))
+            .sends(&request(1).source(host))
             .number_of_flows(1)
     };
     let flow = |state: &str| {
@@ -246,7 +246,7 @@ fn echoes(side: Side) -> Vec<Case> {
         .then(
             at_eth0(&leaving(side, 1, client).echo_request(0))
                 .is(Reason::Translated)
-                .gives(&leaving(side, 1, client).echo_request(0).source(host))
+                .sends(&leaving(side, 1, client).echo_request(0).source(host))
                 .number_of_flows(1),
         )
         .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
@@ -291,7 +291,7 @@ fn before_the_node(side: Side, id: u16) -> Case {
     .then(
         at_eth0(&inside)
             .is(Reason::Translated)
-            .gives(&inside.clone().source(side.host()))
+            .sends(&inside.clone().source(side.host()))
             .number_of_flows(1),
     )
     .then(request.number_of_flows(0))
@@ -313,7 +313,7 @@ fn untranslated(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &answer)
                     .is(Reason::Inbound)
-                    .gives(&delivered(answer.clone(), slot))
+                    .sends(&delivered(answer.clone(), slot))
                     .flows([format!("none udp {text} as {text} established")]),
             )
     };

@@ -30,7 +30,7 @@ fn opened(side: Side) -> Vec<Case> {
         let expected = request.clone().destination(inside).dport(80);
         at_eth0(&request)
             .is(Reason::Inbound)
-            .gives(&delivered(expected, 1))
+            .sends(&delivered(expected, 1))
             .number_of_flows(1)
     };
     let flow = |state: &str| {
@@ -63,18 +63,18 @@ fn opened(side: Side) -> Vec<Case> {
         .then(
             send(ENDPOINT_IN, "ve1", &reply)
                 .is(Reason::Outbound)
-                .gives(&reply.clone().routed()),
+                .sends(&reply.clone().routed()),
         )
         .then(
             send(UPLINK_EGRESS, "eth0", &out)
                 .is(Reason::Translated)
-                .gives(&out.clone().source(host).sport(8080))
+                .sends(&out.clone().source(host).sport(8080))
                 .flows([flow("syn-received")]),
         )
         .then(
             at_eth0(&request.clone().flags(ACK))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     request.clone().flags(ACK).destination(inside).dport(80),
                     1,
                 ))
@@ -87,20 +87,20 @@ fn opened(side: Side) -> Vec<Case> {
             .then(
                 at_eth0(&query)
                     .is(Reason::Inbound)
-                    .gives(&delivered(query.clone().destination(inside).dport(53), 1))
+                    .sends(&delivered(query.clone().destination(inside).dport(53), 1))
                     .flows([datagram("new")]),
             )
             .then(
                 send(UPLINK_EGRESS, "eth0", &answer)
                     .is(Reason::Translated)
-                    .gives(&answer.clone().source(host).sport(5353))
+                    .sends(&answer.clone().source(host).sport(5353))
                     .flows([datagram("established")]),
             ),
         case(side, "a GSO packet is translated as a whole").then(
             at_eth0(&query.clone().payload(&[7; 2000]))
                 .gso(1000)
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     query
                         .clone()
                         .payload(&[7; 2000])
@@ -120,7 +120,7 @@ fn ranges(side: Side) -> Vec<Case> {
         case(side, &format!("port {port} of a range is port {to} inside")).then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(out, 1))
+                .sends(&delivered(out, 1))
                 .number_of_flows(1),
         )
     };
@@ -148,7 +148,7 @@ fn chosen(side: Side) -> Vec<Case> {
         case(side, name).then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(out, slot))
+                .sends(&delivered(out, slot))
                 .number_of_flows(1),
         )
     };
@@ -168,7 +168,7 @@ fn chosen(side: Side) -> Vec<Case> {
         let out = four.clone().destination(side.sandbox(11)).dport(80);
         at_eth0(&four)
             .is(Reason::Inbound)
-            .gives(&delivered(out, 11))
+            .sends(&delivered(out, 11))
             .number_of_flows(1)
     } else {
         at_eth0(&four).is(Reason::NotOurs)
@@ -190,7 +190,7 @@ fn chosen(side: Side) -> Vec<Case> {
         case(side, "a source in the allow-list is let in").then(
             at_eth0(&request(client))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     request(client).destination(inside).dport(443),
                     1,
                 ))
@@ -210,13 +210,13 @@ fn chosen(side: Side) -> Vec<Case> {
         .then(
             at_eth0(&first)
                 .is(Reason::Inbound)
-                .gives(&delivered(first.clone().destination(inside).dport(80), 1))
+                .sends(&delivered(first.clone().destination(inside).dport(80), 1))
                 .number_of_flows(1),
         )
         .then(
             at_eth0(&second)
                 .is(Reason::Inbound)
-                .gives_with_port(move |port| delivered(expected.clone().sport(port), 1))
+                .sends_with_port(move |port| delivered(expected.clone().sport(port), 1))
                 .flows([
                     format!(
                         "dnat tcp {known} as {} new",
@@ -276,7 +276,7 @@ fn routed(side: Side) -> Vec<Case> {
         .then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(request.clone(), 4))
+                .sends(&delivered(request.clone(), 4))
                 .flows([flow("new")]),
         )
         .then(

@@ -193,7 +193,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
     let lost_address = case(side, "a flow between sandboxes does not leave").then(
         from(2, &request)
             .is(Reason::Hairpin)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
             .number_of_flows(1),
     );
     let mut cases = vec![

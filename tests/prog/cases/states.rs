@@ -73,7 +73,7 @@ impl Connection {
         let packet = leaving(side, 1, side.client()).tcp(port, client, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host).sport(outer))
+            .sends(&packet.clone().source(host).sport(outer))
             .flows([self.flow(state)])
     }
 
@@ -89,7 +89,7 @@ impl Connection {
         let inside = packet.clone().destination(side.sandbox(1)).dport(port);
         send(UPLINK_INGRESS, "eth0", &packet)
             .is(Reason::Inbound)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
             .flows([self.flow(state)])
     }
 
@@ -261,7 +261,7 @@ fn picked_up(side: Side) -> Vec<Case> {
         case(side, "one between sandboxes goes on, too").then(
             send(ENDPOINT_IN, "ve2", &inside)
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     inside.clone().destination(side.sandbox(1)).dport(80),
                     1,
                 ))

@@ -30,7 +30,7 @@ fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case;
     let delivers = |packet: &Packet, dport| {
         send(UPLINK_INGRESS, "eth0", packet)
             .is(Reason::Inbound)
-            .gives(&delivered(
+            .sends(&delivered(
                 packet.clone().destination(inside).dport(dport),
                 1,
             ))
@@ -39,7 +39,7 @@ fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case;
         let expected = packet.clone().source(host);
         send(UPLINK_EGRESS, "eth0", packet)
             .is(Reason::Translated)
-            .gives_with_port(move |port| expected.clone().sport(port))
+            .sends_with_port(move |port| expected.clone().sport(port))
     };
     [
         case(side, &format!("{name}, in"))
@@ -60,7 +60,7 @@ fn checksums(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &query)
                     .is(Reason::Inbound)
-                    .gives(&delivered(
+                    .sends(&delivered(
                         query.clone().destination(side.sandbox(1)).dport(53),
                         1,
                     ))
@@ -69,7 +69,7 @@ fn checksums(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_EGRESS, "eth0", &datagram)
                     .is(Reason::Translated)
-                    .gives(&datagram.clone().source(side.host()))
+                    .sends(&datagram.clone().source(side.host()))
                     .number_of_flows(2),
             ),
         zero_after(side),
@@ -102,7 +102,7 @@ fn zero_after(side: Side) -> Case {
     case(side, "a UDP checksum that becomes zero is sent as all ones").then(
         send(UPLINK_EGRESS, "eth0", &request(word))
             .is(Reason::Translated)
-            .gives(&request(word).source(side.host()))
+            .sends(&request(word).source(side.host()))
             .number_of_flows(1),
     )
 }

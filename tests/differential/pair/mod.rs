@@ -13,13 +13,13 @@ use netpath_tests::{
     fixture::Topology,
     packet::{
         Packet,
-        fragments::{Whole, assemble},
+        fragments::{Assembled, assemble},
     },
 };
 
-use crate::wire::{Tap, stay_here};
+use crate::wire::{Tap, bind_to_processor};
 
-use nodes::{mac, neighbour, netfilter_node, netpath_node, quiet};
+use nodes::{disable_rate_limits, mac, neighbour, netfilter_node, netpath_node};
 
 /// An end that sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,12 +60,12 @@ const ROUTER_MAC: &str = "02:00:00:00:aa:02";
 /// Name, subnets and gateways of each network.
 const NETWORKS: [(&str, [&str; 2], [&str; 2]); 2] = [
     (
-        "shop",
+        "network_a",
         ["10.88.0.0/24", "fd00:88::/64"],
         ["10.88.0.1", "fd00:88::1"],
     ),
     (
-        "yard",
+        "network_b",
         ["10.89.0.0/24", "fd00:89::/64"],
         ["10.89.0.1", "fd00:89::1"],
     ),
@@ -79,8 +79,8 @@ const SANDBOXES: [(&str, Place, usize); 3] = [
 const UPLINK_MTU: u16 = 1_490;
 const SANDBOX_MTU: &str = "1500";
 /// The remote address of barrier packets, which no other packet has.
-const FENCE: &str = "198.18.0.1";
-const FENCE_PORTS: (u16, u16) = (20_009, 9);
+const BARRIER: &str = "198.18.0.1";
+const BARRIER_PORTS: (u16, u16) = (20_009, 9);
 
 /// Addresses of a sandbox on its link.
 #[derive(Clone, Debug)]
@@ -147,19 +147,19 @@ impl Map {
 }
 
 /// One of the two nodes.
-pub struct Twin {
+pub struct TestNode {
     /// The name in reports.
     pub name: &'static str,
     taps: Vec<Tap>,
-    fences: u64,
-    fence: [Packet; 2],
+    barriers: u64,
+    barrier: [Packet; 2],
 }
 
-impl Twin {
+impl TestNode {
     fn new(name: &'static str, namespaces: [&Netns; 4], map: &Map) -> Self {
         let taps = namespaces.map(|netns| Tap::open(netns, "eth0")).into();
-        let (inside, outside) = FENCE_PORTS;
-        let far = FENCE.parse().expect("an address");
+        let (inside, outside) = BARRIER_PORTS;
+        let far = BARRIER.parse().expect("an address");
         let packet = |from, source: IpAddr, destination, [sport, dport]: [u16; 2]| {
             let (src, dst) = map.macs(from, destination);
             Packet::ip(source, destination)
@@ -170,8 +170,8 @@ impl Twin {
         Self {
             name,
             taps,
-            fences: 0,
-            fence: [
+            barriers: 0,
+            barrier: [
                 packet(Place::One, one, far, [inside, outside]),
                 packet(Place::Outside, far, Map::host(false), [outside, inside]),
             ],
@@ -181,13 +181,13 @@ impl Twin {
     /// Sends frames from one end. Returns all packets that arrive because of them, in order of arrival at each end,
     /// reassembled
     /// if they are complete.
-    pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Whole)> {
+    pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Assembled)> {
         for frame in frames {
             self.taps[from as usize].send(frame);
         }
         let mut arrived = Vec::new();
-        self.fence(0, Place::One, Place::Outside, &mut arrived);
-        self.fence(1, Place::Outside, Place::One, &mut arrived);
+        self.barrier(0, Place::One, Place::Outside, &mut arrived);
+        self.barrier(1, Place::Outside, Place::One, &mut arrived);
         for place in Place::ALL {
             while let Some(frame) = self.taps[place as usize].receive() {
                 arrived.push((place, frame));
@@ -197,25 +197,31 @@ impl Twin {
         for place in Place::ALL {
             let here = arrived
                 .iter()
-                .filter(|(found, frame)| *found == place && !is_noise(frame));
+                .filter(|(found, frame)| *found == place && !is_discovery(frame));
             let frames = here.map(|(_, frame)| frame.clone()).collect();
             assembled.extend(assemble(frames).into_iter().map(|whole| (place, whole)));
         }
         assembled
     }
 
-    fn fence(&mut self, which: usize, from: Place, to: Place, arrived: &mut Vec<(Place, Vec<u8>)>) {
-        self.fences += 1;
-        let number = self.fences.to_be_bytes();
-        let frame = self.fence[which].clone().payload(&number).build();
+    fn barrier(
+        &mut self,
+        which: usize,
+        from: Place,
+        to: Place,
+        arrived: &mut Vec<(Place, Vec<u8>)>,
+    ) {
+        self.barriers += 1;
+        let number = self.barriers.to_be_bytes();
+        let frame = self.barrier[which].clone().payload(&number).build();
         self.taps[from as usize].send(&frame);
         loop {
             match self.taps[to as usize].receive() {
-                Some(frame) if frame.ends_with(&number) && is_fence(&frame) => return,
+                Some(frame) if frame.ends_with(&number) && is_barrier(&frame) => return,
                 Some(frame) => arrived.push((to, frame)),
                 None => assert!(
                     self.taps[to as usize].wait(Duration::from_secs(5)),
-                    "{}: a fence from {from:?} to {to:?} is lost",
+                    "{}: a barrier from {from:?} to {to:?} is lost",
                     self.name
                 ),
             }
@@ -224,11 +230,11 @@ impl Twin {
 }
 
 /// Both nodes and their environment.
-pub struct Twins {
+pub struct NodePair {
     /// The node on which netfilter translates.
-    pub netfilter: Twin,
+    pub netfilter: TestNode,
     /// The node under test.
-    pub netpath: Twin,
+    pub netpath: TestNode,
     /// Their addresses.
     pub map: Map,
     sandboxes: Vec<Netns>,
@@ -236,7 +242,7 @@ pub struct Twins {
     topologies: [Topology; 2],
 }
 
-impl Twins {
+impl NodePair {
     /// Creates both nodes. The calling thread is bound to one processor.
     pub fn new() -> Self {
         // With offloads, packets of the node itself would arrive with a partial checksum.
@@ -251,7 +257,7 @@ impl Twins {
         let (map, mut sandboxes) = netpath_node(&daemon, &topologies[1].host);
         let others = netfilter_node(&map, &topologies[0].host);
         for topology in &topologies {
-            quiet(&topology.host);
+            disable_rate_limits(&topology.host);
             topology
                 .host
                 .exec(&format!("ip link set eth0 address {HOST_MAC}"));
@@ -262,16 +268,16 @@ impl Twins {
                 neighbour(&topology.host, router, ROUTER_MAC, "eth0");
             }
         }
-        let twin = |name, sandboxes: &[Netns], topology: &Topology| {
+        let node = |name, sandboxes: &[Netns], topology: &Topology| {
             let [one, two, three] = sandboxes else {
                 unreachable!("three sandboxes")
             };
-            Twin::new(name, [one, two, three, &topology.outside], &map)
+            TestNode::new(name, [one, two, three, &topology.outside], &map)
         };
-        let netpath = twin("netpath", &sandboxes, &topologies[1]);
-        let netfilter = twin("netfilter", &others, &topologies[0]);
+        let netpath = node("netpath", &sandboxes, &topologies[1]);
+        let netfilter = node("netfilter", &others, &topologies[0]);
         sandboxes.extend(others);
-        stay_here();
+        bind_to_processor();
         Self {
             netfilter,
             netpath,
@@ -298,9 +304,9 @@ impl Twins {
 }
 
 /// Whether a frame belongs to neighbour or router discovery, which network stacks send at any time.
-fn is_noise(frame: &[u8]) -> bool {
+fn is_discovery(frame: &[u8]) -> bool {
     match frame.get(12..14) {
-        Some([0x08, 0x00]) => is_fence(frame),
+        Some([0x08, 0x00]) => is_barrier(frame),
         // A packet with a hop-by-hop header to a multicast address is multicast listener discovery.
         Some([0x86, 0xdd]) => {
             frame.get(20) == Some(&58) && matches!(frame.get(54), Some(130..=137 | 143))
@@ -310,7 +316,7 @@ fn is_noise(frame: &[u8]) -> bool {
     }
 }
 
-fn is_fence(frame: &[u8]) -> bool {
-    let fence: [u8; 4] = [198, 18, 0, 1];
-    frame.get(26..30) == Some(&fence) || frame.get(30..34) == Some(&fence)
+fn is_barrier(frame: &[u8]) -> bool {
+    let barrier: [u8; 4] = [198, 18, 0, 1];
+    frame.get(26..30) == Some(&barrier) || frame.get(30..34) == Some(&barrier)
 }

@@ -118,7 +118,7 @@ pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
 }
 
 /// No rate limit of ICMP errors.
-pub fn quiet(host: &Netns) {
+pub fn disable_rate_limits(host: &Netns) {
     host.sysctl("net/ipv4/icmp_ratelimit", "0");
     host.sysctl("net/ipv4/icmp_msgs_per_sec", "1000000");
     host.sysctl("net/ipv4/icmp_msgs_burst", "1000000");

@@ -6,7 +6,7 @@ use super::{Flow, Remote, View};
 
 /// An ICMP error.
 #[derive(Clone, Debug)]
-pub struct Complaint {
+pub struct IcmpError {
     /// Type.
     pub kind: u8,
     /// Code.
@@ -25,7 +25,7 @@ pub struct Complaint {
     pub shape: fn(Packet) -> Packet,
 }
 
-impl Complaint {
+impl IcmpError {
     /// An error from the receiver with a complete quote.
     pub fn new(kind: u8, code: u8) -> Self {
         Self {
