@@ -267,7 +267,9 @@ mod tests {
         assert!(found("use crate::model::Name;").is_empty());
         assert_eq!(
             found("use crate::kernel::Links;"),
-            ["netpath/src/plan/mod.rs:1: `plan` imports `kernel`: not allowed by `LAYERS` in xtask/src/tidy/imports.rs"]
+            [
+                "netpath/src/plan/mod.rs:1: `plan` imports `kernel`: not allowed by `LAYERS` in xtask/src/tidy/imports.rs"
+            ]
         );
     }
 

@@ -1,8 +1,8 @@
-//! The topology of the demo as a picture in text.
+//! The topology of the demo as text.
 
-use super::scene::{HOST, OUTSIDE};
+use super::setup::{HOST, OUTSIDE};
 
-/// Both addresses of a sandbox.
+/// The addresses of a sandbox.
 pub struct Addresses {
     /// IPv4.
     pub v4: String,
@@ -10,7 +10,7 @@ pub struct Addresses {
     pub v6: String,
 }
 
-/// Who is connected to whom. `port` is published, the server outside listens on `far`.
+/// The topology. `port` is published; the server outside listens on `far`.
 pub fn draw(
     web: &Addresses,
     client: &Addresses,
@@ -32,7 +32,7 @@ pub fn draw(
         "",
     ];
     let network = [
-        "  network shop".to_owned(),
+        "  network_a".to_owned(),
         format!("┌{:─<14}┐", ""),
         format!("│ {:<12} │", subnets[0]),
         format!("│ {:<12} ├", subnets[1]),
@@ -50,8 +50,8 @@ pub fn draw(
         format!("└{:─<17}┘", ""),
     ];
 
-    let mut picture = format!("  {:<23} host\n", "outside");
-    picture += &format!(" ┌{:─<17}┐     ┌{:─<58}┐\n", "", "");
+    let mut diagram = format!("  {:<23} host\n", "outside");
+    diagram += &format!(" ┌{:─<17}┐     ┌{:─<58}┐\n", "", "");
     for (row, (host, sandbox)) in host.iter().zip(&sandboxes).enumerate() {
         let left = match (outside.get(row), row) {
             (Some(text), 1) => format!(" │ {text:<15} ├─────┤"),
@@ -61,9 +61,9 @@ pub fn draw(
         };
         let network = network.get(row).map_or("", String::as_str);
         let wire = wires.get(row).copied().unwrap_or_default();
-        picture += &format!("{left} {host:<16} {network:<16}{wire:<4}{sandbox} │\n");
+        diagram += &format!("{left} {host:<16} {network:<16}{wire:<4}{sandbox} │\n");
     }
-    picture + &format!("{:25}└{:─<58}┘\n", "", "")
+    diagram + &format!("{:25}└{:─<58}┘\n", "", "")
 }
 
 #[cfg(test)]
@@ -71,23 +71,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_lines_end_in_one_column() {
+    fn lines_have_equal_width() {
         let addresses = |v4: &str, v6: &str| Addresses {
             v4: v4.into(),
             v6: v6.into(),
         };
-        let picture = draw(
+        let diagram = draw(
             &addresses("10.88.0.2", "fd00:88::2"),
             &addresses("10.88.0.3", "fd00:88::3"),
             ["10.88.0.0/24", "fd00:88::/64"],
             6379,
             7000,
         );
-        let widths: Vec<_> = picture
+        let widths: Vec<_> = diagram
             .lines()
             .skip(1)
             .map(|line| line.chars().count())
             .collect();
-        assert!(widths.iter().all(|width| *width == widths[0]), "{picture}");
+        assert!(widths.iter().all(|width| *width == widths[0]), "{diagram}");
     }
 }

@@ -1,4 +1,4 @@
-//! The stage of the demo: a host and an outside client as network namespaces, a daemon in the host, and taking it down.
+//! The setup of the demo: a host and an outside client as network namespaces, a daemon on the host, and their removal.
 
 use std::{
     cell::RefCell,
@@ -21,31 +21,31 @@ use nix::{
 
 use crate::command;
 
-/// The host's uplink addresses and the outside client's.
+/// The host's addresses on the uplink.
 pub const HOST: (&str, &str) = ("192.0.2.1", "2001:db8:2::1");
-/// The addresses of the client on the other side of the wire.
+/// The addresses of the outside client.
 pub const OUTSIDE: (&str, &str) = ("192.0.2.2", "2001:db8:2::2");
 
-/// Lines of the daemon's log to show when a step failed.
+/// Number of lines of the daemon's log that are shown after a failed step.
 const LOG_LINES: usize = 30;
 
-/// Where a command runs.
+/// The place where a command runs.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {
-    /// The host, as one of its processes.
+    /// The host's namespace and cgroup.
     Host,
-    /// The client on the other side of the uplink.
+    /// The client at the other end of the uplink.
     Outside,
-    /// A sandbox, entered with `netpath sandbox exec`.
+    /// A sandbox, through `netpath sandbox exec`.
     Sandbox(&'a str),
 }
 
-/// Everything that must be gone afterwards.
-pub struct Scene {
+/// Everything that the demo creates and removes.
+pub struct Setup {
     netpath: PathBuf,
-    /// This program, for [`super::peer`].
+    /// This program, which [`super::peer`] is part of.
     own: PathBuf,
-    /// Unique on this machine.
+    /// A prefix that is unique on this machine.
     prefix: String,
     directory: PathBuf,
     cgroup: PathBuf,
@@ -53,8 +53,8 @@ pub struct Scene {
     background: RefCell<Vec<Child>>,
 }
 
-impl Scene {
-    /// Chooses names; nothing is created yet.
+impl Setup {
+    /// Chooses the names. Creates nothing.
     pub fn new(netpath: &Path) -> Result<Self> {
         let prefix = format!("npdemo{}", process::id());
         let directory = env::temp_dir().join(&prefix);
@@ -71,7 +71,7 @@ impl Scene {
         })
     }
 
-    /// Makes the namespaces, the wire between them, and the daemon's directories, and starts the daemon.
+    /// Creates the namespaces, the link between them and the daemon's directories, and starts the daemon.
     pub fn set_up(&mut self) -> Result<()> {
         for name in ["run", "state", "bpf"] {
             create(&self.directory.join(name))?;
@@ -154,7 +154,7 @@ impl Scene {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C is for the demo, which then ends the daemon.
+            // Ctrl-C is sent to the process group; the demo stops the daemon itself.
             .process_group(0);
         self.daemon = Some(daemon.spawn().context("cannot start the daemon")?);
         self.netpath(&["status", "--wait", "20"])
@@ -162,16 +162,17 @@ impl Scene {
             .context("the daemon is not ready after 20 s")
     }
 
-    /// Runs `netpath` in the host and returns what it printed.
+    /// Runs `netpath` on the host and returns its output.
     pub fn netpath(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command(Place::Host, &self.netpath);
-        said(command.args(arguments)).with_context(|| format!("netpath {}", arguments.join(" ")))
+        output_of(command.args(arguments))
+            .with_context(|| format!("netpath {}", arguments.join(" ")))
     }
 
-    /// Runs this program's client in a place; returns the address that the server saw.
+    /// Runs the client in a place; returns the address that the server sees.
     pub fn ask(&self, place: Place<'_>, server: &str) -> Result<String> {
         let mut command = self.command(place, &self.own);
-        let seen = said(command.args(["peer", "ask", server]))?;
+        let seen = output_of(command.args(["peer", "ask", server]))?;
         let address = seen
             .trim()
             .rsplit_once(':')
@@ -179,7 +180,7 @@ impl Scene {
         Ok(address.trim_matches(['[', ']']).to_owned())
     }
 
-    /// Leaves a command of this program running in a place until the end.
+    /// Starts a command of this program in a place; it runs until the end of the demo.
     pub fn keep(&self, place: Place<'_>, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(place, &self.own);
         command
@@ -195,15 +196,15 @@ impl Scene {
         Ok(())
     }
 
-    /// The path of this program, for a sandbox to run.
+    /// The path of this program inside a sandbox.
     pub fn own_program(&self) -> String {
         self.own.to_string_lossy().into_owned()
     }
 
-    /// A command in a place. The host's processes are in the control group that the daemon watches.
+    /// A command in a place. Processes of the host run in the cgroup that the daemon attaches to.
     fn command(&self, place: Place<'_>, program: &Path) -> Command {
         let mut command = match place {
-            // `ip netns exec` would mount another /sys over the BPF filesystem and the control groups.
+            // `ip netns exec` would mount /sys over the BPF file system and the cgroups.
             Place::Outside => self.inside("outside", program),
             Place::Host => self.in_host(program),
             Place::Sandbox(name) => {
@@ -245,19 +246,19 @@ impl Scene {
         self.directory.join("daemon.log")
     }
 
-    /// The end of the daemon's log.
+    /// Prints the end of the daemon's log.
     pub fn print_log(&self) {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         if !lines.is_empty() {
-            println!("\nThe daemon said last:");
+            println!("\nThe last lines of the daemon's log:");
         }
         for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
             println!("  {line}");
         }
     }
 
-    /// Removes everything, as far as it is there. Returns what could not be removed.
+    /// Removes everything that exists. Returns what could not be removed.
     pub fn take_down(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut note =
@@ -287,7 +288,7 @@ impl Scene {
         complaints
     }
 
-    /// Ends every process the host still has, then removes its control group with those below it.
+    /// Kills every process of the host, then removes its cgroup and the cgroups below.
     fn remove_cgroup(&self) -> Result<()> {
         if !self.cgroup.exists() {
             return Ok(());
@@ -303,7 +304,7 @@ impl Scene {
     }
 
     fn remove_directory(&self) -> Result<()> {
-        // Namespaces that a daemon mounted and could not remove would be in the way.
+        // Unmounts namespaces that the daemon could not remove.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let below = mounts
             .lines()
@@ -319,7 +320,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Where the demo mounts control groups of version 2 if the machine has mounted none.
+    /// The mount point of cgroup v2 for the demo, if the machine has none.
     fn own_cgroup2(&self) -> Option<PathBuf> {
         self.cgroup
             .parent()
@@ -328,7 +329,7 @@ impl Scene {
     }
 }
 
-/// The mount point of the machine's control groups, version 2.
+/// The mount point of the machine's cgroup v2.
 fn cgroup2() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let mut fields = mounts.lines().map(|line| line.split(' '));
@@ -355,9 +356,9 @@ fn is_mounted(directory: &Path) -> bool {
         .any(|line| line.split(' ').nth(1).map(Path::new) == Some(directory))
 }
 
-/// Runs a command and returns what it printed. An error has only what the command said: the long way into its
-/// namespace tells a reader nothing.
-fn said(command: &mut Command) -> Result<String> {
+/// Runs a command and returns its output. An error contains only the command's own message, without the commands that
+/// enter the namespace.
+fn output_of(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot run `{}`", command::shown(command)))?;
@@ -389,7 +390,7 @@ fn stop(daemon: &mut Child) -> Result<()> {
     }
     daemon.kill()?;
     daemon.wait()?;
-    bail!("the daemon did not end within 5 s of SIGTERM")
+    bail!("the daemon did not exit within 5 s of SIGTERM")
 }
 
 fn create(directory: &Path) -> Result<()> {
