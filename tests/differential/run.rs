@@ -2,19 +2,43 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use netpath_tests::{Netns, artifacts, packet::write_pcap};
+use netpath_tests::{
+    Netns, artifacts,
+    packet::write_pcap,
+    table::{Requests, Table},
+};
 
 use crate::{
     compare::{Moment, compare, play},
+    corpus,
     differences::expected,
     pair::NodePair,
-    sequence::Sequence,
+    sequence::{Group, Sequence},
 };
 
 /// Number of unexpected differences that are shown.
 const SHOWN: usize = 40;
 /// Number of those per sequence.
 const SHOWN_OF_EACH: usize = 2;
+
+/// A group of the corpus as a table. Its server runs the sequences on one pair of nodes.
+pub fn table(name: &'static str, group: Group) -> Table {
+    let serve = move |requests: &mut Requests| {
+        let sequences = corpus::group(group);
+        let mut oracle = Oracle::new();
+        requests.answer(|name| {
+            let sequence = sequences.iter().find(|sequence| sequence.name == name);
+            if oracle.check(sequence.ok_or("no such sequence")?) {
+                return Ok(());
+            }
+            Err(oracle.texts.drain(..).collect())
+        });
+        oracle.failures();
+    };
+    let names = |sequence: Sequence| sequence.name;
+    let names = move || corpus::group(group).into_iter().map(names).collect();
+    Table::new(name, names, serve)
+}
 
 /// Both nodes and the results so far.
 pub struct Oracle {

@@ -5,8 +5,6 @@
 )]
 
 mod crash;
-mod refused;
-mod refused_http;
 mod repair;
 mod rollback;
 mod start;

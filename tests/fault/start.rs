@@ -4,20 +4,18 @@ use std::{fs, path::PathBuf};
 
 use netpath_tests::{
     Daemon, Output,
-    fixture::{Topology, devices},
+    fixture::{NodeState, Topology, devices, error_defect, populated_node},
     netpath_binary, pin_names,
 };
-
-use crate::refused::{everything, fault, filled};
 use tempfile::TempDir;
 
 /// A host and directories without a daemon.
-struct RepairTest {
+struct StartTest {
     topology: Topology,
     directory: TempDir,
 }
 
-impl RepairTest {
+impl StartTest {
     fn new() -> Self {
         let directory = TempDir::with_prefix("npt-start-").expect("directory");
         for name in ["run", "state", "bpf"] {
@@ -75,13 +73,13 @@ impl RepairTest {
     fn assert_refused(&self, before: &[&str], flags: &[(&str, &str)], status: i32, words: &[&str]) {
         let pins = pin_names(&self.path("bpf"));
         let output = self.start(before, flags);
-        assert_eq!(fault(&output, status, words), None);
+        assert_eq!(error_defect(&output, status, words), None);
         assert_eq!(devices(&self.topology.host), [""; 0]);
         assert_eq!(pin_names(&self.path("bpf")), pins, "pins");
     }
 }
 
-impl Drop for RepairTest {
+impl Drop for StartTest {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.path("bpf"), nix::mount::MntFlags::MNT_DETACH);
     }
@@ -89,7 +87,7 @@ impl Drop for RepairTest {
 
 #[test]
 fn invalid_settings_are_refused_with_their_position() {
-    let test = RepairTest::new();
+    let test = StartTest::new();
     for (text, words) in [
         ("node = 'a'\n  colour = 1\n", &[":2:3:", "colour"][..]),
         ("[timers]\nnever = 1\n", &[":2:1:", "never"]),
@@ -118,7 +116,7 @@ fn invalid_settings_are_refused_with_their_position() {
 
 #[test]
 fn invalid_directories_are_refused() {
-    let test = RepairTest::new();
+    let test = StartTest::new();
     let file = test.write("file", "");
     let plain = test.path("plain").display().to_string();
     test.assert_refused(
@@ -136,7 +134,7 @@ fn invalid_directories_are_refused() {
 
 #[test]
 fn missing_capabilities_are_reported() {
-    let test = RepairTest::new();
+    let test = StartTest::new();
     for name in ["cap_bpf", "cap_net_admin", "cap_sys_admin", "cap_perfmon"] {
         let drop = format!("-{}", name.trim_start_matches("cap_"));
         let words = ["setpriv", "--bounding-set", &drop];
@@ -146,7 +144,7 @@ fn missing_capabilities_are_reported() {
 
 #[test]
 fn foreign_state_file_is_refused_and_unchanged() {
-    let test = RepairTest::new();
+    let test = StartTest::new();
     for content in ["", "garbage", &"x".repeat(1 << 16)] {
         let file = test.write("state/state.redb", content);
         test.assert_refused(&[], &[], 1, &["state.redb"]);
@@ -156,9 +154,9 @@ fn foreign_state_file_is_refused_and_unchanged() {
 
 #[test]
 fn damaged_state_file_is_refused_and_traffic_continues() {
-    let mut fixture = filled();
+    let mut fixture = populated_node();
     let file = fixture.daemon.state_dir().join("state.redb");
-    let whole = everything(&fixture);
+    let whole = NodeState::of(&fixture);
     fixture.daemon.stop();
     let good = fs::read(&file).expect("read");
     let mut bad = good.clone();
@@ -168,12 +166,12 @@ fn damaged_state_file_is_refused_and_traffic_continues() {
     fs::write(&file, &bad).expect("write");
     let mut line = fixture.connect_from_outside(8080).expect("connection");
     let refused = start_again(&fixture.daemon, &fixture.topology);
-    assert_eq!(fault(&refused, 1, &["state.redb"]), None);
+    assert_eq!(error_defect(&refused, 1, &["state.redb"]), None);
     line.exchange_line();
     fs::write(&file, &good).expect("write");
     fixture.daemon.restart();
     line.exchange_line();
-    assert_eq!(everything(&fixture), whole);
+    assert_eq!(NodeState::of(&fixture), whole);
 }
 
 fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
@@ -200,7 +198,7 @@ fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
 
 #[test]
 fn pinned_maps_of_another_layout_or_version_are_refused_and_unchanged() {
-    let test = RepairTest::new();
+    let test = StartTest::new();
     let host = &test.topology.host;
     let (net, other) = (test.path("bpf/netpath"), test.path("bpf/netpath/maps-v99"));
     fs::create_dir_all(&other).expect("directory");

@@ -43,6 +43,14 @@ const PASSED: &str = "passed";
 /// The last panic of this process, with its location.
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
+/// Tests without a table, as [`main`] takes them: their names and functions.
+#[macro_export]
+macro_rules! checks {
+    ($($check:path),+ $(,)?) => {
+        vec![$((stringify!($check), $check as fn())),+]
+    };
+}
+
 /// The result of a case; the error describes the failure.
 pub type Outcome = Result<(), String>;
 

@@ -56,7 +56,7 @@ impl Level {
             Self::Prog => &["prog", "prog_cases"],
             Self::E2e => &["e2e", "compliance", "lifecycle"],
             Self::Cluster => &["cluster"],
-            Self::Fault => &["fault"],
+            Self::Fault => &["fault", "fault_refused"],
             Self::Oracle => &["differential"],
         }
     }

@@ -27,6 +27,7 @@ use std::{
 };
 
 use netpath_tests::{
+    checks,
     packet::Packet,
     prog::{MAC_OUTSIDE, MAC_UPLINK, Setup, Side, gateway_mac, sandbox_mac},
     table,
@@ -55,19 +56,11 @@ fn main() -> ExitCode {
         .map(|(subject, cases)| case::table(subject, Setup::default(), cases))
         .collect();
     tables.extend(limits::tables());
-    table::main(
-        tables,
-        vec![
-            (
-                "every_reason_is_met_by_a_case",
-                coverage::every_reason_is_met_by_a_case,
-            ),
-            (
-                "names_of_cases_are_distinct_within_a_table",
-                coverage::names_of_cases_are_distinct_within_a_table,
-            ),
-        ],
-    )
+    let checks = checks![
+        coverage::every_reason_is_met_by_a_case,
+        coverage::names_of_cases_are_distinct_within_a_table,
+    ];
+    table::main(tables, checks)
 }
 
 /// The cases of both families; their names contain the family.

@@ -98,7 +98,7 @@ fn exists(sources: &[Source], name: &str) -> bool {
     };
     if let Some((_, place)) = target {
         let files = within(place);
-        let forms = [format!("fn {name}("), format!("{name}:")];
+        let forms = [format!("\"{name}\""), format!("{name}:")];
         return files.is_empty()
             || files
                 .iter()

@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
-use netpath_tests::fixture::Fixture;
+use netpath_tests::{
+    fixture::{Fixture, NodeState, populated_node},
+    table::Table,
+};
 
-use crate::refused::{everything, filled};
+use crate::refusals;
 
 /// Method, path, body, status.
 type Case = (&'static str, &'static str, &'static str, u16);
@@ -180,29 +183,29 @@ fn is_error(text: &str) -> bool {
     filled("code") && filled("message") && error.contains_key("hint")
 }
 
-#[test]
-fn invalid_api_requests_get_errors_without_change() {
-    let fixture = filled();
-    let before = everything(&fixture);
-    let mut faults = Vec::new();
-    for (method, path, body, wanted) in CASES {
-        let data = ["--data-binary", body];
-        let body_arguments = if body.is_empty() { &[][..] } else { &data[..] };
-        let (status, text) = ask(&fixture, method, path, body_arguments);
-        if status != *wanted || !is_error(&text) {
-            faults.push(format!(
-                "{method} {path} {body}: {status}, not {wanted}: {text}"
-            ));
-        }
-        assert_eq!(everything(&fixture), before, "{method} {path} {body}");
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+/// The requests as a table.
+pub fn table() -> Table {
+    let name = |(method, path, body, _): &Case| format!("{method} {path} {body}");
+    refusals(
+        "api",
+        move || CASES.iter().map(name).collect(),
+        move |fixture, wanted| {
+            let case = CASES.iter().find(|case| name(case) == wanted);
+            let (method, path, body, expected) = case.ok_or("no such case")?;
+            let data = ["--data-binary", body];
+            let arguments = if body.is_empty() { &[][..] } else { &data[..] };
+            let (status, text) = ask(fixture, method, path, arguments);
+            if status == *expected && is_error(&text) {
+                return Ok(());
+            }
+            Err(format!("{status}, not {expected}: {text}"))
+        },
+    )
 }
 
-#[test]
-fn oversized_nested_or_incomplete_requests_are_refused() {
-    let fixture = filled();
-    let before = everything(&fixture);
+pub fn oversized_nested_or_incomplete_requests_are_refused() {
+    let fixture = populated_node();
+    let before = NodeState::of(&fixture);
     let directory = tempfile::TempDir::new().expect("directory");
     let file = |name: &str, content: Vec<u8>| {
         let path = directory.path().join(name);
@@ -231,6 +234,6 @@ fn oversized_nested_or_incomplete_requests_are_refused() {
         let script = format!("printf '{garbage}' | timeout 2 nc -NU {socket}");
         fixture.topology.host.run(&["sh", "-c", &script]);
     }
-    assert_eq!(everything(&fixture), before);
+    assert_eq!(NodeState::of(&fixture), before);
     fixture.assert_published(8080, "web");
 }

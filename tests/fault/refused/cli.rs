@@ -1,8 +1,8 @@
 //! Invalid requests on the command line: each is refused with one clear line and changes nothing.
 
-use serde_json::Value;
+use netpath_tests::{fixture::error_defect, table::Table};
 
-use netpath_tests::{Output, Process, fixture::Fixture, pin_names};
+use crate::refusals;
 
 /// Command line, exit status, parts of the error line.
 type Case = (&'static str, i32, &'static [&'static str]);
@@ -225,103 +225,25 @@ const PORTS: &[Case] = &[
     ("nonsense", 2, &["nonsense"]),
 ];
 
-struct RepairTest {
-    fixture: Fixture,
-    _listeners: [Process; 2],
-}
+/// The requests of each table.
+const TABLES: [(&str, &[Case]); 3] = [
+    ("networks", NETWORKS),
+    ("sandboxes", SANDBOXES),
+    ("ports", PORTS),
+];
 
-/// Everything that a refused request must not change.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Everything {
-    shown: [Value; 3],
-    devices: Vec<String>,
-    pins: Vec<std::path::PathBuf>,
-    maps: Vec<Value>,
-    namespaces: usize,
-}
-
-pub(crate) fn everything(fixture: &Fixture) -> Everything {
-    let maps = ["ports", "endpoints", "networks"];
-    let directory = std::fs::read_dir(fixture.daemon.run_dir().join("netns"));
-    Everything {
-        shown: fixture.lists(),
-        devices: fixture.devices(),
-        pins: pin_names(&fixture.daemon.bpf_dir()),
-        maps: maps
-            .map(|map| fixture.json(&format!("map dump {map}")))
-            .into(),
-        namespaces: directory.map_or(0, Iterator::count),
-    }
-}
-
-pub(crate) fn filled() -> Fixture {
-    let fixture = Fixture::with_fast_reconcile();
-    fixture.cli_ok("network create blue --subnet 10.77.0.0/24");
-    fixture.cli_ok("network create sealed --internal");
-    fixture.echo_sandbox("web", "-p 8080:80");
-    fixture.cli_ok("sandbox create db --network blue --ip 10.77.0.50 --mac 02:00:00:00:00:50");
-    fixture.cli_ok("sandbox create shares --network container:web");
-    fixture
-}
-
-impl RepairTest {
-    fn new() -> Self {
-        let fixture = filled();
-        let host = fixture.host();
-        let mut listeners = [host.spawn("nc -lk 9090"), host.spawn("nc -luk 9091")];
-        listeners[0].wait_for_port(host, netpath_tests::Transport::Tcp, 9090);
-        listeners[1].wait_for_port(host, netpath_tests::Transport::Udp, 9091);
-        Self {
-            fixture,
-            _listeners: listeners,
-        }
-    }
-}
-
-/// The defect of an error message, if any.
-pub(crate) fn fault(output: &Output, status: i32, words: &[&str]) -> Option<String> {
-    let line = output.stderr.trim_end();
-    // clap prints the usage below the error line.
-    let lines = if status == 2 { 1 } else { line.lines().count() };
-    let missing: Vec<_> = words.iter().filter(|word| !line.contains(**word)).collect();
-    let noise = ["os error", "Error {", "panicked", "backtrace"];
-    let noisy = noise.iter().any(|word| line.contains(word));
-    if output.status == Some(status) && lines == 1 && missing.is_empty() && !noisy {
-        return None;
-    }
-    Some(format!(
-        "{}\n   status {:?}, not {status}; {lines} lines; without {missing:?}: {line}",
-        output.command, output.status
-    ))
-}
-
-fn all_refused(cases: &[Case]) {
-    let test = RepairTest::new();
-    let before = everything(&test.fixture);
-    let mut faults = Vec::new();
-    for (line, status, words) in cases {
-        let output = test.fixture.cli(line);
-        faults.extend(fault(&output, *status, words));
-        assert_eq!(everything(&test.fixture), before, "after {line}");
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    test.fixture.assert_published(8080, "web");
-    let mut fixture = test.fixture;
-    fixture.daemon.restart();
-    assert_eq!(everything(&fixture), before, "after a restart");
-}
-
-#[test]
-fn invalid_network_requests_are_refused_without_change() {
-    all_refused(NETWORKS);
-}
-
-#[test]
-fn invalid_sandbox_requests_are_refused_without_change() {
-    all_refused(SANDBOXES);
-}
-
-#[test]
-fn invalid_port_requests_are_refused_without_change() {
-    all_refused(PORTS);
+/// A table for each kind of object. The name of a case is its command line.
+pub fn tables() -> Vec<Table> {
+    let table = |(name, cases): (&'static str, &'static [Case])| {
+        refusals(
+            name,
+            move || cases.iter().map(|case| case.0.to_owned()).collect(),
+            move |fixture, name| {
+                let case = cases.iter().find(|case| case.0 == name);
+                let (line, status, words) = case.ok_or("no such case")?;
+                error_defect(&fixture.cli(line), *status, words).map_or(Ok(()), Err)
+            },
+        )
+    };
+    TABLES.map(table).into()
 }
