@@ -87,6 +87,9 @@ const TARGETS: [(&str, &str); 2] = [
     ("corpus_", "tests/differential/"),
 ];
 
+/// Directories of tables, whose cases have names with spaces.
+const TABLES: [&str; 2] = ["tests/prog/cases/", "tests/fault/refused/"];
+
 /// Whether a test or case of this name exists. A name passes if the directory of its prefix does not exist.
 fn exists(sources: &[Source], name: &str) -> bool {
     let target = TARGETS.iter().find(|(prefix, _)| name.starts_with(prefix));
@@ -104,12 +107,15 @@ fn exists(sources: &[Source], name: &str) -> bool {
                 .iter()
                 .any(|file| forms.iter().any(|form| file.text.contains(form)));
     }
-    let (place, form) = if name.contains(' ') {
-        ("tests/prog/cases/", format!("\"{name}\""))
+    let (places, form) = if name.contains(' ') {
+        (&TABLES[..], format!("\"{name}\""))
     } else {
-        ("", format!("fn {name}("))
+        (&[""][..], format!("fn {name}("))
     };
-    within(place).iter().any(|file| file.text.contains(&form))
+    places
+        .iter()
+        .flat_map(|place| within(place))
+        .any(|file| file.text.contains(&form))
 }
 
 #[cfg(test)]
