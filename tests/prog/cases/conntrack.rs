@@ -69,12 +69,12 @@ fn tcp(side: Side) -> Vec<Case> {
     let connection = Connection(side);
     vec![
         connection
-            .closing("a connection goes from request to end")
+            .closing("a connection passes all states from SYN to close")
             .then(connection.out(ACK, "closing")),
         case(side, "a repeated SYN keeps flow and port")
             .then(connection.out(SYN, "new"))
             .then(connection.out(SYN, "new")),
-        case(side, "a repeated SYN after the answer keeps the flow")
+        case(side, "a repeated SYN after the reply keeps the flow")
             .then(connection.out(SYN, "new"))
             .then(connection.back(SYN | ACK, "syn-received"))
             .then(connection.out(SYN, "syn-received")),
@@ -82,7 +82,7 @@ fn tcp(side: Side) -> Vec<Case> {
             .established("a SYN does not end an established connection")
             .then(connection.out(SYN, "established")),
         connection
-            .closing("a SYN on a closing connection begins anew")
+            .closing("a SYN on a closing connection opens a new connection")
             .then(connection.out(SYN, "new")),
         connection
             .established("data passes in both directions after one FIN")
@@ -105,7 +105,7 @@ fn reset(side: Side) -> Vec<Case> {
             .then(connection.out(ACK, "reset"))
             .then(connection.back(ACK, "established")),
         connection
-            .established("a SYN after an RST begins anew")
+            .established("a SYN after an RST opens a new connection")
             .then(connection.out(RST, "reset"))
             .then(connection.out(SYN, "new")),
         connection
@@ -148,17 +148,17 @@ fn generations(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "an answer to a replaced sandbox is not delivered to the new one",
+            "a reply to a replaced sandbox is not delivered to the new one",
         )
         .then(sent())
         .change(replace)
         .then(lost(&answer)),
-        case(side, "an answer to a removed sandbox is not delivered")
+        case(side, "a reply to a removed sandbox is not delivered")
             .then(sent())
             .change(gone)
             .then(lost(&answer)),
         connection
-            .established("an established connection of a replaced sandbox is over at once")
+            .established("an established connection of a replaced sandbox expires at once")
             .change(replace)
             .then(lost(&segment)),
         connection
@@ -175,7 +175,7 @@ fn generations(side: Side) -> Vec<Case> {
             ),
         case(
             side,
-            "a datagram to a port of a replaced sandbox goes to nobody",
+            "a datagram to a port of a replaced sandbox is not delivered",
         )
         .then(
             send(UPLINK_INGRESS, "eth0", &query)
@@ -188,7 +188,7 @@ fn generations(side: Side) -> Vec<Case> {
         )
         .change(replace)
         .then(lost(&query)),
-        case(side, "the port of a flow that is over is free")
+        case(side, "the port of an expired flow is free")
             .then(sent())
             .change(gone)
             .then({
@@ -240,7 +240,7 @@ fn shadows(side: Side) -> Vec<Case> {
     };
     vec![
         Connection(side)
-            .established("a port that is published later is not hidden by a flow")
+            .established("a port that is published later is reached in spite of an older flow")
             .change(publish)
             .then(
                 send(UPLINK_INGRESS, "eth0", &request)
@@ -255,7 +255,7 @@ fn shadows(side: Side) -> Vec<Case> {
             .change(withdraw),
         case(
             side,
-            "a datagram's port that is published later is not hidden by a flow, not even from its peer",
+            "a UDP port that is published later is reached in spite of an older flow, also by its peer",
         )
         .then(datagram(61_500).number_of_flows(1))
         .then(datagram(61_502).number_of_flows(2))
@@ -273,19 +273,19 @@ fn shadows(side: Side) -> Vec<Case> {
         .change(withdraw_udp(None)),
         case(
             side,
-            "a port that is published for another address ends no flow",
+            "a port that is published for another address removes no flow",
         )
         .then(datagram(61_500).number_of_flows(1))
         .change(publish_udp(Some(side.host2())))
         .then(goes_on(61_500))
         .change(withdraw_udp(Some(side.host2()))),
         Connection(side)
-            .established("a connection goes on when the port of a datagram is published")
+            .established("a TCP flow continues when its port is published for UDP")
             .change(publish_udp(None))
             .then(Connection(side).back(ACK, "established"))
             .change(withdraw_udp(None)),
         Connection(side)
-            .established("a flow goes on when its port is published later")
+            .established("a flow continues when its port is published later")
             .change(publish)
             .then(Connection(side).back(ACK, "established"))
             .change(withdraw),

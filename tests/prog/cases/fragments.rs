@@ -49,7 +49,7 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(leaves(&part(&out, 2, 0, true), &translated, 2, 0, true).number_of_flows(1))
             .then(leaves(&part(&out, 2, 9, true), &translated, 2, 9, true))
             .then(leaves(&part(&out, 2, 17, false), &translated, 2, 17, false)),
-        case(side, "what is all there is no fragment")
+        case(side, "an atomic fragment is handled as a whole packet")
             .then(
                 send(UPLINK_EGRESS, "eth0", &whole)
                     .is(Reason::Translated)
@@ -77,26 +77,23 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(crossing(4, 0, true).number_of_flows(1))
             .then(crossing(4, 9, false)),
         last_hop(side, &request, &first),
-        case(
-            side,
-            "what the stack makes of a large one reaches the sandbox",
-        )
-        .then(
-            send(UPLINK_INGRESS, "eth0", &request)
-                .is(Reason::Inbound)
-                .sends(&first)
-                .number_of_flows(1),
-        )
-        .then(
-            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 0, true))
-                .from("eth0")
-                .is(Reason::FromHost),
-        )
-        .then(
-            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 9, false))
-                .from("eth0")
-                .is(Reason::FromHost),
-        ),
+        case(side, "fragments made by the stack reach the sandbox")
+            .then(
+                send(UPLINK_INGRESS, "eth0", &request)
+                    .is(Reason::Inbound)
+                    .sends(&first)
+                    .number_of_flows(1),
+            )
+            .then(
+                send(ENDPOINT_OUT, "ve1", &part(&first, 6, 0, true))
+                    .from("eth0")
+                    .is(Reason::FromHost),
+            )
+            .then(
+                send(ENDPOINT_OUT, "ve1", &part(&first, 6, 9, false))
+                    .from("eth0")
+                    .is(Reason::FromHost),
+            ),
     ]
 }
 
@@ -111,7 +108,7 @@ fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
     let last = part(request, 5, 9, true).ttl(1);
     let end = send(UPLINK_INGRESS, "eth0", &last);
     let inside = last.clone().destination(side.sandbox(1));
-    case(side, "a later fragment at its last hop goes no further")
+    case(side, "a later fragment with TTL 1 is not forwarded")
         .then(
             send(UPLINK_INGRESS, "eth0", &part(request, 5, 0, true))
                 .is(Reason::Inbound)
@@ -137,25 +134,22 @@ fn early(side: Side) -> Vec<Case> {
             .number_of_flows(1)
     };
     vec![
+        case(side, "an early fragment is held and sent after the first")
+            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
+            .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
         case(
             side,
-            "an early fragment waits and is sent again behind the first",
+            "an early fragment to the node is passed to the node too",
         )
-        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
-        .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
-        case(side, "an early fragment to the node may be the node's")
-            .then(
-                send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false))
-                    .is(Reason::FragmentEarly),
-            )
-            .then(replayed(
-                UPLINK_INGRESS,
-                "eth0",
-                &part(&request, 12, 0, true),
-            )),
+        .then(send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false)).is(Reason::FragmentEarly))
+        .then(replayed(
+            UPLINK_INGRESS,
+            "eth0",
+            &part(&request, 12, 0, true),
+        )),
         case(
             side,
-            "an early fragment of a sandbox to the node may be the node's",
+            "an early fragment of a sandbox to the node is passed to the node too",
         )
         .then(
             send(
@@ -165,30 +159,27 @@ fn early(side: Side) -> Vec<Case> {
             )
             .is(Reason::FragmentEarly),
         ),
-        case(side, "an early fragment to a routed sandbox waits").then(
+        case(side, "an early fragment to a routed sandbox is held").then(
             send(UPLINK_INGRESS, "eth0", &part(&direct, 14, 9, false)).is(Reason::FragmentHeld),
         ),
         many_early(side, &out),
-        case(
-            side,
-            "a datagram of another sender does not wait for this one",
-        )
-        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
-        .then(
-            send(
-                UPLINK_EGRESS,
-                "eth0",
-                &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
-            )
-            .is(Reason::Translated)
-            .sends_with_new_id(&part(
-                &leaving(side, 2, client).udp(61_600, 5353).source(host),
-                16,
-                0,
-                true,
-            ))
-            .number_of_flows(1),
-        ),
+        case(side, "a datagram of another sender is not held")
+            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
+            .then(
+                send(
+                    UPLINK_EGRESS,
+                    "eth0",
+                    &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
+                )
+                .is(Reason::Translated)
+                .sends_with_new_id(&part(
+                    &leaving(side, 2, client).udp(61_600, 5353).source(host),
+                    16,
+                    0,
+                    true,
+                ))
+                .number_of_flows(1),
+            ),
     ]
 }
 

@@ -56,7 +56,10 @@ fn addresses(side: Side) -> Vec<Case> {
             "an address outside is dropped",
             packet.clone().source(side.stranger()),
         ),
-        spoofed("no address is dropped", packet.clone().source(unspecified)),
+        spoofed(
+            "the unspecified source is dropped",
+            packet.clone().source(unspecified),
+        ),
         spoofed(
             "a spoofed later fragment is dropped",
             packet.clone().source(side.sandbox(2)).fragment(9, false),
@@ -72,10 +75,10 @@ fn addresses(side: Side) -> Vec<Case> {
             from(11, &packet.udp(1, 2)).is(Reason::Spoofed)
         };
         cases.extend([
-            case(side, "a sandbox without IPv6 sends none").then(four(side.sandbox(11))),
+            case(side, "a sandbox without IPv6 sends no IPv6 packet").then(four(side.sandbox(11))),
             case(
                 side,
-                "a sandbox without IPv6 sends none without an address either",
+                "a sandbox without IPv6 sends none from the unspecified address",
             )
             .then(four(unspecified)),
         ]);
@@ -165,7 +168,7 @@ fn neighbours() -> Vec<Case> {
             pass,
         ),
         message(
-            "one from the link-local address passes",
+            "a solicitation from the link-local address passes",
             about(link, "ff02::1:ff00:1", 135, router),
             pass,
         ),
@@ -175,7 +178,7 @@ fn neighbours() -> Vec<Case> {
             pass,
         ),
         message(
-            "a solicitation for somebody else is dropped",
+            "a solicitation from a sibling's address is dropped",
             about(sibling, "ff02::1:ff00:1", 135, router),
             drop,
         ),
@@ -205,7 +208,7 @@ fn neighbours() -> Vec<Case> {
             drop,
         ),
         message(
-            "a cut advertisement is dropped",
+            "a truncated advertisement is dropped",
             about(own, "ff02::1", 136, own).payload(&[0; 8]),
             drop,
         ),
@@ -230,12 +233,12 @@ fn neighbours() -> Vec<Case> {
             pass,
         ),
         message(
-            "a report behind hop-by-hop options passes",
+            "a report after hop-by-hop options passes",
             about(link, "ff02::16", 143, nobody).extension(0, &[5, 2, 0, 0, 1, 0]),
             pass,
         ),
         message(
-            "a link-local source leaves no link",
+            "a link-local source is not routed",
             about(link, "2001:db8:51::7", 128, nobody),
             drop,
         ),
@@ -248,28 +251,29 @@ fn link(side: Side) -> Vec<Case> {
     let loopback = side.pick([127, 0, 0, 1], "::1");
     let nobody = side.pick([0, 0, 0, 0], "::");
     let mut cases = vec![
-        case(side, "multicast stays with the bridge")
+        case(side, "multicast is left to the bridge")
             .then(from(1, &to(1, multicast)).is(Reason::LinkLocal)),
         case(
             side,
-            "multicast reaches no sibling that may not be talked to",
+            "multicast is dropped without inter-container communication",
         )
         .then(from(7, &to(7, multicast)).is(Reason::IccOff)),
         case(side, "a loopback destination is dropped")
             .then(from(1, &to(1, loopback)).is(Reason::Martian)),
-        case(side, "no destination is dropped").then(from(1, &to(1, nobody)).is(Reason::Martian)),
+        case(side, "the unspecified destination is dropped")
+            .then(from(1, &to(1, nobody)).is(Reason::Martian)),
     ];
     if !side.is_v4() {
         let link_local = side.pick([0; 4], "fe80::9");
         cases.push(
-            case(side, "link-local traffic stays with the bridge")
+            case(side, "link-local traffic is left to the bridge")
                 .then(from(1, &to(1, link_local)).is(Reason::LinkLocal)),
         );
     }
     if side.is_v4() {
         let broadcast = side.pick([255; 4], "");
         cases.push(
-            case(side, "broadcast stays with the bridge")
+            case(side, "broadcast is left to the bridge")
                 .then(from(1, &to(1, broadcast)).is(Reason::LinkLocal)),
         );
     }
@@ -283,12 +287,15 @@ fn past_the_gateway(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "what is for the host goes to the gateway's MAC address",
+            "a packet to the host must have the gateway's MAC address",
         )
         .then(from(1, &sibling(to(side.host()).udp(1, 2))).is(Reason::NotGateway)),
-        case(side, "what goes out goes to the gateway's MAC address")
-            .then(from(1, &sibling(to(side.client()).udp(1, 2))).is(Reason::NotGateway)),
-        case(side, "no tunnel of the host is reached")
+        case(
+            side,
+            "a packet to the outside must have the gateway's MAC address",
+        )
+        .then(from(1, &sibling(to(side.client()).udp(1, 2))).is(Reason::NotGateway)),
+        case(side, "a packet to a tunnel port of the host is dropped")
             .then(from(1, &to(side.host()).udp(49_152, 4789)).is(Reason::Tunnel)),
     ]
 }
@@ -304,7 +311,7 @@ fn others() -> Vec<Case> {
             .then(from(1, &frame(0x88b5)).is(Reason::UnknownProtocol)),
         case(side, "a length instead of an ethertype is dropped")
             .then(from(1, &frame(46)).is(Reason::UnknownProtocol)),
-        case(side, "a device that is no endpoint's sends nothing")
+        case(side, "a packet from a device without endpoint is dropped")
             .then(send(ENDPOINT_IN, "lan0", &packet).is(Reason::EndpointGone)),
     ]
 }

@@ -34,27 +34,33 @@ fn siblings(side: Side) -> Vec<Case> {
     };
     let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
     vec![
-        to_sibling("a sibling gets a segment as it is", (1, 2), |packet| {
+        to_sibling("a segment to a sibling is unchanged", (1, 2), |packet| {
             packet.tcp(1, 2, SYN)
         }),
-        to_sibling("a sibling gets a datagram as it is", (2, 1), |packet| {
+        to_sibling("a datagram to a sibling is unchanged", (2, 1), |packet| {
             packet.udp(1, 2)
         }),
         to_sibling(
-            "a sibling gets an echo request as it is",
+            "an echo request to a sibling is unchanged",
             (1, 2),
             |packet| packet.echo_request(1),
         ),
-        to_sibling("a sibling gets any protocol", (1, 2), |packet| {
-            packet.protocol(50)
-        }),
-        to_sibling("a sibling gets later fragments", (1, 2), |packet| {
-            packet.udp(1, 2).fragment(100, false)
-        }),
-        to_sibling("a sibling gets an ICMP error", (1, 2), |packet| {
-            packet.icmp(3, 1, [0; 4])
-        }),
-        to_sibling("a sibling is no hop further", (1, 2), |packet| {
+        to_sibling(
+            "a packet of any protocol to a sibling is delivered",
+            (1, 2),
+            |packet| packet.protocol(50),
+        ),
+        to_sibling(
+            "a later fragment to a sibling is delivered",
+            (1, 2),
+            |packet| packet.udp(1, 2).fragment(100, false),
+        ),
+        to_sibling(
+            "an ICMP error to a sibling is delivered",
+            (1, 2),
+            |packet| packet.icmp(3, 1, [0; 4]),
+        ),
+        to_sibling("a packet to a sibling keeps its TTL", (1, 2), |packet| {
             packet.udp(1, 2).ttl(1)
         }),
         to_sibling(
@@ -67,10 +73,14 @@ fn siblings(side: Side) -> Vec<Case> {
             (4, 4),
             |packet| packet.udp(1, 2),
         ),
-        case(side, "siblings that may not talk do not").then(from(7, &refused).is(Reason::IccOff)),
         case(
             side,
-            "siblings that may not talk do not by later fragments either",
+            "a packet to a sibling is dropped without inter-container communication",
+        )
+        .then(from(7, &refused).is(Reason::IccOff)),
+        case(
+            side,
+            "a later fragment is dropped without inter-container communication",
         )
         .then(from(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
     ]
@@ -122,7 +132,7 @@ fn hairpin(side: Side) -> Vec<Case> {
         through_host(side, "another network uses a published port", 3),
         through_host(
             side,
-            "a network without inner talk uses a published port",
+            "siblings without inter-container communication use a published port",
             7,
         ),
         case(side, "a sandbox in the allow-list uses a published port").then(
@@ -134,9 +144,9 @@ fn hairpin(side: Side) -> Vec<Case> {
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "a sandbox that is not in the allow-list does not")
+        case(side, "a sandbox that is not in the allow-list is refused")
             .then(from(3, &asks(3)).is(Reason::NotAllowed)),
-        case(side, "a request at its last hop is the stack's to answer").then(
+        case(side, "a request with TTL 1 is passed to the stack").then(
             from(3, &last_hop)
                 .is(Reason::TtlExceeded)
                 .sends(&last_hop.clone().destination(side.sandbox(1)).dport(80))
@@ -176,7 +186,7 @@ fn to_itself(side: Side) -> Vec<Case> {
                     tuple_from_any(gateway, inside, 80)
                 )]),
         ),
-        case(side, "and gets the answer")
+        case(side, "the reply of a published port reaches the sibling")
             .then(
                 from(1, &kept)
                     .is(Reason::Hairpin)
@@ -203,7 +213,7 @@ fn to_itself(side: Side) -> Vec<Case> {
     if side.is_v4() {
         let request = from_sandbox(side, 11, host).tcp(40_000, 8081, SYN);
         cases.push(
-            case(side, "without a gateway there is no address to come from")
+            case(side, "a hairpin without a gateway address is dropped")
                 .then(from(11, &request).is(Reason::NoAddress)),
         );
     }
@@ -243,21 +253,27 @@ fn other_networks(side: Side) -> Vec<Case> {
         dropped("an internal network is not reached", 1, 5, |packet| {
             packet.udp(1, 2)
         }),
-        dropped("an internal network reaches no other", 5, 3, |packet| {
-            packet.udp(1, 2)
-        }),
-        dropped("an internal network reaches no open port", 5, 4, |packet| {
-            packet.tcp(1, 80, SYN)
-        }),
         dropped(
-            "a port of a routed network that is not open is not reached",
+            "an internal network does not reach another network",
+            5,
+            3,
+            |packet| packet.udp(1, 2),
+        ),
+        dropped(
+            "an internal network does not reach a port of a routed network",
+            5,
+            4,
+            |packet| packet.tcp(1, 80, SYN),
+        ),
+        dropped(
+            "an unpublished port of a routed network is not reached",
             1,
             4,
             |packet| packet.tcp(1, 81, SYN),
         ),
         case(
             side,
-            "an open port of a routed network is reached from another one",
+            "a published port of a routed network is reached from another network",
         )
         .then(
             from(1, &open)
@@ -280,17 +296,17 @@ fn host(side: Side) -> Vec<Case> {
     let host = side.host();
     vec![
         to_host(
-            "a host service is the stack's",
+            "a packet to a host service is passed to the stack",
             1,
             from_sandbox(side, 1, host).tcp(1, 22, SYN),
         ),
         to_host(
-            "an echo request to the gateway is the stack's",
+            "an echo request to the gateway is passed to the stack",
             1,
             from_sandbox(side, 1, side.gateway(1)).echo_request(1),
         ),
         to_host(
-            "an ICMP error to the node is the stack's",
+            "an ICMP error to the node is passed to the stack",
             1,
             from_sandbox(side, 1, host).icmp(3, 1, [0; 4]),
         ),
@@ -300,7 +316,7 @@ fn host(side: Side) -> Vec<Case> {
             from_sandbox(side, 5, host).tcp(1, 8080, SYN),
         ),
         to_host(
-            "a sandbox that may not talk to siblings reaches its gateway",
+            "a sandbox without inter-container communication reaches its gateway",
             7,
             from_sandbox(side, 7, side.gateway(5)).udp(1, 53),
         ),
@@ -316,26 +332,29 @@ fn delivered_by_others(side: Side) -> Vec<Case> {
     let arp = Packet::ethertype(0x0806, &[0; 28]);
     let client = side.client();
     vec![
-        case(side, "what the node sends reaches the sandbox")
+        case(side, "a packet of the node is delivered")
             .then(to(1, side.gateway(1)).is(Reason::FromHost)),
         case(
             side,
-            "what the bridge carries between siblings reaches the sandbox",
+            "a packet that the bridge forwards to a sibling is delivered",
         )
         .then(to(2, side.sandbox(1)).from("ve1").is(Reason::Bridged)),
         case(
             side,
-            "what the stack forwards from another network does not",
+            "a packet that the stack forwards from another network is dropped",
         )
         .then(to(1, side.sandbox(3)).from("ve3").is(Reason::DirectAccess)),
-        case(side, "what the stack forwards from outside does not")
-            .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
-        case(side, "an ARP message that the bridge carries does").then(
+        case(
+            side,
+            "a packet that the stack forwards from outside is dropped",
+        )
+        .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
+        case(side, "an ARP message from the bridge is delivered").then(
             send(ENDPOINT_OUT, "ve1", &arp)
                 .from("eth0")
                 .is(Reason::LinkLocal),
         ),
-        case(side, "a device that is no endpoint's delivers nothing").then(
+        case(side, "a packet to a device without endpoint is dropped").then(
             send(ENDPOINT_OUT, "lan0", &arp)
                 .from("eth0")
                 .is(Reason::EndpointGone),

@@ -76,7 +76,7 @@ fn full() -> Vec<Case> {
     };
     let two = |name: &str| established(established(Case::new(name), v4, 61_001, 1), v6, 61_002, 2);
     vec![
-        two("a full table refuses a new flow and keeps the others")
+        two("a full table refuses a new flow and keeps existing ones")
             .then(refused(v4, 61_003))
             .then(refused(v6, 61_003))
             .then(out(v4, 61_001, ACK))
@@ -84,7 +84,7 @@ fn full() -> Vec<Case> {
         two("a full table refuses a published port's client")
             .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::TableFull)),
         established(
-            Case::new("a full table gives up what was never answered"),
+            Case::new("a full table evicts a flow without a reply"),
             v4,
             61_001,
             1,
@@ -93,7 +93,7 @@ fn full() -> Vec<Case> {
         .then(out(v6, 61_003, SYN).number_of_flows(2))
         .then(out(v4, 61_001, ACK)),
         established(
-            Case::new("what was claimed is given back when the second half has no room"),
+            Case::new("the first entry is removed when the second does not fit"),
             v4,
             61_001,
             1,
@@ -127,13 +127,13 @@ fn half_open() -> Vec<Case> {
                     .then(out(side, 61_006, SYN).number_of_flows(3))
                     .then(back(side, 61_001, ACK))
                     .then(back(side, 61_006, SYN | ACK)),
-                case(side, "the oldest half-open flow goes first")
+                case(side, "the oldest half-open flow is evicted first")
                     .then(out(side, 61_001, SYN).number_of_flows(1))
                     .then(out(side, 61_002, SYN).number_of_flows(2))
                     .then(out(side, 61_003, SYN).number_of_flows(2))
                     .then(back(side, 61_002, SYN | ACK))
                     .then(back(side, 61_003, SYN | ACK)),
-                case(side, "a flow that begins anew at its own place stays")
+                case(side, "a reopened flow keeps its place in the ring")
                     .then(out(side, 61_001, SYN).number_of_flows(1))
                     .then(back(side, 61_001, RST | ACK))
                     .then(out(side, 61_002, SYN).number_of_flows(2))
@@ -175,18 +175,18 @@ fn quota() -> Vec<Case> {
             let hairpin_inside = hairpin.clone().destination(side.sandbox(1)).dport(80);
             let [fin_out, fin_back] = [out(side, 61_002, FIN | ACK), back(side, 61_002, FIN | ACK)];
             [
-                at_quota("beyond its quota a sandbox opens no flow, and keeps what it has")
+                at_quota("a sandbox at its quota opens no flow and keeps existing ones")
                     .then(refused())
                     .then(refused())
                     .then(out(side, 61_001, ACK))
                     .then(back(side, 61_004, ACK)),
-                at_quota("a neighbour of a sandbox at its quota opens flows")
+                at_quota("a sandbox at its quota does not limit its neighbour")
                     .then(refused())
                     .then(out_of(side, 2, 61_101, SYN).number_of_flows(5))
                     .then(out_of(side, 2, 61_102, SYN).number_of_flows(6)),
-                at_quota("flows from outside are charged to the sandbox that they reach")
+                at_quota("flows from outside count for the sandbox that they reach")
                     .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::Quota)),
-                case(side, "flows from outside come up to the quota")
+                case(side, "flows from outside are accepted up to the quota")
                     .then(
                         send(UPLINK_INGRESS, "eth0", &request)
                             .is(Reason::Inbound)
@@ -194,7 +194,7 @@ fn quota() -> Vec<Case> {
                             .number_of_flows(1),
                     )
                     .change(|prog| assert_eq!((prog.usage(1), prog.usage(2)), (1, 0))),
-                at_quota("flows between sandboxes are charged to the one that opens them")
+                at_quota("flows between sandboxes count for the one that opens them")
                     .then(
                         send(ENDPOINT_IN, "ve3", &hairpin)
                             .is(Reason::Hairpin)
@@ -202,24 +202,21 @@ fn quota() -> Vec<Case> {
                             .number_of_flows(5),
                     )
                     .change(|prog| assert_eq!((prog.usage(1), prog.usage(3)), (4, 1))),
-                at_quota("a finished flow gives its place to a new one")
+                at_quota("a closed flow is evicted for a new one")
                     .then(fin_out)
                     .then(fin_back)
                     .then(out(side, 61_005, SYN).number_of_flows(4))
                     .then(out(side, 61_001, ACK)),
                 (61_001..=61_003)
                     .fold(
-                        case(
-                            side,
-                            "a flow that was never answered gives its place to a new one",
-                        ),
+                        case(side, "a flow without a reply is evicted for a new one"),
                         established,
                     )
                     .then(out(side, 61_004, SYN).number_of_flows(4))
                     .then(out(side, 61_005, SYN).number_of_flows(4))
                     .then(out(side, 61_006, SYN).number_of_flows(4))
                     .then(out(side, 61_001, ACK)),
-                at_quota("at its quota a sandbox takes nothing from a neighbour")
+                at_quota("a sandbox at its quota evicts no flow of a neighbour")
                     .then(out_of(side, 2, 61_101, SYN).number_of_flows(5))
                     .then(refused())
                     .then(back_to(side, 2, 61_101, SYN | ACK)),

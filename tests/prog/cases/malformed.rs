@@ -38,16 +38,13 @@ fn damaged(
         reason => reason,
     };
     vec![
-        case(side, &format!("{name}: gets no further than the uplink"))
+        case(side, &format!("{name}: dropped at the uplink"))
             .then(send_bytes(UPLINK_INGRESS, "eth0", inbound).is(at_uplink)),
         case(side, &format!("{name}: dropped at the endpoint"))
             .then(send_bytes(ENDPOINT_IN, "ve1", outbound).is(reason)),
-        case(
-            side,
-            &format!("{name}: does not leave with a private source"),
-        )
-        .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
-        case(side, &format!("{name}: what the host sends is left alone"))
+        case(side, &format!("{name}: dropped with a private source"))
+            .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
+        case(side, &format!("{name}: unchanged from the host"))
             .then(send_bytes(UPLINK_EGRESS, "eth0", host).is(Reason::NotOurs)),
     ]
 }
@@ -63,7 +60,7 @@ fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
 /// An IPv4-mapped address in an IPv6 header must not match an address of the node or a sandbox (RFC 4291 §2.5.5.2).
 fn mapped() -> Vec<Case> {
     let [v4, v6] = Side::BOTH;
-    let clothed = |packet: Packet, from: IpAddr, to: IpAddr| {
+    let with_mapped_addresses = |packet: Packet, from: IpAddr, to: IpAddr| {
         let mut packet = packet.build();
         for (at, ip) in [(8, from), (24, to)] {
             let IpAddr::V4(ip) = ip else { panic!("IPv4") };
@@ -73,18 +70,23 @@ fn mapped() -> Vec<Case> {
         packet
     };
     let request = inbound(v6, v6.host()).tcp(40_000, 8080, SYN);
-    let request = clothed(request, v4.client(), v4.host());
+    let request = with_mapped_addresses(request, v4.client(), v4.host());
     let outbound = from_sandbox(v6, 1, v6.client()).tcp(40_000, 80, SYN);
-    let outbound = clothed(outbound, v4.sandbox(1), v4.client());
+    let outbound = with_mapped_addresses(outbound, v4.sandbox(1), v4.client());
     let leaving = leaving(v6, 1, v6.client()).tcp(40_000, 80, SYN);
-    let leaving = clothed(leaving, v4.sandbox(1), v4.client());
+    let leaving = with_mapped_addresses(leaving, v4.sandbox(1), v4.client());
     [
-        ("does not come in", UPLINK_INGRESS, "eth0", request),
+        ("is dropped at the uplink", UPLINK_INGRESS, "eth0", request),
         ("is dropped at the endpoint", ENDPOINT_IN, "ve1", outbound),
-        ("does not leave", UPLINK_EGRESS, "eth0", leaving),
+        (
+            "does not leave by the uplink",
+            UPLINK_EGRESS,
+            "eth0",
+            leaving,
+        ),
     ]
     .map(|(what, program, device, packet)| {
-        case(v6, &format!("an IPv4 address in an IPv6 header {what}"))
+        case(v6, &format!("an IPv4-mapped address {what}"))
             .then(send_bytes(program, device, packet).is(Reason::Martian))
     })
     .into()

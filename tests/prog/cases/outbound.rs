@@ -47,7 +47,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "a request is routed out, translated, and its answer delivered",
+            "a request is routed and translated, and its reply delivered",
         )
         .then(
             send(ENDPOINT_IN, "ve1", &request)
@@ -73,7 +73,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
                 .sends(&out.clone().flags(ACK).source(host))
                 .flows([flow("tcp", "established")]),
         ),
-        case(side, "a datagram is translated and its answer delivered")
+        case(side, "a datagram is translated and its reply delivered")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
@@ -86,7 +86,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     .sends(&delivered(back.clone().destination(inside), 1))
                     .flows([flow("udp", "established")]),
             ),
-        case(side, "a port outside the range becomes one inside").then(
+        case(side, "a port outside the range is replaced by one inside").then(
             at_eth0(&hashed)
                 .is(Reason::Translated)
                 .sends_with_port(move |port| {
@@ -98,13 +98,13 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     tuple_from_any(host, client, 80)
                 )]),
         ),
-        case(side, "a GSO packet longer than the link takes is sent on").then(
+        case(side, "a GSO packet longer than the MTU is forwarded").then(
             send(ENDPOINT_IN, "ve1", &big)
                 .gso(1000)
                 .is(Reason::Outbound)
                 .sends(&big.clone().routed()),
         ),
-        case(side, "an answer at its last hop is the stack's to refuse")
+        case(side, "a reply with TTL 1 is passed to the stack")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
@@ -156,12 +156,12 @@ fn ports(side: Side) -> Vec<Case> {
         .then(leaves(&request(1, 62_000), host, 1))
         .change(|prog| assert_ne!(prog.flows()[0].outer_port(), 62_000));
     vec![
-        case(side, "a taken port becomes another one")
+        case(side, "a used port is replaced")
             .then(kept(request(1, 61_500), 1))
             .then(leaves(&request(2, 61_500), host, 2)),
         case(
             side,
-            "a port that is taken towards one destination is free towards another",
+            "a port used towards one destination is free towards another",
         )
         .then(kept(request(2, 61_500), 1))
         .then(kept(elsewhere, 2)),
@@ -171,7 +171,7 @@ fn ports(side: Side) -> Vec<Case> {
             .then(kept(leaving(side, 1, client).udp(62_000, 80), 1)),
         case(
             side,
-            "without a free port the new flow is dropped and the old one stays",
+            "without a free port the new flow is dropped and the old one is kept",
         )
         .change(|prog| prog.set_snat_ports(61_000, 61_000))
         .then(
@@ -236,12 +236,16 @@ fn echoes(side: Side) -> Vec<Case> {
             let other = prog.flows().iter().any(|flow| flow.outer_port() != 77);
             assert!(other, "both have one identifier");
         }),
-        case(side, "a reply nobody asked for is the host's").then(
+        case(
+            side,
+            "an echo reply without a request is passed to the host",
+        )
+        .then(
             send(UPLINK_INGRESS, "eth0", &inbound(side, host).echo_reply(78)).is(Reason::NotOurs),
         ),
         case(
             side,
-            "a request from outside is no reply, even with identifier 0",
+            "an echo request from outside with identifier 0 is no reply",
         )
         .then(
             at_eth0(&leaving(side, 1, client).echo_request(0))
@@ -270,7 +274,7 @@ fn of_the_node(side: Side, id: u16) -> Case {
     let inside = leaving(side, 1, side.client()).echo_request(id);
     case(
         side,
-        "an identifier that the node waits for is not kept, and its reply is the node's",
+        "an identifier that the node uses is replaced, and its reply is passed to the node",
     )
     .then(request)
     .then(leaves(&inside, side.host(), 1))
@@ -286,7 +290,7 @@ fn before_the_node(side: Side, id: u16) -> Case {
     let inside = leaving(side, 1, side.client()).echo_request(id);
     case(
         side,
-        "the node gets the reply to an identifier that a sandbox had before",
+        "a reply to the node's identifier reaches the node although a sandbox used it before",
     )
     .then(
         at_eth0(&inside)
@@ -320,15 +324,18 @@ fn untranslated(side: Side) -> Vec<Case> {
     let own = Packet::ip(side.host(), client).udp(61_500, 53);
     let gateway = Packet::ip(side.gateway(1), client).udp(61_500, 53);
     vec![
-        tracked("a routed network's address leaves as it is", 4),
-        tracked("without masquerading an address leaves as it is", 9),
-        case(side, "what the host sends is left alone").then(at_eth0(&own).is(Reason::NotOurs)),
+        tracked("the source of a routed network is unchanged", 4),
+        tracked("without masquerading the source is unchanged", 9),
+        case(side, "a packet of the host is unchanged").then(at_eth0(&own).is(Reason::NotOurs)),
         case(
             side,
-            "what the host sends from a gateway's address is left alone",
+            "a packet of the host from a gateway's address is unchanged",
         )
         .then(at_eth0(&gateway).is(Reason::NotOurs)),
-        case(side, "what the host forwards for others is left alone")
-            .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
+        case(
+            side,
+            "a packet that the host forwards for others is unchanged",
+        )
+        .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
     ]
 }

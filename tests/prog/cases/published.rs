@@ -57,7 +57,7 @@ fn opened(side: Side) -> Vec<Case> {
         .then(open().flows([flow("new")])),
         case(
             side,
-            "the sandbox's answer leaves with the published address",
+            "the sandbox's reply leaves with the published address",
         )
         .then(open())
         .then(
@@ -83,7 +83,7 @@ fn opened(side: Side) -> Vec<Case> {
         case(side, "a repeated request belongs to the same flow")
             .then(open())
             .then(open().flows([flow("new")])),
-        case(side, "a datagram and its answer are translated")
+        case(side, "a datagram and its reply are translated")
             .then(
                 at_eth0(&query)
                     .is(Reason::Inbound)
@@ -136,7 +136,7 @@ fn ranges(side: Side) -> Vec<Case> {
         delivers(20_099, 30_099),
         passes(19_999),
         passes(20_100),
-        case(side, "a range of the other protocol is not meant")
+        case(side, "a range of the other protocol does not match")
             .then(at_eth0(&datagram).is(Reason::NotOurs)),
     ]
 }
@@ -175,19 +175,24 @@ fn chosen(side: Side) -> Vec<Case> {
     };
     vec![
         goes_to(
-            "an exact address comes before every address",
+            "an exact address precedes the unspecified address",
             side.host(),
             8443,
             1,
         ),
         goes_to(
-            "every address of a family comes second",
+            "an entry for all addresses of a family comes second",
             side.host2(),
             8443,
             2,
         ),
-        goes_to("every address comes last", side.host(), 8444, 3),
-        case(side, "a source in the allow-list is let in").then(
+        goes_to(
+            "an entry for both families comes last",
+            side.host(),
+            8444,
+            3,
+        ),
+        case(side, "a source in the allow-list is accepted").then(
             at_eth0(&request(client))
                 .is(Reason::Inbound)
                 .sends(&delivered(
@@ -200,7 +205,7 @@ fn chosen(side: Side) -> Vec<Case> {
             .then(at_eth0(&request(side.stranger())).is(Reason::NotAllowed)),
         case(
             side,
-            "a sandbox without an address of the family has no port of it",
+            "a sandbox without an address of the family does not publish in it",
         )
         .then(four),
         case(
@@ -238,22 +243,22 @@ fn not_opened(side: Side) -> Vec<Case> {
     let request = inbound(side, host).tcp(40_000, 8080, SYN);
     vec![
         passes(
-            "a port nobody published is the host's",
+            "an unpublished port is passed to the host",
             request.clone().dport(22),
             Reason::NotOurs,
         ),
         passes(
-            "an echo request is the host's",
+            "an echo request is passed to the host",
             inbound(side, host).echo_request(9),
             Reason::NotOurs,
         ),
         passes(
-            "ESP is the host's",
+            "ESP is passed to the host",
             inbound(side, host).protocol(50),
             Reason::NotOurs,
         ),
         passes(
-            "SCTP is the host's",
+            "SCTP is passed to the host",
             inbound(side, host).protocol(132),
             Reason::NotOurs,
         ),
@@ -271,7 +276,7 @@ fn routed(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "an open port of a routed network is reached at the sandbox's own address",
+            "a published port of a routed network is reached at the sandbox's own address",
         )
         .then(
             at_eth0(&request)

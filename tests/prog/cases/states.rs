@@ -150,7 +150,7 @@ fn walks(connection: Connection) -> Vec<Case> {
     let error = connection.unreachable().build();
     vec![
         connection
-            .case("both sides may open at once")
+            .case("simultaneous open passes")
             .then(opener(SYN, "new"))
             .then(other(SYN, "syn-received"))
             .then(opener(SYN | ACK, "syn-received"))
@@ -158,7 +158,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(ACK, "established"))
             .then(opener(ACK, "established")),
         connection
-            .case("each step of the handshake may be repeated")
+            .case("repeated handshake segments pass")
             .then(opener(SYN, "new"))
             .then(opener(SYN, "new"))
             .then(other(SYN | ACK, "syn-received"))
@@ -169,7 +169,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(opener(ACK, "established")),
         // The other side still has the previous connection.
         connection
-            .case("a SYN that is answered by a challenge leads to a new connection")
+            .case("a SYN that gets a challenge ACK is followed by a new connection")
             .then(opener(SYN, "new"))
             .then(other(ACK, "syn-received"))
             .then(opener(RST, "refused"))
@@ -177,7 +177,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
         connection
-            .established("the side that opened it may forget the connection and open it again")
+            .established("the opening side reopens a connection that it lost")
             .then(opener(SYN, "established"))
             .then(other(ACK, "established"))
             .then(opener(RST, "reset"))
@@ -185,27 +185,27 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
         connection
-            .established("both sides may close at once")
+            .established("simultaneous close passes")
             .then(opener(FIN | ACK, "half-closed"))
             .then(other(FIN | ACK, "closing"))
             .then(opener(ACK, "closing"))
             .then(other(ACK, "closing"))
             .then(opener(FIN | ACK, "closing")),
         connection
-            .established("an RST alone ends nothing")
+            .established("an RST does not remove the flow")
             .then(other(RST, "reset"))
             .then(other(ACK, "established"))
             .then(opener(RST | ACK, "reset"))
             .then(opener(ACK, "established")),
         connection
-            .established("an ICMP error alone ends nothing")
+            .established("an ICMP error does not remove the flow")
             .change(move |prog| {
                 prog.run(UPLINK_INGRESS, &Place::at("eth0"), &error);
             })
             .then(opener(ACK, "established"))
             .then(other(ACK, "established")),
         connection
-            .closing("the side that opened it may use the tuple again")
+            .closing("the opening side reuses the tuple")
             .then(opener(SYN, "new"))
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
@@ -223,7 +223,7 @@ fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
     );
     vec![
         connection
-            .established("the other side may forget the connection and open it again")
+            .established("the other side reopens a connection that it lost")
             .then(other(SYN, "established"))
             .then(opener(ACK, "established"))
             .then(other(RST, "reset"))
@@ -231,7 +231,7 @@ fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
             .then(opener(SYN | ACK, "syn-received"))
             .then(other(ACK, "established")),
         connection
-            .closing("the other side may use the tuple again")
+            .closing("the other side reuses the tuple")
             .then(other(SYN, "new"))
             .then(opener(SYN | ACK, "syn-received"))
             .then(other(ACK, "established"))
@@ -254,11 +254,15 @@ fn picked_up(side: Side) -> Vec<Case> {
     let out = leaving(side, 1, side.client()).tcp(80, 40_000, ACK);
     vec![
         published
-            .case("a connection goes on when the table is lost")
+            .case("a connection continues when the table is lost")
             .then(published.outside(ACK, "new"))
             .then(published.inside(ACK, "established"))
             .then(published.outside(FIN | ACK, "half-closed")),
-        case(side, "one between sandboxes goes on, too").then(
+        case(
+            side,
+            "a connection between sandboxes continues when the table is lost",
+        )
+        .then(
             send(ENDPOINT_IN, "ve2", &inside)
                 .is(Reason::Hairpin)
                 .sends(&delivered(
@@ -267,13 +271,17 @@ fn picked_up(side: Side) -> Vec<Case> {
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "for what a sandbox sends no mapping is invented").then(
+        case(
+            side,
+            "a segment of a sandbox without a flow creates no mapping",
+        )
+        .then(
             send(UPLINK_EGRESS, "eth0", &out)
                 .is(Reason::NoFlow)
                 .number_of_flows(0),
         ),
-        nothing("an answer without a flow opens nothing", SYN | ACK),
-        nothing("an end without a flow opens nothing", FIN | ACK),
+        nothing("a SYN-ACK without a flow opens nothing", SYN | ACK),
+        nothing("a FIN without a flow opens nothing", FIN | ACK),
         nothing("an RST without a flow opens nothing", RST),
         nothing(
             "an RST with an ACK and without a flow opens nothing",

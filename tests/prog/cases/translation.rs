@@ -56,7 +56,7 @@ fn checksums(side: Side) -> Vec<Case> {
     let query = absent(inbound(side, side.host()).udp(40_000, 5353));
     let datagram = absent(leaving(side, 1, side.client()).udp(61_500, 53));
     let mut cases = vec![
-        case(side, "a UDP checksum of zero stays zero")
+        case(side, "an absent UDP checksum stays absent")
             .then(
                 send(UPLINK_INGRESS, "eth0", &query)
                     .is(Reason::Inbound)
@@ -75,12 +75,12 @@ fn checksums(side: Side) -> Vec<Case> {
         zero_after(side),
     ];
     for error in [1, 0x00ff, 0x8000, 0xfffe] {
-        let name = format!("a checksum that is wrong by {error:#x} stays so");
+        let name = format!("a checksum that is wrong by {error:#x} stays wrong");
         cases.extend(both_ways(&name, side, |packet| {
             packet.checksum(Checksum::WrongBy(error))
         }));
         if side.is_v4() {
-            let name = format!("a header checksum that is wrong by {error:#x} stays so");
+            let name = format!("a header checksum that is wrong by {error:#x} stays wrong");
             cases.extend(both_ways(&name, side, |packet| packet.header_error(error)));
         }
     }
@@ -175,7 +175,7 @@ fn headers() -> Vec<Case> {
     [
         all("a type of service", |packet| packet.tos(0xb9)),
         all("an identification", |packet| packet.id(0xbeef)),
-        all("the least TTL that goes on", |packet| packet.ttl(2)),
+        all("the smallest TTL that is forwarded", |packet| packet.ttl(2)),
         all("the largest TTL", |packet| packet.ttl(255)),
     ]
     .into_iter()

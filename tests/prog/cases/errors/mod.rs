@@ -1,25 +1,26 @@
 //! ICMP errors: the outer header and the quoted packet are translated back, whoever sends the error.
 
-use std::net::IpAddr;
+mod published;
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Checksum, Packet, SYN},
-    prog::{
-        ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac,
-    },
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use crate::case::{Case, Send, send};
-
-use crate::{both, case, delivered, from_sandbox, inbound, leaving};
+use crate::{
+    both, case,
+    case::{Case, Send, send},
+    delivered, from_sandbox, inbound, leaving,
+};
+use published::{asked, opened};
 
 const ETHERNET: usize = 14;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(about_outbound);
-    cases.extend(both(about_published));
-    cases.extend(both(about_hairpins));
+    cases.extend(both(published::about_published));
+    cases.extend(both(published::about_hairpins));
     cases.extend(both(by_the_stack));
     cases.extend(both(left_alone));
     cases
@@ -102,7 +103,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
     for (what, before) in [("TCP", &tcp), ("UDP", &udp), ("an echo", &echo)] {
         let after = before.clone().source(host);
         for (much, bytes) in [("eight bytes of it", Some(8)), ("all of it", None)] {
-            let name = format!("an error about {what} that quotes {much} comes back");
+            let name = format!("an error about {what} that quotes {much} is translated back");
             cases.push(reported(side, &name, before, &after, bytes));
         }
     }
@@ -115,7 +116,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
             .icmp(kind, code, rest)
             .payload(&quote(&udp, None));
         cases.push(
-            case(side, &format!("type {kind} code {code} comes back"))
+            case(side, &format!("type {kind} code {code} is translated back"))
                 .then(leaves(&udp, &after))
                 .then(
                     send(UPLINK_INGRESS, "eth0", &arrives)
@@ -140,7 +141,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
         (3, [16, 0, 0, 0])
     };
     cases.push(
-        case(side, "an extension behind the quote is left alone")
+        case(side, "an extension after the quote is unchanged")
             .then(leaves(&long, &after))
             .then(
                 send(
@@ -166,7 +167,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
             cases.push(reported(side, &name, &optional, &after, Some(8)));
         }
         let none = udp.clone().checksum(Checksum::Absent);
-        let name = "a quoted UDP checksum of none stays none";
+        let name = "an absent UDP checksum in a quote stays absent";
         cases.push(reported(
             side,
             name,
@@ -210,107 +211,6 @@ fn leaves(before: &Packet, after: &Packet) -> Send {
         .number_of_flows(1)
 }
 
-/// A request to the published port 5353/udp, and the request that the sandbox receives.
-fn asked(side: Side) -> (Packet, Packet) {
-    let request = inbound(side, side.host()).udp(40_000, 5353);
-    let inside = delivered(request.clone().destination(side.sandbox(1)), 1).dport(53);
-    (request, inside)
-}
-
-fn opened(side: Side) -> Send {
-    let (request, inside) = asked(side);
-    send(UPLINK_INGRESS, "eth0", &request)
-        .is(Reason::Inbound)
-        .sends(&inside)
-        .number_of_flows(1)
-}
-
-fn about_published(side: Side) -> Vec<Case> {
-    let (client, host, about) = (side.client(), side.host(), port_unreachable(side));
-    let (request, inside) = asked(side);
-    let closed = error(leaving(side, 1, client), about, &quote(&inside, None));
-    let told = error(
-        leaving(side, 1, client).source(host),
-        about,
-        &quote(&request.routed(), None),
-    );
-    let answer = leaving(side, 1, client).udp(53, 40_000);
-    let answered = answer.clone().source(host).sport(5353);
-    let carrier = inbound(side, host).source(side.stranger());
-    vec![
-        case(side, "a closed port answers from the host's address")
-            .then(opened(side))
-            .then(
-                send(UPLINK_EGRESS, "eth0", &closed)
-                    .is(Reason::Translated)
-                    .sends(&told),
-            ),
-        case(side, "an error about an answer reaches who answered")
-            .then(opened(side))
-            .then(
-                send(UPLINK_EGRESS, "eth0", &answer)
-                    .is(Reason::Translated)
-                    .sends(&answered),
-            )
-            .then(
-                send(
-                    UPLINK_INGRESS,
-                    "eth0",
-                    &error(carrier.clone(), about, &quote(&answered, Some(8))),
-                )
-                .is(Reason::Inbound)
-                .sends(&error(
-                    delivered(carrier.destination(side.sandbox(1)), 1),
-                    about,
-                    &quote(&answer, Some(8)),
-                )),
-            ),
-    ]
-}
-
-fn about_hairpins(side: Side) -> Vec<Case> {
-    let (host, about) = (side.host(), port_unreachable(side));
-    let between = |name: &str, client: u32, seen: IpAddr| {
-        let request = from_sandbox(side, client, host).udp(61_500, 5353);
-        let inside = delivered(request.clone().destination(side.sandbox(1)), 1)
-            .source(seen)
-            .dport(53);
-        let closed = error(
-            Packet::ip(side.sandbox(1), seen).eth(sandbox_mac(1), gateway_mac(1)),
-            about,
-            &quote(&inside, None),
-        );
-        let told = error(
-            Packet::ip(host, side.sandbox(client))
-                .eth(gateway_mac(client), sandbox_mac(client))
-                .routed(),
-            about,
-            &quote(&request.clone().routed(), None),
-        );
-        case(side, name)
-            .then(
-                send(ENDPOINT_IN, format!("ve{client}"), &request)
-                    .is(Reason::Hairpin)
-                    .sends(&inside)
-                    .number_of_flows(1),
-            )
-            .then(
-                send(ENDPOINT_IN, "ve1", &closed)
-                    .is(Reason::Hairpin)
-                    .sends(&told),
-            )
-    };
-    vec![
-        between(
-            "a closed port answers a sibling from the host's address",
-            2,
-            side.sandbox(2),
-        ),
-        between("a closed port answers another network", 3, side.sandbox(3)),
-        between("a closed port answers its own sandbox", 1, side.gateway(1)),
-    ]
-}
-
 /// The stack receives translated packets when they cannot be forwarded; its errors quote those.
 fn by_the_stack(side: Side) -> Vec<Case> {
     let (client, host) = (side.client(), side.host());
@@ -325,7 +225,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "the last hop of a request is the node, by its own address",
+            "time exceeded for a request has the node's own address",
         )
         .then(
             send(UPLINK_INGRESS, "eth0", &last(&request))
@@ -346,27 +246,30 @@ fn by_the_stack(side: Side) -> Vec<Case> {
                 &quote(&last(&request), None),
             )),
         ),
-        case(side, "the last hop of a sibling's request is the node")
-            .then(
-                send(ENDPOINT_IN, "ve2", &last(&hairpin))
-                    .is(Reason::TtlExceeded)
-                    .sends(&last(&hairpin_got))
-                    .number_of_flows(1),
+        case(
+            side,
+            "time exceeded for a sibling's request has the node's address",
+        )
+        .then(
+            send(ENDPOINT_IN, "ve2", &last(&hairpin))
+                .is(Reason::TtlExceeded)
+                .sends(&last(&hairpin_got))
+                .number_of_flows(1),
+        )
+        .then(
+            send(
+                ENDPOINT_OUT,
+                "ve2",
+                &error(
+                    to_sibling.clone(),
+                    exceeded,
+                    &quote(&last(&hairpin_got), None),
+                ),
             )
-            .then(
-                send(
-                    ENDPOINT_OUT,
-                    "ve2",
-                    &error(
-                        to_sibling.clone(),
-                        exceeded,
-                        &quote(&last(&hairpin_got), None),
-                    ),
-                )
-                .is(Reason::FromHost)
-                .sends(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
-            ),
-        case(side, "an error about the node's own traffic stays as it is").then(
+            .is(Reason::FromHost)
+            .sends(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
+        ),
+        case(side, "an error about the node's own traffic is unchanged").then(
             send(
                 UPLINK_EGRESS,
                 "eth0",
@@ -397,7 +300,7 @@ fn left_alone(side: Side) -> Vec<Case> {
         .dport(53);
     vec![
         to_host(
-            "an error about another port is the host's",
+            "an error about another port is passed to the host",
             error(
                 inbound(side, host),
                 about,
@@ -405,7 +308,7 @@ fn left_alone(side: Side) -> Vec<Case> {
             ),
         ),
         to_host(
-            "an error about another peer is the host's",
+            "an error about another peer is passed to the host",
             error(
                 inbound(side, host),
                 about,
@@ -413,11 +316,11 @@ fn left_alone(side: Side) -> Vec<Case> {
             ),
         ),
         to_host(
-            "a quote cut short of its ports is the host's",
+            "an error whose quote has no ports is passed to the host",
             error(inbound(side, host), about, &quote(&after, Some(6))),
         ),
         to_host(
-            "a quoted later fragment has no ports",
+            "an error about a later fragment is not translated",
             error(
                 inbound(side, host),
                 about,
@@ -425,7 +328,7 @@ fn left_alone(side: Side) -> Vec<Case> {
             ),
         ),
         to_host(
-            "a quote that another host has sent is the host's",
+            "an error about a packet of another host is passed to the host",
             error(
                 inbound(side, host),
                 about,
@@ -436,15 +339,18 @@ fn left_alone(side: Side) -> Vec<Case> {
             "a redirect does not reach a sandbox",
             error(inbound(side, host), redirect, &quote(&after, None)),
         ),
-        case(side, "a sandbox reports nothing about another's flow")
-            .then(opened(side))
-            .then(
-                send(
-                    UPLINK_EGRESS,
-                    "eth0",
-                    &error(leaving(side, 2, client), about, &quote(&inside, None)),
-                )
-                .is(Reason::IcmpErrorUntranslated),
-            ),
+        case(
+            side,
+            "an error of a sandbox about another sandbox's flow is dropped",
+        )
+        .then(opened(side))
+        .then(
+            send(
+                UPLINK_EGRESS,
+                "eth0",
+                &error(leaving(side, 2, client), about, &quote(&inside, None)),
+            )
+            .is(Reason::IcmpErrorUntranslated),
+        ),
     ]
 }
