@@ -109,12 +109,16 @@ pub fn zero(offloads: Offloads) {
     for family in [0, 1] {
         let out = ends.outbound(family, Carries::Udp, 5000);
         let payload = summing_to_zero(family, &out.left());
-        out.leaves("a sum of zero, outwards", |packet| packet.payload(&payload));
+        out.leaves("a zero checksum, outbound", |packet| {
+            packet.payload(&payload)
+        });
         let payload = summing_to_zero(family, &out.arrived());
-        out.arrives("a sum of zero, back", |packet| packet.payload(&payload));
+        out.arrives("a zero checksum, reply", |packet| packet.payload(&payload));
         let inward: Flow<'_> = ends.inbound(family, Carries::Udp, 4000);
         let payload = summing_to_zero(family, &inward.arrived());
-        inward.arrives("a sum of zero, inwards", |packet| packet.payload(&payload));
+        inward.arrives("a zero checksum, inbound", |packet| {
+            packet.payload(&payload)
+        });
     }
 }
 
@@ -125,5 +129,5 @@ fn summing_to_zero(family: usize, packet: &Packet) -> [u8; 2] {
         let bytes = packet.clone().payload(payload).build();
         bytes[field..field + 2] == [0xff, 0xff]
     });
-    found.expect("one of all sums")
+    found.expect("a payload with this checksum")
 }

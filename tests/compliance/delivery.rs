@@ -48,7 +48,7 @@ impl Echo {
                 stream.set_read_timeout(LIMIT).expect("timeout");
                 let mut id = [0; 8];
                 stream.read_exact(&mut id).expect("an id");
-                stream.write_all(&id).expect("the id back");
+                stream.write_all(&id).expect("the identifier");
                 (stream, id)
             };
             (0..count).map(accept).collect()
@@ -61,7 +61,7 @@ impl Echo {
     fn again(self) -> Vec<TcpStream> {
         let accepted = self.accepted.join().expect("the server");
         let write = |(mut stream, id): (TcpStream, [u8; 8])| {
-            stream.write_all(&id).expect("the id again");
+            stream.write_all(&id).expect("the identifier");
             stream
         };
         accepted.into_iter().rev().map(write).collect()
@@ -83,8 +83,8 @@ fn stream(netns: &Netns, to: &str, id: u64) -> (TcpStream, u64) {
 #[track_caller]
 fn expect_id(stream: &mut TcpStream, id: u64) {
     let mut back = [0; 8];
-    stream.read_exact(&mut back).expect("the id back");
-    assert_eq!(u64::from_be_bytes(back), id, "somebody else's stream");
+    stream.read_exact(&mut back).expect("the identifier");
+    assert_eq!(u64::from_be_bytes(back), id, "another stream's identifier");
 }
 
 /// U-3, T-7: two sandboxes send from the same ports to the same destination; each receives its own replies.
@@ -127,7 +127,10 @@ fn same_port(a: &Netns, b: &Netns, outside: &Netns, address: &str) {
             client.send((address, port), "to the server");
             server.receive("a request").1
         });
-        assert_ne!(seen[0], seen[1], "two flows are one to {address}");
+        assert_ne!(
+            seen[0], seen[1],
+            "both flows have one port towards {address}"
+        );
         let host = if address.contains(':') {
             HOST.1
         } else {
@@ -199,8 +202,8 @@ pub fn established_flows_survive(offloads: Offloads) {
     }
     assert_eq!(held.len(), streams.len());
     for (server, client, host, seen) in &datagrams {
-        server.send((host, *seen), "still there");
-        assert_eq!(client.receive("still there").0, "still there");
+        server.send((host, *seen), "still open");
+        assert_eq!(client.receive("still open").0, "still open");
     }
     fixture.assert_clean(&[&sandbox]);
 }
@@ -244,7 +247,7 @@ fn other_sources(offloads: Offloads) {
                 }
             }
             let inner = flow.inner.1.to_be_bytes();
-            ends.inside.expect_nothing("from a other_source", |frame| {
+            ends.inside.expect_nothing("from another source", |frame| {
                 let ports = [34, 54][family];
                 frame.get(ports + 2..ports + 4) == Some(&inner[..])
             });
@@ -328,7 +331,7 @@ pub fn first_packets(offloads: Offloads) {
         for (number, ports) in &seen {
             assert!(
                 ports.iter().all(|port| *port == ports[0]),
-                "socket {number} has several ports: {ports:?}"
+                "socket {number} has more than one outer port: {ports:?}"
             );
         }
         let flows = fixture.flows(&["--protocol", "udp", "--address", address]);
@@ -336,7 +339,7 @@ pub fn first_packets(offloads: Offloads) {
         let mut ports: Vec<u16> = seen.values().map(|ports| ports[0]).collect();
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), ROUNDS, "two sockets have one port");
+        assert_eq!(ports.len(), ROUNDS, "two sockets share an outer port");
     }
     fixture.assert_clean(&[&sandbox]);
 }

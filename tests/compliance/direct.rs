@@ -106,7 +106,7 @@ fn loopback(offloads: Offloads) {
         }
         peer::craft(netns, "eth0", &frames.join(","));
     }
-    assert_eq!(server.output().trim(), "serving", "something came in");
+    assert_eq!(server.output().trim(), "serving", "a packet arrived");
     let dropped = fixture.counted("drop_martian");
     assert!(dropped >= 16, "{dropped}");
 
@@ -116,7 +116,7 @@ fn loopback(offloads: Offloads) {
     }
     assert!(
         server.output().contains("udp 80 "),
-        "the server says who comes"
+        "the server reports its client"
     );
     fixture.assert_clean(&[&web]);
 }

@@ -160,7 +160,7 @@ fn unknown(ends: &Ends, flow: &Flow<'_>, kind: Kind) {
     ends.send_outside(&error(router, flow.outer.0, kind, &about, Quote::Whole));
     let number = kind.0;
     ends.inside
-        .expect_nothing("an error about nothing", |frame| {
+        .expect_nothing("an error about an unknown flow", |frame| {
             let icmp = match frame[12..14] {
                 [0x08, 0x00] => (frame[23] == 1).then(|| frame[34]),
                 [0x86, 0xdd] => (frame[20] == 58).then(|| frame[54]),
@@ -227,9 +227,9 @@ pub fn keep_the_flow(offloads: Offloads) {
                 _ => packet,
             };
             flow.leaves("a packet after the errors", flags);
-            flow.arrives("an answer after the errors", flags);
+            flow.arrives("a reply after the errors", flags);
         }
-        assert_eq!(fixture.flows(&[]).len(), count, "a flow is gone");
+        assert_eq!(fixture.flows(&[]).len(), count, "a flow was removed");
         let states = fixture.flows(&["--protocol", "tcp"]);
         assert!(
             states.iter().all(|flow| flow["state"] == "established"),

@@ -102,7 +102,7 @@ fn last_hop(fixture: &Fixture, ends: &Ends) {
         let arrived = inward.arrived().ttl(1).build();
         ends.send_outside(&inward.answered().ttl(1));
         ends.inside
-            .expect_nothing("a packet without a hop", |frame| {
+            .expect_nothing("a packet with an expired TTL", |frame| {
                 frame[14..] == arrived[14..]
             });
     }
@@ -168,9 +168,7 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
                     ends.send_outside(&damage(sent));
                 }
                 let healed = seen.build();
-                wire.expect_nothing("a header that was damaged", |frame| {
-                    frame[14..] == healed[14..]
-                });
+                wire.expect_nothing("a damaged header", |frame| frame[14..] == healed[14..]);
             }
         }
         out.opens_inside();

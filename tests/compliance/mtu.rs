@@ -72,14 +72,14 @@ fn smaller_uplink(offloads: Offloads) {
     flow.remote = Place(address(OUTSIDE, 0), 7001);
     let text = "abcdefg".repeat(200);
     ends.send_inside(&flow.sent().payload(text.as_bytes()));
-    let (received, _) = receiver.receive("a datagram larger than the uplink takes");
+    let (received, _) = receiver.receive("a datagram larger than the uplink's MTU");
     assert!(received == text, "{} bytes", received.len());
     assert!(fixture.counted("pass_too_big") > 0);
     if offloads == Offloads::Off {
         // With offloads, a captured packet may contain several segments. The size includes the Ethernet header.
         let large = "(src host 192.0.2.1 or src host 2001:db8:2::1) and greater 1315";
         let large = capture.packets(fixture.outside(), &[large]);
-        assert_eq!(large, "", "larger than the uplink takes");
+        assert_eq!(large, "", "larger than the uplink's MTU");
     }
     fixture.assert_clean(&[&sandbox]);
 }

@@ -131,7 +131,7 @@ fn most_specific(offloads: Offloads) {
         })
         .collect();
     let (outside, host) = (fixture.outside(), fixture.host());
-    fixture.wait_for("the new addresses are known", || {
+    fixture.wait_for("the new addresses are in use", || {
         let probes = ["192.0.2.9", "2001:db8:2::9"].map(|to| Question::new(How::Tcp, to, 7050));
         let answers = peer::ask_within(outside, &probes, Duration::from_millis(300));
         answers.iter().all(Result::is_ok)

@@ -54,7 +54,7 @@ fn published_later(fixture: &Fixture) {
         let old = Datagrams::bind(&holder.netns, "::", port);
         old.send((outside, 41_405), "before");
         assert_eq!(
-            client.receive("the holder's").1,
+            client.receive("the datagram of the first sandbox").1,
             port,
             "a free port is kept"
         );
@@ -69,7 +69,7 @@ fn published_later(fixture: &Fixture) {
         old.assert_silent();
         // The other flow continues from another port.
         old.send((outside, 41_405), "after");
-        let (text, seen) = client.receive("the holder's, later");
+        let (text, seen) = client.receive("the later datagram of the first sandbox");
         assert_eq!(text, "after");
         assert_ne!(seen, port, "published");
     }

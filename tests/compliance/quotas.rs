@@ -79,7 +79,7 @@ fn fill<'a>(
     let refused = fixture.counted("drop_quota") - before;
     assert_eq!(refused, u64::from(MORE), "{sandbox}");
     for number in [0, 1, QUOTA - 2, QUOTA - 1] {
-        flow(number).leaves("a packet of a flow that there is", |packet| packet);
-        flow(number).arrives("an answer of a flow that there is", |packet| packet);
+        flow(number).leaves("a packet of an existing flow", |packet| packet);
+        flow(number).arrives("a reply of an existing flow", |packet| packet);
     }
 }

@@ -27,7 +27,7 @@ pub fn datagrams(offloads: Offloads) {
             client.send((host, 8080), text);
         }
     };
-    ask("before there is any");
+    ask("before the port is published");
     for name in ["first", "second", "third"] {
         // The host's port differs from the sandbox's, and belongs to a range.
         let sandbox = fixture.sandbox(name, "network_a", &["8000-8100:9000-9100/udp"]);
@@ -48,18 +48,14 @@ pub fn datagrams(offloads: Offloads) {
         drop(server);
         fixture.daemon.cli(&["sandbox", "rm", name]).success();
         for _ in 0..5 {
-            ask("while there is none");
+            ask("while the port is unpublished");
             thread::sleep(Duration::from_millis(20));
         }
         for (_, client) in &clients {
             while client.try_receive(Duration::from_millis(50)).is_some() {}
         }
     }
-    assert_eq!(
-        fixture.flows(&[]).len(),
-        0,
-        "flows of sandboxes that are gone"
-    );
+    assert_eq!(fixture.flows(&[]).len(), 0, "flows of removed sandboxes");
     fixture.assert_clean(&[]);
 }
 

@@ -109,7 +109,7 @@ pub fn reload(offloads: Offloads) {
     for family in [0, 1] {
         let inward = ends.inbound(family, Carries::Tcp, 4000);
         assert_eq!(inward.inner.1, TARGET);
-        inward.arrives("a segment in the middle, inwards", |packet| {
+        inward.arrives("a segment without a flow, inbound", |packet| {
             packet.flags(ACK)
         });
         inward.leaves("its answer", |packet| packet.flags(ACK));
@@ -118,7 +118,7 @@ pub fn reload(offloads: Offloads) {
         ends.send_inside(&middle(out.sent()));
         let left = middle(out.left()).build();
         ends.outside
-            .expect_nothing("a segment in the middle, outwards", |frame| {
+            .expect_nothing("a segment without a flow, outbound", |frame| {
                 frame[12..] == left[12..]
             });
         assert_eq!(fixture.counted("drop_no_flow"), before + 1);
@@ -130,7 +130,7 @@ pub fn reload(offloads: Offloads) {
     for pin in flows {
         empty(fixture.host(), &directory.join(pin).display().to_string());
     }
-    assert!(fixture.flows(&[]).is_empty(), "the table is lost");
+    assert!(fixture.flows(&[]).is_empty(), "the table is empty");
     // Both ends of connections to the published port continue, whichever sends first.
     lines[0].exchange_line();
     lines[2].exchange_line();

@@ -122,9 +122,9 @@ fn half_closed(walk: &Walk<'_>) {
         walk.step("data after FIN", second, |packet| packet.flags(ACK | PSH));
         walk.flags("ACK of data", first, ACK);
         walk.flags("second FIN", second, FIN | ACK);
-        walk.flags("second FIN again", second, FIN | ACK);
+        walk.flags("repeated second FIN", second, FIN | ACK);
         walk.flags("last ACK", first, ACK);
-        walk.flags("last ACK again", first, ACK);
+        walk.flags("repeated last ACK", first, ACK);
     }
 }
 
@@ -154,10 +154,10 @@ fn odd_segments(walk: &Walk<'_>) {
         walk.step("keepalive", side, |packet| {
             packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"")
         });
-        walk.step("keepalive with a byte", side, |packet| {
+        walk.step("keepalive with one byte", side, |packet| {
             packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"x")
         });
-        walk.step("far out of the window", side, |packet| {
+        walk.step("far outside the window", side, |packet| {
             packet.flags(ACK).numbers(0xfff0_0000, 0)
         });
         walk.step("urgent", side, |packet| packet.flags(ACK | URG));
@@ -226,8 +226,8 @@ pub fn resets(offloads: Offloads) {
         let states = flows.iter().filter_map(|flow| flow["state"].as_str());
         states.map(str::to_owned).collect()
     };
-    assert_eq!(states(), ["established"; 4], "a forged RST ends nothing");
+    assert_eq!(states(), ["established"; 4], "a forged RST removes no flow");
     walks(&ends, |walk| walk.flags("RST", SERVER, RST | ACK), 5000);
-    fixture.wait_for("the flows end", || states().is_empty());
+    fixture.wait_for("the flows expire", || states().is_empty());
     fixture.assert_clean(&[]);
 }

@@ -59,11 +59,11 @@ fn own_addresses_only(offloads: Offloads) {
     let (gateway4, gateway6) = GATEWAY_A;
     let frames = [
         (
-            "another's address, out",
+            "another sandbox's address, to the outside",
             format!("{own}/IP(src='{victim4}',dst='{out4}')/{udp}"),
         ),
         (
-            "another's address, out, v6",
+            "another sandbox's address, to the outside, v6",
             format!("{own}/IPv6(src='{victim6}',dst='{out6}')/{udp}"),
         ),
         (
@@ -75,11 +75,11 @@ fn own_addresses_only(offloads: Offloads) {
             format!("{own}/IPv6(src='{}',dst='{out6}')/{udp}", HOST.1),
         ),
         (
-            "a other_source's address",
+            "an outside address",
             format!("{own}/IP(src='203.0.113.9',dst='{out4}')/{udp}"),
         ),
         (
-            "a other_source's address, v6",
+            "an outside address, v6",
             format!("{own}/IPv6(src='2001:db8:9::9',dst='{out6}')/{udp}"),
         ),
         (
@@ -91,25 +91,25 @@ fn own_addresses_only(offloads: Offloads) {
             format!("{to_victim}/IPv6(src='{gateway6}',dst='{victim6}')/{udp}"),
         ),
         (
-            "another's MAC address",
+            "another sandbox's MAC address",
             format!(
                 "Ether(src='{}',dst='{gateway_mac}')/IP(src='{}',dst='{out4}')/{udp}",
                 victim.mac, attacker_socket.v4
             ),
         ),
         (
-            "a foreign ARP answer",
+            "a spoofed ARP reply",
             format!(
                 "{to_victim}/ARP(op=2,hwsrc='{mac}',psrc='{gateway4}',hwdst='{}',pdst='{victim4}')",
                 victim.mac
             ),
         ),
         (
-            "a foreign ARP announcement",
+            "a spoofed ARP announcement",
             format!("{all}/ARP(op=1,hwsrc='{mac}',psrc='{gateway4}',pdst='{gateway4}')"),
         ),
         (
-            "a foreign hardware address in ARP",
+            "a spoofed hardware address in ARP",
             format!(
                 "{all}/ARP(op=1,hwsrc='{}',psrc='{}',pdst='{gateway4}')",
                 victim.mac, attacker_socket.v4
@@ -157,7 +157,7 @@ fn own_addresses_only(offloads: Offloads) {
     assert_eq!(
         [known(gateway4), known(gateway6)],
         before,
-        "the victim believed it"
+        "the neighbour entry has changed"
     );
     assert_eq!(server.output().trim(), "serving", "something arrived");
     let routes = victim.netns.exec("ip -6 route show default");

@@ -51,7 +51,7 @@ fn udp_flows(offloads: Offloads) {
     let (pushed, _) = flows(5002);
     let (out, inward) = flows(5000);
     for flow in &lonely {
-        flow.leaves("a packet without an answer", same);
+        flow.leaves("a packet without a reply", same);
     }
     for flow in out.iter().chain(&pushed) {
         flow.opens_inside();
@@ -63,27 +63,27 @@ fn udp_flows(offloads: Offloads) {
     for _ in 0..4 {
         wait(ESTABLISHED / 3.0);
         for flow in &out {
-            flow.leaves("a packet that keeps the flow", same);
+            flow.leaves("a packet that refreshes the flow", same);
         }
         for flow in &pushed {
-            flow.arrives("a packet from outside that keeps the flow", same);
+            flow.arrives("a packet from outside that refreshes the flow", same);
         }
         for flow in &inward {
-            flow.arrives("a request that keeps the flow", same);
+            flow.arrives("a request that refreshes the flow", same);
         }
     }
     for flow in &out {
-        flow.arrives("an answer after all this time", same);
+        flow.arrives("a reply after this time", same);
     }
-    fixture.wait_for("the flows without an answer end", || {
+    fixture.wait_for("the flows without a reply expire", || {
         fixture.flows(&[]).iter().all(|flow| flow["state"] != "new")
     });
     for flow in &lonely {
-        flow.does_not_arrive("an answer that comes too late");
+        flow.does_not_arrive("a reply after the flow has expired");
     }
-    fixture.wait_for("no flow is left", || fixture.flows(&[]).is_empty());
+    fixture.wait_for("all flows have expired", || fixture.flows(&[]).is_empty());
     for flow in out.iter().chain(&pushed) {
-        flow.does_not_arrive("a packet of a flow that is over");
+        flow.does_not_arrive("a packet of an expired flow");
     }
     fixture.assert_clean(&[]);
 }
@@ -181,7 +181,7 @@ fn connections(offloads: Offloads) {
         }
     }
     assert_eq!(states(), ["established"; 4]);
-    fixture.wait_for("no flow is left", || states().is_empty());
+    fixture.wait_for("all flows have expired", || states().is_empty());
     fixture.assert_clean(&[]);
 }
 

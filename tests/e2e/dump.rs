@@ -254,6 +254,6 @@ fn dump_filters_select_flows() {
         .iter()
         .find(|row| row["name"] == "flows")
         .expect("flows");
-    assert_eq!(flows["entries"], 6, "two halves a flow");
+    assert_eq!(flows["entries"], 6, "two entries per flow");
     fixture.assert_clean(&[&service.web, &service.other]);
 }

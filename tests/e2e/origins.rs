@@ -128,7 +128,7 @@ fn client_uses_one_source_port_for_two_node_addresses() {
     let host = service.fixture.host();
     host.exec("ip addr add 192.0.2.9/24 dev eth0");
     let ask = |how, address| Question::new(how, address, PUBLISHED).source_port(22_000);
-    service.fixture.wait_for("the new address is known", || {
+    service.fixture.wait_for("the new address is in use", || {
         let probe = [Question::new(How::Tcp, "192.0.2.9", PUBLISHED)];
         peer::ask_within(
             service.fixture.outside(),

@@ -86,7 +86,7 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
 
     // Flows that end are available again.
     fixture.daemon.cli(&["sandbox", "rm", "greedy"]).success();
-    fixture.wait_for("the table has no flow of it", || {
+    fixture.wait_for("its flows have expired", || {
         fixture.daemon.json(&["status"])["flows"]["entries"] == 20
     });
     let next = fixture.sandbox("next", "network_a", &[]);

@@ -128,7 +128,7 @@ fn outside_client_reuses_200_source_ports_without_error() {
     limit_ports(outside);
     for address in [HOST.0, HOST.1] {
         let requests = wrk(outside, &url(address, 8080), 20, false);
-        assert!(requests > 400, "no port was used twice: {requests}");
+        assert!(requests > 400, "no port was reused: {requests}");
     }
     fixture.assert_clean(&[&site]);
 }
@@ -141,7 +141,7 @@ fn sandbox_client_reuses_200_source_ports_without_error() {
     limit_ports(netns);
     for address in [OUTSIDE.0, OUTSIDE.1] {
         let requests = wrk(netns, &url(address, 80), 20, false);
-        assert!(requests > 400, "no port was used twice: {requests}");
+        assert!(requests > 400, "no port was reused: {requests}");
     }
     fixture.assert_clean(&[&site]);
 }

@@ -52,7 +52,7 @@ fn new_uplink_address_is_used_and_old_one_removed() {
         "the old address"
     );
     drop(line);
-    eventually("flows of the old address are gone", 15, || {
+    eventually("flows of the old address are removed", 15, || {
         !fixture
             .cli_ok("map dump nat -o json")
             .contains(&format!("\"{HOST_V4}\""))
@@ -92,7 +92,7 @@ fn device_is_an_uplink_while_it_has_a_default_route() {
         Ok("198.51.100.1")
     );
     host.exec("ip route del default via 198.51.100.2 dev eth1");
-    eventually("eth1 is none any more", SECONDS, || {
+    eventually("eth1 is no uplink", SECONDS, || {
         fixture.status()["uplinks"] == serde_json::json!(["eth0"])
     });
     assert!(dial().is_err(), "still published on eth1");
@@ -105,7 +105,7 @@ fn uplink_replaced_by_a_device_of_the_same_name_is_used() {
     let fixture = fixture();
     let (host, outside) = (fixture.host(), fixture.outside());
     host.exec("ip link del eth0");
-    eventually("nothing is left to lead outside", SECONDS, || {
+    eventually("no uplink is left", SECONDS, || {
         fixture.status()["uplinks"] == serde_json::json!([])
     });
     host.exec(&format!(

@@ -10,10 +10,10 @@ const LIMIT: u64 = 5;
 
 #[track_caller]
 fn wait_gone(fixture: &Fixture, name: &str) {
-    eventually(&format!("sandbox {name} is gone"), LIMIT, || {
+    eventually(&format!("sandbox {name} is removed"), LIMIT, || {
         !fixture.sandboxes().iter().any(|found| found == name)
     });
-    eventually("its devices are gone", LIMIT, || {
+    eventually("its devices are removed", LIMIT, || {
         fixture
             .devices()
             .iter()

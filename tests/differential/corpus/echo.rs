@@ -19,12 +19,12 @@ pub fn sequences() -> Vec<Sequence> {
             let from = format!("{client:?}");
             let name = |what: &str| name(&format!("{from}: {what}"));
             sequences.push(
-                name("question and answer")
+                name("request and reply")
                     .forward(echo, |p| p)
                     .back(echo, |p| p),
             );
             sequences.push(
-                name("three questions")
+                name("three requests")
                     .forward(echo, |p| p)
                     .forward(echo, |p| p)
                     .back(echo, |p| p)
@@ -43,20 +43,20 @@ pub fn sequences() -> Vec<Sequence> {
             );
             let wrong = second.number(2);
             sequences.push(
-                name("the wrong host answers")
+                name("another host replies")
                     .forward(echo, |p| p)
                     .back(wrong, |p| p)
                     .back(echo, |p| p),
             );
             sequences.push(
-                name("an answer with another identifier")
+                name("a reply with another identifier")
                     .forward(echo, |p| p)
                     .back(echo, |p| p.sport(9))
                     .back(echo, |p| p),
             );
-            sequences.push(name("an answer to nobody").back(echo, |p| p));
+            sequences.push(name("a reply without a request").back(echo, |p| p));
             sequences.push(
-                name("the host asks back with the same identifier")
+                name("the host sends a request with the same identifier")
                     .forward(echo, |p| p)
                     .back(echo, move |p| {
                         p.icmp(if v6 { 128 } else { 8 }, 0, [0x27, 0x10, 0, 1])
@@ -64,7 +64,7 @@ pub fn sequences() -> Vec<Sequence> {
                     .back(echo, |p| p),
             );
             sequences.push(
-                name("a reply instead of a question").forward(echo, move |p| {
+                name("a reply instead of a request").forward(echo, move |p| {
                     p.icmp(if v6 { 129 } else { 0 }, 0, [1, 2, 0, 1])
                 }),
             );

@@ -119,7 +119,7 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     errors.push(("wrong checksum stays wrong".to_owned(), error));
     let mut error = plain.clone();
     error.spoil = Some(|quoted| quoted.extend([0x20, 0, 0xdf, 0xff, 0, 8, 1, 1, 0, 1, 0, 1]));
-    errors.push(("extension behind the quote".to_owned(), error));
+    errors.push(("extension after the quote".to_owned(), error));
     let mut error = plain.clone();
     error.spoil = Some(|quoted| {
         let last = quoted.len() - 1;
@@ -169,13 +169,13 @@ fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let out = Flow::out(protocol, Place::Two);
     let error = IcmpError::closed(v6);
     let mut sequences = vec![
-        opened(name("goes on after errors"), out)
+        opened(name("continues after errors"), out)
             .icmp_error(out, true, error.clone())
             .icmp_error(out, true, error.clone())
             .back(out, |p| p)
             .forward(out, |p| p)
             .back(out, |p| p),
-        opened(name("error from the sandbox about an answer"), out)
+        opened(name("error from the sandbox about a reply"), out)
             .icmp_error(out, false, error.clone())
             .forward(out, |p| p),
         opened(name("from a port that is not kept"), out.with_sport(999))
@@ -225,7 +225,7 @@ fn unknown(v6: bool) -> Vec<Sequence> {
         router.from = Some(Remote::Router);
         let out = Flow::out(protocol, Place::One);
         sequences.push(
-            name("in, about nothing")
+            name("in, about no flow")
                 .icmp_error(out, true, error.clone())
                 .icmp_error(out, true, router),
         );
@@ -253,7 +253,7 @@ fn unknown(v6: bool) -> Vec<Sequence> {
         view.eth(Place::Outside, packet.payload(&quoted[14..]), host)
     };
     sequences.push(
-        Sequence::new(Group::IcmpErrors, v6, "another error about nothing")
+        Sequence::new(Group::IcmpErrors, v6, "another error about no flow")
             .send(Place::Outside, redirect),
     );
     sequences

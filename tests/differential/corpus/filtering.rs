@@ -82,7 +82,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         );
         for port in [1, 22, 80, 8_079, 8_090, 20_000, 40_000, 65_535] {
             let flow = stranger.with_dport(port);
-            let what = format!("to port {port} that nobody has, flags {flags:#x}");
+            let what = format!("to unused port {port}, flags {flags:#x}");
             sequences.push(name(v6, protocol, &what).forward(flow, shape));
         }
         // A port that is published for the other protocol.
@@ -167,7 +167,7 @@ fn spoofed(v6: bool) -> Vec<Sequence> {
     for (what, source) in [
         ("its sibling", Some(Place::Two)),
         ("a sandbox of another network", Some(Place::Three)),
-        ("somebody outside", Some(Place::Outside)),
+        ("an outside host", Some(Place::Outside)),
         ("the node", None),
     ] {
         let make = move |view: &View<'_>| {
@@ -177,7 +177,11 @@ fn spoofed(v6: bool) -> Vec<Sequence> {
             };
             view.forward(&udp).source(source)
         };
-        let sequence = Sequence::new(Group::Filtering, v6, format!("a sandbox says it is {what}"));
+        let sequence = Sequence::new(
+            Group::Filtering,
+            v6,
+            format!("a sandbox sends from the address of {what}"),
+        );
         sequences.push(sequence.send(Place::One, make));
     }
     for (what, inside) in [("a sandbox", true), ("the node", false)] {
@@ -193,7 +197,7 @@ fn spoofed(v6: bool) -> Vec<Sequence> {
         let sequence = Sequence::new(
             Group::Filtering,
             v6,
-            format!("the outside says it is {what}"),
+            format!("the outside sends from the address of {what}"),
         );
         sequences.push(sequence.send(Place::Outside, make));
     }

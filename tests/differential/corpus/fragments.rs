@@ -74,14 +74,8 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
                 .fragments(flow, true, &[64], vec![0, 1], payload)
                 .fragments(flow, false, &[64], vec![1, 0], payload),
         );
-        sequences.push(begun("one that says it is one").fragments(
-            flow,
-            true,
-            &[],
-            vec![0],
-            payload,
-        ));
-        sequences.push(begun("one of them twice").fragments(
+        sequences.push(begun("an atomic fragment").fragments(flow, true, &[], vec![0], payload));
+        sequences.push(begun("one of them duplicated").fragments(
             flow,
             true,
             &[64],
@@ -97,7 +91,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             vec![0, 1, 2, 3, 4, 5, 6],
             payload,
         ));
-        sequences.push(begun("many, backwards").fragments(
+        sequences.push(begun("many, in reverse order").fragments(
             flow,
             false,
             &[24, 8, 16, 24, 8, 8],
@@ -106,11 +100,15 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         ));
         let second = flow.number(1);
         sequences.push(
-            opened(begun("two packets mixed"), second).frames(flow, true, move |p| {
-                let a = fragments::cut(&p.clone().payload(&[1; 60]).id(0x0a0a).build(), &[32]);
-                let b = fragments::cut(&p.payload(&[2; 60]).id(0x0b0b).build(), &[32]);
-                vec![a[0].clone(), b[0].clone(), a[1].clone(), b[1].clone()]
-            }),
+            opened(begun("fragments of two datagrams interleaved"), second).frames(
+                flow,
+                true,
+                move |p| {
+                    let a = fragments::cut(&p.clone().payload(&[1; 60]).id(0x0a0a).build(), &[32]);
+                    let b = fragments::cut(&p.payload(&[2; 60]).id(0x0b0b).build(), &[32]);
+                    vec![a[0].clone(), b[0].clone(), a[1].clone(), b[1].clone()]
+                },
+            ),
         );
         // A transport header that continues in the second fragment.
         sequences.push(begun("header in two fragments").fragments(
@@ -124,7 +122,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         error.from = Some(crate::sequence::Remote::Router);
         if flow.server == Place::Outside {
             sequences.push(
-                begun("error about a whole that came in fragments")
+                begun("error about a reassembled datagram")
                     .fragments(flow, true, &[64], vec![0, 1], payload)
                     .icmp_error(flow, true, error),
             );

@@ -89,11 +89,11 @@ pub fn sequences() -> Vec<Sequence> {
                         .back(flow, |p| p.id(0xffff)),
                 );
                 let unfragmented = |p: Packet| vec![dont_fragment(p.build())];
-                sequences.push(
-                    begun("may not be fragmented")
-                        .frames(flow, true, unfragmented)
-                        .frames(flow, false, unfragmented),
-                );
+                sequences.push(begun("with DF").frames(flow, true, unfragmented).frames(
+                    flow,
+                    false,
+                    unfragmented,
+                ));
             }
         }
         sequences.extend(sizes(v6));
@@ -138,7 +138,7 @@ fn sizes(v6: bool) -> Vec<Sequence> {
                 );
                 if !v6 {
                     let sized = move |p: Packet| vec![dont_fragment(of_size(p, size).build())];
-                    let sequence = opened(name(&format!("{size} bytes, not to be cut")), flow);
+                    let sequence = opened(name(&format!("{size} bytes, with DF")), flow);
                     sequences.push(sequence.frames(flow, forward, sized).forward(flow, |p| p));
                 }
             }

@@ -30,18 +30,18 @@ const V4: &[(&str, Spoil)] = &[
     }),
     ("wrong header checksum", |f| f[IP + 10] ^= 0x80),
     ("reserved flag", |f| edit(f, |p| p[6] |= 0x80)),
-    ("padding behind the packet", |f| f.extend([0xee; 9])),
-    ("half a transport header", |f| shorten(f, 6)),
-    ("ports alone", |f| shorten(f, 4)),
+    ("padding after the packet", |f| f.extend([0xee; 9])),
+    ("half of a transport header", |f| shorten(f, 6)),
+    ("quote of the ports only", |f| shorten(f, 4)),
     ("half a port", |f| shorten(f, 1)),
 ];
 
 const V6: &[(&str, Spoil)] = &[
     ("version 5", |f| f[IP] = 0x50),
     ("payload length longer than the frame", |f| f[IP + 5] += 8),
-    ("padding behind the packet", |f| f.extend([0xee; 9])),
-    ("half a transport header", |f| shorten(f, 6)),
-    ("ports alone", |f| shorten(f, 4)),
+    ("padding after the packet", |f| f.extend([0xee; 9])),
+    ("half of a transport header", |f| shorten(f, 6)),
+    ("quote of the ports only", |f| shorten(f, 4)),
     ("half a port", |f| shorten(f, 1)),
     ("payload length of zero", |f| f[IP + 4..IP + 6].fill(0)),
     ("payload length of half a header", |f| {

@@ -19,13 +19,13 @@ pub fn sequences() -> Vec<Sequence> {
             let name = |what: &str| Sequence::new(Group::Udp, v6, format!("{}: {what}", way.0));
             let udp = flow(Protocol::Udp, way);
             sequences.push(
-                name("question and answer")
+                name("request and reply")
                     .forward(udp, |p| p)
                     .back(udp, |p| p),
             );
-            sequences.push(many(name("often both ways"), udp));
+            sequences.push(many(name("several packets in both directions"), udp));
             sequences.push(
-                name("the server speaks first")
+                name("the server sends first")
                     .back(udp, |p| p)
                     .forward(udp, |p| p),
             );
@@ -128,7 +128,7 @@ fn both_ways(v6: bool) -> Vec<Sequence> {
         let (outer, inner) = server.published(true);
         sequences.push(
             name(&format!(
-                "published: {outer} to {inner}, from there first, a icmp_error"
+                "published: {outer} to {inner}, the server sends first, then an ICMP error"
             ))
             .back(udp, |p| p)
             .forward(udp, |p| p)

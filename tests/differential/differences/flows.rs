@@ -16,7 +16,7 @@ use super::{
 /// All entries of this module.
 pub const LIST: &[Intended] = &[
     Intended {
-        name: "a source port that is not netpath's to use is exchanged",
+        name: "a source port outside netpath's range is replaced",
         row: "R-3, U-3a",
         reason: "netfilter keeps any source port, so that a sandbox can take over a port of the node",
         diverges: false,
@@ -29,9 +29,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "each chooses a port of its own where two flows want the same",
+        name: "each node chooses its own port when two flows use the same one",
         row: "U-3, R-1",
-        reason: "the choice is random on both sides",
+        reason: "both nodes choose a random port",
         diverges: false,
         is: |difference| {
             difference.ports().is_some_and(|ports| {
@@ -42,10 +42,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a client's port gives way to a flow that its server has begun",
+        name: "a client's port is replaced when its server's own flow uses it",
         row: "R-3, H-2",
-        reason: "a published port is not given to what its sandbox sends by itself, so both are flows of their own, and the \
-                 sandbox must be able to tell them apart",
+        reason: "a published port is not used for flows that its sandbox opens, so that both are separate flows, \
+                 and the second one gets another port; netfilter takes the second for a reply to the first",
         diverges: true,
         is: |difference| {
             let Some((flow, true)) = difference.step().flow else {
@@ -78,10 +78,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "only netfilter looks for another port",
+        name: "only netfilter replaces the port",
         row: "U-1, R-2",
-        reason: "netfilter keeps flows of the node's own, and one mapping of a port for every peer, in one table with \
-                 those of sandboxes; netpath keeps a port wherever it may",
+        reason: "netfilter keeps flows of the node itself, and one mapping per port for every peer, in one table \
+                 with translated flows",
         diverges: false,
         is: |difference| {
             difference.ports().is_some_and(|[netfilter, netpath]| {
@@ -94,7 +94,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "a private source does not leave the node",
         row: "G-3, T-13, D-3",
-        reason: "netfilter lets what it calls invalid pass without translation; netpath drops what has no flow",
+        reason: "netfilter passes invalid packets without translation; netpath drops packets without a flow",
         diverges: true,
         is: |difference| {
             difference.place == Place::Outside
@@ -102,10 +102,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "flags that make no sense pass by the flow's tuple",
+        name: "invalid TCP flags are translated by the flow's tuple",
         row: "T-2",
-        reason: "netpath uses flags for timers only; for netfilter such a segment belongs to no flow, and it leaves \
-                 with its private source or goes to the node",
+        reason: "netpath uses flags for timers only; netfilter assigns such a segment to no flow, and the segment \
+                 leaves untranslated or reaches the node",
         diverges: true,
         is: |difference| {
             difference.known
@@ -114,10 +114,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a SYN against the direction of a flow passes",
+        name: "a SYN in the reply direction passes",
         row: "T-2a, T-12",
-        reason: "netpath cannot tell it from a simultaneous open, and both ends have invited each other; netfilter forgets \
-                 a flow that is over, and hands a SYN in a live one to the node",
+        reason: "netpath does not distinguish it from a simultaneous open, and both ends have sent to each other; \
+                 netfilter removes the flow or drops the SYN",
         diverges: true,
         is: |difference| {
             let is_back = matches!(difference.step().flow, Some((_, false)));
@@ -130,10 +130,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a segment passes by its flow's tuple, whatever the state",
+        name: "a segment is translated by its flow's tuple in every state",
         row: "T-2, P-3",
-        reason: "netpath forwards by tuple; netfilter hands what does not fit its state to the node, or lets it leave with \
-                 its private source",
+        reason: "netpath forwards by tuple; netfilter passes a segment that does not match its state to the node, \
+                 or sends it with a private source",
         diverges: true,
         is: |difference| {
             let is_as_before = match &difference.kind {
@@ -149,9 +149,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a reset ends nothing, so errors are still translated",
+        name: "a reset removes no flow, so that errors are still translated",
         row: "P-3, T-10",
-        reason: "netfilter forgets a connection that is reset before it is open",
+        reason: "netfilter removes a connection that is reset before it is established",
         diverges: true,
         is: |difference| {
             let is_about_tcp = difference
@@ -166,10 +166,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "no flow begins in its middle",
+        name: "no flow is created in the middle of a connection",
         row: "T-13",
-        reason: "netfilter invents a mapping for a segment without a flow; for netpath it belongs to nobody, and the node \
-                 refuses what was sent to it",
+        reason: "netfilter creates a mapping for a segment without a flow; netpath drops it, or passes it to the \
+                 node, which answers with a reset",
         diverges: true,
         is: |difference| {
             let is_middle = difference
@@ -187,15 +187,15 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "the first fragment opens a flow",
         row: "U-14",
-        reason: "it does not wait for the rest of its packet either",
+        reason: "netpath does not wait for the other fragments",
         diverges: true,
         is: |difference| !difference.known && is_early_fragment(difference),
     },
     Intended {
-        name: "nobody else gets what was sent to a flow's port",
+        name: "only the flow's sandbox receives packets to the flow's port",
         row: "R-3, P-3",
-        reason: "netfilter lets an outbound flow keep a published port, and forgets a flow that is reset early: what comes \
-                 late goes to whoever publishes the port",
+        reason: "netfilter lets an outbound flow keep a published port, and removes a flow that is reset early: \
+                 later packets then reach another sandbox or the node",
         diverges: true,
         is: |difference| {
             matches!(difference.step().flow, Some((flow, false)) if flow.server == Place::Outside

@@ -16,7 +16,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "networks are isolated",
         row: "H-6",
-        reason: "the netfilter node has no rules that filter",
+        reason: "the netfilter node has no filter rules",
         diverges: true,
         is: |difference| {
             difference.all_sent(|[source, destination]| {
@@ -28,9 +28,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "sandboxes cannot be reached past their published ports",
+        name: "sandboxes are reached through published ports only",
         row: "H-4",
-        reason: "the netfilter node has no rules that filter",
+        reason: "the netfilter node has no filter rules",
         diverges: true,
         is: |difference| {
             difference.step().from == Place::Outside
@@ -39,9 +39,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a sandbox sends with its own address only",
+        name: "a sandbox sends from its own address only",
         row: "G-3",
-        reason: "the netfilter node has no rules that filter",
+        reason: "the netfilter node has no filter rules",
         diverges: false,
         is: |difference| {
             let from = difference.step().from;
@@ -52,7 +52,7 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "the outside cannot use an address of the node or of a sandbox",
+        name: "the outside cannot send from an address of the node or of a sandbox",
         row: "G-3",
         reason: "the netfilter node does not check reverse paths",
         diverges: false,
@@ -64,9 +64,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "other questions of ICMP are not translated",
+        name: "other ICMP queries are not translated",
         row: "I-10b, I-10c, I-11",
-        reason: "nobody asks for timestamps, masks and names any more",
+        reason: "timestamp, address mask and information queries are obsolete",
         diverges: true,
         is: |difference| {
             let kind = difference.sent.first().and_then(|sent| sent.icmp);
@@ -76,9 +76,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a router's icmp_error keeps the router's address",
+        name: "a router's error keeps the router's address",
         row: "I-4",
-        reason: "netfilter gives it the address of the client if that client's port was exchanged",
+        reason: "netfilter replaces it by the client's address if the client's port was replaced",
         diverges: false,
         is: |difference| {
             difference.is_field("ip.source", |field| {
@@ -92,7 +92,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "source quench is dropped",
         row: "I-10c",
-        reason: "RFC 6633 forbids to act on it",
+        reason: "RFC 6633 deprecates it",
         diverges: false,
         is: |difference| {
             let sent = difference.sent.first();
@@ -103,7 +103,8 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "an error with a wrong checksum is translated and stays wrong",
         row: "I-3",
-        reason: "an incremental update keeps what was wrong, and the receiver drops it; netfilter drops it itself",
+        reason: "an incremental update keeps the error, and the receiver drops the packet; netfilter drops it \
+                 itself",
         diverges: false,
         is: |difference| match (&difference.kind, difference.sent) {
             (Kind::Extra(packet), [sent]) => {
@@ -114,9 +115,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a checksum in a short quote follows the translation",
+        name: "the checksum in a short quote is updated",
         row: "I-3c",
-        reason: "netfilter updates the checksum of a quoted segment only if its whole header is there",
+        reason: "netfilter updates the checksum of a quoted segment only if the whole header is quoted",
         diverges: false,
         is: |difference| {
             difference.is_field("quoted.checksum", |field| {
@@ -126,9 +127,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "nobody is entered into recorded routes",
+        name: "no address is added to a record route option",
         row: "N-5",
-        reason: "the options of a packet stay as they came: a route through the node is not the outside's business",
+        reason: "IP options are not changed, so that the route through the node is not revealed",
         diverges: false,
         is: |difference| {
             difference.is_field("ip.options", |field| {
@@ -139,8 +140,8 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "fragments stay fragments",
         row: "U-14",
-        reason: "netfilter puts packets together and sends them in one fragment if that fits; netpath lets fragments go as they \
-                 came, with their ports' translation",
+        reason: "netfilter reassembles a datagram and sends it in one packet if it fits; netpath forwards each \
+                 fragment",
         diverges: false,
         is: |difference| {
             difference.is_field("fragments", |field| {
@@ -151,7 +152,8 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "fragments get a new identification",
         row: "P-11, N-8",
-        reason: "two sandboxes with one address outside may use the same; netfilter puts their packets together first",
+        reason: "two sandboxes behind one address may use the same identification; netfilter reassembles their \
+                 datagrams first",
         diverges: false,
         is: |difference| {
             let came = |id: &str| difference.sent.iter().any(|sent| sent.text("ip.id") == id);
@@ -166,23 +168,24 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "fragments do not wait for the rest of their packet",
+        name: "fragments do not wait for the other fragments",
         row: "U-14",
-        reason: "netfilter holds what is incomplete; netpath lets a fragment go once the first one is known",
+        reason: "netfilter holds an incomplete datagram; netpath forwards a fragment once the first one is known",
         diverges: false,
         is: |difference| difference.known && is_early_fragment(difference),
     },
     Intended {
-        name: "an early fragment of an answer to a sibling reaches it as it is too",
+        name: "an early fragment of a reply to a sibling is also delivered unchanged",
         row: "U-14",
-        reason: "it may be one sibling's to the other; a copy waits for the first one, and goes its way",
+        reason: "it may belong to direct traffic between siblings; a copy is held for the first fragment and \
+                 translated with it",
         diverges: false,
         is: is_early_fragment_to_sibling,
     },
     Intended {
-        name: "a first fragment without its whole header is dropped",
+        name: "a first fragment without its whole transport header is dropped",
         row: "U-14, I-12",
-        reason: "there is nothing to tell the flow by, and RFC 1858 wants such fragments dropped",
+        reason: "its flow cannot be determined, and RFC 1858 requires the drop",
         diverges: false,
         is: |difference| {
             let is_tiny = difference.sent.iter().any(|sent| {
@@ -197,7 +200,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "a protocol without ports is not translated",
         row: "D-3",
-        reason: "netfilter translates the address alone, for one sandbox at a time",
+        reason: "netfilter translates only the address, for one sandbox at a time",
         diverges: false,
         is: |difference| {
             let known = [number::ICMP, number::TCP, number::UDP, number::ICMPV6];
@@ -212,7 +215,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "a wrong IP header checksum stays wrong",
         row: "G-2",
-        reason: "netpath updates it and does not check it; the receiver drops the packet",
+        reason: "netpath updates the checksum and does not verify it; the receiver drops the packet",
         diverges: false,
         is: |difference| match (&difference.kind, difference.sent) {
             (Kind::Extra(packet), [sent]) => {
@@ -223,9 +226,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "padding behind a packet stays",
+        name: "padding after a packet is kept",
         row: "G-2",
-        reason: "it belongs to the frame; every receiver ignores it",
+        reason: "it belongs to the frame, and receivers ignore it",
         diverges: false,
         is: |difference| {
             difference.is_field("length", |field| {
@@ -238,10 +241,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "headers that contradict each other pass by the flow's tuple",
+        name: "a packet with contradictory lengths is translated by the flow's tuple",
         row: "G-2",
-        reason: "what is wrong stays as wrong, and the receiver drops it; for netfilter it belongs to no flow, and it \
-                 leaves with its private source or goes to the node",
+        reason: "the lengths stay wrong, and the receiver drops the packet; netfilter assigns it to no flow, and it \
+                 leaves untranslated or reaches the node",
         diverges: true,
         is: |difference| {
             difference.known
@@ -250,9 +253,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a hairpin on one link ends at the gateway if it may go no further",
+        name: "a hairpin with TTL 1 within a network expires at the gateway",
         row: "G-1",
-        reason: "netfilter carries it below the gateway, which does not count it as a hop",
+        reason: "netfilter translates it in the bridge, which is no hop",
         diverges: false,
         is: |difference| {
             let is_last_hop = difference
@@ -269,9 +272,9 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "the gateway itself says that a hairpin may go no further",
+        name: "time exceeded for a hairpin has the gateway's address",
         row: "G-1",
-        reason: "netfilter gives the icmp_error of the node the address that was complained about",
+        reason: "netfilter replaces the source of the node's error by the destination of the packet",
         diverges: false,
         is: |difference| {
             difference.is_field("ip.source", |field| {
@@ -281,10 +284,10 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a hairpin on one link passes the gateway",
+        name: "a hairpin within a network is routed by the gateway",
         row: "U-9, G-1",
-        reason: "netpath delivers what was sent to the gateway as from the gateway, one hop further; a bridge with \
-                 netfilter exchanges the destination below the gateway",
+        reason: "netpath delivers a packet that was sent to the gateway from the gateway, with a lower TTL; a \
+                 bridge with netfilter changes neither",
         diverges: false,
         is: |difference| {
             let Kind::Field(field) = &difference.kind else {

@@ -101,7 +101,7 @@ const CLOSED: [Segment; 6] = [
 pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     ("handshake", &OPEN, &[]),
     (
-        "data both ways",
+        "data in both directions",
         &OPEN,
         &[
             c(PSH | ACK).data(100),
@@ -133,12 +133,12 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "syn again",
+        "repeated syn",
         &[],
         &[c(SYN), c(SYN).again(), c(SYN).again(), s(SYN | ACK), c(ACK)],
     ),
     (
-        "syn-ack again",
+        "repeated syn-ack",
         &[],
         &[
             c(SYN),
@@ -176,7 +176,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[c(SYN), s(SYN | ACK), c(PSH | ACK).data(5), s(ACK)],
     ),
     (
-        "server speaks before the last ack",
+        "server sends data before the last ack",
         &[],
         &[c(SYN), s(SYN | ACK), s(ACK).data(5), c(ACK)],
     ),
@@ -219,12 +219,12 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "closed at the same time",
+        "simultaneous close",
         &OPEN,
         &[c(FIN | ACK), s(FIN | ACK), c(ACK), s(ACK)],
     ),
     (
-        "fin again",
+        "repeated fin",
         &OPEN,
         &[
             c(FIN | ACK),
@@ -245,7 +245,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "last ack again",
+        "repeated last ack",
         &CLOSED,
         &[s(FIN | ACK).again(), c(ACK), s(FIN | ACK).again(), c(ACK)],
     ),
@@ -277,11 +277,15 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     ("server resets with ack", &OPEN, &[s(RST | ACK)]),
     ("reset with data", &OPEN, &[s(RST | ACK).data(20)]),
     (
-        "reset again",
+        "repeated reset",
         &OPEN,
         &[c(RST | ACK), c(RST | ACK).again(), s(RST | ACK)],
     ),
-    ("reset answers fin", &OPEN, &[c(FIN | ACK), s(RST | ACK)]),
+    (
+        "reset in reply to fin",
+        &OPEN,
+        &[c(FIN | ACK), s(RST | ACK)],
+    ),
     (
         "reset in the half-closed state",
         &OPEN,
@@ -325,7 +329,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "data again",
+        "repeated data",
         &OPEN,
         &[
             c(ACK).data(100),
@@ -336,7 +340,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "far out of the window",
+        "far outside the window",
         &OPEN,
         &[
             c(ACK).data(10).shift(1_000_000_000),
@@ -345,7 +349,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         ],
     ),
     (
-        "opened at the same time",
+        "simultaneous open",
         &[],
         &[
             c(SYN),
@@ -426,14 +430,14 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[c(FIN | SYN | RST | PSH | ACK | URG), s(ACK)],
     ),
     ("syn and fin", &[], &[c(SYN | FIN)]),
-    ("syn-ack from nowhere", &[], &[c(SYN | ACK)]),
-    ("ack from nowhere", &[], &[c(ACK)]),
-    ("data from nowhere", &[], &[c(PSH | ACK).data(10), s(ACK)]),
-    ("fin from nowhere", &[], &[c(FIN | ACK)]),
-    ("reset from nowhere", &[], &[c(RST)]),
-    ("no flags from nowhere", &[], &[c(0)]),
+    ("syn-ack without a flow", &[], &[c(SYN | ACK)]),
+    ("ack without a flow", &[], &[c(ACK)]),
+    ("data without a flow", &[], &[c(PSH | ACK).data(10), s(ACK)]),
+    ("fin without a flow", &[], &[c(FIN | ACK)]),
+    ("reset without a flow", &[], &[c(RST)]),
+    ("no flags without a flow", &[], &[c(0)]),
     (
-        "server speaks first",
+        "server sends first",
         &[],
         &[s(SYN | ACK), s(ACK).data(3), s(RST)],
     ),
