@@ -1,4 +1,4 @@
-"""Servers that say whom they saw, and their clients. Answers are one line of JSON."""
+"""Servers that report the client address they see, and their clients. A client prints one line of JSON."""
 
 import hashlib, ipaddress, json, os, select, socket, struct, sys, threading, time
 
@@ -6,14 +6,14 @@ STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
 
 def plain(address):
-    """A v4-mapped address as IPv4."""
+    """An IPv4-mapped address as IPv4."""
     address = ipaddress.ip_address(address.split("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def serve(name, *ports):
-    """`PORT` or `FIRST-LAST`, TCP and UDP, all addresses of both families. A UDP answer comes from the asked address."""
-    def answer(peer, port):
+    """Serves `PORT` or `FIRST-LAST` by TCP and UDP. A UDP reply is sent from the address that was asked."""
+    def reply(peer, port):
         return json.dumps({"name": name, "peer": plain(peer[0]), "peer_port": peer[1], "port": port}).encode()
 
     def tcp(listener, port):
@@ -21,7 +21,7 @@ def serve(name, *ports):
             client, peer = listener.accept()
             print("tcp", port, plain(peer[0]), flush=True)
             try:
-                client.sendall(answer(peer, port))
+                client.sendall(reply(peer, port))
                 client.close()
             except OSError:
                 pass
@@ -32,7 +32,7 @@ def serve(name, *ports):
             print("udp", port, plain(peer[0]), flush=True)
             info = [(level, kind, data) for level, kind, data in ancillary if kind == socket.IPV6_PKTINFO]
             try:
-                receiver.sendmsg([answer(peer, port)], info, 0, peer)
+                receiver.sendmsg([reply(peer, port)], info, 0, peer)
             except OSError:
                 pass
 
@@ -52,7 +52,7 @@ def serve(name, *ports):
 
 
 def ask(how, address, port, bind_address, bind_port, timeout):
-    """`tcp`, `udp` with connect, or `sendto` without."""
+    """Sends a request by `tcp`, by a connected `udp` socket, or by `sendto` on an unconnected one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, STREAM if how == "tcp" else DATAGRAM) as client:
         client.settimeout(timeout)
@@ -61,43 +61,43 @@ def ask(how, address, port, bind_address, bind_port, timeout):
             client.bind((bind_address, int(bind_port or 0)))
         if how == "sendto":
             client.sendto(b"?", (address, int(port)))
-            answer, source = client.recvfrom(65535)
+            reply, source = client.recvfrom(65535)
         else:
             client.connect((address, int(port)))
             if how == "udp":
                 client.send(b"?")
             source = client.getpeername()
-            answer = client.recv(65535)
-        answer = json.loads(answer)
-        answer["from"], answer["from_port"] = plain(source[0]), source[1]
-        answer["own_port"] = client.getsockname()[1]
-        return answer
+            reply = client.recv(65535)
+        reply = json.loads(reply)
+        reply["from"], reply["from_port"] = plain(source[0]), source[1]
+        reply["own_port"] = client.getsockname()[1]
+        return reply
 
 
 def ask_all(timeout, *questions):
-    """`HOW,ADDRESS,PORT,BIND-ADDRESS,BIND-PORT` each, all at the same time."""
-    answers = [None] * len(questions)
+    """Sends requests `HOW,ADDRESS,PORT,BIND-ADDRESS,BIND-PORT`, all at the same time."""
+    replies = [None] * len(questions)
 
     def run(number, question):
         try:
-            answers[number] = ask(*question.split(","), float(timeout))
+            replies[number] = ask(*question.split(","), float(timeout))
         except (OSError, ValueError) as error:
-            answers[number] = {"error": str(error) or type(error).__name__}
+            replies[number] = {"error": str(error) or type(error).__name__}
 
     threads = [threading.Thread(target=run, args=each) for each in enumerate(questions)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps(answers))
+    print(json.dumps(replies))
 
 
 def ping(address, identifier, count, size, timeout):
-    """Echo requests, one after the other; prints how many were answered with the same payload."""
+    """Sends echo requests, one after the other; prints the number of replies with the same payload."""
     v6 = ":" in address
     raw = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
                         socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
-    answered = 0
+    replies = 0
     for sequence in range(int(count)):
         payload = os.urandom(int(size))
         echo = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, int(identifier), sequence) + payload
@@ -113,25 +113,25 @@ def ping(address, identifier, count, size, timeout):
         end = time.monotonic() + float(timeout)
         while (left := end - time.monotonic()) > 0 and select.select([raw], [], [], left)[0]:
             packet, source = raw.recvfrom(65535)
-            answer = packet if v6 else packet[4 * (packet[0] & 15):]
-            if answer[0] == (129 if v6 else 0) and answer[4:] == echo[4:] and plain(source[0]) == address:
-                answered += 1
+            reply = packet if v6 else packet[4 * (packet[0] & 15):]
+            if reply[0] == (129 if v6 else 0) and reply[4:] == echo[4:] and plain(source[0]) == address:
+                replies += 1
                 break
-    print(json.dumps(answered))
+    print(json.dumps(replies))
 
 
 BLOCK = 1 << 20
 
 
 def blocks(count):
-    """Blocks that differ."""
+    """Distinct blocks of data."""
     body = os.urandom(BLOCK - 8)
     for number in range(count):
         yield struct.pack("!Q", number) + body
 
 
 def send_blob(link, megabytes):
-    """Data, and its digest after it."""
+    """Sends data, followed by its digest."""
     digest = hashlib.sha256()
     for block in blocks(megabytes):
         digest.update(block)
@@ -140,7 +140,7 @@ def send_blob(link, megabytes):
 
 
 def receive_blob(link, megabytes):
-    """Whether the data is what the digest says."""
+    """Receives data; returns whether it matches its digest."""
     digest, left = hashlib.sha256(), megabytes * BLOCK
     while left:
         data = link.recv(min(left, BLOCK))
@@ -152,7 +152,7 @@ def receive_blob(link, megabytes):
 
 
 def blobs(port):
-    """A server of data: the client says how many megabytes, sends as many, and gets as many."""
+    """A server of data: the client sends a number of megabytes and the data, and receives as much."""
     listener = socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
     print("serving", flush=True)
 
@@ -170,7 +170,7 @@ def blobs(port):
 
 
 def exchange(address, port, megabytes, back):
-    """The client of `blobs`; prints whether both directions arrived as they were sent. Without `back`, only one."""
+    """The client of `blobs`; prints whether the data was intact in each direction. `back` 0 skips the second."""
     with socket.create_connection((address, int(port)), 10) as link:
         link.sendall(struct.pack("!I", int(megabytes)))
         send_blob(link, int(megabytes))
@@ -179,7 +179,7 @@ def exchange(address, port, megabytes, back):
 
 
 def flood(*addresses):
-    """New flows without end: a datagram from a fresh socket, and an attempt to connect, to each address in turn."""
+    """Opens flows without end: a datagram from a new socket and a TCP connection, to each address in turn."""
     print("flooding", flush=True)
     while True:
         for address in addresses:
@@ -197,7 +197,7 @@ def flood(*addresses):
 
 
 def datagram(address, port, size):
-    """A large datagram that may not be fragmented, again and again; prints how sending ended."""
+    """Sends a large datagram with DF repeatedly; prints the error and the path MTU."""
     v6 = ":" in address
     client = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, DATAGRAM)
     if v6:

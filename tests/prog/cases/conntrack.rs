@@ -8,8 +8,7 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, Send, send};
-
-use crate::{both, case, delivered, inbound, leaving, tuple};
+use crate::{both, case, delivered, inbound, leaving, published_packet, tuple};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(tcp);
@@ -177,15 +176,7 @@ fn generations(side: Side) -> Vec<Case> {
             side,
             "a datagram to a port of a replaced sandbox is not delivered",
         )
-        .then(
-            send(UPLINK_INGRESS, "eth0", &query)
-                .is(Reason::Inbound)
-                .sends(&delivered(
-                    query.clone().destination(side.sandbox(1)).dport(53),
-                    1,
-                ))
-                .number_of_flows(1),
-        )
+        .then(published_packet(side, &query, 53))
         .change(replace)
         .then(lost(&query)),
         case(side, "the port of an expired flow is free")

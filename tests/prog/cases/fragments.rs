@@ -7,7 +7,6 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, Send, send};
-
 use crate::{both, case, delivered, from_sandbox, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {

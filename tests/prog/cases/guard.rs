@@ -8,9 +8,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, Side, gateway_mac, sandbox_mac},
 };
 
-use crate::case::{Case, Send, send};
-
-use crate::{both, case, from_sandbox};
+use crate::case::{Case, send};
+use crate::{both, case, endpoint_sends, from_sandbox};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(addresses);
@@ -22,14 +21,11 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn from(slot: u32, packet: &Packet) -> Send {
-    send(ENDPOINT_IN, format!("ve{slot}"), packet)
-}
-
 fn addresses(side: Side) -> Vec<Case> {
     let packet = from_sandbox(side, 1, side.client()).udp(1, 2);
-    let spoofed =
-        |name: &str, packet: Packet| case(side, name).then(from(1, &packet).is(Reason::Spoofed));
+    let spoofed = |name: &str, packet: Packet| {
+        case(side, name).then(endpoint_sends(1, &packet).is(Reason::Spoofed))
+    };
     let unspecified = side.pick([0, 0, 0, 0], "::");
     let mut cases = vec![
         spoofed(
@@ -72,7 +68,7 @@ fn addresses(side: Side) -> Vec<Case> {
     if !side.is_v4() {
         let four = |source: IpAddr| {
             let packet = Packet::ip(source, side.client()).eth(sandbox_mac(11), gateway_mac(11));
-            from(11, &packet.udp(1, 2)).is(Reason::Spoofed)
+            endpoint_sends(11, &packet.udp(1, 2)).is(Reason::Spoofed)
         };
         cases.extend([
             case(side, "a sandbox without IPv6 sends no IPv6 packet").then(four(side.sandbox(11))),
@@ -92,7 +88,7 @@ fn arp() -> Vec<Case> {
     let wanted = ([0; 6], side.gateway(1));
     let message = |name: &str, operation, sender, target, reason| {
         let packet = Packet::arp(operation, sender, target).eth(sandbox_mac(1), [0xff; 6]);
-        case(side, name).then(from(1, &packet).is(reason))
+        case(side, name).then(endpoint_sends(1, &packet).is(reason))
     };
     let nobody = side.pick([0, 0, 0, 0], "::");
     let short = Packet::ethertype(0x0806, &[0; 20]).eth(sandbox_mac(1), [0xff; 6]);
@@ -133,7 +129,8 @@ fn arp() -> Vec<Case> {
             wanted,
             Reason::Spoofed,
         ),
-        case(side, "a short ARP message is dropped").then(from(1, &short).is(Reason::Malformed)),
+        case(side, "a short ARP message is dropped")
+            .then(endpoint_sends(1, &short).is(Reason::Malformed)),
     ]
 }
 
@@ -157,8 +154,9 @@ fn neighbours() -> Vec<Case> {
     let link: IpAddr = "fe80::1:2".parse().expect("address");
     let nobody = Ipv6Addr::UNSPECIFIED.into();
     let (router, sibling) = (side.gateway(1), side.sandbox(2));
-    let message =
-        |name: &str, packet: Packet, reason| case(side, name).then(from(1, &packet).is(reason));
+    let message = |name: &str, packet: Packet, reason| {
+        case(side, name).then(endpoint_sends(1, &packet).is(reason))
+    };
     let pass = Reason::LinkLocal;
     let drop = Reason::Spoofed;
     vec![
@@ -252,29 +250,29 @@ fn link(side: Side) -> Vec<Case> {
     let nobody = side.pick([0, 0, 0, 0], "::");
     let mut cases = vec![
         case(side, "multicast is left to the bridge")
-            .then(from(1, &to(1, multicast)).is(Reason::LinkLocal)),
+            .then(endpoint_sends(1, &to(1, multicast)).is(Reason::LinkLocal)),
         case(
             side,
             "multicast is dropped without inter-container communication",
         )
-        .then(from(7, &to(7, multicast)).is(Reason::IccOff)),
+        .then(endpoint_sends(7, &to(7, multicast)).is(Reason::IccOff)),
         case(side, "a loopback destination is dropped")
-            .then(from(1, &to(1, loopback)).is(Reason::Martian)),
+            .then(endpoint_sends(1, &to(1, loopback)).is(Reason::Martian)),
         case(side, "the unspecified destination is dropped")
-            .then(from(1, &to(1, nobody)).is(Reason::Martian)),
+            .then(endpoint_sends(1, &to(1, nobody)).is(Reason::Martian)),
     ];
     if !side.is_v4() {
         let link_local = side.pick([0; 4], "fe80::9");
         cases.push(
             case(side, "link-local traffic is left to the bridge")
-                .then(from(1, &to(1, link_local)).is(Reason::LinkLocal)),
+                .then(endpoint_sends(1, &to(1, link_local)).is(Reason::LinkLocal)),
         );
     }
     if side.is_v4() {
         let broadcast = side.pick([255; 4], "");
         cases.push(
             case(side, "broadcast is left to the bridge")
-                .then(from(1, &to(1, broadcast)).is(Reason::LinkLocal)),
+                .then(endpoint_sends(1, &to(1, broadcast)).is(Reason::LinkLocal)),
         );
     }
     cases
@@ -289,14 +287,14 @@ fn past_the_gateway(side: Side) -> Vec<Case> {
             side,
             "a packet to the host must have the gateway's MAC address",
         )
-        .then(from(1, &sibling(to(side.host()).udp(1, 2))).is(Reason::NotGateway)),
+        .then(endpoint_sends(1, &sibling(to(side.host()).udp(1, 2))).is(Reason::NotGateway)),
         case(
             side,
             "a packet to the outside must have the gateway's MAC address",
         )
-        .then(from(1, &sibling(to(side.client()).udp(1, 2))).is(Reason::NotGateway)),
+        .then(endpoint_sends(1, &sibling(to(side.client()).udp(1, 2))).is(Reason::NotGateway)),
         case(side, "a packet to a tunnel port of the host is dropped")
-            .then(from(1, &to(side.host()).udp(49_152, 4789)).is(Reason::Tunnel)),
+            .then(endpoint_sends(1, &to(side.host()).udp(49_152, 4789)).is(Reason::Tunnel)),
     ]
 }
 
@@ -306,11 +304,11 @@ fn others() -> Vec<Case> {
     let frame = |ethertype| Packet::ethertype(ethertype, &[0; 46]).eth(sandbox_mac(1), [0xff; 6]);
     vec![
         case(side, "a VLAN tag in the packet is dropped")
-            .then(from(1, &packet.clone().vlan(5)).is(Reason::UnknownProtocol)),
+            .then(endpoint_sends(1, &packet.clone().vlan(5)).is(Reason::UnknownProtocol)),
         case(side, "another ethertype is dropped")
-            .then(from(1, &frame(0x88b5)).is(Reason::UnknownProtocol)),
+            .then(endpoint_sends(1, &frame(0x88b5)).is(Reason::UnknownProtocol)),
         case(side, "a length instead of an ethertype is dropped")
-            .then(from(1, &frame(46)).is(Reason::UnknownProtocol)),
+            .then(endpoint_sends(1, &frame(46)).is(Reason::UnknownProtocol)),
         case(side, "a packet from a device without endpoint is dropped")
             .then(send(ENDPOINT_IN, "lan0", &packet).is(Reason::EndpointGone)),
     ]

@@ -6,9 +6,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, gateway_mac, sandbox_mac},
 };
 
-use crate::case::{Case, Send, send};
-
-use crate::{both, case, delivered, from_sandbox, tuple, tuple_from_any};
+use crate::case::{Case, send};
+use crate::{both, case, delivered, endpoint_sends, from_sandbox, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(siblings);
@@ -20,17 +19,17 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn from(slot: u32, packet: &Packet) -> Send {
-    send(ENDPOINT_IN, format!("ve{slot}"), packet)
-}
-
 fn siblings(side: Side) -> Vec<Case> {
     let to_sibling = |name: &str, slots: (u32, u32), shape: fn(Packet) -> Packet| {
         let (slot, sibling) = slots;
         let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
         // A frame to the bridge's address is delivered too, with another destination MAC address.
         let expected = packet.clone().eth_destination(sandbox_mac(sibling));
-        case(side, name).then(from(slot, &packet).is(Reason::Sibling).sends(&expected))
+        case(side, name).then(
+            endpoint_sends(slot, &packet)
+                .is(Reason::Sibling)
+                .sends(&expected),
+        )
     };
     let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
     vec![
@@ -77,12 +76,12 @@ fn siblings(side: Side) -> Vec<Case> {
             side,
             "a packet to a sibling is dropped without inter-container communication",
         )
-        .then(from(7, &refused).is(Reason::IccOff)),
+        .then(endpoint_sends(7, &refused).is(Reason::IccOff)),
         case(
             side,
             "a later fragment is dropped without inter-container communication",
         )
-        .then(from(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
+        .then(endpoint_sends(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
     ]
 }
 
@@ -100,19 +99,19 @@ fn through_host(side: Side, name: &str, client: u32) -> Case {
     };
     case(side, name)
         .then(
-            from(client, &request)
+            endpoint_sends(client, &request)
                 .is(Reason::Hairpin)
                 .sends(&delivered(request.clone().destination(inside).dport(80), 1))
                 .flows([flow("new")]),
         )
         .then(
-            from(1, &answer)
+            endpoint_sends(1, &answer)
                 .is(Reason::Hairpin)
                 .sends(&delivered(answer.clone().source(host).sport(8080), client))
                 .flows([flow("syn-received")]),
         )
         .then(
-            from(client, &request.clone().flags(ACK))
+            endpoint_sends(client, &request.clone().flags(ACK))
                 .is(Reason::Hairpin)
                 .sends(&delivered(
                     request.clone().flags(ACK).destination(inside).dport(80),
@@ -136,7 +135,7 @@ fn hairpin(side: Side) -> Vec<Case> {
             7,
         ),
         case(side, "a sandbox in the allow-list uses a published port").then(
-            from(2, &asks(2))
+            endpoint_sends(2, &asks(2))
                 .is(Reason::Hairpin)
                 .sends(&delivered(
                     asks(2).destination(side.sandbox(1)).dport(443),
@@ -145,9 +144,9 @@ fn hairpin(side: Side) -> Vec<Case> {
                 .number_of_flows(1),
         ),
         case(side, "a sandbox that is not in the allow-list is refused")
-            .then(from(3, &asks(3)).is(Reason::NotAllowed)),
+            .then(endpoint_sends(3, &asks(3)).is(Reason::NotAllowed)),
         case(side, "a request with TTL 1 is passed to the stack").then(
-            from(3, &last_hop)
+            endpoint_sends(3, &last_hop)
                 .is(Reason::TtlExceeded)
                 .sends(&last_hop.clone().destination(side.sandbox(1)).dport(80))
                 .number_of_flows(1),
@@ -177,7 +176,7 @@ fn to_itself(side: Side) -> Vec<Case> {
             "a sandbox reaches its own published port from its gateway's address",
         )
         .then(
-            from(1, &request)
+            endpoint_sends(1, &request)
                 .is(Reason::Hairpin)
                 .sends_with_port(move |port| expected.clone().sport(port))
                 .flows([format!(
@@ -188,7 +187,7 @@ fn to_itself(side: Side) -> Vec<Case> {
         ),
         case(side, "the reply of a published port reaches the sibling")
             .then(
-                from(1, &kept)
+                endpoint_sends(1, &kept)
                     .is(Reason::Hairpin)
                     .sends(
                         &delivered(kept.clone(), 1)
@@ -199,7 +198,7 @@ fn to_itself(side: Side) -> Vec<Case> {
                     .flows([flow("new")]),
             )
             .then(
-                from(1, &answer)
+                endpoint_sends(1, &answer)
                     .is(Reason::Hairpin)
                     .sends(
                         &delivered(answer.clone(), 1)
@@ -214,7 +213,7 @@ fn to_itself(side: Side) -> Vec<Case> {
         let request = from_sandbox(side, 11, host).tcp(40_000, 8081, SYN);
         cases.push(
             case(side, "a hairpin without a gateway address is dropped")
-                .then(from(11, &request).is(Reason::NoAddress)),
+                .then(endpoint_sends(11, &request).is(Reason::NoAddress)),
         );
     }
     cases
@@ -225,7 +224,7 @@ fn other_networks(side: Side) -> Vec<Case> {
     let answer = from_sandbox(side, 4, side.sandbox(1)).tcp(80, 40_000, SYN | ACK);
     let dropped = |name: &str, slot, to, shape: fn(Packet) -> Packet| {
         let packet = shape(from_sandbox(side, slot, side.sandbox(to)));
-        case(side, name).then(from(slot, &packet).is(Reason::Isolated))
+        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::Isolated))
     };
     vec![
         dropped("another network is not reached", 1, 3, |packet| {
@@ -276,13 +275,13 @@ fn other_networks(side: Side) -> Vec<Case> {
             "a published port of a routed network is reached from another network",
         )
         .then(
-            from(1, &open)
+            endpoint_sends(1, &open)
                 .is(Reason::Hairpin)
                 .sends(&delivered(open.clone(), 4))
                 .number_of_flows(1),
         )
         .then(
-            from(4, &answer)
+            endpoint_sends(4, &answer)
                 .is(Reason::Hairpin)
                 .sends(&delivered(answer.clone(), 1)),
         ),
@@ -291,7 +290,7 @@ fn other_networks(side: Side) -> Vec<Case> {
 
 fn host(side: Side) -> Vec<Case> {
     let to_host = |name: &str, slot, packet: Packet| {
-        case(side, name).then(from(slot, &packet).is(Reason::ToHost))
+        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::ToHost))
     };
     let host = side.host();
     vec![

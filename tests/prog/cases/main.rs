@@ -26,14 +26,17 @@ use std::{
     process::ExitCode,
 };
 
+use netpath_common::reason::Reason;
 use netpath_tests::{
     checks,
     packet::Packet,
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Setup, Side, gateway_mac, sandbox_mac},
+    prog::{
+        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Setup, Side, UPLINK_INGRESS, gateway_mac, sandbox_mac,
+    },
     table,
 };
 
-use case::Case;
+use case::{Case, Send, send};
 
 /// The cases of a node with default settings, by subject.
 const SUBJECTS: [(&str, fn() -> Vec<Case>); 11] = [
@@ -81,6 +84,20 @@ fn inbound(side: Side, to: IpAddr) -> Packet {
 /// A packet from a sandbox, as its veth device receives it.
 fn from_sandbox(side: Side, slot: u32, to: IpAddr) -> Packet {
     Packet::ip(side.sandbox(slot), to).eth(sandbox_mac(slot), gateway_mac(slot))
+}
+
+/// A sandbox sends a packet.
+fn endpoint_sends(slot: u32, packet: &Packet) -> Send {
+    send(ENDPOINT_IN, format!("ve{slot}"), packet)
+}
+
+/// A packet to a published port, which sandbox 1 must receive at `port`.
+fn published_packet(side: Side, packet: &Packet, port: u16) -> Send {
+    let inside = packet.clone().destination(side.sandbox(1)).dport(port);
+    send(UPLINK_INGRESS, "eth0", packet)
+        .is(Reason::Inbound)
+        .sends(&delivered(inside, 1))
+        .number_of_flows(1)
 }
 
 /// A packet from a sandbox, as `eth0` sends it before translation.

@@ -9,7 +9,6 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, send_bytes};
-
 use crate::{both, case, from_sandbox, inbound, leaving};
 
 const ETHERNET: usize = 14;

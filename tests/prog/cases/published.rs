@@ -7,7 +7,6 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, Send, send};
-
 use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {

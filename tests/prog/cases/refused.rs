@@ -3,12 +3,11 @@
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use crate::case::{Case, Send, send};
-
-use crate::{both, case, delivered, from_sandbox, inbound, leaving};
+use crate::case::{Case, send};
+use crate::{both, case, delivered, endpoint_sends, from_sandbox, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(from_outside);
@@ -16,10 +15,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(both(at_the_border));
     cases.extend(both(without_endpoint));
     cases
-}
-
-fn from(slot: u32, packet: &Packet) -> Send {
-    send(ENDPOINT_IN, format!("ve{slot}"), packet)
 }
 
 fn from_outside(side: Side) -> Vec<Case> {
@@ -123,7 +118,7 @@ fn from_outside(side: Side) -> Vec<Case> {
 fn out_of_sandboxes(side: Side) -> Vec<Case> {
     let to = |slot, destination| from_sandbox(side, slot, destination).udp(1, 2);
     let sends = |name: &str, slot, packet: Packet, reason| {
-        case(side, name).then(from(slot, &packet).is(reason))
+        case(side, name).then(endpoint_sends(slot, &packet).is(reason))
     };
     let client = side.client();
     let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
@@ -191,7 +186,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
     let request = from_sandbox(side, 2, side.host()).tcp(40_000, 8080, SYN);
     let inside = request.clone().destination(side.sandbox(1)).dport(80);
     let lost_address = case(side, "a flow between sandboxes does not leave").then(
-        from(2, &request)
+        endpoint_sends(2, &request)
             .is(Reason::Hairpin)
             .sends(&delivered(inside, 1))
             .number_of_flows(1),
@@ -294,7 +289,8 @@ fn without_endpoint(side: Side) -> Vec<Case> {
         case(side, "a packet from a removed sandbox is dropped")
             .change(gone)
             .then(
-                from(1, &from_sandbox(side, 1, side.client()).udp(1, 2)).is(Reason::EndpointGone),
+                endpoint_sends(1, &from_sandbox(side, 1, side.client()).udp(1, 2))
+                    .is(Reason::EndpointGone),
             ),
         case(side, "a packet of a removed sandbox does not leave")
             .change(gone)
@@ -311,6 +307,6 @@ fn without_endpoint(side: Side) -> Vec<Case> {
             .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::NotOurs)),
         case(side, "a sibling that was removed is not reached")
             .change(gone)
-            .then(from(2, &to_gone).is(Reason::EndpointGone)),
+            .then(endpoint_sends(2, &to_gone).is(Reason::EndpointGone)),
     ]
 }

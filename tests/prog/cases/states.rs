@@ -9,7 +9,6 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, Send, send};
-
 use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 
 pub fn cases() -> Vec<Case> {

@@ -7,8 +7,7 @@ use netpath_tests::{
 };
 
 use crate::case::{Case, send};
-
-use crate::{both, case, delivered, inbound, leaving};
+use crate::{both, case, delivered, inbound, leaving, published_packet};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(checksums);
@@ -57,15 +56,7 @@ fn checksums(side: Side) -> Vec<Case> {
     let datagram = absent(leaving(side, 1, side.client()).udp(61_500, 53));
     let mut cases = vec![
         case(side, "an absent UDP checksum stays absent")
-            .then(
-                send(UPLINK_INGRESS, "eth0", &query)
-                    .is(Reason::Inbound)
-                    .sends(&delivered(
-                        query.clone().destination(side.sandbox(1)).dport(53),
-                        1,
-                    ))
-                    .number_of_flows(1),
-            )
+            .then(published_packet(side, &query, 53))
             .then(
                 send(UPLINK_EGRESS, "eth0", &datagram)
                     .is(Reason::Translated)
