@@ -32,7 +32,7 @@ use nix::{
 /// Milliseconds without a request after which a server exits.
 const IDLE: u16 = 3_000;
 /// Seconds after which a server that is still in the set-up or in a case is killed.
-const LIMIT: u32 = 150;
+const LIMIT: u32 = 600;
 /// Environment variable with the name of the table that a process serves.
 const SERVE: &str = "NETPATH_TEST_TABLE";
 /// Environment variable of nextest that all processes of a run share.

@@ -69,7 +69,14 @@ const DATA: [&str; 8] = [
 ];
 
 /// Levels whose test binaries a machine has.
-const BINARIES: [&str; 5] = ["prog", "e2e", "gates", "life", "fault"];
+const BINARIES: [&str; 6] = [
+    "prog",
+    "prog_cases",
+    "e2e",
+    "compliance",
+    "lifecycle",
+    "fault",
+];
 
 /// How many times longer tests wait in an emulated machine.
 const SLOWDOWN: u32 = 8;

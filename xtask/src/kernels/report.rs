@@ -141,7 +141,7 @@ fn program(line: &str) -> Option<(String, Program)> {
     Some((name.to_owned(), program))
 }
 
-/// The test runner's word for a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog cases::guard`.
+/// The test runner's word for a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog_cases guard::a case`.
 fn verdict(line: &str) -> Option<(&str, &str)> {
     let (word, rest) = line.trim_start().split_once(" [")?;
     let known = [
@@ -247,9 +247,9 @@ mod tests {
             DOCTOR,
             "ok  kernel",
             TESTS,
-            "        PASS [   0.806s] (1/2) netpath-tests::prog cases::guard",
-            "        FAIL [   0.806s] (2/2) netpath-tests::prog cases::states",
-            "        FAIL [   0.806s] (2/2) netpath-tests::prog cases::states",
+            "        PASS [   0.806s] (1/2) netpath-tests::prog_cases guard::a case",
+            "        FAIL [   0.806s] (2/2) netpath-tests::prog_cases states::a case",
+            "        FAIL [   0.806s] (2/2) netpath-tests::prog_cases states::a case",
             "@@ exit 100",
         ] {
             report.read(line);
@@ -263,7 +263,10 @@ mod tests {
         assert_eq!(report.budget, "connect4 = {}\n");
         assert_eq!(report.doctor, ["ok  kernel"]);
         assert_eq!(report.passed, 1);
-        assert_eq!(report.failures, ["FAIL netpath-tests::prog cases::states"]);
+        assert_eq!(
+            report.failures,
+            ["FAIL netpath-tests::prog_cases states::a case"]
+        );
         assert_eq!(report.status, Some(100));
         assert!(!report.passed());
     }

@@ -82,7 +82,7 @@ pub const IMPORTS: [Exception; 5] = [
 ];
 
 /// Imports that close a cycle, as `MODULE IMPORTED`, both with their full paths.
-pub const CYCLES: [Exception; 7] = [
+pub const CYCLES: [Exception; 8] = [
     (
         "netpath-ebpf/src/packet/skb maps",
         "before the restructuring of the datapath",
@@ -110,6 +110,10 @@ pub const CYCLES: [Exception; 7] = [
     (
         "netpath-ebpf/src/nat/source path/route",
         "before the restructuring of the datapath",
+    ),
+    (
+        "netpath/src/datapath/load datapath/attach",
+        "before the restructuring of the control plane",
     ),
 ];
 

@@ -106,6 +106,7 @@ const LAYERS: [Layers; 3] = [
                     "conntrack",
                 ],
             ),
+            ("probe", &["helpers", "packet", "path"]),
             (
                 "programs",
                 &[
@@ -122,7 +123,7 @@ const LAYERS: [Layers; 3] = [
             ("plan", &["model"]),
             ("store", &["model"]),
             ("kernel", &["model", "plan"]),
-            ("datapath", &["model", "plan"]),
+            ("datapath", &["model", "plan", "kernel"]),
             ("config", &["ipam", "model", "datapath"]),
             ("reconcile", &["model", "plan", "kernel", "datapath"]),
             (
