@@ -152,8 +152,7 @@ fn capture_shows_packets_and_is_kept_on_failure() {
 }
 
 /// A replacement for the program. It creates a file as socket, a directory as pin, and a device; `teardown` removes
-/// each.
-/// The socket file contains the process identifier, so that the socket of a killed process does not answer.
+/// each. The socket file contains the process identifier, so that the socket of a killed process does not answer.
 const STAND_IN: &str = r#"#!/bin/sh
 socket=$2; shift 2
 run=$(dirname "$socket")

@@ -8,9 +8,8 @@
 //! ```
 //!
 //! All three setups exist at the same time and have the same links. Each round measures one after the other, in an
-//! order
-//! that rotates between rounds, and compares the values within the round, so that other load affects all
-//! three equally. The results are medians over the rounds, of values and of ratios.
+//! order that rotates between rounds, and compares the values within the round, so that other load affects all three
+//! equally. The results are medians over the rounds, of values and of ratios.
 #![expect(
     clippy::expect_used,
     reason = "a measurement that cannot be taken ends the run with what was expected"

@@ -96,8 +96,7 @@ impl Measure {
     }
 
     /// netpath's target as a multiple of another setup. A bridge makes an outbound stream more expensive for netfilter
-    /// and
-    /// routing.
+    /// and routing.
     pub fn target(&self, other: Side) -> f64 {
         match (other, self.kind) {
             (Side::Iptables, Kind::Tcp(_)) if self.enters_sandbox() => 1.15,

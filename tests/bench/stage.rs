@@ -103,8 +103,7 @@ impl Stage {
         endpoint_address(&self.daemon, sandbox, self.family)
     }
 
-    /// An address of the outside for a round, so that flows of earlier rounds do not affect
-    /// new ones.
+    /// An address of the outside for a round, so that flows of earlier rounds do not affect new ones.
     pub fn outside(&self, round: usize) -> IpAddr {
         let number = 0x10 + (round % usize::from(ALIASES)) as u16;
         match self.family {

@@ -90,8 +90,7 @@ fn expect_id(stream: &mut TcpStream, id: u64) {
 /// U-3, T-7: two sandboxes send from the same ports to the same destination; each receives its own replies.
 ///
 /// `NETPATH_GATE_CONNECTIONS` is the number of connections per sandbox and family. At most 15000 fit into the node's
-/// ports
-/// for one destination. Each needs two descriptors.
+/// ports for one destination. Each needs two descriptors.
 pub fn flows_are_not_mixed(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.two_networks();

@@ -13,8 +13,7 @@ use crate::{
 };
 
 /// I-1: two sandboxes ping one destination with the same identifier at the same time and receive their own replies. A
-/// free
-/// identifier is kept, whatever the destination.
+/// free identifier is kept, whatever the destination.
 pub fn identifiers(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);

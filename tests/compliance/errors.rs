@@ -279,8 +279,7 @@ pub fn quotations(offloads: Offloads) {
 }
 
 /// I-7: a sandbox receives port unreachable for a published port without a server, whether a sibling, a sandbox of
-/// another
-/// network, or the sandbox itself publishes it.
+/// another network, or the sandbox itself publishes it.
 pub fn hairpinned(offloads: Offloads) {
     let service = Service::on(offloads.fixture());
     let limit = std::time::Duration::from_secs(2);

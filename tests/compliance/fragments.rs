@@ -100,8 +100,7 @@ fn answers(offloads: Offloads) {
 }
 
 /// Fragments in any order arrive as one datagram, in both directions, as first packets and as replies; those of two
-/// senders
-/// with one identification are not mixed.
+/// senders with one identification are not mixed.
 fn any_order(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);

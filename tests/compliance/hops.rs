@@ -53,8 +53,7 @@ pub fn path_mtu(offloads: Offloads) {
 }
 
 /// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and damaged packets neither affect
-/// flows
-/// nor are repaired.
+/// flows nor are repaired.
 pub fn limits(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().router(1500), &[], "");
     let (sandbox, ends) = published(&fixture);

@@ -1,7 +1,6 @@
 //! The release gates. Each is named after its rows in `nat-compliance.md`: requirements of RFC 4787 (U), 5382 (T), 5508
 //! (I), 7857 (P), 6888 (C), 3022 and 6056 (N, R), 4890 (V6) and 1812 (G), and of a container host (H). Each gate runs
-//! for
-//! both address families, with the kernel's default offloads and with all offloads off.
+//! for both address families, with the kernel's default offloads and with all offloads off.
 #![expect(
     clippy::expect_used,
     reason = "a failed expectation is a failed test, and a panic reports it"

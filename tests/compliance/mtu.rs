@@ -14,8 +14,7 @@ use crate::{
 use serde_json::json;
 
 /// U-13: sandboxes have the uplink's MTU. With a larger MTU, streams and datagrams learn the uplink's, and datagrams
-/// without
-/// DF are fragmented.
+/// without DF are fragmented.
 pub fn sizes(offloads: Offloads) {
     run_in_parallel(offloads, &[inherited, smaller_uplink]);
 }

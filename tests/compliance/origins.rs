@@ -31,8 +31,7 @@ pub fn all(offloads: Offloads) {
 }
 
 /// U-9, T-8: sandboxes reach a published port of their node, also the publishing sandbox. Data is transferred. The
-/// server
-/// sees a sibling's own address, and the gateway instead of its own address.
+/// server sees a sibling's own address, and the gateway instead of its own address.
 pub fn hairpin(offloads: Offloads) {
     let service = Service::on(offloads.fixture());
     let (sibling, other) = (&service.sibling, &service.other);

@@ -11,8 +11,7 @@ use netpath_tests::{
 use crate::{datagrams::Datagrams, gate::Offloads};
 
 /// a flow from a sandbox never uses a port of a host socket or a published port, and does not keep a port
-/// that
-/// is published later.
+/// that is published later.
 pub fn used_ports(offloads: Offloads) {
     let fixture = offloads.fixture();
     unused_ports(&fixture);

@@ -30,8 +30,7 @@ fn same(packet: Packet) -> Packet {
 }
 
 /// U-5, U-6: a replied UDP flow lasts at least two minutes, and packets in either direction refresh it; a flow without
-/// a
-/// reply expires sooner.
+/// a reply expires sooner.
 pub fn udp(offloads: Offloads) {
     run_in_parallel(offloads, &[udp_flows, udp_defaults]);
 }

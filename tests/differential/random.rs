@@ -145,8 +145,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
         }
         number => {
             // A flow mostly starts with its client. The corpus covers a published port that is also a source port: with
-            // TCP, the
-            // result depends on all previous packets.
+            // TCP, the result depends on all previous packets.
             let is_client_first = flow.protocol == Protocol::Tcp || number != 4;
             let forward = line.sent == 1 && is_client_first || random.one_in(2);
             let shape = shape(random, line, forward);

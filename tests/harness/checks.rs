@@ -9,8 +9,7 @@ use std::{
 use crate::Netns;
 
 /// Fails if netfilter could have translated a packet in the namespace: if there is a NAT rule of nftables or iptables,
-/// or
-/// an entry of connection tracking. The check itself loads no table, because that would enable connection tracking.
+/// or an entry of connection tracking. The check itself loads no table, because that would enable connection tracking.
 #[track_caller]
 pub fn assert_no_netfilter(netns: &Netns) {
     let rules = netns.exec("nft list ruleset");

@@ -53,16 +53,14 @@ impl Netns {
     }
 
     /// Creates a namespace with a cgroup (v2) of its own. Every program that is started in the namespace runs in that
-    /// cgroup,
-    /// so that programs attached to the cgroup see only the processes of this host.
+    /// cgroup, so that programs attached to the cgroup see only the processes of this host.
     pub fn with_cgroup(label: &str) -> Self {
         let name = unique(label);
         Self::make(label, Some(Cgroup::new(&name)))
     }
 
     /// Opens a namespace that another process created and removes, such as a sandbox of a daemon on `host`. Programs
-    /// that are
-    /// started in it run in the host's cgroup, as the processes of a container do.
+    /// that are started in it run in the host's cgroup, as the processes of a container do.
     pub fn open(label: &str, path: &Path, host: &Self) -> Self {
         Self {
             inner: Arc::new(Inner {

@@ -14,8 +14,7 @@ fn fixture() -> Fixture {
 }
 
 /// A client with one persistent connection, as orchestrators have. Each line of `requests` is a request. The client
-/// prints
-/// the seconds that each took, and exits at the first failure.
+/// prints the seconds that each took, and exits at the first failure.
 const CLIENT: &str = r#"
 import http.client, json, socket, sys, time
 class Unix(http.client.HTTPConnection):

@@ -2,8 +2,7 @@
 //!
 //! The expected packet is best derived from the packet that was sent. Its checksums are computed from scratch over the
 //! expected bytes, which checks every incremental update of the programs independently. An error in a checksum is part
-//! of
-//! the value: a wrong checksum must stay wrong by the same amount.
+//! of the value: a wrong checksum must stay wrong by the same amount.
 
 mod build;
 mod decode;

@@ -1,8 +1,7 @@
 //! The verifier's cost of each program, compared with the recorded budget.
 //!
 //! A program close to the verifier's limit may load on one kernel and not on another. `UPDATE_BUDGET=1` records the
-//! present
-//! cost.
+//! present cost.
 
 use std::{
     collections::BTreeMap,

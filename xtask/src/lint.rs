@@ -111,8 +111,7 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
 }
 
 /// Ensures that a component of the toolchain is installed, by rustup or by Debian's package of the same name. False if
-/// it
-/// is not available: Debian's compiler has no clippy.
+/// it is not available: Debian's compiler has no clippy.
 fn ensure_component(component: &str, program: &str, install: Install) -> Result<bool> {
     if Command::new(program)
         .arg("--version")

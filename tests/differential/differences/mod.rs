@@ -161,8 +161,7 @@ impl Difference<'_> {
 }
 
 /// Whether netpath translates the packet as the previous one. A direction's first packet has no previous one, nor has
-/// the
-/// first packet after a server has sent to a sibling before the sibling's request.
+/// the first packet after a server has sent to a sibling before the sibling's request.
 fn is_tuple_before(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let own = difference.own(difference.step().from, difference.sequence.v6);
     difference

@@ -1,8 +1,7 @@
 //! Two nodes with the same addresses, ports and neighbours. Netfilter translates on one, netpath on the other.
 //!
 //! The ends of the links do not reply, and the hosts have static neighbour entries. Every frame that arrives is
-//! therefore
-//! caused by a frame that a test has sent.
+//! therefore caused by a frame that a test has sent.
 
 mod nodes;
 
@@ -179,8 +178,7 @@ impl TestNode {
     }
 
     /// Sends frames from one end. Returns all packets that arrive because of them, in order of arrival at each end,
-    /// reassembled
-    /// if they are complete.
+    /// reassembled if they are complete.
     pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Assembled)> {
         for frame in frames {
             self.taps[from as usize].send(frame);
