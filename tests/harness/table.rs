@@ -199,7 +199,12 @@ fn connect(table: &'static str) -> Result<UnixStream, String> {
     Err(format!("the server of table {table} does not start"))
 }
 
-/// Starts a server. It keeps no descriptor of the test, so that the runner sees the end of the test's output.
+/// Starts a server, which outlives this process. It keeps no descriptor of the test, so that the runner sees the end of
+/// the test's output.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the process of the test ends before the server does"
+)]
 fn start_server(table: &str) {
     let program = env::current_exe().expect("path of the test");
     let started = Command::new(program)

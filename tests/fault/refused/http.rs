@@ -12,135 +12,67 @@ use crate::refusals;
 /// Method, path, body, status.
 type Case = (&'static str, &'static str, &'static str, u16);
 
-const CASES: &[Case] = &[
-    ("GET", "/v1/nonsense", "", 404),
-    ("GET", "/", "", 404),
-    ("GET", "/v2/status", "", 404),
-    ("PUT", "/v1/networks", "{}", 405),
-    ("DELETE", "/v1/status", "", 405),
-    ("GET", "/v1/networks/nothing", "", 404),
-    ("GET", "/v1/networks/..%2f..%2fetc", "", 400),
-    ("GET", "/v1/networks/%00", "", 400),
-    ("GET", "/v1/networks/%ff%fe", "", 400),
-    ("GET", "/v1/sandboxes/wep", "", 404),
-    ("GET", "/v1/ports?sandbox=wep", "", 404),
-    ("GET", "/v1/ports?colour=red", "", 400),
-    ("GET", "/v1/maps/nothing", "", 404),
-    ("DELETE", "/v1/networks/bridge", "", 409),
-    ("DELETE", "/v1/networks/blue", "", 409),
-    ("DELETE", "/v1/sandboxes/web", "", 409),
-    ("POST", "/v1/networks", "", 400),
-    ("POST", "/v1/networks", "{", 400),
-    ("POST", "/v1/networks", "[]", 400),
-    ("POST", "/v1/networks", "null", 400),
-    ("POST", "/v1/networks", "{}", 400),
-    ("POST", "/v1/networks", r#"{"name":1}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"x","colour":1}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"x"} trailing"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"x","name":"y"}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":""}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"../x"}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"x\ny"}"#, 400),
-    (
-        "POST",
-        "/v1/networks",
-        r#"{"name":"x","driver":"host"}"#,
-        400,
-    ),
-    ("POST", "/v1/networks", r#"{"name":"x","mtu":-1}"#, 400),
-    ("POST", "/v1/networks", r#"{"name":"x","mtu":1e99}"#, 400),
-    (
-        "POST",
-        "/v1/networks",
-        r#"{"name":"x","subnets":["10.1.2.3/24"]}"#,
-        400,
-    ),
-    (
-        "POST",
-        "/v1/networks",
-        r#"{"name":"x","subnets":"10.1.2.0/24"}"#,
-        400,
-    ),
-    ("POST", "/v1/networks", r#"{"name":"blue"}"#, 409),
-    (
-        "POST",
-        "/v1/networks/blue/connect",
-        r#"{"sandbox":"wep"}"#,
-        404,
-    ),
-    (
-        "POST",
-        "/v1/networks/blue/connect",
-        r#"{"sandbox":"db"}"#,
-        409,
-    ),
-    ("POST", "/v1/sandboxes", r#"{"name":"x","pid":0}"#, 404),
-    ("POST", "/v1/sandboxes", r#"{"name":"x","pid":-1}"#, 404),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","owner_pid":-1}"#,
-        404,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","pid":1,"netns":"/proc/1/ns/net"}"#,
-        400,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","netns":"relative"}"#,
-        404,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","netns":"/dev/zero"}"#,
-        400,
-    ),
-    ("POST", "/v1/sandboxes", r#"{"name":"x","mac":"zz"}"#, 400),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","publish":["0"]}"#,
-        400,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","publish":["8080:80"]}"#,
-        409,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","networks":["container:"]}"#,
-        400,
-    ),
-    (
-        "POST",
-        "/v1/sandboxes",
-        r#"{"name":"x","hostname":"a b\n"}"#,
-        400,
-    ),
-    ("POST", "/v1/ports", r#"{"sandbox":"web"}"#, 400),
-    (
-        "POST",
-        "/v1/ports",
-        r#"{"sandbox":"web","publish":["x"]}"#,
-        400,
-    ),
-    ("DELETE", "/v1/ports", "", 400),
-    ("DELETE", "/v1/ports?sandbox=web", "", 400),
-    (
-        "DELETE",
-        "/v1/ports",
-        r#"{"sandbox":"web","publish":["99:80"]}"#,
-        404,
-    ),
-];
+/// Cases as lines: status, method, path, body.
+macro_rules! cases {
+    ($($status:literal $method:literal $path:literal $body:literal;)*) => {
+        &[$(($method, $path, $body, $status)),*]
+    };
+}
+
+const CASES: &[Case] = cases! {
+    404 "GET" "/v1/nonsense" "";
+    404 "GET" "/" "";
+    404 "GET" "/v2/status" "";
+    405 "PUT" "/v1/networks" "{}";
+    405 "DELETE" "/v1/status" "";
+    404 "GET" "/v1/networks/nothing" "";
+    400 "GET" "/v1/networks/..%2f..%2fetc" "";
+    400 "GET" "/v1/networks/%00" "";
+    400 "GET" "/v1/networks/%ff%fe" "";
+    404 "GET" "/v1/sandboxes/wep" "";
+    404 "GET" "/v1/ports?sandbox=wep" "";
+    400 "GET" "/v1/ports?colour=red" "";
+    404 "GET" "/v1/maps/nothing" "";
+    409 "DELETE" "/v1/networks/bridge" "";
+    409 "DELETE" "/v1/networks/blue" "";
+    409 "DELETE" "/v1/sandboxes/web" "";
+    400 "POST" "/v1/networks" "";
+    400 "POST" "/v1/networks" "{";
+    400 "POST" "/v1/networks" "[]";
+    400 "POST" "/v1/networks" "null";
+    400 "POST" "/v1/networks" "{}";
+    400 "POST" "/v1/networks" r#"{"name":1}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","colour":1}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x"} trailing"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","name":"y"}"#;
+    400 "POST" "/v1/networks" r#"{"name":""}"#;
+    400 "POST" "/v1/networks" r#"{"name":"../x"}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x\ny"}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","driver":"host"}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","mtu":-1}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","mtu":1e99}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","subnets":["10.1.2.3/24"]}"#;
+    400 "POST" "/v1/networks" r#"{"name":"x","subnets":"10.1.2.0/24"}"#;
+    409 "POST" "/v1/networks" r#"{"name":"blue"}"#;
+    404 "POST" "/v1/networks/blue/connect" r#"{"sandbox":"wep"}"#;
+    409 "POST" "/v1/networks/blue/connect" r#"{"sandbox":"db"}"#;
+    404 "POST" "/v1/sandboxes" r#"{"name":"x","pid":0}"#;
+    404 "POST" "/v1/sandboxes" r#"{"name":"x","pid":-1}"#;
+    404 "POST" "/v1/sandboxes" r#"{"name":"x","owner_pid":-1}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","pid":1,"netns":"/proc/1/ns/net"}"#;
+    404 "POST" "/v1/sandboxes" r#"{"name":"x","netns":"relative"}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","netns":"/dev/zero"}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","mac":"zz"}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","publish":["0"]}"#;
+    409 "POST" "/v1/sandboxes" r#"{"name":"x","publish":["8080:80"]}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","networks":["container:"]}"#;
+    400 "POST" "/v1/sandboxes" r#"{"name":"x","hostname":"a b\n"}"#;
+    400 "POST" "/v1/ports" r#"{"sandbox":"web"}"#;
+    400 "POST" "/v1/ports" r#"{"sandbox":"web","publish":["x"]}"#;
+    400 "DELETE" "/v1/ports" "";
+    400 "DELETE" "/v1/ports?sandbox=web" "";
+    404 "DELETE" "/v1/ports" r#"{"sandbox":"web","publish":["99:80"]}"#;
+};
 
 /// Status and body of a response.
 fn ask(fixture: &Fixture, method: &str, path: &str, body: &[&str]) -> (u16, String) {

@@ -38,8 +38,11 @@ use netpath_tests::{
 
 use case::{Case, Send, send};
 
+/// A name and its cases.
+type Subject = (&'static str, fn() -> Vec<Case>);
+
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [(&str, fn() -> Vec<Case>); 11] = [
+const SUBJECTS: [Subject; 11] = [
     ("conntrack", conntrack::cases),
     ("errors", errors::cases),
     ("fragments", fragments::cases),
