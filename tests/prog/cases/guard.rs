@@ -27,44 +27,17 @@ fn addresses(side: Side) -> Vec<Case> {
         case(side, name).then(endpoint_sends(1, &packet).is(Reason::Spoofed))
     };
     let unspecified = side.pick([0, 0, 0, 0], "::");
-    let mut cases = vec![
-        spoofed(
-            "another MAC address is dropped",
-            packet.clone().eth(sandbox_mac(2), gateway_mac(1)),
-        ),
-        spoofed(
-            "a MAC address that differs in its last byte is dropped",
-            packet.clone().eth([2, 0, 0, 0, 0, 0x81], gateway_mac(1)),
-        ),
-        spoofed(
-            "a sibling's address is dropped",
-            packet.clone().source(side.sandbox(2)),
-        ),
-        spoofed(
-            "the gateway's address is dropped",
-            packet.clone().source(side.gateway(1)),
-        ),
-        spoofed(
-            "the node's address is dropped",
-            packet.clone().source(side.host()),
-        ),
-        spoofed(
-            "an address outside is dropped",
-            packet.clone().source(side.stranger()),
-        ),
-        spoofed(
-            "the unspecified source is dropped",
-            packet.clone().source(unspecified),
-        ),
-        spoofed(
-            "a spoofed later fragment is dropped",
-            packet.clone().source(side.sandbox(2)).fragment(9, false),
-        ),
-        spoofed(
-            "a spoofed packet of an unknown protocol is dropped",
-            packet.clone().source(side.sandbox(2)).protocol(50),
-        ),
-    ];
+    let mut cases = rows! { spoofed;
+        "another MAC address is dropped": packet.clone().eth(sandbox_mac(2), gateway_mac(1));
+        "a MAC address that differs in its last byte is dropped": packet.clone().eth([2, 0, 0, 0, 0, 0x81], gateway_mac(1));
+        "a sibling's address is dropped": packet.clone().source(side.sandbox(2));
+        "the gateway's address is dropped": packet.clone().source(side.gateway(1));
+        "the node's address is dropped": packet.clone().source(side.host());
+        "an address outside is dropped": packet.clone().source(side.stranger());
+        "the unspecified source is dropped": packet.clone().source(unspecified);
+        "a spoofed later fragment is dropped": packet.clone().source(side.sandbox(2)).fragment(9, false);
+        "a spoofed packet of an unknown protocol is dropped": packet.clone().source(side.sandbox(2)).protocol(50);
+    };
     if !side.is_v4() {
         let four = |source: IpAddr| {
             let packet = Packet::ip(source, side.client()).eth(sandbox_mac(11), gateway_mac(11));
@@ -159,88 +132,24 @@ fn neighbours() -> Vec<Case> {
     };
     let pass = Reason::LinkLocal;
     let drop = Reason::Spoofed;
-    vec![
-        message(
-            "an own neighbour solicitation passes",
-            about(own, "ff02::1:ff00:1", 135, router),
-            pass,
-        ),
-        message(
-            "a solicitation from the link-local address passes",
-            about(link, "ff02::1:ff00:1", 135, router),
-            pass,
-        ),
-        message(
-            "duplicate address detection passes",
-            about(nobody, "ff02::1:ff00:1", 135, own),
-            pass,
-        ),
-        message(
-            "a solicitation from a sibling's address is dropped",
-            about(sibling, "ff02::1:ff00:1", 135, router),
-            drop,
-        ),
-        message(
-            "an own advertisement passes",
-            about(own, "ff02::1", 136, own),
-            pass,
-        ),
-        message(
-            "an advertisement of the link-local address passes",
-            about(link, "ff02::1", 136, link),
-            pass,
-        ),
-        message(
-            "an advertisement of the gateway's address is dropped",
-            about(own, "ff02::1", 136, router),
-            drop,
-        ),
-        message(
-            "an advertisement of a sibling's address is dropped",
-            about(link, "ff02::1", 136, sibling),
-            drop,
-        ),
-        message(
-            "an advertisement from a sibling's address is dropped",
-            about(sibling, "ff02::1", 136, own),
-            drop,
-        ),
-        message(
-            "a truncated advertisement is dropped",
-            about(own, "ff02::1", 136, own).payload(&[0; 8]),
-            drop,
-        ),
-        message(
-            "a router solicitation passes",
-            about(link, "ff02::2", 133, nobody),
-            pass,
-        ),
-        message(
-            "a router advertisement is dropped",
-            about(link, "ff02::1", 134, nobody),
-            drop,
-        ),
-        message(
-            "a redirect is dropped",
-            about(link, "ff02::1", 137, router),
-            drop,
-        ),
-        message(
-            "a multicast listener report passes",
-            about(link, "ff02::16", 143, nobody),
-            pass,
-        ),
-        message(
-            "a report after hop-by-hop options passes",
-            about(link, "ff02::16", 143, nobody).extension(0, &[5, 2, 0, 0, 1, 0]),
-            pass,
-        ),
-        message(
-            "a link-local source is not routed",
-            about(link, "2001:db8:51::7", 128, nobody),
-            drop,
-        ),
-    ]
+    rows! { message;
+        "an own neighbour solicitation passes": about(own, "ff02::1:ff00:1", 135, router), pass;
+        "a solicitation from the link-local address passes": about(link, "ff02::1:ff00:1", 135, router), pass;
+        "duplicate address detection passes": about(nobody, "ff02::1:ff00:1", 135, own), pass;
+        "a solicitation from a sibling's address is dropped": about(sibling, "ff02::1:ff00:1", 135, router), drop;
+        "an own advertisement passes": about(own, "ff02::1", 136, own), pass;
+        "an advertisement of the link-local address passes": about(link, "ff02::1", 136, link), pass;
+        "an advertisement of the gateway's address is dropped": about(own, "ff02::1", 136, router), drop;
+        "an advertisement of a sibling's address is dropped": about(link, "ff02::1", 136, sibling), drop;
+        "an advertisement from a sibling's address is dropped": about(sibling, "ff02::1", 136, own), drop;
+        "a truncated advertisement is dropped": about(own, "ff02::1", 136, own).payload(&[0; 8]), drop;
+        "a router solicitation passes": about(link, "ff02::2", 133, nobody), pass;
+        "a router advertisement is dropped": about(link, "ff02::1", 134, nobody), drop;
+        "a redirect is dropped": about(link, "ff02::1", 137, router), drop;
+        "a multicast listener report passes": about(link, "ff02::16", 143, nobody), pass;
+        "a report after hop-by-hop options passes": about(link, "ff02::16", 143, nobody).extension(0, &[5, 2, 0, 0, 1, 0]), pass;
+        "a link-local source is not routed": about(link, "2001:db8:51::7", 128, nobody), drop;
+    }
 }
 
 fn link(side: Side) -> Vec<Case> {

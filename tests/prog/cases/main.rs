@@ -6,6 +6,13 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
+/// Cases of one shape, one per line. The function makes a case from its name and the further arguments.
+macro_rules! rows {
+    ($case:ident; $($name:literal: $($argument:expr),+;)+) => {
+        vec![$($case($name, $($argument),+)),+]
+    };
+}
+
 mod case;
 mod conntrack;
 mod coverage;

@@ -240,28 +240,12 @@ fn not_opened(side: Side) -> Vec<Case> {
     let passes =
         |name: &str, packet: Packet, reason| case(side, name).then(at_eth0(&packet).is(reason));
     let request = inbound(side, host).tcp(40_000, 8080, SYN);
-    vec![
-        passes(
-            "an unpublished port is passed to the host",
-            request.clone().dport(22),
-            Reason::NotOurs,
-        ),
-        passes(
-            "an echo request is passed to the host",
-            inbound(side, host).echo_request(9),
-            Reason::NotOurs,
-        ),
-        passes(
-            "ESP is passed to the host",
-            inbound(side, host).protocol(50),
-            Reason::NotOurs,
-        ),
-        passes(
-            "SCTP is passed to the host",
-            inbound(side, host).protocol(132),
-            Reason::NotOurs,
-        ),
-    ]
+    rows! { passes;
+        "an unpublished port is passed to the host": request.clone().dport(22), Reason::NotOurs;
+        "an echo request is passed to the host": inbound(side, host).echo_request(9), Reason::NotOurs;
+        "ESP is passed to the host": inbound(side, host).protocol(50), Reason::NotOurs;
+        "SCTP is passed to the host": inbound(side, host).protocol(132), Reason::NotOurs;
+    }
 }
 
 fn routed(side: Side) -> Vec<Case> {

@@ -122,56 +122,16 @@ fn out_of_sandboxes(side: Side) -> Vec<Case> {
     };
     let client = side.client();
     let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
-    vec![
-        sends(
-            "a packet of an internal network does not leave",
-            5,
-            to(5, client),
-            Reason::Internal,
-        ),
-        sends(
-            "a packet with TTL 1 is passed to the stack",
-            1,
-            to(1, client).ttl(1),
-            Reason::TtlExceeded,
-        ),
-        sends(
-            "a packet longer than the MTU is passed to the stack",
-            1,
-            to(1, client).payload(&[7; 1600]),
-            Reason::TooBig,
-        ),
-        sends(
-            "a packet with an unreachable route is passed to the stack",
-            1,
-            to(1, side.unreachable()),
-            Reason::Unreachable,
-        ),
-        sends(
-            "an unlisted address of the node is passed to the stack",
-            1,
-            to(1, own),
-            Reason::ToHost,
-        ),
-        sends(
-            "a route over a device that is no uplink is not used",
-            1,
-            to(1, side.behind_lan()),
-            Reason::NoUplink,
-        ),
-        sends(
-            "a packet from a bridge without forwarding is dropped",
-            10,
-            to(10, client),
-            Reason::NoRoute,
-        ),
-        sends(
-            "an unused address of a network is passed to the stack",
-            1,
-            to(1, side.nobody(2)),
-            Reason::NoUplink,
-        ),
-    ]
+    rows! { sends;
+        "a packet of an internal network does not leave": 5, to(5, client), Reason::Internal;
+        "a packet with TTL 1 is passed to the stack": 1, to(1, client).ttl(1), Reason::TtlExceeded;
+        "a packet longer than the MTU is passed to the stack": 1, to(1, client).payload(&[7; 1600]), Reason::TooBig;
+        "a packet with an unreachable route is passed to the stack": 1, to(1, side.unreachable()), Reason::Unreachable;
+        "an unlisted address of the node is passed to the stack": 1, to(1, own), Reason::ToHost;
+        "a route over a device that is no uplink is not used": 1, to(1, side.behind_lan()), Reason::NoUplink;
+        "a packet from a bridge without forwarding is dropped": 10, to(10, client), Reason::NoRoute;
+        "an unused address of a network is passed to the stack": 1, to(1, side.nobody(2)), Reason::NoUplink;
+    }
 }
 
 fn at_the_border(side: Side) -> Vec<Case> {
