@@ -58,7 +58,7 @@ pub const LONG_FUNCTIONS: [Exception; 12] = [
 ];
 
 /// Imports from a layer that the table of layers does not allow, as `MODULE IMPORTED`.
-pub const IMPORTS: [Exception; 5] = [
+pub const IMPORTS: [Exception; 8] = [
     (
         "netpath-ebpf/src/maps path",
         "before the restructuring of the datapath",
@@ -78,6 +78,18 @@ pub const IMPORTS: [Exception; 5] = [
     (
         "netpath/src/datapath api",
         "the tables return wire types until the front end has its own",
+    ),
+    (
+        "netpath-common/src/layout addr",
+        "before the restructuring of the datapath",
+    ),
+    (
+        "netpath-common/src/layout flow",
+        "before the restructuring of the datapath",
+    ),
+    (
+        "netpath-common/src/layout maps",
+        "before the restructuring of the datapath",
     ),
 ];
 

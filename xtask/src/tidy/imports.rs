@@ -20,44 +20,53 @@ const LAYERS: [Layers; 3] = [
     Layers {
         directory: "netpath-common/src/",
         rows: &[
+            ("layout", &[]),
             ("checksum", &[]),
-            ("addr", &[]),
+            ("hook", &[]),
             ("portmap", &[]),
-            ("flow", &["addr"]),
             ("reason", &[]),
-            ("maps", &["addr", "flow", "portmap", "reason"]),
-            ("schema", &["addr", "flow", "portmap", "reason", "maps"]),
+            ("addr", &["layout"]),
+            ("flow", &["layout", "addr"]),
+            (
+                "maps",
+                &["layout", "hook", "portmap", "reason", "addr", "flow"],
+            ),
+            (
+                "schema",
+                &[
+                    "layout", "hook", "portmap", "reason", "addr", "flow", "maps",
+                ],
+            ),
             ("pod", &["addr", "flow", "maps", "schema"]),
-            ("layout", &["addr", "flow", "maps", "schema"]),
         ],
     },
     Layers {
         directory: "netpath-ebpf/src/",
         rows: &[
-            ("helpers", &[]),
-            ("atomic", &["helpers"]),
-            ("packet", &["helpers", "atomic"]),
+            ("atomic", &[]),
+            ("packet", &[]),
             ("parse", &["packet"]),
-            ("rewrite", &["packet", "parse"]),
             ("sample", &["packet", "parse"]),
-            ("maps", &["helpers", "atomic", "packet", "parse"]),
-            ("tables", &["helpers", "atomic", "packet", "parse", "maps"]),
+            ("rewrite", &["packet", "parse"]),
+            ("helpers", &["packet", "parse"]),
+            ("maps", &["atomic", "packet", "parse", "helpers"]),
+            ("tables", &["helpers", "packet", "parse", "maps"]),
             ("context", &["helpers", "packet", "parse", "maps", "tables"]),
             (
                 "conntrack",
                 &[
-                    "helpers", "atomic", "packet", "parse", "maps", "tables", "context",
+                    "atomic", "helpers", "packet", "parse", "maps", "tables", "context",
                 ],
             ),
             (
                 "fragment",
                 &[
-                    "helpers",
                     "atomic",
+                    "helpers",
                     "packet",
                     "parse",
-                    "rewrite",
                     "maps",
+                    "rewrite",
                     "tables",
                     "context",
                     "conntrack",
@@ -78,12 +87,12 @@ const LAYERS: [Layers; 3] = [
             (
                 "path",
                 &[
-                    "helpers",
                     "atomic",
+                    "helpers",
                     "packet",
                     "parse",
-                    "rewrite",
                     "maps",
+                    "rewrite",
                     "tables",
                     "context",
                     "conntrack",
@@ -110,7 +119,7 @@ const LAYERS: [Layers; 3] = [
             (
                 "programs",
                 &[
-                    "helpers", "packet", "maps", "context", "path", "socket", "sweep",
+                    "helpers", "packet", "maps", "context", "path", "socket", "sweep", "probe",
                 ],
             ),
         ],
