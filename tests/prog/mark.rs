@@ -5,10 +5,8 @@ use std::process::Command;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Packet, SYN},
-    prog::{ENDPOINT_IN, Prog, Setup, Side, gateway_mac, sandbox_mac},
+    prog::{ENDPOINT_IN, Place, Prog, Setup, Side, gateway_mac, sandbox_mac},
 };
-
-use crate::place;
 
 const MARK: u32 = 7;
 const TABLE: u32 = 100;
@@ -39,7 +37,7 @@ fn rule_for_mark_decides_route_where_kernel_supports_it() {
             };
             let mut count = |mark, reason| {
                 let before = packets(prog, reason);
-                let mut place = place("ve1");
+                let mut place = Place::at("ve1");
                 place.mark = mark;
                 prog.run(ENDPOINT_IN, &place, &packet);
                 packets(prog, reason) - before
