@@ -39,4 +39,4 @@ pub use output::Output;
 pub use process::Process;
 pub use topology::{NO_OFFLOADS, Topology, TopologyBuilder};
 pub use wire::{Wire, mac_of, scapy_frames};
-pub use workspace::{artifacts, bpf_object, netpath_binary, slowdown};
+pub use workspace::{artifacts, netpath_binary, slowdown};
