@@ -36,5 +36,5 @@ pub use harness::{
     process::Process,
     prog, table,
     wire::{Wire, mac_of, scapy_frames},
-    workspace::{artifacts, artifacts_of, bpf_object, netpath_binary, slowdown},
+    workspace::{artifacts, artifacts_of, netpath_binary, slowdown},
 };

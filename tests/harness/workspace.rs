@@ -13,18 +13,6 @@ pub fn netpath_binary() -> PathBuf {
     path
 }
 
-/// The BPF object under test: `NETPATH_BPF_OBJECT`, else the output of `cargo xtask build`.
-pub fn bpf_object() -> PathBuf {
-    let made = || target().with_file_name("bpf").join("netpath.bpf.o");
-    let path = env::var_os("NETPATH_BPF_OBJECT").map_or_else(made, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is not there: build it with `cargo xtask build`",
-        path.display()
-    );
-    path
-}
-
 /// How many times longer than usual a test waits: `NETPATH_TEST_SLOWDOWN`, which emulated machines set.
 pub fn slowdown() -> u32 {
     let factor = env::var("NETPATH_TEST_SLOWDOWN").ok();
