@@ -11,11 +11,12 @@
 //!
 //! `docs/architecture.md` states the invariants; `cargo xtask lint` checks them.
 
-pub mod api;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod datapath;
+pub mod frontend;
 pub mod ipam;
 pub mod kernel;
 pub mod model;

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use crate::{api::client::ClientError, config::ConfigError};
+use crate::{config::ConfigError, frontend::http::client::ClientError};
 
 /// A command that failed.
 #[derive(Debug)]

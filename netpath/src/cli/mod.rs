@@ -33,8 +33,8 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    api::client::Client,
     config::{DEFAULT_BPF_DIR, DEFAULT_SOCKET, PINS_LINK},
+    frontend::http::client::Client,
 };
 use failure::Failure;
 use output::Format;

@@ -11,7 +11,7 @@ use super::{
     output::{self, Column, Format, Row},
 };
 use crate::{
-    api::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
+    frontend::http::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
     model::Name,
 };
 
@@ -275,7 +275,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::fake;
+    use crate::frontend::http::tests::fake;
 
     #[test]
     fn networks_are_shown_in_a_line_and_in_full() {

@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     output::{self, Column, Row},
 };
-use crate::api::v1::{Port, Publish, Unpublish};
+use crate::frontend::http::v1::{Port, Publish, Unpublish};
 
 /// Published ports
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use super::{
     sandbox::NetworkOptions,
 };
 use crate::{
-    api::{
+    frontend::http::{
         client::ClientError,
         v1::{Sandbox, SandboxCreate},
     },

@@ -12,7 +12,7 @@ use super::{
     port, process, run,
 };
 use crate::{
-    api::v1::{Sandbox, SandboxCreate},
+    frontend::http::v1::{Sandbox, SandboxCreate},
     model::{Name, parse_mac},
 };
 
@@ -235,7 +235,7 @@ fn describe(sandbox: &Sandbox) -> String {
     if !sandbox.ports.is_empty() {
         text.push_str("ports\n");
         let rows = sandbox.ports.iter().map(Row::cells);
-        for line in output::table(crate::api::v1::Port::COLUMNS, rows).lines() {
+        for line in output::table(crate::frontend::http::v1::Port::COLUMNS, rows).lines() {
             text.push_str(&format!("  {line}\n"));
         }
     }
@@ -270,7 +270,7 @@ fn hostname(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::fake;
+    use crate::frontend::http::tests::fake;
 
     #[test]
     fn sandboxes_are_shown_in_a_line_and_in_full() {

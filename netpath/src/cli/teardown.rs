@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Context, Outcome, failure::Failure};
 use crate::{
-    api::client::ClientError,
     config::{Config, Settings},
+    frontend::http::client::ClientError,
 };
 
 /// Remove everything netpath has put into the kernel and its run directory

@@ -1,7 +1,7 @@
 use clap::{CommandFactory, Parser};
 
 use super::{Cli, Command, map, network, output::Format, port, sandbox};
-use crate::api::v1::{Driver, GatewayMode, MapTable};
+use crate::frontend::http::v1::{Driver, GatewayMode, MapTable};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("netpath").chain(line.split_whitespace()))
@@ -85,7 +85,10 @@ fn defaults_of_networks_are_those_of_the_api() {
     else {
         panic!("another command");
     };
-    assert_eq!(create.request(), crate::api::v1::NetworkCreate::named("a"));
+    assert_eq!(
+        create.request(),
+        crate::frontend::http::v1::NetworkCreate::named("a")
+    );
 }
 
 #[test]

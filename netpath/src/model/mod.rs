@@ -38,6 +38,23 @@ pub enum Change {
 }
 
 impl Change {
+    /// The sandbox after the change.
+    ///
+    /// # Errors
+    /// If the change is not about a sandbox, or removes it.
+    pub fn new_sandbox(&self) -> Result<&Sandbox, state::StateError> {
+        match self {
+            Self::Sandbox {
+                after: Some(sandbox),
+                ..
+            } => Ok(sandbox),
+            _ => Err(state::StateError::Contradiction {
+                object: "the change".to_owned(),
+                reason: "it has no sandbox".to_owned(),
+            }),
+        }
+    }
+
     /// The change that undoes this one.
     pub fn reversed(self) -> Self {
         match self {

@@ -148,8 +148,9 @@ pub struct Sandbox {
     pub netns: PathBuf,
     /// Where its namespace comes from.
     pub source: NetnsSource,
-    /// It goes when this process ends.
-    pub owner: Option<ProcessId>,
+    /// The sandbox is removed when this process ends.
+    #[serde(rename = "owner")]
+    pub process: Option<ProcessId>,
     /// Host name.
     pub hostname: String,
     /// Those in networks with a way out stand first; the first one carries the published ports.

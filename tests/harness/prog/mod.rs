@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use netpath::{
-    api::v1::MapInfo,
+    datapath::read::MapUse,
     datapath::{
-        Datapath, Limits, NodeSettings, dump, pins,
+        Datapath, Limits, NodeSettings, pins, read,
         run::{Outcome, Trial},
         tables::Tables,
     },
@@ -212,8 +212,8 @@ impl Prog {
     }
 
     /// Every pinned map, with its memory.
-    pub fn maps(&self) -> Vec<MapInfo> {
-        dump::list(&self.bpffs.path().join("netpath")).expect("maps")
+    pub fn maps(&self) -> Vec<MapUse> {
+        read::list(&self.bpffs.path().join("netpath")).expect("maps")
     }
 
     /// Every half of a flow.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::Failure;
-use crate::api::v1::{
+use crate::frontend::http::v1::{
     Counter, FlowProtocol, Fragmented, MapEndpoint, MapNetwork, MapTable, NatFlow, Port, Protocol,
 };
 

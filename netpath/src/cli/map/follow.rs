@@ -74,7 +74,7 @@ impl<R: Tracked> Follower<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1::{Counter, Verdict};
+    use crate::frontend::http::v1::{Counter, Verdict};
 
     fn counter(name: &str, packets: u64) -> Counter {
         Counter {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::output::{self, Column, Row};
-use crate::api::v1::{
+use crate::frontend::http::v1::{
     Counter, FragmentEnds, Fragmented, MapEndpoint, MapNetwork, NatFlow, Port, Tuple,
 };
 
@@ -266,8 +266,8 @@ fn at(address: IpAddr, port: u16) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::v1::{FlowKind, FlowProtocol},
         cli::map::filter::{Filter, Filtered},
+        frontend::http::v1::{FlowKind, FlowProtocol},
     };
 
     fn flow(protocol: FlowProtocol, source: &str, sandbox: Option<&str>) -> NatFlow {

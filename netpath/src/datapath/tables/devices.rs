@@ -9,8 +9,7 @@ use netpath_common::{
 
 use super::{Tables, absent_is_success, failed, index_of};
 use crate::{
-    api::v1::SandboxFlows,
-    datapath::{DatapathError, sys},
+    datapath::{DatapathError, read::SandboxFlows, sys},
     plan::{Uplink, entries::EndpointEntry},
 };
 

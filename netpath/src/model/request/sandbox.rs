@@ -32,8 +32,8 @@ pub struct SandboxRequest {
     pub hostname: Option<String>,
     /// Where its namespace comes from.
     pub source: Source,
-    /// It goes when this process ends.
-    pub owner: Option<ProcessId>,
+    /// The sandbox is removed when this process ends.
+    pub process: Option<ProcessId>,
 }
 
 impl SandboxRequest {
@@ -48,7 +48,7 @@ impl SandboxRequest {
             mac: None,
             hostname: None,
             source,
-            owner: None,
+            process: None,
         }
     }
 }
@@ -85,7 +85,7 @@ impl State {
             mode,
             netns,
             source,
-            owner: request.owner,
+            process: request.process,
             hostname,
             endpoints: Vec::new(),
             ports: Vec::new(),

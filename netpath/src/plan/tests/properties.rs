@@ -319,7 +319,7 @@ fn state((networks, sandboxes): &Shape) -> State {
                 } else {
                     NetnsSource::Created
                 },
-                owner: None,
+                process: None,
                 hostname: "h".to_owned(),
                 endpoints,
                 ports: if *publishes {

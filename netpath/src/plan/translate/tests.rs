@@ -61,7 +61,7 @@ fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
         mode: NetworkMode::Network,
         netns: "/run/s".into(),
         source: NetnsSource::Created,
-        owner: None,
+        process: None,
         hostname: "s".to_owned(),
         endpoints,
         ports,
