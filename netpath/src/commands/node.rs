@@ -186,7 +186,7 @@ impl Node {
             return Err(CommandError::TornDown);
         }
         let began = Instant::now();
-        let mut facts = self.reconciler.kernel.facts(uplinks).await?;
+        let mut facts = self.reconciler.kernel.kernel.facts(uplinks).await?;
         if uplinks.is_empty() {
             self.hold_uplinks(&mut facts).await?;
         }
@@ -246,7 +246,7 @@ impl Node {
                 .entry(name.clone())
                 .or_insert_with(Instant::now);
             if since.elapsed() < self.uplink_hold
-                && self.reconciler.kernel.link(name).await?.is_some()
+                && self.reconciler.kernel.kernel.link(name).await?.is_some()
             {
                 facts.facts.uplinks.insert(name.clone(), uplink.clone());
             }
@@ -266,7 +266,7 @@ impl Node {
 
     /// Prefixes of the node's routes, without those of netpath's networks.
     async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
-        let prefixes = self.reconciler.kernel.route_prefixes().await?;
+        let prefixes = self.reconciler.kernel.kernel.route_prefixes().await?;
         let own: std::collections::BTreeSet<_> = self
             .state
             .networks()

@@ -16,7 +16,7 @@ impl Commands {
     pub async fn teardown(&self) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
         node.torn_down = true;
-        remove_kernel_state(&node.reconciler.kernel, self.config()).await?;
+        remove_kernel_state(&node.reconciler.kernel.kernel, self.config()).await?;
         self.wake().end.notify_one();
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     config::{AttachMode, Config, PINS_LINK},
     datapath::{Datapath, NodeSettings, attach::Mode},
     kernel::{self, Kernel, host, listeners, mounts, netns},
-    reconcile::{Depth, Reconciler},
+    reconcile::{Depth, Host, Reconciler},
     store::{self, FileStore, objects},
 };
 
@@ -59,9 +59,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         state,
         store: Box::new(store),
         reconciler: Reconciler {
-            kernel,
+            kernel: Host { kernel, netns_dir },
             datapath,
-            netns_dir,
         },
         facts,
         pools: config.pools.clone(),

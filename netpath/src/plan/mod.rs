@@ -16,7 +16,7 @@ mod display;
 mod observed;
 mod operation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod translate;
 
 pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
