@@ -8,6 +8,7 @@ mod peer;
 mod stage;
 mod town;
 
+mod adopt;
 mod allow;
 mod dump;
 mod filters;

@@ -147,7 +147,7 @@ fn detached(
 }
 
 fn remove(context: &Context, runtime: &Runtime, name: &str) -> Result<(), ClientError> {
-    match runtime.block_on(context.client.remove_sandbox(name)) {
+    match runtime.block_on(context.client.remove_sandbox(name, false)) {
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
     }

@@ -45,7 +45,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
     let deadline = Instant::now() + arguments.wait.unwrap_or_default();
     let answer = loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let client = context.client.with_patience(left.max(PATIENCE));
+        let client = context.client.with_timeout(left.max(PATIENCE));
         let answer = client.status().await;
         let ready = answer.as_ref().is_ok_and(|status| status.ready);
         if ready || Instant::now() >= deadline {

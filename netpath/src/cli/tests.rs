@@ -148,6 +148,7 @@ fn ports_pass_through_as_they_are_written() {
         sandbox,
         publish,
         allow,
+        force: false,
     }) = parse("port publish web 127.0.0.1:8080-8081:80-81/tcp 53/udp --allow 10.0.0.0/8")
         .unwrap()
         .command

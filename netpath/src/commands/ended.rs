@@ -9,13 +9,16 @@ use crate::{
 impl Node {
     /// Sandboxes whose process or namespace has ended, and the sandboxes that share their namespace, which come first.
     pub(super) fn ended_sandboxes(&self) -> Vec<Name> {
-        let ended = self.state.sandboxes().filter(|sandbox| has_ended(sandbox));
-        sharers_first(&self.state, ended.map(|sandbox| &sandbox.name))
+        let ended = self
+            .state()
+            .sandboxes()
+            .filter(|sandbox| has_ended(sandbox));
+        sharers_first(self.state(), ended.map(|sandbox| &sandbox.name))
     }
 
     /// Processes whose end is the end of a sandbox.
     pub(super) fn watched_processes(&self) -> Vec<(Id, ProcessId)> {
-        let sandboxes = self.state.sandboxes();
+        let sandboxes = self.state().sandboxes();
         let pairs =
             sandboxes.flat_map(|sandbox| processes(sandbox).map(|process| (sandbox.id, process)));
         pairs.collect()
@@ -28,7 +31,7 @@ impl Node {
     /// If the store cannot be written.
     pub fn forget_ended(&mut self) -> Result<(), CommandError> {
         for name in self.ended_sandboxes() {
-            if let Ok(change) = self.state.remove_sandbox(&name) {
+            if let Ok(change) = self.state().remove_sandbox(&name) {
                 tracing::info!(sandbox = %name, "ended while the daemon was down");
                 self.record(&change)?;
             }

@@ -82,6 +82,7 @@ impl CommandError {
                 };
             }
             Self::Namespace(error) => return error.kind(),
+            Self::Object(ObjectError::Changed { .. }) => return ErrorKind::Conflict,
             Self::TornDown => return ErrorKind::Unavailable,
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
@@ -101,7 +102,7 @@ impl CommandError {
             Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
             Self::Namespace(error) => error.hint().map(str::to_owned),
             Self::TornDown => Some("start the daemon again".to_owned()),
-            Self::Read(_) => None,
+            Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
             _ if self.kind() == ErrorKind::Unavailable => Some("try again".to_owned()),
             _ => Some("see the daemon's log and 'netpath doctor'".to_owned()),
         }

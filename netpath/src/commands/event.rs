@@ -43,6 +43,8 @@ pub enum ObjectKind {
     Network,
     /// A sandbox.
     Sandbox,
+    /// An endpoint without a sandbox; the name is its id.
+    Endpoint,
     /// A published port; the name is the name of its sandbox.
     Port,
     /// The node.

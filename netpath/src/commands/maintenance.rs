@@ -6,6 +6,7 @@ use crate::{
     kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
     model::{Id, ProcessId},
     reconcile::Depth,
+    store::Revision,
 };
 
 /// Number of operations of a reconcile.
@@ -39,6 +40,22 @@ impl Commands {
         Ok(Repaired(operations.len()))
     }
 
+    /// Brings a commit of another writer of the store into force; commits of this daemon are ignored.
+    ///
+    /// # Errors
+    /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
+    pub async fn follow_store(&self, revision: Revision) -> Result<(), CommandError> {
+        let mut node = self.shared.node.lock().await;
+        if node.torn_down {
+            return Ok(());
+        }
+        if node.follow_store(revision, &self.config().uplinks).await? {
+            self.wake().sandboxes.notify_one();
+            self.wake().sweep.notify_one();
+        }
+        Ok(())
+    }
+
     /// Whether a kernel event may call for a reconcile: false for changes that netpath has made itself.
     pub async fn concerns(&self, event: &Event) -> bool {
         let Event::LinkChanged { name, gone, .. } = event else {
@@ -53,12 +70,12 @@ impl Commands {
         *gone
             && if is_veth {
                 let mut endpoints = node
-                    .state
+                    .state()
                     .sandboxes()
                     .flat_map(|sandbox| &sandbox.endpoints);
                 endpoints.any(|endpoint| endpoint.host_interface() == *name)
             } else {
-                let mut networks = node.state.networks();
+                let mut networks = node.state().networks();
                 networks.any(|network| network.has_endpoints() && network.bridge() == *name)
             }
     }

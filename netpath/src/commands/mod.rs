@@ -8,6 +8,7 @@
 //! after another: each holds the lock of the node. Timers of the daemon use commands too (`maintenance`).
 
 mod ended;
+mod endpoint;
 mod error;
 mod event;
 mod flow_pressure;
@@ -19,6 +20,7 @@ mod node;
 mod port;
 mod sandbox;
 mod status;
+mod stored;
 mod teardown;
 mod view;
 
@@ -29,15 +31,19 @@ use tokio::sync::{Mutex, Notify, broadcast};
 use crate::{
     config::Config,
     datapath::read::{self, MapUse, ReadError},
+    store,
 };
 
+pub use endpoint::EndpointSpec;
 pub use error::{CommandError, ErrorKind};
 pub use event::{Action, Event, ObjectKind};
 pub use maintenance::Repaired;
 pub use namespace::{NamespaceChoice, NamespaceError};
+pub use network::NetworkSpec;
 pub use node::{Node, NodeParts};
 pub use sandbox::SandboxSpec;
 pub use status::{ProgramStatus, ReconcileStatus, Status, StoreStatus};
+pub use stored::Stored;
 pub use teardown::remove_kernel_state;
 pub use view::{EndpointView, NetworkView, PortView, SandboxView};
 
@@ -109,6 +115,11 @@ impl Commands {
     /// If they cannot be read.
     pub fn maps(&self) -> Result<Vec<MapUse>, ReadError> {
         read::list(&self.shared.config.bpf_dir)
+    }
+
+    /// Changes of the store from now on, those of other writers included.
+    pub async fn watch_store(&self) -> store::Watch {
+        self.shared.node.lock().await.stored.store().watch("")
     }
 
     fn emit(&self, action: Action, object: ObjectKind, name: &str, message: Option<String>) {

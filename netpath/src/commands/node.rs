@@ -19,15 +19,14 @@ use crate::{
     },
     plan::Desired,
     reconcile::{Depth, Outcome, Reconciler},
-    store::{Store, objects},
+    store::Revision,
 };
 
-use super::{CommandError, flow_pressure::FlowPressure};
+use super::{CommandError, Stored, flow_pressure::FlowPressure};
 
 /// Everything that belongs to one node.
 pub struct Node {
-    pub(super) state: State,
-    pub(super) store: Box<dyn Store>,
+    pub(super) stored: Stored,
     pub(super) reconciler: Reconciler,
     pub(super) facts: NodeFacts,
     /// The last full reconcile.
@@ -47,10 +46,8 @@ pub struct Node {
 
 /// What a node is made of.
 pub struct NodeParts {
-    /// Objects of the store.
-    pub state: State,
-    /// The store.
-    pub store: Box<dyn Store>,
+    /// The state and its store.
+    pub stored: Stored,
     /// Kernel and datapath.
     pub reconciler: Reconciler,
     /// Facts of the kernel.
@@ -79,8 +76,7 @@ impl Node {
     /// A node that is not reconciled yet.
     pub fn new(parts: NodeParts) -> Self {
         Self {
-            state: parts.state,
-            store: parts.store,
+            stored: parts.stored,
             reconciler: parts.reconciler,
             facts: parts.facts,
             last: None,
@@ -93,6 +89,36 @@ impl Node {
             lost_uplinks: BTreeMap::new(),
             flow_pressure: FlowPressure::default(),
         }
+    }
+
+    /// Objects of the store.
+    pub fn state(&self) -> &State {
+        self.stored.state()
+    }
+
+    /// Loads the state if another writer has committed `revision` or an earlier one that is not loaded yet, and
+    /// reconciles the node with it.
+    ///
+    /// # Errors
+    /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
+    pub(super) async fn follow_store(
+        &mut self,
+        revision: Revision,
+        uplinks: &[String],
+    ) -> Result<bool, CommandError> {
+        let followed = tokio::task::block_in_place(|| self.stored.follow(revision));
+        match &followed {
+            Ok(_) => self.troubles.remove("store"),
+            Err(error) => self.troubles.insert(
+                "store",
+                format!("changes of the store are not in force: {error}"),
+            ),
+        };
+        if followed? {
+            self.reconcile(Depth::Inside, uplinks).await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Stores the built-in networks that do not exist yet. The first reconcile creates them.
@@ -151,7 +177,7 @@ impl Node {
             tunnel_port: VXLAN_PORT,
             host_netns: &self.host_netns,
         };
-        Ok(answer(&self.state, &mut env)?)
+        Ok(answer(self.state(), &mut env)?)
     }
 
     /// Stores a change and brings it into force. If an operation fails, the change is reversed.
@@ -160,7 +186,7 @@ impl Node {
     /// The error of the first step that failed.
     pub(super) async fn make(&mut self, change: &Change) -> Result<(), CommandError> {
         self.record(change)?;
-        let (mut before, mut after) = Desired::of_change(change, &self.state, &self.facts.facts);
+        let (mut before, mut after) = Desired::of_change(change, self.state(), &self.facts.facts);
         before.drop_common_ports(&mut after);
         let Err(error) = self.reconciler.apply(&before, &after).await else {
             return Ok(());
@@ -186,12 +212,14 @@ impl Node {
             return Err(CommandError::TornDown);
         }
         let began = Instant::now();
-        let mut facts = self.reconciler.kernel.kernel.facts(uplinks).await?;
+        let adopted = self.state().adopted_devices();
+        let kernel = &self.reconciler.kernel.kernel;
+        let mut facts = kernel.facts(uplinks, &adopted).await?;
         if uplinks.is_empty() {
             self.hold_uplinks(&mut facts).await?;
         }
         self.facts = facts;
-        let desired = Desired::of_state(&self.state, &self.facts.facts);
+        let desired = Desired::of_state(self.state(), &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
         self.last = Some(LastReconcile {
             ended: Instant::now(),
@@ -258,17 +286,14 @@ impl Node {
 
     /// Stores a change without bringing it into force.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
-        let generation = self.state.generation_after(change);
-        tokio::task::block_in_place(|| objects::commit(self.store.as_ref(), change, generation))?;
-        self.state.apply(change)?;
-        Ok(())
+        tokio::task::block_in_place(|| self.stored.record(change))
     }
 
     /// Prefixes of the node's routes, without those of netpath's networks.
     async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
         let prefixes = self.reconciler.kernel.kernel.route_prefixes().await?;
         let own: std::collections::BTreeSet<_> = self
-            .state
+            .state()
             .networks()
             .flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix))
             .collect();

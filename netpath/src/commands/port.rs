@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{Action, CommandError, Commands, ObjectKind, PortView};
-use crate::model::{Change, Name, PortSpec};
+use crate::model::{Caller, Change, Name, PortSpec};
 
 impl Commands {
     /// Published ports of one sandbox, or of all sandboxes.
@@ -13,9 +13,9 @@ impl Commands {
     pub async fn ports(&self, sandbox: Option<&Name>) -> Result<Vec<PortView>, CommandError> {
         let node = self.shared.node.lock().await;
         Ok(match sandbox {
-            Some(name) => node.port_views(node.state.sandbox(name)?),
+            Some(name) => node.port_views(node.state().sandbox(name)?),
             None => {
-                let sandboxes = node.state.sandboxes();
+                let sandboxes = node.state().sandboxes();
                 let ports = sandboxes.flat_map(|sandbox| node.port_views(sandbox));
                 ports.collect()
             }
@@ -31,10 +31,14 @@ impl Commands {
         sandbox: &Name,
         specs: &[PortSpec],
         allow: &[IpNet],
+        caller: Caller,
     ) -> Result<Vec<PortView>, CommandError> {
         let mut node = self.shared.node.lock().await;
         let change = node
-            .request(|state, env| state.publish(sandbox, specs, allow, env))
+            .request(|state, env| {
+                state.check_sandbox_owner(sandbox, caller)?;
+                state.publish(sandbox, specs, allow, env)
+            })
             .await?;
         let name = sandbox.as_str();
         self.emit(Action::Published, ObjectKind::Port, name, None);
@@ -53,10 +57,18 @@ impl Commands {
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
-    pub async fn unpublish(&self, sandbox: &Name, specs: &[PortSpec]) -> Result<(), CommandError> {
+    pub async fn unpublish(
+        &self,
+        sandbox: &Name,
+        specs: &[PortSpec],
+        caller: Caller,
+    ) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, _| state.unpublish(sandbox, specs))
-            .await?;
+        node.request(|state, _| {
+            state.check_sandbox_owner(sandbox, caller)?;
+            state.unpublish(sandbox, specs)
+        })
+        .await?;
         self.wake().sweep.notify_one();
         let name = sandbox.as_str();
         self.emit(Action::Unpublished, ObjectKind::Port, name, None);

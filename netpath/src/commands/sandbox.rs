@@ -10,7 +10,7 @@ use super::{
     namespace::identify_process,
 };
 use crate::model::{
-    Name, PortSpec,
+    Caller, Name, PortSpec,
     request::{NetworkChoice, SandboxRequest},
 };
 
@@ -35,13 +35,15 @@ pub struct SandboxSpec {
     pub namespace: NamespaceChoice,
     /// Number of a process; the sandbox is removed when that process ends.
     pub process: Option<i32>,
+    /// With no network, not even the default one: endpoints are joined later.
+    pub unconnected: bool,
 }
 
 impl Commands {
     /// Every sandbox, by name.
     pub async fn sandboxes(&self) -> Vec<SandboxView> {
         let node = self.shared.node.lock().await;
-        let sandboxes = node.state.sandboxes();
+        let sandboxes = node.state().sandboxes();
         sandboxes
             .map(|sandbox| node.sandbox_view(sandbox))
             .collect()
@@ -53,14 +55,18 @@ impl Commands {
     /// If it does not exist.
     pub async fn sandbox(&self, name: &Name) -> Result<SandboxView, CommandError> {
         let node = self.shared.node.lock().await;
-        Ok(node.sandbox_view(node.state.sandbox(name)?))
+        Ok(node.sandbox_view(node.state().sandbox(name)?))
     }
 
     /// Creates a sandbox, or adopts a namespace.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
-    pub async fn create_sandbox(&self, spec: SandboxSpec) -> Result<SandboxView, CommandError> {
+    pub async fn create_sandbox(
+        &self,
+        spec: SandboxSpec,
+        caller: Caller,
+    ) -> Result<SandboxView, CommandError> {
         let request = SandboxRequest {
             name: spec.name,
             networks: spec.networks,
@@ -71,6 +77,8 @@ impl Commands {
             hostname: spec.hostname,
             source: self.resolve_namespace(&spec.namespace)?,
             process: spec.process.map(identify_process).transpose()?,
+            owner: caller.owner,
+            unconnected: spec.unconnected,
         };
         let mut node = self.shared.node.lock().await;
         let change = node
@@ -87,9 +95,13 @@ impl Commands {
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
-    pub async fn remove_sandbox(&self, name: &Name) -> Result<(), CommandError> {
+    pub async fn remove_sandbox(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, _| state.remove_sandbox(name)).await?;
+        node.request(|state, _| {
+            state.check_sandbox_owner(name, caller)?;
+            state.remove_sandbox(name)
+        })
+        .await?;
         self.wake().sweep.notify_one();
         self.wake().sandboxes.notify_one();
         self.emit(Action::Removed, ObjectKind::Sandbox, name.as_str(), None);

@@ -1,6 +1,6 @@
 //! Node status.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{CommandError, Commands, Node};
 use crate::{
@@ -9,7 +9,10 @@ use crate::{
         attach,
         read::{self, FlowTable, MapUse},
     },
+    kernel::sysctl,
+    model::Network,
     plan::Desired,
+    store::objects,
 };
 
 /// A map that is at least this full, in percent, is reported as degraded.
@@ -99,8 +102,8 @@ impl Node {
             ready: !failed && programs.iter().all(|program| program.attached),
             uplinks: self.facts.facts.uplinks.keys().cloned().collect(),
             store: StoreStatus {
-                kind: self.store.kind().to_owned(),
-                reachable: self.store.list("meta/").is_ok(),
+                kind: self.stored.store().kind().to_owned(),
+                reachable: self.stored.store().list(objects::LOCAL).is_ok(),
             },
             degraded: self.degraded(&programs, &maps),
             programs,
@@ -123,7 +126,7 @@ impl Node {
     }
 
     fn programs(&mut self) -> Result<Vec<ProgramStatus>, CommandError> {
-        let desired = Desired::of_state(&self.state, &self.facts.facts);
+        let desired = Desired::of_state(self.state(), &self.facts.facts);
         let mut programs = Vec::new();
         for attachment in desired.attachments() {
             programs.push(ProgramStatus {
@@ -161,8 +164,28 @@ impl Node {
                 map.name, map.entries, map.max_entries
             )
         });
+        let networks = self.state().networks();
+        let forwarding = networks.filter_map(forwarding_trouble);
         let facts = self.facts.degraded.iter().cloned();
         let troubles = self.troubles.values().cloned();
-        facts.chain(troubles).chain(detached).chain(full).collect()
+        let all = facts.chain(troubles).chain(forwarding);
+        all.chain(detached).chain(full).collect()
     }
+}
+
+/// Why a network over an adopted bridge has no external access.
+fn forwarding_trouble(network: &Network) -> Option<String> {
+    let bridge = network.adopted.as_ref().filter(|_| !network.internal)?;
+    let families = network.subnets.iter().map(|subnet| match subnet.gateway {
+        IpAddr::V4(_) => "ipv4",
+        IpAddr::V6(_) => "ipv6",
+    });
+    let off = families
+        .into_iter()
+        .find(|family| !sysctl::forwards(family, bridge))?;
+    Some(format!(
+        "network '{}' has no external access: forwarding of bridge {bridge} is off; turn it on with \
+         'sysctl -w net.{off}.conf.{bridge}.forwarding=1'",
+        network.name
+    ))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Node;
 use crate::{
-    model::{Endpoint, GatewayMode, Name, Network, PortMapping, Sandbox},
+    model::{Endpoint, GatewayMode, Name, Network, Owner, PortMapping, Sandbox},
     plan,
 };
 
@@ -27,6 +27,8 @@ pub struct NetworkView {
 pub struct EndpointView {
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// Name of its sandbox; `None` if it has none.
+    pub sandbox: Option<Name>,
     /// Gateways of the network, at most one per family.
     pub gateways: Vec<IpAddr>,
     /// MTU in bytes that is in force.
@@ -51,6 +53,8 @@ pub struct PortView {
     pub sandbox: Name,
     /// Name of the network.
     pub network: Name,
+    /// Owner of the sandbox, and so of the port.
+    pub owner: Owner,
     /// The range.
     pub mapping: PortMapping,
     /// Address of the sandbox, of the family of the host address if there is one.
@@ -66,7 +70,7 @@ impl Node {
             } else {
                 network.mtu.unwrap_or(LOOPBACK_MTU)
             },
-            sandboxes: self.state.members(&network.name).cloned().collect(),
+            sandboxes: self.state().members(&network.name).cloned().collect(),
         }
     }
 
@@ -75,17 +79,22 @@ impl Node {
         SandboxView {
             sandbox: sandbox.clone(),
             endpoints: endpoints
-                .map(|endpoint| self.endpoint_view(endpoint))
+                .map(|endpoint| self.endpoint_view(endpoint, Some(&sandbox.name)))
                 .collect(),
             ports: self.port_views(sandbox),
         }
     }
 
-    pub(super) fn endpoint_view(&self, endpoint: &Endpoint) -> EndpointView {
-        let network = self.state.network(&endpoint.network).ok();
+    pub(super) fn endpoint_view(
+        &self,
+        endpoint: &Endpoint,
+        sandbox: Option<&Name>,
+    ) -> EndpointView {
+        let network = self.state().network(&endpoint.network).ok();
         let subnets = network.into_iter().flat_map(|network| &network.subnets);
         EndpointView {
             endpoint: endpoint.clone(),
+            sandbox: sandbox.cloned(),
             gateways: subnets.map(|subnet| subnet.gateway).collect(),
             mtu: network.map_or(0, |network| plan::mtu(network, &self.facts.facts)),
         }
@@ -93,7 +102,7 @@ impl Node {
 
     /// Published ports of a sandbox; none while no network carries them.
     pub(super) fn port_views(&self, sandbox: &Sandbox) -> Vec<PortView> {
-        let Some((endpoint, network)) = self.state.port_carrier(sandbox) else {
+        let Some((endpoint, network)) = self.state().port_carrier(sandbox) else {
             return Vec::new();
         };
         let address = |family: Option<IpAddr>| {
@@ -105,6 +114,7 @@ impl Node {
             Some(PortView {
                 sandbox: sandbox.name.clone(),
                 network: network.name.clone(),
+                owner: sandbox.owner,
                 mapping: mapping.clone(),
                 container_ip: address(mapping.host_ip.filter(|_| nat))?,
             })

@@ -3,11 +3,8 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    commands::CommandError,
-    datapath::DatapathError,
-    frontend::http::socket::BindError,
-    kernel,
-    store::{StoreError, objects::ObjectError},
+    commands::CommandError, datapath::DatapathError, frontend::http::socket::BindError, kernel,
+    store::StoreError,
 };
 
 /// Why the daemon cannot start, or has failed as a whole.
@@ -59,9 +56,6 @@ pub enum DaemonError {
     /// A command of the startup failed.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// A stored object is invalid.
-    #[error(transparent)]
-    Object(#[from] ObjectError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,10 +4,12 @@
 //! front ends ────────────► commands
 //! netlink ───► resync ─────┤
 //! processes ─► lifecycle ──┤
-//! timer ─────► sweep ──────┘
+//! timer ─────► sweep ──────┤
+//! store ─────► follow ─────┘
 //! ```
 
 mod error;
+mod follow;
 mod lifecycle;
 mod lock;
 mod resync;
@@ -40,6 +42,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tasks.spawn(resync::run(commands.clone(), watch));
     tasks.spawn(lifecycle::run(commands.clone()));
     tasks.spawn(sweep::run(commands.clone()));
+    tasks.spawn(follow::run(commands.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // An error means that the sender was dropped, which is the signal to stop.

@@ -5,16 +5,17 @@ use std::{
     fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{DaemonError, lock::file_error};
 use crate::{
-    commands::{Node, NodeParts},
+    commands::{Node, NodeParts, Stored},
     config::{AttachMode, Config, PINS_LINK},
     datapath::{Datapath, NodeSettings, attach::Mode},
     kernel::{self, Kernel, host, listeners, mounts, netns},
     reconcile::{Depth, Host, Reconciler},
-    store::{self, FileStore, objects},
+    store::{self, FileStore},
 };
 
 /// Number of reconcile periods for which an uplink without a default route is kept.
@@ -31,7 +32,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     fs::create_dir_all(&config.state_dir)
         .map_err(|source| file_error("create", &config.state_dir, source))?;
     let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
-    let state = objects::load_state(&store)?;
+    let stored = Stored::load(Arc::new(store))?;
     mount_bpffs(&config.bpf_dir)?;
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
@@ -52,12 +53,12 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     datapath.attach_sockets(&cgroup)?;
     link_pins(config)?;
     let kernel = Kernel::open()?;
-    let facts = kernel.facts(&config.uplinks).await?;
+    let adopted = stored.state().adopted_devices();
+    let facts = kernel.facts(&config.uplinks, &adopted).await?;
     let netns_dir = config.run_dir.join("netns");
     netns::remove_leftovers(&netns_dir)?;
     let mut node = Node::new(NodeParts {
-        state,
-        store: Box::new(store),
+        stored,
         reconciler: Reconciler {
             kernel: Host { kernel, netns_dir },
             datapath,

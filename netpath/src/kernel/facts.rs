@@ -1,9 +1,12 @@
 //! What the planner must know of the node.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
-use crate::plan::{Facts, Uplink};
+use crate::plan::{AdoptedDevice, Facts, Uplink};
 
 /// The facts and what is wrong with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,11 +20,36 @@ pub struct NodeFacts {
 impl Kernel {
     /// Looks at the node. Uplinks are the devices with these names, or, if there are none, every one with a default
     /// route; only Ethernet devices can be one.
-    pub async fn facts(&self, config_uplinks: &[String]) -> Result<NodeFacts, Error> {
+    /// `adopted` are the names of devices of other programs that netpath uses.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub async fn facts(
+        &self,
+        config_uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> Result<NodeFacts, Error> {
         let links = self.links().await?;
         let addresses = self.addresses().await?;
         let routes = self.default_routes().await?;
-        Ok(from_parts(config_uplinks, &links, &addresses, &routes))
+        let mut facts = from_parts(config_uplinks, &links, &addresses, &routes);
+        add_adopted(&mut facts, adopted, &links);
+        Ok(facts)
+    }
+}
+
+fn add_adopted(facts: &mut NodeFacts, adopted: &BTreeSet<String>, links: &[Link]) {
+    for name in adopted {
+        let link = links.iter().find(|link| link.name == *name);
+        match link.and_then(|link| Some((link, link.mac?))) {
+            Some((link, mac)) => {
+                let device = AdoptedDevice { mac, mtu: link.mtu };
+                facts.facts.adopted.insert(name.clone(), device);
+            }
+            None => facts
+                .degraded
+                .push(format!("adopted interface {name} does not exist")),
+        }
     }
 }
 
@@ -65,6 +93,7 @@ fn from_parts(
         facts: Facts {
             uplinks,
             host_addresses,
+            adopted: BTreeMap::new(),
         },
         degraded,
     }

@@ -39,6 +39,15 @@ impl Kernel {
         Ok(bridge(&link, &addresses))
     }
 
+    /// Global addresses of an interface, with prefix lengths.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub async fn global_addresses(&self, index: u32) -> Result<Vec<IpNet>, Error> {
+        let addresses = self.addresses_of(index).await?;
+        Ok(global_nets(&addresses).into_iter().collect())
+    }
+
     /// Every host's end of ours, by name, without its other end.
     pub async fn observe_veths(&self) -> Result<BTreeMap<String, IndexedVeth>, Error> {
         let links = self.links().await?;
@@ -86,9 +95,7 @@ fn bridge(link: &Link, addresses: &[Address]) -> Option<ObservedBridge> {
 fn forwards(name: &str, addresses: &BTreeSet<IpNet>) -> bool {
     ["ipv4", "ipv6"].iter().all(|family| {
         let v6 = *family == "ipv6";
-        !addresses.iter().any(|net| net.addr().is_ipv6() == v6)
-            || sysctl::read(&format!("net/{family}/conf/{name}/forwarding"))
-                .is_ok_and(|value| value != "0")
+        !addresses.iter().any(|net| net.addr().is_ipv6() == v6) || sysctl::forwards(family, name)
     })
 }
 

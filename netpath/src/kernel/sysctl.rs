@@ -27,6 +27,13 @@ pub fn read_numbers(key: &str) -> Result<Vec<u64>, Error> {
         })
 }
 
+/// Whether the stack forwards packets of a family (`ipv4` or `ipv6`) that arrive on an interface; false if the interface
+/// does not exist.
+pub fn forwards(family: &str, interface: &str) -> bool {
+    let value = read(&format!("net/{family}/conf/{interface}/forwarding"));
+    value.is_ok_and(|value| value != "0")
+}
+
 /// Sets `key`.
 pub fn write(key: &str, value: &str) -> Result<(), Error> {
     let path = path(key);

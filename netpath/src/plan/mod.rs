@@ -19,7 +19,7 @@ mod operation;
 pub(crate) mod tests;
 mod translate;
 
-pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
+pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
 pub use diff::plan;
 pub use observed::{Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth};
 pub(crate) use translate::mtu;

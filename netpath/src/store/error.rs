@@ -1,10 +1,10 @@
-//! Why the store cannot do what it was asked for.
+//! Why the store fails.
 
 use std::{io, path::PathBuf};
 
 use super::{Expected, Revision};
 
-/// Why the store cannot do what it was asked for.
+/// Why the store fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it open.
@@ -13,7 +13,7 @@ pub enum StoreError {
         /// File.
         path: PathBuf,
     },
-    /// It is no store, or a damaged one. It was left as it is.
+    /// It is not a store, or it is damaged. The file is not changed.
     #[error("store {} cannot be read: {reason}; restore it from a backup, or move it away to start with an empty one", path.display())]
     Unreadable {
         /// File.
@@ -21,14 +21,14 @@ pub enum StoreError {
         /// In words.
         reason: String,
     },
-    /// Another version of netpath wrote it. It was left as it is.
-    #[error("store {} has schema {found}, but this version of netpath knows {known}; start the version that wrote it", path.display())]
+    /// A newer version of netpath wrote it. The file is not changed.
+    #[error("store {} has schema {found}, but this version of netpath supports schemas up to {known}; start the version that wrote it", path.display())]
     Schema {
         /// File.
         path: PathBuf,
         /// Schema of the file.
         found: u64,
-        /// Schema of this version.
+        /// Newest schema of this version.
         known: u64,
     },
     /// A key is not as expected.
@@ -70,7 +70,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody mending anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::InUse { .. } | Self::Io { .. } | Self::Database { .. } => true,

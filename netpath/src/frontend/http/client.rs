@@ -1,4 +1,4 @@
-//! The other end: typed requests over the unix socket, one connection each.
+//! The client: typed requests over the unix socket, one connection each.
 
 use std::{
     io,
@@ -15,16 +15,16 @@ use tokio::net::UnixStream;
 
 use super::v1;
 
-/// Largest answer, in bytes.
+/// Largest response in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 
-/// How long the daemon may take for an answer unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Default limit of the time until a response.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// No process listens on the socket.
     #[error("daemon not reachable at {}: {source}", path.display())]
     Unreachable {
         /// The socket.
@@ -32,34 +32,34 @@ pub enum ClientError {
         /// Why connecting failed.
         source: io::Error,
     },
-    /// The daemon says no.
+    /// The daemon refuses the request.
     #[error("{}", error.message)]
     Refused {
         /// HTTP status.
         status: u16,
-        /// The daemon's reasons.
+        /// The error as the daemon reports it.
         error: v1::ErrorDetail,
     },
-    /// The daemon's answer makes no sense to this version, or was cut short.
+    /// The response is invalid for this version, or incomplete.
     #[error("the daemon at {} gave no valid answer: {reason}", path.display())]
     Broken {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// In words.
         reason: String,
     },
-    /// The daemon is there and does not answer.
-    #[error("the daemon at {} did not answer within {} s", path.display(), patience.as_secs_f64())]
+    /// The daemon does not respond in time.
+    #[error("the daemon at {} did not answer within {} s", path.display(), timeout.as_secs_f64())]
     Silent {
         /// The socket.
         path: PathBuf,
-        /// How long it had.
-        patience: Duration,
+        /// The limit.
+        timeout: Duration,
     },
 }
 
 impl ClientError {
-    /// What to do about it.
+    /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { source, .. }
@@ -72,11 +72,11 @@ impl ClientError {
             Self::Broken { .. } => {
                 Some("check that daemon and command have the same version".to_owned())
             }
-            Self::Silent { .. } => Some("see its log for what it waits for".to_owned()),
+            Self::Silent { .. } => Some("see the log of the daemon".to_owned()),
         }
     }
 
-    /// Whether the daemon said that an object does not exist.
+    /// Whether the daemon reports that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
@@ -86,25 +86,25 @@ impl ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-    patience: Duration,
+    timeout: Duration,
 }
 
 type Answer<T> = Result<T, ClientError>;
 
 impl Client {
-    /// A client of the daemon at this socket; connects only when something is asked.
+    /// A client of the daemon at this socket. Each request opens a connection.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
         }
     }
 
-    /// The same with another time that the daemon may take for an answer.
+    /// The same client with another limit of the time until a response.
     #[must_use]
-    pub fn with_patience(&self, patience: Duration) -> Self {
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
-            patience,
+            timeout,
             ..self.clone()
         }
     }
@@ -124,25 +124,38 @@ impl Client {
         self.get(&format!("/v1/networks/{}", escape(name))).await
     }
 
-    /// Makes a network.
+    /// Creates a network.
     pub async fn create_network(&self, request: &v1::NetworkCreate) -> Answer<v1::Network> {
         self.send(Method::POST, "/v1/networks", request).await
     }
 
-    /// Removes a network.
-    pub async fn remove_network(&self, name: &str) -> Answer<()> {
-        self.delete(&format!("/v1/networks/{}", escape(name))).await
+    /// Removes a network; with `force` also one of another owner.
+    pub async fn remove_network(&self, name: &str, force: bool) -> Answer<()> {
+        let target = format!("/v1/networks/{}", escape(name));
+        self.delete(&with_force(target, force)).await
     }
 
-    /// Joins a sandbox to a network.
-    pub async fn connect(&self, network: &str, request: &v1::Connect) -> Answer<v1::Sandbox> {
+    /// Connects a sandbox to a network; with `force` also one of another owner.
+    pub async fn connect(
+        &self,
+        network: &str,
+        request: &v1::Connect,
+        force: bool,
+    ) -> Answer<v1::Sandbox> {
         let target = format!("/v1/networks/{}/connect", escape(network));
+        let target = with_force(target, force);
         self.send(Method::POST, &target, request).await
     }
 
-    /// Takes a sandbox out of a network.
-    pub async fn disconnect(&self, network: &str, request: &v1::Disconnect) -> Answer<v1::Sandbox> {
+    /// Disconnects a sandbox from a network; with `force` also one of another owner.
+    pub async fn disconnect(
+        &self,
+        network: &str,
+        request: &v1::Disconnect,
+        force: bool,
+    ) -> Answer<v1::Sandbox> {
         let target = format!("/v1/networks/{}/disconnect", escape(network));
+        let target = with_force(target, force);
         self.send(Method::POST, &target, request).await
     }
 
@@ -156,15 +169,15 @@ impl Client {
         self.get(&format!("/v1/sandboxes/{}", escape(name))).await
     }
 
-    /// Makes a sandbox.
+    /// Creates a sandbox.
     pub async fn create_sandbox(&self, request: &v1::SandboxCreate) -> Answer<v1::Sandbox> {
         self.send(Method::POST, "/v1/sandboxes", request).await
     }
 
-    /// Removes a sandbox.
-    pub async fn remove_sandbox(&self, name: &str) -> Answer<()> {
-        self.delete(&format!("/v1/sandboxes/{}", escape(name)))
-            .await
+    /// Removes a sandbox; with `force` also one of another owner.
+    pub async fn remove_sandbox(&self, name: &str, force: bool) -> Answer<()> {
+        let target = format!("/v1/sandboxes/{}", escape(name));
+        self.delete(&with_force(target, force)).await
     }
 
     /// Published ports, of one sandbox or of all.
@@ -178,22 +191,24 @@ impl Client {
         }
     }
 
-    /// Publishes ports.
-    pub async fn publish(&self, request: &v1::Publish) -> Answer<Vec<v1::Port>> {
-        self.send(Method::POST, "/v1/ports", request).await
+    /// Publishes ports; with `force` also of a sandbox of another owner.
+    pub async fn publish(&self, request: &v1::Publish, force: bool) -> Answer<Vec<v1::Port>> {
+        let target = with_force("/v1/ports".to_owned(), force);
+        self.send(Method::POST, &target, request).await
     }
 
-    /// Withdraws ports.
-    pub async fn unpublish(&self, request: &v1::Unpublish) -> Answer<()> {
-        self.send(Method::DELETE, "/v1/ports", request).await
+    /// Withdraws ports; with `force` also of a sandbox of another owner.
+    pub async fn unpublish(&self, request: &v1::Unpublish, force: bool) -> Answer<()> {
+        let target = with_force("/v1/ports".to_owned(), force);
+        self.send(Method::DELETE, &target, request).await
     }
 
-    /// How the node does.
+    /// Node status.
     pub async fn status(&self) -> Answer<v1::Status> {
         self.get("/v1/status").await
     }
 
-    /// Removes everything netpath has put into the kernel; the daemon ends.
+    /// Removes netpath's kernel state; the daemon ends.
     pub async fn teardown(&self) -> Answer<()> {
         self.exchange(Method::POST, "/v1/teardown", Bytes::new())
             .await
@@ -223,12 +238,12 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Answer<T> {
-        tokio::time::timeout(self.patience, self.converse(method, target, body))
+        tokio::time::timeout(self.timeout, self.converse(method, target, body))
             .await
             .unwrap_or_else(|_| {
                 Err(ClientError::Silent {
                     path: self.socket.clone(),
-                    patience: self.patience,
+                    timeout: self.timeout,
                 })
             })
     }
@@ -266,7 +281,7 @@ impl Client {
         tokio::pin!(answer);
         tokio::select! {
             answer = &mut answer => answer,
-            // The connection may be over before its last answer has been read.
+            // The connection may end before the response has been read.
             _ = connection => answer.await,
         }
     }
@@ -302,6 +317,14 @@ impl Client {
     }
 }
 
+fn with_force(target: String, force: bool) -> String {
+    if force {
+        format!("{target}?force=true")
+    } else {
+        target
+    }
+}
+
 /// A name as a segment or a value of a URL (RFC 3986 §2.3).
 fn escape(name: &str) -> String {
     use std::fmt::Write;
@@ -322,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_leave_their_segment() {
+    fn names_stay_in_their_segment() {
         assert_eq!(escape("web-1.a_b"), "web-1.a_b");
         assert_eq!(escape("a/../b?c d"), "a%2F..%2Fb%3Fc%20d");
     }

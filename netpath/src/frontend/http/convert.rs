@@ -21,7 +21,7 @@ impl From<NetworkView> for v1::Network {
             name: network.name.to_string(),
             id: network.id.to_string(),
             driver: network.driver.into(),
-            scope: v1::Scope::Local,
+            scope: network.driver.scope().into(),
             subnets: subnets.clone().map(|subnet| subnet.prefix).collect(),
             gateways: subnets.map(|subnet| subnet.gateway).collect(),
             mtu: view.mtu,
@@ -30,6 +30,8 @@ impl From<NetworkView> for v1::Network {
             icc: network.icc,
             masquerade: network.masquerade,
             gateway_mode: network.gateway_mode.into(),
+            owner: network.owner,
+            adopted: network.adopted,
             sandboxes: view.sandboxes.iter().map(ToString::to_string).collect(),
             labels: network.labels,
         }
@@ -45,6 +47,7 @@ impl From<SandboxView> for v1::Sandbox {
             netns: sandbox.netns,
             network_mode: sandbox.mode.to_string(),
             hostname: sandbox.hostname,
+            owner: sandbox.owner,
             endpoints: view.endpoints.into_iter().map(Into::into).collect(),
             ports: view.ports.into_iter().map(Into::into).collect(),
         }
@@ -58,6 +61,9 @@ impl From<EndpointView> for v1::Endpoint {
             id: endpoint.id.to_string(),
             network: endpoint.network.to_string(),
             host_interface: endpoint.host_interface(),
+            sandbox: view.sandbox.as_ref().map(ToString::to_string),
+            owner: endpoint.owner,
+            adopted: endpoint.adopted.is_some(),
             interface: endpoint.interface,
             mac: endpoint.mac.to_string(),
             addresses: endpoint.addresses,
@@ -81,6 +87,7 @@ impl From<PortView> for v1::Port {
             container_port: mapping.container_port,
             container_port_end: mapping.container_port_end,
             allow: mapping.allow,
+            owner: Some(view.owner),
         }
     }
 }
@@ -183,6 +190,7 @@ impl From<commands::Event> for v1::Event {
             object: match event.object {
                 ObjectKind::Network => v1::ObjectKind::Network,
                 ObjectKind::Sandbox => v1::ObjectKind::Sandbox,
+                ObjectKind::Endpoint => v1::ObjectKind::Endpoint,
                 ObjectKind::Port => v1::ObjectKind::Port,
                 ObjectKind::Node => v1::ObjectKind::Node,
             },

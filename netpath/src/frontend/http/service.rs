@@ -1,16 +1,15 @@
-//! What the daemon answers: one method for each request, in wire types.
+//! The requests of the API, one method each, in wire types.
 
 use std::future::Future;
 
 use tokio::sync::broadcast;
 
 use super::v1;
-use crate::commands;
+use crate::{commands, model::Caller};
 
-/// Answers the requests of the API.
+/// Handles the requests of the API.
 ///
-/// Implementations write `async fn`s. A method that changes something returns once the change is stored and in force,
-/// or has been undone.
+/// A method that changes something returns when the change is stored and in force, or reversed.
 pub trait Service: Send + Sync + 'static {
     /// Every network, by name.
     fn networks(&self) -> impl Future<Output = Result<Vec<v1::Network>, ApiError>> + Send;
@@ -18,27 +17,34 @@ pub trait Service: Send + Sync + 'static {
     /// One network.
     fn network(&self, name: &str) -> impl Future<Output = Result<v1::Network, ApiError>> + Send;
 
-    /// Makes a network.
+    /// Creates a network.
     fn create_network(
         &self,
         request: v1::NetworkCreate,
+        caller: Caller,
     ) -> impl Future<Output = Result<v1::Network, ApiError>> + Send;
 
-    /// Removes a network that no sandbox is in.
-    fn remove_network(&self, name: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Removes a network that has no endpoint.
+    fn remove_network(
+        &self,
+        name: &str,
+        caller: Caller,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Joins a sandbox to a network; returns the sandbox as it is then.
+    /// Connects a sandbox to a network; returns the changed sandbox.
     fn connect(
         &self,
         network: &str,
         request: v1::Connect,
+        caller: Caller,
     ) -> impl Future<Output = Result<v1::Sandbox, ApiError>> + Send;
 
-    /// Takes a sandbox out of a network; returns the sandbox as it is then.
+    /// Disconnects a sandbox from a network; returns the changed sandbox.
     fn disconnect(
         &self,
         network: &str,
         request: v1::Disconnect,
+        caller: Caller,
     ) -> impl Future<Output = Result<v1::Sandbox, ApiError>> + Send;
 
     /// Every sandbox, by name.
@@ -47,14 +53,54 @@ pub trait Service: Send + Sync + 'static {
     /// One sandbox.
     fn sandbox(&self, name: &str) -> impl Future<Output = Result<v1::Sandbox, ApiError>> + Send;
 
-    /// Makes a sandbox, or adopts a namespace.
+    /// Creates a sandbox, or adopts a namespace.
     fn create_sandbox(
         &self,
         request: v1::SandboxCreate,
+        caller: Caller,
     ) -> impl Future<Output = Result<v1::Sandbox, ApiError>> + Send;
 
     /// Removes a sandbox with its endpoints and ports.
-    fn remove_sandbox(&self, name: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn remove_sandbox(
+        &self,
+        name: &str,
+        caller: Caller,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Every endpoint: those of sandboxes first.
+    fn endpoints(&self) -> impl Future<Output = Result<Vec<v1::Endpoint>, ApiError>> + Send;
+
+    /// One endpoint.
+    fn endpoint(&self, id: &str) -> impl Future<Output = Result<v1::Endpoint, ApiError>> + Send;
+
+    /// Creates an endpoint without a sandbox.
+    fn create_endpoint(
+        &self,
+        request: v1::EndpointCreate,
+        caller: Caller,
+    ) -> impl Future<Output = Result<v1::Endpoint, ApiError>> + Send;
+
+    /// Removes an endpoint.
+    fn remove_endpoint(
+        &self,
+        id: &str,
+        caller: Caller,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Joins an endpoint to a sandbox.
+    fn join_endpoint(
+        &self,
+        id: &str,
+        request: v1::Join,
+        caller: Caller,
+    ) -> impl Future<Output = Result<v1::Endpoint, ApiError>> + Send;
+
+    /// Separates an endpoint from its sandbox.
+    fn leave_endpoint(
+        &self,
+        id: &str,
+        caller: Caller,
+    ) -> impl Future<Output = Result<v1::Endpoint, ApiError>> + Send;
 
     /// Published ports, of one sandbox or of all.
     fn ports(
@@ -66,12 +112,14 @@ pub trait Service: Send + Sync + 'static {
     fn publish(
         &self,
         request: v1::Publish,
+        caller: Caller,
     ) -> impl Future<Output = Result<Vec<v1::Port>, ApiError>> + Send;
 
     /// Withdraws ports, all or none.
     fn unpublish(
         &self,
         request: v1::Unpublish,
+        caller: Caller,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Every pinned map.
@@ -83,13 +131,13 @@ pub trait Service: Send + Sync + 'static {
         table: v1::MapTable,
     ) -> impl Future<Output = Result<v1::MapDump, ApiError>> + Send;
 
-    /// How the node does.
+    /// Node status.
     fn status(&self) -> impl Future<Output = Result<v1::Status, ApiError>> + Send;
 
-    /// Removes everything netpath has put into the kernel and its run directory; the daemon ends after the answer.
+    /// Removes netpath's kernel state and run directory; the daemon ends after the response.
     fn teardown(&self) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// What happens from now on. A reader that is too slow loses the oldest events.
+    /// Events from now on. A reader that is too slow loses the oldest ones.
     fn events(&self) -> broadcast::Receiver<commands::Event>;
 }
 
@@ -97,26 +145,26 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
-    /// Which sort of failure.
+    /// Kind of the failure.
     pub kind: ErrorKind,
     /// Which object, and why.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do.
     pub hint: Option<String>,
 }
 
-/// Sorts of failures.
+/// Kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request makes no sense: 400.
+    /// The request is invalid: 400.
     Invalid,
     /// An object it names does not exist: 404.
     NotFound,
-    /// It contradicts what exists: 409.
+    /// It conflicts with an existing object: 409.
     Conflict,
-    /// It cannot be done now: 503.
+    /// A later attempt may succeed: 503.
     Unavailable,
-    /// A failure of the daemon or the kernel: 500.
+    /// netpath or the kernel failed: 500.
     Internal,
 }
 
@@ -145,7 +193,7 @@ impl ErrorKind {
 }
 
 impl ApiError {
-    /// A request that makes no sense.
+    /// An invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
@@ -155,29 +203,29 @@ impl ApiError {
         Self::new(ErrorKind::NotFound, message)
     }
 
-    /// A contradiction to what exists.
+    /// A conflict with an existing object.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, message)
     }
 
-    /// Something that cannot be done now.
+    /// A failure that may not happen again.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// A failure of the daemon or the kernel.
+    /// A failure of netpath or the kernel.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// The same with advice.
+    /// The same error with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// An object of this kind and name that does not exist, with the nearest of the names that do as advice.
+    /// An object that does not exist, with the most similar existing name as the hint.
     pub fn unknown<'a>(
         kind: &str,
         name: &str,
@@ -192,7 +240,7 @@ impl ApiError {
             Some((distance, candidate)) if distance <= 1 + name.chars().count() / 3 => {
                 error.hint(format!("did you mean '{candidate}'?"))
             }
-            _ => error.hint(format!("list what there is with 'netpath {kind} ls'")),
+            _ => error.hint(format!("list existing objects with 'netpath {kind} ls'")),
         }
     }
 
@@ -210,12 +258,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_names_get_the_nearest_one() {
+    fn unknown_name_suggests_the_most_similar_one() {
         let hint = |name: &str| ApiError::unknown("network", name, ["bridge", "backend"]).hint;
         assert_eq!(hint("brigde").as_deref(), Some("did you mean 'bridge'?"));
         assert_eq!(
             hint("frontends").as_deref(),
-            Some("list what there is with 'netpath network ls'")
+            Some("list existing objects with 'netpath network ls'")
         );
     }
 }

@@ -159,5 +159,6 @@ fn port(range: read::PublishedRange) -> v1::Port {
         container_port: range.container_port,
         container_port_end: range.container_port.saturating_add(last - first),
         allow: range.allow,
+        owner: None,
     }
 }

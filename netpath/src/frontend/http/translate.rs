@@ -10,10 +10,12 @@ use super::{
     tables, v1,
 };
 use crate::{
-    commands::{self, CommandError, Commands, NamespaceChoice, SandboxSpec},
+    commands::{
+        self, CommandError, Commands, EndpointSpec, NamespaceChoice, NetworkSpec, SandboxSpec,
+    },
     datapath::read::ReadError,
     model::{
-        Name, PortSpec, parse_mac,
+        Caller, Id, Name, PortSpec, parse_mac,
         request::{NetworkChoice, NetworkRequest},
     },
 };
@@ -31,42 +33,59 @@ impl Service for Translator {
         Ok(self.0.network(&name(network)?).await?.into())
     }
 
-    async fn create_network(&self, request: v1::NetworkCreate) -> Result<v1::Network, ApiError> {
-        let request = NetworkRequest {
-            name: name(&request.name)?,
-            driver: request.driver.into(),
-            subnets: request.subnets,
-            gateways: request.gateways,
-            ip_ranges: request.ip_range.into_iter().collect(),
-            ipv6: request.ipv6,
-            internal: request.internal,
-            icc: request.icc,
-            masquerade: request.masquerade,
-            gateway_mode: request.gateway_mode.into(),
-            mtu: request.mtu,
-            vni: request.vni,
-            labels: request.labels,
+    async fn create_network(
+        &self,
+        request: v1::NetworkCreate,
+        caller: Caller,
+    ) -> Result<v1::Network, ApiError> {
+        let spec = NetworkSpec {
+            adopt: request.adopt,
+            request: NetworkRequest {
+                driver: request.driver.into(),
+                subnets: request.subnets,
+                gateways: request.gateways,
+                ip_ranges: request.ip_range.into_iter().collect(),
+                ipv6: request.ipv6,
+                internal: request.internal,
+                icc: request.icc,
+                masquerade: request.masquerade,
+                gateway_mode: request.gateway_mode.into(),
+                mtu: request.mtu,
+                vni: request.vni,
+                labels: request.labels,
+                ..NetworkRequest::new(name(&request.name)?)
+            },
         };
-        Ok(self.0.create_network(&request).await?.into())
+        Ok(self.0.create_network(spec, caller).await?.into())
     }
 
-    async fn remove_network(&self, network: &str) -> Result<(), ApiError> {
-        Ok(self.0.remove_network(&name(network)?).await?)
+    async fn remove_network(&self, network: &str, caller: Caller) -> Result<(), ApiError> {
+        Ok(self.0.remove_network(&name(network)?, caller).await?)
     }
 
-    async fn connect(&self, network: &str, request: v1::Connect) -> Result<v1::Sandbox, ApiError> {
+    async fn connect(
+        &self,
+        network: &str,
+        request: v1::Connect,
+        caller: Caller,
+    ) -> Result<v1::Sandbox, ApiError> {
         let (network, sandbox) = (name(network)?, name(&request.sandbox)?);
         let ips: Vec<_> = request.ip.into_iter().collect();
-        Ok(self.0.connect(&network, &sandbox, &ips).await?.into())
+        Ok(self
+            .0
+            .connect(&network, &sandbox, &ips, caller)
+            .await?
+            .into())
     }
 
     async fn disconnect(
         &self,
         network: &str,
         request: v1::Disconnect,
+        caller: Caller,
     ) -> Result<v1::Sandbox, ApiError> {
         let (network, sandbox) = (name(network)?, name(&request.sandbox)?);
-        Ok(self.0.disconnect(&network, &sandbox).await?.into())
+        Ok(self.0.disconnect(&network, &sandbox, caller).await?.into())
     }
 
     async fn sandboxes(&self) -> Result<Vec<v1::Sandbox>, ApiError> {
@@ -78,7 +97,11 @@ impl Service for Translator {
         Ok(self.0.sandbox(&name(sandbox)?).await?.into())
     }
 
-    async fn create_sandbox(&self, request: v1::SandboxCreate) -> Result<v1::Sandbox, ApiError> {
+    async fn create_sandbox(
+        &self,
+        request: v1::SandboxCreate,
+        caller: Caller,
+    ) -> Result<v1::Sandbox, ApiError> {
         let networks = request.networks.iter().map(|text| choice(text));
         let spec = SandboxSpec {
             name: request.name.as_deref().map(name).transpose()?,
@@ -90,12 +113,56 @@ impl Service for Translator {
             hostname: request.hostname,
             namespace: namespace(request.netns, request.pid)?,
             process: request.owner_pid,
+            unconnected: request.unconnected,
         };
-        Ok(self.0.create_sandbox(spec).await?.into())
+        Ok(self.0.create_sandbox(spec, caller).await?.into())
     }
 
-    async fn remove_sandbox(&self, sandbox: &str) -> Result<(), ApiError> {
-        Ok(self.0.remove_sandbox(&name(sandbox)?).await?)
+    async fn remove_sandbox(&self, sandbox: &str, caller: Caller) -> Result<(), ApiError> {
+        Ok(self.0.remove_sandbox(&name(sandbox)?, caller).await?)
+    }
+
+    async fn endpoints(&self) -> Result<Vec<v1::Endpoint>, ApiError> {
+        let endpoints = self.0.endpoints().await;
+        Ok(endpoints.into_iter().map(Into::into).collect())
+    }
+
+    async fn endpoint(&self, text: &str) -> Result<v1::Endpoint, ApiError> {
+        Ok(self.0.endpoint(id(text)?).await?.into())
+    }
+
+    async fn create_endpoint(
+        &self,
+        request: v1::EndpointCreate,
+        caller: Caller,
+    ) -> Result<v1::Endpoint, ApiError> {
+        let spec = EndpointSpec {
+            network: name(&request.network)?,
+            ips: request.ips,
+            mac: request.mac.as_deref().map(mac).transpose()?,
+            interface: request.interface,
+            host_interface: request.host_interface,
+        };
+        Ok(self.0.create_endpoint(spec, caller).await?.into())
+    }
+
+    async fn remove_endpoint(&self, text: &str, caller: Caller) -> Result<(), ApiError> {
+        Ok(self.0.remove_endpoint(id(text)?, caller).await?)
+    }
+
+    async fn join_endpoint(
+        &self,
+        text: &str,
+        request: v1::Join,
+        caller: Caller,
+    ) -> Result<v1::Endpoint, ApiError> {
+        let sandbox = name(&request.sandbox)?;
+        let joined = self.0.join_endpoint(id(text)?, &sandbox, caller).await?;
+        Ok(joined.into())
+    }
+
+    async fn leave_endpoint(&self, text: &str, caller: Caller) -> Result<v1::Endpoint, ApiError> {
+        Ok(self.0.leave_endpoint(id(text)?, caller).await?.into())
     }
 
     async fn ports(&self, sandbox: Option<&str>) -> Result<Vec<v1::Port>, ApiError> {
@@ -104,17 +171,24 @@ impl Service for Translator {
         Ok(ports.into_iter().map(Into::into).collect())
     }
 
-    async fn publish(&self, request: v1::Publish) -> Result<Vec<v1::Port>, ApiError> {
+    async fn publish(
+        &self,
+        request: v1::Publish,
+        caller: Caller,
+    ) -> Result<Vec<v1::Port>, ApiError> {
         let sandbox = name(&request.sandbox)?;
         let specs = specs(&request.publish)?;
-        let ports = self.0.publish(&sandbox, &specs, &request.allow).await?;
+        let ports = self
+            .0
+            .publish(&sandbox, &specs, &request.allow, caller)
+            .await?;
         Ok(ports.into_iter().map(Into::into).collect())
     }
 
-    async fn unpublish(&self, request: v1::Unpublish) -> Result<(), ApiError> {
+    async fn unpublish(&self, request: v1::Unpublish, caller: Caller) -> Result<(), ApiError> {
         let sandbox = name(&request.sandbox)?;
         let specs = specs(&request.publish)?;
-        Ok(self.0.unpublish(&sandbox, &specs).await?)
+        Ok(self.0.unpublish(&sandbox, &specs, caller).await?)
     }
 
     async fn maps(&self) -> Result<Vec<v1::MapInfo>, ApiError> {
@@ -174,6 +248,11 @@ fn namespace(path: Option<PathBuf>, pid: Option<i32>) -> Result<NamespaceChoice,
 }
 
 fn name(text: &str) -> Result<Name, ApiError> {
+    text.parse()
+        .map_err(|error| ApiError::invalid(format!("{error}")))
+}
+
+fn id(text: &str) -> Result<Id, ApiError> {
     text.parse()
         .map_err(|error| ApiError::invalid(format!("{error}")))
 }

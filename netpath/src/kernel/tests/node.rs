@@ -38,7 +38,7 @@ fn facts_are_those_of_the_uplinks() {
             .set_bridge("npb-0123456789", &bridge())
             .await
             .expect("bridge");
-        let found = kernel.facts(&[]).await.expect("facts");
+        let found = kernel.facts(&[], &BTreeSet::new()).await.expect("facts");
         assert_eq!(found.degraded, [""; 0]);
         assert_eq!(found.facts.uplinks.len(), 1);
         let uplink = &found.facts.uplinks["eth0"];
@@ -77,7 +77,10 @@ fn facts_are_those_of_the_uplinks() {
         assert_eq!(prefixes, wanted.map(str::to_owned).into());
 
         let named = kernel
-            .facts(&["outside".to_owned(), "gone0".to_owned()])
+            .facts(
+                &["outside".to_owned(), "gone0".to_owned()],
+                &BTreeSet::new(),
+            )
             .await
             .expect("facts");
         assert_eq!(named.facts.uplinks.keys().collect::<Vec<_>>(), ["outside"]);
@@ -102,7 +105,11 @@ fn a_route_with_several_next_hops_has_several_uplinks() {
             ip(command);
         }
         let kernel = Kernel::open().expect("netlink");
-        let facts = kernel.facts(&[]).await.expect("facts").facts;
+        let facts = kernel
+            .facts(&[], &BTreeSet::new())
+            .await
+            .expect("facts")
+            .facts;
         assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
     });
 }

@@ -7,7 +7,7 @@ use netpath_common::addr::MacAddr;
 
 use crate::{
     ipam::AddressError,
-    model::{Name, PortSpec, Protocol, port::Span, state::Unknown},
+    model::{Holder, Id, Name, Owner, PortSpec, Protocol, port::Span, state::Unknown},
 };
 
 /// What kind of refusal it is; the API makes a status of it.
@@ -122,46 +122,42 @@ pub enum RequestError {
         owner: Name,
     },
     /// An address cannot be had.
-    #[error("sandbox '{sandbox}' cannot join network '{network}': {reason}{}", owner_text(.owner.as_ref()))]
+    #[error("{holder} cannot join network '{network}': {reason}{}", owner_text(.owner.as_ref()))]
     Address {
-        /// The sandbox.
-        sandbox: Name,
+        /// Who asks for the address.
+        holder: Holder,
         /// The network.
         network: Name,
         /// Why.
         reason: AddressError,
         /// Who has it.
-        owner: Option<Name>,
+        owner: Option<Holder>,
     },
     /// The network has no subnet of the address's family.
-    #[error(
-        "sandbox '{sandbox}' cannot have address {ip}: network '{network}' has no subnet of that family"
-    )]
+    #[error("{holder} cannot have address {ip}: network '{network}' has no subnet of that family")]
     Family {
-        /// The sandbox.
-        sandbox: Name,
+        /// Who asks for the address.
+        holder: Holder,
         /// The network.
         network: Name,
         /// The address.
         ip: IpAddr,
     },
     /// No address is left.
-    #[error(
-        "sandbox '{sandbox}' cannot join network '{network}': every address of {subnet} is taken"
-    )]
+    #[error("{holder} cannot join network '{network}': every address of {subnet} is in use")]
     AddressesExhausted {
-        /// The sandbox.
-        sandbox: Name,
+        /// Who asks for an address.
+        holder: Holder,
         /// The network.
         network: Name,
         /// The subnet, or the part that addresses come from.
         subnet: IpNet,
     },
     /// A MAC address cannot be had.
-    #[error("sandbox '{sandbox}' cannot have MAC address {mac}: {reason}")]
+    #[error("{holder} cannot have MAC address {mac}: {reason}")]
     Mac {
-        /// The sandbox.
-        sandbox: Name,
+        /// Who asks for the address.
+        holder: Holder,
         /// The address.
         mac: MacAddr,
         /// In words.
@@ -184,11 +180,11 @@ pub enum RequestError {
         network: Name,
     },
     /// The sandbox's mode excludes it.
-    #[error("sandbox '{sandbox}' cannot {verb}: {reason}")]
+    #[error("{holder} cannot {verb}: {reason}")]
     Mode {
-        /// The sandbox.
-        sandbox: Name,
-        /// What it cannot.
+        /// The sandbox or endpoint.
+        holder: Holder,
+        /// What it cannot do, as a verb.
         verb: String,
         /// In words.
         reason: String,
@@ -251,6 +247,72 @@ pub enum RequestError {
         /// The sandbox.
         sandbox: Name,
     },
+    /// The object belongs to another owner.
+    #[error("{kind} '{name}' belongs to {owner}")]
+    Owned {
+        /// `network`, `sandbox` or `endpoint`.
+        kind: &'static str,
+        /// Name or id.
+        name: String,
+        /// Its owner.
+        owner: Owner,
+    },
+    /// A bridge cannot be adopted.
+    #[error("bridge {name} cannot be adopted: {reason}")]
+    AdoptBridge {
+        /// Interface name.
+        name: String,
+        /// In words.
+        reason: String,
+    },
+    /// A veth pair cannot be adopted.
+    #[error("veth pair {name} cannot be adopted: {reason}")]
+    AdoptVeth {
+        /// Name of the host interface.
+        name: String,
+        /// In words.
+        reason: String,
+    },
+    /// The kernel does not forward packets that arrive on an adopted bridge.
+    #[error(
+        "bridge {bridge} cannot be adopted: forwarding is off, so no route can be looked up for its packets"
+    )]
+    Forwarding {
+        /// Interface name.
+        bridge: String,
+        /// `ipv4` or `ipv6`.
+        family: &'static str,
+    },
+    /// An interface name is invalid.
+    #[error(
+        "'{name}' is not an interface name: it has 1 to 15 bytes, without '/', ':' and white space"
+    )]
+    Interface {
+        /// The name.
+        name: String,
+    },
+    /// The endpoint has a sandbox already.
+    #[error("endpoint {endpoint} is joined to sandbox '{sandbox}' already")]
+    Joined {
+        /// The endpoint.
+        endpoint: Id,
+        /// Its sandbox.
+        sandbox: Name,
+    },
+    /// The endpoint has no sandbox.
+    #[error("endpoint {endpoint} is not joined to a sandbox")]
+    NotJoined {
+        /// The endpoint.
+        endpoint: Id,
+    },
+    /// An endpoint without a sandbox uses the network.
+    #[error("network '{name}' is in use by endpoint {endpoint}")]
+    HasEndpoint {
+        /// The network.
+        name: Name,
+        /// The endpoint.
+        endpoint: Id,
+    },
     /// A table of the map schema is full.
     #[error("no {what} is left: all {capacity} are in use")]
     Exhausted {
@@ -265,9 +327,10 @@ impl RequestError {
     /// What kind of refusal it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) | Self::NotConnected { .. } | Self::NotPublished { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::Unknown(_)
+            | Self::NotConnected { .. }
+            | Self::NotJoined { .. }
+            | Self::NotPublished { .. } => ErrorKind::NotFound,
             Self::Driver { .. } => ErrorKind::Unsupported,
             Self::Port { spec, .. } if spec.protocol == Protocol::Sctp => ErrorKind::Unsupported,
             Self::Address {
@@ -287,6 +350,12 @@ impl RequestError {
             | Self::Listening { .. }
             | Self::PortsExhausted { .. }
             | Self::PortsCannotMove { .. }
+            | Self::Owned { .. }
+            | Self::AdoptBridge { .. }
+            | Self::AdoptVeth { .. }
+            | Self::Forwarding { .. }
+            | Self::Joined { .. }
+            | Self::HasEndpoint { .. }
             | Self::Exhausted { .. } => ErrorKind::Conflict,
             Self::Subnet { .. }
             | Self::NetworkOption { .. }
@@ -294,6 +363,7 @@ impl RequestError {
             | Self::Address { .. }
             | Self::Family { .. }
             | Self::Mac { .. }
+            | Self::Interface { .. }
             | Self::Port { .. } => ErrorKind::Invalid,
         }
     }
@@ -301,6 +371,9 @@ impl RequestError {
     /// What to do about it, one line.
     pub fn hint(&self) -> String {
         match self {
+            Self::Unknown(unknown) if unknown.kind == "endpoint" => {
+                "GET /v1/endpoints lists endpoints".to_owned()
+            }
             Self::Unknown(unknown) => format!("'netpath {} ls' lists what exists", unknown.kind),
             Self::Exists { kind, name } => {
                 format!("choose another name, or remove it with 'netpath {kind} rm {name}'")
@@ -340,7 +413,7 @@ impl RequestError {
                 "remove sandboxes, or make a network with a larger --subnet".to_owned()
             }
             Self::Mac { .. } => "ask for another one, or leave --mac out".to_owned(),
-            Self::Connected { .. } => "nothing is to be done".to_owned(),
+            Self::Connected { .. } => "no action is needed".to_owned(),
             Self::NotConnected { sandbox, .. } => {
                 format!("'netpath sandbox inspect {sandbox}' shows its networks")
             }
@@ -357,7 +430,29 @@ impl RequestError {
             Self::PortsCannotMove { sandbox } => {
                 format!("take them back first with 'netpath port unpublish {sandbox} SPEC'")
             }
-            Self::Exhausted { .. } => "remove what is not needed".to_owned(),
+            Self::Exhausted { .. } => "remove objects that are not needed".to_owned(),
+            Self::Owned { owner, .. } => {
+                format!("change it with {owner}, or use --force (HTTP: ?force=true)")
+            }
+            Self::AdoptBridge { .. } => {
+                "name a bridge of this host with --adopt, and subnets with --subnet".to_owned()
+            }
+            Self::AdoptVeth { .. } => {
+                "name the host interface of a veth pair on the bridge of the network".to_owned()
+            }
+            Self::Forwarding { bridge, family } => {
+                format!(
+                    "turn it on with 'sysctl -w net.{family}.conf.{bridge}.forwarding=1', or use --internal"
+                )
+            }
+            Self::Interface { .. } => "choose another name".to_owned(),
+            Self::Joined { endpoint, .. } => {
+                format!("separate it first with POST /v1/endpoints/{endpoint}/leave")
+            }
+            Self::NotJoined { .. } => "no action is needed".to_owned(),
+            Self::HasEndpoint { endpoint, .. } => {
+                format!("remove it first with DELETE /v1/endpoints/{endpoint}")
+            }
         }
     }
 }
@@ -385,6 +480,6 @@ fn list_or(items: &[String], none: &str) -> String {
     }
 }
 
-fn owner_text(owner: Option<&Name>) -> String {
-    owner.map_or_else(String::new, |owner| format!(" by sandbox '{owner}'"))
+fn owner_text(owner: Option<&Holder>) -> String {
+    owner.map_or_else(String::new, |owner| format!(" by {owner}"))
 }

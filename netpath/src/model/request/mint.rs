@@ -11,7 +11,7 @@ use netpath_common::{
 use super::{Env, RequestError};
 use crate::{
     ipam::Ranges,
-    model::{Endpoint, Id, Name, State, state::NetworkState},
+    model::{Endpoint, Holder, Id, Name, Owner, State, state::NetworkState},
 };
 
 /// What the endpoints of one request have taken so far.
@@ -22,13 +22,21 @@ pub(super) struct Taken {
     ids: Vec<Id>,
 }
 
-/// What an endpoint is asked for.
+/// An endpoint to create.
 pub(super) struct Wanted<'a> {
-    pub sandbox: &'a Name,
+    /// The sandbox; `None` for an endpoint without one.
+    pub sandbox: Option<&'a Name>,
     pub network: &'a Name,
     pub interface: String,
     pub ips: &'a [IpAddr],
     pub mac: Option<MacAddr>,
+    pub owner: Owner,
+}
+
+impl Wanted<'_> {
+    fn holder(&self) -> Holder {
+        self.sandbox.map_or(Holder::NewEndpoint, Holder::from)
+    }
 }
 
 impl State {
@@ -63,7 +71,7 @@ impl State {
         let entry = self.network_entry(wanted.network)?;
         if !entry.network.has_endpoints() {
             return Err(RequestError::Mode {
-                sandbox: wanted.sandbox.clone(),
+                holder: wanted.holder(),
                 verb: format!("join network '{}'", wanted.network),
                 reason: format!("driver {} has no endpoints", entry.network.driver),
             });
@@ -74,7 +82,7 @@ impl State {
             fresh && !entry.macs.contains_key(&id.mac()) && id.mac() != entry.network.mac()
         });
         if let Some(mac) = wanted.mac {
-            check_mac(entry, wanted.sandbox, mac)?;
+            check_mac(entry, &wanted.holder(), mac)?;
         }
         let slot = self
             .free_slot(&taken.slots)
@@ -97,6 +105,8 @@ impl State {
             interface: wanted.interface.clone(),
             mac: wanted.mac.unwrap_or_else(|| id.mac()),
             addresses,
+            owner: wanted.owner,
+            adopted: None,
             slot,
             generation: self.generation() + taken.generations,
         })
@@ -121,7 +131,7 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
     for (position, ip) in wanted.ips.iter().enumerate() {
         if entry.network.subnet(*ip).is_none() {
             return Err(RequestError::Family {
-                sandbox: wanted.sandbox.clone(),
+                holder: wanted.holder(),
                 network: wanted.network.clone(),
                 ip: *ip,
             });
@@ -132,7 +142,9 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
             .any(|other| other.is_ipv4() == ip.is_ipv4())
         {
             return Err(RequestError::SandboxOption {
-                name: wanted.sandbox.to_string(),
+                name: wanted
+                    .sandbox
+                    .map_or_else(|| "(none)".to_owned(), Name::to_string),
                 option: format!("address {ip}"),
                 reason: "it asks for another one of the same family".to_owned(),
             });
@@ -148,7 +160,7 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
                         .check(*ip, subnet.gateway)
                         .map(|()| *ip)
                         .map_err(|reason| RequestError::Address {
-                            sandbox: wanted.sandbox.clone(),
+                            holder: wanted.holder(),
                             network: wanted.network.clone(),
                             reason,
                             owner: entry.holders.get(ip).cloned(),
@@ -157,7 +169,7 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
                 None => addresses
                     .next()
                     .ok_or_else(|| RequestError::AddressesExhausted {
-                        sandbox: wanted.sandbox.clone(),
+                        holder: wanted.holder(),
                         network: wanted.network.clone(),
                         subnet: subnet.range.unwrap_or(subnet.prefix),
                     })?,
@@ -167,10 +179,10 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
         .collect()
 }
 
-fn check_mac(entry: &NetworkState, sandbox: &Name, mac: MacAddr) -> Result<(), RequestError> {
+fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), RequestError> {
     let refused = |reason: String| {
         Err(RequestError::Mac {
-            sandbox: sandbox.clone(),
+            holder: holder.clone(),
             mac,
             reason,
         })
@@ -181,12 +193,12 @@ fn check_mac(entry: &NetworkState, sandbox: &Name, mac: MacAddr) -> Result<(), R
         refused("it is all zero".to_owned())
     } else if mac == entry.network.mac() {
         refused(format!(
-            "it is that of network '{}' itself",
+            "it is the address of the bridge of network '{}'",
             entry.network.name
         ))
     } else if let Some(owner) = entry.macs.get(&mac) {
         refused(format!(
-            "sandbox '{owner}' has it in network '{}'",
+            "{owner} has it in network '{}'",
             entry.network.name
         ))
     } else {

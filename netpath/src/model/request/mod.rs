@@ -3,7 +3,9 @@
 //!
 //! What lies outside of the state is handed in as [`Env`].
 
+mod adopt;
 mod connect;
+mod endpoint;
 mod error;
 mod mint;
 mod network;
@@ -24,8 +26,9 @@ use ipnet::IpNet;
 use super::{Name, NetworkMode, ProcessId, Protocol};
 use crate::ipam::Pool;
 
+pub use endpoint::{AdoptedVeth, EndpointRequest};
 pub use error::{ErrorKind, RequestError};
-pub use network::NetworkRequest;
+pub use network::{AdoptedBridge, NetworkRequest};
 pub use sandbox::SandboxRequest;
 
 /// What a request must know that is not in the state.

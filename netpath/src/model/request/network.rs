@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, GatewayMode, Name, Network, State};
+use crate::model::{Change, Driver, GatewayMode, Name, Network, Owner, State};
 
 /// The networks that exist from the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -41,8 +41,25 @@ pub struct NetworkRequest {
     pub mtu: Option<u32>,
     /// Overlay only.
     pub vni: Option<u32>,
-    /// The user's own.
+    /// Labels of the user.
     pub labels: BTreeMap<String, String>,
+    /// Owner of the network.
+    pub owner: Owner,
+    /// A bridge of another program to use instead of a new one.
+    pub adopt: Option<AdoptedBridge>,
+}
+
+/// A bridge that another program has created, as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedBridge {
+    /// Interface name.
+    pub name: String,
+    /// Global addresses with prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// Whether the kernel forwards IPv4 packets that arrive on it.
+    pub forwarding_v4: bool,
+    /// Whether the kernel forwards IPv6 packets that arrive on it.
+    pub forwarding_v6: bool,
 }
 
 impl NetworkRequest {
@@ -62,6 +79,8 @@ impl NetworkRequest {
             mtu: None,
             vni: None,
             labels: BTreeMap::new(),
+            owner: Owner::default(),
+            adopt: None,
         }
     }
 }
@@ -83,7 +102,10 @@ impl State {
             });
         }
         check_driver(request)?;
-        let subnets = self.choose_subnets(request, env)?;
+        let subnets = match &request.adopt {
+            None => self.choose_subnets(request, env)?,
+            Some(bridge) => self.adopt_bridge(request, bridge)?,
+        };
         check_mtu(
             request,
             subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
@@ -99,6 +121,8 @@ impl State {
             masquerade: request.masquerade,
             gateway_mode: request.gateway_mode,
             labels: request.labels.clone(),
+            owner: request.owner,
+            adopted: request.adopt.as_ref().map(|bridge| bridge.name.clone()),
             index: self.mint_network_index()?,
         }))
     }
@@ -121,6 +145,13 @@ impl State {
                 kind: "network",
                 name: name.clone(),
                 users,
+            });
+        }
+        let entry = self.network_entry(name)?;
+        if let Some(endpoint) = entry.unbound.first() {
+            return Err(RequestError::HasEndpoint {
+                name: name.clone(),
+                endpoint: *endpoint,
             });
         }
         Ok(Change::Network {
@@ -159,6 +190,8 @@ impl State {
             masquerade: false,
             gateway_mode: GatewayMode::Nat,
             labels: BTreeMap::new(),
+            owner: Owner::Netpath,
+            adopted: None,
             index: 0,
         })))
     }

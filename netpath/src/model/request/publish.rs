@@ -110,7 +110,7 @@ impl State {
         sandbox: &'a Sandbox,
     ) -> Result<(&'a Endpoint, &'a Network), RequestError> {
         let refused = |reason: String| RequestError::Mode {
-            sandbox: sandbox.name.clone(),
+            holder: (&sandbox.name).into(),
             verb: "publish ports".to_owned(),
             reason,
         };

@@ -10,7 +10,7 @@ use super::{
     mint::{Taken, Wanted, free_interface},
 };
 use crate::model::{
-    Change, Endpoint, Name, NetnsSource, NetworkMode, PortSpec, ProcessId, Sandbox, State,
+    Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Sandbox, State,
 };
 
 /// A sandbox that is asked for.
@@ -34,6 +34,10 @@ pub struct SandboxRequest {
     pub source: Source,
     /// The sandbox is removed when this process ends.
     pub process: Option<ProcessId>,
+    /// Owner of the sandbox.
+    pub owner: Owner,
+    /// With no network, not even the default one: endpoints are joined later.
+    pub unconnected: bool,
 }
 
 impl SandboxRequest {
@@ -49,6 +53,8 @@ impl SandboxRequest {
             hostname: None,
             source,
             process: None,
+            owner: Owner::default(),
+            unconnected: false,
         }
     }
 }
@@ -87,6 +93,7 @@ impl State {
             source,
             process: request.process,
             hostname,
+            owner: request.owner,
             endpoints: Vec::new(),
             ports: Vec::new(),
         };
@@ -175,6 +182,7 @@ impl State {
     ) -> Result<Vec<Endpoint>, RequestError> {
         let default = [NetworkChoice::Network(Name::bridge())];
         let choices: &[_] = match request.networks.as_slice() {
+            [] if request.unconnected => &[],
             [] => &default,
             choices => choices,
         };
@@ -190,15 +198,16 @@ impl State {
             }
             let first = endpoints.is_empty();
             let wanted = Wanted {
-                sandbox: &sandbox.name,
+                sandbox: Some(&sandbox.name),
                 network,
                 interface: free_interface(&endpoints),
                 ips: if first { &request.ips } else { &[] },
                 mac: request.mac.filter(|_| first),
+                owner: request.owner,
             };
             endpoints.push(self.mint_endpoint(&wanted, &mut taken, env)?);
         }
-        self.put_ways_out_first(&mut endpoints);
+        self.put_external_first(&mut endpoints);
         Ok(endpoints)
     }
 }

@@ -1,4 +1,5 @@
 mod consistency;
+mod endpoints;
 mod networks;
 mod ports;
 mod sandboxes;

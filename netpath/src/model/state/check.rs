@@ -134,7 +134,7 @@ impl State {
         })
     }
 
-    fn endpoint_fault(&self, endpoint: &Endpoint) -> Option<String> {
+    pub(super) fn endpoint_fault(&self, endpoint: &Endpoint) -> Option<String> {
         let Some(entry) = self.networks.get(&endpoint.network) else {
             return Some(format!("there is no network '{}'", endpoint.network));
         };
@@ -149,10 +149,7 @@ impl State {
             return Some(format!("slot {slot} is taken or cannot be"));
         }
         if let Some(owner) = entry.macs.get(&endpoint.mac) {
-            return Some(format!(
-                "sandbox '{owner}' has MAC address {}",
-                endpoint.mac
-            ));
+            return Some(format!("{owner} has MAC address {}", endpoint.mac));
         }
         endpoint
             .addresses

@@ -4,6 +4,7 @@
 //! answered by the functions in [`crate::model::request`]; this module holds what they ask.
 
 mod check;
+mod endpoints;
 mod entry;
 mod lookup;
 mod ports;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, Id, Name, Network, Sandbox};
+use super::{Change, Endpoint, Id, Name, Network, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
@@ -33,7 +34,9 @@ pub struct State {
     pub(in crate::model) slots: Ranges,
     pub(in crate::model) allow_lists: Ranges,
     pub(in crate::model) ports: PortIndex,
-    /// Who uses whose namespace.
+    /// Endpoints without a sandbox.
+    pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,
+    /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Adopted namespaces, by inode.
     pub(in crate::model) adopted: BTreeMap<u64, Name>,
@@ -79,6 +82,15 @@ impl State {
             Change::Sandbox { before, after } => {
                 self.replace_sandbox(before.as_deref(), after.as_deref())
             }
+            Change::Endpoint { before, after } => {
+                self.replace_unbound(before.as_deref(), after.as_deref())
+            }
+            Change::Membership {
+                endpoint,
+                joins,
+                before,
+                after,
+            } => self.apply_membership(endpoint, *joins, before, after),
         }
     }
 
@@ -112,13 +124,10 @@ impl State {
 
     /// What [`Self::generation`] will be when `change` is applied: to be stored with it.
     pub fn generation_after(&self, change: &Change) -> u32 {
-        let Change::Sandbox {
-            after: Some(after), ..
-        } = change
-        else {
-            return self.generation;
-        };
-        let generations = after.endpoints.iter().map(|endpoint| endpoint.generation);
+        let sandbox = change.sandboxes().1;
+        let endpoints = sandbox.into_iter().flat_map(|sandbox| &sandbox.endpoints);
+        let endpoints = endpoints.chain(change.unbound_endpoints().1);
+        let generations = endpoints.map(|endpoint| endpoint.generation);
         generations.fold(self.generation, u32::max)
     }
 

@@ -41,7 +41,7 @@ impl State {
                 .insert(endpoint.slot.into(), endpoint.slot.into());
             self.generation = self.generation.max(endpoint.generation);
             if let Some(network) = self.networks.get_mut(&endpoint.network) {
-                network.join(&sandbox.name, endpoint);
+                network.join(&(&sandbox.name).into(), endpoint);
             }
         }
         let reserves = self.reserves_host_ports(&sandbox);
@@ -80,7 +80,7 @@ impl State {
             self.slots
                 .remove(endpoint.slot.into(), endpoint.slot.into());
             if let Some(network) = self.networks.get_mut(&endpoint.network) {
-                network.leave(&sandbox.name, endpoint);
+                network.leave(&(&sandbox.name).into(), endpoint);
             }
         }
         if let NetworkMode::Container(target) = &sandbox.mode
@@ -114,7 +114,7 @@ pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     }
 }
 
-/// Puts every sandbox behind the one whose namespace it uses; those of a circle or without an owner come last.
+/// Puts every sandbox after the one whose namespace it uses; sandboxes of a cycle, or without that one, come last.
 pub(super) fn owners_first(sandboxes: Vec<Sandbox>) -> Vec<Sandbox> {
     let mut waiting: BTreeMap<Name, Vec<Sandbox>> = BTreeMap::new();
     let mut ordered = Vec::with_capacity(sandboxes.len());

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::world::{execute, forget_device};
 use crate::model::{
-    Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, PortMapping,
-    Protocol, Sandbox, State, Subnet,
+    Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, Owner,
+    PortMapping, Protocol, Sandbox, State, Subnet,
 };
 use crate::plan::{Desired, Facts, Observed, ObservedInside, Operation, Uplink, plan};
 
@@ -23,6 +23,7 @@ fn facts() -> Facts {
     Facts {
         uplinks: BTreeMap::from([("eth0".to_owned(), uplink)]),
         host_addresses: BTreeSet::from(["192.0.2.7".parse().unwrap()]),
+        ..Facts::default()
     }
 }
 
@@ -46,6 +47,8 @@ fn network(number: u32, internal: bool, routed: bool) -> Network {
             GatewayMode::Nat
         },
         labels: BTreeMap::new(),
+        owner: Owner::Netpath,
+        adopted: None,
         index: number,
     }
 }
@@ -88,6 +91,8 @@ fn state((networks, sandboxes): &Shape) -> State {
                                 .parse()
                                 .unwrap(),
                         ],
+                        owner: Owner::Netpath,
+                        adopted: None,
                         slot,
                         generation: era * 100 + slot,
                     });
@@ -122,6 +127,7 @@ fn state((networks, sandboxes): &Shape) -> State {
                     NetnsSource::Created
                 },
                 process: None,
+                owner: Owner::Netpath,
                 hostname: "h".to_owned(),
                 endpoints,
                 ports: if *publishes {

@@ -64,7 +64,7 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
         }
         Operation::Attach(attachment) => {
             let name = &attachment.interface;
-            if Hook::OF_ENDPOINT.contains(&attachment.hook) {
+            if Hook::OF_ENDPOINT.contains(&attachment.hook) && name.starts_with("npv-") {
                 assert!(
                     world.veths.contains_key(name),
                     "{name} is to be created first"

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Driver, Id, NetworkMode, Protocol, Subnet};
+use crate::model::{Driver, Id, NetworkMode, Owner, Protocol, Subnet};
 
 fn network(number: u32, prefixes: &[&str]) -> Network {
     let subnets = prefixes.iter().map(|prefix| {
@@ -24,6 +24,8 @@ fn network(number: u32, prefixes: &[&str]) -> Network {
         masquerade: true,
         gateway_mode: GatewayMode::Nat,
         labels: BTreeMap::new(),
+        owner: Owner::Netpath,
+        adopted: None,
         index: number,
     }
 }
@@ -36,6 +38,8 @@ fn endpoint(network: u32, addresses: &[&str]) -> Endpoint {
         interface: format!("eth{network}"),
         mac: id.mac(),
         addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        owner: Owner::Netpath,
+        adopted: None,
         slot: network,
         generation: network,
     }
@@ -62,6 +66,7 @@ fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
         netns: "/run/s".into(),
         source: NetnsSource::Created,
         process: None,
+        owner: Owner::Netpath,
         hostname: "s".to_owned(),
         endpoints,
         ports,

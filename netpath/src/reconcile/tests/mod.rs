@@ -9,8 +9,8 @@ use fakes::{Failure, World};
 use super::{Depth, Outcome, Reconciler};
 use crate::{
     model::{
-        Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, PortMapping,
-        Protocol, Sandbox, State, Subnet,
+        Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, Owner,
+        PortMapping, Protocol, Sandbox, State, Subnet,
     },
     plan::{Desired, Facts, Observed, Uplink},
 };
@@ -31,6 +31,7 @@ fn facts() -> Facts {
     Facts {
         uplinks: BTreeMap::from([("eth0".to_owned(), uplink)]),
         host_addresses: BTreeSet::from(["192.0.2.7".parse().unwrap()]),
+        ..Facts::default()
     }
 }
 
@@ -50,6 +51,8 @@ fn network() -> Network {
         masquerade: true,
         gateway_mode: GatewayMode::Nat,
         labels: BTreeMap::new(),
+        owner: Owner::Netpath,
+        adopted: None,
         index: 1,
     }
 }
@@ -63,6 +66,7 @@ fn sandbox() -> Sandbox {
         netns: "/run/netns/web".into(),
         source: NetnsSource::Created,
         process: None,
+        owner: Owner::Netpath,
         hostname: "web".to_owned(),
         endpoints: vec![Endpoint {
             id,
@@ -70,6 +74,8 @@ fn sandbox() -> Sandbox {
             interface: "eth0".to_owned(),
             mac: id.mac(),
             addresses: vec!["10.1.0.2/24".parse().unwrap()],
+            owner: Owner::Netpath,
+            adopted: None,
             slot: 1,
             generation: 1,
         }],

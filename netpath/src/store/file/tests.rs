@@ -85,7 +85,7 @@ fn foreign_files_are_refused_and_left_alone() {
 }
 
 #[test]
-fn another_schema_is_refused() {
+fn newer_schema_is_refused() {
     let (_directory, path) = place();
     drop(FileStore::open(&path).unwrap());
     let database = Database::open(&path).unwrap();
@@ -100,8 +100,8 @@ fn another_schema_is_refused() {
         matches!(
             error,
             StoreError::Schema {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),

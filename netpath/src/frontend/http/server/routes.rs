@@ -1,4 +1,4 @@
-//! Which request goes to which method of the service.
+//! The routes of the API.
 
 use std::sync::Arc;
 
@@ -13,18 +13,21 @@ use tokio::sync::watch;
 
 use super::{
     MAX_BODY, events,
-    wire::{Arguments, Body, Named, OptionalBody},
+    wire::{Arguments, Authority, Body, Named, OptionalBody},
 };
-use crate::frontend::http::{
-    service::{ApiError, ErrorKind, Service},
-    v1,
+use crate::{
+    frontend::http::{
+        service::{ApiError, ErrorKind, Service},
+        v1::{self, Owner},
+    },
+    model::Caller,
 };
 
-/// What handlers share.
+/// State of the handlers.
 pub(super) struct Shared<S> {
-    /// Answers.
+    /// Handles the requests.
     pub service: Arc<S>,
-    /// Turns true when the daemon ends.
+    /// True when the daemon ends.
     pub ended: watch::Receiver<bool>,
 }
 
@@ -50,6 +53,10 @@ pub(super) fn router<S: Service>(service: Arc<S>, ended: watch::Receiver<bool>) 
         .route("/networks/{name}/disconnect", post(disconnect))
         .route("/sandboxes", get(sandboxes).post(create_sandbox))
         .route("/sandboxes/{name}", get(sandbox).delete(remove_sandbox))
+        .route("/endpoints", get(endpoints).post(create_endpoint))
+        .route("/endpoints/{name}", get(endpoint).delete(remove_endpoint))
+        .route("/endpoints/{name}/join", post(join_endpoint))
+        .route("/endpoints/{name}/leave", post(leave_endpoint))
         .route("/ports", get(ports).post(publish).delete(unpublish))
         .route("/maps", get(maps))
         .route("/maps/{name}", get(map))
@@ -74,34 +81,41 @@ async fn network<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v
 
 async fn create_network<S: Service>(
     State(api): Api<S>,
+    Authority(caller): Authority,
     Body(request): Body<v1::NetworkCreate>,
 ) -> Result<(StatusCode, Json<v1::Network>), ApiError> {
-    let network = api.service.create_network(request).await?;
+    let network = api.service.create_network(request, caller).await?;
     Ok((StatusCode::CREATED, Json(network)))
 }
 
 async fn remove_network<S: Service>(
     State(api): Api<S>,
     Named(name): Named,
+    Authority(caller): Authority,
 ) -> Result<StatusCode, ApiError> {
-    api.service.remove_network(&name).await?;
+    api.service.remove_network(&name, caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn connect<S: Service>(
     State(api): Api<S>,
     Named(name): Named,
+    Authority(caller): Authority,
     Body(request): Body<v1::Connect>,
 ) -> Answer<v1::Sandbox> {
-    api.service.connect(&name, request).await.map(Json)
+    api.service.connect(&name, request, caller).await.map(Json)
 }
 
 async fn disconnect<S: Service>(
     State(api): Api<S>,
     Named(name): Named,
+    Authority(caller): Authority,
     Body(request): Body<v1::Disconnect>,
 ) -> Answer<v1::Sandbox> {
-    api.service.disconnect(&name, request).await.map(Json)
+    api.service
+        .disconnect(&name, request, caller)
+        .await
+        .map(Json)
 }
 
 async fn sandboxes<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::Sandbox>> {
@@ -114,18 +128,64 @@ async fn sandbox<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v
 
 async fn create_sandbox<S: Service>(
     State(api): Api<S>,
+    Authority(caller): Authority,
     Body(request): Body<v1::SandboxCreate>,
 ) -> Result<(StatusCode, Json<v1::Sandbox>), ApiError> {
-    let sandbox = api.service.create_sandbox(request).await?;
+    let sandbox = api.service.create_sandbox(request, caller).await?;
     Ok((StatusCode::CREATED, Json(sandbox)))
 }
 
 async fn remove_sandbox<S: Service>(
     State(api): Api<S>,
     Named(name): Named,
+    Authority(caller): Authority,
 ) -> Result<StatusCode, ApiError> {
-    api.service.remove_sandbox(&name).await?;
+    api.service.remove_sandbox(&name, caller).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn endpoints<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::Endpoint>> {
+    api.service.endpoints().await.map(Json)
+}
+
+async fn endpoint<S: Service>(State(api): Api<S>, Named(id): Named) -> Answer<v1::Endpoint> {
+    api.service.endpoint(&id).await.map(Json)
+}
+
+async fn create_endpoint<S: Service>(
+    State(api): Api<S>,
+    Authority(caller): Authority,
+    Body(request): Body<v1::EndpointCreate>,
+) -> Result<(StatusCode, Json<v1::Endpoint>), ApiError> {
+    let endpoint = api.service.create_endpoint(request, caller).await?;
+    Ok((StatusCode::CREATED, Json(endpoint)))
+}
+
+async fn remove_endpoint<S: Service>(
+    State(api): Api<S>,
+    Named(id): Named,
+    Authority(caller): Authority,
+) -> Result<StatusCode, ApiError> {
+    api.service.remove_endpoint(&id, caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn join_endpoint<S: Service>(
+    State(api): Api<S>,
+    Named(id): Named,
+    Authority(caller): Authority,
+    Body(request): Body<v1::Join>,
+) -> Answer<v1::Endpoint> {
+    let joined = api.service.join_endpoint(&id, request, caller).await;
+    joined.map(Json)
+}
+
+async fn leave_endpoint<S: Service>(
+    State(api): Api<S>,
+    Named(id): Named,
+    Authority(caller): Authority,
+) -> Answer<v1::Endpoint> {
+    api.service.leave_endpoint(&id, caller).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -146,18 +206,23 @@ async fn ports<S: Service>(
 
 async fn publish<S: Service>(
     State(api): Api<S>,
+    Authority(caller): Authority,
     Body(request): Body<v1::Publish>,
 ) -> Result<(StatusCode, Json<Vec<v1::Port>>), ApiError> {
-    let ports = api.service.publish(request).await?;
+    let ports = api.service.publish(request, caller).await?;
     Ok((StatusCode::CREATED, Json(ports)))
 }
 
-/// For clients that cannot send a body with `DELETE`: one port.
+/// One port, for clients that cannot send a body with `DELETE`; and the caller.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnpublishArguments {
     sandbox: Option<String>,
     publish: Option<String>,
+    #[serde(default)]
+    owner: Owner,
+    #[serde(default)]
+    force: bool,
 }
 
 async fn unpublish<S: Service>(
@@ -178,7 +243,11 @@ async fn unpublish<S: Service>(
             .hint("send {\"sandbox\": NAME, \"publish\": [SPEC]} or ?sandbox=NAME&publish=SPEC"));
         }
     };
-    api.service.unpublish(request).await?;
+    let caller = Caller {
+        owner: arguments.owner,
+        force: arguments.force,
+    };
+    api.service.unpublish(request, caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -208,14 +277,14 @@ async fn teardown<S: Service>(State(api): Api<S>) -> Result<StatusCode, ApiError
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {
-    ApiError::not_found(format!("there is no '{}' in this API", uri.path()))
-        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/ports', '/v1/maps', '/v1/status' and '/v1/events'")
+    ApiError::not_found(format!("'{}' does not exist in this API", uri.path()))
+        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/endpoints', '/v1/ports', '/v1/maps', '/v1/status' and '/v1/events'")
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> (StatusCode, ApiError) {
     let error = ApiError {
         kind: ErrorKind::Invalid,
-        message: format!("'{}' does not take {method}", uri.path()),
+        message: format!("'{}' does not support {method}", uri.path()),
         hint: None,
     };
     (StatusCode::METHOD_NOT_ALLOWED, error)

@@ -1,4 +1,4 @@
-//! Bodies in both directions, all errors in the one shape.
+//! Extractors and responses. Every error has the same form.
 
 use axum::{
     Json,
@@ -10,14 +10,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::frontend::http::{
-    service::ApiError,
-    v1::{ErrorBody, ErrorDetail},
+use crate::{
+    frontend::http::{
+        service::ApiError,
+        v1::{ErrorBody, ErrorDetail},
+    },
+    model::{Caller, Owner},
 };
 
-/// The JSON body of a request; its content type does not matter, so that plain `curl -d` works.
+/// The JSON body of a request; any content type is accepted, so that plain `curl -d` works.
 pub(super) struct Body<T>(pub T);
 
 /// A JSON body that may be missing.
@@ -25,6 +28,18 @@ pub(super) struct OptionalBody<T>(pub Option<T>);
 
 /// The query of a request.
 pub(super) struct Arguments<T>(pub T);
+
+/// The caller, from the query: `?owner=OWNER&force=true`.
+pub(super) struct Authority(pub Caller);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthorityArguments {
+    #[serde(default)]
+    owner: Owner,
+    #[serde(default)]
+    force: bool,
+}
 
 /// The `NAME` in the path of a request.
 pub(super) struct Named(pub String);
@@ -86,6 +101,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Arguments<T> {
             .await
             .map(|Query(arguments)| Self(arguments))
             .map_err(|error: QueryRejection| ApiError::invalid(error.body_text()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Authority {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Arguments(arguments): Arguments<AuthorityArguments> =
+            Arguments::from_request_parts(parts, state).await?;
+        Ok(Self(Caller {
+            owner: arguments.owner,
+            force: arguments.force,
+        }))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         service::{ApiError, Service},
         v1,
     },
+    model::Caller,
 };
 
 /// Remembers what it is asked for.
@@ -85,6 +86,8 @@ pub(crate) fn network(name: &str) -> v1::Network {
         icc: true,
         masquerade: true,
         gateway_mode: v1::GatewayMode::Nat,
+        owner: v1::Owner::Netpath,
+        adopted: None,
         sandboxes: vec!["web".to_owned()],
         labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
     }
@@ -102,6 +105,23 @@ pub(crate) fn port(sandbox: &str) -> v1::Port {
         container_port: 80,
         container_port_end: 81,
         allow: vec!["10.0.0.0/8".parse().unwrap()],
+        owner: Some(v1::Owner::Netpath),
+    }
+}
+
+pub(crate) fn endpoint() -> v1::Endpoint {
+    v1::Endpoint {
+        id: "bbbbbbbbbbbb".to_owned(),
+        network: "bridge".to_owned(),
+        interface: "eth0".to_owned(),
+        sandbox: Some("web".to_owned()),
+        owner: v1::Owner::Netpath,
+        adopted: false,
+        host_interface: "npv-bbbbbbbbbb".to_owned(),
+        mac: "02:00:5e:00:53:01".to_owned(),
+        addresses: vec!["172.17.0.2/24".parse().unwrap()],
+        gateways: vec!["172.17.0.1".parse().unwrap()],
+        mtu: 1500,
     }
 }
 
@@ -112,16 +132,8 @@ pub(crate) fn sandbox(name: &str) -> v1::Sandbox {
         netns: "/proc/self/ns/net".into(),
         network_mode: "network".to_owned(),
         hostname: name.to_owned(),
-        endpoints: vec![v1::Endpoint {
-            id: "bbbbbbbbbbbb".to_owned(),
-            network: "bridge".to_owned(),
-            interface: "eth0".to_owned(),
-            host_interface: "npv-bbbbbbbbbb".to_owned(),
-            mac: "02:00:5e:00:53:01".to_owned(),
-            addresses: vec!["172.17.0.2/24".parse().unwrap()],
-            gateways: vec!["172.17.0.1".parse().unwrap()],
-            mtu: 1500,
-        }],
+        owner: v1::Owner::Docker,
+        endpoints: vec![endpoint()],
         ports: vec![port(name)],
     }
 }
@@ -138,7 +150,11 @@ impl Service for Fake {
         })
     }
 
-    async fn create_network(&self, request: v1::NetworkCreate) -> Result<v1::Network, ApiError> {
+    async fn create_network(
+        &self,
+        request: v1::NetworkCreate,
+        _: Caller,
+    ) -> Result<v1::Network, ApiError> {
         let mut state = self.state();
         if state.networks.contains_key(&request.name) {
             return Err(ApiError::conflict(format!(
@@ -151,13 +167,18 @@ impl Service for Fake {
         Ok(network)
     }
 
-    async fn remove_network(&self, name: &str) -> Result<(), ApiError> {
+    async fn remove_network(&self, name: &str, _: Caller) -> Result<(), ApiError> {
         self.network(name).await?;
         self.state().networks.remove(name);
         Ok(())
     }
 
-    async fn connect(&self, network: &str, request: v1::Connect) -> Result<v1::Sandbox, ApiError> {
+    async fn connect(
+        &self,
+        network: &str,
+        request: v1::Connect,
+        _: Caller,
+    ) -> Result<v1::Sandbox, ApiError> {
         self.note(format!("connect {network} {request:?}"));
         self.known_sandbox(&request.sandbox)
     }
@@ -166,6 +187,7 @@ impl Service for Fake {
         &self,
         network: &str,
         request: v1::Disconnect,
+        _: Caller,
     ) -> Result<v1::Sandbox, ApiError> {
         self.note(format!("disconnect {network} {request:?}"));
         self.known_sandbox(&request.sandbox)
@@ -179,7 +201,11 @@ impl Service for Fake {
         self.known_sandbox(name)
     }
 
-    async fn create_sandbox(&self, request: v1::SandboxCreate) -> Result<v1::Sandbox, ApiError> {
+    async fn create_sandbox(
+        &self,
+        request: v1::SandboxCreate,
+        _: Caller,
+    ) -> Result<v1::Sandbox, ApiError> {
         self.note(format!("create {request:?}"));
         let name = request.name.unwrap_or_else(|| "made-up".to_owned());
         let mut sandbox = sandbox(&name);
@@ -190,10 +216,54 @@ impl Service for Fake {
         Ok(sandbox)
     }
 
-    async fn remove_sandbox(&self, name: &str) -> Result<(), ApiError> {
+    async fn remove_sandbox(&self, name: &str, caller: Caller) -> Result<(), ApiError> {
+        self.note(format!("remove {name} {caller:?}"));
         self.known_sandbox(name)?;
         self.state().sandboxes.remove(name);
         Ok(())
+    }
+
+    async fn endpoints(&self) -> Result<Vec<v1::Endpoint>, ApiError> {
+        let state = self.state();
+        let sandboxes = state.sandboxes.values();
+        Ok(sandboxes
+            .flat_map(|sandbox| sandbox.endpoints.clone())
+            .collect())
+    }
+
+    async fn endpoint(&self, id: &str) -> Result<v1::Endpoint, ApiError> {
+        let endpoints = self.endpoints().await?;
+        let found = endpoints.into_iter().find(|endpoint| endpoint.id == id);
+        found.ok_or_else(|| ApiError::unknown("endpoint", id, []))
+    }
+
+    async fn create_endpoint(
+        &self,
+        request: v1::EndpointCreate,
+        caller: Caller,
+    ) -> Result<v1::Endpoint, ApiError> {
+        self.note(format!("create {request:?} {caller:?}"));
+        Ok(endpoint())
+    }
+
+    async fn remove_endpoint(&self, id: &str, caller: Caller) -> Result<(), ApiError> {
+        self.note(format!("remove {id} {caller:?}"));
+        Ok(())
+    }
+
+    async fn join_endpoint(
+        &self,
+        id: &str,
+        request: v1::Join,
+        caller: Caller,
+    ) -> Result<v1::Endpoint, ApiError> {
+        self.note(format!("join {id} {request:?} {caller:?}"));
+        Ok(endpoint())
+    }
+
+    async fn leave_endpoint(&self, id: &str, caller: Caller) -> Result<v1::Endpoint, ApiError> {
+        self.note(format!("leave {id} {caller:?}"));
+        Ok(endpoint())
     }
 
     async fn ports(&self, sandbox: Option<&str>) -> Result<Vec<v1::Port>, ApiError> {
@@ -203,12 +273,12 @@ impl Service for Fake {
         }
     }
 
-    async fn publish(&self, request: v1::Publish) -> Result<Vec<v1::Port>, ApiError> {
+    async fn publish(&self, request: v1::Publish, _: Caller) -> Result<Vec<v1::Port>, ApiError> {
         self.note(format!("publish {request:?}"));
         Ok(vec![port(&request.sandbox)])
     }
 
-    async fn unpublish(&self, request: v1::Unpublish) -> Result<(), ApiError> {
+    async fn unpublish(&self, request: v1::Unpublish, _: Caller) -> Result<(), ApiError> {
         self.note(format!("unpublish {request:?}"));
         Ok(())
     }

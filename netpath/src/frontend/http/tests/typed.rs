@@ -16,7 +16,7 @@ async fn networks_come_and_go() {
     assert!(matches!(error, ClientError::Refused { status: 409, .. }));
     assert_eq!(error.to_string(), "the network 'a' exists");
 
-    client.remove_network("a").await.unwrap();
+    client.remove_network("a", false).await.unwrap();
     assert!(client.network("a").await.unwrap_err().is_not_found());
 }
 
@@ -60,13 +60,16 @@ async fn sandboxes_join_and_leave() {
         sandbox: "web".to_owned(),
         ip: Some("10.0.0.9".parse().unwrap()),
     };
-    assert_eq!(client.connect("a", &connect).await.unwrap(), made);
+    assert_eq!(client.connect("a", &connect, false).await.unwrap(), made);
     let disconnect = v1::Disconnect {
         sandbox: "web".to_owned(),
     };
-    assert_eq!(client.disconnect("a", &disconnect).await.unwrap(), made);
+    assert_eq!(
+        client.disconnect("a", &disconnect, false).await.unwrap(),
+        made
+    );
     assert_eq!(client.sandboxes().await.unwrap().len(), 1);
-    client.remove_sandbox("web").await.unwrap();
+    client.remove_sandbox("web", true).await.unwrap();
     assert!(client.sandbox("web").await.unwrap_err().is_not_found());
 }
 
@@ -79,12 +82,15 @@ async fn ports_are_published_and_withdrawn() {
         publish: vec!["[::1]:8080-8081:80-81/tcp".to_owned()],
         allow: vec!["10.0.0.0/8".parse().unwrap()],
     };
-    assert_eq!(client.publish(&publish).await.unwrap(), [fake::port("web")]);
+    assert_eq!(
+        client.publish(&publish, false).await.unwrap(),
+        [fake::port("web")]
+    );
     let unpublish = v1::Unpublish {
         sandbox: "web".to_owned(),
         publish: vec!["80".to_owned()],
     };
-    client.unpublish(&unpublish).await.unwrap();
+    client.unpublish(&unpublish, false).await.unwrap();
     assert_eq!(client.ports(None).await.unwrap().len(), 2);
     assert!(client.ports(Some("no")).await.unwrap_err().is_not_found());
     client.teardown().await.unwrap();

@@ -67,6 +67,8 @@ pub enum ObjectKind {
     Network,
     /// A sandbox.
     Sandbox,
+    /// An endpoint without a sandbox; the name is its id.
+    Endpoint,
     /// A published port; the name is its sandbox's.
     Port,
     /// A way out.

@@ -11,6 +11,7 @@ mod port;
 mod sandbox;
 mod status;
 
+pub use crate::model::Owner;
 pub use error::{ErrorBody, ErrorDetail};
 pub use event::{Action, Event, ObjectKind};
 pub use map::{
@@ -19,5 +20,5 @@ pub use map::{
 };
 pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
 pub use port::{Port, Protocol, Publish, Unpublish};
-pub use sandbox::{Endpoint, Sandbox, SandboxCreate};
+pub use sandbox::{Endpoint, EndpointCreate, Join, Sandbox, SandboxCreate};
 pub use status::{Flows, Program, Reconcile, SandboxFlows, Status, Store};

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Owner;
 use crate::model;
 
 /// A network as it is.
@@ -35,6 +36,12 @@ pub struct Network {
     pub masquerade: bool,
     /// How its sandboxes meet the outside.
     pub gateway_mode: GatewayMode,
+    /// Program that manages it.
+    #[serde(default)]
+    pub owner: Owner,
+    /// Interface name of its bridge if another program has created it; `null` otherwise.
+    #[serde(default)]
+    pub adopted: Option<String>,
     /// Names of the sandboxes in it.
     pub sandboxes: Vec<String>,
     /// The user's own.
@@ -99,6 +106,15 @@ pub enum Scope {
     Local,
     /// On every node.
     Global,
+}
+
+impl From<model::Scope> for Scope {
+    fn from(scope: model::Scope) -> Self {
+        match scope {
+            model::Scope::Local => Self::Local,
+            model::Scope::Global => Self::Global,
+        }
+    }
 }
 
 impl fmt::Display for Scope {
@@ -187,7 +203,11 @@ pub struct NetworkCreate {
     /// VXLAN network identifier; a free one by default.
     #[serde(default)]
     pub vni: Option<u32>,
-    /// The user's own.
+    /// Interface name of an existing bridge of another program to use. Subnets and gateways are then those of its
+    /// addresses by default.
+    #[serde(default)]
+    pub adopt: Option<String>,
+    /// Labels of the user.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
@@ -208,6 +228,7 @@ impl NetworkCreate {
             gateway_mode: GatewayMode::default(),
             mtu: None,
             vni: None,
+            adopt: None,
             labels: BTreeMap::new(),
         }
     }

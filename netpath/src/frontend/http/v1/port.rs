@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Owner;
 use crate::model;
 
 /// A published range: host and container ports have the same number, in the same order.
@@ -29,8 +30,11 @@ pub struct Port {
     pub container_port: u16,
     /// Last container port.
     pub container_port_end: u16,
-    /// Sources that may use it; empty for everybody.
+    /// Allowed sources; empty for all.
     pub allow: Vec<IpNet>,
+    /// Program that manages it; `null` if it is not known because no daemon runs.
+    #[serde(default)]
+    pub owner: Option<Owner>,
 }
 
 /// A transport protocol that ports can be published for.

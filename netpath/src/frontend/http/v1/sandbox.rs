@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Port;
+use super::{Owner, Port};
 
 /// A sandbox as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,24 +20,36 @@ pub struct Sandbox {
     pub network_mode: String,
     /// Host name.
     pub hostname: String,
+    /// Program that manages it, its endpoints and its ports.
+    #[serde(default)]
+    pub owner: Owner,
     /// The first one carries the default routes and the published ports.
     pub endpoints: Vec<Endpoint>,
     /// Published ports.
     pub ports: Vec<Port>,
 }
 
-/// What joins a sandbox to a network.
+/// A veth pair that connects a sandbox to a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Twelve hexadecimal digits.
     pub id: String,
     /// Name of the network.
     pub network: String,
-    /// Interface name inside.
+    /// Name of its sandbox; `null` if it has none.
+    #[serde(default)]
+    pub sandbox: Option<String>,
+    /// Program that manages it.
+    #[serde(default)]
+    pub owner: Owner,
+    /// Name of the container interface.
     pub interface: String,
-    /// Interface name on the host.
+    /// Name of the host interface.
     pub host_interface: String,
-    /// MAC address inside.
+    /// Whether another program has created its veth pair.
+    #[serde(default)]
+    pub adopted: bool,
+    /// MAC address of the container interface.
     pub mac: String,
     /// At most one for each family, with the prefix length of the subnet.
     pub addresses: Vec<IpNet>,
@@ -69,6 +81,36 @@ pub struct SandboxCreate {
     pub netns: Option<PathBuf>,
     /// Adopts the namespace of this process.
     pub pid: Option<i32>,
-    /// The sandbox goes when this process ends.
+    /// Number of a process; the sandbox is removed when that process ends.
     pub owner_pid: Option<i32>,
+    /// With no network, not even the default one: endpoints are joined later.
+    pub unconnected: bool,
+}
+
+/// Creates an endpoint without a sandbox: `POST /v1/endpoints`. Only `network` is required.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointCreate {
+    /// Name of the network.
+    pub network: String,
+    /// Addresses, at most one per family; free ones by default.
+    #[serde(default)]
+    pub ips: Vec<IpAddr>,
+    /// MAC address of the container interface. Required with `host_interface`.
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// Name of the container interface; the lowest free `ethN` by default.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Host interface of an existing veth pair of another program, a port of the adopted bridge of the network.
+    #[serde(default)]
+    pub host_interface: Option<String>,
+}
+
+/// Joins an endpoint to a sandbox: `POST /v1/endpoints/ID/join`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// Name of the sandbox.
+    pub sandbox: String,
 }

@@ -134,7 +134,7 @@ fn a_power_cut_at_any_write_leaves_the_store_as_of_some_commit() {
         for seed in 0..4 {
             let disk = Disk::of(image(&steps[..cut], seed));
             let database = make(disk);
-            check_schema(path, &database).unwrap();
+            assert_eq!(schema(path, &database).unwrap(), SCHEMA);
             let found = FileStore::on(path, database).list("").unwrap();
             let revision = found.revision as usize;
             assert!(
