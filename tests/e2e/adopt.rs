@@ -63,6 +63,7 @@ fn succeed(stage: &Stage, method: &str, path: &str, body: &Value) -> Value {
 
 fn foreign_bridge(host: &Netns) {
     host.exec(&format!("ip link add {BRIDGE} type bridge"));
+    host.sysctl("net/ipv6/conf/br-foreign/accept_dad", "0");
     host.exec(&format!("ip addr add {}/24 dev {BRIDGE}", GATEWAY[0]));
     host.exec(&format!("ip addr add {}/64 dev {BRIDGE} nodad", GATEWAY[1]));
     host.exec(&format!("ip link set {BRIDGE} up"));
@@ -80,6 +81,8 @@ fn container(
     host.exec(&format!(
         "ip link add {veth} type veth peer name eth0 address {mac} netns {path}"
     ));
+    host.sysctl(&format!("net/ipv6/conf/{veth}/accept_dad"), "0");
+    netns.sysctl("net/ipv6/conf/eth0/accept_dad", "0");
     host.exec(&format!("ip link set {veth} master {BRIDGE} up"));
     netns.exec(&format!("ip addr add {}/24 dev eth0", addresses[0]));
     netns.exec(&format!("ip addr add {}/64 dev eth0 nodad", addresses[1]));
@@ -117,7 +120,20 @@ fn foreign_state(host: &Netns, containers: &[&Container]) -> String {
         text += &container.netns.exec("ip -d addr show dev eth0");
         text += &container.netns.exec("ip route show table all");
     }
-    text
+    without_timers(&text)
+}
+
+/// The text without the values of timers of bridges.
+fn without_timers(text: &str) -> String {
+    let mut words = Vec::new();
+    let mut after_timer = false;
+    for word in text.split_whitespace() {
+        if !after_timer {
+            words.push(word);
+        }
+        after_timer = word.ends_with("_timer");
+    }
+    words.join(" ")
 }
 
 /// Makes an endpoint over a container's veth pair and a sandbox over its namespace, and joins them.

@@ -186,9 +186,9 @@ fn deleted_map_entries_are_written_again() {
     for (map, words) in [
         ("ports", "publish"),
         ("addresses", "address"),
-        ("devices", "make uplink"),
-        ("networks", "make network"),
-        ("subnets", "make subnet"),
+        ("devices", "add uplink"),
+        ("networks", "add network"),
+        ("subnets", "add subnet"),
         ("allow", "allow"),
     ] {
         let pinned = bed.map(map);
@@ -233,7 +233,7 @@ fn foreign_map_entries_are_removed() {
         "bpftool map update pinned {pinned} key 77 0 0 0 value {}",
         value.join(" ")
     ));
-    bed.assert_repaired("forget network number 77");
+    bed.assert_repaired("remove network 77 from the maps");
 }
 
 #[test]

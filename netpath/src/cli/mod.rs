@@ -120,7 +120,7 @@ impl Context {
     }
 }
 
-/// An exit status, or why there is none.
+/// An exit status, or a failure.
 type Outcome = Result<u8, Failure>;
 
 /// Runs one command line, program name first.

@@ -262,10 +262,7 @@ fn describe(network: &Network) -> String {
         ("driver", network.driver.to_string()),
         ("scope", network.scope.to_string()),
         ("owner", network.owner.to_string()),
-        (
-            "adopted bridge",
-            network.adopted.clone().unwrap_or_default(),
-        ),
+        ("adopted", network.adopted.clone().unwrap_or_default()),
         ("subnets", output::list(&network.subnets)),
         ("gateways", output::list(&network.gateways)),
         ("mtu", network.mtu.to_string()),

@@ -51,7 +51,7 @@ pub(super) enum StartError {
     Open {
         /// Path.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
     /// The process could not be made or prepared.
@@ -67,7 +67,7 @@ pub(super) enum StartError {
     Exec {
         /// The program.
         program: OsString,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
 }
@@ -75,7 +75,7 @@ pub(super) enum StartError {
 /// Why a detached process did not start.
 #[derive(Debug)]
 pub(super) enum DetachError<E> {
-    /// Nothing is wrong with the process: what it was to wait for failed.
+    /// Waiting for the process failed.
     Withdrawn(E),
     /// The process did not start.
     Start(StartError),
@@ -199,11 +199,11 @@ pub(super) fn detached<T, E>(
     let mut number = [0; 4];
     let provided = match File::from(number_out).read_exact(&mut number) {
         Ok(()) => Some(provide(i32::from_ne_bytes(number))),
-        // The process did not come so far; spawning tells why.
+        // The process did not reach this step; the error of spawning says why.
         Err(_) => None,
     };
     if let Some(Ok((_, entry))) = &provided {
-        // If the process is gone, spawning tells why.
+        // If the process has ended, the error of spawning says why.
         let _ = File::from(entry_in).write_all(&encode(entry));
     } else {
         drop(entry_in);

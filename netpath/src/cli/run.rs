@@ -20,7 +20,7 @@ use crate::{
     model::Name,
 };
 
-/// Run a command in a new sandbox, which goes when the command ends
+/// Run a command in a new sandbox, which is removed when the command ends
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  netpath run --name web -p 8080:80 -- python3 -m http.server 80\n\n\
@@ -28,7 +28,7 @@ use crate::{
                   be run, 127 if there is none."
 )]
 pub(super) struct Arguments {
-    /// Name of the sandbox [default: made up]
+    /// Name of the sandbox [default: generated]
     #[arg(long)]
     name: Option<Name>,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) ->
         {
             (1, "run as root")
         }
-        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for what is left of it"),
+        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for its state"),
         StartError::Prepare { .. } => (1, "see 'netpath doctor'"),
         StartError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             (127, "check its spelling and PATH")
@@ -100,7 +100,7 @@ fn foreground(
         .block_on(context.client.create_sandbox(&request))
         .map_err(Failure::api("run", name))?;
     let ended = process::foreground(command, &entry(&sandbox));
-    // The daemon would do it within seconds: whoever waits for this process need not.
+    // The daemon would do it within seconds; the caller of this process does not have to wait for that.
     let removed = remove(context, runtime, &sandbox.name);
     match ended {
         Ok(status) => {
@@ -138,7 +138,7 @@ fn detached(
         Err(DetachError::Withdrawn(error)) => Err(Failure::api("run", object)(error)),
         Err(DetachError::Start(error)) => {
             if let Some(name) = &made {
-                // The process that owned it is gone, so the daemon removes it anyway.
+                // Its process has ended, so the daemon removes it.
                 let _ = remove(context, runtime, name);
             }
             Err(failure("run", &made.unwrap_or(object), error))

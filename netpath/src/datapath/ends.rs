@@ -1,4 +1,4 @@
-//! What the outer ends of flows stand on: addresses of the node, and published ports.
+//! Whether the outer side of a flow is still valid: host addresses and published ports.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ pub struct Ends {
     ports: HashMap<(u8, Class), Ranges>,
 }
 
-/// Ranges that hold for one sort of address, by first port: last port and entry.
+/// Ranges of one class of addresses, by first port: last port and entry.
 type Ranges = BTreeMap<u16, (u16, PortEntry)>;
 
 /// Which addresses of the node a range holds for.
@@ -81,7 +81,7 @@ impl Ends {
             })
     }
 
-    /// The range that is published for a port: its first port and its entry.
+    /// The published range that contains a port: its first port and its entry.
     fn published(&self, protocol: u8, addr: Addr, port: u16) -> Option<(u16, PortEntry)> {
         let classes = [
             Class::Exact(addr.octets()),

@@ -25,7 +25,7 @@ impl Ranges {
         self.last_by_first.insert(first, last);
     }
 
-    /// Takes `first..=last` out; what is not in the set stays out.
+    /// Removes `first..=last`; numbers outside of the set are ignored.
     pub fn remove(&mut self, first: u128, last: u128) {
         while let Some((other_first, other_last)) = self.overlapping(first, last) {
             self.last_by_first.remove(&other_first);

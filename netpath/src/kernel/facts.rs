@@ -1,4 +1,4 @@
-//! What the planner must know of the node.
+//! Facts of the node for the planner.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
 use crate::plan::{AdoptedDevice, Facts, Uplink};
 
-/// The facts and what is wrong with them.
+/// The facts, and what is degraded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// What the planner works with.
@@ -18,7 +18,7 @@ pub struct NodeFacts {
 }
 
 impl Kernel {
-    /// Looks at the node. Uplinks are the devices with these names, or, if there are none, every one with a default
+    /// Reads the facts of the node. Uplinks are the devices with these names, or, if there are none, every one with a default
     /// route; only Ethernet devices can be one.
     /// `adopted` are the names of devices of other programs that netpath uses.
     ///

@@ -1,4 +1,4 @@
-//! Veth pairs, seen from inside the sandbox.
+//! Container interfaces of veth pairs.
 
 use std::{fs::File, path::Path};
 
@@ -13,7 +13,7 @@ use crate::plan::{ObservedInside, Veth};
 const LOOPBACK: u32 = 1;
 
 impl Kernel {
-    /// Brings the end inside the namespace to this state: name, MAC address, MTU, exactly these global addresses and
+    /// Brings the container interface to this state: name, MAC address, MTU, exactly these global addresses and
     /// default routes, up, and the loopback device too.
     ///
     /// # Errors

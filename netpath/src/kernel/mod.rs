@@ -45,10 +45,10 @@ pub use random::random;
 pub use route::DefaultRoute;
 pub use watch::{Event, Watch};
 
-/// Start of the names of netpath's bridges.
+/// Prefix of the names of netpath's bridges.
 pub const BRIDGE_PREFIX: &str = "npb-";
 
-/// Start of the names of the host's ends of netpath's veth pairs.
+/// Prefix of the names of netpath's host interfaces.
 pub const VETH_PREFIX: &str = "npv-";
 
 /// Requests to the kernel in one network namespace; clones share a socket.

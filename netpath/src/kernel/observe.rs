@@ -1,4 +1,4 @@
-//! What of netpath's own is there.
+//! Observation of netpath's devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::plan::{ObservedBridge, ObservedVeth};
 
-/// A host's end of a veth pair with its index, which [`Kernel::observe_inside`] takes.
+/// A host interface with its index, for [`Kernel::observe_inside`].
 pub type IndexedVeth = (u32, ObservedVeth);
 
 impl Kernel {
-    /// Every bridge of ours, by name.
+    /// Every bridge of netpath, by name.
     pub async fn observe_bridges(&self) -> Result<BTreeMap<String, ObservedBridge>, Error> {
         let links = self.links().await?;
         let mut addresses: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
@@ -48,7 +48,7 @@ impl Kernel {
         Ok(global_nets(&addresses).into_iter().collect())
     }
 
-    /// Every host's end of ours, by name, without its other end.
+    /// Every host interface of netpath, by name, without the container interface.
     pub async fn observe_veths(&self) -> Result<BTreeMap<String, IndexedVeth>, Error> {
         let links = self.links().await?;
         let names: BTreeMap<u32, &str> = links
@@ -66,7 +66,7 @@ impl Kernel {
             .collect())
     }
 
-    /// One host's end, without its other end; `None` if there is no veth pair of that name.
+    /// One host interface, without the container interface; `None` if there is no veth pair of that name.
     pub async fn observe_veth(&self, name: &str) -> Result<Option<IndexedVeth>, Error> {
         let Some(link) = self.link(name).await? else {
             return Ok(None);

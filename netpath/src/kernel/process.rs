@@ -46,7 +46,7 @@ pub fn netns_path(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
 
-/// Inode of the network namespace of a process; `None` if it is gone.
+/// Inode of the network namespace of a process; `None` if the process has ended.
 pub fn netns_inode(pid: i32) -> Result<Option<u64>, Error> {
     netns::inode(&netns_path(pid))
 }

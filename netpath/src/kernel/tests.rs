@@ -38,7 +38,7 @@ fn in_fresh_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send +
     }
 }
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Scratch(PathBuf);
 
 impl Scratch {

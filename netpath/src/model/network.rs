@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Id, Name, Owner};
 
-/// How a network carries packets.
+/// Driver of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
@@ -71,7 +71,7 @@ pub struct Network {
     pub id: Id,
     /// Unique.
     pub name: Name,
-    /// How it carries packets.
+    /// Driver.
     pub driver: Driver,
     /// At most one for each family; none for `host` and `none`.
     pub subnets: Vec<Subnet>,

@@ -66,7 +66,7 @@ impl From<NetworkMode> for String {
     }
 }
 
-/// A process that cannot be confused with a later one of the same number.
+/// A process, distinct from a later process with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessId {
@@ -82,7 +82,7 @@ pub struct ProcessId {
 pub enum NetnsSource {
     /// netpath has created it and removes it.
     Created,
-    /// Adopted by path; `inode` tells it from a later one at the same path.
+    /// Adopted by path; `inode` distinguishes it from a later namespace at the same path.
     Path {
         /// Inode of the namespace.
         inode: u64,
@@ -94,7 +94,7 @@ pub enum NetnsSource {
         /// Inode of the namespace.
         inode: u64,
     },
-    /// The node's own, or another sandbox's.
+    /// The namespace of the node, or of another sandbox.
     Shared,
 }
 

@@ -40,9 +40,9 @@ pub struct AdoptedDevice {
 pub struct Uplink {
     /// MTU in bytes.
     pub mtu: u32,
-    /// Source for IPv4 when a route names none.
+    /// IPv4 source if the route has none.
     pub v4: Option<IpAddr>,
-    /// Source for IPv6 when a route names none.
+    /// IPv6 source if the route has none.
     pub v6: Option<IpAddr>,
 }
 

@@ -68,7 +68,12 @@ impl Desired {
         match change {
             Change::Network { before, after } => {
                 let of = |network: &Network| Self::of_network(network, facts);
-                both(before.as_deref().map(of), after.as_deref().map(of))
+                let mut sides = both(before.as_deref().map(of), after.as_deref().map(of));
+                for network in before.as_deref().into_iter().chain(after.as_deref()) {
+                    sides.0.keep_host_addresses(network, facts);
+                    sides.1.keep_host_addresses(network, facts);
+                }
+                sides
             }
             Change::Sandbox { .. } | Change::Membership { .. } => {
                 let of = |sandbox: &Sandbox| Self::of_sandbox(sandbox, state, facts);
@@ -77,6 +82,15 @@ impl Desired {
             }
             // An endpoint without a sandbox only reserves addresses.
             Change::Endpoint { .. } => both(None, None),
+        }
+    }
+
+    /// Without the network, the addresses of its adopted bridge are host addresses.
+    fn keep_host_addresses(&mut self, network: &Network, facts: &Facts) {
+        let gateways = network.subnets.iter().map(|subnet| subnet.gateway);
+        let gateways = gateways.filter(|ip| facts.host_addresses.contains(ip));
+        for ip in gateways.filter(|_| network.adopted.is_some()) {
+            self.addresses.entry(ip).or_insert(AddressEntry::Host);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What every store must do, run on each of them.
+//! The contract of stores, tested on each implementation.
 
 use proptest::prelude::*;
 use tempfile::TempDir;

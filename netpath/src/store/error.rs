@@ -31,14 +31,14 @@ pub enum StoreError {
         /// Newest schema of this version.
         known: u64,
     },
-    /// A key is not as expected.
-    #[error("key '{key}' of the store is not as expected (expected {}, found {}); ask again", expectation(*.expected), finding(*.found))]
+    /// A key has another revision than expected.
+    #[error("key '{key}' of the store has another revision (expected {}, found {}); repeat the request", expectation(*.expected), finding(*.found))]
     Conflict {
         /// Key.
         key: String,
-        /// What was expected.
+        /// Expected revision.
         expected: Expected,
-        /// Commit that wrote it; `None` if it is not there.
+        /// Commit that wrote it; `None` if the key does not exist.
         found: Option<Revision>,
     },
     /// One commit writes a key twice.
@@ -50,21 +50,21 @@ pub enum StoreError {
     /// A file or directory cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was to be done.
+        /// Operation, as a verb.
         action: &'static str,
         /// File or directory.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
     /// The database failed.
     #[error("cannot {action} store {}: {source}", path.display())]
     Database {
-        /// What was to be done.
+        /// Operation, as a verb.
         action: &'static str,
         /// File.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: Box<redb::Error>,
     },
 }

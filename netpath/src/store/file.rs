@@ -27,7 +27,7 @@ use super::{
 const SCHEMA: u64 = 2;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("netpath-meta");
 const ENTRIES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("netpath-entries");
-/// In bytes; the whole store is a few megabytes at most.
+/// Size of the cache in bytes. The whole store is a few megabytes at most.
 const CACHE: usize = 8 << 20;
 
 /// A store in one file, for one process at a time.
@@ -50,7 +50,7 @@ impl FileStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path
             .try_exists()
-            .map_err(|source| at(path, "look for", source))?
+            .map_err(|source| at(path, "access", source))?
         {
             create(path)?;
         }

@@ -23,7 +23,7 @@ pub(super) struct Filter {
     pub address: Option<IpAddr>,
 }
 
-/// A row that conditions can be asked of. `None` for a condition that makes no sense for the table.
+/// A row that can be filtered. `None` for a filter that does not apply to the table.
 pub(super) trait Filtered {
     /// Names of the conditions that make sense.
     const CONDITIONS: &'static [&'static str];
@@ -45,7 +45,7 @@ pub(super) trait Filtered {
 }
 
 impl Filter {
-    /// Refuses conditions that make no sense for the table, rather than to show all of it.
+    /// Refuses filters that do not apply to the table, instead of ignoring them.
     pub(super) fn check<R: Filtered>(&self, table: MapTable) -> Result<(), Failure> {
         let given = [
             ("--sandbox", self.sandbox.is_some()),
@@ -57,7 +57,7 @@ impl Filter {
                 return Err(Failure::because(
                     "map dump",
                     table.to_string(),
-                    format!("{name} makes no sense for this table"),
+                    format!("{name} does not apply to this table"),
                 )
                 .advice("leave it out")
                 .exit(2));

@@ -1,4 +1,4 @@
-//! What changed since the last look.
+//! Changes since the previous dump.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{output::Format, rows::Tracked};
 
-/// Compares each look with the one before.
+/// Compares each dump with the previous one.
 pub(super) struct Follower<R> {
     format: Format,
     known: BTreeMap<String, R>,
@@ -30,7 +30,7 @@ impl<R: Tracked> Follower<R> {
         }
     }
 
-    /// Lines for what is there now and was not, was there and is not, or looks different. With `+`, `-` and `~` for
+    /// Lines for rows that are new, removed or changed. With `+`, `-` and `~` for
     /// people, as one JSON document each for programs.
     pub(super) fn next(&mut self, rows: Vec<R>) -> String {
         let mut text = String::new();

@@ -54,7 +54,7 @@ pub(super) struct Dump {
     table: MapTable,
     #[command(flatten)]
     filter: Filter,
-    /// Go on and print what changes, every second
+    /// Follow changes, every second
     #[arg(long)]
     follow: bool,
     #[command(flatten)]

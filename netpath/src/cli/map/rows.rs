@@ -1,4 +1,4 @@
-//! How rows look, and what makes two of them the same.
+//! Rows of maps as text, and their keys.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -126,7 +126,7 @@ fn enter(
     Ok(())
 }
 
-/// A detached copy of the mounts at and below `path`; `None` if there are none.
+/// A detached copy of the mounts at and below `path`; `None` if nothing is mounted there.
 fn pick_up(path: &CStr) -> Option<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
     // SAFETY: the path is a C string that outlives the call; the kernel writes nothing.
@@ -163,7 +163,7 @@ pub(super) fn sysfs_flags() -> MsFlags {
 /// Room for an encoded [`Entry`]: the longest path and the longest host name.
 const MAX_ENTRY: usize = 4096 + 256;
 
-/// An entry as bytes: flag for `/sys`, length of the host name (0 for none), host name, path, zero.
+/// An entry as bytes: flag for `/sys`, length of the host name (0 if there is none), host name, path, NUL.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let hostname = entry.hostname.as_deref().unwrap_or_default().as_bytes();
     let hostname = hostname.get(..64).unwrap_or(hostname);

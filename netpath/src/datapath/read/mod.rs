@@ -38,7 +38,7 @@ pub enum ReadError {
 /// Every pinned map.
 ///
 /// # Errors
-/// If there are none, or they cannot be read.
+/// If there are no pins, or they cannot be read.
 pub fn list(bpf_dir: &Path) -> Result<Vec<MapUse>, ReadError> {
     let maps = existing(bpf_dir)?;
     let mut names = pins::file_names(&maps)?;

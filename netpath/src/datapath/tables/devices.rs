@@ -17,7 +17,7 @@ use crate::{
 const TOP: usize = 5;
 
 impl Tables {
-    /// Makes an interface known as an uplink.
+    /// Adds an uplink to `devices`.
     ///
     /// # Errors
     /// If there is no such interface or the map cannot be written.
@@ -36,7 +36,7 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Forgets every uplink of that name, and those whose interface is gone when `name` is none of theirs.
+    /// Removes the uplink of that name, and uplinks whose interface was removed.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -51,7 +51,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Uplinks by name; those whose interface is gone have the name `#INDEX`.
+    /// Uplinks by name; `#INDEX` if the interface was removed.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -75,7 +75,7 @@ impl Tables {
             .collect())
     }
 
-    /// Fills a slot, and makes its interface known as an endpoint's.
+    /// Fills a slot, and adds its interface to `devices`.
     ///
     /// # Errors
     /// If an interface is missing or a map cannot be written.
@@ -108,7 +108,7 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
-        // Before the first flow of this generation can begin.
+        // Before a flow of this generation can be created.
         self.count_from_zero(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
@@ -125,7 +125,7 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Empties a slot: flows of its generation are over from now on.
+    /// Clears a slot; flows of its generation expire at once.
     ///
     /// # Errors
     /// If a map cannot be written.
@@ -165,7 +165,7 @@ impl Tables {
         self.usage.get(&slot, 0).map_err(failed("usage"))
     }
 
-    /// The sandboxes that have most flows, those with most first.
+    /// The sandboxes with most flows, in descending order.
     ///
     /// # Errors
     /// If a map cannot be read.

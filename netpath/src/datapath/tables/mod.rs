@@ -1,4 +1,4 @@
-//! Typed handles on the maps, and the words of the model turned into the bytes of the schema.
+//! Typed handles on the maps; converts types of the model to the map schema.
 
 mod devices;
 mod networks;
@@ -16,7 +16,7 @@ use netpath_common::{
 
 use super::{DatapathError, load::open};
 
-/// Data of an allow-list key behind its length.
+/// Data of an allow-list key after its prefix length.
 type AllowData = [u8; 20];
 
 /// Every map that user space writes, and the flows.

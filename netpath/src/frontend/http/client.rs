@@ -41,7 +41,7 @@ pub enum ClientError {
         error: v1::ErrorDetail,
     },
     /// The response is invalid for this version, or incomplete.
-    #[error("the daemon at {} gave no valid answer: {reason}", path.display())]
+    #[error("the daemon at {} sent an invalid response: {reason}", path.display())]
     Broken {
         /// The socket.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum ClientError {
         reason: String,
     },
     /// The daemon does not respond in time.
-    #[error("the daemon at {} did not answer within {} s", path.display(), timeout.as_secs_f64())]
+    #[error("the daemon at {} did not respond within {} s", path.display(), timeout.as_secs_f64())]
     Silent {
         /// The socket.
         path: PathBuf,

@@ -231,7 +231,7 @@ impl ApiError {
         name: &str,
         existing: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let error = Self::not_found(format!("there is no {kind} '{name}'"));
+        let error = Self::not_found(format!("no {kind} '{name}'"));
         let nearest = existing
             .into_iter()
             .map(|candidate| (strsim::osa_distance(name, candidate), candidate))

@@ -1,4 +1,4 @@
-//! The daemon's end of the socket as a file.
+//! The unix socket of the server as a file.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ pub const GROUP: &str = "netpath";
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A daemon answers there.
+    /// A daemon answers at the path.
     #[error("the socket {} is in use by another daemon", .0.display())]
     InUse(PathBuf),
     /// Something that is not a socket is in the way.
@@ -40,11 +40,11 @@ pub enum BindError {
 /// exist. A socket that nobody answers at is replaced. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// If a daemon answers at `path`, if something else is there, or if the kernel refuses.
+/// A daemon answers at `path`, `path` is not a socket, or the kernel refuses.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     refuse_if_occupied(path)?;
 
-    // Made under another name and renamed when its permissions are right, so that nobody can connect before.
+    // Created under another name and renamed after its permissions are set, so that no process can connect before.
     let mut unready = path.as_os_str().to_owned();
     unready.push(".new");
     let unready = PathBuf::from(unready);

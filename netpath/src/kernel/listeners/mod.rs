@@ -16,7 +16,7 @@ use crate::model::Protocol;
 
 pub use owner::owner;
 
-/// A socket that receives what comes to a port.
+/// A socket that receives packets to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Transport protocol.
@@ -27,7 +27,7 @@ pub struct Listener {
     pub port: u16,
     /// Whether an IPv6 socket takes no IPv4 (`IPV6_V6ONLY`).
     pub v6_only: bool,
-    /// Inode of the socket; what [`owner()`] takes.
+    /// Inode of the socket, for [`owner()`].
     pub inode: u64,
 }
 
@@ -55,7 +55,7 @@ pub fn all(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     }
 }
 
-/// Ends the node's UDP sockets that are connected to one of these addresses; gives their number.
+/// Aborts UDP sockets of the node that are connected to one of these addresses; returns their number.
 ///
 /// The socket programs chose the address of a sandbox when such a socket was connected, and cannot choose again. Once the
 /// sandbox is gone its datagrams would go nowhere, without a word.
@@ -80,7 +80,7 @@ pub fn listening(
     }))
 }
 
-/// First and last port that the kernel gives to sockets that ask for none.
+/// First and last ephemeral port of sockets.
 pub fn local_port_range() -> Result<(u16, u16), Error> {
     let key = "net/ipv4/ip_local_port_range";
     let numbers = sysctl::read_numbers(key)?;

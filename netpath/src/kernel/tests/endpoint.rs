@@ -1,4 +1,4 @@
-//! Veth pairs and what is inside sandboxes.
+//! Veth pairs and container interfaces.
 
 use std::{
     net::{SocketAddr, TcpStream},

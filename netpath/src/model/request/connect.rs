@@ -1,4 +1,4 @@
-//! Connecting sandboxes to networks.
+//! Requests that connect and disconnect sandboxes.
 
 use std::net::IpAddr;
 
@@ -56,7 +56,7 @@ impl State {
     /// there is none, they stay reserved and unreachable until it is connected to one.
     ///
     /// # Errors
-    /// The sandbox is not in that network, or its ports cannot move because one network translates and the other does
+    /// The sandbox is not connected, or its ports cannot move because one network translates and the other does
     /// not.
     pub fn disconnect(&self, network: &Name, sandbox: &Name) -> Result<Change, RequestError> {
         self.network(network)?;

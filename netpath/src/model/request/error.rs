@@ -1,5 +1,7 @@
 //! Why a request is refused.
 
+mod hint;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,26 +12,26 @@ use crate::{
     model::{Holder, Id, Name, Owner, PortSpec, Protocol, port::Span, state::Unknown},
 };
 
-/// What kind of refusal it is; the API makes a status of it.
+/// Kinds of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The request makes no sense: 400.
+    /// The request is invalid.
     Invalid,
-    /// It names something that does not exist: 404.
+    /// An object that it names does not exist.
     NotFound,
-    /// It does not fit what exists: 409.
+    /// It conflicts with an existing object.
     Conflict,
-    /// netpath cannot do it: 400.
+    /// netpath does not support it.
     Unsupported,
 }
 
-/// Why a request is refused. The message says what and why, [`RequestError::hint`] what to do.
+/// Why a request is refused. The message states what and why, [`RequestError::hint`] what the user can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Nothing has that name.
+    /// No object has this name.
     #[error(transparent)]
     Unknown(#[from] Unknown),
-    /// Something has that name already.
+    /// The name is in use.
     #[error("{kind} '{name}' exists already")]
     Exists {
         /// `network` or `sandbox`.
@@ -37,13 +39,13 @@ pub enum RequestError {
         /// Name.
         name: Name,
     },
-    /// `bridge`, `host` and `none` stay.
+    /// `bridge`, `host` and `none` cannot be removed.
     #[error("network '{name}' is built in and cannot be removed")]
     BuiltIn {
         /// Name.
         name: Name,
     },
-    /// It has users.
+    /// Sandboxes use the object.
     #[error("{kind} '{name}' is in use by {}", list(users))]
     InUse {
         /// `network` or `sandbox`.
@@ -53,7 +55,7 @@ pub enum RequestError {
         /// Sandboxes that use it.
         users: Vec<Name>,
     },
-    /// The driver cannot be used.
+    /// The driver is not available.
     #[error("network '{name}' cannot have driver {driver}: {reason}")]
     Driver {
         /// Name of the network.
@@ -63,7 +65,7 @@ pub enum RequestError {
         /// In words.
         reason: &'static str,
     },
-    /// A subnet, gateway or range makes no sense.
+    /// A subnet, gateway or range is invalid.
     #[error("network '{name}' cannot have {what}: {reason}")]
     Subnet {
         /// Name of the network.
@@ -73,19 +75,19 @@ pub enum RequestError {
         /// In words.
         reason: String,
     },
-    /// A subnet overlaps something.
+    /// A subnet overlaps another prefix.
     #[error("subnet {subnet} of network '{name}' overlaps {other} {owner}")]
     Overlap {
         /// Name of the network.
         name: Name,
         /// The subnet.
         subnet: IpNet,
-        /// What it overlaps.
+        /// The other prefix.
         other: IpNet,
-        /// Whose that is.
+        /// Where the other prefix is used.
         owner: String,
     },
-    /// Every pool is used up.
+    /// No block of the pools is free.
     #[error(
         "network '{name}' gets no subnet: every block of the pools is used by a network or a route of this host"
     )]
@@ -93,7 +95,7 @@ pub enum RequestError {
         /// Name of the network.
         name: Name,
     },
-    /// An option of a network makes no sense.
+    /// An option of a network is invalid.
     #[error("network '{name}' cannot have {option}: {reason}")]
     NetworkOption {
         /// Name of the network.
@@ -103,7 +105,7 @@ pub enum RequestError {
         /// In words.
         reason: &'static str,
     },
-    /// Options of a sandbox do not fit together.
+    /// Options of a sandbox exclude each other.
     #[error("sandbox '{name}' cannot have {option}: {reason}")]
     SandboxOption {
         /// Name of the sandbox.
@@ -113,24 +115,24 @@ pub enum RequestError {
         /// In words.
         reason: String,
     },
-    /// A namespace is another sandbox's.
-    #[error("the namespace at {path} is that of sandbox '{owner}' already")]
+    /// Another sandbox has the namespace.
+    #[error("the namespace at {path} belongs to sandbox '{owner}' already")]
     Adopted {
         /// Path.
         path: String,
-        /// Who has it.
+        /// The other sandbox.
         owner: Name,
     },
-    /// An address cannot be had.
+    /// An address is not available.
     #[error("{holder} cannot join network '{network}': {reason}{}", owner_text(.owner.as_ref()))]
     Address {
         /// Who asks for the address.
         holder: Holder,
         /// The network.
         network: Name,
-        /// Why.
+        /// Cause.
         reason: AddressError,
-        /// Who has it.
+        /// Its holder.
         owner: Option<Holder>,
     },
     /// The network has no subnet of the address's family.
@@ -143,7 +145,7 @@ pub enum RequestError {
         /// The address.
         ip: IpAddr,
     },
-    /// No address is left.
+    /// No address is free.
     #[error("{holder} cannot join network '{network}': every address of {subnet} is in use")]
     AddressesExhausted {
         /// Who asks for an address.
@@ -153,7 +155,7 @@ pub enum RequestError {
         /// The subnet, or the part that addresses come from.
         subnet: IpNet,
     },
-    /// A MAC address cannot be had.
+    /// A MAC address is not available.
     #[error("{holder} cannot have MAC address {mac}: {reason}")]
     Mac {
         /// Who asks for the address.
@@ -163,7 +165,7 @@ pub enum RequestError {
         /// In words.
         reason: String,
     },
-    /// It is in that network already.
+    /// The sandbox is connected already.
     #[error("sandbox '{sandbox}' is connected to network '{network}' already")]
     Connected {
         /// The sandbox.
@@ -171,7 +173,7 @@ pub enum RequestError {
         /// The network.
         network: Name,
     },
-    /// It is not in that network.
+    /// The sandbox is not connected.
     #[error("sandbox '{sandbox}' is not connected to network '{network}'")]
     NotConnected {
         /// The sandbox.
@@ -179,7 +181,7 @@ pub enum RequestError {
         /// The network.
         network: Name,
     },
-    /// The sandbox's mode excludes it.
+    /// The network mode, or the network, excludes it.
     #[error("{holder} cannot {verb}: {reason}")]
     Mode {
         /// The sandbox or endpoint.
@@ -189,27 +191,27 @@ pub enum RequestError {
         /// In words.
         reason: String,
     },
-    /// A port cannot be published for a reason that lies in the request.
+    /// The port specification is invalid.
     #[error("port {spec} of sandbox '{sandbox}' cannot be published: {reason}")]
     Port {
         /// The sandbox.
         sandbox: Name,
-        /// What was asked for.
+        /// The specification.
         spec: PortSpec,
         /// In words.
         reason: String,
     },
-    /// Another sandbox publishes it.
+    /// Another sandbox publishes the port.
     #[error("port {}/{protocol} is published by sandbox '{owner}' already", Span(*.ports))]
     Published {
-        /// First and last of the range that is in the way.
+        /// First and last port of the conflicting range.
         ports: (u16, u16),
         /// Protocol.
         protocol: Protocol,
-        /// Who publishes it.
+        /// The sandbox that publishes it.
         owner: Name,
     },
-    /// A program of the node listens on it.
+    /// A program of the node listens on the port.
     #[error("port {port}/{protocol} is in use by {owner}")]
     Listening {
         /// Port.
@@ -219,27 +221,27 @@ pub enum RequestError {
         /// The program.
         owner: String,
     },
-    /// No free range is left.
+    /// No host port is free.
     #[error("port {spec} of sandbox '{sandbox}' cannot be published: no free host port is left in {}", Span(*.range))]
     PortsExhausted {
         /// The sandbox.
         sandbox: Name,
-        /// What was asked for.
+        /// The specification.
         spec: PortSpec,
-        /// Where one was looked for.
+        /// First and last port of the search.
         range: (u16, u16),
     },
-    /// It is not published.
+    /// The sandbox does not publish the port.
     #[error("sandbox '{sandbox}' does not publish port {spec}; it publishes {}", list_or(.published, "none"))]
     NotPublished {
         /// The sandbox.
         sandbox: Name,
-        /// What was asked for.
+        /// The specification.
         spec: PortSpec,
-        /// What it publishes.
+        /// Ports that it publishes.
         published: Vec<String>,
     },
-    /// Its ports cannot follow it to another network.
+    /// Published ports cannot move to another network.
     #[error(
         "the published ports of sandbox '{sandbox}' cannot move between networks of gateway modes nat and routed"
     )]
@@ -316,145 +318,11 @@ pub enum RequestError {
     /// A table of the map schema is full.
     #[error("no {what} is left: all {capacity} are in use")]
     Exhausted {
-        /// What.
+        /// Kind of the objects.
         what: &'static str,
-        /// How many there are.
+        /// Number of the objects.
         capacity: u32,
     },
-}
-
-impl RequestError {
-    /// What kind of refusal it is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Unknown(_)
-            | Self::NotConnected { .. }
-            | Self::NotJoined { .. }
-            | Self::NotPublished { .. } => ErrorKind::NotFound,
-            Self::Driver { .. } => ErrorKind::Unsupported,
-            Self::Port { spec, .. } if spec.protocol == Protocol::Sctp => ErrorKind::Unsupported,
-            Self::Address {
-                reason: AddressError::Taken { .. },
-                ..
-            }
-            | Self::Exists { .. }
-            | Self::BuiltIn { .. }
-            | Self::InUse { .. }
-            | Self::Overlap { .. }
-            | Self::PoolsExhausted { .. }
-            | Self::Adopted { .. }
-            | Self::AddressesExhausted { .. }
-            | Self::Connected { .. }
-            | Self::Mode { .. }
-            | Self::Published { .. }
-            | Self::Listening { .. }
-            | Self::PortsExhausted { .. }
-            | Self::PortsCannotMove { .. }
-            | Self::Owned { .. }
-            | Self::AdoptBridge { .. }
-            | Self::AdoptVeth { .. }
-            | Self::Forwarding { .. }
-            | Self::Joined { .. }
-            | Self::HasEndpoint { .. }
-            | Self::Exhausted { .. } => ErrorKind::Conflict,
-            Self::Subnet { .. }
-            | Self::NetworkOption { .. }
-            | Self::SandboxOption { .. }
-            | Self::Address { .. }
-            | Self::Family { .. }
-            | Self::Mac { .. }
-            | Self::Interface { .. }
-            | Self::Port { .. } => ErrorKind::Invalid,
-        }
-    }
-
-    /// What to do about it, one line.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Unknown(unknown) if unknown.kind == "endpoint" => {
-                "GET /v1/endpoints lists endpoints".to_owned()
-            }
-            Self::Unknown(unknown) => format!("'netpath {} ls' lists what exists", unknown.kind),
-            Self::Exists { kind, name } => {
-                format!("choose another name, or remove it with 'netpath {kind} rm {name}'")
-            }
-            Self::BuiltIn { .. } => "leave it; a network that nobody uses costs nothing".to_owned(),
-            Self::InUse {
-                kind: "network",
-                name,
-                users,
-            } => match users.first() {
-                Some(user) => format!(
-                    "disconnect them, for example with 'netpath network disconnect {name} {user}'"
-                ),
-                None => "disconnect them first".to_owned(),
-            },
-            Self::InUse { .. } => "remove the sandboxes that use it first".to_owned(),
-            Self::Driver { .. } => "use --driver bridge".to_owned(),
-            Self::Subnet { .. } => {
-                "give a prefix without host bits, for example --subnet 172.30.1.0/24".to_owned()
-            }
-            Self::Overlap { .. } => {
-                "choose another --subnet, or leave it out to get a free one".to_owned()
-            }
-            Self::PoolsExhausted { .. } => {
-                "give one with --subnet, or start the daemon with another --pool".to_owned()
-            }
-            Self::NetworkOption { .. } | Self::SandboxOption { .. } => {
-                "leave the option out".to_owned()
-            }
-            Self::Adopted { owner, .. } => {
-                format!("use --network container:{owner}, or remove sandbox '{owner}' first")
-            }
-            Self::Address { .. } | Self::Family { .. } => {
-                "ask for another address, or leave --ip out".to_owned()
-            }
-            Self::AddressesExhausted { .. } => {
-                "remove sandboxes, or make a network with a larger --subnet".to_owned()
-            }
-            Self::Mac { .. } => "ask for another one, or leave --mac out".to_owned(),
-            Self::Connected { .. } => "no action is needed".to_owned(),
-            Self::NotConnected { sandbox, .. } => {
-                format!("'netpath sandbox inspect {sandbox}' shows its networks")
-            }
-            Self::Mode { .. } => "make the sandbox with --network NETWORK instead".to_owned(),
-            Self::Port { .. } => "change the port specification".to_owned(),
-            Self::Published { owner, .. } => {
-                format!("choose another host port, or see 'netpath port ls {owner}'")
-            }
-            Self::Listening { .. } => "choose another host port, or stop that program".to_owned(),
-            Self::PortsExhausted { .. } => "give host ports that are free".to_owned(),
-            Self::NotPublished { sandbox, .. } => {
-                format!("'netpath port ls {sandbox}' shows its ports")
-            }
-            Self::PortsCannotMove { sandbox } => {
-                format!("take them back first with 'netpath port unpublish {sandbox} SPEC'")
-            }
-            Self::Exhausted { .. } => "remove objects that are not needed".to_owned(),
-            Self::Owned { owner, .. } => {
-                format!("change it with {owner}, or use --force (HTTP: ?force=true)")
-            }
-            Self::AdoptBridge { .. } => {
-                "name a bridge of this host with --adopt, and subnets with --subnet".to_owned()
-            }
-            Self::AdoptVeth { .. } => {
-                "name the host interface of a veth pair on the bridge of the network".to_owned()
-            }
-            Self::Forwarding { bridge, family } => {
-                format!(
-                    "turn it on with 'sysctl -w net.{family}.conf.{bridge}.forwarding=1', or use --internal"
-                )
-            }
-            Self::Interface { .. } => "choose another name".to_owned(),
-            Self::Joined { endpoint, .. } => {
-                format!("separate it first with POST /v1/endpoints/{endpoint}/leave")
-            }
-            Self::NotJoined { .. } => "no action is needed".to_owned(),
-            Self::HasEndpoint { endpoint, .. } => {
-                format!("remove it first with DELETE /v1/endpoints/{endpoint}")
-            }
-        }
-    }
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {

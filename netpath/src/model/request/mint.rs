@@ -1,4 +1,4 @@
-//! New ids, MAC addresses, numbers and endpoints.
+//! Allocation of ids, MAC addresses, indices and endpoints.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::{
     model::{Endpoint, Holder, Id, Name, Owner, State, state::NetworkState},
 };
 
-/// What the endpoints of one request have taken so far.
+/// Slots, generations and ids that the endpoints of one request use.
 #[derive(Default)]
 pub(super) struct Taken {
     slots: Ranges,
@@ -40,7 +40,7 @@ impl Wanted<'_> {
 }
 
 impl State {
-    /// An id that no device is named after. A poor source of random numbers costs steps, not correctness.
+    /// An id from which no device name is derived. Terminates for any source of random numbers.
     pub(super) fn mint_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
         let mut random = (env.random)();
         loop {
@@ -126,7 +126,7 @@ pub(super) fn free_interface(endpoints: &[Endpoint]) -> String {
     }
 }
 
-/// One address for each subnet: the one that is wanted, or the next free one.
+/// One address per subnet: the requested one, or the next free one.
 fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpNet>, RequestError> {
     for (position, ip) in wanted.ips.iter().enumerate() {
         if entry.network.subnet(*ip).is_none() {
@@ -146,7 +146,7 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
                     .sandbox
                     .map_or_else(|| "(none)".to_owned(), Name::to_string),
                 option: format!("address {ip}"),
-                reason: "it asks for another one of the same family".to_owned(),
+                reason: "another address of the same family is given".to_owned(),
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Making and removing sandboxes.
+//! Requests that create and remove sandboxes.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -13,22 +13,22 @@ use crate::model::{
     Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Sandbox, State,
 };
 
-/// A sandbox that is asked for.
+/// A sandbox to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxRequest {
-    /// Name; one is made up if not given.
+    /// Name; generated if `None`.
     pub name: Option<Name>,
-    /// Its networks; `bridge` if none is given.
+    /// Networks; `bridge` if empty.
     pub networks: Vec<NetworkChoice>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// Sources that may use the ports; everybody if none is given.
+    /// Allowed sources of the ports; empty for all.
     pub allow: Vec<IpNet>,
     /// Addresses in the first network; at most one for each family.
     pub ips: Vec<IpAddr>,
     /// MAC address in the first network.
     pub mac: Option<MacAddr>,
-    /// Host name; the sandbox's name if not given.
+    /// Host name; the name of the sandbox if `None`.
     pub hostname: Option<String>,
     /// Where its namespace comes from.
     pub source: Source,
@@ -41,7 +41,7 @@ pub struct SandboxRequest {
 }
 
 impl SandboxRequest {
-    /// A sandbox in `bridge` with everything else by default.
+    /// A sandbox in network `bridge` with default options.
     pub fn new(source: Source) -> Self {
         Self {
             name: None,
@@ -60,10 +60,10 @@ impl SandboxRequest {
 }
 
 impl State {
-    /// Makes a sandbox.
+    /// Creates a sandbox.
     ///
     /// # Errors
-    /// A name, address, port or namespace is taken, or the request makes no sense.
+    /// A name, address, port or namespace is in use, or the request is invalid.
     pub fn create_sandbox(
         &self,
         request: &SandboxRequest,
@@ -110,7 +110,7 @@ impl State {
     /// Removes a sandbox with its endpoints and ports.
     ///
     /// # Errors
-    /// There is none of that name, or others use its namespace; the error names them.
+    /// It does not exist, or other sandboxes use its namespace; the error names them.
     pub fn remove_sandbox(&self, name: &Name) -> Result<Change, RequestError> {
         let sandbox = self.sandbox(name)?;
         let users: Vec<_> = self.sharers(name).cloned().collect();
@@ -212,7 +212,7 @@ impl State {
     }
 }
 
-/// The mode that the networks of a request mean; only networks can be combined with anything.
+/// The mode that the networks of a request select. Modes other than networks exclude each other and most options.
 fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     let special = request.networks.iter().find_map(|choice| match choice {
         NetworkChoice::Network(name) if matches!(name.as_str(), "host" | "none") => {
@@ -247,7 +247,7 @@ fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     Err(refused(request, excluded, reason))
 }
 
-/// Letters, digits and hyphens in labels of at most 63, 64 in all, which is what the kernel takes.
+/// Labels of letters, digits and hyphens with at most 63 bytes, 64 bytes in total: the limits of the kernel.
 fn hostname(request: &SandboxRequest, name: &Name) -> Result<String, RequestError> {
     let Some(hostname) = &request.hostname else {
         return Ok(name.to_string());

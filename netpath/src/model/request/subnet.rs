@@ -10,7 +10,7 @@ use crate::{
     model::{State, Subnet},
 };
 
-/// Prefixes that no network may touch, and why.
+/// Prefixes that no network may overlap, and why.
 const FORBIDDEN: [(&str, &str); 11] = [
     ("0.0.0.0/8", "it is 'this network' (RFC 1122)"),
     ("127.0.0.0/8", "it is the loopback prefix"),
@@ -26,7 +26,7 @@ const FORBIDDEN: [(&str, &str); 11] = [
 ];
 
 impl State {
-    /// The subnets that are asked for, or free ones.
+    /// The requested subnets, or free ones.
     pub(super) fn choose_subnets(
         &self,
         request: &NetworkRequest,
@@ -36,7 +36,7 @@ impl State {
             self.check_subnet(request, prefix, env)?;
             let mut others = request.subnets.iter().take(position);
             if others.any(|other| other.addr().is_ipv4() == prefix.addr().is_ipv4()) {
-                let reason = "it has another one of the same family";
+                let reason = "it has another one of this family";
                 return Err(refused(request, format!("subnet {prefix}"), reason));
             }
         }
@@ -143,22 +143,22 @@ pub(super) fn check_belonging(
     for (position, gateway) in request.gateways.iter().enumerate() {
         let mut others = request.gateways.iter().take(position);
         if !inside(gateway) {
-            let reason = "it is in none of the network's subnets";
+            let reason = "it is outside of the network's subnets";
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
         if others.any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-            let reason = "it has another one of the same family";
+            let reason = "it has another one of this family";
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
     }
     for (position, range) in request.ip_ranges.iter().enumerate() {
         let mut others = request.ip_ranges.iter().take(position);
         if !prefixes.iter().any(|prefix| prefix.contains(range)) {
-            let reason = "it is in none of the network's subnets";
+            let reason = "it is outside of the network's subnets";
             return Err(refused(request, format!("IP range {range}"), reason));
         }
         if others.any(|other| other.addr().is_ipv4() == range.addr().is_ipv4()) {
-            let reason = "it has another one of the same family";
+            let reason = "it has another one of this family";
             return Err(refused(request, format!("IP range {range}"), reason));
         }
     }

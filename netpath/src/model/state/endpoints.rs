@@ -1,4 +1,4 @@
-//! Endpoints without a sandbox, and their way into a sandbox and out of it.
+//! Endpoints without a sandbox, and how they join a sandbox and leave it.
 
 use std::collections::BTreeSet;
 

@@ -25,7 +25,7 @@ pub(in crate::model) struct NetworkState {
     pub holders: BTreeMap<IpAddr, Holder>,
     /// In the order of the network's subnets.
     pub addresses: Vec<Addresses>,
-    /// Generation of the youngest endpoint that ever joined.
+    /// Highest generation of an endpoint that ever joined.
     youngest: u32,
 }
 
@@ -47,7 +47,7 @@ impl NetworkState {
         }
     }
 
-    /// Whether `ip` can be had; `None` if the network has no subnet of its family.
+    /// Whether `ip` is available; `None` if the network has no subnet of its family.
     pub fn check_address(&self, ip: IpAddr) -> Option<Result<(), AddressError>> {
         self.network
             .subnets
@@ -142,7 +142,7 @@ impl State {
             self.network_numbers.insert(index, index);
         }
         for subnet in &network.subnets {
-            // It was checked not to overlap.
+            // The caller has checked that it does not overlap.
             let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
         }
         self.networks

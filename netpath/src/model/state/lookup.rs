@@ -19,7 +19,7 @@ impl State {
     /// The network of that name.
     ///
     /// # Errors
-    /// [`Unknown`] names the nearest one.
+    /// [`Unknown`] names the most similar one.
     pub fn network(&self, name: &Name) -> Result<&Network, Unknown> {
         self.network_entry(name).map(|entry| &entry.network)
     }
@@ -32,7 +32,7 @@ impl State {
     /// The sandbox of that name.
     ///
     /// # Errors
-    /// [`Unknown`] names the nearest one.
+    /// [`Unknown`] names the most similar one.
     pub fn sandbox(&self, name: &Name) -> Result<&Sandbox, Unknown> {
         let found = self.sandboxes.get(name);
         found.ok_or_else(|| unknown("sandbox", name.as_str(), self.sandboxes.keys()))

@@ -1,7 +1,7 @@
-//! Everything that exists, with the indices that keep every request cheap.
+//! The state: every object of a node, with indices.
 //!
 //! A request costs O(log n) in the number of objects, plus the size of the sandbox that it is about. Requests are
-//! answered by the functions in [`crate::model::request`]; this module holds what they ask.
+//! answered by the functions in [`crate::model::request`].
 
 mod check;
 mod endpoints;
@@ -22,7 +22,7 @@ pub(in crate::model) use entry::NetworkState;
 pub use lookup::Unknown;
 pub(in crate::model) use ports::PortIndex;
 
-/// Everything that exists on a node.
+/// Every object of a node.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(in crate::model) networks: BTreeMap<Name, NetworkState>,
@@ -44,9 +44,9 @@ pub struct State {
 }
 
 impl State {
-    /// Everything that a store holds.
+    /// The state of objects that a store holds.
     ///
-    /// `generation` is the highest slot generation that was ever handed out, as far as the store knows.
+    /// `generation` is the stored highest slot generation that was ever used.
     ///
     /// # Errors
     /// [`StateError`] names the first object that contradicts the others.
@@ -70,7 +70,7 @@ impl State {
         Ok(state)
     }
 
-    /// Makes a change that a request has answered, or the reverse of one.
+    /// Applies a change that a request has answered, or its reverse.
     ///
     /// # Errors
     /// [`StateError`] if the change was not made from this state; nothing is changed then.
@@ -117,12 +117,12 @@ impl State {
         self.sharers.get(sandbox).into_iter().flatten()
     }
 
-    /// The highest slot generation that was ever handed out.
+    /// The highest slot generation that was ever used.
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// What [`Self::generation`] will be when `change` is applied: to be stored with it.
+    /// [`Self::generation`] after `change`; stored together with it.
     pub fn generation_after(&self, change: &Change) -> u32 {
         let sandbox = change.sandboxes().1;
         let endpoints = sandbox.into_iter().flat_map(|sandbox| &sandbox.endpoints);
@@ -131,7 +131,7 @@ impl State {
         generations.fold(self.generation, u32::max)
     }
 
-    /// Whether another device may be named after `id`.
+    /// Whether no device name is derived from `id`.
     pub(in crate::model) fn is_new(&self, id: Id) -> bool {
         !self.ids.contains(&id.device())
     }
@@ -142,7 +142,7 @@ impl State {
         u32::try_from(self.slots.first_free_beside(taken, 1, last)?).ok()
     }
 
-    /// How many generations are left.
+    /// Number of generations that were never used.
     pub(in crate::model) fn generations_left(&self) -> u32 {
         u32::MAX - self.generation
     }

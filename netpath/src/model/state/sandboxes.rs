@@ -98,7 +98,7 @@ impl State {
         self.sandboxes.remove(&sandbox.name);
     }
 
-    /// Whether its published ports are ports of the node: those of a routed network are the sandbox's own.
+    /// Whether its published ports are ports of the node. In a routed network they are ports of the sandbox.
     pub(in crate::model) fn reserves_host_ports(&self, sandbox: &Sandbox) -> bool {
         let first = sandbox.endpoints.first();
         let network = first.and_then(|endpoint| self.networks.get(&endpoint.network));
@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-/// The inode of the namespace that a sandbox has adopted.
+/// Inode of the adopted namespace of a sandbox.
 pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     match source {
         NetnsSource::Path { inode } | NetnsSource::Process { inode, .. } => Some(*inode),

@@ -1,6 +1,6 @@
 //! Runs the planner on every folder of `cases/`: `desired.json` and `observed.json` in, `plan.json` out.
 //!
-//! A new case needs no code. `UPDATE_CASES=1 cargo test` writes what the planner says now; read it before committing.
+//! A new case needs no code. `UPDATE_CASES=1 cargo test` writes the current plans; read them before committing.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 

@@ -53,7 +53,7 @@ fn network(number: u32, internal: bool, routed: bool) -> Network {
     }
 }
 
-/// Which networks exist, and for each sandbox which it is in, from which generation on, and whether it publishes.
+/// Which networks exist; for each sandbox its networks, its first generation, and whether it publishes ports.
 type Shape = (Vec<bool>, Vec<(Vec<bool>, u32, bool)>);
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -140,7 +140,7 @@ fn state((networks, sandboxes): &Shape) -> State {
     State::load(networks.clone(), sandboxes.collect(), 0).unwrap()
 }
 
-/// Damage that somebody, or a crash, may have done.
+/// Damage by other programs or a crash.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Bridge,
@@ -197,7 +197,7 @@ fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
     )
 }
 
-/// An inside that was not looked at counts as right.
+/// A container interface that was not observed counts as correct.
 fn looked_at(mut world: Observed, desired: &Desired) -> Observed {
     for (name, veth) in &mut world.veths {
         if let (None, Some(wanted)) = (&veth.inside, desired.veths.get(name)) {

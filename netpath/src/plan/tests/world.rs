@@ -72,7 +72,7 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             }
             world.attached.insert(attachment);
         }
-        // The plan never has it.
+        // No plan has these.
         Operation::PinMap { .. } | Operation::AttachSocket { .. } => {}
         Operation::PutSubnet { prefix, entry } => drop(world.subnets.insert(prefix, entry)),
         Operation::SetBridge { name, bridge } => {

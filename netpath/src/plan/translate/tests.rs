@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Driver, Id, NetworkMode, Owner, Protocol, Subnet};
+use crate::plan::AdoptedDevice;
 
 fn network(number: u32, prefixes: &[&str]) -> Network {
     let subnets = prefixes.iter().map(|prefix| {
@@ -179,4 +180,82 @@ fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
         ..plain
     };
     assert_eq!(of(&asked, &facts), 1300);
+}
+
+/// A network over bridge `br0`, with an endpoint over `veth1`.
+fn adopted() -> (State, Facts) {
+    let network = Network {
+        adopted: Some("br0".to_owned()),
+        ..network(1, &["10.1.0.0/24"])
+    };
+    let endpoint = Endpoint {
+        adopted: Some("veth1".to_owned()),
+        ..endpoint(1, &["10.1.0.2/24"])
+    };
+    let sandbox = sandbox(vec![endpoint], vec![mapping(None, 80)]);
+    let device = |last| AdoptedDevice {
+        mac: MacAddr([2, 0, 0, 0, 0, last]),
+        mtu: 1400,
+    };
+    let devices = [
+        ("br0".to_owned(), device(1)),
+        ("veth1".to_owned(), device(2)),
+    ];
+    let facts = Facts {
+        host_addresses: BTreeSet::from(["10.1.0.1".parse().unwrap()]),
+        adopted: BTreeMap::from(devices),
+        ..Facts::default()
+    };
+    (State::load(vec![network], vec![sandbox], 9).unwrap(), facts)
+}
+
+#[test]
+fn adopted_devices_get_programs_and_entries_only() {
+    let (state, facts) = adopted();
+    let desired = Desired::of_state(&state, &facts);
+    assert!(desired.bridges.is_empty() && desired.veths.is_empty());
+    let interfaces: BTreeSet<_> = desired
+        .attachments()
+        .into_iter()
+        .map(|at| at.interface)
+        .collect();
+    assert_eq!(interfaces, BTreeSet::from(["veth1".to_owned()]));
+    let entry = &desired.endpoints[&1];
+    assert_eq!(
+        (entry.host_interface.as_str(), entry.bridge.as_str()),
+        ("veth1", "br0")
+    );
+    assert_eq!(
+        (entry.gateway_mac, entry.mtu),
+        (MacAddr([2, 0, 0, 0, 0, 1]), 1400)
+    );
+    assert_eq!(desired.ports.len(), 1);
+}
+
+#[test]
+fn missing_adopted_device_leaves_no_entry() {
+    for missing in ["br0", "veth1"] {
+        let (state, mut facts) = adopted();
+        facts.adopted.remove(missing);
+        let desired = Desired::of_state(&state, &facts);
+        assert!(
+            desired.endpoints.is_empty() && desired.ports.is_empty(),
+            "{missing}"
+        );
+        assert!(desired.attachments().is_empty(), "{missing}");
+    }
+}
+
+#[test]
+fn address_of_an_adopted_bridge_is_a_host_address_without_its_network() {
+    let (state, facts) = adopted();
+    let network = state.networks().next().unwrap().clone();
+    let removal = Change::Network {
+        before: Some(Box::new(network)),
+        after: None,
+    };
+    let (before, after) = Desired::of_change(&removal, &state, &facts);
+    let ip = "10.1.0.1".parse().unwrap();
+    assert_eq!(before.addresses.get(&ip), Some(&AddressEntry::Gateway));
+    assert_eq!(after.addresses.get(&ip), Some(&AddressEntry::Host));
 }

@@ -22,7 +22,7 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Opens and gives the one line of the error, after seeing that the file is as before.
+/// Opens the store; returns the line of the error after checking that the file is unchanged.
 fn refused(path: &Path) -> String {
     let before = fs::read(path).unwrap();
     let error = FileStore::open(path).unwrap_err();
@@ -154,7 +154,7 @@ fn damage_is_found_and_never_half_used() {
     }
 }
 
-/// Commits pairs of keys with one number until it is killed, and says which commits are done.
+/// Commits pairs of keys with one number until it is killed, and prints each commit that is done.
 #[test]
 fn writes_until_killed() {
     let Some(path) = env::var_os(WRITER) else {

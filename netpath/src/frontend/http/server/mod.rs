@@ -1,4 +1,4 @@
-//! The daemon's end: HTTP/1.1 with JSON on a unix socket.
+//! The server: HTTP/1.1 with JSON on a unix socket.
 
 mod events;
 mod routes;
@@ -13,14 +13,14 @@ use super::service::Service;
 /// Largest body of a request, in bytes.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// How long running requests may take after the end was asked for.
+/// Time limit of running requests after the shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers requests with `service` until `shutdown` is done; then no more come in, event streams end, and running
+/// Handles requests with `service` until `shutdown` completes. Then no new ones are accepted, event streams end, and running
 /// requests have five seconds.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// If the listener fails.
 pub async fn serve<S: Service>(
     listener: UnixListener,
     service: Arc<S>,
@@ -36,7 +36,7 @@ pub async fn serve<S: Service>(
     tokio::select! {
         result = serving => result,
         () = async {
-            // An error means that the sender is gone, which only happens once serving is over.
+            // An error means that the sender was dropped, which happens only after serving has ended.
             let _ = deadline.wait_for(|ended| *ended).await;
             tokio::time::sleep(GRACE).await;
         } => Ok(()),

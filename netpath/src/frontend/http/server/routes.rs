@@ -31,7 +31,7 @@ pub(super) struct Shared<S> {
     pub ended: watch::Receiver<bool>,
 }
 
-// A derive would ask for `S: Clone`.
+// A derive would require `S: Clone`.
 impl<S> Clone for Shared<S> {
     fn clone(&self) -> Self {
         Self {

@@ -17,7 +17,7 @@ use crate::{
     model::Caller,
 };
 
-/// Remembers what it is asked for.
+/// Records its requests.
 pub(crate) struct Fake {
     state: Mutex<State>,
     events: broadcast::Sender<commands::Event>,

@@ -1,4 +1,4 @@
-//! What clients other than ours see.
+//! Requests of other HTTP clients.
 
 use std::{path::Path, time::Duration};
 
@@ -45,7 +45,7 @@ async fn networks_have_the_fields_of_the_contract() {
             "name": "a", "id": "0123456789ab", "driver": "bridge", "scope": "local",
             "subnets": ["172.17.0.0/24"], "gateways": ["172.17.0.1"], "mtu": 1500, "vni": null,
             "internal": false, "icc": true, "masquerade": true, "gateway_mode": "nat",
-            "sandboxes": ["web"], "labels": {"tier": "front"},
+            "owner": "netpath", "adopted": null, "sandboxes": ["web"], "labels": {"tier": "front"},
         })
     );
     let gone = ask(running.socket(), "DELETE", "/v1/networks/a", "").await;
@@ -65,17 +65,17 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
     let port = json!({
         "sandbox": "web", "network": "bridge", "protocol": "tcp", "host_ip": null, "host_port": 8080,
         "host_port_end": 8081, "container_ip": "172.17.0.2", "container_port": 80,
-        "container_port_end": 81, "allow": ["10.0.0.0/8"],
+        "container_port_end": 81, "allow": ["10.0.0.0/8"], "owner": "netpath",
     });
     assert_eq!(status, 201);
     assert_eq!(
         body,
         json!({
             "name": "web", "id": "aaaaaaaaaaaa", "netns": "/proc/self/ns/net",
-            "network_mode": "network", "hostname": "web",
+            "network_mode": "network", "hostname": "web", "owner": "docker",
             "endpoints": [{
-                "id": "bbbbbbbbbbbb", "network": "bridge", "interface": "eth0",
-                "host_interface": "npv-bbbbbbbbbb", "mac": "02:00:5e:00:53:01",
+                "id": "bbbbbbbbbbbb", "network": "bridge", "sandbox": "web", "owner": "netpath",
+                "interface": "eth0", "host_interface": "npv-bbbbbbbbbb", "adopted": false, "mac": "02:00:5e:00:53:01",
                 "addresses": ["172.17.0.2/24"], "gateways": ["172.17.0.1"], "mtu": 1500,
             }],
             "ports": [port],
@@ -83,6 +83,50 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
     );
     let (status, body) = ask(running.socket(), "GET", "/v1/ports?sandbox=web", "").await;
     assert_eq!((status, body), (200, json!([port])));
+}
+
+#[tokio::test]
+async fn endpoints_are_created_joined_and_removed_by_their_caller() {
+    let running = Running::start();
+    let endpoint = "/v1/endpoints/bbbbbbbbbbbb";
+    let requests = [
+        (
+            "POST",
+            "/v1/endpoints?owner=cni".to_owned(),
+            r#"{"network":"bridge"}"#,
+            201,
+        ),
+        (
+            "POST",
+            format!("{endpoint}/join?owner=docker"),
+            r#"{"sandbox":"web"}"#,
+            200,
+        ),
+        ("POST", format!("{endpoint}/leave?force=true"), "", 200),
+        (
+            "DELETE",
+            format!("{endpoint}?owner=podman&force=true"),
+            "",
+            204,
+        ),
+        ("DELETE", format!("{endpoint}?owner=nobody"), "", 400),
+        ("DELETE", format!("{endpoint}?colour=red"), "", 400),
+    ];
+    for (method, target, body, expected) in requests {
+        let (status, answer) = ask(running.socket(), method, &target, body).await;
+        assert_eq!(status, expected, "{method} {target}: {answer}");
+    }
+    let callers = [
+        "Cni, force: false",
+        "Docker, force: false",
+        "Netpath, force: true",
+        "Podman, force: true",
+    ];
+    let requests = running.fake.state().requests.clone();
+    assert_eq!(requests.len(), callers.len(), "{requests:?}");
+    for (request, caller) in requests.iter().zip(callers) {
+        assert!(request.contains(caller), "{request}");
+    }
 }
 
 #[test]

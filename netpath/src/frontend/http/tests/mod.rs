@@ -1,4 +1,4 @@
-//! Client and server against each other, over real sockets.
+//! Client and server on real sockets.
 
 pub(crate) mod fake;
 mod http;
@@ -18,7 +18,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{client::Client, server, socket::bind};
 
-/// A directory that goes with its owner.
+/// A directory that is removed with its guard.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -42,7 +42,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A running server with a [`Fake`] behind it.
+/// A running server on a [`Fake`].
 pub(crate) struct Running {
     pub fake: Arc<Fake>,
     pub socket: PathBuf,

@@ -1,4 +1,4 @@
-//! Our own client.
+//! Requests of the client.
 
 use super::{Running, fake};
 use crate::frontend::http::{client::ClientError, v1};
@@ -29,7 +29,7 @@ async fn advice_comes_along() {
         .await
         .unwrap();
     let error = client.network("backedn").await.unwrap_err();
-    assert_eq!(error.to_string(), "there is no network 'backedn'");
+    assert_eq!(error.to_string(), "no network 'backedn'");
     assert_eq!(error.hint().as_deref(), Some("did you mean 'backend'?"));
 }
 

@@ -4,18 +4,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Unix time in milliseconds.
     pub time_ms: u64,
     /// What happened.
     pub action: Action,
-    /// To what kind of object.
+    /// Kind of the object.
     pub object: ObjectKind,
     /// Name of the object.
     pub name: String,
-    /// More, for people.
+    /// Details for people.
     pub message: Option<String>,
 }
 
@@ -23,23 +23,23 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It is new.
+    /// It was created.
     Created,
-    /// It is gone.
+    /// It was removed.
     Removed,
-    /// A sandbox joined a network.
+    /// A sandbox was connected to a network.
     Connected,
-    /// A sandbox left a network.
+    /// A sandbox was disconnected from a network.
     Disconnected,
-    /// A port is reachable.
+    /// Ports were published.
     Published,
-    /// A port is no longer reachable.
+    /// Ports were withdrawn.
     Unpublished,
-    /// Somebody else changed it and netpath restored it.
+    /// Another program had changed it, and netpath has restored it.
     Repaired,
-    /// It does not work as it should.
+    /// It is degraded.
     Degraded,
-    /// It works again.
+    /// It has recovered.
     Recovered,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Kinds of objects that events tell about.
+/// Kinds of objects in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectKind {
@@ -71,7 +71,7 @@ pub enum ObjectKind {
     Endpoint,
     /// A published port; the name is its sandbox's.
     Port,
-    /// A way out.
+    /// An uplink.
     Uplink,
     /// The node itself.
     Node,

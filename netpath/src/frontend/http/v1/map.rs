@@ -12,7 +12,7 @@ use super::Port;
 pub struct MapInfo {
     /// Name.
     pub name: String,
-    /// Kind, in the kernel's words: `hash`, `array`, `lpm_trie`, …
+    /// Kind as the kernel names it: `hash`, `array`, `lpm_trie`, …
     pub kind: String,
     /// Entries in use.
     pub entries: u64,
@@ -39,7 +39,7 @@ pub enum MapTable {
     Peers,
     /// Datagrams that are translated in fragments.
     Fragments,
-    /// What happened to packets, by reason.
+    /// Packet counters by reason.
     Counters,
 }
 
@@ -100,15 +100,15 @@ pub enum MapDump {
 pub struct NatFlow {
     /// Transport protocol.
     pub protocol: FlowProtocol,
-    /// What translation it has.
+    /// Translation.
     pub kind: FlowKind,
     /// `new`, `syn-received`, `established`, `half-closed`, `closing` or `reset`.
     pub state: String,
-    /// What packets of the side that opened it carry.
+    /// Packets of the side that opened the flow, before translation.
     pub original: Tuple,
-    /// What packets that answer carry on their way back.
+    /// Packets of the other side, before translation.
     pub reply: Tuple,
-    /// Name of the sandbox at its inner end.
+    /// Name of the sandbox.
     pub sandbox: Option<String>,
     /// Name of that sandbox's network.
     pub network: Option<String>,
@@ -116,22 +116,22 @@ pub struct NatFlow {
     pub packets: [u64; 2],
     /// Bytes of the opening side, and of the answering one.
     pub bytes: [u64; 2],
-    /// Seconds since it began.
+    /// Seconds since it was created.
     pub age_s: u64,
-    /// Seconds until it is over if no more packets come.
+    /// Seconds until it expires if it stays idle.
     pub expires_s: u64,
 }
 
-/// A datagram whose first fragment was translated, and whose later ones are awaited.
+/// A datagram whose first fragment was translated, and whose later fragments are expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragmented {
-    /// Number of the transport protocol; `null` for IPv6, where fragments do not all tell.
+    /// Number of the transport protocol; `null` for IPv6, where not every fragment carries it.
     pub protocol: Option<u8>,
-    /// What its fragments carry.
+    /// Before translation.
     pub original: FragmentEnds,
-    /// What they carry after translation.
+    /// After translation.
     pub translated: FragmentEnds,
-    /// Name of the sandbox at the flow's inner end.
+    /// Name of the sandbox.
     pub sandbox: String,
     /// Name of that sandbox's network.
     pub network: String,
@@ -139,13 +139,13 @@ pub struct Fragmented {
     pub bytes: u64,
     /// Bytes of the whole datagram; `null` until its last fragment has passed.
     pub total: Option<u64>,
-    /// Seconds since its first fragment.
+    /// Seconds since the latest fragment.
     pub age_s: u64,
-    /// Seconds until no more fragments are awaited.
+    /// Seconds until the entry expires.
     pub expires_s: u64,
 }
 
-/// What the fragments of a datagram share.
+/// What identifies the fragments of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FragmentEnds {
     /// Source address.
@@ -156,7 +156,7 @@ pub struct FragmentEnds {
     pub id: u32,
 }
 
-/// What a packet carries. For ICMP echo the identifier stands in `source_port`.
+/// Addresses and ports of a packet. For ICMP echo the identifier is `source_port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuple {
     /// Source address.
@@ -213,7 +213,7 @@ impl fmt::Display for FlowProtocol {
     }
 }
 
-/// What translation a flow has.
+/// Translation of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowKind {
@@ -261,15 +261,15 @@ pub struct MapEndpoint {
     pub sandbox: String,
     /// Name of the network.
     pub network: String,
-    /// Interface name of the host's end, or its index if there is no such interface.
+    /// Name of the host interface; empty if it was removed.
     pub interface: String,
-    /// MAC address inside.
+    /// MAC address of the container interface.
     pub mac: String,
     /// At most one for each family.
     pub addresses: Vec<IpAddr>,
     /// At most one for each family.
     pub gateways: Vec<IpAddr>,
-    /// Largest packet in bytes.
+    /// MTU in bytes.
     pub mtu: u32,
 }
 
@@ -280,18 +280,18 @@ pub struct MapNetwork {
     pub index: u32,
     /// Name.
     pub name: String,
-    /// Interface name of the bridge, or its index if there is no such interface.
+    /// Interface name of the bridge; empty if the bridge was removed.
     pub bridge: String,
     /// Flags by name: `internal`, `no-icc`, `masquerade`, `routed`.
     pub flags: Vec<String>,
 }
 
-/// What happened to packets for one reason.
+/// Packets that were counted under one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
     /// Name of the reason.
     pub name: String,
-    /// What happened to them.
+    /// Verdict.
     pub verdict: Verdict,
     /// Packets; a GSO packet counts once.
     pub packets: u64,
@@ -299,17 +299,17 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// What happens to a packet.
+/// Verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Left to the kernel.
+    /// Passed to the kernel.
     Pass,
-    /// Sent on by netpath.
+    /// Forwarded by netpath.
     Forward,
-    /// It ended here.
+    /// Dropped.
     Drop,
-    /// It ended here because netpath keeps a copy, or has sent one.
+    /// Consumed: netpath keeps a copy, or has sent one.
     Consume,
 }
 

@@ -16,7 +16,7 @@ pub struct Network {
     pub name: String,
     /// Twelve hexadecimal digits.
     pub id: String,
-    /// How it carries packets.
+    /// Driver.
     pub driver: Driver,
     /// Where it exists.
     pub scope: Scope,
@@ -24,17 +24,17 @@ pub struct Network {
     pub subnets: Vec<IpNet>,
     /// One for each subnet, in the same order.
     pub gateways: Vec<IpAddr>,
-    /// Largest packet in bytes.
+    /// MTU in bytes.
     pub mtu: u32,
     /// VXLAN network identifier; `null` unless the driver is `overlay`.
     pub vni: Option<u32>,
-    /// No way out, no published ports.
+    /// No external access, no published ports.
     pub internal: bool,
-    /// Sandboxes may talk to each other.
+    /// Sandboxes may exchange packets with each other.
     pub icc: bool,
-    /// Outbound flows get the node's address.
+    /// The source of outbound flows is translated to an address of the node.
     pub masquerade: bool,
-    /// How its sandboxes meet the outside.
+    /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
     /// Program that manages it.
     #[serde(default)]
@@ -44,23 +44,23 @@ pub struct Network {
     pub adopted: Option<String>,
     /// Names of the sandboxes in it.
     pub sandboxes: Vec<String>,
-    /// The user's own.
+    /// Labels of the user.
     pub labels: BTreeMap<String, String>,
 }
 
-/// How a network carries packets.
+/// Driver of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
-    /// One host.
+    /// A bridge on one node.
     #[default]
     Bridge,
-    /// Many hosts.
+    /// Tunnels between nodes.
     Overlay,
-    /// The host's own namespace.
+    /// The namespace of the node.
     #[value(skip)]
     Host,
-    /// Only a loopback device.
+    /// A loopback device only.
     #[value(skip)]
     None,
 }
@@ -126,14 +126,14 @@ impl fmt::Display for Scope {
     }
 }
 
-/// How a network's sandboxes meet the outside.
+/// How sandboxes of a network are reached from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayMode {
-    /// Through published ports and address translation.
+    /// At published ports of the node, with address translation.
     #[default]
     Nat,
-    /// With their own addresses; a published port opens that port of the sandbox.
+    /// At their own addresses, without translation; publishing a port opens it.
     Routed,
 }
 
@@ -164,13 +164,13 @@ impl From<GatewayMode> for model::GatewayMode {
     }
 }
 
-/// Asks for a network: `POST /v1/networks`. Only `name` is required.
+/// Creates a network: `POST /v1/networks`. Only `name` is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkCreate {
     /// Unique name.
     pub name: String,
-    /// How it carries packets; `bridge` by default.
+    /// Driver; `bridge` by default.
     #[serde(default)]
     pub driver: Driver,
     /// At most one for each family; empty for a free one from the pools.
@@ -179,25 +179,25 @@ pub struct NetworkCreate {
     /// At most one for each family; the subnet's first address by default.
     #[serde(default)]
     pub gateways: Vec<IpAddr>,
-    /// The part of a subnet that addresses are handed out from.
+    /// Part of a subnet that addresses are allocated from.
     #[serde(default)]
     pub ip_range: Option<IpNet>,
-    /// Wants an IPv6 subnet from the pools if `subnets` has none.
+    /// Allocates an IPv6 subnet if `subnets` has none.
     #[serde(default)]
     pub ipv6: bool,
-    /// No way out, no published ports.
+    /// No external access, no published ports.
     #[serde(default)]
     pub internal: bool,
-    /// Sandboxes may talk to each other; by default they may.
+    /// Sandboxes may exchange packets with each other; default true.
     #[serde(default = "yes")]
     pub icc: bool,
-    /// Outbound flows get the node's address; by default they do.
+    /// The source of outbound flows is translated; default true.
     #[serde(default = "yes")]
     pub masquerade: bool,
-    /// How its sandboxes meet the outside; `nat` by default.
+    /// How its sandboxes are reached from outside; `nat` by default.
     #[serde(default)]
     pub gateway_mode: GatewayMode,
-    /// Largest packet in bytes; the uplink's by default.
+    /// MTU in bytes; that of the uplink or of the adopted bridge by default.
     #[serde(default)]
     pub mtu: Option<u32>,
     /// VXLAN network identifier; a free one by default.
@@ -234,7 +234,7 @@ impl NetworkCreate {
     }
 }
 
-/// Joins a sandbox to a network: `POST /v1/networks/NAME/connect`.
+/// Connects a sandbox to a network: `POST /v1/networks/NAME/connect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connect {
@@ -245,7 +245,7 @@ pub struct Connect {
     pub ip: Option<IpAddr>,
 }
 
-/// Takes a sandbox out of a network: `POST /v1/networks/NAME/disconnect`.
+/// Disconnects a sandbox from a network: `POST /v1/networks/NAME/disconnect`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {

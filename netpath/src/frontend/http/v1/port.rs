@@ -77,7 +77,7 @@ pub struct Publish {
     pub sandbox: String,
     /// `[HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]`.
     pub publish: Vec<String>,
-    /// Sources that may use them; empty for everybody.
+    /// Allowed sources; empty for all.
     #[serde(default)]
     pub allow: Vec<IpNet>,
 }

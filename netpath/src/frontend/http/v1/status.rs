@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::MapInfo;
 
-/// How the node does.
+/// Node status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Name of the node.
     pub node: String,
     /// Version of the daemon.
     pub version: String,
-    /// Everything that is wanted is in place.
+    /// The desired state is in force.
     pub ready: bool,
-    /// Interface names of the ways out.
+    /// Interface names of the uplinks.
     pub uplinks: Vec<String>,
-    /// Where the wanted state is kept.
+    /// The store.
     pub store: Store,
     /// Programs and where each one is attached.
     pub programs: Vec<Program>,
     /// Pinned maps and their use.
     pub maps: Vec<MapInfo>,
-    /// What does not work as it should, and why.
+    /// What is degraded, and why.
     pub degraded: Vec<String>,
-    /// The last comparison of what is wanted with what is there.
+    /// The last reconcile.
     #[serde(default)]
     pub last_reconcile: Option<Reconcile>,
     /// Optional features of the kernel, and whether they are used.
@@ -43,7 +43,7 @@ pub struct Status {
 /// The flow table and its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// Flows in the table, those that are over and not yet removed included.
+    /// Flows in the table, expired ones included until they are removed.
     pub entries: u64,
     /// Flows that it has room for.
     pub capacity: u64,
@@ -53,7 +53,7 @@ pub struct Flows {
     pub per_sandbox_limit: u64,
     /// Memory of a flow in a table that is full.
     pub bytes_per_flow: u64,
-    /// The sandboxes that have most flows, up to five, those with most first.
+    /// The sandboxes with most flows, at most five, in descending order.
     pub top: Vec<SandboxFlows>,
 }
 
@@ -66,7 +66,7 @@ pub struct SandboxFlows {
     pub flows: u64,
 }
 
-/// Where the wanted state is kept.
+/// The store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
     /// `file` or `etcd`.
@@ -84,14 +84,14 @@ pub struct Program {
     pub hook: String,
     /// Interface name; `null` for cgroup hooks.
     pub interface: Option<String>,
-    /// It is in place.
+    /// Whether it is attached.
     pub attached: bool,
     /// How: `tcx`, `netlink`, `cgroup`, `xdp-native` or `xdp-generic`.
     #[serde(default)]
     pub mode: Option<String>,
 }
 
-/// A comparison of what is wanted with what is there.
+/// Result of a reconcile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconcile {
     /// Seconds since it ended.

@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is asked: what comes out can be loaded, every change can be reversed, and generations only rise.
+    /// For any sequence of requests: the state can be loaded, every change can be reversed, and generations only increase.
     #[test]
     fn requests_never_contradict_each_other(steps in prop::collection::vec(step(), 1..40)) {
         let mut node = Node::new();
