@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line() {
+    fn failure_prints_one_line() {
         let failure = Failure::because("network rm", "a\nb", "it is\nin use.").advice("stop 'web'");
         assert_eq!(
             failure.report(false),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_gone_is_named() {
+    fn missing_namespace_is_reported() {
         let entry = Entry {
             netns: "/nonexistent/netns".into(),
             ..here()
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_in_the_foreground_ends_as_it_ends() {
+    fn foreground_command_sets_the_exit_status() {
         if may_enter() {
             let status = |script| foreground(&shell(script), &here()).unwrap();
             assert_eq!(status("exit 7").code(), Some(7));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_told_from_what_may_not_run() {
+    fn missing_and_unexecutable_commands_have_distinct_errors() {
         if may_enter() {
             let error = |program: &str| match foreground(&[program.into()], &here()) {
                 Err(StartError::Exec { source, .. }) => source.kind(),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_command_waits_for_its_sandbox() {
+    fn detached_command_starts_after_its_sandbox() {
         if may_enter() {
             let number = detached(&shell("exit 0"), |number| Ok::<_, ()>((number, here())));
             assert!(matches!(number, Ok(number) if number > 0));

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_rests_before_it_is_used_again() {
+    fn released_address_is_reused_last() {
         let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
         let mut given = Vec::new();
         for _ in 0..4 {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_range_is_handed_out_but_the_subnet_can_be_asked_for() {
+    fn allocation_uses_the_range_and_requests_the_subnet() {
         let mut addresses = subnet("fd00::/64", "fd00::1", Some("fd00::8/126"));
         assert_eq!(addresses.next(), Some(ip("fd00::8")));
         assert_eq!(addresses.check(ip("fd00::2"), ip("fd00::1")), Ok(()));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_told_apart() {
+    fn address_errors_are_distinct() {
         let mut addresses = subnet("10.0.0.0/24", "10.0.0.1", None);
         let gateway = ip("10.0.0.1");
         addresses.take(ip("10.0.0.9"));
@@ -186,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_address_is_handed_out_once(length in 24_u8..=30, gateway in 1_u32..3, released in prop::collection::vec(0_usize..60, 0..20)) {
+        fn every_address_is_allocated_once(length in 24_u8..=30, gateway in 1_u32..3, released in prop::collection::vec(0_usize..60, 0..20)) {
             let prefix = IpNet::new(ip("10.1.2.0"), length).unwrap_or_else(|error| panic!("{error}"));
             let gateway = address(0x0a01_0200 + u128::from(gateway), prefix.addr());
             let mut addresses = Addresses::new(prefix, gateway, None);

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_number_is_a_number() {
+    fn largest_number_is_supported() {
         let mut ranges = Ranges::default();
         ranges.insert(u128::MAX, u128::MAX);
         assert!(ranges.contains(u128::MAX));
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn it_behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
+        fn ranges_match_btreeset(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
             let mut ranges = Ranges::default();
             let mut set = BTreeSet::new();
             for (insert, first, length) in steps {

@@ -143,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_route_larger_than_the_pool_moves_on_to_the_next_pool() {
+    fn route_larger_than_the_pool_selects_the_next_pool() {
         let pools = [pool("10.5.0.0/16/24"), pool("192.168.0.0/16/20")];
         let chosen = choose_subnet(&pools, V4, &Prefixes::<()>::default(), &[net("10.0.0.0/8")]);
         assert_eq!(chosen, Some(net("192.168.0.0/20")));
     }
 
     #[test]
-    fn the_default_route_is_not_an_address_of_the_host_but_hides_every_pool() {
+    fn default_route_in_avoid_exhausts_every_pool() {
         let pools = [pool("10.5.0.0/16/24")];
         assert_eq!(
             choose_subnet(&pools, V4, &Prefixes::<()>::default(), &[net("0.0.0.0/0")]),
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_free_block_is_chosen(obstacles in prop::collection::vec((0_u32..1 << 16, 18_u8..=32), 0..20)) {
+        fn first_free_block_is_chosen(obstacles in prop::collection::vec((0_u32..1 << 16, 18_u8..=32), 0..20)) {
             let pool = pool("10.0.0.0/16/22");
             let mut used = Prefixes::default();
             let mut avoid = Vec::new();

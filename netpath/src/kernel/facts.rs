@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_with_a_default_route_are_uplinks_except_our_own() {
+    fn devices_with_default_route_are_uplinks_except_netpaths() {
         let links = [
             link(1, "lo"),
             link(2, "eth0"),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_or_a_missing_device_is_reported() {
+    fn tunnel_or_missing_uplink_is_degraded() {
         let mut tunnel = link(2, "wg0");
         tunnel.ethernet = false;
         let found = from_parts(
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_of_the_route_wins_then_lasting_global_addresses() {
+    fn source_is_that_of_the_route_then_permanent_global_addresses() {
         let links = [link(1, "lo"), link(2, "eth0")];
         let mut temporary = address(2, "2001:db8::aaaa/64");
         temporary.secondary = true;

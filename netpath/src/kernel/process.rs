@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_full_of_brackets_does_not_shift_the_fields() {
+    fn process_name_with_brackets_is_parsed() {
         let stat = |state| {
             format!("7 (a) R 1 (b)) {state} 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0")
         };
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_process_is_seen() {
+    async fn end_of_a_process_is_detected() {
         let mut child = std::process::Command::new("sleep")
             .arg("0.2")
             .spawn()

@@ -23,7 +23,7 @@ impl Name {
     }
 
     /// The generated name of a sandbox.
-    pub fn made_up(id: Id) -> Self {
+    pub fn generated(id: Id) -> Self {
         Self(format!("sandbox-{id}"))
     }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_the_contract() {
+    fn names_follow_the_contract() {
         for good in ["a", "0", "web-1.prod_x", &"x".repeat(64)] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
@@ -156,11 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_survive_their_text_and_fit_an_interface_name() {
+    fn id_parses_from_its_text_and_fits_interface_names() {
         let id = Id::from_random(0xfeed_0123_4567_89ab);
         assert_eq!(id.to_string(), "0123456789ab");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(Name::made_up(id).to_string().parse(), Ok(Name::made_up(id)));
+        assert_eq!(
+            Name::generated(id).to_string().parse(),
+            Ok(Name::generated(id))
+        );
         assert_eq!(Name::bridge().to_string().parse(), Ok(Name::bridge()));
         assert_eq!(id.interface("npb-"), "npb-0123456789");
         assert_eq!(id.mac().0[0] & 0x03, 0x02);

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_docker_users_write_is_understood() {
+    fn docker_port_specifications_are_parsed() {
         for (text, shown) in [
             ("80", "80/tcp"),
             ("8080:80", "8080:80/tcp"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_port_specification_is_refused() {
         for text in [
             "",
             "0",

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_are_shown() {
+    fn follow_shows_only_changes() {
         let mut follower = Follower::new(Format::Table);
         assert_eq!(
             follower.next(vec![counter("a", 1), counter("bb", 2)]),

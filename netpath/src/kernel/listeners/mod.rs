@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_serves_its_address_and_wildcards_serve_their_families() {
+    fn listener_serves_its_address_and_wildcard_its_family() {
         let ask = |text: &str| Some(text.parse::<IpAddr>().expect("address"));
         let cases = [
             ("127.0.0.1", false, ["127.0.0.1", "0.0.0.0"].as_slice()),

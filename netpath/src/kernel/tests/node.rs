@@ -18,7 +18,7 @@ fn bridge() -> Bridge {
 }
 
 #[test]
-fn facts_are_those_of_the_uplinks() {
+fn facts_describe_the_uplinks() {
     in_fresh_namespaces(|| async {
         for command in [
             "link set lo up",
@@ -89,7 +89,7 @@ fn facts_are_those_of_the_uplinks() {
 }
 
 #[test]
-fn a_route_with_several_next_hops_has_several_uplinks() {
+fn multipath_default_route_has_several_uplinks() {
     in_fresh_namespaces(|| async {
         for command in [
             "link add name eth0 type veth peer name out0",
@@ -115,7 +115,7 @@ fn a_route_with_several_next_hops_has_several_uplinks() {
 }
 
 #[test]
-fn a_bridge_is_made_repaired_and_removed() {
+fn bridge_is_created_repaired_and_removed() {
     in_fresh_namespaces(|| async {
         let kernel = Kernel::open().expect("netlink");
         let (name, wanted) = ("npb-0123456789", bridge());
@@ -161,7 +161,7 @@ fn a_bridge_is_made_repaired_and_removed() {
 }
 
 #[test]
-fn a_foreign_device_is_left_alone() {
+fn foreign_device_is_refused_and_unchanged() {
     in_fresh_namespaces(|| async {
         ip("link add name npb-0123456789 type veth peer name other");
         let kernel = Kernel::open().expect("netlink");

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Env, RequestError,
-    mint::{Taken, Wanted, free_interface},
+    allocate::{Taken, Wanted, free_interface},
     publish::change,
 };
 use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
@@ -45,7 +45,7 @@ impl State {
             mac: None,
             owner: before.owner,
         };
-        let endpoint = self.mint_endpoint(&wanted, &mut Taken::default(), env)?;
+        let endpoint = self.allocate_endpoint(&wanted, &mut Taken::default(), env)?;
         let mut after = before.clone();
         after.endpoints.push(endpoint);
         let after = self.rearranged(before, after)?;

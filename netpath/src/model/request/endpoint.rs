@@ -6,7 +6,7 @@ use netpath_common::addr::MacAddr;
 
 use super::{
     Env, RequestError,
-    mint::{Taken, Wanted, free_interface},
+    allocate::{Taken, Wanted, free_interface},
 };
 use crate::model::{Caller, Change, Endpoint, Id, Name, NetworkMode, Owner, State};
 
@@ -60,7 +60,7 @@ impl State {
             mac: request.mac,
             owner: request.owner,
         };
-        let mut endpoint = self.mint_endpoint(&wanted, &mut Taken::default(), env)?;
+        let mut endpoint = self.allocate_endpoint(&wanted, &mut Taken::default(), env)?;
         endpoint.adopted = request.adopt.as_ref().map(|veth| veth.name.clone());
         Ok(Change::Endpoint {
             before: None,

@@ -4,10 +4,10 @@
 //! [`Env`] holds what they need of the node.
 
 mod adopt;
+mod allocate;
 mod connect;
 mod endpoint;
 mod error;
-mod mint;
 mod network;
 mod publish;
 mod sandbox;

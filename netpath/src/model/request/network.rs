@@ -111,7 +111,7 @@ impl State {
             subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
         )?;
         Ok(created(Network {
-            id: self.mint_id(env, |_| true),
+            id: self.allocate_id(env, |_| true),
             name: request.name.clone(),
             driver: request.driver,
             subnets,
@@ -123,7 +123,7 @@ impl State {
             labels: request.labels.clone(),
             owner: request.owner,
             adopted: request.adopt.as_ref().map(|bridge| bridge.name.clone()),
-            index: self.mint_network_index()?,
+            index: self.allocate_network_index()?,
         }))
     }
 
@@ -180,7 +180,7 @@ impl State {
             return self.create_network(&request, env).map(Some);
         }
         Ok(Some(created(Network {
-            id: self.mint_id(env, |_| true),
+            id: self.allocate_id(env, |_| true),
             name,
             driver,
             subnets: Vec::new(),

@@ -7,7 +7,7 @@ use netpath_common::addr::MacAddr;
 
 use super::{
     Env, NetworkChoice, RequestError, Source,
-    mint::{Taken, Wanted, free_interface},
+    allocate::{Taken, Wanted, free_interface},
 };
 use crate::model::{
     Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Sandbox, State,
@@ -78,10 +78,10 @@ impl State {
             });
         }
         let unnamed = request.name.is_none();
-        let id = self.mint_id(env, |id| {
-            !(unnamed && self.sandboxes.contains_key(&Name::made_up(id)))
+        let id = self.allocate_id(env, |id| {
+            !(unnamed && self.sandboxes.contains_key(&Name::generated(id)))
         });
-        let name = request.name.clone().unwrap_or_else(|| Name::made_up(id));
+        let name = request.name.clone().unwrap_or_else(|| Name::generated(id));
         let hostname = hostname(request, &name)?;
         let mode = mode(request)?;
         let (netns, source) = self.namespace(request, &name, &mode, env)?;
@@ -205,7 +205,7 @@ impl State {
                 mac: request.mac.filter(|_| first),
                 owner: request.owner,
             };
-            endpoints.push(self.mint_endpoint(&wanted, &mut taken, env)?);
+            endpoints.push(self.allocate_endpoint(&wanted, &mut taken, env)?);
         }
         self.put_external_first(&mut endpoints);
         Ok(endpoints)

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_exclude_each_other_and_exact_addresses_stand_beside_them() {
+    fn wildcards_conflict_and_exact_addresses_coexist() {
         let conflicts = |one: Option<&str>, other: Option<&str>| {
             let mut index = PortIndex::default();
             index.insert(&mapping(one, 80, 89), &"web".parse().unwrap());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::plan::{Desired, Observed, Operation, plan};
 
 #[test]
-fn every_case_folder_gives_its_plan() {
+fn plans_match_case_folders() {
     let update = env::var_os("UPDATE_CASES").is_some();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/cases");
     let mut names = BTreeSet::new();

@@ -211,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn from_anything_to_anything_in_a_safe_order(before in shape(), after in shape(), damages in any_damage()) {
+    fn any_plan_executes_in_a_safe_order(before in shape(), after in shape(), damages in any_damage()) {
         let before = Desired::of_state(&state(&before), &facts());
         let after = Desired::of_state(&state(&after), &facts());
         let mut world = Observed::complete(&before);
@@ -225,13 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_right_is_left_alone(shape in shape()) {
+    fn desired_state_needs_no_operation(shape in shape()) {
         let desired = Desired::of_state(&state(&shape), &facts());
         prop_assert_eq!(plan(&desired, &Observed::complete(&desired)), []);
     }
 
     #[test]
-    fn the_whole_is_the_sum_of_its_changes(shape in shape()) {
+    fn changes_add_up_to_the_full_plan(shape in shape()) {
         let state = state(&shape);
         let mut world = Observed::complete(&Desired::of_node(&facts()));
         let networks = state.networks().map(|network| Change::Network { before: None, after: Some(Box::new(network.clone())) });

@@ -88,7 +88,7 @@ fn gateways(desired: &Desired) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
+fn default_route_uses_the_first_external_network_of_each_family() {
     let internal = Network {
         internal: true,
         ..network(3, &["10.3.0.0/24"])
@@ -122,7 +122,7 @@ fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
 }
 
 #[test]
-fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
+fn routed_network_publishes_at_endpoint_addresses() {
     let routed = Network {
         gateway_mode: GatewayMode::Routed,
         icc: false,
@@ -136,7 +136,7 @@ fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
 }
 
 #[test]
-fn ports_need_a_way_out_and_an_address_of_their_family() {
+fn ports_need_external_access_and_an_address_of_their_family() {
     let ports = vec![
         mapping(None, 80),
         mapping(Some("::1"), 81),
@@ -157,7 +157,7 @@ fn ports_need_a_way_out_and_an_address_of_their_family() {
 }
 
 #[test]
-fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
+fn mtu_is_the_configured_one_or_of_the_smallest_uplink() {
     let uplink = |mtu| crate::plan::Uplink {
         mtu,
         v4: None,

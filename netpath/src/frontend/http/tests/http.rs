@@ -165,7 +165,7 @@ fn flows_have_the_fields_of_the_contract() {
 }
 
 #[tokio::test]
-async fn errors_have_one_shape() {
+async fn errors_have_the_same_form() {
     let running = Running::start();
     let too_large = format!(r#"{{"name":"{}"}}"#, "x".repeat(17 << 20));
     let cases = [

@@ -14,7 +14,7 @@ async fn only_owner_and_group_may_connect() {
 }
 
 #[tokio::test]
-async fn a_live_daemon_keeps_its_socket() {
+async fn socket_of_a_running_daemon_is_not_replaced() {
     let running = Running::start();
     assert!(matches!(
         bind(running.socket()),
@@ -24,7 +24,7 @@ async fn a_live_daemon_keeps_its_socket() {
 }
 
 #[tokio::test]
-async fn a_dead_daemons_socket_is_replaced() {
+async fn stale_socket_is_replaced() {
     let scratch = Scratch::new();
     let path = scratch.path("api.sock");
     drop(bind(&path).unwrap());
@@ -33,7 +33,7 @@ async fn a_dead_daemons_socket_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_way_is_not_touched() {
+async fn other_file_at_the_socket_path_is_kept() {
     let scratch = Scratch::new();
     let path = scratch.path("api.sock");
     fs::write(&path, "mine").unwrap();
@@ -42,13 +42,13 @@ async fn a_file_in_the_way_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_named() {
+async fn missing_directory_is_reported() {
     let error = bind(Path::new("/nonexistent/dir/api.sock")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/dir"), "{error}");
 }
 
 #[tokio::test]
-async fn nobody_listening_says_how_to_start() {
+async fn missing_daemon_is_reported_with_a_hint() {
     let error = Client::new("/nonexistent/api.sock")
         .status()
         .await

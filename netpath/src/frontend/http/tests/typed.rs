@@ -4,7 +4,7 @@ use super::{Running, fake};
 use crate::frontend::http::{client::ClientError, v1};
 
 #[tokio::test]
-async fn networks_come_and_go() {
+async fn network_is_created_listed_and_removed() {
     let running = Running::start();
     let client = running.client();
     let request = v1::NetworkCreate::named("a");
@@ -21,7 +21,7 @@ async fn networks_come_and_go() {
 }
 
 #[tokio::test]
-async fn advice_comes_along() {
+async fn error_has_the_hint_of_the_daemon() {
     let running = Running::start();
     let client = running.client();
     client
@@ -34,7 +34,7 @@ async fn advice_comes_along() {
 }
 
 #[tokio::test]
-async fn names_that_look_like_paths_stay_names() {
+async fn name_with_slash_is_escaped() {
     let running = Running::start();
     for name in ["a/connect", "..", "a?b", "ä"] {
         let error = running.client().network(name).await.unwrap_err();

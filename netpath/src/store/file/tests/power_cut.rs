@@ -101,7 +101,7 @@ fn image(steps: &[Step], seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_power_cut_at_any_write_leaves_the_store_as_of_some_commit() {
+fn power_cut_leaves_a_complete_commit() {
     let path = Path::new("disk");
     let disk = Disk::default();
     let make = |disk: Disk| Database::builder().create_with_backend(disk).unwrap();

@@ -41,7 +41,7 @@ impl Wanted<'_> {
 
 impl State {
     /// An id from which no device name is derived. Terminates for any source of random numbers.
-    pub(super) fn mint_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
+    pub(super) fn allocate_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
         let mut random = (env.random)();
         loop {
             let id = Id::from_random(random);
@@ -52,7 +52,7 @@ impl State {
         }
     }
 
-    pub(super) fn mint_network_index(&self) -> Result<u32, RequestError> {
+    pub(super) fn allocate_network_index(&self) -> Result<u32, RequestError> {
         let last = MAX_NETWORKS - 1;
         let free = self.network_numbers.first_free(1, last.into());
         free.and_then(|index| u32::try_from(index).ok())
@@ -62,7 +62,7 @@ impl State {
             })
     }
 
-    pub(super) fn mint_endpoint(
+    pub(super) fn allocate_endpoint(
         &self,
         wanted: &Wanted<'_>,
         taken: &mut Taken,
@@ -77,7 +77,7 @@ impl State {
             });
         }
         let addresses = choose_addresses(entry, wanted)?;
-        let id = self.mint_id(env, |id| {
+        let id = self.allocate_id(env, |id| {
             let fresh = !taken.ids.iter().any(|other| other.device() == id.device());
             fresh && !entry.macs.contains_key(&id.mac()) && id.mac() != entry.network.mac()
         });
