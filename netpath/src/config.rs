@@ -19,7 +19,7 @@ pub use settings::{AttachMode, LimitSettings, Settings, TimerSettings, XdpMode};
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
 
-/// Where the file is looked for if no other is named; it may be missing.
+/// Default path of the file; the file is optional.
 pub const DEFAULT_FILE: &str = "/etc/netpath/netpath.toml";
 /// The run directory if no other is named.
 pub const DEFAULT_RUN_DIR: &str = "/run/netpath";

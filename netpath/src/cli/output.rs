@@ -1,4 +1,4 @@
-//! What goes to stdout: aligned tables without borders, or one JSON document.
+//! Output to stdout: aligned tables without borders, or one JSON document.
 
 use std::io::{self, Write};
 

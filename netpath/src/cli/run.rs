@@ -48,7 +48,7 @@ impl Arguments {
     }
 }
 
-/// Runs it. The runtime is entered only to talk to the daemon: nothing else runs while processes are made.
+/// Runs it. The runtime runs only during requests to the daemon: no other thread may run while processes are created.
 pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Arguments) -> Outcome {
     let command = std::mem::take(&mut arguments.command);
     if arguments.detach {
@@ -58,7 +58,7 @@ pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Argum
     }
 }
 
-/// How to get into a sandbox. The node's own namespace needs nothing but itself.
+/// How to enter a sandbox. The namespace of the node needs no further steps.
 pub(super) fn entry(sandbox: &Sandbox) -> Entry {
     let own = sandbox.network_mode != "host";
     Entry {

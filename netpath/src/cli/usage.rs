@@ -1,4 +1,4 @@
-//! Command lines that make no sense, as one line; help and version, which are no failures.
+//! Invalid command lines, as one line; help and version, which are not failures.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::{Error, error::ErrorKind};
 
 use super::output;
 
-/// Prints what clap has to say; 0 for help and version that were asked for, else 2.
+/// Prints clap's message; the status is 0 for requested help and version, else 2.
 pub(super) fn report(error: &Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp

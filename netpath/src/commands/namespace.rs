@@ -67,7 +67,7 @@ impl NamespaceError {
 }
 
 impl Commands {
-    /// The namespace with its inode, which tells it from a later one at the same path.
+    /// The namespace with its inode, which distinguishes it from a later one at the same path.
     pub(super) fn resolve_namespace(
         &self,
         choice: &NamespaceChoice,
@@ -97,7 +97,7 @@ impl Commands {
     }
 }
 
-/// The process with its start time, which tells it from a later one of the same number.
+/// The process with its start time, which distinguishes it from a later one of the same number.
 pub(super) fn identify_process(pid: i32) -> Result<ProcessId, CommandError> {
     Ok(process::identify(pid)?.ok_or(NamespaceError::NoProcess(pid))?)
 }

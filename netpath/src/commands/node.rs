@@ -44,7 +44,7 @@ pub struct Node {
     flow_pressure: FlowPressure,
 }
 
-/// What a node is made of.
+/// Parts of a node.
 pub struct NodeParts {
     /// The state and its store.
     pub stored: Stored,

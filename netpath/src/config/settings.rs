@@ -100,7 +100,7 @@ pub enum AttachMode {
 }
 
 impl Settings {
-    /// These settings, and those of `below` where these say nothing.
+    /// These settings, completed by those of `below`.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         fn first<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {

@@ -48,7 +48,7 @@ impl Ends {
         })
     }
 
-    /// Whether the outer end of a flow is still what it was when the flow began. Only the half that opened it can tell;
+    /// Whether the outer side of a flow is still valid. Only the entry that opened the flow determines it;
     /// of the other one this is always true.
     pub fn still_hold(&self, key: &FlowKey, half: &Half) -> bool {
         if half.role != ORIGINAL {

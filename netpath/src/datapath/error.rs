@@ -137,7 +137,7 @@ pub enum DatapathError {
 }
 
 impl DatapathError {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::Syscall { source, .. } => {

@@ -20,7 +20,7 @@ use crate::{
 
 impl Datapath {
     /// Publishes ranges, and removes flows that would receive their packets. Outside of the ports that SNAT may
-    /// choose there are none, and nothing is looked at.
+    /// choose there are no such flows, and none are read.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.

@@ -1,3 +1,3 @@
-//! Front ends: each translates the requests of one protocol to [`crate::commands`], and the results back.
+//! Front ends. Each translates the requests of one protocol to [`crate::commands`], and the results back.
 
 pub mod http;

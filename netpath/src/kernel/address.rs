@@ -31,7 +31,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether new flows may come from it.
+    /// Whether it may be the source of new flows.
     pub fn usable(&self) -> bool {
         self.global && !self.tentative && !self.duplicate && !self.deprecated
     }
@@ -50,7 +50,7 @@ impl Kernel {
 }
 
 impl Socket {
-    /// `index` 0 stands for every device.
+    /// `index` 0 is every device.
     pub(super) async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
         let mut message = AddressMessage::default();
         message.header.index = index;

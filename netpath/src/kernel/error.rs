@@ -15,7 +15,7 @@ pub enum Error {
         /// Its errno.
         source: io::Error,
     },
-    /// The connection to netlink has ended, or a reply did not make sense.
+    /// The netlink socket was closed, or a reply is invalid.
     #[error("netlink request {request} for {object}: no usable reply")]
     NoReply {
         /// The request as the kernel calls it.
@@ -98,7 +98,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed later without anybody changing anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::Netlink { source, .. } | Self::Syscall { source, .. } => matches!(

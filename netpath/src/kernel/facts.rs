@@ -13,7 +13,7 @@ use crate::plan::{AdoptedDevice, Facts, Uplink};
 pub struct NodeFacts {
     /// What the planner works with.
     pub facts: Facts,
-    /// Why the node is not all it was asked to be, one line each; empty if all is well.
+    /// What is degraded, one line each.
     pub degraded: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ impl Kernel {
     /// `adopted` are the names of devices of other programs that netpath uses.
     ///
     /// # Errors
-    /// If the kernel cannot be asked.
+    /// If the kernel refuses the request.
     pub async fn facts(
         &self,
         config_uplinks: &[String],
@@ -125,7 +125,7 @@ fn candidates<'a>(
         .collect()
 }
 
-/// The source the best default route asks for, else the first lasting address, a global one before a unique local one.
+/// The preferred source of the best default route, else the first permanent address, global before unique local.
 fn primary(index: u32, v6: bool, addresses: &[Address], routes: &[DefaultRoute]) -> Option<IpAddr> {
     let usable = || {
         addresses.iter().filter(move |address| {

@@ -61,7 +61,7 @@ impl Kernel {
     }
 
     /// What the other end of the veth pair with this index on the host is like; `None` if the pair or the namespace is
-    /// gone, or the other end is not in that namespace.
+    /// removed, or the peer is not in that namespace.
     pub async fn observe_inside(
         &self,
         path: &Path,

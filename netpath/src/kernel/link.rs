@@ -27,7 +27,7 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Whether it is set up by the administrator; says nothing of its carrier.
+    /// Administrative state; independent of the carrier.
     pub up: bool,
     /// Index of the bridge or bond it belongs to.
     pub master: Option<u32>,

@@ -53,8 +53,8 @@ pub fn mount_bpffs(directory: &Path) -> Result<(), Error> {
     .map_err(|errno| Error::syscall("mount", directory.display(), errno))
 }
 
-/// Calls `work` with a directory on a BPF file system that nobody else sees: a thread in a mount namespace of its own
-/// mounts it over `/sys/fs/bpf`. Everything in it is gone afterwards. Needs `CAP_SYS_ADMIN`.
+/// Calls `work` with a directory on a private BPF file system: a thread in a separate mount namespace
+/// mounts it over `/sys/fs/bpf`. Its contents are removed afterwards. Needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// If the namespace or the mount is refused.

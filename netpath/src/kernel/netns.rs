@@ -69,7 +69,7 @@ pub fn create(path: &Path) -> Result<(), Error> {
     made
 }
 
-/// Unmounts and removes a namespace that was made with [`create`]; an absent one is a success. Processes in it keep it.
+/// Unmounts and removes a namespace that [`create`] has created; succeeds if it does not exist. Processes in it keep it.
 pub fn delete(path: &Path) -> Result<(), Error> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH) {
@@ -172,7 +172,7 @@ pub fn cookie() -> Result<u64, Error> {
 /// Opens a namespace.
 ///
 /// # Errors
-/// [`Error::NotNetns`] if nothing or something else is there.
+/// [`Error::NotNetns`] if the path does not exist or is another kind of file.
 pub fn open(path: &Path) -> Result<File, Error> {
     let not_netns = || Error::NotNetns {
         path: path.display().to_string(),
@@ -199,7 +199,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Runs `work` on a thread of its own inside a namespace and waits for it without blocking the runtime.
+/// Runs `work` on a separate thread in a namespace and waits for it without blocking the runtime.
 ///
 /// # Errors
 /// When the thread or the namespace cannot be entered; `object` is what the error calls the namespace.

@@ -42,7 +42,7 @@ impl Kernel {
     /// Global addresses of an interface, with prefix lengths.
     ///
     /// # Errors
-    /// If the kernel cannot be asked.
+    /// If the kernel refuses the request.
     pub async fn global_addresses(&self, index: u32) -> Result<Vec<IpNet>, Error> {
         let addresses = self.addresses_of(index).await?;
         Ok(global_nets(&addresses).into_iter().collect())
@@ -91,7 +91,7 @@ fn bridge(link: &Link, addresses: &[Address]) -> Option<ObservedBridge> {
     })
 }
 
-/// Whether the stack forwards in every family of the addresses. A bridge that has just gone does not.
+/// Whether the stack forwards in every family of the addresses; false for a bridge that was just removed.
 fn forwards(name: &str, addresses: &BTreeSet<IpNet>) -> bool {
     ["ipv4", "ipv6"].iter().all(|family| {
         let v6 = *family == "ipv6";

@@ -75,7 +75,7 @@ pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     // SAFETY: the call takes two integers and no memory.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match Errno::result(result) {
-        // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+        // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
         Err(Errno::ESRCH) => Ok(None),
         Err(errno) => Err(Error::syscall(
@@ -86,7 +86,7 @@ pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-/// `Some(None)` for a zombie: its namespace and descriptors are gone already.
+/// `Some(None)` for a zombie: its namespace and descriptors are released.
 fn parse_stat(text: &str) -> Option<Option<u64>> {
     // The second field is the program's name in brackets and may hold anything, brackets too.
     let (_, rest) = text.rsplit_once(')')?;

@@ -40,7 +40,7 @@ pub fn write(key: &str, value: &str) -> Result<(), Error> {
     fs::write(&path, value).map_err(|source| Error::syscall("write", path, source))
 }
 
-/// Sets `key` unless it has that value already: writing some of them has effects even if nothing changes.
+/// Sets `key` unless it has that value: a write of the same value has effects for some keys.
 pub fn ensure(key: &str, value: &str) -> Result<(), Error> {
     if read(key)? == value {
         return Ok(());

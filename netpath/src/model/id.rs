@@ -71,7 +71,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A random id of 48 bits, shown as twelve hexadecimal digits; interface names are made from its first ten.
+/// A random id of 48 bits, shown as twelve hexadecimal digits; interface names contain its first ten.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(u64);

@@ -108,7 +108,7 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// The specification that asks for exactly this mapping.
+/// The specification of exactly this mapping.
 impl From<&PortMapping> for PortSpec {
     fn from(mapping: &PortMapping) -> Self {
         Self {

@@ -25,7 +25,7 @@ pub(super) struct Filter {
 
 /// A row that can be filtered. `None` for a filter that does not apply to the table.
 pub(super) trait Filtered {
-    /// Names of the conditions that make sense.
+    /// Names of the filters that apply.
     const CONDITIONS: &'static [&'static str];
 
     /// Whether it belongs to the sandbox.

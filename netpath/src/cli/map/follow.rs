@@ -21,7 +21,7 @@ struct Line<'a, R> {
 }
 
 impl<R: Tracked> Follower<R> {
-    /// Knows nothing yet: at the first look everything is new.
+    /// Without a previous dump: every row is new.
     pub(super) fn new(format: Format) -> Self {
         Self {
             format,

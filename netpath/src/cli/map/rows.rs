@@ -14,7 +14,7 @@ pub(super) trait Tracked: Row + Serialize {
     /// What stays the same as long as it is the same object; also the order of rows.
     fn key(&self) -> String;
 
-    /// What makes it worth to be shown again when it changes.
+    /// The part whose change is shown.
     fn mark(&self) -> String;
 
     /// A last line for the table.

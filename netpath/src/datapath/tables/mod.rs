@@ -157,7 +157,7 @@ fn octets_of(prefix: IpNet) -> (u32, [u8; 16]) {
     )
 }
 
-/// The prefix that a trie's key stands for; `None` for a length that no prefix has.
+/// The prefix of a trie's key; `None` for an invalid length.
 fn prefix_of(length: u32, octets: [u8; 16]) -> Option<IpNet> {
     let addr = Addr::from_octets(octets);
     let length = if addr.is_v4() {

@@ -37,7 +37,7 @@ pub enum BindError {
 }
 
 /// Listens at `path`, with mode 0660 and the group [`GROUP`] if it exists (root only otherwise). The directory must
-/// exist. A socket that nobody answers at is replaced. Must be called within a tokio runtime.
+/// exist. A socket without a listener is replaced. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// A daemon answers at `path`, `path` is not a socket, or the kernel refuses.

@@ -1,7 +1,7 @@
 //! Ports that sockets of the node use, in the network namespace of the calling thread.
 //!
-//! TCP and UDP are asked for through `sock_diag`, which costs nothing for the connections of a busy node; SCTP through
-//! `/proc`, because its `sock_diag` is a module that is seldom there.
+//! TCP and UDP sockets are read by `sock_diag`, whose cost is independent of connections; SCTP sockets from
+//! `/proc`, because its `sock_diag` is a module that most systems do not load.
 
 mod diag;
 mod owner;
@@ -32,7 +32,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether it would receive some of what comes to `ip`, `None` for every address and an unspecified one for every
+    /// Whether it would receive packets to `ip`; `None` is every address and an unspecified address every
     /// address of its family.
     pub fn serves(&self, ip: Option<IpAddr>) -> bool {
         let Some(ip) = ip else {
@@ -57,16 +57,16 @@ pub fn all(protocol: Protocol) -> Result<Vec<Listener>, Error> {
 
 /// Aborts UDP sockets of the node that are connected to one of these addresses; returns their number.
 ///
-/// The socket programs chose the address of a sandbox when such a socket was connected, and cannot choose again. Once the
-/// sandbox is gone its datagrams would go nowhere, without a word.
+/// The socket programs select the sandbox when a socket is connected, and cannot change it later. Without the sandbox,
+/// packets of the socket would be lost without an error.
 ///
 /// # Errors
-/// If the kernel cannot be asked, or was built without `CONFIG_INET_DIAG_DESTROY`; a retry does not help.
+/// If the kernel refuses the request, or was built without `CONFIG_INET_DIAG_DESTROY`; a retry does not help.
 pub fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
     diag::abort_connected(remotes)
 }
 
-/// Who uses a port of the node: text like `nginx (pid 123)`; `None` if nobody does. `ip` as in [`Listener::serves`].
+/// The user of a port of the node, for example `nginx (pid 123)`; `None` if it is free. `ip` as in [`Listener::serves`].
 pub fn listening(
     protocol: Protocol,
     ip: Option<IpAddr>,

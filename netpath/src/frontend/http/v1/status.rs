@@ -96,7 +96,7 @@ pub struct Program {
 pub struct Reconcile {
     /// Seconds since it ended.
     pub age_s: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: u64,
     /// Operations that were needed.
     pub operations: u64,
