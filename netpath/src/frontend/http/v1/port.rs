@@ -32,8 +32,8 @@ pub struct Port {
     pub container_port_end: u16,
     /// Allowed sources; empty for all.
     pub allow: Vec<IpNet>,
-    /// Program that manages it; `null` if it is not known because no daemon runs.
-    #[serde(default)]
+    /// Program that manages it. Missing in dumps of the pinned maps, which do not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 }
 
