@@ -19,7 +19,7 @@ pub use settings::{AttachMode, LimitSettings, Settings, TimerSettings, XdpMode};
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
 
-/// Where the file is looked for if no other is named; it may be missing.
+/// Default path of the file; the file is optional.
 pub const DEFAULT_FILE: &str = "/etc/netpath/netpath.toml";
 /// The run directory if no other is named.
 pub const DEFAULT_RUN_DIR: &str = "/run/netpath";
@@ -32,7 +32,7 @@ pub const PINS_LINK: &str = "pins";
 /// The socket if neither another one nor another run directory is named.
 pub const DEFAULT_SOCKET: &str = "/run/netpath/netpath.sock";
 
-/// Time between two looks at everything if none is named.
+/// Default time between two periodic reconciles.
 pub const DEFAULT_RECONCILE: Duration = Duration::from_secs(5);
 
 /// Validated settings of the daemon.
@@ -40,7 +40,7 @@ pub const DEFAULT_RECONCILE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Name of the node; the host name by default.
     pub node: Name,
-    /// For the socket, the lock and the namespaces; gone after a reboot.
+    /// Directory of the socket, the lock and the namespaces; empty after a reboot.
     pub run_dir: PathBuf,
     /// For the store.
     pub state_dir: PathBuf,
@@ -50,9 +50,9 @@ pub struct Config {
     pub socket: PathBuf,
     /// The cgroup that the socket programs are attached to; found by the daemon if `None`.
     pub cgroup: Option<PathBuf>,
-    /// Interface names of the ways out; every interface with a default route if empty.
+    /// Interface names of the uplinks; every interface with a default route if empty.
     pub uplinks: Vec<String>,
-    /// Where the wanted state is kept.
+    /// The store.
     pub store: StoreKind,
     /// This node's address for tunnels to other nodes.
     pub underlay_address: Option<IpAddr>,
@@ -64,7 +64,7 @@ pub struct Config {
     pub xdp: XdpMode,
     /// How programs are attached to devices.
     pub attach: AttachMode,
-    /// Time between two looks at everything.
+    /// Time between two periodic reconciles.
     pub reconcile: Duration,
     /// How long flows may be idle.
     pub timers: Timers,
@@ -72,7 +72,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// Where the wanted state is kept.
+/// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreKind {

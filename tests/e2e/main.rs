@@ -4,6 +4,7 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
+mod adopt;
 mod allow;
 mod dump;
 mod filters;

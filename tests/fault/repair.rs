@@ -189,9 +189,9 @@ fn deleted_map_entries_are_rewritten() {
     for (map, words) in [
         ("ports", "publish"),
         ("addresses", "address"),
-        ("devices", "make uplink"),
-        ("networks", "make network"),
-        ("subnets", "make subnet"),
+        ("devices", "add uplink"),
+        ("networks", "add network"),
+        ("subnets", "add subnet"),
         ("allow", "allow"),
     ] {
         let pinned = test.map(map);
@@ -236,7 +236,7 @@ fn foreign_map_entries_are_removed() {
         "bpftool map update pinned {pinned} key 77 0 0 0 value {}",
         value.join(" ")
     ));
-    test.assert_repaired("forget network number 77");
+    test.assert_repaired("remove network 77 from the maps");
 }
 
 #[test]

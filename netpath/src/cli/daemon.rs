@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     settings: Settings,
 }
 
-/// Runs it until it is told to end.
+/// Runs it until its end.
 pub(super) async fn execute(
     arguments: Arguments,
     socket: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub(super) async fn execute(
     Ok(0)
 }
 
-/// Logs go to stderr, `info` and worse unless `NETPATH_LOG` says otherwise; the journal has its own clock.
+/// Logs go to stderr, level `info` unless `NETPATH_LOG` is set; without time for the journal.
 fn start_logging(verbose: bool) {
     let default = if verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_env("NETPATH_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use crate::{api::client::ClientError, config::ConfigError};
+use crate::{config::ConfigError, frontend::http::client::ClientError};
 
 /// A command that failed.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Failure {
         }
     }
 
-    /// `action` with `object` (may be empty) failed for a reason that is not an error of its own.
+    /// `action` with `object` (may be empty) failed for a reason that has no error type.
     pub(super) fn because(
         action: &'static str,
         object: impl Into<String>,
@@ -98,7 +98,7 @@ impl Failure {
         self.status
     }
 
-    /// One line; with `verbose`, each cause on a line of its own below.
+    /// One line; with `verbose`, followed by one line per cause.
     pub(super) fn report(&self, verbose: bool) -> String {
         let mut line = format!("netpath: {}", self.action);
         if !self.object.is_empty() {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line() {
+    fn failure_prints_one_line() {
         let failure = Failure::because("network rm", "a\nb", "it is\nin use.").advice("stop 'web'");
         assert_eq!(
             failure.report(false),

@@ -33,8 +33,8 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    api::client::Client,
     config::{DEFAULT_BPF_DIR, DEFAULT_SOCKET, PINS_LINK},
+    frontend::http::client::Client,
 };
 use failure::Failure;
 use output::Format;
@@ -120,7 +120,7 @@ impl Context {
     }
 }
 
-/// An exit status, or why there is none.
+/// An exit status, or a failure.
 type Outcome = Result<u8, Failure>;
 
 /// Runs one command line, program name first.

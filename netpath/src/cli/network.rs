@@ -11,7 +11,7 @@ use super::{
     output::{self, Column, Format, Row},
 };
 use crate::{
-    api::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
+    frontend::http::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
     model::Name,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  netpath network create backend --subnet 10.5.0.0/24")]
 pub(super) enum Command {
-    /// Make a network and print its name
+    /// Create a network and print its name
     #[command(
         after_help = "Example:\n  netpath network create backend --subnet 10.5.0.0/24 --internal"
     )]
@@ -37,14 +37,17 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Remove networks that no sandbox is in
+    /// Remove networks without sandboxes
     #[command(after_help = "Example:\n  netpath network rm backend")]
     Rm {
         /// Networks
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Networks of other owners too
+        #[arg(long)]
+        force: bool,
     },
-    /// Join a sandbox to a network
+    /// Connect a sandbox to a network
     #[command(after_help = "Example:\n  netpath network connect backend web --ip 10.5.0.9")]
     Connect {
         /// Network
@@ -54,14 +57,20 @@ pub(super) enum Command {
         /// Address [default: a free one]
         #[arg(long)]
         ip: Option<IpAddr>,
+        /// A sandbox of another owner too
+        #[arg(long)]
+        force: bool,
     },
-    /// Take a sandbox out of a network
+    /// Disconnect a sandbox from a network
     #[command(after_help = "Example:\n  netpath network disconnect backend web")]
     Disconnect {
         /// Network
         network: String,
         /// Sandbox
         sandbox: String,
+        /// A sandbox of another owner too
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -69,7 +78,7 @@ pub(super) enum Command {
 pub(super) struct Create {
     /// Name of the network
     name: Name,
-    /// How it carries packets
+    /// Driver
     #[arg(
         long,
         value_name = "bridge|overlay",
@@ -78,28 +87,28 @@ pub(super) struct Create {
         hide_possible_values = true
     )]
     driver: Driver,
-    /// Addresses, one subnet for each family; repeatable [default: a free one]
+    /// Subnet, at most one per family; repeatable [default: a free one]
     #[arg(long, value_name = "CIDR")]
     subnet: Vec<IpNet>,
-    /// Address of the node in a subnet; repeatable [default: the first one]
+    /// Gateway, at most one per family; repeatable [default: the first address of the subnet]
     #[arg(long, value_name = "IP")]
     gateway: Vec<IpAddr>,
-    /// The part of a subnet that addresses are handed out from
+    /// Part of a subnet that addresses are allocated from
     #[arg(long, value_name = "CIDR")]
     ip_range: Option<IpNet>,
-    /// Use IPv6 too
+    /// Add an IPv6 subnet
     #[arg(long)]
     ipv6: bool,
-    /// No way out and no published ports
+    /// Isolate the network: no external access, no published ports
     #[arg(long)]
     internal: bool,
-    /// Whether sandboxes may talk to each other
+    /// Whether sandboxes may exchange packets with each other
     #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
     icc: bool,
-    /// Whether outbound flows get the node's address
+    /// Whether the source of outbound flows is translated to an address of the node
     #[arg(long, value_name = "on|off", value_parser = on_off, action = ArgAction::Set, default_value = "on")]
     masquerade: bool,
-    /// How sandboxes meet the outside
+    /// How sandboxes are reached from outside
     #[arg(
         long,
         value_name = "nat|routed",
@@ -108,12 +117,15 @@ pub(super) struct Create {
         hide_possible_values = true
     )]
     gateway_mode: GatewayMode,
-    /// Largest packet in bytes [default: the uplink's]
+    /// MTU in bytes [default: that of the uplink or of the adopted bridge]
     #[arg(long, value_name = "N")]
     mtu: Option<u32>,
     /// VXLAN network identifier [default: a free one]
     #[arg(long, value_name = "N")]
     vni: Option<u32>,
+    /// Use a bridge that another program has created; netpath never changes or removes it
+    #[arg(long, value_name = "IFNAME")]
+    adopt: Option<String>,
     /// Label; repeatable
     #[arg(long, value_name = "K=V", value_parser = label)]
     label: Vec<(String, String)>,
@@ -134,27 +146,44 @@ impl Create {
             gateway_mode: self.gateway_mode,
             mtu: self.mtu,
             vni: self.vni,
+            adopt: self.adopt,
             labels: self.label.into_iter().collect(),
             ..NetworkCreate::named(self.name)
         }
     }
 }
 
+async fn create(context: &Context, request: NetworkCreate) -> Result<(), Failure> {
+    let created = context.client.create_network(&request).await;
+    let network = created.map_err(Failure::api("network create", &request.name))?;
+    match context.format {
+        Format::Table => output::text(&format!("{}\n", network.name))?,
+        Format::Json => output::json(&[network])?,
+    }
+    Ok(())
+}
+
+async fn inspect(context: &Context, names: &[String]) -> Result<(), Failure> {
+    let mut networks = Vec::with_capacity(names.len());
+    for name in names {
+        let network = context.client.network(name).await;
+        networks.push(network.map_err(Failure::api("network inspect", name))?);
+    }
+    match context.format {
+        Format::Table => {
+            let shown: Vec<String> = networks.iter().map(describe).collect();
+            output::text(&shown.join("\n"))?;
+        }
+        Format::Json => output::json(&networks)?,
+    }
+    Ok(())
+}
+
 /// Executes `command`.
 pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
     let client = &context.client;
     match command {
-        Command::Create(arguments) => {
-            let request = arguments.request();
-            let network = client
-                .create_network(&request)
-                .await
-                .map_err(Failure::api("network create", &request.name))?;
-            match context.format {
-                Format::Table => output::text(&format!("{}\n", network.name))?,
-                Format::Json => output::json(&[network])?,
-            }
-        }
+        Command::Create(arguments) => create(context, arguments.request()).await?,
         Command::Ls => {
             let networks = client
                 .networks()
@@ -162,23 +191,10 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
                 .map_err(Failure::api("network ls", ""))?;
             output::rows(context.format, &networks)?;
         }
-        Command::Inspect { names } => {
-            let mut networks = Vec::with_capacity(names.len());
+        Command::Inspect { names } => inspect(context, &names).await?,
+        Command::Rm { names, force } => {
             for name in &names {
-                let network = client.network(name).await;
-                networks.push(network.map_err(Failure::api("network inspect", name))?);
-            }
-            match context.format {
-                Format::Table => {
-                    let shown: Vec<String> = networks.iter().map(describe).collect();
-                    output::text(&shown.join("\n"))?;
-                }
-                Format::Json => output::json(&networks)?,
-            }
-        }
-        Command::Rm { names } => {
-            for name in &names {
-                let removed = client.remove_network(name).await;
+                let removed = client.remove_network(name, force).await;
                 removed.map_err(Failure::api("network rm", name))?;
                 output::text(&format!("{name}\n"))?;
             }
@@ -187,14 +203,23 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
             network,
             sandbox,
             ip,
+            force,
         } => {
             let object = format!("{network} {sandbox}");
-            let connected = client.connect(&network, &Connect { sandbox, ip }).await;
+            let connected = client
+                .connect(&network, &Connect { sandbox, ip }, force)
+                .await;
             connected.map_err(Failure::api("network connect", object))?;
         }
-        Command::Disconnect { network, sandbox } => {
+        Command::Disconnect {
+            network,
+            sandbox,
+            force,
+        } => {
             let object = format!("{network} {sandbox}");
-            let disconnected = client.disconnect(&network, &Disconnect { sandbox }).await;
+            let disconnected = client
+                .disconnect(&network, &Disconnect { sandbox }, force)
+                .await;
             disconnected.map_err(Failure::api("network disconnect", object))?;
         }
     }
@@ -207,6 +232,7 @@ impl Row for Network {
         "ID",
         "DRIVER",
         "SCOPE",
+        "OWNER",
         "SUBNETS",
         "GATEWAYS",
         "MTU#",
@@ -219,6 +245,7 @@ impl Row for Network {
             self.id.clone(),
             self.driver.to_string(),
             self.scope.to_string(),
+            self.owner.to_string(),
             output::list(&self.subnets),
             output::list(&self.gateways),
             self.mtu.to_string(),
@@ -237,6 +264,8 @@ fn describe(network: &Network) -> String {
         ("id", network.id.clone()),
         ("driver", network.driver.to_string()),
         ("scope", network.scope.to_string()),
+        ("owner", network.owner.to_string()),
+        ("adopted", network.adopted.clone().unwrap_or_default()),
         ("subnets", output::list(&network.subnets)),
         ("gateways", output::list(&network.gateways)),
         ("mtu", network.mtu.to_string()),
@@ -275,16 +304,16 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::fake;
+    use crate::frontend::http::tests::fake;
 
     #[test]
-    fn networks_are_shown_in_a_line_and_in_full() {
+    fn network_is_shown_as_row_and_in_full() {
         let network = fake::network("backend");
         assert_eq!(
             output::table(Network::COLUMNS, [network.cells()]),
             "\
-NAME     ID            DRIVER  SCOPE  SUBNETS        GATEWAYS     MTU  SANDBOXES
-backend  0123456789ab  bridge  local  172.17.0.0/24  172.17.0.1  1500          1
+NAME     ID            DRIVER  SCOPE  OWNER    SUBNETS        GATEWAYS     MTU  SANDBOXES
+backend  0123456789ab  bridge  local  netpath  172.17.0.0/24  172.17.0.1  1500          1
 "
         );
         assert_eq!(
@@ -294,6 +323,7 @@ name:          backend
 id:            0123456789ab
 driver:        bridge
 scope:         local
+owner:         netpath
 subnets:       172.17.0.0/24
 gateways:      172.17.0.1
 mtu:           1500

@@ -1,4 +1,4 @@
-//! What goes to stdout: aligned tables without borders, or one JSON document.
+//! Output to stdout: aligned tables without borders, or one JSON document.
 
 use std::io::{self, Write};
 
@@ -46,7 +46,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     text(&document)
 }
 
-/// Prints text as it is. A reader that has left is no failure.
+/// Prints text unchanged. A closed pipe is not a failure.
 pub(super) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -58,7 +58,7 @@ pub(super) fn text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints text to stderr. If that fails there is nobody left to tell.
+/// Prints text to stderr; errors are ignored.
 pub(super) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

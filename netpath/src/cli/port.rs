@@ -10,25 +10,28 @@ use super::{
     failure::Failure,
     output::{self, Column, Row},
 };
-use crate::api::v1::{Port, Publish, Unpublish};
+use crate::frontend::http::v1::{Port, Publish, Unpublish};
 
 /// Published ports
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  netpath port publish web 8080:80")]
 pub(super) enum Command {
-    /// Make ports of a sandbox reachable at the node's addresses
+    /// Publish ports of a sandbox at addresses of the node
     #[command(
         after_help = "Example:\n  netpath port publish web 127.0.0.1:8080:80/tcp --allow 10.0.0.0/8"
     )]
     Publish {
         /// Sandbox
         sandbox: String,
-        /// What to publish, as with Docker
+        /// Ports to publish, as with Docker
         #[arg(required = true, value_name = "SPEC", help = super::sandbox::SPEC)]
         publish: Vec<String>,
-        /// Sources that may use them; repeatable [default: everybody]
+        /// Sources that may use them; repeatable [default: all]
         #[arg(long, value_name = "CIDR")]
         allow: Vec<IpNet>,
+        /// Ports of a sandbox of another owner too
+        #[arg(long)]
+        force: bool,
     },
     /// Withdraw ports of a sandbox
     #[command(after_help = "Example:\n  netpath port unpublish web 127.0.0.1:8080:80/tcp")]
@@ -38,6 +41,9 @@ pub(super) enum Command {
         /// As published
         #[arg(required = true, value_name = "SPEC")]
         publish: Vec<String>,
+        /// Ports of a sandbox of another owner too
+        #[arg(long)]
+        force: bool,
     },
     /// List published ports
     #[command(
@@ -58,6 +64,7 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
             sandbox,
             publish,
             allow,
+            force,
         } => {
             let object = format!("{sandbox} {}", publish.join(" "));
             let request = Publish {
@@ -65,13 +72,19 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
                 publish,
                 allow,
             };
-            let ports = client.publish(&request).await;
+            let ports = client.publish(&request, force).await;
             let ports = ports.map_err(Failure::api("port publish", object))?;
             output::rows(context.format, &ports)?;
         }
-        Command::Unpublish { sandbox, publish } => {
+        Command::Unpublish {
+            sandbox,
+            publish,
+            force,
+        } => {
             let object = format!("{sandbox} {}", publish.join(" "));
-            let withdrawn = client.unpublish(&Unpublish { sandbox, publish }).await;
+            let withdrawn = client
+                .unpublish(&Unpublish { sandbox, publish }, force)
+                .await;
             withdrawn.map_err(Failure::api("port unpublish", object))?;
         }
         Command::Ls { sandbox } => {
@@ -95,7 +108,7 @@ impl Row for Port {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let everybody = "all".to_owned();
+        let all = "all".to_owned();
         vec![
             self.sandbox.clone(),
             self.network.clone(),
@@ -107,7 +120,7 @@ impl Row for Port {
                 self.container_port_end,
             ),
             if self.allow.is_empty() {
-                everybody
+                all
             } else {
                 output::list(&self.allow)
             },

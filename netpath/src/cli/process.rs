@@ -1,7 +1,7 @@
 //! Processes in sandboxes: the one place of the command line that forks, enters namespaces and handles signals.
 //!
-//! Between fork and exec only system calls are made: everything that needs memory is prepared before. What fails
-//! there is told through a pipe of our own, since `Command` passes on no more than an error number.
+//! Between fork and exec only system calls are made: allocations are done before. A failure there
+//! is reported through a pipe, since `Command` reports only an error number.
 
 mod child;
 
@@ -37,9 +37,9 @@ use child::{Place, Steps, encode, prepared, sysfs_flags};
 pub(super) struct Entry {
     /// Path of the network namespace.
     pub netns: PathBuf,
-    /// Host name, in a UTS namespace of its own.
+    /// Host name, in a separate UTS namespace.
     pub hostname: Option<String>,
-    /// Mounts a `/sys` that shows the sandbox's devices, in a mount namespace of its own.
+    /// Mounts a `/sys` that shows the sandbox's devices, in a separate mount namespace.
     pub sysfs: bool,
 }
 
@@ -51,10 +51,10 @@ pub(super) enum StartError {
     Open {
         /// Path.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// The process could not be made or prepared.
+    /// The process cannot be created or prepared.
     #[error("could not {what}: {source}")]
     Prepare {
         /// What was tried.
@@ -67,7 +67,7 @@ pub(super) enum StartError {
     Exec {
         /// The program.
         program: OsString,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
 }
@@ -75,7 +75,7 @@ pub(super) enum StartError {
 /// Why a detached process did not start.
 #[derive(Debug)]
 pub(super) enum DetachError<E> {
-    /// Nothing is wrong with the process: what it was to wait for failed.
+    /// Waiting for the process failed.
     Withdrawn(E),
     /// The process did not start.
     Start(StartError),
@@ -121,7 +121,7 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     drop(process);
     let mut child = spawned.map_err(|error| report.explain(command, error))?;
     let pid = child_pid(child.id());
-    // SIGCHLD would not do: it goes to any thread of the process, and is lost on one that does not block it.
+    // SIGCHLD is not suitable: any thread of the process may receive it, and a thread that does not block it loses it.
     let gone = kernel_process::pidfd(pid.as_raw())
         .map_err(io::Error::other)
         .and_then(|gone| gone.ok_or_else(|| nix::Error::ESRCH.into()))
@@ -148,7 +148,7 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
             Err(errno) => return Err(prepare("read signals", errno)),
         };
         let number = i32::try_from(event.ssi_signo).unwrap_or_default();
-        // What the terminal sends (a positive code) goes to the whole process group: the child has it already.
+        // A signal of the terminal (a positive code) is sent to the whole process group, the child included.
         if event.ssi_code <= 0
             && let Ok(signal) = Signal::try_from(number)
         {
@@ -158,7 +158,7 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     }
 }
 
-/// Starts a command in a session of its own, without terminal and files. `provide` makes what it enters, given the
+/// Starts a command in a new session, without terminal and files. `provide` creates the sandbox that it enters, given the
 /// number that the process has from the beginning; the process waits for that. Returns once the command runs.
 pub(super) fn detached<T, E>(
     command: &[OsString],
@@ -192,18 +192,18 @@ pub(super) fn detached<T, E>(
     // Spawning returns when the command runs, which is after `provide`.
     let spawning = thread::spawn(move || {
         let result = process.spawn().map(drop);
-        // Its end of the pipe goes with it: otherwise nobody would notice that no number comes.
+        // The write end of the pipe is closed with it: otherwise the reader would wait forever.
         drop(process);
         result
     });
     let mut number = [0; 4];
     let provided = match File::from(number_out).read_exact(&mut number) {
         Ok(()) => Some(provide(i32::from_ne_bytes(number))),
-        // The process did not come so far; spawning tells why.
+        // The process did not reach this step; the error of spawning says why.
         Err(_) => None,
     };
     if let Some(Ok((_, entry))) = &provided {
-        // If the process is gone, spawning tells why.
+        // If the process has ended, the error of spawning says why.
         let _ = File::from(entry_in).write_all(&encode(entry));
     } else {
         drop(entry_in);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_gone_is_named() {
+    fn missing_namespace_is_reported() {
         let entry = Entry {
             netns: "/nonexistent/netns".into(),
             ..here()
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_in_the_foreground_ends_as_it_ends() {
+    fn foreground_command_sets_the_exit_status() {
         if may_enter() {
             let status = |script| foreground(&shell(script), &here()).unwrap();
             assert_eq!(status("exit 7").code(), Some(7));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_told_from_what_may_not_run() {
+    fn missing_and_unexecutable_commands_have_distinct_errors() {
         if may_enter() {
             let error = |program: &str| match foreground(&[program.into()], &here()) {
                 Err(StartError::Exec { source, .. }) => source.kind(),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detached_command_waits_for_its_sandbox() {
+    fn detached_command_starts_after_its_sandbox() {
         if may_enter() {
             let number = detached(&shell("exit 0"), |number| Ok::<_, ()>((number, here())));
             assert!(matches!(number, Ok(number) if number > 0));

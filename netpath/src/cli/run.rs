@@ -13,14 +13,14 @@ use super::{
     sandbox::NetworkOptions,
 };
 use crate::{
-    api::{
+    frontend::http::{
         client::ClientError,
         v1::{Sandbox, SandboxCreate},
     },
     model::Name,
 };
 
-/// Run a command in a new sandbox, which goes when the command ends
+/// Run a command in a new sandbox, which is removed when the command ends
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  netpath run --name web -p 8080:80 -- python3 -m http.server 80\n\n\
@@ -28,7 +28,7 @@ use crate::{
                   be run, 127 if there is none."
 )]
 pub(super) struct Arguments {
-    /// Name of the sandbox [default: made up]
+    /// Name of the sandbox [default: generated]
     #[arg(long)]
     name: Option<Name>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Arguments {
     }
 }
 
-/// Runs it. The runtime is entered only to talk to the daemon: nothing else runs while processes are made.
+/// Runs it. The runtime runs only during requests to the daemon: no other thread may run while processes are created.
 pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Arguments) -> Outcome {
     let command = std::mem::take(&mut arguments.command);
     if arguments.detach {
@@ -58,7 +58,7 @@ pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Argum
     }
 }
 
-/// How to get into a sandbox. The node's own namespace needs nothing but itself.
+/// How to enter a sandbox. The namespace of the node needs no further steps.
 pub(super) fn entry(sandbox: &Sandbox) -> Entry {
     let own = sandbox.network_mode != "host";
     Entry {
@@ -76,7 +76,7 @@ pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) ->
         {
             (1, "run as root")
         }
-        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for what is left of it"),
+        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for its state"),
         StartError::Prepare { .. } => (1, "see 'netpath doctor'"),
         StartError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             (127, "check its spelling and PATH")
@@ -100,7 +100,7 @@ fn foreground(
         .block_on(context.client.create_sandbox(&request))
         .map_err(Failure::api("run", name))?;
     let ended = process::foreground(command, &entry(&sandbox));
-    // The daemon would do it within seconds: whoever waits for this process need not.
+    // The daemon would do it within seconds; the caller of this process does not have to wait for that.
     let removed = remove(context, runtime, &sandbox.name);
     match ended {
         Ok(status) => {
@@ -138,7 +138,7 @@ fn detached(
         Err(DetachError::Withdrawn(error)) => Err(Failure::api("run", object)(error)),
         Err(DetachError::Start(error)) => {
             if let Some(name) = &made {
-                // The process that owned it is gone, so the daemon removes it anyway.
+                // Its process has ended, so the daemon removes it.
                 let _ = remove(context, runtime, name);
             }
             Err(failure("run", &made.unwrap_or(object), error))
@@ -147,7 +147,7 @@ fn detached(
 }
 
 fn remove(context: &Context, runtime: &Runtime, name: &str) -> Result<(), ClientError> {
-    match runtime.block_on(context.client.remove_sandbox(name)) {
+    match runtime.block_on(context.client.remove_sandbox(name, false)) {
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
     }

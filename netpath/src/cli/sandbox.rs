@@ -12,7 +12,7 @@ use super::{
     port, process, run,
 };
 use crate::{
-    api::v1::{Sandbox, SandboxCreate},
+    frontend::http::v1::{Sandbox, SandboxCreate},
     model::{Name, parse_mac},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  netpath sandbox create web --network backend")]
 pub(super) enum Command {
-    /// Make a sandbox, or adopt a namespace, and print its name
+    /// Create a sandbox, or adopt a namespace, and print its name
     #[command(
         after_help = "Example:\n  netpath sandbox create web --network backend -p 8080:80 --netns /run/netns/web"
     )]
@@ -53,6 +53,9 @@ pub(super) enum Command {
         /// Sandboxes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Sandboxes of other owners too
+        #[arg(short, long)]
+        force: bool,
     },
 }
 
@@ -70,19 +73,19 @@ pub(super) struct Create {
     network: NetworkOptions,
 }
 
-/// How ports are written.
+/// Form of a port specification.
 pub(super) const SPEC: &str = "[HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; repeatable";
 
-/// How a sandbox is connected: for `sandbox create` and `run`.
+/// Networks and ports of a sandbox: for `sandbox create` and `run`.
 #[derive(Debug, Default, Args)]
 pub(super) struct NetworkOptions {
     /// Network, or host, none or container:NAME; repeatable [default: bridge]
     #[arg(long, value_name = "NET")]
     network: Vec<String>,
-    /// What to publish, as with Docker
+    /// Ports to publish, as with Docker
     #[arg(short, long, value_name = "SPEC", help = SPEC)]
     publish: Vec<String>,
-    /// Sources that may use published ports; repeatable [default: everybody]
+    /// Sources that may use published ports; repeatable [default: all]
     #[arg(long, value_name = "CIDR")]
     allow: Vec<IpNet>,
     /// Address in the first network [default: a free one]
@@ -97,7 +100,7 @@ pub(super) struct NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// The request for the daemon, without where the namespace comes from.
+    /// The request for the daemon, without the namespace.
     pub(super) fn request(self, name: Option<Name>) -> SandboxCreate {
         SandboxCreate {
             name: name.map(String::from),
@@ -167,9 +170,9 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
             let error = process::replace(&command, &run::entry(&sandbox));
             return Err(run::failure("sandbox exec", &name, error));
         }
-        Command::Rm { names } => {
+        Command::Rm { names, force } => {
             for name in &names {
-                let removed = client.remove_sandbox(name).await;
+                let removed = client.remove_sandbox(name, force).await;
                 removed.map_err(Failure::api("sandbox rm", name))?;
                 output::text(&format!("{name}\n"))?;
             }
@@ -183,6 +186,7 @@ impl Row for Sandbox {
         "NAME",
         "ID",
         "MODE",
+        "OWNER",
         "NETWORKS",
         "ADDRESSES",
         "PORTS",
@@ -203,6 +207,7 @@ impl Row for Sandbox {
             self.name.clone(),
             self.id.clone(),
             self.network_mode.clone(),
+            self.owner.to_string(),
             output::list(networks),
             output::list(addresses),
             output::list(ports),
@@ -218,6 +223,7 @@ fn describe(sandbox: &Sandbox) -> String {
         ("netns", sandbox.netns.display().to_string()),
         ("network mode", sandbox.network_mode.clone()),
         ("hostname", sandbox.hostname.clone()),
+        ("owner", sandbox.owner.to_string()),
     ]);
     for endpoint in &sandbox.endpoints {
         text.push_str(&format!("endpoint {}\n", endpoint.id));
@@ -235,7 +241,7 @@ fn describe(sandbox: &Sandbox) -> String {
     if !sandbox.ports.is_empty() {
         text.push_str("ports\n");
         let rows = sandbox.ports.iter().map(Row::cells);
-        for line in output::table(crate::api::v1::Port::COLUMNS, rows).lines() {
+        for line in output::table(crate::frontend::http::v1::Port::COLUMNS, rows).lines() {
             text.push_str(&format!("  {line}\n"));
         }
     }
@@ -270,16 +276,16 @@ fn hostname(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tests::fake;
+    use crate::frontend::http::tests::fake;
 
     #[test]
-    fn sandboxes_are_shown_in_a_line_and_in_full() {
+    fn sandbox_is_shown_as_row_and_in_full() {
         let sandbox = fake::sandbox("web");
         assert_eq!(
             output::table(Sandbox::COLUMNS, [sandbox.cells()]),
             "\
-NAME  ID            MODE     NETWORKS  ADDRESSES      PORTS            NETNS
-web   aaaaaaaaaaaa  network  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
+NAME  ID            MODE     OWNER   NETWORKS  ADDRESSES      PORTS            NETNS
+web   aaaaaaaaaaaa  network  docker  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
 "
         );
         assert_eq!(
@@ -290,6 +296,7 @@ id:            aaaaaaaaaaaa
 netns:         /proc/self/ns/net
 network mode:  network
 hostname:      web
+owner:         docker
 endpoint bbbbbbbbbbbb
   network:         bridge
   interface:       eth0
@@ -306,7 +313,7 @@ ports
     }
 
     #[test]
-    fn host_names_are_checked() {
+    fn invalid_host_name_is_refused() {
         for good in ["web", "web-1.prod", "a_b"] {
             assert!(hostname(good).is_ok(), "{good}");
         }

@@ -1,7 +1,6 @@
 //! `netpath status`.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,11 +13,12 @@ use super::{
     output::{self, Column, Format, Row},
 };
 use crate::{
-    api::{
+    datapath::read,
+    frontend::http::{
+        self,
         client::ClientError,
         v1::{Flows, MapInfo, Program, SandboxFlows, Status},
     },
-    datapath::dump,
 };
 
 /// Show how the node does; exit status 1 unless it is ready
@@ -45,7 +45,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
     let deadline = Instant::now() + arguments.wait.unwrap_or_default();
     let answer = loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let client = context.client.with_patience(left.max(PATIENCE));
+        let client = context.client.with_timeout(left.max(PATIENCE));
         let answer = client.status().await;
         let ready = answer.as_ref().is_ok_and(|status| status.ready);
         if ready || Instant::now() >= deadline {
@@ -79,18 +79,16 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
 
 /// What can be said while the daemon does not answer.
 fn without_daemon(error: &ClientError, bpf_dir: &Path) -> Status {
-    let maps = dump::list(bpf_dir).unwrap_or_default();
-    let limits = dump::limits(bpf_dir, &maps).ok();
-    let (flows, timers) = limits.map_or((None, BTreeMap::new()), |(flows, timers)| {
-        (Some(flows), timers)
-    });
+    let maps = read::list(bpf_dir).unwrap_or_default();
+    let table = read::flow_table(bpf_dir, &maps).ok();
+    let timers = table.as_ref().map(http::timers).unwrap_or_default();
     let node = nix::unistd::gethostname().unwrap_or_default();
     Status {
         node: node.to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        flows,
+        flows: table.map(Into::into),
         timers,
-        maps,
+        maps: maps.into_iter().map(Into::into).collect(),
         degraded: vec![error.to_string()],
         ..Status::default()
     }
@@ -216,7 +214,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1::{Reconcile, Store};
+    use crate::frontend::http::v1::{Reconcile, Store};
 
     #[test]
     fn a_node_is_shown_as_a_whole() {

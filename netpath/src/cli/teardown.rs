@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::{Context, Outcome, failure::Failure};
 use crate::{
-    api::client::ClientError,
     config::{Config, Settings},
+    frontend::http::client::ClientError,
 };
 
-/// Remove everything netpath has put into the kernel and its run directory
+/// Remove netpath's kernel state and its run directory
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  netpath teardown\n\n\
                   The daemon does it and ends. With --force it is done without a daemon, and needs root; the \

@@ -1,14 +1,14 @@
 use clap::{CommandFactory, Parser};
 
 use super::{Cli, Command, map, network, output::Format, port, sandbox};
-use crate::api::v1::{Driver, GatewayMode, MapTable};
+use crate::frontend::http::v1::{Driver, GatewayMode, MapTable};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(std::iter::once("netpath").chain(line.split_whitespace()))
 }
 
 #[test]
-fn the_tree_is_consistent() {
+fn command_tree_is_valid() {
     Cli::command().debug_assert();
 }
 
@@ -38,7 +38,7 @@ fn every_command_has_help_with_one_example() {
 }
 
 #[test]
-fn global_options_stand_anywhere() {
+fn global_options_are_accepted_anywhere() {
     let cli = parse("network ls -o json --socket /tmp/s -v").unwrap();
     assert_eq!(cli.output, Format::Json);
     assert_eq!(cli.socket.unwrap().to_str(), Some("/tmp/s"));
@@ -47,7 +47,7 @@ fn global_options_stand_anywhere() {
 }
 
 #[test]
-fn networks_are_asked_for_as_in_the_contract() {
+fn network_create_accepts_every_option_of_the_contract() {
     let line = "network create backend --driver overlay --subnet 10.5.0.0/24 --subnet fd00:5::/64 \
                 --gateway 10.5.0.1 --ip-range 10.5.0.128/25 --ipv6 --internal --icc off --masquerade off \
                 --gateway-mode routed --mtu 1400 --vni 7 --label a=b --label c=";
@@ -85,11 +85,14 @@ fn defaults_of_networks_are_those_of_the_api() {
     else {
         panic!("another command");
     };
-    assert_eq!(create.request(), crate::api::v1::NetworkCreate::named("a"));
+    assert_eq!(
+        create.request(),
+        crate::frontend::http::v1::NetworkCreate::named("a")
+    );
 }
 
 #[test]
-fn run_takes_everything_behind_the_dashes() {
+fn run_passes_every_word_after_the_dashes() {
     let line = "run --name web --network backend --network front -p 8080:80 --publish [::1]:53:53/udp \
                 --ip 10.5.0.9 --mac 02:00:5e:00:53:01 --hostname web.local -d -- sh -c true -o --help";
     let cli = parse(line).unwrap();
@@ -140,11 +143,12 @@ fn sandboxes_adopt_a_path_or_a_process() {
 }
 
 #[test]
-fn ports_pass_through_as_they_are_written() {
+fn port_specifications_are_passed_unchanged() {
     let Command::Port(port::Command::Publish {
         sandbox,
         publish,
         allow,
+        force: false,
     }) = parse("port publish web 127.0.0.1:8080-8081:80-81/tcp 53/udp --allow 10.0.0.0/8")
         .unwrap()
         .command
@@ -159,7 +163,7 @@ fn ports_pass_through_as_they_are_written() {
 }
 
 #[test]
-fn dumps_show_flows_unless_told_otherwise() {
+fn map_dump_defaults_to_nat() {
     let dump = |line: &str| match parse(line).unwrap().command {
         Command::Map(map::Command::Dump(dump)) => dump,
         _ => panic!("another command"),

@@ -1,4 +1,4 @@
-//! Command lines that make no sense, as one line; help and version, which are no failures.
+//! Invalid command lines, as one line; help and version, which are not failures.
 
 use std::process::ExitCode;
 
@@ -6,13 +6,13 @@ use clap::{Error, error::ErrorKind};
 
 use super::output;
 
-/// Prints what clap has to say; 0 for help and version that were asked for, else 2.
+/// Prints clap's message; the status is 0 for requested help and version, else 2.
 pub(super) fn report(error: &Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A reader that left has seen enough.
+            // A closed pipe is not a failure.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }

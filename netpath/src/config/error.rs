@@ -10,7 +10,7 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
     /// The file does not say what it should.
@@ -25,15 +25,15 @@ pub enum ConfigError {
         /// What is wrong there.
         message: String,
     },
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("{key}: {reason}")]
     Invalid {
         /// The key.
         key: &'static str,
-        /// Why not.
+        /// Cause.
         reason: String,
     },
-    /// A value that a later version will take.
+    /// A value that a later version will support.
     #[error("{key}: not supported yet")]
     NotSupported {
         /// The key.

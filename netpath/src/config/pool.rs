@@ -8,7 +8,7 @@ use super::ConfigError;
 use crate::ipam::{Pool, overlap};
 
 /// The pools that Docker's users expect: /16 for each of the first networks, so that none runs out of addresses before
-/// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier comes from the node's
+/// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier is derived from the node's
 /// name, cut into /64.
 pub(super) fn defaults(node: &str) -> Vec<Pool> {
     let v4 = [

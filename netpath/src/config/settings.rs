@@ -62,7 +62,7 @@ pub struct Settings {
     /// How programs are attached to devices [default: auto, TCX links if the kernel has them]
     #[arg(long, value_name = "auto|tcx|filter", hide_possible_values = true)]
     pub attach: Option<AttachMode>,
-    /// Seconds between two looks at everything.
+    /// Seconds between two periodic reconciles.
     #[arg(skip)]
     pub reconcile_s: Option<f64>,
     /// How long flows may be idle.
@@ -100,7 +100,7 @@ pub enum AttachMode {
 }
 
 impl Settings {
-    /// These settings, and those of `below` where these say nothing.
+    /// These settings, completed by those of `below`.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         fn first<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
@@ -195,7 +195,7 @@ timer_settings! {
 pub struct LimitSettings {
     /// Flows.
     pub flows: Option<u32>,
-    /// Flows that nobody has answered yet.
+    /// Half-open flows.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
     /// Flows of one sandbox.
@@ -203,7 +203,7 @@ pub struct LimitSettings {
     pub flows_per_sandbox: Option<u32>,
 }
 
-/// Most flows that can be asked for; their table would take about 57 GiB.
+/// Largest number of flows; the table takes about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
 impl LimitSettings {
@@ -244,12 +244,12 @@ impl LimitSettings {
     }
 }
 
-/// Bytes of the machine's memory; 0 if the kernel does not say.
+/// Memory of the machine in bytes; 0 if unknown.
 fn memory() -> u64 {
     nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total())
 }
 
-/// Longest idle time that can be asked for: ten years.
+/// Longest idle limit: ten years.
 const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
 
 pub(super) fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, ConfigError> {

@@ -15,7 +15,7 @@ fn message(text: &str) -> String {
 }
 
 #[test]
-fn nothing_said_gives_the_documented_defaults() {
+fn empty_configuration_has_documented_defaults() {
     let config = config("").unwrap();
     assert_eq!(config.run_dir, Path::new("/run/netpath"));
     assert_eq!(config.state_dir, Path::new("/var/lib/netpath"));
@@ -30,7 +30,7 @@ fn nothing_said_gives_the_documented_defaults() {
 }
 
 #[test]
-fn flags_win_over_the_file() {
+fn flags_override_the_file() {
     let flags = Settings {
         node: Some("flag".to_owned()),
         uplink: vec!["eth1".to_owned()],
@@ -47,7 +47,7 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn an_explicit_socket_is_kept() {
+fn explicit_socket_is_used() {
     let config = Config::resolve(Settings::default(), Some("/tmp/x.sock".into())).unwrap();
     assert_eq!(config.socket, Path::new("/tmp/x.sock"));
 }
@@ -94,7 +94,7 @@ fn timers_are_seconds_and_may_be_fractional() {
 }
 
 #[test]
-fn limits_are_checked() {
+fn invalid_limit_is_refused() {
     let good = config("[limits]\nflows = 1000\nhalf_open = 256\n").unwrap();
     assert_eq!((good.limits.flows, good.limits.half_open), (1000, 256));
     assert!(message("[limits]\nflows = 0\n").starts_with("limits.flows: "));
@@ -133,7 +133,7 @@ fn pools_are_a_prefix_and_a_size() {
 }
 
 #[test]
-fn the_default_ipv6_pool_depends_on_the_node_only() {
+fn default_ipv6_pool_depends_on_the_node_only() {
     let v6 = |node| pool::defaults(node).pop().unwrap();
     assert_eq!(v6("a"), v6("a"));
     assert_ne!(v6("a"), v6("b"));
@@ -141,7 +141,7 @@ fn the_default_ipv6_pool_depends_on_the_node_only() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_said_so() {
+fn unsupported_setting_is_refused() {
     for text in [
         "store = 'etcd://10.0.0.1:2379,10.0.0.2:2379'",
         "metrics = '127.0.0.1:9000'",
@@ -158,12 +158,12 @@ fn what_is_not_supported_yet_is_said_so() {
 const SAMPLE: &str = include_str!("../../packaging/netpath.toml");
 
 #[test]
-fn the_sample_parses_as_it_is_and_changes_nothing() {
+fn sample_file_parses_to_defaults() {
     assert_eq!(parse(SAMPLE).unwrap(), Settings::default());
 }
 
 #[test]
-fn the_sample_shows_every_key_and_each_one_parses() {
+fn sample_file_shows_every_key() {
     let uncommented: String = SAMPLE
         .lines()
         .map(|line| {

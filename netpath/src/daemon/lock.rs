@@ -1,4 +1,4 @@
-//! One daemon for one run directory.
+//! The lock of the run directory: one daemon per run directory.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,10 +10,11 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::DaemonError;
 
-/// Takes the run directory, making it if need be. It is free again when the lock is dropped or the process ends.
+/// Locks the run directory, and creates it if it does not exist. The lock is released when it is dropped or when the
+/// process ends.
 ///
 /// # Errors
-/// If another daemon has it, or it cannot be made.
+/// If another daemon holds the lock, or the directory cannot be created.
 pub fn take(run_dir: &Path) -> Result<Flock<File>, DaemonError> {
     fs::create_dir_all(run_dir).map_err(|source| file_error("create", run_dir, source))?;
     let path = run_dir.join("lock");

@@ -1,113 +1,82 @@
-//! The daemon: one task owns the state; requests, events and timers take turns.
+//! The daemon: startup, the tasks that run until its end, and its end.
 //!
 //! ```text
-//! API ──────────► service ─┐
-//! netlink ──────► watch ───┼─► node: state, store, reconciler
-//! processes ────► life ────┤
-//! timers ───────► sweep ───┘
+//! front ends ────────────► commands
+//! netlink ───► resync ─────┤
+//! processes ─► lifecycle ──┤
+//! timer ─────► sweep ──────┤
+//! store ─────► follow ─────┘
 //! ```
 
 mod error;
-mod exhaustion;
-mod life;
+mod follow;
+mod lifecycle;
 mod lock;
-mod node;
-mod present;
-mod service;
-mod start;
-mod status;
+mod resync;
+mod startup;
 mod sweep;
 mod teardown;
-mod watch;
-
-use std::sync::Arc;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Mutex, Notify, broadcast, oneshot},
+    sync::oneshot,
 };
 
-use crate::{
-    api::{server, socket, v1},
-    config::Config,
-};
+use crate::{commands::Commands, config::Config, frontend::http};
 
 pub use error::DaemonError;
 pub use teardown::teardown_forced;
 
-/// Events that a slow reader may lag behind.
-const EVENTS: usize = 1024;
-
-/// What all parts of the daemon share.
-pub(crate) struct Shared {
-    config: Config,
-    node: Mutex<node::Node>,
-    events: broadcast::Sender<v1::Event>,
-    /// Somebody removed flows' endpoints: sweep now.
-    sweep_now: Notify,
-    /// The next look at everything is due now.
-    reconcile_now: Notify,
-    /// Sandboxes have come: look after their processes.
-    sandboxes_changed: Notify,
-    /// The daemon is to end.
-    end: Notify,
-}
-
-/// Runs the daemon until a signal or a teardown ends it. What it has put into the kernel stays, unless torn down.
+/// Runs the daemon until a signal or a teardown ends it. Its kernel state stays unless it was torn down.
 ///
 /// # Errors
 /// If it cannot start.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
-    // The lock lives as long as the daemon.
+    // Held until the daemon ends.
     let _lock = lock::take(&config.run_dir)?;
-    let listener = socket::bind(&config.socket)?;
-    let node = start::start(&config).await?;
+    let listener = http::socket::bind(&config.socket)?;
+    let node = startup::start(&config).await?;
     let watch = crate::kernel::Watch::open()?;
-    let (events, _) = broadcast::channel(EVENTS);
-    let shared = Arc::new(Shared {
-        config,
-        node: Mutex::new(node),
-        events,
-        sweep_now: Notify::new(),
-        reconcile_now: Notify::new(),
-        sandboxes_changed: Notify::new(),
-        end: Notify::new(),
-    });
+    let commands = Commands::new(config, node);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(watch::run(Arc::clone(&shared), watch));
-    tasks.spawn(life::run(Arc::clone(&shared)));
-    tasks.spawn(sweep::run(Arc::clone(&shared)));
-    let service = Arc::new(service::Api(Arc::clone(&shared)));
+    tasks.spawn(resync::run(commands.clone(), watch));
+    tasks.spawn(lifecycle::run(commands.clone()));
+    tasks.spawn(sweep::run(commands.clone()));
+    tasks.spawn(follow::run(commands.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(async move {
-        let stopped = async {
-            // An error means that the sender is gone, which says the same.
-            let _ = stopped.await;
-        };
-        if let Err(error) = server::serve(listener, service, stopped).await {
-            tracing::error!(%error, "the API has ended");
-        }
-    });
-    tracing::info!(socket = %shared.config.socket.display(), "ready");
+    let stopped = async {
+        // An error means that the sender was dropped, which is the signal to stop.
+        let _ = stopped.await;
+    };
+    let frontend = tokio::spawn(http::serve(listener, commands.clone(), stopped));
+    tracing::info!(socket = %commands.config().socket.display(), "ready");
     // Fails only without systemd.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    wait_for_end(&commands).await?;
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    // Running requests are finished first.
+    drop(stop);
+    let served = frontend
+        .await
+        .map_err(|error| runtime("end the front end")(error.into()))?;
+    if let Err(error) = served {
+        tracing::error!(%error, "the front end has failed");
+    }
+    let torn_down = commands.is_torn_down().await;
+    tasks.abort_all();
+    if torn_down {
+        teardown::remove_run_dir(&commands.config().run_dir)?;
+    }
+    Ok(())
+}
+
+async fn wait_for_end(commands: &Commands) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(runtime("wait for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(runtime("wait for SIGINT"))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = shared.end.notified() => {}
-    }
-    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
-    // Requests that are under way are finished first.
-    drop(stop);
-    serving
-        .await
-        .map_err(|error| runtime("end the API")(error.into()))?;
-    let node = shared.node.lock().await;
-    tasks.abort_all();
-    if node.torn_down {
-        teardown::remove_run_dir(&shared.config.run_dir)?;
+        () = commands.wake().end.notified() => {}
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::sys;
 
 const CHUNK: usize = 4_096;
 
-/// Calls `visit` with every entry of a hash map. An entry that comes or goes meanwhile may be missed, none is seen twice.
+/// Calls `visit` with every entry of a hash map. Entries created or deleted meanwhile may be missed; none is visited twice.
 ///
 /// # Errors
 /// Those of the system call.
@@ -42,7 +42,7 @@ pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
 /// Writes all entries.
 ///
 /// # Errors
-/// Those of the system call; what was written before stays.
+/// A system call fails; earlier entries stay written.
 pub fn update<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
     keys: &[K],

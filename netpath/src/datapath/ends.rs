@@ -1,4 +1,4 @@
-//! What the outer ends of flows stand on: addresses of the node, and published ports.
+//! Whether the outer side of a flow is still valid: host addresses and published ports.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ pub struct Ends {
     ports: HashMap<(u8, Class), Ranges>,
 }
 
-/// Ranges that hold for one sort of address, by first port: last port and entry.
+/// Ranges of one class of addresses, by first port: last port and entry.
 type Ranges = BTreeMap<u16, (u16, PortEntry)>;
 
 /// Which addresses of the node a range holds for.
@@ -48,7 +48,7 @@ impl Ends {
         })
     }
 
-    /// Whether the outer end of a flow is still what it was when the flow began. Only the half that opened it can tell;
+    /// Whether the outer side of a flow is still valid. Only the entry that opened the flow determines it;
     /// of the other one this is always true.
     pub fn still_hold(&self, key: &FlowKey, half: &Half) -> bool {
         if half.role != ORIGINAL {
@@ -81,7 +81,7 @@ impl Ends {
             })
     }
 
-    /// The range that is published for a port: its first port and its entry.
+    /// The published range that contains a port: its first port and its entry.
     fn published(&self, protocol: u8, addr: Addr, port: u16) -> Option<(u16, PortEntry)> {
         let classes = [
             Class::Exact(addr.octets()),

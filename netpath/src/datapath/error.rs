@@ -27,7 +27,7 @@ pub enum DatapathError {
         action: &'static str,
         /// With what.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
     /// Pins of another schema version are there.
@@ -53,7 +53,7 @@ pub enum DatapathError {
     Program {
         /// Program.
         program: String,
-        /// Why.
+        /// Cause.
         source: Box<ProgramError>,
     },
     /// The verifier rejects a program.
@@ -69,7 +69,7 @@ pub enum DatapathError {
     Link {
         /// File name of its pin.
         link: String,
-        /// Why.
+        /// Cause.
         source: LinkError,
     },
     /// A link could not be pinned.
@@ -77,7 +77,7 @@ pub enum DatapathError {
     Pin {
         /// File name of the pin.
         link: String,
-        /// Why.
+        /// Cause.
         source: PinError,
     },
     /// The object lacks something this version needs.
@@ -88,7 +88,7 @@ pub enum DatapathError {
     Map {
         /// Map.
         map: &'static str,
-        /// Why.
+        /// Cause.
         source: MapError,
     },
     /// A raw system call failed.
@@ -98,7 +98,7 @@ pub enum DatapathError {
         call: &'static str,
         /// On what.
         object: String,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
     /// An interface does not exist.
@@ -137,7 +137,7 @@ pub enum DatapathError {
 }
 
 impl DatapathError {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::Syscall { source, .. } => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, MapInfo},
+    maps::MapInfo,
     programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
 };
 use netpath_common::{
@@ -371,11 +371,6 @@ fn verdict(log: &str) -> Option<&str> {
     let is_statistics =
         |line: &&str| !STATISTICS.iter().any(|start| line.starts_with(start)) && !line.is_empty();
     log.lines().map(str::trim).rfind(is_statistics)
-}
-
-/// A pinned map, opened.
-pub(super) fn open(maps: &Path, name: &'static str) -> Result<MapData, DatapathError> {
-    MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
-//! Programs, maps and pins: the only module that uses aya.
+//! Programs, maps and pins. The only module that uses aya.
 //!
 //! ```text
-//! object ─► load ─► programs ─► attach ─► links   pinned: forwarding goes on without the daemon
-//!             └───► tables   typed maps           pinned: flows survive it
-//!                     └────► sweep, dump, run
+//! object ─► load ─► programs ─► attach ─► links   pinned: packets are forwarded without the daemon
+//!             └───► tables   typed maps           pinned: flows outlive the daemon
+//!                     └────► sweep, read, run
 //! ```
 
 pub mod attach;
 mod batch;
-pub mod dump;
 mod ends;
 mod error;
 mod load;
@@ -16,6 +15,7 @@ mod object;
 pub mod pins;
 pub mod probe;
 mod publish;
+pub mod read;
 pub mod run;
 pub mod sweep;
 mod sys;

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::maps::MapData;
 use netpath_common::maps::SCHEMA_VERSION;
 
 use super::DatapathError;
@@ -138,6 +139,14 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Opens a pinned map.
+///
+/// # Errors
+/// If there is no such pin, or it is not a map.
+pub(super) fn open_map(maps: &Path, name: &'static str) -> Result<MapData, DatapathError> {
+    MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
 }
 
 /// Removes a pin; absence is success.

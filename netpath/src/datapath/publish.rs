@@ -1,9 +1,9 @@
-//! Ports that are published while flows hold them.
+//! Publishing of ports that flows use.
 //!
-//! SNAT leaves published ports alone, but a flow may have its port from before. A program finds the flow first, so the
-//! peer of that flow would reach the sandbox that opened it, and not the one whose port it asks for. A TCP segment that
-//! opens a connection tells by itself that it is meant for the latter, and the connection that has the port may go on; a
-//! datagram tells nothing, so such flows end when the port is published.
+//! SNAT does not choose published ports, but a flow may have its port from before. Programs look up the flow first, so the
+//! peer of that flow would reach the sandbox that opened it, and not the one that publishes the port. A TCP SYN is
+//! distinguished from packets of the flow, so a TCP flow may continue. A UDP packet is not, so UDP flows are removed when
+//! the port is published.
 
 use std::os::fd::AsFd as _;
 
@@ -19,13 +19,13 @@ use crate::{
 };
 
 impl Datapath {
-    /// Publishes ranges, and ends the flows that would keep their packets from them. Outside the ports that SNAT may
-    /// choose there are none, and nothing is looked at.
+    /// Publishes ranges, and removes flows that would receive their packets. Outside of the ports that SNAT may
+    /// choose there are no such flows, and none are read.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.
     pub fn publish(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
-        // From here on, no new flow gets one of these ports.
+        // From now on no new flow is given one of these ports.
         self.tables.put_ports(list)?;
         let config = self.tables.config()?;
         let ranges: Vec<_> = list

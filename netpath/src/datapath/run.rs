@@ -1,4 +1,4 @@
-//! Programs run on packets given by hand, for tests and measurements.
+//! Test runs of programs on given packets, for tests and measurements.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Trial<'a> {
     pub packet: &'a [u8],
     /// Interface of the calling thread's network namespace that the packet passes; 0 for its loopback device.
     pub ifindex: u32,
-    /// Interface it came in by; 0 if the node made it.
+    /// Index of the ingress interface; 0 if the packet is from the node.
     pub ingress_ifindex: u32,
     /// Bytes of a segment, if it is a GSO packet.
     pub gso_size: u32,
@@ -24,7 +24,7 @@ pub struct Trial<'a> {
     pub mark: u32,
 }
 
-/// What came of it.
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What the program returned.

@@ -1,9 +1,9 @@
-//! Expiry: which flows are over, and their removal.
+//! Expiry of flows.
 //!
-//! A flow is over when it was idle for too long, when its endpoint is gone, when the address that the outside knows it
-//! by is the node's no more, when the port that opened it leads elsewhere, or when its own is published (see `publish`).
-//! The daemon nominates, the program `sweep` removes a flow only if nothing has used it since (see there). Programs
-//! remove flows themselves too, but only where a new one needs the place.
+//! A flow has expired if it was idle for too long, its endpoint was removed, its outer address is no longer an address of
+//! the node, the published port that opened it was withdrawn or replaced, or its own port was published (see `publish`).
+//! The daemon nominates flows; the program `sweep` removes those that were not used since. Programs also remove flows,
+//! but only where a new flow needs the entry.
 
 use std::{collections::HashSet, os::fd::AsFd as _};
 
@@ -29,11 +29,11 @@ pub struct Swept {
     pub removed: u64,
 }
 
-/// A half without its twin is left alone for so long: it may be in the making. Nanoseconds.
+/// Age in nanoseconds up to which an entry without its reverse entry is kept: the flow may be under construction.
 const HALF_GRACE: u64 = 1_000_000_000;
 
 impl Datapath {
-    /// Removes every flow that is over.
+    /// Removes every expired flow.
     ///
     /// # Errors
     /// If the table cannot be read or the program cannot be run.
@@ -55,7 +55,7 @@ impl Datapath {
                 flows += u64::from(half.role == ORIGINAL);
                 let is_live =
                     live.contains(&(half.endpoint, half.generation)) && ends.still_hold(key, half);
-                // The shortest limit that could apply tells most flows alive without a look at their other half.
+                // The shortest limit that could apply proves most flows alive without reading their other entry.
                 if !is_live
                     || now.saturating_sub(half.last_seen)
                         > shortest_limit(&timers, key.protocol, half)
@@ -105,7 +105,7 @@ impl Datapath {
         for record in records {
             packet.extend_from_slice(bytes_of(record));
         }
-        // The network stack looks at the ethertype of a test run's packet; this one says nothing it knows.
+        // The stack parses the ethertype of a test run's packet; this one is for local experiments.
         if let Some(ethertype) = packet.get_mut(12..14) {
             ethertype.copy_from_slice(&[0x88, 0xb5]);
         }
@@ -146,7 +146,7 @@ fn is_idle(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&
     now.saturating_sub(last) > limit(timers, key.protocol, half, Some(twin)).1
 }
 
-/// The least idle limit that any state of a flow with this half could have.
+/// The shortest idle limit of any state that a flow with this entry may have.
 fn shortest_limit(timers: &Timers, protocol: u8, half: &Half) -> u64 {
     (0..=u8::MAX >> 3)
         .map(|other| {

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 
 use super::{Ranges, address, bounds, number};
 
-/// Which addresses of a subnet are taken.
+/// Addresses of a subnet that are in use.
 ///
-/// Handing out goes on from the last one handed out, so that an address rests as long as possible before it is used
-/// again: neighbours and resolvers remember.
+/// Allocation continues after the last allocated address, so that a released address stays unused as long as possible
+/// again: neighbours and resolvers cache it.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     prefix: IpNet,
@@ -19,10 +19,10 @@ pub struct Addresses {
     next: u128,
 }
 
-/// Why an address cannot be had.
+/// Why an address is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It belongs to another prefix.
+    /// It is outside of the prefix.
     #[error("address {ip} is not in subnet {subnet}")]
     Outside {
         /// The address.
@@ -30,7 +30,7 @@ pub enum AddressError {
         /// The subnet.
         subnet: IpNet,
     },
-    /// It is the network's, the broadcast or the gateway's address.
+    /// It is the network, broadcast or gateway address.
     #[error(
         "address {ip} is reserved in subnet {subnet}: it is the network, broadcast or gateway address"
     )]
@@ -40,7 +40,7 @@ pub enum AddressError {
         /// The subnet.
         subnet: IpNet,
     },
-    /// Somebody has it.
+    /// It is in use.
     #[error("address {ip} of subnet {subnet} is taken")]
     Taken {
         /// The address.
@@ -52,7 +52,7 @@ pub enum AddressError {
 
 impl Addresses {
     /// All addresses of `prefix` but its network, broadcast (IPv4) and `gateway` address are free; those of `range`
-    /// are handed out when none is asked for.
+    /// are allocated if the request names none.
     pub fn new(prefix: IpNet, gateway: IpAddr, range: Option<IpNet>) -> Self {
         let (low, high) = bounds(&prefix);
         let (first, last) = bounds(&range.unwrap_or(prefix));
@@ -71,7 +71,7 @@ impl Addresses {
         }
     }
 
-    /// The address that is handed out next; `None` if all are taken.
+    /// The next free address; `None` if all are in use.
     pub fn next(&self) -> Option<IpAddr> {
         self.taken
             .first_free(self.next, self.last)
@@ -79,10 +79,10 @@ impl Addresses {
             .map(|free| address(free, self.prefix.addr()))
     }
 
-    /// Whether `ip` can be taken.
+    /// Whether `ip` is available.
     ///
     /// # Errors
-    /// [`AddressError`] says why not; whether it is reserved or taken is told apart by `gateway`.
+    /// [`AddressError`] states why; `gateway` distinguishes reserved addresses from used ones.
     pub fn check(&self, ip: IpAddr, gateway: IpAddr) -> Result<(), AddressError> {
         let subnet = self.prefix;
         let (low, high) = bounds(&subnet);
@@ -98,12 +98,12 @@ impl Addresses {
         }
     }
 
-    /// Takes `ip`.
+    /// Allocates `ip`.
     pub fn take(&mut self, ip: IpAddr) {
         self.taken.insert(number(ip), number(ip));
     }
 
-    /// Looks for the next address behind `ip`.
+    /// Continues the allocation after `ip`.
     pub fn go_on_behind(&mut self, ip: IpAddr) {
         self.next = match number(ip).checked_add(1) {
             Some(next) if (self.first..=self.last).contains(&next) => next,
@@ -111,7 +111,7 @@ impl Addresses {
         };
     }
 
-    /// Gives `ip` back.
+    /// Releases `ip`.
     pub fn release(&mut self, ip: IpAddr) {
         self.taken.remove(number(ip), number(ip));
     }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_rests_before_it_is_used_again() {
+    fn released_address_is_reused_last() {
         let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
         let mut given = Vec::new();
         for _ in 0..4 {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_range_is_handed_out_but_the_subnet_can_be_asked_for() {
+    fn allocation_uses_the_range_and_requests_the_subnet() {
         let mut addresses = subnet("fd00::/64", "fd00::1", Some("fd00::8/126"));
         assert_eq!(addresses.next(), Some(ip("fd00::8")));
         assert_eq!(addresses.check(ip("fd00::2"), ip("fd00::1")), Ok(()));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_told_apart() {
+    fn address_errors_are_distinct() {
         let mut addresses = subnet("10.0.0.0/24", "10.0.0.1", None);
         let gateway = ip("10.0.0.1");
         addresses.take(ip("10.0.0.9"));
@@ -186,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_address_is_handed_out_once(length in 24_u8..=30, gateway in 1_u32..3, released in prop::collection::vec(0_usize..60, 0..20)) {
+        fn every_address_is_allocated_once(length in 24_u8..=30, gateway in 1_u32..3, released in prop::collection::vec(0_usize..60, 0..20)) {
             let prefix = IpNet::new(ip("10.1.2.0"), length).unwrap_or_else(|error| panic!("{error}"));
             let gateway = address(0x0a01_0200 + u128::from(gateway), prefix.addr());
             let mut addresses = Addresses::new(prefix, gateway, None);

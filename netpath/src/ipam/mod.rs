@@ -1,7 +1,7 @@
-//! Which subnets, addresses and numbers are free; pure.
+//! Allocation of subnets, addresses and numbers. No IO.
 //!
-//! Everything here is built on [`Ranges`], a set of numbers kept as disjoint ranges: finding a free number, taking it
-//! and giving it back cost O(log n), however many are taken and however they lie.
+//! Everything is built on [`Ranges`], a set of numbers kept as disjoint ranges: finding a free number, allocating it and
+//! releasing it cost O(log n).
 
 mod addresses;
 mod prefixes;
@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// An address as a number, so that both families count alike.
+/// An address as a number, for both families.
 pub(crate) fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
@@ -26,7 +26,7 @@ pub(crate) fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// The address of `number` in the family of `like`; bits that do not fit an IPv4 address are cut.
+/// The address of `number` in the family of `like`; for IPv4 its low 32 bits.
 pub(crate) fn address(number: u128, like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(number as u32)),

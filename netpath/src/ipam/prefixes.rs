@@ -24,7 +24,7 @@ impl<T> Prefixes<T> {
     /// Adds a prefix.
     ///
     /// # Errors
-    /// Gives the prefix and its owner back if it overlaps another one; nothing is changed then.
+    /// Returns the prefix and its owner if it overlaps another one; nothing has changed then.
     pub fn insert(&mut self, prefix: IpNet, owner: T) -> Result<(), (IpNet, T)> {
         if self.overlapping(&prefix).is_some() {
             return Err((prefix, owner));
@@ -33,7 +33,7 @@ impl<T> Prefixes<T> {
         Ok(())
     }
 
-    /// Takes a prefix out.
+    /// Removes a prefix.
     pub fn remove(&mut self, prefix: &IpNet) -> Option<T> {
         match self.by_first.get(&key(prefix)) {
             Some((found, _)) if found == prefix => {
@@ -43,7 +43,7 @@ impl<T> Prefixes<T> {
         }
     }
 
-    /// A prefix that has an address in common with `prefix`, and its owner.
+    /// A prefix that overlaps `prefix`, and its owner.
     pub fn overlapping(&self, prefix: &IpNet) -> Option<(IpNet, &T)> {
         let (first, last) = bounds(prefix);
         let family = key(prefix).0;

@@ -25,7 +25,7 @@ impl Ranges {
         self.last_by_first.insert(first, last);
     }
 
-    /// Takes `first..=last` out; what is not in the set stays out.
+    /// Removes `first..=last`; numbers outside of the set are ignored.
     pub fn remove(&mut self, first: u128, last: u128) {
         while let Some((other_first, other_last)) = self.overlapping(first, last) {
             self.last_by_first.remove(&other_first);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_number_is_a_number() {
+    fn largest_number_is_supported() {
         let mut ranges = Ranges::default();
         ranges.insert(u128::MAX, u128::MAX);
         assert!(ranges.contains(u128::MAX));
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn it_behaves_like_a_set(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
+        fn ranges_match_btreeset(steps in prop::collection::vec((any::<bool>(), 0_u128..60, 0_u128..8), 0..60)) {
             let mut ranges = Ranges::default();
             let mut set = BTreeSet::new();
             for (insert, first, length) in steps {

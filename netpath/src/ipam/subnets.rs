@@ -1,4 +1,4 @@
-//! Choosing subnets.
+//! Choice of subnets.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -17,7 +17,7 @@ pub struct Pool {
     pub bits: u8,
 }
 
-/// Text that is not a pool.
+/// The text is not a pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a pool: {reason}; write CIDR/BITS, for example 172.20.0.0/14/24")]
 pub struct PoolError {
@@ -36,7 +36,7 @@ impl FromStr for Pool {
         let (prefix, bits) = text.rsplit_once('/').ok_or_else(|| bad("it has no '/'"))?;
         let prefix: IpNet = prefix
             .parse()
-            .map_err(|_| bad("what stands before its last '/' is not a CIDR"))?;
+            .map_err(|_| bad("the text before the last '/' is not a CIDR"))?;
         let bits: u8 = bits.parse().map_err(|_| bad("its BITS are not a number"))?;
         if prefix != prefix.trunc() {
             return Err(bad("its CIDR has host bits"));
@@ -66,7 +66,7 @@ impl fmt::Display for Pool {
 
 /// The first block of the pools of `like`'s family that overlaps neither `used` nor `avoid`.
 ///
-/// Steps over a whole obstacle at a time: the cost grows with the obstacles that lie before the free block.
+/// Skips a whole conflicting prefix at a time: the cost grows with the number of conflicts before the free block.
 pub fn choose_subnet<T>(
     pools: &[Pool],
     like: IpAddr,
@@ -143,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_route_larger_than_the_pool_moves_on_to_the_next_pool() {
+    fn route_larger_than_the_pool_selects_the_next_pool() {
         let pools = [pool("10.5.0.0/16/24"), pool("192.168.0.0/16/20")];
         let chosen = choose_subnet(&pools, V4, &Prefixes::<()>::default(), &[net("10.0.0.0/8")]);
         assert_eq!(chosen, Some(net("192.168.0.0/20")));
     }
 
     #[test]
-    fn the_default_route_is_not_an_address_of_the_host_but_hides_every_pool() {
+    fn default_route_in_avoid_exhausts_every_pool() {
         let pools = [pool("10.5.0.0/16/24")];
         assert_eq!(
             choose_subnet(&pools, V4, &Prefixes::<()>::default(), &[net("0.0.0.0/0")]),
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_free_block_is_chosen(obstacles in prop::collection::vec((0_u32..1 << 16, 18_u8..=32), 0..20)) {
+        fn first_free_block_is_chosen(obstacles in prop::collection::vec((0_u32..1 << 16, 18_u8..=32), 0..20)) {
             let pool = pool("10.0.0.0/16/22");
             let mut used = Prefixes::default();
             let mut avoid = Vec::new();

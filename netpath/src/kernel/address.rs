@@ -26,12 +26,12 @@ pub struct Address {
     pub duplicate: bool,
     /// Not to be used for new flows (RFC 4862 §5.5.4).
     pub deprecated: bool,
-    /// IPv4: not the first of its subnet. IPv6: temporary (RFC 8981).
+    /// IPv4: not the first address of its subnet. IPv6: temporary (RFC 8981).
     pub secondary: bool,
 }
 
 impl Address {
-    /// Whether new flows may come from it.
+    /// Whether it may be the source of new flows.
     pub fn usable(&self) -> bool {
         self.global && !self.tentative && !self.duplicate && !self.deprecated
     }
@@ -50,7 +50,7 @@ impl Kernel {
 }
 
 impl Socket {
-    /// `index` 0 stands for every device.
+    /// `index` 0 is every device.
     pub(super) async fn addresses(&self, index: u32) -> Result<Vec<Address>, Error> {
         let mut message = AddressMessage::default();
         message.header.index = index;
@@ -83,7 +83,7 @@ impl Socket {
                 removed = true;
             }
         }
-        // Removing the first IPv4 address of a subnet may take the others of that subnet with it.
+        // Removing the first IPv4 address of a subnet may remove the others of that subnet.
         for net in wanted.iter().filter(|net| removed || !kept.contains(*net)) {
             self.change(
                 &format!("{net} on {object}"),

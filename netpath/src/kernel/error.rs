@@ -15,7 +15,7 @@ pub enum Error {
         /// Its errno.
         source: io::Error,
     },
-    /// The connection to netlink has ended, or a reply did not make sense.
+    /// The netlink socket was closed, or a reply is invalid.
     #[error("netlink request {request} for {object}: no usable reply")]
     NoReply {
         /// The request as the kernel calls it.
@@ -41,13 +41,13 @@ pub enum Error {
         /// Its errno.
         source: io::Error,
     },
-    /// A device that must exist does not.
+    /// A device does not exist.
     #[error("no device named {name}")]
     NoLink {
         /// The name.
         name: String,
     },
-    /// A name of ours belongs to a device of another kind.
+    /// A device of another kind has the name of one of netpath's.
     #[error("{name} is a device of kind {found}, expected {expected}: it is not netpath's")]
     ForeignLink {
         /// The name.
@@ -65,7 +65,7 @@ pub enum Error {
         /// Path of the namespace.
         netns: String,
     },
-    /// A bridge takes no further port.
+    /// The bridge has the maximal number of ports.
     #[error("the bridge {bridge} has as many ports as Linux allows (1023); use another network")]
     BridgeFull {
         /// Its name.
@@ -74,12 +74,12 @@ pub enum Error {
     /// The other end of a veth pair is not in the namespace where it should be.
     #[error("the other end of {name} is not in the namespace {netns}")]
     PeerElsewhere {
-        /// Name of the host's end.
+        /// Name of the host interface.
         name: String,
         /// Path of the namespace.
         netns: String,
     },
-    /// A path does not lead to a network namespace.
+    /// The path is not a network namespace.
     #[error("{path} is not a network namespace")]
     NotNetns {
         /// The path.
@@ -98,7 +98,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed later without anybody changing anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::Netlink { source, .. } | Self::Syscall { source, .. } => matches!(

@@ -1,27 +1,55 @@
-//! What the planner must know of the node.
+//! Facts of the node for the planner.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
-use crate::plan::{Facts, Uplink};
+use crate::plan::{AdoptedDevice, Facts, Uplink};
 
-/// The facts and what is wrong with them.
+/// The facts, and what is degraded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// What the planner works with.
     pub facts: Facts,
-    /// Why the node is not all it was asked to be, one line each; empty if all is well.
+    /// What is degraded, one line each.
     pub degraded: Vec<String>,
 }
 
 impl Kernel {
-    /// Looks at the node. Uplinks are the devices with these names, or, if there are none, every one with a default
+    /// Reads the facts of the node. Uplinks are the devices with these names, or, if there are none, every one with a default
     /// route; only Ethernet devices can be one.
-    pub async fn facts(&self, config_uplinks: &[String]) -> Result<NodeFacts, Error> {
+    /// `adopted` are the names of devices of other programs that netpath uses.
+    ///
+    /// # Errors
+    /// If the kernel refuses the request.
+    pub async fn facts(
+        &self,
+        config_uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> Result<NodeFacts, Error> {
         let links = self.links().await?;
         let addresses = self.addresses().await?;
         let routes = self.default_routes().await?;
-        Ok(from_parts(config_uplinks, &links, &addresses, &routes))
+        let mut facts = from_parts(config_uplinks, &links, &addresses, &routes);
+        add_adopted(&mut facts, adopted, &links);
+        Ok(facts)
+    }
+}
+
+fn add_adopted(facts: &mut NodeFacts, adopted: &BTreeSet<String>, links: &[Link]) {
+    for name in adopted {
+        let link = links.iter().find(|link| link.name == *name);
+        match link.and_then(|link| Some((link, link.mac?))) {
+            Some((link, mac)) => {
+                let device = AdoptedDevice { mac, mtu: link.mtu };
+                facts.facts.adopted.insert(name.clone(), device);
+            }
+            None => facts
+                .degraded
+                .push(format!("adopted interface {name} does not exist")),
+        }
     }
 }
 
@@ -65,6 +93,7 @@ fn from_parts(
         facts: Facts {
             uplinks,
             host_addresses,
+            adopted: BTreeMap::new(),
         },
         degraded,
     }
@@ -96,7 +125,7 @@ fn candidates<'a>(
         .collect()
 }
 
-/// The source the best default route asks for, else the first lasting address, a global one before a unique local one.
+/// The preferred source of the best default route, else the first permanent address, global before unique local.
 fn primary(index: u32, v6: bool, addresses: &[Address], routes: &[DefaultRoute]) -> Option<IpAddr> {
     let usable = || {
         addresses.iter().filter(move |address| {
@@ -166,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_with_a_default_route_are_uplinks_except_our_own() {
+    fn devices_with_default_route_are_uplinks_except_netpaths() {
         let links = [
             link(1, "lo"),
             link(2, "eth0"),
@@ -180,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_or_a_missing_device_is_reported() {
+    fn tunnel_or_missing_uplink_is_degraded() {
         let mut tunnel = link(2, "wg0");
         tunnel.ethernet = false;
         let found = from_parts(
@@ -194,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_of_the_route_wins_then_lasting_global_addresses() {
+    fn source_is_that_of_the_route_then_permanent_global_addresses() {
         let links = [link(1, "lo"), link(2, "eth0")];
         let mut temporary = address(2, "2001:db8::aaaa/64");
         temporary.secondary = true;

@@ -1,4 +1,4 @@
-//! Veth pairs, seen from inside the sandbox.
+//! Container interfaces of veth pairs.
 
 use std::{fs::File, path::Path};
 
@@ -13,7 +13,7 @@ use crate::plan::{ObservedInside, Veth};
 const LOOPBACK: u32 = 1;
 
 impl Kernel {
-    /// Brings the end inside the namespace to this state: name, MAC address, MTU, exactly these global addresses and
+    /// Brings the container interface to this state: name, MAC address, MTU, exactly these global addresses and
     /// default routes, up, and the loopback device too.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Kernel {
     }
 
     /// What the other end of the veth pair with this index on the host is like; `None` if the pair or the namespace is
-    /// gone, or the other end is not in that namespace.
+    /// removed, or the peer is not in that namespace.
     pub async fn observe_inside(
         &self,
         path: &Path,

@@ -27,11 +27,11 @@ pub struct Link {
     pub mac: Option<MacAddr>,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Whether it is set up by the administrator; says nothing of its carrier.
+    /// Administrative state; independent of the carrier.
     pub up: bool,
     /// Index of the bridge or bond it belongs to.
     pub master: Option<u32>,
-    /// Index of the device it sits on, for a veth the other end, in the namespace of [`Self::peer_netnsid`].
+    /// Index of the lower device, or of the peer of a veth, in the namespace of [`Self::peer_netnsid`].
     pub peer: Option<u32>,
     /// The namespace of [`Self::peer`] as numbered in this one; `None` if it is this one.
     pub peer_netnsid: Option<i32>,
@@ -71,7 +71,7 @@ impl Kernel {
         self.socket.link_by_index(index).await
     }
 
-    /// Deletes a virtual device; one that is not there is a success. Deleting one end of a veth pair deletes both.
+    /// Deletes a virtual device; succeeds if it does not exist. Deleting one interface of a veth pair deletes both.
     pub async fn delete_link(&self, name: &str) -> Result<(), Error> {
         let mut message = LinkMessage::default();
         message
@@ -81,7 +81,7 @@ impl Kernel {
         absent_is_fine(deleted)
     }
 
-    /// Deletes virtual devices, those that are not there left aside, in the time that one takes: each deletion waits
+    /// Deletes virtual devices, as far as they exist, in the time of one deletion: each waits
     /// for all processors, some 20 ms, and here they wait together.
     pub async fn delete_links(&self, names: &[String]) -> Result<(), Error> {
         for name in names {

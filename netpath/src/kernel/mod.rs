@@ -7,8 +7,8 @@
 //!  host · netns · process · mounts · sysctl · listeners · watch
 //! ```
 //!
-//! Everything that changes something is idempotent: asking for what is there changes nothing, removing what is not
-//! there succeeds. No operation on one object lists all objects, so a thousand sandboxes cost a thousand times one.
+//! Every change is idempotent: requesting the current state changes nothing, removing a missing object
+//! succeeds. No operation on one object lists all objects, so the cost of an operation is independent of their number.
 //!
 //! A [`Kernel`] belongs to the network namespace of the thread that opened it. Sysctls and `/proc/net` always show the
 //! namespace of the thread that asks, so threads of one runtime must not sit in different namespaces.
@@ -45,10 +45,10 @@ pub use random::random;
 pub use route::DefaultRoute;
 pub use watch::{Event, Watch};
 
-/// Start of the names of netpath's bridges.
+/// Prefix of the names of netpath's bridges.
 pub const BRIDGE_PREFIX: &str = "npb-";
 
-/// Start of the names of the host's ends of netpath's veth pairs.
+/// Prefix of the names of netpath's host interfaces.
 pub const VETH_PREFIX: &str = "npv-";
 
 /// Requests to the kernel in one network namespace; clones share a socket.

@@ -53,8 +53,8 @@ pub fn mount_bpffs(directory: &Path) -> Result<(), Error> {
     .map_err(|errno| Error::syscall("mount", directory.display(), errno))
 }
 
-/// Calls `work` with a directory on a BPF file system that nobody else sees: a thread in a mount namespace of its own
-/// mounts it over `/sys/fs/bpf`. Everything in it is gone afterwards. Needs `CAP_SYS_ADMIN`.
+/// Calls `work` with a directory on a private BPF file system: a thread in a separate mount namespace
+/// mounts it over `/sys/fs/bpf`. Its contents are removed afterwards. Needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// If the namespace or the mount is refused.
@@ -112,7 +112,7 @@ mod tests {
 ";
 
     #[test]
-    fn the_hierarchy_is_found_beside_the_first_version() {
+    fn cgroup2_is_found_next_to_cgroup1() {
         let unified = Some(PathBuf::from("/sys/fs/cgroup/unified"));
         assert_eq!(find_cgroup2(HYBRID), unified);
         let alone = "31 30 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n\
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_in_a_path_is_read() {
+    fn escaped_path_is_decoded() {
         let line = "31 30 0:27 / /a\\040b rw - cgroup2 cgroup2 rw";
         assert_eq!(find_cgroup2(line), Some(PathBuf::from("/a b")));
     }

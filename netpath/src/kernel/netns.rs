@@ -28,10 +28,10 @@ const NSFS: FsType = FsType(0x6e73_6673);
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// Making a directory a mount point twice would hide what was mounted in it.
+/// A second bind mount of a directory would hide the mounts in it.
 static PREPARING: Mutex<()> = Mutex::new(());
 
-/// Makes an empty namespace, its loopback device up, and mounts it at `path`; one that is there already is a success.
+/// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is mounted there.
 ///
 /// The directory becomes a shared mount, as `ip netns` makes it, so that a namespace that is unmounted here also goes
 /// in mount namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
@@ -63,13 +63,13 @@ pub fn create(path: &Path) -> Result<(), Error> {
         .map_err(|errno| failed("mount", &target, errno))
     });
     if made.is_err() {
-        // The first error is the one that counts.
+        // Only the first error is reported.
         let _ = fs::remove_file(path);
     }
     made
 }
 
-/// Unmounts and removes a namespace that was made with [`create`]; an absent one is a success. Processes in it keep it.
+/// Unmounts and removes a namespace that [`create`] has created; succeeds if it does not exist. Processes in it keep it.
 pub fn delete(path: &Path) -> Result<(), Error> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH) {
@@ -104,7 +104,7 @@ pub fn delete_directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes mount points that a [`create`] has left which did not come to its end.
+/// Removes mount points of an interrupted [`create`].
 pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
     for path in entries(directory)? {
         if inode(&path)?.is_none() {
@@ -126,7 +126,7 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
-/// Inode of the network namespace at `path`; `None` if nothing or something else is there.
+/// Inode of the network namespace at `path`; `None` if `path` does not exist or is another kind of file.
 pub fn inode(path: &Path) -> Result<Option<u64>, Error> {
     match open(path) {
         Ok(file) => {
@@ -172,12 +172,12 @@ pub fn cookie() -> Result<u64, Error> {
 /// Opens a namespace.
 ///
 /// # Errors
-/// [`Error::NotNetns`] if nothing or something else is there.
+/// [`Error::NotNetns`] if the path does not exist or is another kind of file.
 pub fn open(path: &Path) -> Result<File, Error> {
     let not_netns = || Error::NotNetns {
         path: path.display().to_string(),
     };
-    // Opening a pipe or a terminal that somebody put there must not block or take it over.
+    // Opening a pipe or a terminal at this path must not block, and must not make it the controlling terminal.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -199,7 +199,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Runs `work` on a thread of its own inside a namespace and waits for it without blocking the runtime.
+/// Runs `work` on a separate thread in a namespace and waits for it without blocking the runtime.
 ///
 /// # Errors
 /// When the thread or the namespace cannot be entered; `object` is what the error calls the namespace.

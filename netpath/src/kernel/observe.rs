@@ -1,4 +1,4 @@
-//! What of netpath's own is there.
+//! Observation of netpath's devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::plan::{ObservedBridge, ObservedVeth};
 
-/// A host's end of a veth pair with its index, which [`Kernel::observe_inside`] takes.
+/// A host interface with its index, for [`Kernel::observe_inside`].
 pub type IndexedVeth = (u32, ObservedVeth);
 
 impl Kernel {
-    /// Every bridge of ours, by name.
+    /// Every bridge of netpath, by name.
     pub async fn observe_bridges(&self) -> Result<BTreeMap<String, ObservedBridge>, Error> {
         let links = self.links().await?;
         let mut addresses: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
@@ -39,7 +39,16 @@ impl Kernel {
         Ok(bridge(&link, &addresses))
     }
 
-    /// Every host's end of ours, by name, without its other end.
+    /// Global addresses of an interface, with prefix lengths.
+    ///
+    /// # Errors
+    /// If the kernel refuses the request.
+    pub async fn global_addresses(&self, index: u32) -> Result<Vec<IpNet>, Error> {
+        let addresses = self.addresses_of(index).await?;
+        Ok(global_nets(&addresses).into_iter().collect())
+    }
+
+    /// Every host interface of netpath, by name, without the container interface.
     pub async fn observe_veths(&self) -> Result<BTreeMap<String, IndexedVeth>, Error> {
         let links = self.links().await?;
         let names: BTreeMap<u32, &str> = links
@@ -57,7 +66,7 @@ impl Kernel {
             .collect())
     }
 
-    /// One host's end, without its other end; `None` if there is no veth pair of that name.
+    /// One host interface, without the container interface; `None` if there is no veth pair of that name.
     pub async fn observe_veth(&self, name: &str) -> Result<Option<IndexedVeth>, Error> {
         let Some(link) = self.link(name).await? else {
             return Ok(None);
@@ -82,13 +91,11 @@ fn bridge(link: &Link, addresses: &[Address]) -> Option<ObservedBridge> {
     })
 }
 
-/// Whether the stack forwards in every family of the addresses. A bridge that has just gone does not.
+/// Whether the stack forwards in every family of the addresses; false for a bridge that was just removed.
 fn forwards(name: &str, addresses: &BTreeSet<IpNet>) -> bool {
     ["ipv4", "ipv6"].iter().all(|family| {
         let v6 = *family == "ipv6";
-        !addresses.iter().any(|net| net.addr().is_ipv6() == v6)
-            || sysctl::read(&format!("net/{family}/conf/{name}/forwarding"))
-                .is_ok_and(|value| value != "0")
+        !addresses.iter().any(|net| net.addr().is_ipv6() == v6) || sysctl::forwards(family, name)
     })
 }
 

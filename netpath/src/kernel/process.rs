@@ -46,7 +46,7 @@ pub fn netns_path(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
 
-/// Inode of the network namespace of a process; `None` if it is gone.
+/// Inode of the network namespace of a process; `None` if the process has ended.
 pub fn netns_inode(pid: i32) -> Result<Option<u64>, Error> {
     netns::inode(&netns_path(pid))
 }
@@ -75,7 +75,7 @@ pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     // SAFETY: the call takes two integers and no memory.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match Errno::result(result) {
-        // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+        // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
         Err(Errno::ESRCH) => Ok(None),
         Err(errno) => Err(Error::syscall(
@@ -86,7 +86,7 @@ pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-/// `Some(None)` for a zombie: its namespace and descriptors are gone already.
+/// `Some(None)` for a zombie: its namespace and descriptors are released.
 fn parse_stat(text: &str) -> Option<Option<u64>> {
     // The second field is the program's name in brackets and may hold anything, brackets too.
     let (_, rest) = text.rsplit_once(')')?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_full_of_brackets_does_not_shift_the_fields() {
+    fn process_name_with_brackets_is_parsed() {
         let stat = |state| {
             format!("7 (a) R 1 (b)) {state} 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0")
         };
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_process_is_seen() {
+    async fn end_of_a_process_is_detected() {
         let mut child = std::process::Command::new("sleep")
             .arg("0.2")
             .spawn()

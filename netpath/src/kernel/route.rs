@@ -20,7 +20,7 @@ use super::{Error, Kernel, socket::Socket};
 /// The table that holds the namespace's own addresses.
 const TABLE_LOCAL: u32 = 255;
 
-/// A default route over one device. A route with several next hops is one of these for each.
+/// A default route over one device. A multipath route counts once per next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
     /// Index of the device it leaves by.
@@ -33,7 +33,7 @@ pub struct DefaultRoute {
     pub metric: u32,
     /// The routing table.
     pub table: u32,
-    /// The source address it asks for.
+    /// Its preferred source address.
     pub source: Option<IpAddr>,
 }
 
@@ -43,7 +43,7 @@ impl Kernel {
         self.socket.default_routes(None).await
     }
 
-    /// Every prefix that the namespace has a route for, default routes excluded: what new subnets must avoid.
+    /// Every prefix that the namespace has a route for, default routes excluded. New subnets avoid them.
     pub async fn route_prefixes(&self) -> Result<BTreeSet<IpNet>, Error> {
         let mut prefixes = BTreeSet::new();
         for v6 in [false, true] {
@@ -85,7 +85,7 @@ impl Socket {
         Ok(found)
     }
 
-    /// Gives a device exactly these default routes in the main table. A default route of the same metric over
+    /// Sets exactly these default routes over a device in the main table. A default route of the same metric over
     /// another device is replaced.
     pub(super) async fn set_gateways(
         &self,
@@ -161,7 +161,7 @@ impl Socket {
         }
         let object = if v6 { "IPv6 routes" } else { "IPv4 routes" };
         let replies = match self.dump(object, Message::GetRoute(message)).await {
-            // The kernel runs without IPv6, or the device has just gone.
+            // The kernel runs without IPv6, or the device was just removed.
             Err(error) if matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::ENODEV)) => {
                 return Ok(Vec::new());
             }

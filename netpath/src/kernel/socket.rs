@@ -23,7 +23,7 @@ pub(super) struct Socket {
 impl Socket {
     /// In the namespace of the calling thread, driven by the current tokio runtime until the last clone is dropped.
     pub(super) fn open() -> Result<Self, Error> {
-        // Strict checking makes the kernel filter dumps by interface, so their cost does not grow with the node.
+        // With strict checking the kernel filters dumps by interface, so their cost is independent of the number of interfaces.
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|source| Error::syscall("socket(AF_NETLINK)", "NETLINK_ROUTE", source))?;
         tokio::spawn(connection);

@@ -27,13 +27,20 @@ pub fn read_numbers(key: &str) -> Result<Vec<u64>, Error> {
         })
 }
 
+/// Whether the stack forwards packets of a family (`ipv4` or `ipv6`) that arrive on an interface; false if the interface
+/// does not exist.
+pub fn forwards(family: &str, interface: &str) -> bool {
+    let value = read(&format!("net/{family}/conf/{interface}/forwarding"));
+    value.is_ok_and(|value| value != "0")
+}
+
 /// Sets `key`.
 pub fn write(key: &str, value: &str) -> Result<(), Error> {
     let path = path(key);
     fs::write(&path, value).map_err(|source| Error::syscall("write", path, source))
 }
 
-/// Sets `key` unless it has that value already: writing some of them has effects even if nothing changes.
+/// Sets `key` unless it has that value: a write of the same value has effects for some keys.
 pub fn ensure(key: &str, value: &str) -> Result<(), Error> {
     if read(key)? == value {
         return Ok(());

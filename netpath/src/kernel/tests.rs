@@ -1,4 +1,4 @@
-//! Tests against the running kernel. They need root, and each works in network namespaces of its own.
+//! Tests on the running kernel. They need root; each uses separate network namespaces.
 
 mod endpoint;
 mod node;
@@ -10,7 +10,7 @@ use std::{future::Future, path::PathBuf, thread};
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs a test on its own thread in a fresh network and mount namespace, on a runtime of that thread. What it mounts
-/// and makes there goes with the thread, also when it panics.
+/// and creates there is removed with the thread, also when it panics.
 fn in_fresh_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     assert!(
         nix::unistd::geteuid().is_root(),
@@ -38,7 +38,7 @@ fn in_fresh_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send +
     }
 }
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,4 +1,4 @@
-//! Veth pairs, seen from the host.
+//! Host interfaces of veth pairs.
 
 use std::{fs::File, os::fd::AsRawFd};
 
@@ -65,7 +65,7 @@ impl Kernel {
         }
     }
 
-    /// Brings the host's end to this state: port of the bridge, MTU, no IPv6 address of its own, up.
+    /// Brings the host interface to this state: port of the bridge, MTU, IPv6 disabled, up.
     ///
     /// # Errors
     /// [`Error::NoLink`] if there is no such pair or no such bridge, [`Error::ForeignLink`] if the name belongs to
@@ -92,7 +92,7 @@ impl Kernel {
         if link.up {
             return Ok(());
         }
-        // In one request with the above, the kernel would set it up first and give it the address.
+        // In the same request, the kernel would set the interface up before it disables the address.
         self.socket
             .set_link(name, link.index, Vec::new(), Some(true))
             .await
@@ -111,7 +111,7 @@ impl Kernel {
         let Message::NewNsId(reply) = reply else {
             return Ok(false);
         };
-        // A namespace without a number here has no device whose other end is here.
+        // A namespace without an id in this one has no peer of a device of this one.
         let id = reply
             .attributes
             .iter()

@@ -1,4 +1,4 @@
-//! Changes that somebody made, as the kernel tells them.
+//! Events of the kernel about changes of devices, addresses and routes.
 
 use std::{collections::VecDeque, io, os::fd::AsFd};
 
@@ -41,22 +41,22 @@ pub enum Event {
     },
     /// A route appeared or went.
     RouteChanged,
-    /// Events were lost: look at everything again.
+    /// Events were lost: everything must be observed again.
     Lost,
 }
 
-/// The events of one network namespace, on a socket of their own. Many events may tell of one change.
+/// The events of one network namespace, on a separate socket. One change may cause several events.
 #[derive(Debug)]
 pub struct Watch {
     socket: AsyncFd<Socket>,
     buffer: Vec<u8>,
     queue: VecDeque<Event>,
-    /// The kernel has told of lost events, and drops more of them without a word until the socket is empty.
+    /// The kernel has reported lost events. It drops more of them silently until the socket is empty.
     congested: bool,
 }
 
 impl Watch {
-    /// For the namespace of the calling thread. Changes made after this call are seen.
+    /// For the namespace of the calling thread. Later changes cause events.
     ///
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
@@ -94,7 +94,7 @@ impl Watch {
         })
     }
 
-    /// The next event. Dropping the future loses none.
+    /// The next event. Cancel-safe.
     pub async fn next(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.queue.pop_front() {
@@ -128,7 +128,7 @@ impl Watch {
 fn parse(mut datagram: &[u8], queue: &mut VecDeque<Event>) {
     while !datagram.is_empty() {
         let Ok(message) = NetlinkMessage::<Message>::deserialize(datagram) else {
-            // Something changed that this version does not understand.
+            // A change that this version does not parse.
             queue.push_back(Event::Lost);
             return;
         };
@@ -153,7 +153,7 @@ fn event(payload: NetlinkPayload<Message>) -> Option<Event> {
                     LinkAttribute::IfName(name) => Some(name.clone()),
                     _ => None,
                 });
-            // In the bridge family a port has left its bridge; the device is still there.
+            // In the bridge family, a port has left its bridge; the device still exists.
             let gone = matches!(message, Message::DelLink(_))
                 && link.header.interface_family != AddressFamily::Bridge;
             Some(Event::LinkChanged {

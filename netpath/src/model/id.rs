@@ -4,12 +4,12 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A name that a user gave: `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}`.
+/// A name: `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-/// A name that is not one.
+/// The text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not a name: it must start with a letter or digit, continue with letters, digits, '_', '.' or '-', and have at most 64 characters"
@@ -17,13 +17,13 @@ pub struct Name(String);
 pub struct NameError(String);
 
 impl Name {
-    /// The network of a sandbox that asks for none.
+    /// The default network.
     pub fn bridge() -> Self {
         Self("bridge".to_owned())
     }
 
-    /// The name of a sandbox that was given none.
-    pub fn made_up(id: Id) -> Self {
+    /// The generated name of a sandbox.
+    pub fn generated(id: Id) -> Self {
         Self(format!("sandbox-{id}"))
     }
 
@@ -71,12 +71,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// A random id of 48 bits, shown as twelve hexadecimal digits; interface names are made from its first ten.
+/// A random id of 48 bits, shown as twelve hexadecimal digits; interface names contain its first ten.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(u64);
 
-/// Text that is not an id.
+/// The text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not an id of twelve hexadecimal digits")]
 pub struct IdError(String);
@@ -92,12 +92,12 @@ impl Id {
         format!("{prefix}{:010x}", self.device())
     }
 
-    /// The part that interface names are made from.
+    /// The part that interface names are derived from.
     pub(crate) const fn device(self) -> u64 {
         self.0 >> 8
     }
 
-    /// A locally administered unicast MAC address made from the id.
+    /// A locally administered unicast MAC address derived from the id.
     pub fn mac(self) -> netpath_common::addr::MacAddr {
         let [_, _, a, b, c, d, e, f] = self.0.to_be_bytes();
         netpath_common::addr::MacAddr([(a & 0xfc) | 0x02, b, c, d, e, f])
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_the_contract() {
+    fn names_follow_the_contract() {
         for good in ["a", "0", "web-1.prod_x", &"x".repeat(64)] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }
@@ -156,11 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_survive_their_text_and_fit_an_interface_name() {
+    fn id_parses_from_its_text_and_fits_interface_names() {
         let id = Id::from_random(0xfeed_0123_4567_89ab);
         assert_eq!(id.to_string(), "0123456789ab");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(Name::made_up(id).to_string().parse(), Ok(Name::made_up(id)));
+        assert_eq!(
+            Name::generated(id).to_string().parse(),
+            Ok(Name::generated(id))
+        );
         assert_eq!(Name::bridge().to_string().parse(), Ok(Name::bridge()));
         assert_eq!(id.interface("npb-"), "npb-0123456789");
         assert_eq!(id.mac().0[0] & 0x03, 0x02);

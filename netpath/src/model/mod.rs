@@ -1,43 +1,120 @@
-//! What a user can ask for: validated nouns without IO, clock, randomness or async.
+//! Networks, sandboxes, endpoints and ports, and the requests that change them. No IO, clock, randomness or async.
 //!
-//! Every request becomes a [`Change`]: one object before and after. The daemon stores it, the planner turns it into
-//! operations, and reverting it is the same change with its ends swapped.
+//! Every request becomes a [`Change`]: objects before and after. `commands` stores it, `plan` turns it into operations,
+//! and its reverse is the same change with both sides exchanged.
 
 mod id;
 mod network;
+mod owner;
 mod port;
 pub mod request;
 mod sandbox;
 pub mod state;
 
 pub use id::{Id, IdError, Name, NameError};
-pub use network::{Driver, GatewayMode, Network, Subnet};
+pub use network::{Driver, GatewayMode, Network, Scope, Subnet};
+pub use owner::{Caller, Owner};
 pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub(crate) use sandbox::mac_text;
-pub use sandbox::{Endpoint, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
+pub use sandbox::{Endpoint, Holder, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
 pub use state::State;
 
-/// One object before and after a request.
+/// Objects before and after a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A network appears, changes or goes.
+    /// A network is created, changed or removed.
     Network {
-        /// As it was; `None` if it is new.
+        /// Before; `None` if it is created.
         before: Option<Box<Network>>,
-        /// As it will be; `None` if it goes.
+        /// After; `None` if it is removed.
         after: Option<Box<Network>>,
     },
-    /// A sandbox, with its endpoints and ports, appears, changes or goes.
+    /// A sandbox, with its endpoints and ports, is created, changed or removed.
     Sandbox {
-        /// As it was; `None` if it is new.
+        /// Before; `None` if it is created.
         before: Option<Box<Sandbox>>,
-        /// As it will be; `None` if it goes.
+        /// After; `None` if it is removed.
         after: Option<Box<Sandbox>>,
+    },
+    /// An endpoint without a sandbox is created or removed.
+    Endpoint {
+        /// Before; `None` if it is created.
+        before: Option<Box<Endpoint>>,
+        /// After; `None` if it is removed.
+        after: Option<Box<Endpoint>>,
+    },
+    /// An endpoint is joined to a sandbox, or leaves it.
+    Membership {
+        /// The endpoint while it has no sandbox.
+        endpoint: Box<Endpoint>,
+        /// Whether it has a sandbox after the change, and not before.
+        joins: bool,
+        /// The sandbox before.
+        before: Box<Sandbox>,
+        /// The sandbox after.
+        after: Box<Sandbox>,
     },
 }
 
 impl Change {
+    /// The sandbox after the change.
+    ///
+    /// # Errors
+    /// If the change is not about a sandbox, or removes it.
+    pub fn new_sandbox(&self) -> Result<&Sandbox, state::StateError> {
+        match self {
+            Self::Sandbox {
+                after: Some(sandbox),
+                ..
+            }
+            | Self::Membership { after: sandbox, .. } => Ok(sandbox),
+            _ => Err(state::StateError::Contradiction {
+                object: "the change".to_owned(),
+                reason: "it has no sandbox".to_owned(),
+            }),
+        }
+    }
+
+    /// The endpoint without a sandbox after the change.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn new_endpoint(&self) -> Result<&Endpoint, state::StateError> {
+        let endpoint = self.unbound_endpoints().1;
+        endpoint.ok_or_else(|| state::StateError::Contradiction {
+            object: "the change".to_owned(),
+            reason: "it has no endpoint".to_owned(),
+        })
+    }
+
+    /// The sandbox before and after the change; `None` where it has none.
+    pub fn sandboxes(&self) -> (Option<&Sandbox>, Option<&Sandbox>) {
+        match self {
+            Self::Sandbox { before, after } => (before.as_deref(), after.as_deref()),
+            Self::Membership { before, after, .. } => (Some(before), Some(after)),
+            Self::Network { .. } | Self::Endpoint { .. } => (None, None),
+        }
+    }
+
+    /// The endpoint without a sandbox before and after the change; `None` where there is none.
+    pub fn unbound_endpoints(&self) -> (Option<&Endpoint>, Option<&Endpoint>) {
+        match self {
+            Self::Endpoint { before, after } => (before.as_deref(), after.as_deref()),
+            Self::Membership {
+                endpoint,
+                joins: true,
+                ..
+            } => (Some(endpoint), None),
+            Self::Membership {
+                endpoint,
+                joins: false,
+                ..
+            } => (None, Some(endpoint)),
+            Self::Network { .. } | Self::Sandbox { .. } => (None, None),
+        }
+    }
+
     /// The change that undoes this one.
     pub fn reversed(self) -> Self {
         match self {
@@ -46,6 +123,21 @@ impl Change {
                 after: before,
             },
             Self::Sandbox { before, after } => Self::Sandbox {
+                before: after,
+                after: before,
+            },
+            Self::Endpoint { before, after } => Self::Endpoint {
+                before: after,
+                after: before,
+            },
+            Self::Membership {
+                endpoint,
+                joins,
+                before,
+                after,
+            } => Self::Membership {
+                endpoint,
+                joins: !joins,
                 before: after,
                 after: before,
             },

@@ -5,81 +5,104 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Name};
+use super::{Id, Name, Owner};
 
-/// How a network carries packets.
+/// Driver of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
-    /// One host.
+    /// A bridge on one node.
     #[default]
     Bridge,
-    /// Many hosts.
+    /// Tunnels between nodes.
     Overlay,
-    /// The host's own namespace.
+    /// The namespace of the node.
     Host,
-    /// Only a loopback device.
+    /// A loopback device only.
     None,
 }
 
-/// How a network's sandboxes meet the outside.
+/// Where a network exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// On one node.
+    Local,
+    /// On every node of a cluster.
+    Global,
+}
+
+impl Driver {
+    /// Where networks of this driver exist.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Overlay => Scope::Global,
+            Self::Bridge | Self::Host | Self::None => Scope::Local,
+        }
+    }
+}
+
+/// How sandboxes of a network are reached from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayMode {
-    /// Through published ports and address translation.
+    /// At published ports of the node, with address translation.
     #[default]
     Nat,
-    /// With their own addresses; a published port opens that port of the sandbox.
+    /// At their own addresses, without translation; publishing a port opens it.
     Routed,
 }
 
-/// The addresses of one family.
+/// The prefix of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The prefix, host bits zero.
     pub prefix: IpNet,
-    /// The bridge's address.
+    /// Address of the bridge.
     pub gateway: IpAddr,
-    /// The part that addresses are handed out from; the whole prefix if `None`.
+    /// Part of the prefix that addresses are allocated from; the whole prefix if `None`.
     pub range: Option<IpNet>,
 }
 
 /// A network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Random.
     pub id: Id,
     /// Unique.
     pub name: Name,
-    /// How it carries packets.
+    /// Driver.
     pub driver: Driver,
     /// At most one for each family; none for `host` and `none`.
     pub subnets: Vec<Subnet>,
-    /// As asked for; the uplink's if `None`.
+    /// MTU in bytes; if `None`, that of the adopted bridge, or the smallest of the uplinks.
     pub mtu: Option<u32>,
-    /// No way out, no published ports.
+    /// No external access, no published ports.
     pub internal: bool,
-    /// Sandboxes may talk to each other.
+    /// Sandboxes may exchange packets with each other.
     pub icc: bool,
-    /// Outbound flows get the node's address.
+    /// The source of outbound flows is translated to an address of the node.
     pub masquerade: bool,
-    /// How its sandboxes meet the outside.
+    /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
-    /// The user's own.
+    /// Labels of the user.
     pub labels: BTreeMap<String, String>,
-    /// Dense number for the map schema, from 1; 0 for `host` and `none`.
+    /// Program that manages it.
+    pub owner: Owner,
+    /// Interface name of its bridge if another program has created the bridge. netpath never changes or removes it.
+    pub adopted: Option<String>,
+    /// Index in the map `networks`, from 1; 0 for `host` and `none`.
     pub index: u32,
 }
 
 impl Network {
-    /// Name of its bridge device.
+    /// Interface name of its bridge.
     pub fn bridge(&self) -> String {
-        self.id.interface("npb-")
+        let own = || self.id.interface("npb-");
+        self.adopted.clone().unwrap_or_else(own)
     }
 
-    /// MAC address of its bridge device.
+    /// MAC address of a bridge that netpath creates.
     pub fn mac(&self) -> netpath_common::addr::MacAddr {
         self.id.mac()
     }
@@ -91,7 +114,7 @@ impl Network {
             .find(|subnet| subnet.gateway.is_ipv4() == like.is_ipv4())
     }
 
-    /// Whether it has endpoints at all.
+    /// Whether its driver has endpoints.
     pub fn has_endpoints(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)
     }

@@ -17,7 +17,7 @@ pub enum Protocol {
     Sctp,
 }
 
-/// What a user writes: `[HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]`.
+/// A port specification: `[HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
     /// Transport protocol.
@@ -46,13 +46,13 @@ pub struct PortMapping {
     pub container_port: u16,
     /// Last container port.
     pub container_port_end: u16,
-    /// Sources that may use it; empty for everybody.
+    /// Allowed sources; empty for all.
     pub allow: Vec<IpNet>,
     /// Number of the allow-list in the map schema; 0 if `allow` is empty.
     pub allow_list: u32,
 }
 
-/// Text that is not a port specification.
+/// The text is not a port specification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{text}' is not a port: {reason}; write [HOST_IP:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]"
@@ -108,7 +108,7 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// The specification that asks for exactly this mapping.
+/// The specification of exactly this mapping.
 impl From<&PortMapping> for PortSpec {
     fn from(mapping: &PortMapping) -> Self {
         Self {
@@ -146,7 +146,7 @@ fn parse(text: &str) -> Result<PortSpec, &'static str> {
         Some((ports, "tcp")) => (ports, Protocol::Tcp),
         Some((ports, "udp")) => (ports, Protocol::Udp),
         Some((ports, "sctp")) => (ports, Protocol::Sctp),
-        Some(_) => return Err("the protocol is none of tcp, udp and sctp"),
+        Some(_) => return Err("the protocol must be tcp, udp or sctp"),
     };
     let (host_ip, ports) = split_host_ip(ports)?;
     let (host_ports, container_ports) = match ports.split_once(':') {
@@ -177,7 +177,7 @@ fn split_host_ip(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
             .map_err(|_| "the text in brackets is not an IPv6 address")?;
         let ports = rest
             .strip_prefix(':')
-            .ok_or("there is no port behind the address")?;
+            .ok_or("no port follows the address")?;
         return Ok((Some(IpAddr::V6(ip)), ports));
     }
     match text.split_once(':') {
@@ -186,7 +186,7 @@ fn split_host_ip(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
             Ok((Some(IpAddr::V4(ip)), ports))
         }
         _ if text.matches(':').count() > 1 => {
-            Err("it has too many parts; an IPv6 address stands in brackets")
+            Err("it has too many parts; write an IPv6 address in brackets")
         }
         _ => Ok((None, text)),
     }
@@ -195,7 +195,7 @@ fn split_host_ip(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
 fn span(text: &str) -> Result<(u16, u16), &'static str> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (port(first)?, port(last)?) {
-        (first, last) if first > last => Err("the range goes down"),
+        (first, last) if first > last => Err("the end of the range is below its start"),
         ports => Ok(ports),
     }
 }
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_docker_users_write_is_understood() {
+    fn docker_port_specifications_are_parsed() {
         for (text, shown) in [
             ("80", "80/tcp"),
             ("8080:80", "8080:80/tcp"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_port_specification_is_refused() {
         for text in [
             "",
             "0",

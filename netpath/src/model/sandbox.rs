@@ -6,19 +6,19 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Name, PortMapping};
+use super::{Id, Name, Owner, PortMapping};
 
-/// Where a sandbox's network comes from.
+/// How a sandbox is connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum NetworkMode {
-    /// Endpoints in networks.
+    /// By endpoints in networks.
     Network,
-    /// The node's own namespace.
+    /// It is the namespace of the node.
     Host,
-    /// Only a loopback device.
+    /// By a loopback device only.
     None,
-    /// The namespace of another sandbox.
+    /// It is the namespace of another sandbox.
     Container(Name),
 }
 
@@ -66,7 +66,7 @@ impl From<NetworkMode> for String {
     }
 }
 
-/// A process that cannot be confused with a later one of the same number.
+/// A process, distinct from a later process with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessId {
@@ -80,9 +80,9 @@ pub struct ProcessId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetnsSource {
-    /// netpath made it and removes it.
+    /// netpath has created it and removes it.
     Created,
-    /// Adopted by path; `inode` tells it from a later one at the same path.
+    /// Adopted by path; `inode` distinguishes it from a later namespace at the same path.
     Path {
         /// Inode of the namespace.
         inode: u64,
@@ -94,29 +94,58 @@ pub enum NetnsSource {
         /// Inode of the namespace.
         inode: u64,
     },
-    /// The node's own, or another sandbox's.
+    /// The namespace of the node, or of another sandbox.
     Shared,
 }
 
-/// A veth pair that joins a sandbox to a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A veth pair that connects a sandbox to a network. An endpoint may exist before its sandbox; it has no devices then.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Random.
     pub id: Id,
     /// The network.
     pub network: Name,
-    /// Interface name inside: `eth0`, `eth1`, …
+    /// Name of the container interface: `eth0`, `eth1`, …
     pub interface: String,
-    /// MAC address inside.
-    #[serde(with = "mac_text")]
+    /// MAC address of the container interface.
     pub mac: MacAddr,
     /// At most one for each family, with the prefix length of the subnet.
     pub addresses: Vec<IpNet>,
-    /// Slot in the map schema, from 1.
+    /// Program that manages it.
+    pub owner: Owner,
+    /// Name of the host interface if another program has created the veth pair. netpath never changes or removes it.
+    pub adopted: Option<String>,
+    /// Slot in the map `endpoints`, from 1.
     pub slot: u32,
-    /// Generation of that slot.
+    /// Generation of the slot. Never used twice.
     pub generation: u32,
+}
+
+/// What holds an address in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A sandbox.
+    Sandbox(Name),
+    /// An endpoint without a sandbox.
+    Endpoint(Id),
+    /// An endpoint that is being created.
+    NewEndpoint,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sandbox(name) => write!(f, "sandbox '{name}'"),
+            Self::Endpoint(id) => write!(f, "endpoint {id}"),
+            Self::NewEndpoint => f.write_str("the endpoint"),
+        }
+    }
+}
+
+impl From<&Name> for Holder {
+    fn from(sandbox: &Name) -> Self {
+        Self::Sandbox(sandbox.clone())
+    }
 }
 
 impl Endpoint {
@@ -128,31 +157,33 @@ impl Endpoint {
             .find(|ip| ip.is_ipv4() == like.is_ipv4())
     }
 
-    /// Interface name on the host.
+    /// Name of the host interface.
     pub fn host_interface(&self) -> String {
-        self.id.interface("npv-")
+        let own = || self.id.interface("npv-");
+        self.adopted.clone().unwrap_or_else(own)
     }
 }
 
 /// A sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox {
     /// Random.
     pub id: Id,
     /// Unique.
     pub name: Name,
-    /// Where its network comes from.
+    /// How it is connected.
     pub mode: NetworkMode,
     /// Path of its namespace.
     pub netns: PathBuf,
     /// Where its namespace comes from.
     pub source: NetnsSource,
-    /// It goes when this process ends.
-    pub owner: Option<ProcessId>,
+    /// The sandbox is removed when this process ends.
+    pub process: Option<ProcessId>,
     /// Host name.
     pub hostname: String,
-    /// Those in networks with a way out stand first; the first one carries the published ports.
+    /// Program that manages it, its endpoints and its ports.
+    pub owner: Owner,
+    /// Endpoints; those in networks with external access come first, and the first one carries the published ports.
     pub endpoints: Vec<Endpoint>,
     /// Published ports.
     pub ports: Vec<PortMapping>,

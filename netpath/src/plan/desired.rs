@@ -1,4 +1,4 @@
-//! What should be in the kernel and in the maps.
+//! The desired state of the kernel and of the maps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,23 +14,35 @@ use super::entries::{
     AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
 };
 
-/// What the planner must know of the node, found by looking and given as data.
+/// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Ways out that exist now.
+    /// Uplinks that exist.
     pub uplinks: BTreeMap<String, Uplink>,
     /// Every address of the node's namespace, those of bridges included, loopback addresses excluded.
     pub host_addresses: BTreeSet<IpAddr>,
+    /// Adopted bridges and host interfaces of adopted veth pairs that exist, by interface name.
+    pub adopted: BTreeMap<String, AdoptedDevice>,
 }
 
-/// A way out.
+/// A device that another program has created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedDevice {
+    /// MAC address.
+    #[serde(with = "crate::model::mac_text")]
+    pub mac: MacAddr,
+    /// MTU in bytes.
+    pub mtu: u32,
+}
+
+/// An uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
-    /// Its MTU.
+    /// MTU in bytes.
     pub mtu: u32,
-    /// Source for IPv4 when a route names none.
+    /// IPv4 source if the route has none.
     pub v4: Option<IpAddr>,
-    /// Source for IPv6 when a route names none.
+    /// IPv6 source if the route has none.
     pub v6: Option<IpAddr>,
 }
 
@@ -46,7 +58,7 @@ pub struct Bridge {
     pub addresses: BTreeSet<IpNet>,
 }
 
-/// A namespace that netpath makes.
+/// A namespace that netpath creates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Namespace {
     /// Where it is mounted.
@@ -56,17 +68,17 @@ pub struct Namespace {
 /// A veth pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Veth {
-    /// Bridge of the host's end.
+    /// Interface name of the bridge.
     pub bridge: String,
-    /// MTU of both ends.
+    /// MTU of both interfaces in bytes.
     pub mtu: u32,
-    /// Path of the namespace of the other end.
+    /// Path of the namespace of the container interface.
     pub netns: PathBuf,
-    /// The other end.
+    /// The container interface.
     pub inside: Inside,
 }
 
-/// The end of a veth pair inside a sandbox.
+/// The container interface of a veth pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inside {
     /// Interface name.
@@ -76,11 +88,11 @@ pub struct Inside {
     pub mac: MacAddr,
     /// Addresses with prefix lengths.
     pub addresses: BTreeSet<IpNet>,
-    /// Default routes: for each family, over the first endpoint in a network with a way out.
+    /// Default routes: for each family, over the first endpoint in a network with external access.
     pub gateways: BTreeSet<IpAddr>,
 }
 
-/// What should be.
+/// The desired state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Desired {
@@ -88,10 +100,12 @@ pub struct Desired {
     pub uplinks: BTreeMap<String, Uplink>,
     /// By interface name.
     pub bridges: BTreeMap<String, Bridge>,
-    /// Made by netpath.
+    /// Namespaces that netpath creates.
     pub namespaces: BTreeSet<Namespace>,
-    /// By interface name of the host's end.
+    /// By name of the host interface.
     pub veths: BTreeMap<String, Veth>,
+    /// Host interfaces of adopted veth pairs. They get programs and nothing else.
+    pub adopted: BTreeSet<String>,
     /// By index.
     pub networks: BTreeMap<u32, NetworkEntry>,
     /// By slot.
@@ -108,8 +122,8 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// Takes out of both the published ranges that are the same in both: a change does not touch them, and a sandbox
-    /// may have thousands.
+    /// Removes from both sides the published ranges that are equal: the change does not affect them, and a sandbox may
+    /// have thousands.
     pub fn drop_common_ports(&mut self, other: &mut Self) {
         let same: BTreeSet<PortKey> = self
             .ports

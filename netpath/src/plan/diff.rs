@@ -1,7 +1,7 @@
-//! The comparison.
+//! The planner: compares the desired with the observed state.
 //!
-//! What goes is taken away from the outside inwards (ports, addresses, slots, programs, devices), what comes is built
-//! from the inside outwards, so that at no point a packet can take half a way.
+//! Removal proceeds from outside to inside (ports, addresses, slots, programs, devices) and creation from inside to
+//! outside, so that no packet is forwarded by an incomplete configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +13,8 @@ use super::{
     entries::AddressEntry,
 };
 
-/// Operations that turn what is observed into what is desired, in the order to execute them: everything that goes,
-/// then everything that is made, each in the order of [`Operation`]'s variants.
+/// Operations that turn the observed into the desired state, in the order of execution: first every removal,
+/// then every creation, each in the order of the variants of [`Operation`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let fresh = Fresh::of(desired, observed);
     let mut operations = Vec::new();
@@ -25,7 +25,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     operations
 }
 
-/// Devices that are made anew: what refers to their interface index must be written again.
+/// Devices to create: entries that hold their interface index must be written again.
 struct Fresh<'a> {
     bridges: BTreeSet<&'a str>,
     veths: BTreeSet<&'a str>,
@@ -78,7 +78,7 @@ fn remove_devices(
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
-    // Nothing is sent to a way out that is about to lose its programs.
+    // The entry of an uplink goes before its programs: no endpoint redirects to it then.
     let uplinks = gone(&desired.uplinks, &observed.uplinks).cloned();
     operations.extend(uplinks.map(|name| Operation::RemoveUplink { name }));
     let wanted = desired.attachments();
@@ -117,7 +117,7 @@ fn make_devices(
         })
         .partition(|wanted| Hook::OF_ENDPOINT.contains(&wanted.hook));
 
-    // Nothing is sent to a way out before its programs are there to translate it; the one that does so comes first.
+    // Programs come before the entry of the uplink, which makes endpoints redirect to it. Egress, which translates, comes first.
     let (egress, ingress): (Vec<_>, Vec<_>) = on_uplinks
         .into_iter()
         .partition(|attachment| attachment.hook == Hook::UplinkEgress);
@@ -231,8 +231,8 @@ impl ObservedVeth {
         self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
     }
 
-    /// Both ends were given their MTU together, so the host's end tells of both. An end that was not looked at is
-    /// taken to be right.
+    /// Both interfaces have the same MTU, so that of the host interface decides. A container interface that was not observed
+    /// counts as correct.
     fn has_inside_of(&self, veth: &Veth) -> bool {
         let right = super::ObservedInside::complete(&veth.inside);
         self.mtu == veth.mtu && self.inside.as_ref().is_none_or(|inside| *inside == right)
@@ -252,7 +252,7 @@ fn gone<'a, K: Ord, V, W>(
     observed.keys().filter(|key| !desired.contains_key(*key))
 }
 
-/// Entries of `desired` that `observed` does not have like that.
+/// Entries of `desired` that are missing or different in `observed`.
 fn differing<'a, K: Ord, V: PartialEq>(
     desired: &'a BTreeMap<K, V>,
     observed: &'a BTreeMap<K, V>,

@@ -1,4 +1,4 @@
-//! Operations as lines to read.
+//! Operations as text, one line each.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use super::{
     entries::{AllowEntry, PortKey},
 };
 
-/// How many items of a list are shown.
+/// Items of a list that are shown.
 const SHOWN: usize = 3;
 
 impl Operation {
-    /// Whether something goes or is made.
+    /// Phase of the operation.
     pub fn phase(&self) -> Phase {
         match self {
             Self::RemovePorts(_)
@@ -50,29 +50,25 @@ impl fmt::Display for Operation {
         match self {
             Self::RemovePorts(keys) => write!(f, "withdraw {}", List("port", keys.iter())),
             Self::RemoveAllow(entries) => {
-                write!(f, "withdraw {}", List("allowed source", entries.iter()))
+                write!(f, "disallow {}", List("source", entries.iter()))
             }
-            Self::RemoveAddresses(ips) => write!(f, "forget {}", List("address", ips.iter())),
-            Self::RemoveEndpoint { slot } => write!(f, "empty endpoint slot {slot}"),
+            Self::RemoveAddresses(ips) => write!(f, "remove {}", List("address", ips.iter())),
+            Self::RemoveEndpoint { slot } => write!(f, "clear endpoint slot {slot}"),
             Self::Detach(at) => write!(f, "detach {} from {}", at.hook, at.interface),
             Self::DeleteVeth { name } => write!(f, "delete veth {name}"),
             Self::DeleteNamespace(path) => write!(f, "delete namespace {}", path.display()),
-            Self::RemoveSubnet(prefix) => write!(f, "forget subnet {prefix}"),
-            Self::RemoveNetwork { index } => write!(f, "forget network number {index}"),
+            Self::RemoveSubnet(prefix) => write!(f, "remove subnet {prefix}"),
+            Self::RemoveNetwork { index } => write!(f, "remove network {index} from the maps"),
             Self::DeleteBridge { name } => write!(f, "delete bridge {name}"),
-            Self::RemoveUplink { name } => write!(f, "forget uplink {name}"),
+            Self::RemoveUplink { name } => write!(f, "remove uplink {name} from the maps"),
             Self::PutUplink { name, uplink } => {
-                write!(f, "make uplink {name} known with MTU {}", uplink.mtu)
+                write!(f, "add uplink {name} with MTU {}", uplink.mtu)
             }
             Self::Attach(at) => write!(f, "attach {} to {}", at.hook, at.interface),
             Self::PinMap { map } => write!(f, "pin map {map} again"),
             Self::AttachSocket { program } => write!(f, "attach {program} to the cgroup"),
             Self::PutSubnet { prefix, entry } => {
-                write!(
-                    f,
-                    "make subnet {prefix} of network number {} known",
-                    entry.network
-                )
+                write!(f, "add subnet {prefix} of network {}", entry.network)
             }
             Self::SetBridge { name, bridge } => write!(
                 f,
@@ -81,7 +77,7 @@ impl fmt::Display for Operation {
                 List("address", bridge.addresses.iter())
             ),
             Self::PutNetwork { index, entry } => {
-                write!(f, "make network '{}' known as number {index}", entry.name)
+                write!(f, "add network '{}' with index {index}", entry.name)
             }
             Self::CreateNamespace(namespace) => {
                 write!(f, "create namespace {}", namespace.path.display())
@@ -94,7 +90,7 @@ impl fmt::Display for Operation {
             }
             Self::SetInside { name, veth } => write!(
                 f,
-                "set {} behind {name} up with {} and {}",
+                "set container interface {} of {name} up with {} and {}",
                 veth.inside.name,
                 List("address", veth.inside.addresses.iter()),
                 List("gateway", veth.inside.gateways.iter())
@@ -106,10 +102,10 @@ impl fmt::Display for Operation {
             ),
             Self::PutAddresses(entries) => {
                 let ips = entries.iter().map(|(ip, _)| ip);
-                write!(f, "make known {}", List("address", ips))
+                write!(f, "add {}", List("address", ips))
             }
             Self::PutAllow(entries) => {
-                write!(f, "let in {}", List("allowed source", entries.iter()))
+                write!(f, "allow {}", List("source", entries.iter()))
             }
             Self::PutPorts(entries) => {
                 let keys = entries.iter().map(|(key, _)| key);

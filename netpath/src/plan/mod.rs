@@ -1,4 +1,4 @@
-//! From what is wanted and what is there to a list of operations; pure.
+//! From the desired and the observed state to a list of operations. No IO.
 //!
 //! ```text
 //! model ──► Desired ─┐
@@ -6,9 +6,9 @@
 //! kernel ─► Observed ┘
 //! ```
 //!
-//! Both sides may be whole (periodic reconciling) or hold just the objects of one change: [`plan`] compares what it is
-//! given, and never removes what `Observed` does not show. A change of one object needs no looking if what was there
-//! is known to be right: `plan(&after, &Observed::complete(&before))`, with both ends from [`Desired::of_change`].
+//! Both sides may be complete (periodic reconcile) or hold the objects of one change: [`plan`] compares what it is given
+//! and never removes objects that are not in `Observed`. A change of verified objects can be planned without observing:
+//! `plan(&after, &Observed::complete(&before))`, with both sides from [`Desired::of_change`].
 
 mod desired;
 mod diff;
@@ -16,17 +16,17 @@ mod display;
 mod observed;
 mod operation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod translate;
 
-pub use desired::{Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
+pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
 pub use diff::plan;
 pub use observed::{Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth};
 pub(crate) use translate::mtu;
 
 pub use operation::{Operation, Phase};
 
-/// Entries of maps, in the words of the model; `datapath` turns them into the bytes of the schema.
+/// Entries of maps in types of the model. `datapath` converts them to the map schema.
 pub mod entries {
     use std::net::IpAddr;
 
@@ -39,7 +39,7 @@ pub mod entries {
     /// An entry of `endpoints`.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     pub struct EndpointEntry {
-        /// Interface name of the host's end; the executor finds its index.
+        /// Name of the host interface.
         pub host_interface: String,
         /// Generation of the slot.
         pub generation: u32,
@@ -47,11 +47,11 @@ pub mod entries {
         pub network: u32,
         /// Flags of the network in the map schema.
         pub flags: u32,
-        /// Interface name of the bridge; the executor finds its index.
+        /// Interface name of the bridge.
         pub bridge: String,
         /// MTU of the endpoint.
         pub mtu: u32,
-        /// MAC address inside.
+        /// MAC address of the container interface.
         #[serde(with = "crate::model::mac_text")]
         pub mac: MacAddr,
         /// MAC address of the bridge.
@@ -89,9 +89,9 @@ pub mod entries {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
     pub enum AddressEntry {
-        /// The node's own.
+        /// An address of the node.
         Host,
-        /// The gateway of one of our networks.
+        /// The gateway of one of netpath's networks.
         Gateway,
         /// Of the endpoint in this slot.
         Endpoint(u32),
@@ -128,7 +128,7 @@ pub mod entries {
     pub struct AllowEntry {
         /// Number of the list.
         pub list: u32,
-        /// Sources it lets in.
+        /// Allowed sources.
         pub prefix: IpNet,
     }
 }

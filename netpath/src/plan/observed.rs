@@ -1,4 +1,4 @@
-//! What is in the kernel and in the maps.
+//! The observed state of the kernel and of the maps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,22 +18,22 @@ use super::{
     },
 };
 
-/// Where on a device a program sits.
+/// Hook of a device that runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hook {
-    /// Uplink, packets that come in.
+    /// Uplink, incoming packets.
     UplinkIngress,
-    /// Uplink, packets that leave.
+    /// Uplink, outgoing packets.
     UplinkEgress,
-    /// Endpoint, what the sandbox sends.
+    /// Endpoint, packets from the sandbox.
     EndpointIngress,
-    /// Endpoint, what the stack or the bridge delivers to the sandbox.
+    /// Endpoint, packets that the stack or the bridge delivers to the sandbox.
     EndpointEgress,
 }
 
 impl Hook {
-    /// Those of an endpoint.
+    /// Hooks of an endpoint.
     pub const OF_ENDPOINT: [Self; 2] = [Self::EndpointIngress, Self::EndpointEgress];
 }
 
@@ -53,11 +53,11 @@ impl fmt::Display for Hook {
 pub struct Attachment {
     /// Interface name.
     pub interface: String,
-    /// Where.
+    /// Hook.
     pub hook: Hook,
 }
 
-/// A bridge of ours (by name prefix).
+/// A bridge of netpath, known by the prefix of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedBridge {
     /// MAC address.
@@ -67,7 +67,7 @@ pub struct ObservedBridge {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
-    /// Whether the stack forwards what comes in by it, in the families of its addresses.
+    /// Whether the stack forwards packets that arrive on it, in the families of its addresses.
     #[serde(default = "yes")]
     pub forwarding: bool,
     /// Global addresses.
@@ -78,20 +78,20 @@ fn yes() -> bool {
     true
 }
 
-/// A host's end of a veth pair of ours (by name prefix).
+/// The host interface of a veth pair of netpath, known by the prefix of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedVeth {
-    /// Interface name of the bridge it belongs to.
+    /// Interface name of its bridge.
     pub bridge: Option<String>,
     /// MTU.
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
-    /// The other end; `None` if it was not looked at.
+    /// The container interface; `None` if it was not observed.
     pub inside: Option<ObservedInside>,
 }
 
-/// The other end, as found in the sandbox's namespace.
+/// The container interface, as observed in the sandbox's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedInside {
     /// Interface name.
@@ -107,7 +107,7 @@ pub struct ObservedInside {
     pub gateways: BTreeSet<IpAddr>,
 }
 
-/// What is there, of the objects that were looked at.
+/// The observed state of the objects in scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observed {
@@ -123,7 +123,7 @@ pub struct Observed {
     pub uplinks: BTreeMap<String, super::Uplink>,
     /// By index.
     pub networks: BTreeMap<u32, NetworkEntry>,
-    /// By slot; one whose interface is gone has an empty name.
+    /// By slot; the interface name is empty if the interface was removed.
     pub endpoints: BTreeMap<u32, EndpointEntry>,
     /// By address.
     pub addresses: BTreeMap<IpAddr, AddressEntry>,
@@ -137,9 +137,9 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What would be seen if everything that is desired were there and nothing else.
+    /// The observed state if it equals the desired one.
     ///
-    /// A change that the daemon makes to what it has just verified can be planned against this, without looking.
+    /// A change of objects that were just verified can be planned against this, without observing.
     pub fn complete(desired: &Desired) -> Self {
         let bridges = desired.bridges.iter();
         let namespaces = desired.namespaces.iter();
@@ -165,7 +165,7 @@ impl Observed {
 }
 
 impl ObservedBridge {
-    /// What would be seen if the bridge were right.
+    /// A bridge in the desired state.
     pub fn complete(bridge: &Bridge) -> Self {
         Self {
             mac: bridge.mac,
@@ -178,7 +178,7 @@ impl ObservedBridge {
 }
 
 impl ObservedVeth {
-    /// What would be seen if the pair were right.
+    /// A veth pair in the desired state.
     pub fn complete(veth: &Veth) -> Self {
         Self {
             bridge: Some(veth.bridge.clone()),
@@ -190,7 +190,7 @@ impl ObservedVeth {
 }
 
 impl ObservedInside {
-    /// What would be seen if the inside were right.
+    /// A container interface in the desired state.
     pub fn complete(inside: &Inside) -> Self {
         Self {
             name: inside.name.clone(),

@@ -1,4 +1,4 @@
-//! Operations: what the executor can do, as values that print.
+//! Operations: the steps of a plan, as values.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -12,7 +12,7 @@ use super::{
     },
 };
 
-/// One step. The executor's contract: each is idempotent, and removing what is not there succeeds.
+/// One step of a plan. Execution is idempotent; removing an object that does not exist succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
@@ -20,30 +20,30 @@ pub enum Operation {
     RemovePorts(Vec<PortKey>),
     /// Withdraw allow-list entries.
     RemoveAllow(Vec<AllowEntry>),
-    /// Forget addresses.
+    /// Remove addresses from the maps.
     RemoveAddresses(Vec<IpAddr>),
-    /// Empty a slot; flows of its generation are over at once.
+    /// Clear a slot; flows of its generation expire at once.
     RemoveEndpoint {
         /// Slot.
         slot: u32,
     },
-    /// Forget an uplink.
+    /// Remove an uplink from the maps.
     RemoveUplink {
         /// Interface name.
         name: String,
     },
-    /// Take programs and pins off a device.
+    /// Detach a program from a device, and remove its pin.
     Detach(Attachment),
     /// Delete an endpoint's veth pair.
     DeleteVeth {
-        /// Interface name of the host's end.
+        /// Name of the host interface.
         name: String,
     },
     /// Unmount and delete a namespace.
     DeleteNamespace(PathBuf),
-    /// Forget a subnet.
+    /// Remove a subnet from the maps.
     RemoveSubnet(IpNet),
-    /// Forget a network.
+    /// Remove a network from the maps.
     RemoveNetwork {
         /// Index.
         index: u32,
@@ -54,70 +54,70 @@ pub enum Operation {
         name: String,
     },
 
-    /// Attach a program to a device: to uplinks here, before any bridge is there; to an endpoint after its pair was
+    /// Attach a program to a device: to uplinks here, before any bridge exists; to an endpoint after its pair was
     /// created and before it is set up.
     Attach(Attachment),
-    /// Pin a map again. No change needs it, only repair.
+    /// Pin a map again. Only a reconcile needs it.
     PinMap {
         /// Map.
         map: String,
     },
-    /// Attach one of the programs for sockets of host processes to the cgroup. No change needs it, only repair.
+    /// Attach a program for sockets of host processes to the cgroup. Only a reconcile needs it.
     AttachSocket {
         /// Program.
         program: String,
     },
-    /// Make an uplink known to the programs.
+    /// Add an uplink to the maps.
     PutUplink {
         /// Interface name.
         name: String,
         /// Entry.
         uplink: Uplink,
     },
-    /// Make subnets known, before anything can send from them.
+    /// Add a subnet to the maps, before any endpoint can send from it.
     PutSubnet {
         /// Prefix.
         prefix: IpNet,
         /// Entry.
         entry: SubnetEntry,
     },
-    /// Make a bridge, or bring it to this state.
+    /// Create a bridge, or bring it to this state.
     SetBridge {
         /// Interface name.
         name: String,
         /// State.
         bridge: Bridge,
     },
-    /// Make a network known; its entry names the bridge.
+    /// Add a network to the maps; its entry names the bridge.
     PutNetwork {
         /// Index.
         index: u32,
         /// Entry.
         entry: NetworkEntry,
     },
-    /// Make and mount a namespace.
+    /// Create and mount a namespace.
     CreateNamespace(Namespace),
-    /// Make a veth pair with its end in a namespace, not yet up.
+    /// Create a veth pair with its container interface in a namespace, both down.
     CreateVeth {
-        /// Interface name of the host's end.
+        /// Name of the host interface.
         name: String,
-        /// Both ends.
+        /// Both interfaces.
         veth: Veth,
     },
-    /// Bring the host's end to this state and up.
+    /// Bring the host interface to this state and up.
     SetVeth {
-        /// Interface name of the host's end.
+        /// Name of the host interface.
         name: String,
         /// Bridge.
         bridge: String,
         /// MTU.
         mtu: u32,
     },
-    /// Bring the end inside a namespace to this state and up.
+    /// Bring the container interface to this state and up.
     SetInside {
-        /// Interface name of the host's end.
+        /// Name of the host interface.
         name: String,
-        /// Both ends.
+        /// Both interfaces.
         veth: Veth,
     },
     /// Fill a slot.
@@ -127,19 +127,19 @@ pub enum Operation {
         /// Entry.
         entry: EndpointEntry,
     },
-    /// Make addresses known.
+    /// Add addresses to the maps.
     PutAddresses(Vec<(IpAddr, AddressEntry)>),
-    /// Let sources in; before the ports that refer to them.
+    /// Allow sources; before the ports that refer to them.
     PutAllow(Vec<AllowEntry>),
     /// Publish ranges.
     PutPorts(Vec<(PortKey, PortEntry)>),
 }
 
-/// Removing comes before making, and each in the order of [`Operation`]'s variants.
+/// Phases of a plan: removals come before creations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Something goes.
+    /// Objects are removed.
     Remove,
-    /// Something is made or changed.
+    /// Objects are created or changed.
     Make,
 }

@@ -1,2 +1,3 @@
 mod cases;
 mod properties;
+pub(crate) mod world;

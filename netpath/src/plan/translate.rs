@@ -1,4 +1,4 @@
-//! From the model to what should be in the kernel and in the maps.
+//! From the model to the desired state of the kernel and of the maps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,6 +6,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
 use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, ROUTED};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::model::{
     Change, Endpoint, GatewayMode, NetnsSource, Network, PortMapping, Sandbox, State,
 };
 
-/// When no uplink says otherwise.
+/// MTU in bytes if there is no uplink.
 const DEFAULT_MTU: u32 = 1500;
 
 impl Desired {
@@ -34,7 +35,7 @@ impl Desired {
         desired
     }
 
-    /// The node itself: uplinks and its own addresses.
+    /// The node itself: uplinks and host addresses.
     pub fn of_node(facts: &Facts) -> Self {
         let addresses = facts.host_addresses.iter();
         Self {
@@ -51,15 +52,15 @@ impl Desired {
         desired
     }
 
-    /// One sandbox; `state` knows its networks.
+    /// One sandbox; `state` has its networks.
     fn of_sandbox(sandbox: &Sandbox, state: &State, facts: &Facts) -> Self {
         let mut desired = Self::default();
         desired.add_sandbox(sandbox, state, facts);
         desired
     }
 
-    /// What a change's object was and will be. `state` may be the one before or after the change: it only knows the
-    /// networks of a sandbox, which no change of the sandbox touches.
+    /// The objects of a change before and after it. `state` may be the one before or after the change: only the networks
+    /// of a sandbox are looked up in it, which no change of the sandbox affects.
     pub fn of_change(change: &Change, state: &State, facts: &Facts) -> (Self, Self) {
         let both = |before: Option<Self>, after: Option<Self>| {
             (before.unwrap_or_default(), after.unwrap_or_default())
@@ -67,16 +68,33 @@ impl Desired {
         match change {
             Change::Network { before, after } => {
                 let of = |network: &Network| Self::of_network(network, facts);
-                both(before.as_deref().map(of), after.as_deref().map(of))
+                let mut sides = both(before.as_deref().map(of), after.as_deref().map(of));
+                for network in before.as_deref().into_iter().chain(after.as_deref()) {
+                    sides.0.keep_host_addresses(network, facts);
+                    sides.1.keep_host_addresses(network, facts);
+                }
+                sides
             }
-            Change::Sandbox { before, after } => {
+            Change::Sandbox { .. } | Change::Membership { .. } => {
                 let of = |sandbox: &Sandbox| Self::of_sandbox(sandbox, state, facts);
-                both(before.as_deref().map(of), after.as_deref().map(of))
+                let (before, after) = change.sandboxes();
+                both(before.map(of), after.map(of))
             }
+            // An endpoint without a sandbox only reserves addresses.
+            Change::Endpoint { .. } => both(None, None),
         }
     }
 
-    /// The programs that belong on its uplinks and endpoints.
+    /// Without the network, the addresses of its adopted bridge are host addresses.
+    fn keep_host_addresses(&mut self, network: &Network, facts: &Facts) {
+        let gateways = network.subnets.iter().map(|subnet| subnet.gateway);
+        let gateways = gateways.filter(|ip| facts.host_addresses.contains(ip));
+        for ip in gateways.filter(|_| network.adopted.is_some()) {
+            self.addresses.entry(ip).or_insert(AddressEntry::Host);
+        }
+    }
+
+    /// Programs of its uplinks and endpoints.
     pub fn attachments(&self) -> BTreeSet<Attachment> {
         let on = |interface: &String, hook| Attachment {
             interface: interface.clone(),
@@ -86,15 +104,13 @@ impl Desired {
             .uplinks
             .keys()
             .flat_map(|name| [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| on(name, hook)));
-        let veths = self
-            .veths
-            .keys()
-            .flat_map(|name| Hook::OF_ENDPOINT.map(|hook| on(name, hook)));
+        let veths = self.veths.keys().chain(&self.adopted);
+        let veths = veths.flat_map(|name| Hook::OF_ENDPOINT.map(|hook| on(name, hook)));
         uplinks.chain(veths).collect()
     }
 
     fn add_network(&mut self, network: &Network, facts: &Facts) {
-        if !network.has_endpoints() {
+        if !network.has_endpoints() || bridge_mac(network, facts).is_none() {
             return;
         }
         let flags = flags(network);
@@ -106,7 +122,9 @@ impl Desired {
             mtu: mtu(network, facts),
             addresses: network.subnets.iter().map(gateway).collect(),
         };
-        self.bridges.insert(network.bridge(), bridge);
+        if network.adopted.is_none() {
+            self.bridges.insert(network.bridge(), bridge);
+        }
         let entry = NetworkEntry {
             flags,
             bridge: network.bridge(),
@@ -139,7 +157,9 @@ impl Desired {
             let gateways = routes.get(&endpoint.slot).cloned().unwrap_or_default();
             self.add_endpoint(sandbox, endpoint, network, gateways, facts);
         }
-        if let Some((endpoint, network)) = state.port_carrier(sandbox) {
+        let carrier = state.port_carrier(sandbox);
+        let carrier = carrier.filter(|(endpoint, _)| self.endpoints.contains_key(&endpoint.slot));
+        if let Some((endpoint, network)) = carrier {
             for mapping in &sandbox.ports {
                 self.add_port(mapping, endpoint, network);
             }
@@ -154,6 +174,14 @@ impl Desired {
         gateways: BTreeSet<IpAddr>,
         facts: &Facts,
     ) {
+        // An adopted device that is missing has neither programs nor entries.
+        let Some(gateway_mac) = bridge_mac(network, facts) else {
+            return;
+        };
+        let adopted = endpoint.adopted.as_ref();
+        if adopted.is_some_and(|name| !facts.adopted.contains_key(name)) {
+            return;
+        }
         let mtu = mtu(network, facts);
         let veth = Veth {
             bridge: network.bridge(),
@@ -166,7 +194,10 @@ impl Desired {
                 gateways,
             },
         };
-        self.veths.insert(endpoint.host_interface(), veth);
+        match adopted {
+            Some(name) => drop(self.adopted.insert(name.clone())),
+            None => drop(self.veths.insert(endpoint.host_interface(), veth)),
+        }
         let addresses: Vec<IpAddr> = endpoint.addresses.iter().map(IpNet::addr).collect();
         for ip in &addresses {
             let entry = AddressEntry::Endpoint(endpoint.slot);
@@ -180,7 +211,7 @@ impl Desired {
             bridge: network.bridge(),
             mtu,
             mac: endpoint.mac,
-            gateway_mac: network.mac(),
+            gateway_mac,
             addresses,
             gateways: network
                 .subnets
@@ -229,7 +260,7 @@ impl Desired {
     }
 }
 
-/// Gateways of default routes by slot: for each family, those of the first network with a way out.
+/// Gateways of default routes by slot: for each family, those of the first network with external access.
 fn default_routes(joined: &[(&Endpoint, &Network)]) -> BTreeMap<u32, BTreeSet<IpAddr>> {
     let mut routes: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
     let families = [
@@ -262,8 +293,21 @@ fn flags(network: &Network) -> u32 {
     .fold(0, |flags, (_, flag)| flags | flag)
 }
 
-/// MTU of a network's bridge and endpoints: its own, or the smallest of the uplinks'.
+/// MAC address of the bridge of a network; `None` if it is an adopted bridge that does not exist.
+fn bridge_mac(network: &Network, facts: &Facts) -> Option<MacAddr> {
+    match &network.adopted {
+        None => Some(network.mac()),
+        Some(name) => facts.adopted.get(name).map(|bridge| bridge.mac),
+    }
+}
+
+/// MTU of a network's bridge and endpoints in bytes: the configured one, that of the adopted bridge, or the smallest of
+/// the uplinks.
 pub(crate) fn mtu(network: &Network, facts: &Facts) -> u32 {
+    let adopted = network.adopted.as_ref();
+    if let Some(bridge) = adopted.and_then(|name| facts.adopted.get(name)) {
+        return network.mtu.unwrap_or(bridge.mtu);
+    }
     let uplinks = facts.uplinks.values().map(|uplink| uplink.mtu);
     network.mtu.or(uplinks.min()).unwrap_or(DEFAULT_MTU)
 }

@@ -1,97 +1,130 @@
-//! Observe, plan, execute: brings the kernel and the maps to what is wanted.
+//! Observe, plan, execute: brings the kernel and the maps to the desired state.
 //!
-//! Level-triggered: what is there is looked at each time, so it does not matter what happened in between, or how often.
-//! [`Reconciler::apply`] looks at the objects of one change only; [`Reconciler::reconcile`] at everything that is ours.
+//! ```text
+//! Desired ─► observe (Kernel, Datapath) ─► plan ─► execute (Kernel, Datapath)
+//! ```
+//!
+//! Level-triggered: the state is observed each time, so it does not matter which events were missed. The reconciler
+//! works on the traits [`Kernel`] and [`Datapath`]; [`Host`] and [`crate::datapath::Datapath`] implement them.
 
-mod execute;
-mod observe;
+mod error;
+mod host;
+mod scope;
+mod tables;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
-    datapath::{Datapath, DatapathError},
-    kernel::{self, Kernel},
-    plan::{Desired, Hook, Operation, plan},
+    datapath::DatapathError,
+    kernel,
+    plan::{Attachment, Desired, Hook, Observed, Operation, plan},
 };
 
-/// The hands and eyes of the daemon.
-pub struct Reconciler {
-    /// Devices, addresses, namespaces.
-    pub kernel: Kernel,
+pub use error::ReconcileError;
+pub use host::Host;
+pub use scope::{Depth, Scope};
+
+/// Devices, addresses, routes and namespaces.
+pub trait Kernel: Send {
+    /// Puts netpath's bridges, veth pairs and namespaces that are in `scope` into `observed`.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn observe(
+        &self,
+        scope: &Scope<'_>,
+        observed: &mut Observed,
+    ) -> impl Future<Output = Result<(), kernel::Error>> + Send;
+
+    /// Executes one operation on a device or namespace. Idempotent; removing what does not exist succeeds.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    fn execute(
+        &mut self,
+        operation: &Operation,
+    ) -> impl Future<Output = Result<(), kernel::Error>> + Send;
+
+    /// Aborts UDP sockets of the node that are connected to addresses of removed endpoints.
+    fn abort_connected(&mut self, addresses: &[IpAddr]);
+}
+
+/// Programs and maps.
+pub trait Datapath: Send {
+    /// Puts the entries of every map that are in `scope` into `observed`.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    fn observe(&self, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError>;
+
+    /// Executes one operation on a map entry. Idempotent; removing what does not exist succeeds.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    fn execute(&mut self, operation: &Operation) -> Result<(), DatapathError>;
+
+    /// Attaches a program to a device, or updates the attached one.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError>;
+
+    /// Detaches a program.
+    ///
+    /// # Errors
+    /// If the pin cannot be removed.
+    fn detach(&mut self, attachment: &Attachment) -> Result<(), DatapathError>;
+
+    /// Whether the running version of the program is attached.
+    ///
+    /// # Errors
+    /// If the pin cannot be read.
+    fn is_attached(&mut self, attachment: &Attachment) -> Result<bool, DatapathError>;
+
+    /// Attachments that have a pin.
+    ///
+    /// # Errors
+    /// If the pins cannot be read.
+    fn pinned_attachments(&self) -> Result<Vec<Attachment>, DatapathError>;
+
+    /// Pins of maps and attachments of socket programs that are missing, as operations that restore them.
+    ///
+    /// # Errors
+    /// If the attachments cannot be read.
+    fn missing(&mut self) -> Result<Vec<Operation>, DatapathError>;
+}
+
+/// Executes plans.
+pub struct Reconciler<K = Host, D = crate::datapath::Datapath> {
+    /// Devices, addresses, routes and namespaces.
+    pub kernel: K,
     /// Programs and maps.
-    pub datapath: Datapath,
-    /// Where namespaces are mounted.
-    pub netns_dir: PathBuf,
+    pub datapath: D,
 }
 
-/// Why something could not be observed or executed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// Of the kernel.
-    #[error(transparent)]
-    Kernel(#[from] kernel::Error),
-    /// Of programs and maps.
-    #[error(transparent)]
-    Datapath(#[from] DatapathError),
-    /// An uplink lacks a program.
-    #[error("{uplink} has no program at {hook} yet")]
-    NotAttached {
-        /// Its interface name.
-        uplink: String,
-        /// Where.
-        hook: Hook,
-    },
-    /// An operation failed.
-    #[error("{operation}: {source}")]
-    Operation {
-        /// Which.
-        operation: String,
-        /// Why.
-        source: Box<ReconcileError>,
-    },
-}
-
-impl ReconcileError {
-    /// Whether the same may succeed later without anybody changing anything.
-    pub fn can_retry(&self) -> bool {
-        match self {
-            Self::Kernel(error) => error.can_retry(),
-            Self::Datapath(error) => error.can_retry(),
-            Self::NotAttached { .. } => true,
-            Self::Operation { source, .. } => source.can_retry(),
-        }
-    }
-}
-
-/// What a comparison with everything came to.
+/// Result of [`Reconciler::reconcile`].
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What had to be done.
+    /// Operations that were needed, in the order of their execution.
     pub operations: Vec<Operation>,
-    /// What of it failed.
+    /// Errors of the operations that failed.
     pub errors: Vec<ReconcileError>,
 }
 
-/// How far to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// At the node's own namespace and the maps.
-    Outside,
-    /// Into every sandbox too.
-    Inside,
-}
-
-impl Reconciler {
-    /// Turns the objects of one change from `before` into `after`; stops at the first operation that fails.
+impl<K: Kernel, D: Datapath> Reconciler<K, D> {
+    /// Turns the objects of one change from `before` into `after`. Observes only these objects. Stops at the first
+    /// operation that fails; the reverse change undoes the operations before it.
     ///
     /// # Errors
-    /// That of the operation; what was done before it stays, and the reverse change takes it back.
+    /// The objects cannot be observed, or an operation failed.
     pub async fn apply(
         &mut self,
         before: &Desired,
         after: &Desired,
     ) -> Result<Vec<Operation>, ReconcileError> {
-        let observed = self.observe_part(before, after).await?;
+        let observed = self.observe(&Scope::Change { before, after }).await?;
         let operations = plan(after, &observed);
         for operation in &operations {
             tracing::debug!(%operation, "execute");
@@ -100,36 +133,107 @@ impl Reconciler {
         Ok(operations)
     }
 
-    /// Compares everything that is ours with what is wanted, and repairs it. Goes on behind operations that fail.
+    /// Observes everything that belongs to netpath and repairs what differs from `desired`. Operations after one that
+    /// failed are executed all the same.
     ///
     /// # Errors
-    /// If it cannot even be observed.
+    /// If the node cannot be observed.
     pub async fn reconcile(
         &mut self,
         desired: &Desired,
         depth: Depth,
     ) -> Result<Outcome, ReconcileError> {
-        let observed = self.observe_all(desired, depth).await?;
-        let sockets = self.datapath.missing_sockets()?.into_iter();
-        let sockets = sockets.map(|program| Operation::AttachSocket {
-            program: program.to_owned(),
-        });
-        let maps = self.datapath.missing_maps().into_iter();
-        let maps = maps.map(|map| Operation::PinMap { map });
-        let mut outcome = Outcome {
-            operations: maps
-                .chain(sockets)
-                .chain(plan(desired, &observed))
-                .collect(),
-            errors: Vec::new(),
-        };
-        for operation in &outcome.operations {
+        let observed = self.observe(&Scope::All { desired, depth }).await?;
+        let mut operations = self.datapath.missing()?;
+        operations.extend(plan(desired, &observed));
+        let mut errors = Vec::new();
+        for operation in &operations {
             tracing::info!(%operation, "repair");
             if let Err(error) = self.execute(operation).await {
-                tracing::warn!(%error, "cannot repair");
-                outcome.errors.push(error);
+                tracing::warn!(%error, "repair failed");
+                errors.push(error);
             }
         }
-        Ok(outcome)
+        Ok(Outcome { operations, errors })
+    }
+
+    async fn observe(&mut self, scope: &Scope<'_>) -> Result<Observed, ReconcileError> {
+        let mut observed = Observed::default();
+        self.kernel.observe(scope, &mut observed).await?;
+        self.datapath.observe(scope, &mut observed)?;
+        let wanted = scope.attachments();
+        let pinned: BTreeSet<_> = if scope.is_all() {
+            self.datapath.pinned_attachments()?.into_iter().collect()
+        } else {
+            BTreeSet::new()
+        };
+        for attachment in wanted.union(&pinned) {
+            // A pin without a running program counts as attached unless it is wanted, so that it is removed.
+            let stale = !wanted.contains(attachment);
+            if stale || self.datapath.is_attached(attachment)? {
+                observed.attached.insert(attachment.clone());
+            }
+        }
+        Ok(observed)
+    }
+
+    async fn execute(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
+        let executed = self.dispatch(operation).await;
+        executed.map_err(|source| ReconcileError::Operation {
+            operation: operation.to_string(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn dispatch(&mut self, operation: &Operation) -> Result<(), ReconcileError> {
+        match operation {
+            Operation::Attach(attachment) => self.datapath.attach(attachment)?,
+            Operation::Detach(attachment) => self.datapath.detach(attachment)?,
+            Operation::DeleteVeth { .. }
+            | Operation::DeleteNamespace(_)
+            | Operation::DeleteBridge { .. }
+            | Operation::SetBridge { .. }
+            | Operation::CreateNamespace(_)
+            | Operation::CreateVeth { .. }
+            | Operation::SetVeth { .. }
+            | Operation::SetInside { .. } => self.kernel.execute(operation).await?,
+            Operation::RemoveAddresses(addresses) => {
+                self.datapath.execute(operation)?;
+                self.kernel.abort_connected(addresses);
+            }
+            Operation::PutUplink { name, .. } => {
+                self.check_programs(name)?;
+                self.datapath.execute(operation)?;
+            }
+            Operation::RemovePorts(_)
+            | Operation::RemoveAllow(_)
+            | Operation::RemoveEndpoint { .. }
+            | Operation::RemoveUplink { .. }
+            | Operation::RemoveSubnet(_)
+            | Operation::RemoveNetwork { .. }
+            | Operation::PinMap { .. }
+            | Operation::AttachSocket { .. }
+            | Operation::PutSubnet { .. }
+            | Operation::PutNetwork { .. }
+            | Operation::PutEndpoint { .. }
+            | Operation::PutAddresses(_)
+            | Operation::PutAllow(_)
+            | Operation::PutPorts(_) => self.datapath.execute(operation)?,
+        }
+        Ok(())
+    }
+
+    /// Programs of endpoints redirect to an uplink as soon as its entry exists, so its own programs come first.
+    fn check_programs(&mut self, name: &str) -> Result<(), ReconcileError> {
+        for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
+            let interface = name.to_owned();
+            if !self.datapath.is_attached(&Attachment { interface, hook })? {
+                return Err(ReconcileError::NotAttached {
+                    uplink: name.to_owned(),
+                    hook,
+                });
+            }
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What every store must do, run on each of them.
+//! The contract of stores, tested on each implementation.
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ fn keys(store: &dyn Store, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_empty_store_has_revision_0() {
+fn empty_store_has_revision_0() {
     on_each(|store| {
         let listing = store.list("").unwrap();
         assert_eq!((listing.revision, listing.entries.len()), (0, 0));
@@ -54,7 +54,7 @@ fn an_empty_store_has_revision_0() {
 }
 
 #[test]
-fn a_commit_gives_its_revision_to_every_key_it_writes() {
+fn commit_sets_its_revision_on_written_keys() {
     on_each(|store| {
         assert_eq!(store.commit(&[put("a", "1"), put("b", "2")]).unwrap(), 1);
         assert_eq!(store.put_if("a", b"3", Expected::Anything).unwrap(), 2);
@@ -70,7 +70,7 @@ fn a_commit_gives_its_revision_to_every_key_it_writes() {
 }
 
 #[test]
-fn a_write_that_expects_something_else_changes_nothing() {
+fn unexpected_revision_changes_nothing() {
     on_each(|store| {
         store.put_if("a", b"1", Expected::Nothing).unwrap();
         for (key, expected) in [
@@ -99,7 +99,7 @@ fn a_write_that_expects_something_else_changes_nothing() {
 }
 
 #[test]
-fn deleting_what_is_not_there_changes_nothing() {
+fn deleting_a_missing_key_changes_nothing() {
     on_each(|store| {
         store.commit(&[put("a", "1")]).unwrap();
         assert_eq!(store.delete_if("b", Expected::Anything).unwrap(), 1);
@@ -110,7 +110,7 @@ fn deleting_what_is_not_there_changes_nothing() {
 }
 
 #[test]
-fn a_key_is_written_once_in_a_commit() {
+fn key_written_twice_is_refused() {
     on_each(|store| {
         let error = store.commit(&[put("a", "1"), delete("a")]).unwrap_err();
         assert!(matches!(error, StoreError::Twice { .. }), "{error}");
@@ -119,7 +119,7 @@ fn a_key_is_written_once_in_a_commit() {
 }
 
 #[test]
-fn a_listing_holds_the_keys_with_the_prefix_in_order() {
+fn listing_has_the_keys_of_the_prefix_in_order() {
     on_each(|store| {
         store
             .commit(&["b/2", "a", "b/1", "b", "b0", "c/1"].map(|key| put(key, "")))
@@ -131,7 +131,7 @@ fn a_listing_holds_the_keys_with_the_prefix_in_order() {
 }
 
 #[test]
-fn a_watch_tells_of_every_later_change_in_order() {
+fn watch_receives_later_changes_in_order() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -167,7 +167,7 @@ fn a_watch_tells_of_every_later_change_in_order() {
 }
 
 #[test]
-fn a_watch_ends_with_its_store() {
+fn watch_ends_with_its_store() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn stores_cannot_be_told_apart(commits in prop::collection::vec(prop::collection::vec(step(), 0..4), 0..12)) {
+    fn stores_behave_alike_for_random_commits(commits in prop::collection::vec(prop::collection::vec(step(), 0..4), 0..12)) {
         let (_directory, [one, other]) = stores();
         for steps in commits {
             let writes: Vec<Write> = steps

@@ -1,10 +1,10 @@
-//! Why the store cannot do what it was asked for.
+//! Why the store fails.
 
 use std::{io, path::PathBuf};
 
 use super::{Expected, Revision};
 
-/// Why the store cannot do what it was asked for.
+/// Why the store fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it open.
@@ -13,7 +13,7 @@ pub enum StoreError {
         /// File.
         path: PathBuf,
     },
-    /// It is no store, or a damaged one. It was left as it is.
+    /// It is not a store, or it is damaged. The file is not changed.
     #[error("store {} cannot be read: {reason}; restore it from a backup, or move it away to start with an empty one", path.display())]
     Unreadable {
         /// File.
@@ -21,24 +21,24 @@ pub enum StoreError {
         /// In words.
         reason: String,
     },
-    /// Another version of netpath wrote it. It was left as it is.
-    #[error("store {} has schema {found}, but this version of netpath knows {known}; start the version that wrote it", path.display())]
+    /// A newer version of netpath wrote it. The file is not changed.
+    #[error("store {} has schema {found}, but this version of netpath supports schemas up to {known}; start the version that wrote it", path.display())]
     Schema {
         /// File.
         path: PathBuf,
         /// Schema of the file.
         found: u64,
-        /// Schema of this version.
+        /// Newest schema of this version.
         known: u64,
     },
-    /// A key is not as expected.
-    #[error("key '{key}' of the store is not as expected (expected {}, found {}); ask again", expectation(*.expected), finding(*.found))]
+    /// A key has another revision than expected.
+    #[error("key '{key}' of the store has another revision (expected {}, found {}); repeat the request", expectation(*.expected), finding(*.found))]
     Conflict {
         /// Key.
         key: String,
-        /// What was expected.
+        /// Expected revision.
         expected: Expected,
-        /// Commit that wrote it; `None` if it is not there.
+        /// Commit that wrote it; `None` if the key does not exist.
         found: Option<Revision>,
     },
     /// One commit writes a key twice.
@@ -50,27 +50,27 @@ pub enum StoreError {
     /// A file or directory cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was to be done.
+        /// Operation, as a verb.
         action: &'static str,
         /// File or directory.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
     /// The database failed.
     #[error("cannot {action} store {}: {source}", path.display())]
     Database {
-        /// What was to be done.
+        /// Operation, as a verb.
         action: &'static str,
         /// File.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: Box<redb::Error>,
     },
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody mending anything.
+    /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
             Self::InUse { .. } | Self::Io { .. } | Self::Database { .. } => true,

@@ -1,8 +1,11 @@
 //! A store in one file: a redb database.
 //!
-//! Every commit is on the disk when it returns, and a crash at any moment leaves the store as of some commit. A new
-//! file is made complete under another name first, so that a half-made one is never taken for a store. The whole file
-//! is checked when it is opened: it is small, and a damaged one must not be half-used.
+//! A commit is on the disk when it returns. A crash at any moment leaves the store as of some commit. A new file is
+//! completed under another name first, so an incomplete file is never opened as a store. The whole file is checked when
+//! it is opened: it is small, and a damaged file must not be used in part. Files of older schemas are migrated when they
+//! are opened; files of newer schemas are refused.
+
+mod migrate;
 
 use std::{
     fs,
@@ -20,11 +23,11 @@ use super::{
     Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct, watch::Hub,
 };
 
-/// Raised when the tables or the meaning of the objects change.
-const SCHEMA: u64 = 1;
+/// Schema of the tables and of the objects in them. A change of either increases it and adds a step to `migrate`.
+const SCHEMA: u64 = 2;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("netpath-meta");
 const ENTRIES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("netpath-entries");
-/// In bytes; the whole store is a few megabytes at most.
+/// Size of the cache in bytes. The whole store is a few megabytes at most.
 const CACHE: usize = 8 << 20;
 
 /// A store in one file, for one process at a time.
@@ -32,26 +35,37 @@ const CACHE: usize = 8 << 20;
 pub struct FileStore {
     path: PathBuf,
     database: Database,
-    /// Held while committing, so that watchers hear of commits in their order.
+    /// Held during a commit, so that watches receive commits in their order.
     committing: Mutex<()>,
     hub: Hub,
 }
 
 impl FileStore {
-    /// Opens the store at `path`, or makes an empty one if nothing is there; its directory is made too.
+    /// Opens the store at `path`, or creates an empty one with its directory if the file does not exist. A file of an
+    /// older schema is migrated.
     ///
     /// # Errors
-    /// Another process has it open, it is damaged or something else, another version wrote it, or the file system
-    /// refuses. What is there is not changed then.
+    /// Another process has it open, it is damaged or another kind of file, a newer version wrote it, or the file system
+    /// refuses. The file is not changed then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         if !path
             .try_exists()
-            .map_err(|source| at(path, "look for", source))?
+            .map_err(|source| at(path, "access", source))?
         {
             create(path)?;
         }
         let database = open(path)?;
-        check_schema(path, &database)?;
+        match schema(path, &database)? {
+            SCHEMA => {}
+            1 => migrate(path, &database)?,
+            found => {
+                return Err(StoreError::Schema {
+                    path: path.to_owned(),
+                    found,
+                    known: SCHEMA,
+                });
+            }
+        }
         Ok(Self::on(path, database))
     }
 
@@ -109,7 +123,7 @@ impl Store for FileStore {
             .committing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A transaction that is dropped is undone.
+        // A dropped transaction is rolled back.
         let transaction = self.database.begin_write().map_err(self.failed("write"))?;
         let (revision, changes) = {
             let mut meta = transaction.open_table(META).map_err(self.failed("write"))?;
@@ -151,7 +165,7 @@ impl Store for FileStore {
 }
 
 impl FileStore {
-    /// The writes that change something, if all find what they expect.
+    /// The writes that change something, if all find the expected revision.
     fn changes<'a>(
         &self,
         entries: &Table<'_, &'static str, (u64, &'static [u8])>,
@@ -172,7 +186,7 @@ impl FileStore {
     }
 }
 
-/// Makes a complete empty store, first under another name.
+/// Creates an empty store, first under another name.
 fn create(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory).map_err(|source| at(directory, "make directory", source))?;
@@ -186,7 +200,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .open(&draft)
         .map_err(|source| at(&draft, "make", source))?;
     let made = initialise(&draft).and_then(|()| {
-        // Unlike renaming, linking never replaces a store that another process has just made.
+        // Unlike renaming, linking never replaces a store that another process has just created.
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at(path, "make", error)),
             _ => fs::File::open(directory)
@@ -205,7 +219,7 @@ fn initialise(path: &Path) -> Result<(), StoreError> {
     made.map_err(failed(path, "make"))
 }
 
-/// What an empty store holds.
+/// Writes the tables of an empty store.
 fn fill(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(META)?.insert("schema", SCHEMA)?;
@@ -240,19 +254,49 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     })
 }
 
-fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
+/// Rewrites a file of schema 1 in one transaction.
+fn migrate(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let failed = failed::<redb::Error>(path, "migrate");
+    let read = || -> Result<migrate::Entries, redb::Error> {
+        let table = database.begin_read()?.open_table(ENTRIES)?;
+        let entries = table.iter()?.map(|entry| {
+            let (key, value) = entry?;
+            Ok((key.value().to_owned(), value.value().1.to_vec()))
+        });
+        entries.collect()
+    };
+    let entries = migrate::from_schema_1(read().map_err(&failed)?);
+    let entries = entries.map_err(|key| StoreError::Unreadable {
+        path: path.to_owned(),
+        reason: format!("key '{key}' is not of schema 1"),
+    })?;
+    let replace = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        {
+            let mut meta = transaction.open_table(META)?;
+            let last = meta.get("revision")?.map_or(0, |revision| revision.value());
+            meta.insert("revision", last + 1)?;
+            meta.insert("schema", SCHEMA)?;
+            let mut table = transaction.open_table(ENTRIES)?;
+            table.retain(|_, _| false)?;
+            for (key, value) in &entries {
+                table.insert(key.as_str(), (last + 1, value.as_slice()))?;
+            }
+        }
+        Ok(transaction.commit()?)
+    };
+    replace().map_err(&failed)
+}
+
+/// The schema of a file.
+fn schema(path: &Path, database: &Database) -> Result<u64, StoreError> {
     let read = || -> Result<Option<u64>, redb::Error> {
         let table = database.begin_read()?.open_table(META)?;
         let schema = table.get("schema")?;
         Ok(schema.map(|schema| schema.value()))
     };
     match read() {
-        Ok(Some(SCHEMA)) => Ok(()),
-        Ok(Some(found)) => Err(StoreError::Schema {
-            path: path.to_owned(),
-            found,
-            known: SCHEMA,
-        }),
+        Ok(Some(schema)) => Ok(schema),
         Ok(None) | Err(redb::Error::TableDoesNotExist(_)) => Err(StoreError::Unreadable {
             path: path.to_owned(),
             reason: "it is a database of another program".to_owned(),

@@ -1,4 +1,4 @@
-//! A store that is gone when it is dropped: for tests.
+//! A store in memory, for tests.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use super::{
     Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct, watch::Hub,
 };
 
-/// A store that is gone when it is dropped.
+/// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     content: Mutex<Content>,

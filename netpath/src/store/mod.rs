@@ -1,10 +1,10 @@
-//! What the user wants, kept across restarts and crashes.
+//! The store: objects that survive restarts and crashes.
 //!
-//! A store maps keys to values. Every commit raises its revision by one and gives it to the keys that it writes; a
-//! write says at which revision it expects the key, so that nobody overwrites what he has not seen. A commit happens
-//! whole or not at all, and is on the disk when it returns.
+//! A store maps keys to values. Every commit increases the revision by one and sets it on the keys that it writes. A
+//! write states at which revision it expects the key, so that no writer overwrites a value that it has not read. A commit
+//! is atomic, and durable when it returns.
 //!
-//! Calls block; the daemon makes them from `spawn_blocking`. [`Watch`] is asynchronous.
+//! Calls block; the daemon makes them with `block_in_place`. [`Watch`] is asynchronous.
 
 #[cfg(test)]
 mod contract;
@@ -45,10 +45,10 @@ pub struct Listing {
     pub entries: Vec<Versioned>,
 }
 
-/// What a write expects to find.
+/// Revision of a key that a write expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever there is.
+    /// Any revision, or no key.
     Anything,
     /// No such key.
     Nothing,
@@ -61,18 +61,18 @@ pub enum Expected {
 pub struct Write {
     /// Key.
     pub key: String,
-    /// New value; `None` deletes the key. Deleting what is not there changes nothing.
+    /// New value; `None` deletes the key. Deleting a missing key changes nothing.
     pub value: Option<Vec<u8>>,
-    /// What must be there before.
+    /// Expected revision of the key.
     pub expected: Expected,
 }
 
-/// A place that keeps keys and values. Every implementation passes the same tests, `store/contract.rs`.
+/// A store. Every implementation passes the tests of `store/contract.rs`.
 pub trait Store: Send + Sync {
-    /// What `netpath status` calls it.
+    /// Name of the kind, as `netpath status` shows it.
     fn kind(&self) -> &'static str;
 
-    /// One key; `None` if it is not there.
+    /// One key; `None` if it does not exist.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -84,7 +84,7 @@ pub trait Store: Send + Sync {
     /// The store cannot be read.
     fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
-    /// Writes all or nothing and gives the revision of the commit; if nothing changes it is the one before.
+    /// Executes all writes atomically; returns the revision of the commit, or the latest revision if nothing changes.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if a key is not as expected, [`StoreError::Twice`] if one is written twice, or the
@@ -93,7 +93,7 @@ pub trait Store: Send + Sync {
 
     /// Every later change of keys that start with `prefix`, in order.
     ///
-    /// To follow without a gap: watch, then list, then ignore events that are not newer than the listing.
+    /// To follow without a gap: watch, then list, then ignore events up to the revision of the listing.
     fn watch(&self, prefix: &str) -> Watch;
 
     /// Writes one key.
@@ -122,7 +122,7 @@ pub trait Store: Send + Sync {
 }
 
 impl Write {
-    /// Whether what is there is what is expected.
+    /// Compares the found with the expected revision.
     fn check(&self, found: Option<Revision>) -> Result<(), StoreError> {
         let fits = match self.expected {
             Expected::Anything => true,

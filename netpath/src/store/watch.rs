@@ -1,10 +1,10 @@
-//! Following a store.
+//! Watches of a store.
 
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use super::{Revision, Write};
 
-/// How many events a watcher may lag behind before it must list again.
+/// Events that a watch may lag behind before events are lost.
 const CAPACITY: usize = 1024;
 
 /// A key that was written or deleted.
@@ -18,11 +18,11 @@ pub struct Event {
     pub revision: Revision,
 }
 
-/// Why following ends.
+/// Why a watch cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
-    /// Events were lost; the watch goes on behind them.
-    #[error("the store changed faster than it was followed; list it again")]
+    /// Events were lost; the watch continues with later ones.
+    #[error("the store changed faster than the watch was read; list it again")]
     Lagged,
     /// The store was closed.
     #[error("the store was closed; open it again")]
@@ -37,7 +37,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Waits for the next change. Cancelling loses nothing.
+    /// Waits for the next change. Cancel-safe.
     ///
     /// # Errors
     /// [`WatchError`] if changes were lost or none will come.
@@ -53,7 +53,7 @@ impl Watch {
     }
 }
 
-/// Where a store tells its watchers.
+/// Sends the writes of a store to its watches.
 #[derive(Debug)]
 pub(super) struct Hub {
     events: Sender<Event>,
@@ -67,9 +67,9 @@ impl Hub {
         }
     }
 
-    /// Tells of one write; the caller holds a lock that keeps the order of commits.
+    /// Sends one write; the caller holds a lock that keeps the order of commits.
     pub fn tell(&self, write: &Write, revision: Revision) {
-        // Nobody watching is no failure.
+        // Fails only if there is no watch.
         let _ = self.events.send(Event {
             key: write.key.clone(),
             value: write.value.clone(),

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use netpath::{
-    api::v1::MapInfo,
+    datapath::read::MapUse,
     datapath::{
-        Datapath, Limits, NodeSettings, dump, pins,
+        Datapath, Limits, NodeSettings, pins, read,
         run::{Outcome, Trial},
         tables::Tables,
     },
@@ -235,9 +235,9 @@ impl Prog {
         Reason::ALL.iter().map(|reason| sum(*reason)).collect()
     }
 
-    /// Every pinned map with its memory.
-    pub fn maps(&self) -> Vec<MapInfo> {
-        dump::list(&self.bpffs.path().join("netpath")).expect("maps")
+    /// Every pinned map, with its memory.
+    pub fn maps(&self) -> Vec<MapUse> {
+        read::list(&self.bpffs.path().join("netpath")).expect("maps")
     }
 
     /// Every flow entry.

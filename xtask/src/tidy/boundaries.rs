@@ -38,7 +38,7 @@ const BOUNDARIES: [Boundary; 7] = [
     Boundary {
         name: "axum",
         within: "netpath/src/",
-        only: &["netpath/src/api/"],
+        only: &["netpath/src/frontend/http/"],
         why: "one module speaks HTTP to clients",
     },
     Boundary {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::Failure;
-use crate::api::v1::{
+use crate::frontend::http::v1::{
     Counter, FlowProtocol, Fragmented, MapEndpoint, MapNetwork, MapTable, NatFlow, Port, Protocol,
 };
 
@@ -23,9 +23,9 @@ pub(super) struct Filter {
     pub address: Option<IpAddr>,
 }
 
-/// A row that conditions can be asked of. `None` for a condition that makes no sense for the table.
+/// A row that can be filtered. `None` for a filter that does not apply to the table.
 pub(super) trait Filtered {
-    /// Names of the conditions that make sense.
+    /// Names of the filters that apply.
     const CONDITIONS: &'static [&'static str];
 
     /// Whether it belongs to the sandbox.
@@ -45,7 +45,7 @@ pub(super) trait Filtered {
 }
 
 impl Filter {
-    /// Refuses conditions that make no sense for the table, rather than to show all of it.
+    /// Refuses filters that do not apply to the table, instead of ignoring them.
     pub(super) fn check<R: Filtered>(&self, table: MapTable) -> Result<(), Failure> {
         let given = [
             ("--sandbox", self.sandbox.is_some()),
@@ -57,7 +57,7 @@ impl Filter {
                 return Err(Failure::because(
                     "map dump",
                     table.to_string(),
-                    format!("{name} makes no sense for this table"),
+                    format!("{name} does not apply to this table"),
                 )
                 .advice("leave it out")
                 .exit(2));

@@ -1,4 +1,4 @@
-//! What changed since the last look.
+//! Changes since the previous dump.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{output::Format, rows::Tracked};
 
-/// Compares each look with the one before.
+/// Compares each dump with the previous one.
 pub(super) struct Follower<R> {
     format: Format,
     known: BTreeMap<String, R>,
@@ -21,7 +21,7 @@ struct Line<'a, R> {
 }
 
 impl<R: Tracked> Follower<R> {
-    /// Knows nothing yet: at the first look everything is new.
+    /// Without a previous dump: every row is new.
     pub(super) fn new(format: Format) -> Self {
         Self {
             format,
@@ -30,7 +30,7 @@ impl<R: Tracked> Follower<R> {
         }
     }
 
-    /// Lines for what is there now and was not, was there and is not, or looks different. With `+`, `-` and `~` for
+    /// Lines for rows that are new, removed or changed. With `+`, `-` and `~` for
     /// people, as one JSON document each for programs.
     pub(super) fn next(&mut self, rows: Vec<R>) -> String {
         let mut text = String::new();
@@ -74,7 +74,7 @@ impl<R: Tracked> Follower<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1::{Counter, Verdict};
+    use crate::frontend::http::v1::{Counter, Verdict};
 
     fn counter(name: &str, packets: u64) -> Counter {
         Counter {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_are_shown() {
+    fn follow_shows_only_changes() {
         let mut follower = Follower::new(Format::Table);
         assert_eq!(
             follower.next(vec![counter("a", 1), counter("bb", 2)]),

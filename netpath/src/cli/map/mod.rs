@@ -18,8 +18,8 @@ use super::{
     output::{self, Format},
 };
 use crate::{
-    api::v1::MapTable,
-    datapath::dump::{self, DumpError},
+    datapath::read::ReadError,
+    frontend::http::{tables, v1::MapTable},
 };
 use filter::{Filter, Filtered};
 use follow::Follower;
@@ -54,7 +54,7 @@ pub(super) struct Dump {
     table: MapTable,
     #[command(flatten)]
     filter: Filter,
-    /// Go on and print what changes, every second
+    /// Follow changes, every second
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
@@ -75,18 +75,18 @@ pub(super) fn execute(context: &Context, command: Command) -> Outcome {
         Command::Ls { pins } => {
             let maps = {
                 let directory = context.pins(pins.bpf_dir.as_deref());
-                dump::list(&directory).map_err(|error| failed("map ls", &directory, error))?
+                tables::maps(&directory).map_err(|error| failed("map ls", &directory, error))?
             };
             output::rows(context.format, &maps)?;
         }
         Command::Dump(arguments) => match arguments.table {
-            MapTable::Nat => dump_rows(context, &arguments, dump::nat)?,
-            MapTable::Ports => dump_rows(context, &arguments, dump::ports)?,
-            MapTable::Endpoints => dump_rows(context, &arguments, dump::endpoints)?,
-            MapTable::Networks => dump_rows(context, &arguments, dump::networks)?,
-            MapTable::Counters => dump_rows(context, &arguments, dump::counters)?,
+            MapTable::Nat => dump_rows(context, &arguments, tables::nat)?,
+            MapTable::Ports => dump_rows(context, &arguments, tables::ports)?,
+            MapTable::Endpoints => dump_rows(context, &arguments, tables::endpoints)?,
+            MapTable::Networks => dump_rows(context, &arguments, tables::networks)?,
+            MapTable::Counters => dump_rows(context, &arguments, tables::counters)?,
             MapTable::Peers => dump_nothing(context, "there are no overlay networks yet")?,
-            MapTable::Fragments => dump_rows(context, &arguments, dump::fragments)?,
+            MapTable::Fragments => dump_rows(context, &arguments, tables::fragments)?,
         },
     }
     Ok(0)
@@ -95,7 +95,7 @@ pub(super) fn execute(context: &Context, command: Command) -> Outcome {
 fn dump_rows<R: Tracked + Filtered>(
     context: &Context,
     arguments: &Dump,
-    read: fn(&Path) -> Result<Vec<R>, DumpError>,
+    read: fn(&Path) -> Result<Vec<R>, ReadError>,
 ) -> Result<(), Failure> {
     arguments.filter.check::<R>(arguments.table)?;
     let directory = context.pins(arguments.pins.bpf_dir.as_deref());
@@ -130,7 +130,7 @@ fn dump_nothing(context: &Context, why: &str) -> Result<(), Failure> {
     }
 }
 
-fn failed(action: &'static str, directory: &Path, error: DumpError) -> Failure {
+fn failed(action: &'static str, directory: &Path, error: ReadError) -> Failure {
     Failure::new(action, directory.display().to_string(), error)
         .advice("start the daemon, or name its directory with --bpf-dir")
 }

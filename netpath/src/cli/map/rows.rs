@@ -1,11 +1,11 @@
-//! How rows look, and what makes two of them the same.
+//! Rows of maps as text, and their keys.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
 use super::output::{self, Column, Row};
-use crate::api::v1::{
+use crate::frontend::http::v1::{
     Counter, FragmentEnds, Fragmented, MapEndpoint, MapNetwork, NatFlow, Port, Tuple,
 };
 
@@ -14,7 +14,7 @@ pub(super) trait Tracked: Row + Serialize {
     /// What stays the same as long as it is the same object; also the order of rows.
     fn key(&self) -> String;
 
-    /// What makes it worth to be shown again when it changes.
+    /// The part whose change is shown.
     fn mark(&self) -> String;
 
     /// A last line for the table.
@@ -266,8 +266,8 @@ fn at(address: IpAddr, port: u16) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::v1::{FlowKind, FlowProtocol},
         cli::map::filter::{Filter, Filtered},
+        frontend::http::v1::{FlowKind, FlowProtocol},
     };
 
     fn flow(protocol: FlowProtocol, source: &str, sandbox: Option<&str>) -> NatFlow {

@@ -26,20 +26,20 @@ use super::{Entry, FORWARDED, StartError, prepare};
 
 type Step = Box<dyn FnMut() -> nix::Result<()> + Send + Sync>;
 
-/// What the child does before it becomes the command.
+/// Steps of the child before it executes the command.
 pub(super) struct Steps {
-    /// What else it does, first of all.
+    /// An additional first step.
     pub before: Option<Step>,
-    /// Where it goes.
+    /// The sandbox that it enters.
     pub place: Place,
-    /// Of the new `/sys`.
+    /// Mount flags of the new `/sys`.
     pub flags: MsFlags,
 }
 
 pub(super) enum Place {
     /// Namespace, host name, and whether to mount `/sys`.
     Known(OwnedFd, Option<String>, bool),
-    /// Comes as [`encode`]d bytes.
+    /// Received later as [`encode`]d bytes.
     Later(OwnedFd),
 }
 
@@ -126,7 +126,7 @@ fn enter(
     Ok(())
 }
 
-/// A detached copy of the mounts at and below `path`; `None` if there are none.
+/// A detached copy of the mounts at and below `path`; `None` if nothing is mounted there.
 fn pick_up(path: &CStr) -> Option<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
     // SAFETY: the path is a C string that outlives the call; the kernel writes nothing.
@@ -136,7 +136,7 @@ fn pick_up(path: &CStr) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(tree) })
 }
 
-/// Mounts a copy that [`pick_up`] made. Without it the command sees less of `/sys`, which is no reason to fail.
+/// Mounts a copy that [`pick_up`] made. Without it parts of `/sys` are missing, which is not fatal.
 fn put_down(tree: &OwnedFd, path: &CStr) {
     // SAFETY: both paths are C strings that outlive the call; the kernel writes nothing.
     unsafe {
@@ -163,7 +163,7 @@ pub(super) fn sysfs_flags() -> MsFlags {
 /// Room for an encoded [`Entry`]: the longest path and the longest host name.
 const MAX_ENTRY: usize = 4096 + 256;
 
-/// An entry as bytes: flag for `/sys`, length of the host name (0 for none), host name, path, zero.
+/// An entry as bytes: flag for `/sys`, length of the host name (0 if there is none), host name, path, NUL.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let hostname = entry.hostname.as_deref().unwrap_or_default().as_bytes();
     let hostname = hostname.get(..64).unwrap_or(hostname);
@@ -174,7 +174,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`encode`] has made, without using memory of the heap.
+/// Decodes the result of [`encode`], without heap allocation.
 fn receive<'a>(
     from: &OwnedFd,
     buffer: &'a mut [u8; MAX_ENTRY],
@@ -200,7 +200,7 @@ fn decode(bytes: &[u8]) -> Option<(&CStr, Option<&[u8]>, bool)> {
     Some((netns, hostname, *sysfs != 0))
 }
 
-/// Where the child stands when something fails.
+/// Step of the child that failed.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Stage {
@@ -223,10 +223,10 @@ impl Stage {
     }
 }
 
-/// The parent's end of the pipe that tells a [`Stage`].
+/// The read end of the pipe that carries a [`Stage`].
 pub(super) struct Report(OwnedFd);
 
-/// The command, ready to spawn or to exec, and what tells why it failed. To be dropped before the report is read.
+/// The command, ready to spawn or to exec, and the report of its failure. To be dropped before the report is read.
 pub(super) fn prepared(
     command: &[OsString],
     mut steps: Steps,

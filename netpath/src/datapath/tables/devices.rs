@@ -9,7 +9,6 @@ use netpath_common::{
 
 use super::{Tables, absent_is_success, failed, index_of};
 use crate::{
-    api::v1::SandboxFlows,
     datapath::{DatapathError, sys},
     plan::{Uplink, entries::EndpointEntry},
 };
@@ -17,8 +16,17 @@ use crate::{
 /// How many sandboxes with many flows are named.
 const TOP: usize = 5;
 
+/// Flow count of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxFlows {
+    /// Name of the sandbox.
+    pub sandbox: String,
+    /// Flows that it opened, and flows from outside to its published ports.
+    pub flows: u64,
+}
+
 impl Tables {
-    /// Makes an interface known as an uplink.
+    /// Adds an uplink to `devices`.
     ///
     /// # Errors
     /// If there is no such interface or the map cannot be written.
@@ -37,7 +45,7 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Forgets every uplink of that name, and those whose interface is gone when `name` is none of theirs.
+    /// Removes the uplink of that name, and uplinks whose interface was removed.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -52,7 +60,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Uplinks by name; those whose interface is gone have the name `#INDEX`.
+    /// Uplinks by name; `#INDEX` if the interface was removed.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -76,7 +84,7 @@ impl Tables {
             .collect())
     }
 
-    /// Fills a slot, and makes its interface known as an endpoint's.
+    /// Fills a slot, and adds its interface to `devices`.
     ///
     /// # Errors
     /// If an interface is missing or a map cannot be written.
@@ -109,7 +117,7 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
-        // Before the first flow of this generation can begin.
+        // Before a flow of this generation can be created.
         self.count_from_zero(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
@@ -126,7 +134,7 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Empties a slot: flows of its generation are over from now on.
+    /// Clears a slot; flows of its generation expire at once.
     ///
     /// # Errors
     /// If a map cannot be written.
@@ -166,7 +174,7 @@ impl Tables {
         self.usage.get(&slot, 0).map_err(failed("usage"))
     }
 
-    /// The sandboxes that have most flows, those with most first.
+    /// The sandboxes with most flows, in descending order.
     ///
     /// # Errors
     /// If a map cannot be read.

@@ -1,4 +1,4 @@
-//! Typed handles on the maps, and the words of the model turned into the bytes of the schema.
+//! Typed handles on the maps; converts types of the model to the map schema.
 
 mod devices;
 mod networks;
@@ -14,9 +14,10 @@ use netpath_common::{
     maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet, Usage},
 };
 
-use super::{DatapathError, load::open};
+use super::{DatapathError, pins::open_map};
+pub use devices::SandboxFlows;
 
-/// Data of an allow-list key behind its length.
+/// Data of an allow-list key after its prefix length.
 type AllowData = [u8; 20];
 
 /// Every map that user space writes, and the flows.
@@ -45,21 +46,21 @@ impl Tables {
     ///
     /// # Errors
     /// If one is missing or cannot be opened.
-    pub fn open(maps: &Path) -> Result<Self, DatapathError> {
+    pub(super) fn open(maps: &Path) -> Result<Self, DatapathError> {
         let mut tables = Self {
-            config: typed("config", Map::Array(open(maps, "config")?))?,
-            devices: typed("devices", Map::HashMap(open(maps, "devices")?))?,
-            endpoints: typed("endpoints", Map::Array(open(maps, "endpoints")?))?,
-            networks: typed("networks", Map::HashMap(open(maps, "networks")?))?,
-            addresses: typed("addresses", Map::HashMap(open(maps, "addresses")?))?,
-            subnets: typed("subnets", Map::LpmTrie(open(maps, "subnets")?))?,
-            ports: typed("ports", Map::HashMap(open(maps, "ports")?))?,
-            ports_map: open(maps, "ports")?,
-            allow: typed("allow", Map::LpmTrie(open(maps, "allow")?))?,
-            snat_taken: typed("snat_taken", Map::Array(open(maps, "snat_taken")?))?,
-            usage: typed("usage", Map::Array(open(maps, "usage")?))?,
-            flows: typed("flows", Map::HashMap(open(maps, "flows")?))?,
-            flows_map: open(maps, "flows")?,
+            config: typed("config", Map::Array(open_map(maps, "config")?))?,
+            devices: typed("devices", Map::HashMap(open_map(maps, "devices")?))?,
+            endpoints: typed("endpoints", Map::Array(open_map(maps, "endpoints")?))?,
+            networks: typed("networks", Map::HashMap(open_map(maps, "networks")?))?,
+            addresses: typed("addresses", Map::HashMap(open_map(maps, "addresses")?))?,
+            subnets: typed("subnets", Map::LpmTrie(open_map(maps, "subnets")?))?,
+            ports: typed("ports", Map::HashMap(open_map(maps, "ports")?))?,
+            ports_map: open_map(maps, "ports")?,
+            allow: typed("allow", Map::LpmTrie(open_map(maps, "allow")?))?,
+            snat_taken: typed("snat_taken", Map::Array(open_map(maps, "snat_taken")?))?,
+            usage: typed("usage", Map::Array(open_map(maps, "usage")?))?,
+            flows: typed("flows", Map::HashMap(open_map(maps, "flows")?))?,
+            flows_map: open_map(maps, "flows")?,
             levels: ports::Levels::default(),
             taken: ports::Taken::default(),
         };
@@ -157,7 +158,7 @@ fn octets_of(prefix: IpNet) -> (u32, [u8; 16]) {
     )
 }
 
-/// The prefix that a trie's key stands for; `None` for a length that no prefix has.
+/// The prefix of a trie's key; `None` for an invalid length.
 fn prefix_of(length: u32, octets: [u8; 16]) -> Option<IpNet> {
     let addr = Addr::from_octets(octets);
     let length = if addr.is_v4() {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Tables {
-    /// Makes a network known to dumps.
+    /// Writes a network.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -63,7 +63,7 @@ impl Tables {
         Ok(networks)
     }
 
-    /// Makes addresses known.
+    /// Writes addresses.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -110,7 +110,7 @@ impl Tables {
             .map(|found| found.map(address_entry))
     }
 
-    /// Every known address.
+    /// Every address.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -123,7 +123,7 @@ impl Tables {
         Ok(addresses)
     }
 
-    /// Makes a subnet known.
+    /// Writes a subnet.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -145,7 +145,7 @@ impl Tables {
         absent_is_success("subnets", self.subnets.remove(&subnet_key(prefix)))
     }
 
-    /// Every known subnet.
+    /// Every subnet.
     ///
     /// # Errors
     /// If the map cannot be read.

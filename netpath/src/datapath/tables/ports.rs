@@ -1,4 +1,4 @@
-//! Published ranges, their allow-lists, and the ports that SNAT must leave alone.
+//! Published ranges, their allow lists, and the ports that SNAT must not choose.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
     plan::entries::{self, AllowEntry, PortEntry},
 };
 
-/// How many ranges stand at each level, for each of exact, family-wide and node-wide addresses.
+/// Number of ranges at each level, for exact, family-wide and node-wide addresses.
 #[derive(Debug, Default)]
 pub(super) struct Levels([[u32; portmap::LEVELS as usize]; 3]);
 
@@ -73,7 +73,7 @@ impl Default for Taken {
 }
 
 impl Taken {
-    /// Counts a range in or out; gives the words of the bitmap that it touches.
+    /// Counts a range in or out; returns the words of the bitmap that it changes.
     pub(super) fn change(&mut self, key: &entries::PortKey, taken: bool) -> RangeInclusive<u32> {
         let base = match key.protocol {
             Protocol::Tcp => 0,
@@ -126,7 +126,7 @@ impl Tables {
             }
         }
         self.set_taken(new.iter(), true)?;
-        // The programs must look at a level before they can be expected to find something there.
+        // Programs must search a level before it has entries.
         self.write_levels()?;
         batch::update(self.ports_map.fd().as_fd(), &keys, &values)
             .map_err(syscall("update", "ports"))
@@ -189,7 +189,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Shuts sources out again.
+    /// Removes allowed sources.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -223,7 +223,7 @@ impl Tables {
         Ok(allow)
     }
 
-    /// Notes which ports SNAT must leave alone because of these ranges, or must no more.
+    /// Updates the ports that SNAT must not choose because of these ranges.
     fn set_taken<'a>(
         &mut self,
         keys: impl Iterator<Item = &'a entries::PortKey>,

@@ -24,7 +24,7 @@ const TCP_LISTENING: u32 = 1 << 10;
 const UDP_BOUND: u32 = 1 << 7 | CONNECTED;
 const CONNECTED: u32 = 1 << 1;
 
-/// Sockets that receive what comes to their port.
+/// Sockets that receive packets to their port.
 pub(super) fn listeners(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     let states = match protocol {
         Protocol::Udp => UDP_BOUND,
@@ -39,8 +39,8 @@ pub(super) fn listeners(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     Ok(found)
 }
 
-/// Ends every UDP socket that is connected to one of these addresses, whose process gets an error (`ECONNABORTED` from a
-/// call that waits) and can connect again; gives their number. Needs `CONFIG_INET_DIAG_DESTROY`.
+/// Aborts every UDP socket that is connected to one of these addresses; returns their number. Calls on such a socket fail
+/// with `ECONNABORTED`; the process can connect again. Needs `CONFIG_INET_DIAG_DESTROY`.
 pub(super) fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
     let mut aborted = 0;
     for family in FAMILIES {

@@ -1,7 +1,7 @@
 //! Ports that sockets of the node use, in the network namespace of the calling thread.
 //!
-//! TCP and UDP are asked for through `sock_diag`, which costs nothing for the connections of a busy node; SCTP through
-//! `/proc`, because its `sock_diag` is a module that is seldom there.
+//! TCP and UDP sockets are read by `sock_diag`, whose cost is independent of connections; SCTP sockets from
+//! `/proc`, because its `sock_diag` is a module that most systems do not load.
 
 mod diag;
 mod owner;
@@ -16,7 +16,7 @@ use crate::model::Protocol;
 
 pub use owner::owner;
 
-/// A socket that receives what comes to a port.
+/// A socket that receives packets to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Transport protocol.
@@ -27,12 +27,12 @@ pub struct Listener {
     pub port: u16,
     /// Whether an IPv6 socket takes no IPv4 (`IPV6_V6ONLY`).
     pub v6_only: bool,
-    /// Inode of the socket; what [`owner()`] takes.
+    /// Inode of the socket, for [`owner()`].
     pub inode: u64,
 }
 
 impl Listener {
-    /// Whether it would receive some of what comes to `ip`, `None` for every address and an unspecified one for every
+    /// Whether it would receive packets to `ip`; `None` is every address and an unspecified address every
     /// address of its family.
     pub fn serves(&self, ip: Option<IpAddr>) -> bool {
         let Some(ip) = ip else {
@@ -55,18 +55,18 @@ pub fn all(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     }
 }
 
-/// Ends the node's UDP sockets that are connected to one of these addresses; gives their number.
+/// Aborts UDP sockets of the node that are connected to one of these addresses; returns their number.
 ///
-/// The socket programs chose the address of a sandbox when such a socket was connected, and cannot choose again. Once the
-/// sandbox is gone its datagrams would go nowhere, without a word.
+/// The socket programs select the sandbox when a socket is connected, and cannot change it later. Without the sandbox,
+/// packets of the socket would be lost without an error.
 ///
 /// # Errors
-/// If the kernel cannot be asked, or was built without `CONFIG_INET_DIAG_DESTROY`; a retry does not help.
+/// If the kernel refuses the request, or was built without `CONFIG_INET_DIAG_DESTROY`; a retry does not help.
 pub fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
     diag::abort_connected(remotes)
 }
 
-/// Who uses a port of the node: text like `nginx (pid 123)`; `None` if nobody does. `ip` as in [`Listener::serves`].
+/// The user of a port of the node, for example `nginx (pid 123)`; `None` if it is free. `ip` as in [`Listener::serves`].
 pub fn listening(
     protocol: Protocol,
     ip: Option<IpAddr>,
@@ -80,7 +80,7 @@ pub fn listening(
     }))
 }
 
-/// First and last port that the kernel gives to sockets that ask for none.
+/// First and last ephemeral port of sockets.
 pub fn local_port_range() -> Result<(u16, u16), Error> {
     let key = "net/ipv4/ip_local_port_range";
     let numbers = sysctl::read_numbers(key)?;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_serves_its_address_and_wildcards_serve_their_families() {
+    fn listener_serves_its_address_and_wildcard_its_family() {
         let ask = |text: &str| Some(text.parse::<IpAddr>().expect("address"));
         let cases = [
             ("127.0.0.1", false, ["127.0.0.1", "0.0.0.0"].as_slice()),

@@ -1,4 +1,4 @@
-//! Veth pairs and what is inside sandboxes.
+//! Veth pairs and container interfaces.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -105,7 +105,7 @@ fn check_reachable(ip: &str) {
 }
 
 #[test]
-fn an_endpoint_is_made_repaired_and_removed() {
+fn endpoint_is_created_repaired_and_removed() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("endpoint");
         let kernel = node_with_bridge().await;
@@ -159,7 +159,7 @@ fn an_endpoint_is_made_repaired_and_removed() {
 }
 
 #[test]
-fn the_inside_may_be_set_before_the_host_end_is_up() {
+fn container_interface_is_set_before_host_interface_is_up() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("order");
         let kernel = node_with_bridge().await;
@@ -207,7 +207,7 @@ fn gateways_move_from_one_endpoint_to_another() {
 }
 
 #[test]
-fn wrong_places_are_told_apart() {
+fn misplaced_devices_have_distinct_errors() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("wrong");
         let kernel = node_with_bridge().await;

@@ -18,7 +18,7 @@ fn bridge() -> Bridge {
 }
 
 #[test]
-fn facts_are_those_of_the_uplinks() {
+fn facts_describe_the_uplinks() {
     in_fresh_namespaces(|| async {
         for command in [
             "link set lo up",
@@ -38,7 +38,7 @@ fn facts_are_those_of_the_uplinks() {
             .set_bridge("npb-0123456789", &bridge())
             .await
             .expect("bridge");
-        let found = kernel.facts(&[]).await.expect("facts");
+        let found = kernel.facts(&[], &BTreeSet::new()).await.expect("facts");
         assert_eq!(found.degraded, [""; 0]);
         assert_eq!(found.facts.uplinks.len(), 1);
         let uplink = &found.facts.uplinks["eth0"];
@@ -77,7 +77,10 @@ fn facts_are_those_of_the_uplinks() {
         assert_eq!(prefixes, wanted.map(str::to_owned).into());
 
         let named = kernel
-            .facts(&["outside".to_owned(), "gone0".to_owned()])
+            .facts(
+                &["outside".to_owned(), "gone0".to_owned()],
+                &BTreeSet::new(),
+            )
             .await
             .expect("facts");
         assert_eq!(named.facts.uplinks.keys().collect::<Vec<_>>(), ["outside"]);
@@ -86,7 +89,7 @@ fn facts_are_those_of_the_uplinks() {
 }
 
 #[test]
-fn a_route_with_several_next_hops_has_several_uplinks() {
+fn multipath_default_route_has_several_uplinks() {
     in_fresh_namespaces(|| async {
         for command in [
             "link add name eth0 type veth peer name out0",
@@ -102,13 +105,17 @@ fn a_route_with_several_next_hops_has_several_uplinks() {
             ip(command);
         }
         let kernel = Kernel::open().expect("netlink");
-        let facts = kernel.facts(&[]).await.expect("facts").facts;
+        let facts = kernel
+            .facts(&[], &BTreeSet::new())
+            .await
+            .expect("facts")
+            .facts;
         assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
     });
 }
 
 #[test]
-fn a_bridge_is_made_repaired_and_removed() {
+fn bridge_is_created_repaired_and_removed() {
     in_fresh_namespaces(|| async {
         let kernel = Kernel::open().expect("netlink");
         let (name, wanted) = ("npb-0123456789", bridge());
@@ -154,7 +161,7 @@ fn a_bridge_is_made_repaired_and_removed() {
 }
 
 #[test]
-fn a_foreign_device_is_left_alone() {
+fn foreign_device_is_refused_and_unchanged() {
     in_fresh_namespaces(|| async {
         ip("link add name npb-0123456789 type veth peer name other");
         let kernel = Kernel::open().expect("netlink");

@@ -18,7 +18,7 @@ fn quickest(times: &[Duration]) -> Duration {
 }
 
 #[test]
-fn the_cost_of_an_endpoint_does_not_grow() {
+fn endpoint_cost_is_independent_of_their_number() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("speed");
         let kernel = node_with_bridge().await;

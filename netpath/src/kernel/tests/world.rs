@@ -9,7 +9,7 @@ use super::{super::*, Scratch, in_fresh_namespaces, ip};
 use crate::model::Protocol;
 
 #[test]
-fn a_namespace_is_made_found_and_removed() {
+fn namespace_is_created_listed_and_removed() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("netns");
         let directory = scratch.0.join("netns");
@@ -54,7 +54,7 @@ fn a_namespace_is_made_found_and_removed() {
 }
 
 #[test]
-fn a_half_made_namespace_is_finished() {
+fn interrupted_namespace_creation_is_completed() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("half");
         let path = scratch.0.join("netns/a");
@@ -75,7 +75,7 @@ fn each_namespace_has_its_own_cookie() {
 }
 
 #[test]
-fn sysctls_are_those_of_the_namespace() {
+fn sysctls_apply_to_the_calling_namespace() {
     in_fresh_namespaces(|| async {
         sysctl::write("net/ipv4/ip_local_port_range", "40000 50000").expect("write");
         assert_eq!(
@@ -128,7 +128,7 @@ fn listeners_are_found_with_their_owner() {
 }
 
 #[test]
-fn a_bpf_file_system_is_mounted_once() {
+fn bpffs_is_mounted_once() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("bpffs");
         let directory = scratch.0.join("bpf");
@@ -151,7 +151,7 @@ async fn expect_event(watch: &mut Watch, what: &str, wanted: impl Fn(&Event) -> 
 }
 
 #[test]
-fn changes_are_told() {
+fn changes_cause_events() {
     in_fresh_namespaces(|| async {
         let mut watch = Watch::open().expect("watch");
         ip("link add name br0 type bridge");
@@ -196,7 +196,7 @@ fn changes_are_told() {
 }
 
 #[test]
-fn lost_events_are_told() {
+fn lost_events_are_reported() {
     in_fresh_namespaces(|| async {
         let mut watch = Watch::with_receive_buffer(4096).expect("watch");
         for round in 0..20 {

@@ -1,20 +1,20 @@
-//! Connecting sandboxes to networks.
+//! Requests that connect and disconnect sandboxes.
 
 use std::net::IpAddr;
 
 use super::{
     Env, RequestError,
-    mint::{Taken, Wanted, free_interface},
+    allocate::{Taken, Wanted, free_interface},
     publish::change,
 };
 use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
 
 impl State {
-    /// Connects a sandbox to one more network. Its published ports stay where they are, unless all its networks were
-    /// internal.
+    /// Connects a sandbox to one more network. Its published ports stay with their endpoint, unless all its networks
+    /// were internal.
     ///
     /// # Errors
-    /// The sandbox is connected already or has no networks by its mode, or no address can be had.
+    /// The sandbox is connected already, its mode excludes networks, or no address is available.
     pub fn connect(
         &self,
         network: &Name,
@@ -26,7 +26,7 @@ impl State {
         let before = self.sandbox(sandbox)?;
         if before.mode != NetworkMode::Network {
             return Err(RequestError::Mode {
-                sandbox: sandbox.clone(),
+                holder: sandbox.into(),
                 verb: format!("join network '{network}'"),
                 reason: format!("its network mode is {}", before.mode),
             });
@@ -38,23 +38,25 @@ impl State {
             });
         }
         let wanted = Wanted {
-            sandbox,
+            sandbox: Some(sandbox),
             network,
             interface: free_interface(&before.endpoints),
             ips,
             mac: None,
+            owner: before.owner,
         };
-        let endpoint = self.mint_endpoint(&wanted, &mut Taken::default(), env)?;
+        let endpoint = self.allocate_endpoint(&wanted, &mut Taken::default(), env)?;
         let mut after = before.clone();
         after.endpoints.push(endpoint);
-        self.changed(before, after)
+        let after = self.rearranged(before, after)?;
+        Ok(change(before, after))
     }
 
-    /// Disconnects a sandbox from a network. Its published ports move to the next network with a way out; if there is
-    /// none they rest until it is connected to one.
+    /// Disconnects a sandbox from a network. Its published ports move to its next network with external access; if
+    /// there is none, they stay reserved and unreachable until it is connected to one.
     ///
     /// # Errors
-    /// The sandbox is not in that network, or its ports cannot move because one network translates and the other does
+    /// The sandbox is not connected, or its ports cannot move because one network translates and the other does
     /// not.
     pub fn disconnect(&self, network: &Name, sandbox: &Name) -> Result<Change, RequestError> {
         self.network(network)?;
@@ -69,28 +71,34 @@ impl State {
                 network: network.clone(),
             });
         }
-        self.changed(before, after)
+        let after = self.rearranged(before, after)?;
+        Ok(change(before, after))
     }
 
-    /// Puts endpoints in networks with a way out before those in internal ones, and keeps the order otherwise.
-    pub(super) fn put_ways_out_first(&self, endpoints: &mut [Endpoint]) {
+    /// Puts endpoints in networks with external access before those in internal ones, and keeps the order otherwise.
+    pub(super) fn put_external_first(&self, endpoints: &mut [Endpoint]) {
         endpoints.sort_by_key(|endpoint| self.is_internal(endpoint));
     }
 
-    /// Whether the endpoint's network has no way out.
+    /// Whether the endpoint's network is internal.
     pub(in crate::model) fn is_internal(&self, endpoint: &Endpoint) -> bool {
         let entry = self.networks.get(&endpoint.network);
         entry.is_none_or(|entry| entry.network.internal)
     }
 
-    fn changed(&self, before: &Sandbox, mut after: Sandbox) -> Result<Change, RequestError> {
-        self.put_ways_out_first(&mut after.endpoints);
+    /// The sandbox after a change of its endpoints: those in networks with external access first.
+    pub(super) fn rearranged(
+        &self,
+        before: &Sandbox,
+        mut after: Sandbox,
+    ) -> Result<Sandbox, RequestError> {
+        self.put_external_first(&mut after.endpoints);
         let moves = self.reserves_host_ports(before) != self.reserves_host_ports(&after);
         if moves && !before.ports.is_empty() {
             return Err(RequestError::PortsCannotMove {
                 sandbox: before.name.clone(),
             });
         }
-        Ok(change(before, after))
+        Ok(after)
     }
 }

@@ -1,11 +1,13 @@
-//! Requests: each is answered by a function of [`super::State`] that makes a [`super::Change`] and changes nothing
+//! Requests: a function of [`super::State`] answers each with a [`super::Change`] and changes nothing
 //! itself.
 //!
-//! What lies outside of the state is handed in as [`Env`].
+//! [`Env`] holds what they need of the node.
 
+mod adopt;
+mod allocate;
 mod connect;
+mod endpoint;
 mod error;
-mod mint;
 mod network;
 mod publish;
 mod sandbox;
@@ -24,22 +26,23 @@ use ipnet::IpNet;
 use super::{Name, NetworkMode, ProcessId, Protocol};
 use crate::ipam::Pool;
 
+pub use endpoint::{AdoptedVeth, EndpointRequest};
 pub use error::{ErrorKind, RequestError};
-pub use network::NetworkRequest;
+pub use network::{AdoptedBridge, NetworkRequest};
 pub use sandbox::SandboxRequest;
 
-/// What a request must know that is not in the state.
+/// What requests need to know of the node, besides the state.
 pub struct Env<'a> {
     /// Random numbers, for ids and unique local subnets.
     pub random: &'a mut dyn FnMut() -> u64,
-    /// Prefixes of the node's addresses and routes that are not netpath's: no subnet may overlap them. The default
+    /// Prefixes of addresses and routes of the node, without netpath's: no subnet may overlap them. The default
     /// route is not among them.
     pub avoid: &'a [IpNet],
-    /// Where subnets come from when none is asked for.
+    /// Where subnets come from if the request names none.
     pub pools: &'a [Pool],
-    /// Who listens on a port of the node, on the given address or one that covers it; `None` asks for every address.
+    /// The program that listens on a port of the node, at an address that overlaps the given one; `None` is any address.
     pub listening: &'a dyn Fn(Protocol, Option<IpAddr>, u16) -> Option<String>,
-    /// First and last of the host ports that are chosen from when none is asked for.
+    /// First and last of the host ports to choose from when the request names none.
     pub free_ports: (u16, u16),
     /// UDP port of the overlay.
     pub tunnel_port: u16,
@@ -47,14 +50,14 @@ pub struct Env<'a> {
     pub host_netns: &'a Path,
 }
 
-/// One network that a sandbox asks for.
+/// A network of a sandbox to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkChoice {
     /// An endpoint in this network.
     Network(Name),
-    /// The node's own namespace.
+    /// The namespace of the node.
     Host,
-    /// Only a loopback device.
+    /// A loopback device only.
     None,
     /// The namespace of this sandbox.
     Container(Name),
@@ -78,22 +81,22 @@ impl FromStr for NetworkChoice {
     }
 }
 
-/// Where a sandbox's namespace is to come from.
+/// Where the namespace of a new sandbox comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// netpath makes it, mounted in this directory under the sandbox's name.
+    /// A namespace that netpath creates, mounted in this directory under the name of the sandbox.
     Created {
         /// Directory.
         directory: PathBuf,
     },
-    /// It exists at this path.
+    /// The namespace at a path.
     Path {
         /// Path.
         path: PathBuf,
         /// Inode of the namespace.
         inode: u64,
     },
-    /// It is a process's.
+    /// The namespace of a process.
     Process {
         /// The process.
         process: ProcessId,

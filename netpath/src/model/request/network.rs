@@ -1,11 +1,11 @@
-//! Making and removing networks.
+//! Requests that create and remove networks.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, GatewayMode, Name, Network, State};
+use crate::model::{Change, Driver, GatewayMode, Name, Network, Owner, State};
 
 /// The networks that exist from the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -14,39 +14,56 @@ const BUILT_IN: [(&str, Driver); 3] = [
     ("none", Driver::None),
 ];
 
-/// A network that is asked for.
+/// A network to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkRequest {
     /// Name.
     pub name: Name,
     /// Driver.
     pub driver: Driver,
-    /// At most one for each family; a free one is chosen where none is given.
+    /// At most one per family; free ones where none is given.
     pub subnets: Vec<IpNet>,
-    /// At most one for each family; the first address of the subnet where none is given.
+    /// At most one per family; the first address of the subnet where none is given.
     pub gateways: Vec<IpAddr>,
-    /// The parts of the subnets that addresses are handed out from; at most one for each family.
+    /// Parts of the subnets that addresses are allocated from; at most one per family.
     pub ip_ranges: Vec<IpNet>,
-    /// Have an IPv6 subnet even if none is given.
+    /// Allocate an IPv6 subnet if none is given.
     pub ipv6: bool,
-    /// No way out, no published ports.
+    /// No external access, no published ports.
     pub internal: bool,
-    /// Sandboxes may talk to each other.
+    /// Sandboxes may exchange packets with each other.
     pub icc: bool,
-    /// Outbound flows get the node's address.
+    /// The source of outbound flows is translated to an address of the node.
     pub masquerade: bool,
-    /// How its sandboxes meet the outside.
+    /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
-    /// In bytes; that of the uplink if not given.
+    /// MTU in bytes; that of the adopted bridge or of the uplinks if `None`.
     pub mtu: Option<u32>,
     /// Overlay only.
     pub vni: Option<u32>,
-    /// The user's own.
+    /// Labels of the user.
     pub labels: BTreeMap<String, String>,
+    /// Owner of the network.
+    pub owner: Owner,
+    /// A bridge of another program to use instead of a new one.
+    pub adopt: Option<AdoptedBridge>,
+}
+
+/// A bridge that another program has created, as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedBridge {
+    /// Interface name.
+    pub name: String,
+    /// Global addresses with prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// Whether the kernel forwards IPv4 packets that arrive on it.
+    pub forwarding_v4: bool,
+    /// Whether the kernel forwards IPv6 packets that arrive on it.
+    pub forwarding_v6: bool,
 }
 
 impl NetworkRequest {
-    /// A bridge network with everything else by default.
+    /// A bridge network with default options.
     pub fn new(name: Name) -> Self {
         Self {
             name,
@@ -62,15 +79,17 @@ impl NetworkRequest {
             mtu: None,
             vni: None,
             labels: BTreeMap::new(),
+            owner: Owner::default(),
+            adopt: None,
         }
     }
 }
 
 impl State {
-    /// Makes a network.
+    /// Creates a network.
     ///
     /// # Errors
-    /// The name or the subnet is taken, or the request makes no sense.
+    /// The name or the subnet is in use, or the request is invalid.
     pub fn create_network(
         &self,
         request: &NetworkRequest,
@@ -83,13 +102,16 @@ impl State {
             });
         }
         check_driver(request)?;
-        let subnets = self.choose_subnets(request, env)?;
+        let subnets = match &request.adopt {
+            None => self.choose_subnets(request, env)?,
+            Some(bridge) => self.adopt_bridge(request, bridge)?,
+        };
         check_mtu(
             request,
             subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
         )?;
         Ok(created(Network {
-            id: self.mint_id(env, |_| true),
+            id: self.allocate_id(env, |_| true),
             name: request.name.clone(),
             driver: request.driver,
             subnets,
@@ -99,14 +121,16 @@ impl State {
             masquerade: request.masquerade,
             gateway_mode: request.gateway_mode,
             labels: request.labels.clone(),
-            index: self.mint_network_index()?,
+            owner: request.owner,
+            adopted: request.adopt.as_ref().map(|bridge| bridge.name.clone()),
+            index: self.allocate_network_index()?,
         }))
     }
 
     /// Removes a network.
     ///
     /// # Errors
-    /// There is none of that name, it is built in, or it has endpoints; the error names who has them.
+    /// It does not exist, it is built in, or it has endpoints; the error names their sandboxes.
     pub fn remove_network(&self, name: &Name) -> Result<Change, RequestError> {
         let network = self.network(name)?;
         if BUILT_IN
@@ -123,16 +147,23 @@ impl State {
                 users,
             });
         }
+        let entry = self.network_entry(name)?;
+        if let Some(endpoint) = entry.unbound.first() {
+            return Err(RequestError::HasEndpoint {
+                name: name.clone(),
+                endpoint: *endpoint,
+            });
+        }
         Ok(Change::Network {
             before: Some(Box::new(network.clone())),
             after: None,
         })
     }
 
-    /// The first of the built-in networks that does not exist yet: to be asked and applied until there is none.
+    /// The first built-in network that does not exist yet. To be called, and its change applied, until it returns `None`.
     ///
     /// # Errors
-    /// No subnet is left for `bridge`.
+    /// No subnet is free for `bridge`.
     pub fn missing_built_in(&self, env: &mut Env<'_>) -> Result<Option<Change>, RequestError> {
         let missing = BUILT_IN.iter().find_map(|(name, driver)| {
             let name: Name = name.parse().ok()?;
@@ -149,7 +180,7 @@ impl State {
             return self.create_network(&request, env).map(Some);
         }
         Ok(Some(created(Network {
-            id: self.mint_id(env, |_| true),
+            id: self.allocate_id(env, |_| true),
             name,
             driver,
             subnets: Vec::new(),
@@ -159,6 +190,8 @@ impl State {
             masquerade: false,
             gateway_mode: GatewayMode::Nat,
             labels: BTreeMap::new(),
+            owner: Owner::Netpath,
+            adopted: None,
             index: 0,
         })))
     }
@@ -174,7 +207,7 @@ fn created(network: Network) -> Change {
 fn check_driver(request: &NetworkRequest) -> Result<(), RequestError> {
     let reason = match request.driver {
         Driver::Overlay => "overlay networks are not supported yet",
-        Driver::Host | Driver::None => "there is one such network, and it exists",
+        Driver::Host | Driver::None => "the network of this driver exists already",
         Driver::Bridge if request.vni.is_some() => {
             return Err(RequestError::NetworkOption {
                 name: request.name.clone(),
@@ -191,7 +224,7 @@ fn check_driver(request: &NetworkRequest) -> Result<(), RequestError> {
     })
 }
 
-/// RFC 791 asks for 68 bytes, RFC 8200 §5 for 1280.
+/// RFC 791 requires 68 bytes, RFC 8200 §5 1280 bytes.
 fn check_mtu(request: &NetworkRequest, v6: bool) -> Result<(), RequestError> {
     let reason = match request.mtu {
         Some(..68) => "IPv4 needs at least 68",

@@ -1,4 +1,4 @@
-//! Publishing ports.
+//! Requests that publish and withdraw ports.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How many mappings an error lists.
+/// Mappings that an error lists.
 const SHOWN: usize = 10;
 
 impl State {
@@ -41,7 +41,7 @@ impl State {
         Ok(change(before, after))
     }
 
-    /// Takes published ports back, all of them or none. A specification without host address and host port takes back
+    /// Withdraws published ports, all of them or none. A specification without host address and host port withdraws
     /// everything that leads to its container ports.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl State {
         Ok(change(before, after))
     }
 
-    /// The mappings that `specs` ask for, beside those that `sandbox` has.
+    /// Mappings for `specs`, in addition to those of `sandbox`.
     pub(super) fn map_ports(
         &self,
         sandbox: &Sandbox,
@@ -110,7 +110,7 @@ impl State {
         sandbox: &'a Sandbox,
     ) -> Result<(&'a Endpoint, &'a Network), RequestError> {
         let refused = |reason: String| RequestError::Mode {
-            sandbox: sandbox.name.clone(),
+            holder: (&sandbox.name).into(),
             verb: "publish ports".to_owned(),
             reason,
         };
@@ -136,7 +136,7 @@ pub(super) fn change(before: &Sandbox, after: Sandbox) -> Change {
     }
 }
 
-/// The first of the mappings, for a line to read.
+/// The first mappings as text.
 fn shown(mappings: &[PortMapping]) -> Vec<String> {
     let more = mappings.len().saturating_sub(SHOWN);
     let first = mappings.iter().take(SHOWN).map(PortMapping::to_string);
@@ -144,7 +144,7 @@ fn shown(mappings: &[PortMapping]) -> Vec<String> {
     first.chain(rest).collect()
 }
 
-/// Positions of a sandbox's mappings, so that a request about many does not compare each with each.
+/// Positions of a sandbox's mappings by host and container port: keeps requests about many ports linear.
 struct Published {
     by_host: BTreeMap<(Protocol, Option<IpAddr>, u16), usize>,
     by_target: BTreeMap<(Protocol, (u16, u16)), Vec<usize>>,
@@ -167,7 +167,7 @@ impl Published {
         published
     }
 
-    /// Those that a specification means.
+    /// Positions of the mappings that a specification names.
     fn meant(&self, spec: &PortSpec, mappings: &[PortMapping], routed: bool) -> Vec<usize> {
         let candidates: Vec<usize> = match spec.host_ports {
             Some((first, last)) if !routed => {
@@ -199,12 +199,12 @@ fn is_meant(spec: &PortSpec, mapping: &PortMapping, routed: bool) -> bool {
     same && (routed || anywhere || here)
 }
 
-/// The answer to one request, as far as it goes.
+/// The mappings of one request under construction.
 struct Mapper<'a> {
     state: &'a State,
     sandbox: &'a Sandbox,
     endpoint: &'a Endpoint,
-    /// What this request has taken, and in routed networks what the sandbox has.
+    /// Ranges of this request, and in routed networks those of the sandbox.
     own: PortIndex,
     lists: Ranges,
 }
@@ -344,7 +344,7 @@ impl Mapper<'_> {
         Ok(())
     }
 
-    /// The first of as many free ports in a row as the specification needs, searched from a random one on.
+    /// The first of as many consecutive free ports as the specification needs, from a random start.
     fn choose(
         &self,
         spec: &PortSpec,
@@ -403,7 +403,7 @@ impl Mapper<'_> {
     }
 }
 
-/// The first port of the range that something on the node uses.
+/// The first port of the range that is in use on the node.
 fn listener(spec: &PortSpec, ports: (u16, u16), env: &Env<'_>) -> Option<(u16, String)> {
     let (first, last) = ports;
     if spec.protocol == Protocol::Udp && (first..=last).contains(&env.tunnel_port) {

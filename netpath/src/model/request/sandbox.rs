@@ -1,4 +1,4 @@
-//! Making and removing sandboxes.
+//! Requests that create and remove sandboxes.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -7,37 +7,41 @@ use netpath_common::addr::MacAddr;
 
 use super::{
     Env, NetworkChoice, RequestError, Source,
-    mint::{Taken, Wanted, free_interface},
+    allocate::{Taken, Wanted, free_interface},
 };
 use crate::model::{
-    Change, Endpoint, Name, NetnsSource, NetworkMode, PortSpec, ProcessId, Sandbox, State,
+    Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Sandbox, State,
 };
 
-/// A sandbox that is asked for.
+/// A sandbox to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxRequest {
-    /// Name; one is made up if not given.
+    /// Name; generated if `None`.
     pub name: Option<Name>,
-    /// Its networks; `bridge` if none is given.
+    /// Networks; `bridge` if empty.
     pub networks: Vec<NetworkChoice>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// Sources that may use the ports; everybody if none is given.
+    /// Allowed sources of the ports; empty for all.
     pub allow: Vec<IpNet>,
     /// Addresses in the first network; at most one for each family.
     pub ips: Vec<IpAddr>,
     /// MAC address in the first network.
     pub mac: Option<MacAddr>,
-    /// Host name; the sandbox's name if not given.
+    /// Host name; the name of the sandbox if `None`.
     pub hostname: Option<String>,
     /// Where its namespace comes from.
     pub source: Source,
-    /// It goes when this process ends.
-    pub owner: Option<ProcessId>,
+    /// The sandbox is removed when this process ends.
+    pub process: Option<ProcessId>,
+    /// Owner of the sandbox.
+    pub owner: Owner,
+    /// With no network, not even the default one: endpoints are joined later.
+    pub unconnected: bool,
 }
 
 impl SandboxRequest {
-    /// A sandbox in `bridge` with everything else by default.
+    /// A sandbox in network `bridge` with default options.
     pub fn new(source: Source) -> Self {
         Self {
             name: None,
@@ -48,16 +52,18 @@ impl SandboxRequest {
             mac: None,
             hostname: None,
             source,
-            owner: None,
+            process: None,
+            owner: Owner::default(),
+            unconnected: false,
         }
     }
 }
 
 impl State {
-    /// Makes a sandbox.
+    /// Creates a sandbox.
     ///
     /// # Errors
-    /// A name, address, port or namespace is taken, or the request makes no sense.
+    /// A name, address, port or namespace is in use, or the request is invalid.
     pub fn create_sandbox(
         &self,
         request: &SandboxRequest,
@@ -72,10 +78,10 @@ impl State {
             });
         }
         let unnamed = request.name.is_none();
-        let id = self.mint_id(env, |id| {
-            !(unnamed && self.sandboxes.contains_key(&Name::made_up(id)))
+        let id = self.allocate_id(env, |id| {
+            !(unnamed && self.sandboxes.contains_key(&Name::generated(id)))
         });
-        let name = request.name.clone().unwrap_or_else(|| Name::made_up(id));
+        let name = request.name.clone().unwrap_or_else(|| Name::generated(id));
         let hostname = hostname(request, &name)?;
         let mode = mode(request)?;
         let (netns, source) = self.namespace(request, &name, &mode, env)?;
@@ -85,8 +91,9 @@ impl State {
             mode,
             netns,
             source,
-            owner: request.owner,
+            process: request.process,
             hostname,
+            owner: request.owner,
             endpoints: Vec::new(),
             ports: Vec::new(),
         };
@@ -103,7 +110,7 @@ impl State {
     /// Removes a sandbox with its endpoints and ports.
     ///
     /// # Errors
-    /// There is none of that name, or others use its namespace; the error names them.
+    /// It does not exist, or other sandboxes use its namespace; the error names them.
     pub fn remove_sandbox(&self, name: &Name) -> Result<Change, RequestError> {
         let sandbox = self.sandbox(name)?;
         let users: Vec<_> = self.sharers(name).cloned().collect();
@@ -175,6 +182,7 @@ impl State {
     ) -> Result<Vec<Endpoint>, RequestError> {
         let default = [NetworkChoice::Network(Name::bridge())];
         let choices: &[_] = match request.networks.as_slice() {
+            [] if request.unconnected => &[],
             [] => &default,
             choices => choices,
         };
@@ -190,20 +198,21 @@ impl State {
             }
             let first = endpoints.is_empty();
             let wanted = Wanted {
-                sandbox: &sandbox.name,
+                sandbox: Some(&sandbox.name),
                 network,
                 interface: free_interface(&endpoints),
                 ips: if first { &request.ips } else { &[] },
                 mac: request.mac.filter(|_| first),
+                owner: request.owner,
             };
-            endpoints.push(self.mint_endpoint(&wanted, &mut taken, env)?);
+            endpoints.push(self.allocate_endpoint(&wanted, &mut taken, env)?);
         }
-        self.put_ways_out_first(&mut endpoints);
+        self.put_external_first(&mut endpoints);
         Ok(endpoints)
     }
 }
 
-/// The mode that the networks of a request mean; only networks can be combined with anything.
+/// The mode that the networks of a request select. Modes other than networks exclude each other and most options.
 fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     let special = request.networks.iter().find_map(|choice| match choice {
         NetworkChoice::Network(name) if matches!(name.as_str(), "host" | "none") => {
@@ -238,7 +247,7 @@ fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     Err(refused(request, excluded, reason))
 }
 
-/// Letters, digits and hyphens in labels of at most 63, 64 in all, which is what the kernel takes.
+/// Labels of letters, digits and hyphens with at most 63 bytes, 64 bytes in total: the limits of the kernel.
 fn hostname(request: &SandboxRequest, name: &Name) -> Result<String, RequestError> {
     let Some(hostname) = &request.hostname else {
         return Ok(name.to_string());

@@ -10,7 +10,7 @@ use crate::{
     model::{State, Subnet},
 };
 
-/// Prefixes that no network may touch, and why.
+/// Prefixes that no network may overlap, and why.
 const FORBIDDEN: [(&str, &str); 11] = [
     ("0.0.0.0/8", "it is 'this network' (RFC 1122)"),
     ("127.0.0.0/8", "it is the loopback prefix"),
@@ -26,7 +26,7 @@ const FORBIDDEN: [(&str, &str); 11] = [
 ];
 
 impl State {
-    /// The subnets that are asked for, or free ones.
+    /// The requested subnets, or free ones.
     pub(super) fn choose_subnets(
         &self,
         request: &NetworkRequest,
@@ -36,7 +36,7 @@ impl State {
             self.check_subnet(request, prefix, env)?;
             let mut others = request.subnets.iter().take(position);
             if others.any(|other| other.addr().is_ipv4() == prefix.addr().is_ipv4()) {
-                let reason = "it has another one of the same family";
+                let reason = "it has another one of this family";
                 return Err(refused(request, format!("subnet {prefix}"), reason));
             }
         }
@@ -81,11 +81,30 @@ impl State {
         })
     }
 
+    /// Refuses a prefix that overlaps a network or a route of the node, or that no network can have.
     fn check_subnet(
         &self,
         request: &NetworkRequest,
         prefix: &IpNet,
         env: &Env<'_>,
+    ) -> Result<(), RequestError> {
+        self.check_prefix(request, prefix)?;
+        match env.avoid.iter().find(|other| overlap(other, prefix)) {
+            None => Ok(()),
+            Some(other) => Err(RequestError::Overlap {
+                name: request.name.clone(),
+                subnet: *prefix,
+                other: *other,
+                owner: "in which this host has an address or a route".to_owned(),
+            }),
+        }
+    }
+
+    /// Refuses a prefix that overlaps a network, or that no network can have.
+    pub(super) fn check_prefix(
+        &self,
+        request: &NetworkRequest,
+        prefix: &IpNet,
     ) -> Result<(), RequestError> {
         let what = || format!("subnet {prefix}");
         if *prefix != prefix.trunc() {
@@ -103,56 +122,51 @@ impl State {
         if let Some((_, reason)) = forbidden {
             return Err(refused(request, what(), *reason));
         }
-        let network = self.prefixes.overlapping(prefix);
-        let network = network.map(|(other, owner)| (other, format!("of network '{owner}'")));
-        let mut routes = env.avoid.iter().filter(|other| overlap(other, prefix));
-        let route = routes.next().map(|other| {
-            (
-                *other,
-                "that this host has an address or a route in".to_owned(),
-            )
-        });
-        match network.or(route) {
+        match self.prefixes.overlapping(prefix) {
             None => Ok(()),
             Some((other, owner)) => Err(RequestError::Overlap {
                 name: request.name.clone(),
                 subnet: *prefix,
                 other,
-                owner,
+                owner: format!("of network '{owner}'"),
             }),
         }
     }
 }
 
 /// Every gateway and every range must lie in a subnet, and no subnet may have two.
-fn check_belonging(request: &NetworkRequest, prefixes: &[IpNet]) -> Result<(), RequestError> {
+pub(super) fn check_belonging(
+    request: &NetworkRequest,
+    prefixes: &[IpNet],
+) -> Result<(), RequestError> {
     let inside = |ip: &IpAddr| prefixes.iter().any(|prefix| prefix.contains(ip));
     for (position, gateway) in request.gateways.iter().enumerate() {
         let mut others = request.gateways.iter().take(position);
         if !inside(gateway) {
-            let reason = "it is in none of the network's subnets";
+            let reason = "it is outside of the network's subnets";
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
         if others.any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-            let reason = "it has another one of the same family";
+            let reason = "it has another one of this family";
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
     }
     for (position, range) in request.ip_ranges.iter().enumerate() {
         let mut others = request.ip_ranges.iter().take(position);
         if !prefixes.iter().any(|prefix| prefix.contains(range)) {
-            let reason = "it is in none of the network's subnets";
+            let reason = "it is outside of the network's subnets";
             return Err(refused(request, format!("IP range {range}"), reason));
         }
         if others.any(|other| other.addr().is_ipv4() == range.addr().is_ipv4()) {
-            let reason = "it has another one of the same family";
+            let reason = "it has another one of this family";
             return Err(refused(request, format!("IP range {range}"), reason));
         }
     }
     Ok(())
 }
 
-fn subnet(request: &NetworkRequest, prefix: IpNet) -> Result<Subnet, RequestError> {
+/// The subnet with its gateway and its range.
+pub(super) fn subnet(request: &NetworkRequest, prefix: IpNet) -> Result<Subnet, RequestError> {
     let mut gateways = request.gateways.iter();
     let asked = gateways.find(|gateway| prefix.contains(*gateway));
     let (first, last) = bounds(&prefix);

@@ -1,4 +1,5 @@
 mod consistency;
+mod endpoints;
 mod networks;
 mod ports;
 mod sandboxes;
@@ -12,7 +13,7 @@ use crate::model::{
     Change, Driver, GatewayMode, Network, PortMapping, PortSpec, Sandbox, State, parse_mac,
 };
 
-/// A node with the built-in networks, whose outside the tests choose.
+/// A node with the built-in networks, and an environment that the test sets.
 struct Node {
     state: State,
     random: u64,

@@ -1,4 +1,4 @@
-//! Whether an object fits the others: for what comes from a store.
+//! Consistency checks of objects, for those that come from a store.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use netpath_common::maps::{MAX_ENDPOINTS, MAX_NETWORKS};
 use super::{PortIndex, State, sandboxes::adopted_inode};
 use crate::model::{Endpoint, Name, Network, NetworkMode, Sandbox};
 
-/// An object that does not fit the others.
+/// An object contradicts the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// The store, or a change, contradicts what is there.
+    /// An object of the store, or of a change, contradicts the other objects.
     #[error("{object} contradicts the other objects: {reason}")]
     Contradiction {
         /// Kind and name.
@@ -19,7 +19,7 @@ pub enum StateError {
         reason: String,
     },
     /// The change was made from another state of the object.
-    #[error("'{object}' has changed meanwhile; ask again")]
+    #[error("'{object}' has changed; repeat the request")]
     Stale {
         /// Name.
         object: Name,
@@ -108,7 +108,7 @@ impl State {
             && !self.sandboxes.contains_key(target)
         {
             return Some(format!(
-                "there is no sandbox '{target}' whose namespace it could use"
+                "sandbox '{target}', whose namespace it uses, does not exist"
             ));
         }
         if sandbox.mode != NetworkMode::Network
@@ -134,9 +134,9 @@ impl State {
         })
     }
 
-    fn endpoint_fault(&self, endpoint: &Endpoint) -> Option<String> {
+    pub(super) fn endpoint_fault(&self, endpoint: &Endpoint) -> Option<String> {
         let Some(entry) = self.networks.get(&endpoint.network) else {
-            return Some(format!("there is no network '{}'", endpoint.network));
+            return Some(format!("network '{}' does not exist", endpoint.network));
         };
         if !entry.network.has_endpoints() {
             return Some(format!("network '{}' has no endpoints", endpoint.network));
@@ -149,10 +149,7 @@ impl State {
             return Some(format!("slot {slot} is taken or cannot be"));
         }
         if let Some(owner) = entry.macs.get(&endpoint.mac) {
-            return Some(format!(
-                "sandbox '{owner}' has MAC address {}",
-                endpoint.mac
-            ));
+            return Some(format!("{owner} has MAC address {}", endpoint.mac));
         }
         endpoint
             .addresses
@@ -201,7 +198,7 @@ impl State {
     }
 }
 
-/// What the endpoints of one sandbox may not have twice.
+/// Properties that must differ between the endpoints of one sandbox.
 #[derive(Default)]
 struct Seen {
     ids: BTreeSet<u64>,

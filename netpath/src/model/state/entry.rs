@@ -1,4 +1,4 @@
-//! A network with what is taken in it.
+//! A network with the addresses that are in use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,20 +10,22 @@ use netpath_common::addr::MacAddr;
 use super::{State, StateError};
 use crate::{
     ipam::{AddressError, Addresses},
-    model::{Endpoint, Name, Network},
+    model::{Endpoint, Holder, Id, Name, Network},
 };
 
-/// A network with what is taken in it.
+/// A network with the addresses that are in use.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct NetworkState {
     pub network: Network,
     pub members: BTreeSet<Name>,
-    pub macs: BTreeMap<MacAddr, Name>,
-    /// Who has an address that is not the gateway's.
-    pub holders: BTreeMap<IpAddr, Name>,
+    /// Endpoints without a sandbox.
+    pub unbound: BTreeSet<Id>,
+    pub macs: BTreeMap<MacAddr, Holder>,
+    /// Holders of addresses, without the gateways.
+    pub holders: BTreeMap<IpAddr, Holder>,
     /// In the order of the network's subnets.
     pub addresses: Vec<Addresses>,
-    /// Generation of the youngest endpoint that ever joined.
+    /// Highest generation of an endpoint that ever joined.
     youngest: u32,
 }
 
@@ -37,6 +39,7 @@ impl NetworkState {
         Self {
             network,
             members: BTreeSet::new(),
+            unbound: BTreeSet::new(),
             macs: BTreeMap::new(),
             holders: BTreeMap::new(),
             addresses,
@@ -44,7 +47,7 @@ impl NetworkState {
         }
     }
 
-    /// Whether `ip` can be had; `None` if the network has no subnet of its family.
+    /// Whether `ip` is available; `None` if the network has no subnet of its family.
     pub fn check_address(&self, ip: IpAddr) -> Option<Result<(), AddressError>> {
         self.network
             .subnets
@@ -54,13 +57,16 @@ impl NetworkState {
             .map(|(subnet, addresses)| addresses.check(ip, subnet.gateway))
     }
 
-    pub fn join(&mut self, sandbox: &Name, endpoint: &Endpoint) {
-        self.members.insert(sandbox.clone());
-        self.macs.insert(endpoint.mac, sandbox.clone());
+    pub fn join(&mut self, holder: &Holder, endpoint: &Endpoint) {
+        match holder {
+            Holder::Sandbox(sandbox) => self.members.insert(sandbox.clone()),
+            Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.insert(endpoint.id),
+        };
+        self.macs.insert(endpoint.mac, holder.clone());
         let newest = endpoint.generation > self.youngest;
         self.youngest = self.youngest.max(endpoint.generation);
         for address in &endpoint.addresses {
-            self.holders.insert(address.addr(), sandbox.clone());
+            self.holders.insert(address.addr(), holder.clone());
             if let Some(addresses) = self.addresses_like(address.addr()) {
                 addresses.take(address.addr());
                 if newest {
@@ -70,8 +76,11 @@ impl NetworkState {
         }
     }
 
-    pub fn leave(&mut self, sandbox: &Name, endpoint: &Endpoint) {
-        self.members.remove(sandbox);
+    pub fn leave(&mut self, holder: &Holder, endpoint: &Endpoint) {
+        match holder {
+            Holder::Sandbox(sandbox) => self.members.remove(sandbox),
+            Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.remove(&endpoint.id),
+        };
         self.macs.remove(&endpoint.mac);
         for address in &endpoint.addresses {
             self.holders.remove(&address.addr());
@@ -79,6 +88,11 @@ impl NetworkState {
                 addresses.release(address.addr());
             }
         }
+    }
+
+    /// Whether it has an endpoint.
+    pub fn is_used(&self) -> bool {
+        !(self.members.is_empty() && self.unbound.is_empty())
     }
 
     fn addresses_like(&mut self, ip: IpAddr) -> Option<&mut Addresses> {
@@ -103,7 +117,7 @@ impl State {
             if entry.map(|entry| &entry.network) != Some(before) {
                 return Err(StateError::stale(&before.name));
             }
-            if entry.is_some_and(|entry| !entry.members.is_empty()) {
+            if entry.is_some_and(NetworkState::is_used) {
                 return Err(StateError::contradiction(
                     format!("network '{}'", before.name),
                     "it has endpoints and cannot change".to_owned(),
@@ -128,7 +142,7 @@ impl State {
             self.network_numbers.insert(index, index);
         }
         for subnet in &network.subnets {
-            // It was checked not to overlap.
+            // The caller has checked that it does not overlap.
             let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
         }
         self.networks

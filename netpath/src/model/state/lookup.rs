@@ -1,17 +1,17 @@
-//! Finding objects by name, and naming the nearest one when there is none.
+//! Lookup of objects by name, with a suggestion for unknown names.
 
 use super::{State, entry::NetworkState};
 use crate::model::{Endpoint, Name, Network, Sandbox};
 
-/// A name that nothing has.
+/// No object has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no {kind} '{name}'{}", suggestion(.nearest.as_ref()))]
 pub struct Unknown {
-    /// What was looked for: `network` or `sandbox`.
+    /// Kind of the object: `network`, `sandbox` or `endpoint`.
     pub kind: &'static str,
     /// The name.
     pub name: String,
-    /// The name that is most like it, if one is much like it.
+    /// The most similar name, if one is similar.
     pub nearest: Option<Name>,
 }
 
@@ -19,26 +19,27 @@ impl State {
     /// The network of that name.
     ///
     /// # Errors
-    /// [`Unknown`] names the nearest one.
+    /// [`Unknown`] names the most similar one.
     pub fn network(&self, name: &Name) -> Result<&Network, Unknown> {
         self.network_entry(name).map(|entry| &entry.network)
     }
 
     pub(in crate::model) fn network_entry(&self, name: &Name) -> Result<&NetworkState, Unknown> {
         let found = self.networks.get(name);
-        found.ok_or_else(|| unknown("network", name, self.networks.keys()))
+        found.ok_or_else(|| unknown("network", name.as_str(), self.networks.keys()))
     }
 
     /// The sandbox of that name.
     ///
     /// # Errors
-    /// [`Unknown`] names the nearest one.
+    /// [`Unknown`] names the most similar one.
     pub fn sandbox(&self, name: &Name) -> Result<&Sandbox, Unknown> {
         let found = self.sandboxes.get(name);
-        found.ok_or_else(|| unknown("sandbox", name, self.sandboxes.keys()))
+        found.ok_or_else(|| unknown("sandbox", name.as_str(), self.sandboxes.keys()))
     }
 
-    /// The endpoint that carries the published ports of a sandbox, with its network; `None` while they rest.
+    /// The endpoint that carries the published ports of a sandbox, with its network; `None` while the ports are not
+    /// published because no network has external access.
     pub fn port_carrier<'a>(&'a self, sandbox: &'a Sandbox) -> Option<(&'a Endpoint, &'a Network)> {
         let endpoint = sandbox.endpoints.first()?;
         let network = &self.networks.get(&endpoint.network)?.network;
@@ -46,13 +47,12 @@ impl State {
     }
 }
 
-fn unknown<'a>(
+pub(super) fn unknown<'a>(
     kind: &'static str,
-    name: &Name,
+    name: &str,
     candidates: impl Iterator<Item = &'a Name>,
 ) -> Unknown {
-    let alike =
-        |other: &Name| strsim::normalized_damerau_levenshtein(name.as_str(), other.as_str());
+    let alike = |other: &Name| strsim::normalized_damerau_levenshtein(name, other.as_str());
     let nearest = candidates
         .map(|other| (alike(other), other))
         .filter(|(likeness, _)| *likeness >= 0.4)
@@ -76,12 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_offered_and_a_far_one_is_not() {
+    fn similar_name_is_suggested_and_others_are_not() {
         let names: Vec<Name> = ["web", "database"]
             .iter()
             .map(|n| n.parse().unwrap())
             .collect();
-        let say = |name: &str| unknown("network", &name.parse().unwrap(), names.iter()).to_string();
+        let say = |name: &str| unknown("network", name, names.iter()).to_string();
         assert_eq!(say("wbe"), "no network 'wbe'; did you mean 'web'?");
         assert_eq!(
             say("databse"),

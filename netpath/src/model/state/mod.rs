@@ -1,9 +1,10 @@
-//! Everything that exists, with the indices that keep every request cheap.
+//! The state: every object of a node, with indices.
 //!
 //! A request costs O(log n) in the number of objects, plus the size of the sandbox that it is about. Requests are
-//! answered by the functions in [`crate::model::request`]; this module holds what they ask.
+//! answered by the functions in [`crate::model::request`].
 
 mod check;
+mod endpoints;
 mod entry;
 mod lookup;
 mod ports;
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, Id, Name, Network, Sandbox};
+use super::{Change, Endpoint, Id, Name, Network, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
@@ -21,7 +22,7 @@ pub(in crate::model) use entry::NetworkState;
 pub use lookup::Unknown;
 pub(in crate::model) use ports::PortIndex;
 
-/// Everything that exists on a node.
+/// Every object of a node.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(in crate::model) networks: BTreeMap<Name, NetworkState>,
@@ -33,7 +34,9 @@ pub struct State {
     pub(in crate::model) slots: Ranges,
     pub(in crate::model) allow_lists: Ranges,
     pub(in crate::model) ports: PortIndex,
-    /// Who uses whose namespace.
+    /// Endpoints without a sandbox.
+    pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,
+    /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Adopted namespaces, by inode.
     pub(in crate::model) adopted: BTreeMap<u64, Name>,
@@ -41,9 +44,9 @@ pub struct State {
 }
 
 impl State {
-    /// Everything that a store holds.
+    /// The state of objects that a store holds.
     ///
-    /// `generation` is the highest slot generation that was ever handed out, as far as the store knows.
+    /// `generation` is the stored highest slot generation that was ever used.
     ///
     /// # Errors
     /// [`StateError`] names the first object that contradicts the others.
@@ -67,7 +70,7 @@ impl State {
         Ok(state)
     }
 
-    /// Makes a change that a request has answered, or the reverse of one.
+    /// Applies a change that a request has answered, or its reverse.
     ///
     /// # Errors
     /// [`StateError`] if the change was not made from this state; nothing is changed then.
@@ -79,6 +82,15 @@ impl State {
             Change::Sandbox { before, after } => {
                 self.replace_sandbox(before.as_deref(), after.as_deref())
             }
+            Change::Endpoint { before, after } => {
+                self.replace_unbound(before.as_deref(), after.as_deref())
+            }
+            Change::Membership {
+                endpoint,
+                joins,
+                before,
+                after,
+            } => self.apply_membership(endpoint, *joins, before, after),
         }
     }
 
@@ -105,24 +117,21 @@ impl State {
         self.sharers.get(sandbox).into_iter().flatten()
     }
 
-    /// The highest slot generation that was ever handed out.
+    /// The highest slot generation that was ever used.
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// What [`Self::generation`] will be when `change` is applied: to be stored with it.
+    /// [`Self::generation`] after `change`; stored together with it.
     pub fn generation_after(&self, change: &Change) -> u32 {
-        let Change::Sandbox {
-            after: Some(after), ..
-        } = change
-        else {
-            return self.generation;
-        };
-        let generations = after.endpoints.iter().map(|endpoint| endpoint.generation);
+        let sandbox = change.sandboxes().1;
+        let endpoints = sandbox.into_iter().flat_map(|sandbox| &sandbox.endpoints);
+        let endpoints = endpoints.chain(change.unbound_endpoints().1);
+        let generations = endpoints.map(|endpoint| endpoint.generation);
         generations.fold(self.generation, u32::max)
     }
 
-    /// Whether another device may be named after `id`.
+    /// Whether no device name is derived from `id`.
     pub(in crate::model) fn is_new(&self, id: Id) -> bool {
         !self.ids.contains(&id.device())
     }
@@ -133,7 +142,7 @@ impl State {
         u32::try_from(self.slots.first_free_beside(taken, 1, last)?).ok()
     }
 
-    /// How many generations are left.
+    /// Number of generations that were never used.
     pub(in crate::model) fn generations_left(&self) -> u32 {
         u32::MAX - self.generation
     }

@@ -9,14 +9,14 @@ use crate::model::{Name, PortMapping, Protocol};
 
 /// Published ranges of the node, with their owners.
 ///
-/// A wildcard stands beside exact addresses: the most specific address wins. Two wildcards exclude each other if they
+/// A wildcard may coexist with exact addresses: the most specific address wins. Two wildcards conflict if they
 /// have a family in common.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct PortIndex {
     by_place: BTreeMap<(Protocol, IpAddr), BTreeMap<u16, (u16, Name)>>,
 }
 
-/// A published range that is in the way.
+/// A published range that conflicts with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::model) struct Occupied {
     pub first: u16,
@@ -25,7 +25,7 @@ pub(in crate::model) struct Occupied {
 }
 
 impl PortIndex {
-    /// A range that has a port and an address in common with the given one.
+    /// A published range that overlaps the given one.
     pub fn conflict(
         &self,
         protocol: Protocol,
@@ -66,7 +66,7 @@ impl PortIndex {
     }
 }
 
-/// The places of the index that a host address stands for.
+/// Keys of the index for a host address.
 fn places(host_ip: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
     let (one, other) = match host_ip {
         Some(ip) => (ip, None),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_exclude_each_other_and_exact_addresses_stand_beside_them() {
+    fn wildcards_conflict_and_exact_addresses_coexist() {
         let conflicts = |one: Option<&str>, other: Option<&str>| {
             let mut index = PortIndex::default();
             index.insert(&mapping(one, 80, 89), &"web".parse().unwrap());

@@ -41,7 +41,7 @@ impl State {
                 .insert(endpoint.slot.into(), endpoint.slot.into());
             self.generation = self.generation.max(endpoint.generation);
             if let Some(network) = self.networks.get_mut(&endpoint.network) {
-                network.join(&sandbox.name, endpoint);
+                network.join(&(&sandbox.name).into(), endpoint);
             }
         }
         let reserves = self.reserves_host_ports(&sandbox);
@@ -80,7 +80,7 @@ impl State {
             self.slots
                 .remove(endpoint.slot.into(), endpoint.slot.into());
             if let Some(network) = self.networks.get_mut(&endpoint.network) {
-                network.leave(&sandbox.name, endpoint);
+                network.leave(&(&sandbox.name).into(), endpoint);
             }
         }
         if let NetworkMode::Container(target) = &sandbox.mode
@@ -98,7 +98,7 @@ impl State {
         self.sandboxes.remove(&sandbox.name);
     }
 
-    /// Whether its published ports are ports of the node: those of a routed network are the sandbox's own.
+    /// Whether its published ports are ports of the node. In a routed network they are ports of the sandbox.
     pub(in crate::model) fn reserves_host_ports(&self, sandbox: &Sandbox) -> bool {
         let first = sandbox.endpoints.first();
         let network = first.and_then(|endpoint| self.networks.get(&endpoint.network));
@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-/// The inode of the namespace that a sandbox has adopted.
+/// Inode of the adopted namespace of a sandbox.
 pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     match source {
         NetnsSource::Path { inode } | NetnsSource::Process { inode, .. } => Some(*inode),
@@ -114,7 +114,7 @@ pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     }
 }
 
-/// Puts every sandbox behind the one whose namespace it uses; those of a circle or without an owner come last.
+/// Puts every sandbox after the one whose namespace it uses; sandboxes of a cycle, or without that one, come last.
 pub(super) fn owners_first(sandboxes: Vec<Sandbox>) -> Vec<Sandbox> {
     let mut waiting: BTreeMap<Name, Vec<Sandbox>> = BTreeMap::new();
     let mut ordered = Vec::with_capacity(sandboxes.len());

@@ -1,6 +1,6 @@
 //! Runs the planner on every folder of `cases/`: `desired.json` and `observed.json` in, `plan.json` out.
 //!
-//! A new case needs no code. `UPDATE_CASES=1 cargo test` writes what the planner says now; read it before committing.
+//! A new case needs no code. `UPDATE_CASES=1 cargo test` writes the current plans; read them before committing.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::plan::{Desired, Observed, Operation, plan};
 
 #[test]
-fn every_case_folder_gives_its_plan() {
+fn plans_match_case_folders() {
     let update = env::var_os("UPDATE_CASES").is_some();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/cases");
     let mut names = BTreeSet::new();

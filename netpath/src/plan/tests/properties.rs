@@ -1,4 +1,4 @@
-//! Plans carried out on a model of the kernel that refuses every step that comes too early or too late.
+//! Properties of plans, executed on [`super::world`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,210 +7,12 @@ use std::{
 
 use proptest::prelude::*;
 
+use super::world::{execute, forget_device};
 use crate::model::{
-    Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, PortMapping,
-    Protocol, Sandbox, State, Subnet,
+    Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, Owner,
+    PortMapping, Protocol, Sandbox, State, Subnet,
 };
-use crate::plan::{
-    Attachment, Desired, Facts, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth,
-    Operation, Uplink, entries::AddressEntry, plan,
-};
-
-/// Carries out one step, as the executor and the kernel would.
-fn execute(world: &mut Observed, operation: &Operation) {
-    match operation.clone() {
-        Operation::RemovePorts(keys) => world.ports.retain(|key, _| !keys.contains(key)),
-        Operation::RemoveAllow(entries) => {
-            world.allow.retain(|entry| !entries.contains(entry));
-        }
-        Operation::RemoveAddresses(ips) => {
-            world.addresses.retain(|ip, _| !ips.contains(ip));
-        }
-        Operation::RemoveEndpoint { slot } => {
-            assert!(
-                !world.ports.values().any(|entry| entry.endpoint == slot),
-                "ports go first"
-            );
-            let entry = AddressEntry::Endpoint(slot);
-            assert!(
-                !world.addresses.values().any(|other| *other == entry),
-                "addresses go first"
-            );
-            world.endpoints.remove(&slot);
-        }
-        Operation::Detach(attachment) => {
-            assert!(
-                !world.uplinks.contains_key(&attachment.interface),
-                "nothing may be sent to an uplink without programs"
-            );
-            world.attached.remove(&attachment);
-        }
-        Operation::DeleteVeth { name } => {
-            assert!(
-                !world.attached.iter().any(|at| at.interface == name),
-                "programs go first"
-            );
-            forget_device(world, &name);
-            world.veths.remove(&name);
-        }
-        Operation::DeleteNamespace(path) => drop(world.namespaces.remove(&path)),
-        Operation::RemoveSubnet(prefix) => drop(world.subnets.remove(&prefix)),
-        Operation::RemoveNetwork { index } => drop(world.networks.remove(&index)),
-        Operation::DeleteBridge { name } => {
-            forget_device(world, &name);
-            world.bridges.remove(&name);
-        }
-        Operation::RemoveUplink { name } => drop(world.uplinks.remove(&name)),
-        Operation::PutUplink { name, uplink } => {
-            for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
-                let interface = name.clone();
-                assert!(
-                    world.attached.contains(&Attachment { interface, hook }),
-                    "programs come before anything is sent to {name}"
-                );
-            }
-            world.uplinks.insert(name, uplink);
-        }
-        Operation::Attach(attachment) => {
-            let name = &attachment.interface;
-            if Hook::OF_ENDPOINT.contains(&attachment.hook) {
-                assert!(
-                    world.veths.contains_key(name),
-                    "{name} is to be created first"
-                );
-            }
-            world.attached.insert(attachment);
-        }
-        // The plan never has it.
-        Operation::PinMap { .. } | Operation::AttachSocket { .. } => {}
-        Operation::PutSubnet { prefix, entry } => drop(world.subnets.insert(prefix, entry)),
-        Operation::SetBridge { name, bridge } => {
-            for name in world.uplinks.keys() {
-                let hook = Hook::UplinkEgress;
-                let guard = Attachment {
-                    interface: name.clone(),
-                    hook,
-                };
-                assert!(
-                    world.attached.contains(&guard),
-                    "{name} is to be guarded first"
-                );
-            }
-            for address in &bridge.addresses {
-                assert!(
-                    world.subnets.contains_key(&address.trunc()),
-                    "subnets come first"
-                );
-            }
-            world
-                .bridges
-                .insert(name, ObservedBridge::complete(&bridge));
-        }
-        Operation::PutNetwork { index, entry } => {
-            assert!(
-                world.bridges.contains_key(&entry.bridge),
-                "bridges come first"
-            );
-            world.networks.insert(index, entry);
-        }
-        Operation::CreateNamespace(namespace) => drop(world.namespaces.insert(namespace.path)),
-        Operation::CreateVeth { name, veth } => {
-            let ours = veth.netns.starts_with("/run");
-            assert!(
-                !ours || world.namespaces.contains(&veth.netns),
-                "namespaces come first"
-            );
-            let created = ObservedVeth {
-                bridge: None,
-                mtu: 0,
-                up: false,
-                inside: Some(ObservedInside {
-                    up: false,
-                    addresses: BTreeSet::new(),
-                    gateways: BTreeSet::new(),
-                    ..ObservedInside::complete(&veth.inside)
-                }),
-            };
-            assert!(world.veths.insert(name, created).is_none(), "created twice");
-        }
-        Operation::SetVeth { name, bridge, mtu } => {
-            for hook in Hook::OF_ENDPOINT {
-                let attachment = Attachment {
-                    interface: name.clone(),
-                    hook,
-                };
-                assert!(
-                    world.attached.contains(&attachment),
-                    "programs come before traffic"
-                );
-            }
-            assert!(world.bridges.contains_key(&bridge), "bridges come first");
-            let veth = world.veths.get_mut(&name).expect("a pair that was created");
-            veth.bridge = Some(bridge);
-            veth.mtu = mtu;
-            veth.up = true;
-        }
-        Operation::SetInside { name, veth } => {
-            let seen = world.veths.get_mut(&name).expect("a pair that was created");
-            seen.mtu = veth.mtu;
-            seen.inside = Some(ObservedInside::complete(&veth.inside));
-        }
-        Operation::PutEndpoint { slot, entry } => {
-            assert!(
-                world.veths.contains_key(&entry.host_interface),
-                "pairs come first"
-            );
-            assert!(
-                world.bridges.contains_key(&entry.bridge),
-                "bridges come first"
-            );
-            world.endpoints.insert(slot, entry);
-        }
-        Operation::PutAddresses(entries) => {
-            for (ip, entry) in entries {
-                if let AddressEntry::Endpoint(slot) = entry {
-                    assert!(
-                        world.endpoints.contains_key(&slot),
-                        "slots come before addresses"
-                    );
-                }
-                world.addresses.insert(ip, entry);
-            }
-        }
-        Operation::PutAllow(entries) => world.allow.extend(entries),
-        Operation::PutPorts(entries) => {
-            for (key, entry) in entries {
-                let listed = world.allow.iter().any(|allow| allow.list == entry.allow);
-                assert!(entry.allow == 0 || listed, "sources come before ports");
-                assert!(
-                    world.endpoints.contains_key(&entry.endpoint),
-                    "slots come before ports"
-                );
-                world.ports.insert(key, entry);
-            }
-        }
-    }
-}
-
-/// What the kernel, and looking again, make of a device that is gone.
-fn forget_device(world: &mut Observed, name: &str) {
-    world.attached.retain(|at| at.interface != name);
-    for veth in world.veths.values_mut() {
-        veth.bridge.take_if(|bridge| bridge == name);
-    }
-    for entry in world.endpoints.values_mut() {
-        for device in [&mut entry.host_interface, &mut entry.bridge] {
-            if device == name {
-                device.clear();
-            }
-        }
-    }
-    for entry in world.networks.values_mut() {
-        if entry.bridge == name {
-            entry.bridge.clear();
-        }
-    }
-}
+use crate::plan::{Desired, Facts, Observed, ObservedInside, Operation, Uplink, plan};
 
 fn facts() -> Facts {
     let uplink = Uplink {
@@ -221,6 +23,7 @@ fn facts() -> Facts {
     Facts {
         uplinks: BTreeMap::from([("eth0".to_owned(), uplink)]),
         host_addresses: BTreeSet::from(["192.0.2.7".parse().unwrap()]),
+        ..Facts::default()
     }
 }
 
@@ -244,11 +47,13 @@ fn network(number: u32, internal: bool, routed: bool) -> Network {
             GatewayMode::Nat
         },
         labels: BTreeMap::new(),
+        owner: Owner::Netpath,
+        adopted: None,
         index: number,
     }
 }
 
-/// Which networks exist, and for each sandbox which it is in, from which generation on, and whether it publishes.
+/// Which networks exist; for each sandbox its networks, its first generation, and whether it publishes ports.
 type Shape = (Vec<bool>, Vec<(Vec<bool>, u32, bool)>);
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -286,6 +91,8 @@ fn state((networks, sandboxes): &Shape) -> State {
                                 .parse()
                                 .unwrap(),
                         ],
+                        owner: Owner::Netpath,
+                        adopted: None,
                         slot,
                         generation: era * 100 + slot,
                     });
@@ -319,7 +126,8 @@ fn state((networks, sandboxes): &Shape) -> State {
                 } else {
                     NetnsSource::Created
                 },
-                owner: None,
+                process: None,
+                owner: Owner::Netpath,
                 hostname: "h".to_owned(),
                 endpoints,
                 ports: if *publishes {
@@ -332,7 +140,7 @@ fn state((networks, sandboxes): &Shape) -> State {
     State::load(networks.clone(), sandboxes.collect(), 0).unwrap()
 }
 
-/// Damage that somebody, or a crash, may have done.
+/// Damage by other programs or a crash.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Bridge,
@@ -389,7 +197,7 @@ fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
     )
 }
 
-/// An inside that was not looked at counts as right.
+/// A container interface that was not observed counts as correct.
 fn looked_at(mut world: Observed, desired: &Desired) -> Observed {
     for (name, veth) in &mut world.veths {
         if let (None, Some(wanted)) = (&veth.inside, desired.veths.get(name)) {
@@ -403,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn from_anything_to_anything_in_a_safe_order(before in shape(), after in shape(), damages in any_damage()) {
+    fn any_plan_executes_in_a_safe_order(before in shape(), after in shape(), damages in any_damage()) {
         let before = Desired::of_state(&state(&before), &facts());
         let after = Desired::of_state(&state(&after), &facts());
         let mut world = Observed::complete(&before);
@@ -417,13 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_right_is_left_alone(shape in shape()) {
+    fn desired_state_needs_no_operation(shape in shape()) {
         let desired = Desired::of_state(&state(&shape), &facts());
         prop_assert_eq!(plan(&desired, &Observed::complete(&desired)), []);
     }
 
     #[test]
-    fn the_whole_is_the_sum_of_its_changes(shape in shape()) {
+    fn changes_add_up_to_the_full_plan(shape in shape()) {
         let state = state(&shape);
         let mut world = Observed::complete(&Desired::of_node(&facts()));
         let networks = state.networks().map(|network| Change::Network { before: None, after: Some(Box::new(network.clone())) });

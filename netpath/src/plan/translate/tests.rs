@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::{Driver, Id, NetworkMode, Protocol, Subnet};
+use crate::model::{Driver, Id, NetworkMode, Owner, Protocol, Subnet};
+use crate::plan::AdoptedDevice;
 
 fn network(number: u32, prefixes: &[&str]) -> Network {
     let subnets = prefixes.iter().map(|prefix| {
@@ -24,6 +25,8 @@ fn network(number: u32, prefixes: &[&str]) -> Network {
         masquerade: true,
         gateway_mode: GatewayMode::Nat,
         labels: BTreeMap::new(),
+        owner: Owner::Netpath,
+        adopted: None,
         index: number,
     }
 }
@@ -36,6 +39,8 @@ fn endpoint(network: u32, addresses: &[&str]) -> Endpoint {
         interface: format!("eth{network}"),
         mac: id.mac(),
         addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        owner: Owner::Netpath,
+        adopted: None,
         slot: network,
         generation: network,
     }
@@ -61,7 +66,8 @@ fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
         mode: NetworkMode::Network,
         netns: "/run/s".into(),
         source: NetnsSource::Created,
-        owner: None,
+        process: None,
+        owner: Owner::Netpath,
         hostname: "s".to_owned(),
         endpoints,
         ports,
@@ -82,7 +88,7 @@ fn gateways(desired: &Desired) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
+fn default_route_uses_the_first_external_network_of_each_family() {
     let internal = Network {
         internal: true,
         ..network(3, &["10.3.0.0/24"])
@@ -116,7 +122,7 @@ fn each_family_leaves_over_the_first_network_that_has_it_and_a_way_out() {
 }
 
 #[test]
-fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
+fn routed_network_publishes_at_endpoint_addresses() {
     let routed = Network {
         gateway_mode: GatewayMode::Routed,
         icc: false,
@@ -130,7 +136,7 @@ fn a_routed_network_opens_the_ports_of_the_endpoints_own_addresses() {
 }
 
 #[test]
-fn ports_need_a_way_out_and_an_address_of_their_family() {
+fn ports_need_external_access_and_an_address_of_their_family() {
     let ports = vec![
         mapping(None, 80),
         mapping(Some("::1"), 81),
@@ -151,7 +157,7 @@ fn ports_need_a_way_out_and_an_address_of_their_family() {
 }
 
 #[test]
-fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
+fn mtu_is_the_configured_one_or_of_the_smallest_uplink() {
     let uplink = |mtu| crate::plan::Uplink {
         mtu,
         v4: None,
@@ -174,4 +180,82 @@ fn the_smallest_uplink_decides_the_mtu_unless_the_network_does() {
         ..plain
     };
     assert_eq!(of(&asked, &facts), 1300);
+}
+
+/// A network over bridge `br0`, with an endpoint over `veth1`.
+fn adopted() -> (State, Facts) {
+    let network = Network {
+        adopted: Some("br0".to_owned()),
+        ..network(1, &["10.1.0.0/24"])
+    };
+    let endpoint = Endpoint {
+        adopted: Some("veth1".to_owned()),
+        ..endpoint(1, &["10.1.0.2/24"])
+    };
+    let sandbox = sandbox(vec![endpoint], vec![mapping(None, 80)]);
+    let device = |last| AdoptedDevice {
+        mac: MacAddr([2, 0, 0, 0, 0, last]),
+        mtu: 1400,
+    };
+    let devices = [
+        ("br0".to_owned(), device(1)),
+        ("veth1".to_owned(), device(2)),
+    ];
+    let facts = Facts {
+        host_addresses: BTreeSet::from(["10.1.0.1".parse().unwrap()]),
+        adopted: BTreeMap::from(devices),
+        ..Facts::default()
+    };
+    (State::load(vec![network], vec![sandbox], 9).unwrap(), facts)
+}
+
+#[test]
+fn adopted_devices_get_programs_and_entries_only() {
+    let (state, facts) = adopted();
+    let desired = Desired::of_state(&state, &facts);
+    assert!(desired.bridges.is_empty() && desired.veths.is_empty());
+    let interfaces: BTreeSet<_> = desired
+        .attachments()
+        .into_iter()
+        .map(|at| at.interface)
+        .collect();
+    assert_eq!(interfaces, BTreeSet::from(["veth1".to_owned()]));
+    let entry = &desired.endpoints[&1];
+    assert_eq!(
+        (entry.host_interface.as_str(), entry.bridge.as_str()),
+        ("veth1", "br0")
+    );
+    assert_eq!(
+        (entry.gateway_mac, entry.mtu),
+        (MacAddr([2, 0, 0, 0, 0, 1]), 1400)
+    );
+    assert_eq!(desired.ports.len(), 1);
+}
+
+#[test]
+fn missing_adopted_device_leaves_no_entry() {
+    for missing in ["br0", "veth1"] {
+        let (state, mut facts) = adopted();
+        facts.adopted.remove(missing);
+        let desired = Desired::of_state(&state, &facts);
+        assert!(
+            desired.endpoints.is_empty() && desired.ports.is_empty(),
+            "{missing}"
+        );
+        assert!(desired.attachments().is_empty(), "{missing}");
+    }
+}
+
+#[test]
+fn address_of_an_adopted_bridge_is_a_host_address_without_its_network() {
+    let (state, facts) = adopted();
+    let network = state.networks().next().unwrap().clone();
+    let removal = Change::Network {
+        before: Some(Box::new(network)),
+        after: None,
+    };
+    let (before, after) = Desired::of_change(&removal, &state, &facts);
+    let ip = "10.1.0.1".parse().unwrap();
+    assert_eq!(before.addresses.get(&ip), Some(&AddressEntry::Gateway));
+    assert_eq!(after.addresses.get(&ip), Some(&AddressEntry::Host));
 }

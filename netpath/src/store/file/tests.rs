@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::Expected;
 
-/// Set for the child of [`a_killed_writer_leaves_the_store_as_of_some_commit`].
+/// Set for the child of [`killed_writer_leaves_a_complete_commit`].
 const WRITER: &str = "NETPATH_TEST_STORE_WRITER";
 
 fn place() -> (TempDir, PathBuf) {
@@ -22,7 +22,7 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Opens and gives the one line of the error, after seeing that the file is as before.
+/// Opens the store; returns the line of the error after checking that the file is unchanged.
 fn refused(path: &Path) -> String {
     let before = fs::read(path).unwrap();
     let error = FileStore::open(path).unwrap_err();
@@ -35,7 +35,7 @@ fn refused(path: &Path) -> String {
 }
 
 #[test]
-fn what_was_committed_is_there_after_opening_again() {
+fn commit_survives_reopening() {
     let (_directory, path) = place();
     for round in 0..3_u64 {
         let store = FileStore::open(&path).unwrap();
@@ -52,7 +52,7 @@ fn what_was_committed_is_there_after_opening_again() {
 }
 
 #[test]
-fn a_second_opening_is_refused() {
+fn second_open_is_refused() {
     let (_directory, path) = place();
     let _store = FileStore::open(&path).unwrap();
     let error = FileStore::open(&path).unwrap_err();
@@ -61,7 +61,7 @@ fn a_second_opening_is_refused() {
 }
 
 #[test]
-fn foreign_files_are_refused_and_left_alone() {
+fn other_file_is_refused_and_unchanged() {
     let (_directory, path) = place();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     for content in [
@@ -85,7 +85,7 @@ fn foreign_files_are_refused_and_left_alone() {
 }
 
 #[test]
-fn another_schema_is_refused() {
+fn newer_schema_is_refused() {
     let (_directory, path) = place();
     drop(FileStore::open(&path).unwrap());
     let database = Database::open(&path).unwrap();
@@ -100,8 +100,8 @@ fn another_schema_is_refused() {
         matches!(
             error,
             StoreError::Schema {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),
@@ -110,7 +110,7 @@ fn another_schema_is_refused() {
 }
 
 #[test]
-fn damage_is_found_and_never_half_used() {
+fn damaged_file_is_refused() {
     let (_directory, path) = place();
     let store = FileStore::open(&path).unwrap();
     for number in 0..40 {
@@ -154,7 +154,7 @@ fn damage_is_found_and_never_half_used() {
     }
 }
 
-/// Commits pairs of keys with one number until it is killed, and says which commits are done.
+/// Commits pairs of keys with one number until it is killed, and prints each commit that is done.
 #[test]
 fn writes_until_killed() {
     let Some(path) = env::var_os(WRITER) else {
@@ -179,7 +179,7 @@ fn writes_until_killed() {
 }
 
 #[test]
-fn a_killed_writer_leaves_the_store_as_of_some_commit() {
+fn killed_writer_leaves_a_complete_commit() {
     let (_directory, path) = place();
     for round in 0..12_u64 {
         let mut child = Command::new(env::current_exe().unwrap())

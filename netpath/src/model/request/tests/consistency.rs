@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn slots_are_used_again_but_never_with_an_old_generation() {
+fn reused_slot_has_a_new_generation() {
     let mut node = Node::new();
     let one = node.run(sandbox("one")).unwrap().endpoints[0].clone();
     node.remove("one").unwrap();
@@ -22,7 +22,7 @@ fn slots_are_used_again_but_never_with_an_old_generation() {
 }
 
 #[test]
-fn a_contradictory_store_is_refused() {
+fn contradictory_objects_are_refused() {
     let mut node = Node::new();
     node.run(with_ports("one", &["80:80"])).unwrap();
     node.run(with_ports("two", &["81:81"])).unwrap();
@@ -64,7 +64,7 @@ fn a_contradictory_store_is_refused() {
 }
 
 #[test]
-fn a_change_from_another_state_is_stale_and_changes_nothing() {
+fn change_of_another_state_is_refused() {
     let mut node = Node::new();
     node.run(sandbox("one")).unwrap();
     let specs = ["80:80".parse().unwrap()];
@@ -101,9 +101,9 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is asked: what comes out can be loaded, every change can be reversed, and generations only rise.
+    /// For any sequence of requests: the state can be loaded, every change can be reversed, and generations only increase.
     #[test]
-    fn requests_never_contradict_each_other(steps in prop::collection::vec(step(), 1..40)) {
+    fn random_requests_keep_the_state_consistent(steps in prop::collection::vec(step(), 1..40)) {
         let mut node = Node::new();
         node.network(NetworkRequest { internal: true, ..net("n1") }).unwrap();
         node.network(NetworkRequest { subnets: vec!["10.0.0.0/29".parse().unwrap()], ipv6: true, ..net("n2") }).unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn the_first_start_has_three_networks_that_stay() {
+fn built_in_networks_cannot_be_removed() {
     let node = Node::new();
     let bridge = node.state.network(&name("bridge")).unwrap();
     assert_eq!(bridge.subnets[0].prefix.to_string(), "172.20.0.0/24");
@@ -14,7 +14,7 @@ fn the_first_start_has_three_networks_that_stay() {
 }
 
 #[test]
-fn a_network_avoids_what_exists_and_the_routes_of_the_host() {
+fn new_subnet_avoids_networks_and_routes() {
     let mut node = Node::new();
     node.avoid = vec!["172.20.1.0/24".parse().unwrap()];
     let made = node.network(net("web")).unwrap();
@@ -41,7 +41,7 @@ fn a_network_avoids_what_exists_and_the_routes_of_the_host() {
 }
 
 #[test]
-fn subnets_that_cannot_be_are_refused() {
+fn invalid_subnet_is_refused() {
     let mut node = Node::new();
     for subnet in [
         "10.1.2.3/24",
@@ -92,7 +92,7 @@ fn subnets_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn options_of_a_network_that_cannot_be_are_refused() {
+fn invalid_network_option_is_refused() {
     let mut node = Node::new();
     let overlay = NetworkRequest {
         driver: Driver::Overlay,
@@ -128,7 +128,7 @@ fn options_of_a_network_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn a_network_that_is_used_stays_and_names_its_users() {
+fn used_network_is_not_removed() {
     let mut node = Node::new();
     node.network(net("web")).unwrap();
     node.run(within("one", &["web"])).unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn ports_rest_while_there_is_no_network_and_nobody_else_gets_them() {
+fn ports_without_network_stay_reserved() {
     let mut node = Node::new();
     node.run(with_ports("one", &["8080:80"])).unwrap();
     node.disconnect("bridge", "one").unwrap();
@@ -14,7 +14,7 @@ fn ports_rest_while_there_is_no_network_and_nobody_else_gets_them() {
 }
 
 #[test]
-fn a_port_that_somebody_has_is_refused_and_the_owner_named() {
+fn used_port_is_refused_with_its_owner() {
     let mut node = Node::new();
     node.listening = vec![(Protocol::Tcp, 80)];
     node.run(with_ports("one", &["8000-8009:9000-9009", "53:53/udp"]))
@@ -54,7 +54,7 @@ fn a_port_that_somebody_has_is_refused_and_the_owner_named() {
 }
 
 #[test]
-fn a_free_port_is_chosen_when_none_is_named() {
+fn missing_host_port_is_allocated() {
     let mut node = Node::new();
     node.listening = (40_000..40_990).map(|port| (Protocol::Tcp, port)).collect();
     let made = node.run(with_ports("one", &["80", "90-98"])).unwrap();
@@ -86,7 +86,7 @@ fn a_free_port_is_chosen_when_none_is_named() {
 }
 
 #[test]
-fn an_internal_network_publishes_nothing_and_a_routed_one_opens_the_sandboxes_ports() {
+fn internal_network_publishes_nothing_and_routed_network_opens_container_ports() {
     let mut node = Node::new();
     node.network(NetworkRequest {
         internal: true,
@@ -120,7 +120,7 @@ fn an_internal_network_publishes_nothing_and_a_routed_one_opens_the_sandboxes_po
 }
 
 #[test]
-fn allow_lists_have_numbers_of_their_own() {
+fn allow_lists_have_distinct_numbers() {
     let mut node = Node::new();
     let mut request = with_ports("one", &["80:80", "81:81"]);
     request.allow = vec!["10.1.2.3/8".parse().unwrap()];

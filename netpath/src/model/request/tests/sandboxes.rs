@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn an_address_that_is_asked_for_must_be_free_and_in_the_subnet() {
+fn requested_address_must_be_free_and_in_the_subnet() {
     let mut node = Node::new();
     let with_ip = |text: &str, ip: &str| SandboxRequest {
         ips: vec![ip.parse().unwrap()],
@@ -32,7 +32,7 @@ fn an_address_that_is_asked_for_must_be_free_and_in_the_subnet() {
 }
 
 #[test]
-fn a_mac_address_that_is_asked_for_is_unicast_and_unique() {
+fn requested_mac_must_be_unicast_and_unique() {
     let mut node = Node::new();
     let with_mac = |text: &str, mac: &str| SandboxRequest {
         mac: parse_mac(mac),
@@ -51,7 +51,7 @@ fn a_mac_address_that_is_asked_for_is_unicast_and_unique() {
 }
 
 #[test]
-fn networks_with_a_way_out_stand_first_and_interfaces_keep_their_names() {
+fn external_networks_come_first_and_interfaces_keep_their_names() {
     let mut node = Node::new();
     let internal = NetworkRequest {
         internal: true,
@@ -124,7 +124,7 @@ fn special_networks_exclude_everything_else() {
 }
 
 #[test]
-fn a_namespace_that_others_use_stays() {
+fn shared_namespace_is_not_removed() {
     let mut node = Node::new();
     let one = node.run(sandbox("one")).unwrap();
     let two = node.run(within("two", &["container:one"])).unwrap();
@@ -145,7 +145,7 @@ fn a_namespace_that_others_use_stays() {
 }
 
 #[test]
-fn a_namespace_is_adopted_once() {
+fn namespace_is_not_adopted_twice() {
     let mut node = Node::new();
     let adopt = |text: &str| SandboxRequest {
         source: Source::Path {
@@ -167,7 +167,7 @@ fn a_namespace_is_adopted_once() {
 }
 
 #[test]
-fn an_address_rests_whatever_happens_to_other_sandboxes() {
+fn released_address_is_reused_last() {
     let mut node = Node::new();
     let address = |node: &mut Node, text: &str| {
         let made = node.run(sandbox(text)).unwrap();

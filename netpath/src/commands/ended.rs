@@ -1,0 +1,78 @@
+//! Sandboxes end with their process or namespace.
+
+use super::{CommandError, Node};
+use crate::{
+    kernel::{netns, process},
+    model::{Id, Name, NetnsSource, ProcessId, Sandbox, State},
+};
+
+impl Node {
+    /// Sandboxes whose process or namespace has ended, and the sandboxes that share their namespace, which come first.
+    pub(super) fn ended_sandboxes(&self) -> Vec<Name> {
+        let ended = self
+            .state()
+            .sandboxes()
+            .filter(|sandbox| has_ended(sandbox));
+        sharers_first(self.state(), ended.map(|sandbox| &sandbox.name))
+    }
+
+    /// Processes whose end is the end of a sandbox.
+    pub(super) fn watched_processes(&self) -> Vec<(Id, ProcessId)> {
+        let sandboxes = self.state().sandboxes();
+        let pairs =
+            sandboxes.flat_map(|sandbox| processes(sandbox).map(|process| (sandbox.id, process)));
+        pairs.collect()
+    }
+
+    /// Removes sandboxes that ended while no daemon ran. They are removed from the store only: the first reconcile
+    /// removes their devices.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn forget_ended(&mut self) -> Result<(), CommandError> {
+        for name in self.ended_sandboxes() {
+            if let Ok(change) = self.state().remove_sandbox(&name) {
+                tracing::info!(sandbox = %name, "ended while the daemon was down");
+                self.record(&change)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the process or the namespace of a sandbox has ended; false if that cannot be determined.
+fn has_ended(sandbox: &Sandbox) -> bool {
+    if processes(sandbox).any(|process| matches!(process::alive(process), Ok(false))) {
+        return true;
+    }
+    let expected = match sandbox.source {
+        NetnsSource::Created => None,
+        NetnsSource::Path { inode } => Some(inode),
+        NetnsSource::Process { .. } | NetnsSource::Shared => return false,
+    };
+    match netns::inode(&sandbox.netns) {
+        Ok(Some(found)) => expected.is_some_and(|expected| expected != found),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+fn sharers_first<'a>(state: &State, ended: impl Iterator<Item = &'a Name>) -> Vec<Name> {
+    let mut order: Vec<Name> = Vec::new();
+    for name in ended {
+        for name in state.sharers(name).chain([name]) {
+            if !order.contains(name) {
+                order.push(name.clone());
+            }
+        }
+    }
+    order
+}
+
+fn processes(sandbox: &Sandbox) -> impl Iterator<Item = ProcessId> {
+    let adopted = match sandbox.source {
+        NetnsSource::Process { process, .. } => Some(process),
+        _ => None,
+    };
+    sandbox.process.into_iter().chain(adopted)
+}

@@ -1,0 +1,110 @@
+//! Why a command fails.
+
+use super::NamespaceError;
+use crate::{
+    datapath::{DatapathError, read::ReadError},
+    kernel,
+    model::{
+        request::{self, RequestError},
+        state::{StateError, Unknown},
+    },
+    reconcile::ReconcileError,
+    store::{StoreError, objects::ObjectError},
+};
+
+/// Why a command fails. Unless stated otherwise nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The request is refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The namespace to adopt cannot be used.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The node was torn down.
+    #[error("the node was torn down and the daemon is ending")]
+    TornDown,
+    /// A stored object is invalid.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel refused an operation.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A program or a map failed.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The node cannot be observed, or an operation failed.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// The change does not fit the state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A map cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is invalid.
+    Invalid,
+    /// An object that it names does not exist.
+    NotFound,
+    /// It conflicts with an existing object.
+    Conflict,
+    /// A later attempt may succeed.
+    Unavailable,
+    /// netpath or the kernel failed.
+    Internal,
+}
+
+impl From<Unknown> for CommandError {
+    fn from(error: Unknown) -> Self {
+        Self::Request(error.into())
+    }
+}
+
+impl CommandError {
+    /// Kind of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        let retry = match self {
+            Self::Request(error) => {
+                return match error.kind() {
+                    request::ErrorKind::Invalid | request::ErrorKind::Unsupported => {
+                        ErrorKind::Invalid
+                    }
+                    request::ErrorKind::NotFound => ErrorKind::NotFound,
+                    request::ErrorKind::Conflict => ErrorKind::Conflict,
+                };
+            }
+            Self::Namespace(error) => return error.kind(),
+            Self::Object(ObjectError::Changed { .. }) => return ErrorKind::Conflict,
+            Self::TornDown => return ErrorKind::Unavailable,
+            Self::Kernel(error) => error.can_retry(),
+            Self::Datapath(error) => error.can_retry(),
+            Self::Reconcile(error) => error.can_retry(),
+            Self::Object(_) | Self::Store(_) | Self::State(_) | Self::Read(_) => false,
+        };
+        if retry {
+            ErrorKind::Unavailable
+        } else {
+            ErrorKind::Internal
+        }
+    }
+
+    /// What the user can do; `None` if nothing is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
+            Self::Namespace(error) => error.hint().map(str::to_owned),
+            Self::TornDown => Some("start the daemon again".to_owned()),
+            Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
+            _ if self.kind() == ErrorKind::Unavailable => Some("try again".to_owned()),
+            _ => Some("see the daemon's log and 'netpath doctor'".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Events: what commands have changed.
+
+use std::time::SystemTime;
+
+/// A change that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When the command ended.
+    pub time: SystemTime,
+    /// What happened.
+    pub action: Action,
+    /// Kind of the object.
+    pub object: ObjectKind,
+    /// Name of the object.
+    pub name: String,
+    /// Details for people.
+    pub message: Option<String>,
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It was created.
+    Created,
+    /// It was removed.
+    Removed,
+    /// A sandbox was connected to a network.
+    Connected,
+    /// A sandbox was disconnected from a network.
+    Disconnected,
+    /// Ports were published.
+    Published,
+    /// Ports were withdrawn.
+    Unpublished,
+    /// Another program had changed it, and netpath has restored it.
+    Repaired,
+}
+
+/// Kinds of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A network.
+    Network,
+    /// A sandbox.
+    Sandbox,
+    /// An endpoint without a sandbox; the name is its id.
+    Endpoint,
+    /// A published port; the name is the name of its sandbox.
+    Port,
+    /// The node.
+    Node,
+}
+
+impl Event {
+    pub(super) fn now(
+        action: Action,
+        object: ObjectKind,
+        name: &str,
+        message: Option<String>,
+    ) -> Self {
+        Self {
+            time: SystemTime::now(),
+            action,
+            object,
+            name: name.to_owned(),
+            message,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the daemon's timers run: reconcile, sweep, removal of sandboxes that ended.
+
+use super::{Action, CommandError, Commands, ObjectKind};
+use crate::{
+    datapath::{DatapathError, sweep::Swept},
+    kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
+    model::{Id, ProcessId},
+    reconcile::Depth,
+    store::Revision,
+};
+
+/// Number of operations of a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repaired(pub usize);
+
+impl Commands {
+    /// Reconciles everything outside of the sandboxes; a torn-down node is left alone.
+    ///
+    /// # Errors
+    /// If the node cannot be observed.
+    pub async fn reconcile(&self) -> Result<Repaired, CommandError> {
+        // A sandbox whose namespace was removed has lost its devices: it is to be removed, not repaired.
+        self.wake().sandboxes.notify_one();
+        let mut node = self.shared.node.lock().await;
+        if node.torn_down {
+            return Ok(Repaired(0));
+        }
+        let before = node.facts.facts.host_addresses.clone();
+        let outcome = node.reconcile(Depth::Outside, &self.config().uplinks).await;
+        if before != node.facts.facts.host_addresses {
+            self.wake().sweep.notify_one();
+        }
+        let operations = outcome?.operations;
+        if !operations.is_empty() {
+            let lines: Vec<_> = operations.iter().map(ToString::to_string).collect();
+            let name = self.config().node.as_str();
+            let message = Some(lines.join("; "));
+            self.emit(Action::Repaired, ObjectKind::Node, name, message);
+        }
+        Ok(Repaired(operations.len()))
+    }
+
+    /// Brings a commit of another writer of the store into force; commits of this daemon are ignored.
+    ///
+    /// # Errors
+    /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
+    pub async fn follow_store(&self, revision: Revision) -> Result<(), CommandError> {
+        let mut node = self.shared.node.lock().await;
+        if node.torn_down {
+            return Ok(());
+        }
+        if node.follow_store(revision, &self.config().uplinks).await? {
+            self.wake().sandboxes.notify_one();
+            self.wake().sweep.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether a kernel event may call for a reconcile: false for changes that netpath has made itself.
+    pub async fn concerns(&self, event: &Event) -> bool {
+        let Event::LinkChanged { name, gone, .. } = event else {
+            return true;
+        };
+        let is_veth = name.starts_with(VETH_PREFIX);
+        if !is_veth && !name.starts_with(BRIDGE_PREFIX) {
+            return true;
+        }
+        // netpath itself creates and changes its devices. The removal of one matters only if the state has it.
+        let node = self.shared.node.lock().await;
+        *gone
+            && if is_veth {
+                let mut endpoints = node
+                    .state()
+                    .sandboxes()
+                    .flat_map(|sandbox| &sandbox.endpoints);
+                endpoints.any(|endpoint| endpoint.host_interface() == *name)
+            } else {
+                let mut networks = node.state().networks();
+                networks.any(|network| network.has_endpoints() && network.bridge() == *name)
+            }
+    }
+
+    /// Removes expired flows.
+    ///
+    /// # Errors
+    /// If the flow table cannot be read or the program cannot be run.
+    pub async fn sweep(&self) -> Result<Swept, DatapathError> {
+        let mut node = self.shared.node.lock().await;
+        let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
+        match &swept {
+            Ok(_) => node.troubles.remove("sweep"),
+            Err(error) => node
+                .troubles
+                .insert("sweep", format!("flows do not expire: {error}")),
+        };
+        node.watch_flow_pressure(&self.config().bpf_dir);
+        swept
+    }
+
+    /// Removes every sandbox whose process or namespace has ended; returns the processes of the others.
+    pub async fn remove_ended_sandboxes(&self) -> Vec<(Id, ProcessId)> {
+        let mut node = self.shared.node.lock().await;
+        if node.torn_down {
+            return Vec::new();
+        }
+        let mut removed = false;
+        for name in node.ended_sandboxes() {
+            match node.request(|state, _| state.remove_sandbox(&name)).await {
+                Ok(_) => {
+                    removed = true;
+                    let message = Some("its process or namespace has ended".to_owned());
+                    let name = name.as_str();
+                    self.emit(Action::Removed, ObjectKind::Sandbox, name, message);
+                }
+                Err(error) => {
+                    tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
+                }
+            }
+        }
+        if removed {
+            self.wake().sweep.notify_one();
+        }
+        node.watched_processes()
+    }
+}

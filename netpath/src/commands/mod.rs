@@ -1,0 +1,132 @@
+//! Commands: the only code that changes the state of the node.
+//!
+//! ```text
+//! front end ─► typed request ─► model: Change ─► store ─► reconcile ─► event
+//! ```
+//!
+//! A command that changes something returns when the change is stored and in force, or reversed. Commands run one
+//! after another: each holds the lock of the node. Timers of the daemon use commands too (`maintenance`).
+
+mod ended;
+mod endpoint;
+mod error;
+mod event;
+mod flow_pressure;
+
+mod maintenance;
+mod namespace;
+mod network;
+mod node;
+mod port;
+mod sandbox;
+mod status;
+mod stored;
+mod teardown;
+mod view;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, Notify, broadcast};
+
+use crate::{
+    config::Config,
+    datapath::read::{self, MapUse, ReadError},
+    store,
+};
+
+pub use endpoint::EndpointSpec;
+pub use error::{CommandError, ErrorKind};
+pub use event::{Action, Event, ObjectKind};
+pub use maintenance::Repaired;
+pub use namespace::{NamespaceChoice, NamespaceError};
+pub use network::NetworkSpec;
+pub use node::{Node, NodeParts};
+pub use sandbox::SandboxSpec;
+pub use status::{ProgramStatus, ReconcileStatus, Status, StoreStatus};
+pub use stored::Stored;
+pub use teardown::remove_kernel_state;
+pub use view::{EndpointView, NetworkView, PortView, SandboxView};
+
+/// Events that a slow reader may lag behind before it loses the oldest ones.
+const EVENTS: usize = 1024;
+
+/// The commands of one node. Clones share the node.
+#[derive(Clone)]
+pub struct Commands {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    node: Mutex<Node>,
+    events: broadcast::Sender<Event>,
+    wake: Wake,
+}
+
+/// Wake-ups of the daemon's tasks.
+#[derive(Default)]
+pub struct Wake {
+    /// Flows have lost their endpoint or port.
+    pub sweep: Notify,
+    /// Everything is to be reconciled.
+    pub reconcile: Notify,
+    /// Sandboxes were created or removed: the set of processes to watch has changed.
+    pub sandboxes: Notify,
+    /// The daemon is to end.
+    pub end: Notify,
+}
+
+impl Commands {
+    /// Commands for a node that [`Node::new`] has made.
+    pub fn new(config: Config, node: Node) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                node: Mutex::new(node),
+                events: broadcast::channel(EVENTS).0,
+                wake: Wake::default(),
+            }),
+        }
+    }
+
+    /// Settings of the daemon.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Wake-ups of the daemon's tasks.
+    pub fn wake(&self) -> &Wake {
+        &self.shared.wake
+    }
+
+    /// Events from now on. A reader that is too slow loses the oldest ones.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// Whether the node was torn down. Waits for the command that is running.
+    pub async fn is_torn_down(&self) -> bool {
+        self.shared.node.lock().await.torn_down
+    }
+
+    /// Every pinned map.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn maps(&self) -> Result<Vec<MapUse>, ReadError> {
+        read::list(&self.shared.config.bpf_dir)
+    }
+
+    /// Changes of the store from now on, those of other writers included.
+    pub async fn watch_store(&self) -> store::Watch {
+        self.shared.node.lock().await.stored.store().watch("")
+    }
+
+    fn emit(&self, action: Action, object: ObjectKind, name: &str, message: Option<String>) {
+        // Fails only if there is no reader.
+        let _ = self
+            .shared
+            .events
+            .send(Event::now(action, object, name, message));
+    }
+}

@@ -1,0 +1,127 @@
+//! The network namespace of a new sandbox.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{CommandError, Commands, ErrorKind};
+use crate::{
+    kernel::{netns, process},
+    model::{ProcessId, request::Source},
+};
+
+/// Where the namespace of a sandbox comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamespaceChoice {
+    /// netpath creates one.
+    Create,
+    /// The namespace at a path, adopted.
+    Path(PathBuf),
+    /// The namespace of the process with this number, adopted.
+    Process(i32),
+}
+
+/// Why a namespace cannot be adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The path does not exist.
+    #[error("'{}' does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The path cannot be resolved.
+    #[error("cannot resolve '{}': {source}", path.display())]
+    Unreadable {
+        /// Path.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The path is something else.
+    #[error("'{}' is not a network namespace", .0.display())]
+    NotNamespace(PathBuf),
+    /// The process does not exist.
+    #[error("process {0} does not exist")]
+    NoProcess(i32),
+    /// The namespace of the node cannot be a sandbox.
+    #[error("this is the network namespace of the node")]
+    OwnNamespace,
+}
+
+impl NamespaceError {
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing(_) | Self::Unreadable { .. } | Self::NoProcess(_) => ErrorKind::NotFound,
+            Self::NotNamespace(_) | Self::OwnNamespace => ErrorKind::Invalid,
+        }
+    }
+
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotNamespace(_) => Some(
+                "give the path of a namespace, for example /run/netns/NAME or /proc/PID/ns/net",
+            ),
+            Self::OwnNamespace => Some("use the network 'host'"),
+            Self::Missing(_) | Self::Unreadable { .. } | Self::NoProcess(_) => None,
+        }
+    }
+}
+
+impl Commands {
+    /// The namespace with its inode, which distinguishes it from a later one at the same path.
+    pub(super) fn resolve_namespace(
+        &self,
+        choice: &NamespaceChoice,
+    ) -> Result<Source, CommandError> {
+        match choice {
+            NamespaceChoice::Create => Ok(Source::Created {
+                directory: self.config().run_dir.join("netns"),
+            }),
+            NamespaceChoice::Path(path) => {
+                let path = resolve(path)?;
+                let inode = netns::inode(&path)?
+                    .ok_or_else(|| NamespaceError::NotNamespace(path.clone()))?;
+                check_not_own(inode)?;
+                Ok(Source::Path { path, inode })
+            }
+            NamespaceChoice::Process(pid) => {
+                let process = identify_process(*pid)?;
+                let inode = process::netns_inode(*pid)?.ok_or(NamespaceError::NoProcess(*pid))?;
+                check_not_own(inode)?;
+                Ok(Source::Process {
+                    process,
+                    path: process::netns_path(*pid),
+                    inode,
+                })
+            }
+        }
+    }
+}
+
+/// The process with its start time, which distinguishes it from a later one of the same number.
+pub(super) fn identify_process(pid: i32) -> Result<ProcessId, CommandError> {
+    Ok(process::identify(pid)?.ok_or(NamespaceError::NoProcess(pid))?)
+}
+
+fn check_not_own(inode: u64) -> Result<(), CommandError> {
+    if netns::current_inode()? == inode {
+        return Err(NamespaceError::OwnNamespace.into());
+    }
+    Ok(())
+}
+
+/// The path without symbolic links, except for a final link of procfs, whose target has no path.
+fn resolve(path: &Path) -> Result<PathBuf, NamespaceError> {
+    let resolved = match (fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Err(_), Some(parent), Some(name)) if path.exists() => {
+            fs::canonicalize(parent).map(|parent| parent.join(name))
+        }
+        (result, ..) => result,
+    };
+    resolved.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => NamespaceError::Missing(path.to_owned()),
+        _ => NamespaceError::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    })
+}

@@ -1,0 +1,151 @@
+//! Commands on networks and their members.
+
+use std::net::IpAddr;
+
+use super::{Action, CommandError, Commands, NetworkView, Node, ObjectKind, SandboxView};
+use crate::{
+    kernel::sysctl,
+    model::{
+        Caller, Name,
+        request::{AdoptedBridge, NetworkRequest, RequestError},
+    },
+    plan::AdoptedDevice,
+};
+
+/// A network to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// The request, without [`NetworkRequest::adopt`] and [`NetworkRequest::owner`].
+    pub request: NetworkRequest,
+    /// Interface name of a bridge that another program has created; netpath creates one if `None`.
+    pub adopt: Option<String>,
+}
+
+impl Commands {
+    /// Every network, by name.
+    pub async fn networks(&self) -> Vec<NetworkView> {
+        let node = self.shared.node.lock().await;
+        let networks = node.state().networks();
+        networks.map(|network| node.network_view(network)).collect()
+    }
+
+    /// One network.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub async fn network(&self, name: &Name) -> Result<NetworkView, CommandError> {
+        let node = self.shared.node.lock().await;
+        Ok(node.network_view(node.state().network(name)?))
+    }
+
+    /// Creates a network.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn create_network(
+        &self,
+        spec: NetworkSpec,
+        caller: Caller,
+    ) -> Result<NetworkView, CommandError> {
+        let mut node = self.shared.node.lock().await;
+        let adopt = match &spec.adopt {
+            Some(name) => Some(node.resolve_bridge(name).await?),
+            None => None,
+        };
+        let request = NetworkRequest {
+            adopt,
+            owner: caller.owner,
+            ..spec.request
+        };
+        let change = node
+            .answer_with_routes(|state, env| state.create_network(&request, env))
+            .await?;
+        node.make(&change).await?;
+        let name = &request.name;
+        self.emit(Action::Created, ObjectKind::Network, name.as_str(), None);
+        Ok(node.network_view(node.state().network(name)?))
+    }
+
+    /// Removes a network that has no endpoint.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn remove_network(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.request(|state, _| {
+            state.check_network_owner(name, caller)?;
+            state.remove_network(name)
+        })
+        .await?;
+        self.emit(Action::Removed, ObjectKind::Network, name.as_str(), None);
+        Ok(())
+    }
+
+    /// Connects a sandbox to a network.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn connect(
+        &self,
+        network: &Name,
+        sandbox: &Name,
+        ips: &[IpAddr],
+        caller: Caller,
+    ) -> Result<SandboxView, CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.request(|state, env| {
+            state.check_sandbox_owner(sandbox, caller)?;
+            state.connect(network, sandbox, ips, env)
+        })
+        .await?;
+        let name = sandbox.as_str();
+        self.emit(Action::Connected, ObjectKind::Sandbox, name, None);
+        Ok(node.sandbox_view(node.state().sandbox(sandbox)?))
+    }
+
+    /// Disconnects a sandbox from a network; its flows there expire at once.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn disconnect(
+        &self,
+        network: &Name,
+        sandbox: &Name,
+        caller: Caller,
+    ) -> Result<SandboxView, CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.request(|state, _| {
+            state.check_sandbox_owner(sandbox, caller)?;
+            state.disconnect(network, sandbox)
+        })
+        .await?;
+        self.wake().sweep.notify_one();
+        let name = sandbox.as_str();
+        self.emit(Action::Disconnected, ObjectKind::Sandbox, name, None);
+        Ok(node.sandbox_view(node.state().sandbox(sandbox)?))
+    }
+}
+
+impl Node {
+    /// The bridge of another program, as the kernel shows it; it becomes one of the node's facts.
+    async fn resolve_bridge(&mut self, name: &str) -> Result<AdoptedBridge, CommandError> {
+        let refused = |reason: &str| RequestError::AdoptBridge {
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let kernel = &self.reconciler.kernel.kernel;
+        let link = kernel.link(name).await?;
+        let link = link.ok_or_else(|| refused("this host has no such interface"))?;
+        let mac = link.mac.filter(|_| link.kind.as_deref() == Some("bridge"));
+        let mac = mac.ok_or_else(|| refused("the interface is not a bridge"))?;
+        let addresses = kernel.global_addresses(link.index).await?;
+        let device = AdoptedDevice { mac, mtu: link.mtu };
+        self.facts.facts.adopted.insert(name.to_owned(), device);
+        Ok(AdoptedBridge {
+            name: name.to_owned(),
+            addresses,
+            forwarding_v4: sysctl::forwards("ipv4", name),
+            forwarding_v6: sysctl::forwards("ipv6", name),
+        })
+    }
+}

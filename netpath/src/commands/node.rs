@@ -1,0 +1,341 @@
+//! The node: state, store and reconciler.
+
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use netpath_common::maps::VXLAN_PORT;
+
+use crate::{
+    datapath::read,
+    kernel::{self, NodeFacts, listeners},
+    model::{
+        Change, Protocol, State,
+        request::{Env, RequestError},
+    },
+    plan::Desired,
+    reconcile::{Depth, Outcome, Reconciler},
+    store::Revision,
+};
+
+use super::{CommandError, Stored, flow_pressure::FlowPressure};
+
+/// Everything that belongs to one node.
+pub struct Node {
+    pub(super) stored: Stored,
+    pub(super) reconciler: Reconciler,
+    pub(super) facts: NodeFacts,
+    /// The last full reconcile.
+    pub(super) last: Option<LastReconcile>,
+    /// Its kernel state was removed; the daemon is ending.
+    pub(super) torn_down: bool,
+    /// What is degraded, by topic; [`NodeFacts::degraded`] comes in addition.
+    pub(super) troubles: BTreeMap<&'static str, String>,
+    pools: Vec<crate::ipam::Pool>,
+    host_netns: PathBuf,
+    free_ports: (u16, u16),
+    uplink_hold: Duration,
+    /// Uplinks without a default route, and since when.
+    lost_uplinks: BTreeMap<String, Instant>,
+    flow_pressure: FlowPressure,
+}
+
+/// Parts of a node.
+pub struct NodeParts {
+    /// The state and its store.
+    pub stored: Stored,
+    /// Kernel and datapath.
+    pub reconciler: Reconciler,
+    /// Facts of the kernel.
+    pub facts: NodeFacts,
+    /// Where subnets come from.
+    pub pools: Vec<crate::ipam::Pool>,
+    /// Path of the namespace of the node.
+    pub host_netns: PathBuf,
+    /// First and last of the host ports that are chosen from when the request names none.
+    pub free_ports: (u16, u16),
+    /// How long an uplink without a default route is kept.
+    pub uplink_hold: Duration,
+    /// What is degraded from the start, by topic.
+    pub troubles: BTreeMap<&'static str, String>,
+}
+
+/// Result of the last full reconcile.
+pub(super) struct LastReconcile {
+    pub(super) ended: Instant,
+    pub(super) took: Duration,
+    pub(super) operations: usize,
+    pub(super) failed: usize,
+}
+
+impl Node {
+    /// A node that is not reconciled yet.
+    pub fn new(parts: NodeParts) -> Self {
+        Self {
+            stored: parts.stored,
+            reconciler: parts.reconciler,
+            facts: parts.facts,
+            last: None,
+            torn_down: false,
+            troubles: parts.troubles,
+            pools: parts.pools,
+            host_netns: parts.host_netns,
+            free_ports: parts.free_ports,
+            uplink_hold: parts.uplink_hold,
+            lost_uplinks: BTreeMap::new(),
+            flow_pressure: FlowPressure::default(),
+        }
+    }
+
+    /// Objects of the store.
+    pub fn state(&self) -> &State {
+        self.stored.state()
+    }
+
+    /// Loads the state if another writer has committed `revision` or an earlier one that is not loaded yet, and
+    /// reconciles the node with it.
+    ///
+    /// # Errors
+    /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
+    pub(super) async fn follow_store(
+        &mut self,
+        revision: Revision,
+        uplinks: &[String],
+    ) -> Result<bool, CommandError> {
+        let followed = tokio::task::block_in_place(|| self.stored.follow(revision));
+        match &followed {
+            Ok(_) => self.troubles.remove("store"),
+            Err(error) => self.troubles.insert(
+                "store",
+                format!("changes of the store are not in force: {error}"),
+            ),
+        };
+        if followed? {
+            self.reconcile(Depth::Inside, uplinks).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Stores the built-in networks that do not exist yet. The first reconcile creates them.
+    ///
+    /// # Errors
+    /// No subnet is free, or the store cannot be written.
+    pub async fn add_built_in(&mut self) -> Result<(), CommandError> {
+        while let Some(change) = self.answer_with_routes(State::missing_built_in).await? {
+            self.record(&change)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a request and makes its change.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub(super) async fn request(
+        &mut self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+    ) -> Result<Change, CommandError> {
+        let change = self.answer_avoiding(&[], answer)?;
+        self.make(&change).await?;
+        Ok(change)
+    }
+
+    /// Answers a request that may need a new subnet, without making its change.
+    ///
+    /// # Errors
+    /// The request is refused, or the routes of the node cannot be read.
+    pub(super) async fn answer_with_routes<T>(
+        &self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, CommandError> {
+        let avoid: Vec<_> = self.foreign_prefixes().await?;
+        self.answer_avoiding(&avoid, answer)
+    }
+
+    fn answer_avoiding<T>(
+        &self,
+        avoid: &[ipnet::IpNet],
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, CommandError> {
+        if self.torn_down {
+            return Err(CommandError::TornDown);
+        }
+        let mut random = kernel::random;
+        let sockets = Sockets::default();
+        let listening = |protocol: Protocol, ip, port| sockets.owner(protocol, ip, port);
+        let mut env = Env {
+            random: &mut random,
+            avoid,
+            pools: &self.pools,
+            listening: &listening,
+            free_ports: self.free_ports,
+            tunnel_port: VXLAN_PORT,
+            host_netns: &self.host_netns,
+        };
+        Ok(answer(self.state(), &mut env)?)
+    }
+
+    /// Stores a change and brings it into force. If an operation fails, the change is reversed.
+    ///
+    /// # Errors
+    /// The error of the first step that failed.
+    pub(super) async fn make(&mut self, change: &Change) -> Result<(), CommandError> {
+        self.record(change)?;
+        let (mut before, mut after) = Desired::of_change(change, self.state(), &self.facts.facts);
+        before.drop_common_ports(&mut after);
+        let Err(error) = self.reconciler.apply(&before, &after).await else {
+            return Ok(());
+        };
+        let undo = change.clone().reversed();
+        self.record(&undo)?;
+        if let Err(second) = self.reconciler.apply(&after, &before).await {
+            tracing::error!(error = %second, "cannot reverse a change that failed; the next reconcile does");
+        }
+        Err(error.into())
+    }
+
+    /// Reads the facts of the node, and reconciles everything.
+    ///
+    /// # Errors
+    /// If the node cannot be observed.
+    pub async fn reconcile(
+        &mut self,
+        depth: Depth,
+        uplinks: &[String],
+    ) -> Result<Outcome, CommandError> {
+        if self.torn_down {
+            return Err(CommandError::TornDown);
+        }
+        let began = Instant::now();
+        let adopted = self.state().adopted_devices();
+        let kernel = &self.reconciler.kernel.kernel;
+        let mut facts = kernel.facts(uplinks, &adopted).await?;
+        if uplinks.is_empty() {
+            self.hold_uplinks(&mut facts).await?;
+        }
+        self.facts = facts;
+        let desired = Desired::of_state(self.state(), &self.facts.facts);
+        let outcome = self.reconciler.reconcile(&desired, depth).await?;
+        self.last = Some(LastReconcile {
+            ended: Instant::now(),
+            took: began.elapsed(),
+            operations: outcome.operations.len(),
+            failed: outcome.errors.len(),
+        });
+        match outcome.errors.first() {
+            Some(error) => self.troubles.insert("reconcile", error.to_string()),
+            None => self.troubles.remove("reconcile"),
+        };
+        Ok(outcome)
+    }
+
+    /// Reports new flows that were refused because a limit was reached: in the status, and in the log.
+    pub(super) fn watch_flow_pressure(&mut self, bpf_dir: &Path) {
+        let counters = match read::counters(bpf_dir) {
+            Ok(counters) => counters,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the counters of refused flows");
+                return;
+            }
+        };
+        let tables = &self.reconciler.datapath.tables;
+        let report = self.flow_pressure.update(Instant::now(), &counters, || {
+            // The report is useful without the sandbox that has most flows, too.
+            tables.top().unwrap_or_default()
+        });
+        match report.degraded {
+            Some(text) => {
+                if report.warn {
+                    tracing::warn!("{text}");
+                }
+                self.troubles.insert("flows", text);
+            }
+            None => {
+                self.troubles.remove("flows");
+            }
+        }
+    }
+
+    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client removes the route
+    /// for a moment, and without programs the stack would answer packets of flows with resets.
+    async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
+        for (name, uplink) in &self.facts.facts.uplinks {
+            if facts.facts.uplinks.contains_key(name) {
+                self.lost_uplinks.remove(name);
+                continue;
+            }
+            let since = *self
+                .lost_uplinks
+                .entry(name.clone())
+                .or_insert_with(Instant::now);
+            if since.elapsed() < self.uplink_hold
+                && self.reconciler.kernel.kernel.link(name).await?.is_some()
+            {
+                facts.facts.uplinks.insert(name.clone(), uplink.clone());
+            }
+        }
+        let held = &facts.facts.uplinks;
+        self.lost_uplinks.retain(|name, _| held.contains_key(name));
+        Ok(())
+    }
+
+    /// Stores a change without bringing it into force.
+    pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
+        tokio::task::block_in_place(|| self.stored.record(change))
+    }
+
+    /// Prefixes of the node's routes, without those of netpath's networks.
+    async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
+        let prefixes = self.reconciler.kernel.kernel.route_prefixes().await?;
+        let own: std::collections::BTreeSet<_> = self
+            .state()
+            .networks()
+            .flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix))
+            .collect();
+        Ok(prefixes
+            .into_iter()
+            .filter(|prefix| !own.contains(prefix))
+            .collect())
+    }
+}
+
+/// Sockets of the node, read at most once per request.
+#[derive(Default)]
+struct Sockets {
+    by_port: OnceCell<HashMap<(Protocol, u16), Vec<listeners::Listener>>>,
+}
+
+impl Sockets {
+    fn owner(&self, protocol: Protocol, ip: Option<IpAddr>, port: u16) -> Option<String> {
+        let listeners = self
+            .by_port
+            .get_or_init(read_listeners)
+            .get(&(protocol, port))?;
+        let listener = listeners.iter().find(|listener| listener.serves(ip))?;
+        let owner = listeners::owner(listener.inode);
+        Some(owner.unwrap_or_else(|| "another program".to_owned()))
+    }
+}
+
+fn read_listeners() -> HashMap<(Protocol, u16), Vec<listeners::Listener>> {
+    let mut by_port: HashMap<_, Vec<_>> = HashMap::new();
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+        match listeners::all(protocol) {
+            Ok(all) => {
+                for listener in all {
+                    by_port
+                        .entry((protocol, listener.port))
+                        .or_default()
+                        .push(listener);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot read the sockets of the node"),
+        }
+    }
+    by_port
+}

@@ -1,0 +1,110 @@
+//! Commands on sandboxes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
+
+use super::{
+    Action, CommandError, Commands, NamespaceChoice, ObjectKind, SandboxView,
+    namespace::identify_process,
+};
+use crate::model::{
+    Caller, Name, PortSpec,
+    request::{NetworkChoice, SandboxRequest},
+};
+
+/// A sandbox to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxSpec {
+    /// Name; generated if `None`.
+    pub name: Option<Name>,
+    /// Networks; `bridge` if empty.
+    pub networks: Vec<NetworkChoice>,
+    /// Ports to publish.
+    pub ports: Vec<PortSpec>,
+    /// Sources that may use the ports; empty for all.
+    pub allow: Vec<IpNet>,
+    /// Addresses in the first network, at most one per family.
+    pub ips: Vec<IpAddr>,
+    /// MAC address in the first network; derived from the endpoint's id if `None`.
+    pub mac: Option<MacAddr>,
+    /// Host name; the name of the sandbox if `None`.
+    pub hostname: Option<String>,
+    /// Where the namespace comes from.
+    pub namespace: NamespaceChoice,
+    /// Number of a process; the sandbox is removed when that process ends.
+    pub process: Option<i32>,
+    /// With no network, not even the default one: endpoints are joined later.
+    pub unconnected: bool,
+}
+
+impl Commands {
+    /// Every sandbox, by name.
+    pub async fn sandboxes(&self) -> Vec<SandboxView> {
+        let node = self.shared.node.lock().await;
+        let sandboxes = node.state().sandboxes();
+        sandboxes
+            .map(|sandbox| node.sandbox_view(sandbox))
+            .collect()
+    }
+
+    /// One sandbox.
+    ///
+    /// # Errors
+    /// If it does not exist.
+    pub async fn sandbox(&self, name: &Name) -> Result<SandboxView, CommandError> {
+        let node = self.shared.node.lock().await;
+        Ok(node.sandbox_view(node.state().sandbox(name)?))
+    }
+
+    /// Creates a sandbox, or adopts a namespace.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn create_sandbox(
+        &self,
+        spec: SandboxSpec,
+        caller: Caller,
+    ) -> Result<SandboxView, CommandError> {
+        let request = SandboxRequest {
+            name: spec.name,
+            networks: spec.networks,
+            ports: spec.ports,
+            allow: spec.allow,
+            ips: spec.ips,
+            mac: spec.mac,
+            hostname: spec.hostname,
+            source: self.resolve_namespace(&spec.namespace)?,
+            process: spec.process.map(identify_process).transpose()?,
+            owner: caller.owner,
+            unconnected: spec.unconnected,
+        };
+        let mut node = self.shared.node.lock().await;
+        let change = node
+            .request(|state, env| state.create_sandbox(&request, env))
+            .await?;
+        self.wake().sandboxes.notify_one();
+        let sandbox = change.new_sandbox()?;
+        let name = sandbox.name.as_str();
+        self.emit(Action::Created, ObjectKind::Sandbox, name, None);
+        Ok(node.sandbox_view(sandbox))
+    }
+
+    /// Removes a sandbox with its endpoints and ports; its flows expire at once.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub async fn remove_sandbox(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.request(|state, _| {
+            state.check_sandbox_owner(name, caller)?;
+            state.remove_sandbox(name)
+        })
+        .await?;
+        self.wake().sweep.notify_one();
+        self.wake().sandboxes.notify_one();
+        self.emit(Action::Removed, ObjectKind::Sandbox, name.as_str(), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Node status.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use super::{CommandError, Commands, Node};
+use crate::{
+    config::Config,
+    datapath::{
+        attach,
+        read::{self, FlowTable, MapUse},
+    },
+    kernel::sysctl,
+    model::Network,
+    plan::Desired,
+    store::objects,
+};
+
+/// A map that is at least this full, in percent, is reported as degraded.
+const FULL: u64 = 80;
+
+/// Status of the node, read from programs and maps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Every program is attached and the last reconcile had no failure.
+    pub ready: bool,
+    /// Interface names of the uplinks.
+    pub uplinks: Vec<String>,
+    /// The store.
+    pub store: StoreStatus,
+    /// Programs of uplinks, endpoints and the cgroup.
+    pub programs: Vec<ProgramStatus>,
+    /// Pinned maps.
+    pub maps: Vec<MapUse>,
+    /// What does not work as configured, one line each.
+    pub degraded: Vec<String>,
+    /// The last reconcile; `None` before the first one.
+    pub last_reconcile: Option<ReconcileStatus>,
+    /// Optional kernel features, and whether they are used.
+    pub features: BTreeMap<String, bool>,
+    /// Use and limits of the flow table.
+    pub flows: FlowTable,
+}
+
+/// Status of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Kind: `file`.
+    pub kind: String,
+    /// Whether it can be read.
+    pub reachable: bool,
+}
+
+/// A program at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramStatus {
+    /// Name of the program.
+    pub name: String,
+    /// Hook of the interface or of the cgroup.
+    pub hook: String,
+    /// Interface name; `None` for the cgroup.
+    pub interface: Option<String>,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// How it is attached: `tcx`, `filter` or `cgroup`.
+    pub mode: &'static str,
+}
+
+/// Result of a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconcileStatus {
+    /// Time since it ended.
+    pub age: Duration,
+    /// Its duration.
+    pub took: Duration,
+    /// Operations that were needed.
+    pub operations: usize,
+    /// Operations that failed.
+    pub failed: usize,
+}
+
+impl Commands {
+    /// Status of the node.
+    ///
+    /// # Errors
+    /// If pins cannot be read.
+    pub async fn status(&self) -> Result<Status, CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.status(self.config())
+    }
+}
+
+impl Node {
+    fn status(&mut self, config: &Config) -> Result<Status, CommandError> {
+        let maps = read::list(&config.bpf_dir).unwrap_or_default();
+        self.watch_flow_pressure(&config.bpf_dir);
+        let programs = self.programs()?;
+        let failed = self.last.as_ref().is_none_or(|last| last.failed > 0);
+        Ok(Status {
+            node: config.node.to_string(),
+            ready: !failed && programs.iter().all(|program| program.attached),
+            uplinks: self.facts.facts.uplinks.keys().cloned().collect(),
+            store: StoreStatus {
+                kind: self.stored.store().kind().to_owned(),
+                reachable: self.stored.store().list(objects::LOCAL).is_ok(),
+            },
+            degraded: self.degraded(&programs, &maps),
+            programs,
+            flows: read::flow_table_of(&self.reconciler.datapath.tables, &maps)?,
+            maps,
+            last_reconcile: self.last.as_ref().map(|last| ReconcileStatus {
+                age: last.ended.elapsed(),
+                took: last.took,
+                operations: last.operations,
+                failed: last.failed,
+            }),
+            features: self
+                .reconciler
+                .datapath
+                .features()
+                .list()
+                .map(|(name, known, _)| (name.to_owned(), known))
+                .into(),
+        })
+    }
+
+    fn programs(&mut self) -> Result<Vec<ProgramStatus>, CommandError> {
+        let desired = Desired::of_state(self.state(), &self.facts.facts);
+        let mut programs = Vec::new();
+        for attachment in desired.attachments() {
+            programs.push(ProgramStatus {
+                name: attachment.hook.to_string(),
+                hook: attachment.hook.to_string(),
+                attached: self.reconciler.datapath.is_attached(&attachment)?,
+                interface: Some(attachment.interface),
+                mode: self.reconciler.datapath.mode().name(),
+            });
+        }
+        let missing = self.reconciler.datapath.missing_sockets()?;
+        programs.extend(attach::socket_programs().map(|name| ProgramStatus {
+            name: name.to_owned(),
+            hook: format!("cgroup-{name}"),
+            interface: None,
+            attached: !missing.contains(&name),
+            mode: "cgroup",
+        }));
+        Ok(programs)
+    }
+
+    fn degraded(&self, programs: &[ProgramStatus], maps: &[MapUse]) -> Vec<String> {
+        let detached = programs.iter().filter(|program| !program.attached);
+        let detached = detached.map(|program| {
+            format!(
+                "program {} is not attached to {}",
+                program.name,
+                program.interface.as_deref().unwrap_or("the cgroup")
+            )
+        });
+        let full = |map: &&MapUse| map.can_fill() && map.entries * 100 >= map.max_entries * FULL;
+        let full = maps.iter().filter(full).map(|map| {
+            format!(
+                "map {} is filled to {} of {}",
+                map.name, map.entries, map.max_entries
+            )
+        });
+        let networks = self.state().networks();
+        let forwarding = networks.filter_map(forwarding_trouble);
+        let facts = self.facts.degraded.iter().cloned();
+        let troubles = self.troubles.values().cloned();
+        let all = facts.chain(troubles).chain(forwarding);
+        all.chain(detached).chain(full).collect()
+    }
+}
+
+/// Why a network over an adopted bridge has no external access.
+fn forwarding_trouble(network: &Network) -> Option<String> {
+    let bridge = network.adopted.as_ref().filter(|_| !network.internal)?;
+    let families = network.subnets.iter().map(|subnet| match subnet.gateway {
+        IpAddr::V4(_) => "ipv4",
+        IpAddr::V6(_) => "ipv6",
+    });
+    let off = families
+        .into_iter()
+        .find(|family| !sysctl::forwards(family, bridge))?;
+    Some(format!(
+        "network '{}' has no external access: forwarding of bridge {bridge} is off; turn it on with \
+         'sysctl -w net.{off}.conf.{bridge}.forwarding=1'",
+        network.name
+    ))
+}

@@ -1,0 +1,158 @@
+//! The state and the store that holds it. Other writers may change the store at any time.
+
+use std::sync::Arc;
+
+use super::CommandError;
+use crate::{
+    model::{Change, State},
+    store::{Revision, Store, objects},
+};
+
+/// The state as of one revision of the store.
+pub struct Stored {
+    store: Arc<dyn Store>,
+    state: State,
+    revision: Revision,
+}
+
+impl Stored {
+    /// Loads the state.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or its objects are invalid.
+    pub fn load(store: Arc<dyn Store>) -> Result<Self, CommandError> {
+        let (state, revision) = objects::load_state(store.as_ref())?;
+        Ok(Self {
+            store,
+            state,
+            revision,
+        })
+    }
+
+    /// The state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Stores a change and applies it to the state.
+    ///
+    /// # Errors
+    /// Another writer has changed an object of the change, or the store cannot be written; nothing has changed then.
+    pub fn record(&mut self, change: &Change) -> Result<(), CommandError> {
+        let revision = objects::commit(self.store.as_ref(), &self.state, change)?;
+        self.state.apply(change)?;
+        // A commit in between is one of another writer: it stays unseen until `follow` loads it.
+        if revision == self.revision + 1 {
+            self.revision = revision;
+        }
+        Ok(())
+    }
+
+    /// Loads the state if the store has a commit that is newer than the state; returns whether it did.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or its objects are invalid; the state is unchanged then.
+    pub fn follow(&mut self, revision: Revision) -> Result<bool, CommandError> {
+        if revision <= self.revision {
+            return Ok(false);
+        }
+        let (state, revision) = objects::load_state(self.store.as_ref())?;
+        self.state = state;
+        self.revision = revision;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Id, Name, request::Env},
+        store::{MemoryStore, objects::ObjectError},
+    };
+
+    fn writers() -> (Stored, Stored) {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let other = Arc::clone(&store);
+        (Stored::load(store).unwrap(), Stored::load(other).unwrap())
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    /// A new network without addresses.
+    fn creation(stored: &Stored, id: u64) -> Change {
+        let mut random = id;
+        let mut env = Env {
+            random: &mut || {
+                random += 1 << 8;
+                random
+            },
+            avoid: &[],
+            pools: &["172.20.0.0/16/24".parse().unwrap()],
+            listening: &|_, _, _| None,
+            free_ports: (40_000, 50_000),
+            tunnel_port: 4789,
+            host_netns: std::path::Path::new("/proc/1/ns/net"),
+        };
+        stored.state().missing_built_in(&mut env).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn change_of_another_writer_is_followed() {
+        let (mut one, mut two) = writers();
+        let mut watch = two.store().watch("");
+        let change = creation(&one, Id::from_random(0).device());
+        one.record(&change).unwrap();
+        let event = watch.next().await.unwrap();
+        assert!(two.state().network(&name("bridge")).is_err());
+        assert!(two.follow(event.revision).unwrap());
+        assert!(two.state().network(&name("bridge")).is_ok());
+        assert!(!two.follow(event.revision).unwrap(), "already loaded");
+    }
+
+    #[test]
+    fn own_change_is_not_loaded_again() {
+        let (mut one, _) = writers();
+        let change = creation(&one, 1);
+        one.record(&change).unwrap();
+        let revision = one.store().list("").unwrap().revision;
+        assert!(!one.follow(revision).unwrap());
+    }
+
+    #[test]
+    fn change_that_another_writer_made_impossible_is_refused() {
+        let (mut one, mut two) = writers();
+        one.record(&creation(&one, 1)).unwrap();
+        let conflicting = creation(&two, 1 << 20);
+        let error = two.record(&conflicting).unwrap_err();
+        assert!(
+            matches!(error, CommandError::Object(ObjectError::Changed { .. })),
+            "{error}"
+        );
+        assert!(two.follow(1).unwrap());
+        assert!(two.state().network(&name("bridge")).is_ok());
+    }
+
+    #[test]
+    fn commit_of_another_writer_before_an_own_one_is_not_skipped() {
+        let (mut one, mut two) = writers();
+        let first = creation(&one, 1);
+        one.record(&first).unwrap();
+        two.follow(1).unwrap();
+        let host = creation(&one, 1 << 20);
+        one.record(&host).unwrap();
+        let removal = first.reversed();
+        two.record(&removal).unwrap();
+        assert!(two.state().network(&name("host")).is_err());
+        assert!(two.follow(3).unwrap());
+        assert!(two.state().network(&name("host")).is_ok());
+        assert!(two.state().network(&name("bridge")).is_err());
+    }
+}

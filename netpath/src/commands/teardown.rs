@@ -1,0 +1,55 @@
+//! Removal of everything that netpath has put into the kernel.
+
+use super::{CommandError, Commands};
+use crate::{
+    config::Config,
+    datapath::attach,
+    kernel::{BRIDGE_PREFIX, Kernel, VETH_PREFIX, netns},
+};
+
+impl Commands {
+    /// Removes netpath's kernel state and ends the daemon. Networks stay in the store; sandboxes have lost their
+    /// namespaces and are removed at the next start.
+    ///
+    /// # Errors
+    /// The first removal that failed; the others are done all the same.
+    pub async fn teardown(&self) -> Result<(), CommandError> {
+        let mut node = self.shared.node.lock().await;
+        node.torn_down = true;
+        remove_kernel_state(&node.reconciler.kernel.kernel, self.config()).await?;
+        self.wake().end.notify_one();
+        Ok(())
+    }
+}
+
+/// Removes netpath's devices, namespaces, programs and pins.
+///
+/// # Errors
+/// The first removal that failed; the others are done all the same.
+pub async fn remove_kernel_state(kernel: &Kernel, config: &Config) -> Result<(), CommandError> {
+    let mut first_error = Ok(());
+    let mut note = |result: Result<(), CommandError>| {
+        if first_error.is_ok() {
+            first_error = result;
+        } else if let Err(error) = result {
+            tracing::error!(%error, "teardown");
+        }
+    };
+    // Devices before the programs of the uplinks: a private source must not leave the node in between.
+    let links = kernel.links().await?;
+    for prefix in [VETH_PREFIX, BRIDGE_PREFIX] {
+        let names = links.iter().map(|link| &link.name);
+        let names: Vec<_> = names
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect();
+        note(kernel.delete_links(&names).await.map_err(Into::into));
+    }
+    let netns_dir = config.run_dir.join("netns");
+    for path in netns::list(&netns_dir)? {
+        note(netns::delete(&path).map_err(Into::into));
+    }
+    note(netns::delete_directory(&netns_dir).map_err(Into::into));
+    note(attach::remove_all(&config.bpf_dir).map_err(Into::into));
+    first_error
+}

@@ -1,0 +1,124 @@
+//! Results of commands: objects of the model with what follows from the rest of the state.
+
+use std::net::IpAddr;
+
+use super::Node;
+use crate::{
+    model::{Endpoint, GatewayMode, Name, Network, Owner, PortMapping, Sandbox},
+    plan,
+};
+
+/// MTU of the loopback device, the only device of networks without endpoints.
+const LOOPBACK_MTU: u32 = 65_536;
+
+/// A network with its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkView {
+    /// The network.
+    pub network: Network,
+    /// MTU in bytes that is in force.
+    pub mtu: u32,
+    /// Names of the sandboxes with an endpoint in it.
+    pub sandboxes: Vec<Name>,
+}
+
+/// An endpoint with what follows from its network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Name of its sandbox; `None` if it has none.
+    pub sandbox: Option<Name>,
+    /// Gateways of the network, at most one per family.
+    pub gateways: Vec<IpAddr>,
+    /// MTU in bytes that is in force.
+    pub mtu: u32,
+}
+
+/// A sandbox with its endpoints and ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxView {
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// Its endpoints, in the order of [`Sandbox::endpoints`].
+    pub endpoints: Vec<EndpointView>,
+    /// Its published ports.
+    pub ports: Vec<PortView>,
+}
+
+/// A published range with the network that carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortView {
+    /// Name of the sandbox.
+    pub sandbox: Name,
+    /// Name of the network.
+    pub network: Name,
+    /// Owner of the sandbox, and so of the port.
+    pub owner: Owner,
+    /// The range.
+    pub mapping: PortMapping,
+    /// Address of the sandbox, of the family of the host address if there is one.
+    pub container_ip: IpAddr,
+}
+
+impl Node {
+    pub(super) fn network_view(&self, network: &Network) -> NetworkView {
+        NetworkView {
+            network: network.clone(),
+            mtu: if network.has_endpoints() {
+                plan::mtu(network, &self.facts.facts)
+            } else {
+                network.mtu.unwrap_or(LOOPBACK_MTU)
+            },
+            sandboxes: self.state().members(&network.name).cloned().collect(),
+        }
+    }
+
+    pub(super) fn sandbox_view(&self, sandbox: &Sandbox) -> SandboxView {
+        let endpoints = sandbox.endpoints.iter();
+        SandboxView {
+            sandbox: sandbox.clone(),
+            endpoints: endpoints
+                .map(|endpoint| self.endpoint_view(endpoint, Some(&sandbox.name)))
+                .collect(),
+            ports: self.port_views(sandbox),
+        }
+    }
+
+    pub(super) fn endpoint_view(
+        &self,
+        endpoint: &Endpoint,
+        sandbox: Option<&Name>,
+    ) -> EndpointView {
+        let network = self.state().network(&endpoint.network).ok();
+        let subnets = network.into_iter().flat_map(|network| &network.subnets);
+        EndpointView {
+            endpoint: endpoint.clone(),
+            sandbox: sandbox.cloned(),
+            gateways: subnets.map(|subnet| subnet.gateway).collect(),
+            mtu: network.map_or(0, |network| plan::mtu(network, &self.facts.facts)),
+        }
+    }
+
+    /// Published ports of a sandbox; none while no network carries them.
+    pub(super) fn port_views(&self, sandbox: &Sandbox) -> Vec<PortView> {
+        let Some((endpoint, network)) = self.state().port_carrier(sandbox) else {
+            return Vec::new();
+        };
+        let address = |family: Option<IpAddr>| {
+            let any = || endpoint.addresses.first().map(ipnet::IpNet::addr);
+            family.and_then(|ip| endpoint.address(ip)).or_else(any)
+        };
+        let view = |mapping: &PortMapping| {
+            let nat = network.gateway_mode == GatewayMode::Nat;
+            Some(PortView {
+                sandbox: sandbox.name.clone(),
+                network: network.name.clone(),
+                owner: sandbox.owner,
+                mapping: mapping.clone(),
+                container_ip: address(mapping.host_ip.filter(|_| nat))?,
+            })
+        };
+        sandbox.ports.iter().filter_map(view).collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! Removes sandboxes whose process or namespace has ended.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinHandle;
+
+use crate::{
+    commands::Commands,
+    kernel::process,
+    model::{Id, ProcessId},
+};
+
+/// Time between two checks of namespaces. The end of a process is noticed at once.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// The pause after a check is at least this many times its duration, up to [`PERIOD`].
+const PAUSE: u32 = 20;
+
+/// Runs until the daemon ends.
+pub async fn run(commands: Commands) {
+    let mut watched: HashMap<(Id, ProcessId), JoinHandle<()>> = HashMap::new();
+    loop {
+        let start = Instant::now();
+        let processes = commands.remove_ended_sandboxes().await;
+        watched.retain(|key, task| {
+            let keep = processes.contains(key) && !task.is_finished();
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for key in processes {
+            watched
+                .entry(key)
+                .or_insert_with(|| tokio::spawn(wait_for_process(commands.clone(), key.1)));
+        }
+        tokio::time::sleep((start.elapsed() * PAUSE).min(PERIOD)).await;
+        tokio::select! {
+            () = commands.wake().sandboxes.notified() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+async fn wait_for_process(commands: Commands, process: ProcessId) {
+    if let Err(error) = process::wait_gone(process).await {
+        tracing::warn!(pid = process.pid, %error, "cannot wait for a process; checking it periodically instead");
+    }
+    commands.wake().sandboxes.notify_one();
+}

@@ -1,0 +1,172 @@
+//! Startup: checks, store, programs, and the first reconcile. Takes over the kernel state of an earlier daemon.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{DaemonError, lock::file_error};
+use crate::{
+    commands::{Node, NodeParts, Stored},
+    config::{AttachMode, Config, PINS_LINK},
+    datapath::{Datapath, NodeSettings, attach::Mode},
+    kernel::{self, Kernel, host, listeners, mounts, netns},
+    reconcile::{Depth, Host, Reconciler},
+    store::{self, FileStore},
+};
+
+/// Number of reconcile periods for which an uplink without a default route is kept.
+const UPLINK_HOLD: u32 = 4;
+
+/// Checks the requirements, opens the store, loads the programs, and reconciles the node with the store.
+///
+/// # Errors
+/// The first step that failed.
+pub async fn start(config: &Config) -> Result<Node, DaemonError> {
+    check_kernel()?;
+    check_capabilities()?;
+    let cgroup = cgroup(config)?;
+    fs::create_dir_all(&config.state_dir)
+        .map_err(|source| file_error("create", &config.state_dir, source))?;
+    let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
+    let stored = Stored::load(Arc::new(store))?;
+    mount_bpffs(&config.bpf_dir)?;
+    let ports = listeners::local_port_range()?;
+    let settings = NodeSettings {
+        netns_cookie: netns::cookie()?,
+        secret: kernel::random() | 1,
+        fragment_key: kernel::random() | 1,
+        timers: config.timers,
+        snat_ports: snat_ports(ports),
+    };
+    let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings)?;
+    match config.attach {
+        AttachMode::Auto => {}
+        AttachMode::Tcx => datapath.set_mode(Mode::Tcx)?,
+        AttachMode::Filter => datapath.set_mode(Mode::Filter)?,
+    }
+    #[cfg(feature = "trace")]
+    datapath.start_trace()?;
+    datapath.attach_sockets(&cgroup)?;
+    link_pins(config)?;
+    let kernel = Kernel::open()?;
+    let adopted = stored.state().adopted_devices();
+    let facts = kernel.facts(&config.uplinks, &adopted).await?;
+    let netns_dir = config.run_dir.join("netns");
+    netns::remove_leftovers(&netns_dir)?;
+    let mut node = Node::new(NodeParts {
+        stored,
+        reconciler: Reconciler {
+            kernel: Host { kernel, netns_dir },
+            datapath,
+        },
+        facts,
+        pools: config.pools.clone(),
+        host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+        free_ports: ports,
+        uplink_hold: config.reconcile * UPLINK_HOLD,
+        troubles: port_trouble(snat_ports(ports)),
+    });
+    node.forget_ended()?;
+    node.add_built_in().await?;
+    node.reconcile(Depth::Inside, &config.uplinks).await?;
+    Ok(node)
+}
+
+/// Links the directory of the pins in the run directory, for a command line that reads them while no daemon runs.
+fn link_pins(config: &Config) -> Result<(), DaemonError> {
+    let link = config.run_dir.join(PINS_LINK);
+    match fs::remove_file(&link) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(file_error("remove", &link, source));
+        }
+        _ => {}
+    }
+    let target = fs::canonicalize(&config.bpf_dir)
+        .map_err(|source| file_error("resolve", &config.bpf_dir, source))?;
+    symlink(target, &link).map_err(|source| file_error("link", &link, source))
+}
+
+/// Degraded if sockets of the node may be given nearly every port.
+fn port_trouble((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
+    const FEW: u16 = 4096;
+    if last.saturating_sub(first) >= FEW {
+        return BTreeMap::new();
+    }
+    let text = "net.ipv4.ip_local_port_range leaves too few ports for outbound translation; narrow it, \
+                for example to '32768 60999', and restart the daemon";
+    BTreeMap::from([("ports", text.to_owned())])
+}
+
+/// The larger range of unprivileged ports outside of the ephemeral ports of the node's sockets.
+fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
+    let below = (1024, first.saturating_sub(1));
+    let above = (last.saturating_add(1), u16::MAX);
+    let size = |(first, last): (u16, u16)| last.saturating_sub(first);
+    if size(below) >= size(above) {
+        below
+    } else {
+        above
+    }
+}
+
+fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
+    const ROOT: &str = "/sys/fs/bpf";
+    if bpf_dir.starts_with(ROOT) {
+        mounts::mount_bpffs(Path::new(ROOT))?;
+    }
+    Ok(())
+}
+
+fn cgroup(config: &Config) -> Result<PathBuf, DaemonError> {
+    let path = match &config.cgroup {
+        Some(path) => path.clone(),
+        None => mounts::cgroup2()?.ok_or(DaemonError::NoCgroup)?,
+    };
+    let is_cgroup2 = nix::sys::statfs::statfs(&path)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC);
+    if is_cgroup2 {
+        Ok(path)
+    } else {
+        Err(DaemonError::NotCgroup(path))
+    }
+}
+
+fn check_kernel() -> Result<(), DaemonError> {
+    let name = nix::sys::utsname::uname()
+        .map_err(|errno| file_error("read", Path::new("uname"), errno.into()))?;
+    let release = name.release().to_string_lossy().into_owned();
+    if host::version(&release).is_some_and(|found| found >= host::OLDEST) {
+        Ok(())
+    } else {
+        Err(DaemonError::OldKernel {
+            found: release,
+            needed: host::OLDEST,
+        })
+    }
+}
+
+fn check_capabilities() -> Result<(), DaemonError> {
+    let path = Path::new("/proc/self/status");
+    let text = fs::read_to_string(path).map_err(|source| file_error("read", path, source))?;
+    let missing = host::missing_capabilities(&text);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(DaemonError::Capability(missing.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snat_ports_exclude_ephemeral_ports() {
+        assert_eq!(snat_ports((32768, 60999)), (1024, 32767));
+        assert_eq!(snat_ports((1024, 20000)), (20001, 65535));
+    }
+}

@@ -1,0 +1,104 @@
+//! The NAT table.
+
+use std::{collections::HashMap, os::fd::AsFd as _, path::Path};
+
+use netpath_common::{
+    addr::{Addr, Be16},
+    flow::{FlowKey, Half, Kind, ORIGINAL},
+};
+
+use super::{Flow, ReadError, Tuple, network_name, open};
+use crate::datapath::{DatapathError, batch, sweep, sys};
+
+/// Flows in the order of their creation. A flow whose endpoint was removed has expired and is left out.
+///
+/// # Errors
+/// If there are no pinned maps, or they cannot be read.
+pub fn nat(bpf_dir: &Path) -> Result<Vec<Flow>, ReadError> {
+    let tables = open(bpf_dir)?;
+    let endpoints = tables.endpoints()?;
+    let networks = tables.networks()?;
+    let timers = tables.config()?.timers;
+    let mut halves = HashMap::new();
+    batch::for_each(
+        tables.flows_map.fd().as_fd(),
+        |key: &FlowKey, half: &Half| {
+            halves.insert(HashKey::of(key), (*key, *half));
+        },
+    )
+    .map_err(|source| DatapathError::Syscall {
+        call: "BPF_MAP_LOOKUP_BATCH",
+        object: "map flows".into(),
+        source,
+    })?;
+    let now = sys::now();
+    let mut flows: Vec<(u64, Flow)> = halves
+        .values()
+        .filter(|(_, half)| half.role == ORIGINAL)
+        .filter_map(|(key, half)| {
+            let endpoint = endpoints
+                .get(&half.endpoint)
+                .filter(|entry| entry.generation == half.generation)?;
+            let reply_key = half.to.reversed();
+            let reply = halves.get(&HashKey::of(&reply_key)).map(|(_, half)| half);
+            let (state, limit) = sweep::limit(&timers, key.protocol, half, reply);
+            let last = half.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
+            let flow = Flow {
+                protocol: key.protocol,
+                kind: Kind::from_byte(half.kind)?,
+                state,
+                original: tuple(key),
+                reply: tuple(&reply_key),
+                sandbox: endpoint.sandbox.to_string(),
+                network: Some(network_name(&networks, endpoint.network))
+                    .filter(|name| !name.is_empty()),
+                packets: [half.packets, reply.map_or(0, |reply| reply.packets)],
+                bytes: [half.bytes, reply.map_or(0, |reply| reply.bytes)],
+                age_s: now.saturating_sub(half.created) / SECOND,
+                expires_s: limit.saturating_sub(now.saturating_sub(last)) / SECOND,
+            };
+            Some((half.created, flow))
+        })
+        .collect();
+    flows.sort_by_key(|(created, flow)| (*created, flow.original.source_port));
+    Ok(flows.into_iter().map(|(_, flow)| flow).collect())
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The fields of a [`FlowKey`], which itself does not implement `Hash`.
+#[derive(PartialEq, Eq, Hash)]
+struct HashKey([u8; 16], [u8; 16], u16, u16, u8);
+
+impl HashKey {
+    fn of(key: &FlowKey) -> Self {
+        Self(
+            key.src.octets(),
+            key.dst.octets(),
+            key.sport.raw(),
+            key.dport.raw(),
+            key.protocol,
+        )
+    }
+}
+
+/// For ICMP echo the identifier is the source port, in both directions.
+fn tuple(key: &FlowKey) -> Tuple {
+    let echo = matches!(
+        key.protocol,
+        netpath_common::flow::ICMP | netpath_common::flow::ICMPV6
+    );
+    let port = |port: Be16| port.get();
+    let ip = |addr: Addr| addr.ip();
+    let (source_port, destination_port) = if echo {
+        (port(key.sport).max(port(key.dport)), 0)
+    } else {
+        (port(key.sport), port(key.dport))
+    };
+    Tuple {
+        source: ip(key.src),
+        source_port,
+        destination: ip(key.dst),
+        destination_port,
+    }
+}

@@ -1,0 +1,24 @@
+//! Wire types of version 1: the names of these fields are the promise to users.
+//!
+//! Fields may be added. Requests refuse fields they do not know, so that a misspelt option is an error and not
+//! silently ignored.
+
+mod error;
+mod event;
+mod map;
+mod network;
+mod port;
+mod sandbox;
+mod status;
+
+pub use crate::model::Owner;
+pub use error::{ErrorBody, ErrorDetail};
+pub use event::{Action, Event, ObjectKind};
+pub use map::{
+    Counter, FlowKind, FlowProtocol, FragmentEnds, Fragmented, MapDump, MapEndpoint, MapInfo,
+    MapNetwork, MapTable, NatFlow, Tuple, Verdict,
+};
+pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
+pub use port::{Port, Protocol, Publish, Unpublish};
+pub use sandbox::{Endpoint, EndpointCreate, Join, Sandbox, SandboxCreate};
+pub use status::{Flows, Program, Reconcile, SandboxFlows, Status, Store};

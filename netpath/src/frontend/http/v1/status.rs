@@ -1,0 +1,105 @@
+//! The node.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::MapInfo;
+
+/// Node status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// The desired state is in force.
+    pub ready: bool,
+    /// Interface names of the uplinks.
+    pub uplinks: Vec<String>,
+    /// The store.
+    pub store: Store,
+    /// Programs and where each one is attached.
+    pub programs: Vec<Program>,
+    /// Pinned maps and their use.
+    pub maps: Vec<MapInfo>,
+    /// What is degraded, and why.
+    pub degraded: Vec<String>,
+    /// The last reconcile.
+    #[serde(default)]
+    pub last_reconcile: Option<Reconcile>,
+    /// Optional features of the kernel, and whether they are used.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+    /// The flow table; `null` if it cannot be read.
+    #[serde(default)]
+    pub flows: Option<Flows>,
+    /// How long flows may be idle, in seconds, by the names of the settings; whole numbers unless the settings say
+    /// otherwise.
+    #[serde(default)]
+    pub timers: BTreeMap<String, serde_json::Number>,
+}
+
+/// The flow table and its limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Flows in the table, expired ones included until they are removed.
+    pub entries: u64,
+    /// Flows that it has room for.
+    pub capacity: u64,
+    /// Flows that may be unanswered.
+    pub half_open_budget: u64,
+    /// Flows that one sandbox may have on each of its networks.
+    pub per_sandbox_limit: u64,
+    /// Memory of a flow in a table that is full.
+    pub bytes_per_flow: u64,
+    /// The sandboxes with most flows, at most five, in descending order.
+    pub top: Vec<SandboxFlows>,
+}
+
+/// How many flows a sandbox has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxFlows {
+    /// Its name.
+    pub sandbox: String,
+    /// Flows that it has opened, and those from outside to its published ports.
+    pub flows: u64,
+}
+
+/// The store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// `file` or `etcd`.
+    pub kind: String,
+    /// It answers.
+    pub reachable: bool,
+}
+
+/// A program at a hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Name of the program.
+    pub name: String,
+    /// Where on the interface, or which cgroup hook.
+    pub hook: String,
+    /// Interface name; `null` for cgroup hooks.
+    pub interface: Option<String>,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// How: `tcx`, `netlink`, `cgroup`, `xdp-native` or `xdp-generic`.
+    #[serde(default)]
+    pub mode: Option<String>,
+}
+
+/// Result of a reconcile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// Seconds since it ended.
+    pub age_s: u64,
+    /// Duration in milliseconds.
+    pub duration_ms: u64,
+    /// Operations that were needed.
+    pub operations: u64,
+    /// Operations that failed.
+    pub failed: u64,
+}

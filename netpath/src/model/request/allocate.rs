@@ -1,0 +1,207 @@
+//! Allocation of ids, MAC addresses, indices and endpoints.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netpath_common::{
+    addr::MacAddr,
+    maps::{MAX_ENDPOINTS, MAX_NETWORKS},
+};
+
+use super::{Env, RequestError};
+use crate::{
+    ipam::Ranges,
+    model::{Endpoint, Holder, Id, Name, Owner, State, state::NetworkState},
+};
+
+/// Slots, generations and ids that the endpoints of one request use.
+#[derive(Default)]
+pub(super) struct Taken {
+    slots: Ranges,
+    generations: u32,
+    ids: Vec<Id>,
+}
+
+/// An endpoint to create.
+pub(super) struct Wanted<'a> {
+    /// The sandbox; `None` for an endpoint without one.
+    pub sandbox: Option<&'a Name>,
+    pub network: &'a Name,
+    pub interface: String,
+    pub ips: &'a [IpAddr],
+    pub mac: Option<MacAddr>,
+    pub owner: Owner,
+}
+
+impl Wanted<'_> {
+    fn holder(&self) -> Holder {
+        self.sandbox.map_or(Holder::NewEndpoint, Holder::from)
+    }
+}
+
+impl State {
+    /// An id from which no device name is derived. Terminates for any source of random numbers.
+    pub(super) fn allocate_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
+        let mut random = (env.random)();
+        loop {
+            let id = Id::from_random(random);
+            if self.is_new(id) && good(id) {
+                return id;
+            }
+            random = random.wrapping_add(1 << 8);
+        }
+    }
+
+    pub(super) fn allocate_network_index(&self) -> Result<u32, RequestError> {
+        let last = MAX_NETWORKS - 1;
+        let free = self.network_numbers.first_free(1, last.into());
+        free.and_then(|index| u32::try_from(index).ok())
+            .ok_or(RequestError::Exhausted {
+                what: "network number",
+                capacity: last,
+            })
+    }
+
+    pub(super) fn allocate_endpoint(
+        &self,
+        wanted: &Wanted<'_>,
+        taken: &mut Taken,
+        env: &mut Env<'_>,
+    ) -> Result<Endpoint, RequestError> {
+        let entry = self.network_entry(wanted.network)?;
+        if !entry.network.has_endpoints() {
+            return Err(RequestError::Mode {
+                holder: wanted.holder(),
+                verb: format!("join network '{}'", wanted.network),
+                reason: format!("driver {} has no endpoints", entry.network.driver),
+            });
+        }
+        let addresses = choose_addresses(entry, wanted)?;
+        let id = self.allocate_id(env, |id| {
+            let fresh = !taken.ids.iter().any(|other| other.device() == id.device());
+            fresh && !entry.macs.contains_key(&id.mac()) && id.mac() != entry.network.mac()
+        });
+        if let Some(mac) = wanted.mac {
+            check_mac(entry, &wanted.holder(), mac)?;
+        }
+        let slot = self
+            .free_slot(&taken.slots)
+            .ok_or(RequestError::Exhausted {
+                what: "endpoint slot",
+                capacity: MAX_ENDPOINTS - 1,
+            })?;
+        if taken.generations >= self.generations_left() {
+            return Err(RequestError::Exhausted {
+                what: "endpoint generation",
+                capacity: u32::MAX,
+            });
+        }
+        taken.slots.insert(slot.into(), slot.into());
+        taken.generations += 1;
+        taken.ids.push(id);
+        Ok(Endpoint {
+            id,
+            network: wanted.network.clone(),
+            interface: wanted.interface.clone(),
+            mac: wanted.mac.unwrap_or_else(|| id.mac()),
+            addresses,
+            owner: wanted.owner,
+            adopted: None,
+            slot,
+            generation: self.generation() + taken.generations,
+        })
+    }
+}
+
+/// The lowest `ethN` that none of the endpoints has.
+pub(super) fn free_interface(endpoints: &[Endpoint]) -> String {
+    let taken = |name: &str| endpoints.iter().any(|endpoint| endpoint.interface == name);
+    let mut number = 0_u32;
+    loop {
+        let name = format!("eth{number}");
+        if !taken(&name) {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+/// One address per subnet: the requested one, or the next free one.
+fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpNet>, RequestError> {
+    for (position, ip) in wanted.ips.iter().enumerate() {
+        if entry.network.subnet(*ip).is_none() {
+            return Err(RequestError::Family {
+                holder: wanted.holder(),
+                network: wanted.network.clone(),
+                ip: *ip,
+            });
+        }
+        let others = wanted.ips.iter().take(position);
+        if others
+            .into_iter()
+            .any(|other| other.is_ipv4() == ip.is_ipv4())
+        {
+            return Err(RequestError::SandboxOption {
+                name: wanted
+                    .sandbox
+                    .map_or_else(|| "(none)".to_owned(), Name::to_string),
+                option: format!("address {ip}"),
+                reason: "another address of the same family is given".to_owned(),
+            });
+        }
+    }
+    let pairs = entry.network.subnets.iter().zip(&entry.addresses);
+    pairs
+        .map(|(subnet, addresses)| {
+            let like = |ip: &&IpAddr| ip.is_ipv4() == subnet.gateway.is_ipv4();
+            let ip = match wanted.ips.iter().find(like) {
+                Some(ip) => {
+                    addresses
+                        .check(*ip, subnet.gateway)
+                        .map(|()| *ip)
+                        .map_err(|reason| RequestError::Address {
+                            holder: wanted.holder(),
+                            network: wanted.network.clone(),
+                            reason,
+                            owner: entry.holders.get(ip).cloned(),
+                        })?
+                }
+                None => addresses
+                    .next()
+                    .ok_or_else(|| RequestError::AddressesExhausted {
+                        holder: wanted.holder(),
+                        network: wanted.network.clone(),
+                        subnet: subnet.range.unwrap_or(subnet.prefix),
+                    })?,
+            };
+            Ok(IpNet::new_assert(ip, subnet.prefix.prefix_len()))
+        })
+        .collect()
+}
+
+fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), RequestError> {
+    let refused = |reason: String| {
+        Err(RequestError::Mac {
+            holder: holder.clone(),
+            mac,
+            reason,
+        })
+    };
+    if mac.0[0] & 1 != 0 {
+        refused("it is a multicast address".to_owned())
+    } else if mac == MacAddr::default() {
+        refused("it is all zero".to_owned())
+    } else if mac == entry.network.mac() {
+        refused(format!(
+            "it is the address of the bridge of network '{}'",
+            entry.network.name
+        ))
+    } else if let Some(owner) = entry.macs.get(&mac) {
+        refused(format!(
+            "{owner} has it in network '{}'",
+            entry.network.name
+        ))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Why the reconciler fails.
+
+use crate::{datapath::DatapathError, kernel, plan::Hook};
+
+/// Why the node cannot be observed, or an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// Of the kernel.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// Of programs and maps.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// An uplink lacks a program.
+    #[error("uplink {uplink} has no program at {hook} yet")]
+    NotAttached {
+        /// Interface name of the uplink.
+        uplink: String,
+        /// Hook without a program.
+        hook: Hook,
+    },
+    /// An operation failed.
+    #[error("{operation}: {source}")]
+    Operation {
+        /// The operation as it prints.
+        operation: String,
+        /// Cause.
+        source: Box<ReconcileError>,
+    },
+}
+
+impl ReconcileError {
+    /// Whether a later attempt may succeed without a change by the user.
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Kernel(error) => error.can_retry(),
+            Self::Datapath(error) => error.can_retry(),
+            Self::NotAttached { .. } => true,
+            Self::Operation { source, .. } => source.can_retry(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Kernel and datapath without a kernel: both change one simulated world.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    datapath::DatapathError,
+    kernel,
+    plan::{Attachment, Hook, Observed, Operation, tests::world},
+    reconcile::{Datapath, Kernel, Scope},
+};
+
+/// A simulated node that both fakes share.
+#[derive(Clone)]
+pub(super) struct World(Arc<Mutex<Inner>>);
+
+struct Inner {
+    observed: Observed,
+    /// Pins without a running program.
+    stale: BTreeSet<Attachment>,
+    executed: Vec<String>,
+    failure: Option<Failure>,
+}
+
+/// Operations that fail.
+pub(super) struct Failure {
+    prefix: String,
+    left: usize,
+}
+
+pub(super) struct FakeKernel(World);
+pub(super) struct FakeDatapath(World);
+
+impl Failure {
+    /// Every operation whose line starts with `prefix`.
+    pub(super) fn on(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            left: usize::MAX,
+        }
+    }
+
+    /// Only the first `count` of them.
+    pub(super) fn times(self, count: usize) -> Self {
+        Self {
+            left: count,
+            ..self
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(observed: Observed) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            observed,
+            stale: BTreeSet::new(),
+            executed: Vec::new(),
+            failure: None,
+        })))
+    }
+
+    pub(super) fn fakes(&self) -> (FakeKernel, FakeDatapath) {
+        (FakeKernel(self.clone()), FakeDatapath(self.clone()))
+    }
+
+    pub(super) fn observed(&self) -> Observed {
+        self.0.lock().unwrap().observed.clone()
+    }
+
+    /// Lines of the operations that succeeded, in order.
+    pub(super) fn executed(&self) -> Vec<String> {
+        self.0.lock().unwrap().executed.clone()
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        self.0.lock().unwrap().failure = Some(failure);
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Observed)) {
+        change(&mut self.0.lock().unwrap().observed);
+    }
+
+    /// Adds a pin without a running program.
+    pub(super) fn pin(&self, interface: &str) {
+        self.0.lock().unwrap().stale.insert(Attachment {
+            interface: interface.to_owned(),
+            hook: Hook::EndpointIngress,
+        });
+    }
+
+    pub(super) fn pins(&self) -> BTreeSet<Attachment> {
+        self.0.lock().unwrap().stale.clone()
+    }
+
+    fn execute(&self, operation: &Operation) -> Result<(), io::Error> {
+        let mut inner = self.0.lock().unwrap();
+        let line = operation.to_string();
+        if let Some(failure) = &mut inner.failure
+            && failure.left > 0
+            && line.starts_with(&failure.prefix)
+        {
+            failure.left -= 1;
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        if let Operation::Detach(attachment) = operation {
+            inner.stale.remove(attachment);
+        }
+        world::execute(&mut inner.observed, operation);
+        inner.executed.push(line);
+        Ok(())
+    }
+}
+
+impl Kernel for FakeKernel {
+    async fn observe(
+        &self,
+        scope: &Scope<'_>,
+        observed: &mut Observed,
+    ) -> Result<(), kernel::Error> {
+        let world = self.0.observed();
+        let bridges = scope.keys(|desired| &desired.bridges);
+        let veths = scope.keys(|desired| &desired.veths);
+        let namespaces = scope.members(|desired| &desired.namespaces);
+        let namespaces: Option<BTreeSet<_>> = namespaces.map(|wanted| {
+            wanted
+                .into_iter()
+                .map(|namespace| &namespace.path)
+                .collect()
+        });
+        observed.bridges = world.bridges;
+        observed
+            .bridges
+            .retain(|name, _| bridges.as_ref().is_none_or(|wanted| wanted.contains(name)));
+        observed.namespaces = world.namespaces;
+        observed.namespaces.retain(|path| {
+            namespaces
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(path))
+        });
+        observed.veths = world.veths;
+        observed
+            .veths
+            .retain(|name, _| veths.as_ref().is_none_or(|wanted| wanted.contains(name)));
+        for (name, veth) in &mut observed.veths {
+            veth.inside.take_if(|_| scope.inside_of(name).is_none());
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, operation: &Operation) -> Result<(), kernel::Error> {
+        let executed = self.0.execute(operation);
+        executed.map_err(|source| kernel::Error::Syscall {
+            call: "fake",
+            object: operation.to_string(),
+            source,
+        })
+    }
+
+    fn abort_connected(&mut self, _addresses: &[IpAddr]) {}
+}
+
+impl FakeDatapath {
+    fn execute_on_world(&self, operation: &Operation) -> Result<(), DatapathError> {
+        let executed = self.0.execute(operation);
+        executed.map_err(|source| DatapathError::Syscall {
+            call: "fake",
+            object: operation.to_string(),
+            source,
+        })
+    }
+}
+
+impl Datapath for FakeDatapath {
+    fn observe(&self, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError> {
+        macro_rules! keep {
+            ($world:ident, $($table:ident),*) => {$(
+                let wanted = scope.keys(|desired| &desired.$table);
+                observed.$table = $world.$table;
+                observed
+                    .$table
+                    .retain(|key, _| wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
+            )*};
+        }
+        let world = self.0.observed();
+        let allow = scope.members(|desired| &desired.allow);
+        observed.allow = world.allow;
+        observed
+            .allow
+            .retain(|entry| allow.as_ref().is_none_or(|wanted| wanted.contains(entry)));
+        keep!(
+            world, uplinks, networks, subnets, endpoints, addresses, ports
+        );
+        Ok(())
+    }
+
+    fn execute(&mut self, operation: &Operation) -> Result<(), DatapathError> {
+        self.execute_on_world(operation)
+    }
+
+    fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
+        self.execute_on_world(&Operation::Attach(attachment.clone()))
+    }
+
+    fn detach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
+        self.execute_on_world(&Operation::Detach(attachment.clone()))
+    }
+
+    fn is_attached(&mut self, attachment: &Attachment) -> Result<bool, DatapathError> {
+        Ok(self.0.observed().attached.contains(attachment))
+    }
+
+    fn pinned_attachments(&self) -> Result<Vec<Attachment>, DatapathError> {
+        let attached = self.0.observed().attached;
+        Ok(attached.union(&self.0.pins()).cloned().collect())
+    }
+
+    fn missing(&mut self) -> Result<Vec<Operation>, DatapathError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,157 @@
+//! Loading the state.
+
+use std::{collections::BTreeMap, fmt::Display};
+
+use super::{
+    GENERATION, ObjectError, invalid, parse,
+    records::{EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord},
+};
+use crate::{
+    model::{Endpoint, Network, Sandbox, State},
+    store::{Revision, Store, Versioned},
+};
+
+/// Records by name or id, as in their keys.
+#[derive(Default)]
+struct Found {
+    /// With the key, for errors.
+    networks: BTreeMap<String, (String, NetworkDefinition)>,
+    network_slots: BTreeMap<String, NetworkSlot>,
+    endpoints: BTreeMap<String, (String, EndpointDefinition)>,
+    endpoint_slots: BTreeMap<String, EndpointSlot>,
+    sandboxes: BTreeMap<String, SandboxRecord>,
+    generation: u32,
+}
+
+/// The objects of this node, and the revision of the store that they are from. Shared networks and endpoints without a
+/// slot on this node belong to other nodes and are left out.
+///
+/// # Errors
+/// The store cannot be read, or its contents are invalid; the error names the key or the object.
+pub fn load_state(store: &dyn Store) -> Result<(State, Revision), ObjectError> {
+    let listing = store.list("")?;
+    let mut found = Found::default();
+    for entry in &listing.entries {
+        found.add(entry)?;
+    }
+    Ok((found.state()?, listing.revision))
+}
+
+impl Found {
+    fn add(&mut self, entry: &Versioned) -> Result<(), ObjectError> {
+        let key = &entry.key;
+        if key == GENERATION {
+            self.generation = parse(entry)?;
+            return Ok(());
+        }
+        let mut parts = key.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("shared" | "local"), Some("networks"), Some(name)) => {
+                let definition: NetworkDefinition = parse(entry)?;
+                check_name(entry, name, definition.name())?;
+                let value = (key.clone(), definition);
+                self.networks.insert(name.to_owned(), value);
+            }
+            (Some("shared" | "local"), Some("endpoints"), Some(id)) => {
+                let definition: EndpointDefinition = parse(entry)?;
+                check_name(entry, id, definition.id())?;
+                let value = (key.clone(), definition);
+                self.endpoints.insert(id.to_owned(), value);
+            }
+            (Some("local"), Some("network-slots"), Some(name)) => {
+                self.network_slots.insert(name.to_owned(), parse(entry)?);
+            }
+            (Some("local"), Some("endpoint-slots"), Some(id)) => {
+                self.endpoint_slots.insert(id.to_owned(), parse(entry)?);
+            }
+            (Some("local"), Some("sandboxes"), Some(name)) => {
+                let record: SandboxRecord = parse(entry)?;
+                check_name(entry, name, record.name())?;
+                self.sandboxes.insert(name.to_owned(), record);
+            }
+            _ => return Err(invalid(key, "no object has such a key")),
+        }
+        Ok(())
+    }
+
+    fn state(mut self) -> Result<State, ObjectError> {
+        let networks = self.networks()?;
+        let mut endpoints = self.endpoints()?;
+        let mut sandboxes: Vec<Sandbox> = Vec::with_capacity(self.sandboxes.len());
+        for (name, record) in self.sandboxes {
+            let mut own = Vec::with_capacity(record.endpoints.len());
+            for id in &record.endpoints {
+                let (sandbox, endpoint) = endpoints.remove(&id.to_string()).ok_or_else(|| {
+                    let reason = format!("its endpoint {id} is missing");
+                    invalid(&format!("local/sandboxes/{name}"), reason)
+                })?;
+                if sandbox.as_deref() != Some(&name) {
+                    let reason = format!("endpoint {id} belongs to another sandbox");
+                    return Err(invalid(&format!("local/sandboxes/{name}"), reason));
+                }
+                own.push(endpoint);
+            }
+            sandboxes.push(record.with(own));
+        }
+        let mut unbound = Vec::with_capacity(endpoints.len());
+        for (id, (sandbox, endpoint)) in endpoints {
+            if let Some(sandbox) = sandbox {
+                let reason = format!("sandbox '{sandbox}' does not have it");
+                return Err(invalid(&format!("local/endpoint-slots/{id}"), reason));
+            }
+            unbound.push(endpoint);
+        }
+        Ok(State::load(networks, sandboxes, self.generation)?.with_endpoints(unbound)?)
+    }
+
+    fn networks(&mut self) -> Result<Vec<Network>, ObjectError> {
+        let mut networks = Vec::with_capacity(self.networks.len());
+        for (name, (key, definition)) in std::mem::take(&mut self.networks) {
+            match self.network_slots.remove(&name) {
+                Some(slot) => networks.push(definition.with(slot)),
+                None => check_shared(&key)?,
+            }
+        }
+        match self.network_slots.first_key_value() {
+            None => Ok(networks),
+            Some((name, _)) => Err(no_definition(&format!("local/network-slots/{name}"))),
+        }
+    }
+
+    /// Endpoints by id, each with the name of its sandbox.
+    fn endpoints(&mut self) -> Result<BTreeMap<String, (Option<String>, Endpoint)>, ObjectError> {
+        let mut endpoints = BTreeMap::new();
+        for (id, (key, definition)) in std::mem::take(&mut self.endpoints) {
+            match self.endpoint_slots.remove(&id) {
+                Some(slot) => {
+                    let sandbox = definition.sandbox.as_ref().map(ToString::to_string);
+                    endpoints.insert(id, (sandbox, definition.with(slot)));
+                }
+                None => check_shared(&key)?,
+            }
+        }
+        match self.endpoint_slots.first_key_value() {
+            None => Ok(endpoints),
+            Some((id, _)) => Err(no_definition(&format!("local/endpoint-slots/{id}"))),
+        }
+    }
+}
+
+/// Only an object of another node has no slot on this one.
+fn check_shared(key: &str) -> Result<(), ObjectError> {
+    if key.starts_with("shared/") {
+        return Ok(());
+    }
+    Err(invalid(key, "its slot is missing"))
+}
+
+fn no_definition(key: &str) -> ObjectError {
+    invalid(key, "its definition is missing")
+}
+
+fn check_name(entry: &Versioned, key: &str, name: impl Display) -> Result<(), ObjectError> {
+    if key == name.to_string() {
+        return Ok(());
+    }
+    Err(invalid(&entry.key, format!("its object is named '{name}'")))
+}

@@ -1,0 +1,237 @@
+//! The stored form of the model's objects.
+//!
+//! What a cluster shares and what only this node knows are different records under different prefixes:
+//!
+//! | key | record | contents |
+//! |---|---|---|
+//! | `shared/networks/NAME` | [`NetworkDefinition`] | a network of global scope |
+//! | `shared/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
+//! | `local/networks/NAME` | [`NetworkDefinition`] | a network of this node |
+//! | `local/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
+//! | `local/network-slots/NAME` | [`NetworkSlot`] | index and bridge of a network on this node |
+//! | `local/endpoint-slots/ID` | [`EndpointSlot`] | slot, generation and devices of an endpoint on this node |
+//! | `local/sandboxes/NAME` | [`SandboxRecord`] | namespace, process and ports of a sandbox |
+//! | `local/generation` | number | highest slot generation that was ever used |
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
+    ProcessId, Sandbox, Scope, Subnet,
+};
+
+/// A network as every node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkDefinition {
+    id: Id,
+    name: Name,
+    driver: Driver,
+    subnets: Vec<Subnet>,
+    mtu: Option<u32>,
+    internal: bool,
+    icc: bool,
+    masquerade: bool,
+    gateway_mode: GatewayMode,
+    labels: BTreeMap<String, String>,
+    owner: Owner,
+}
+
+/// A network on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSlot {
+    index: u32,
+    adopted: Option<String>,
+}
+
+/// An endpoint as every node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointDefinition {
+    id: Id,
+    network: Name,
+    /// `None` while it has no sandbox.
+    pub sandbox: Option<Name>,
+    #[serde(with = "crate::model::mac_text")]
+    mac: MacAddr,
+    addresses: Vec<IpNet>,
+    owner: Owner,
+}
+
+/// An endpoint on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSlot {
+    interface: String,
+    adopted: Option<String>,
+    slot: u32,
+    generation: u32,
+}
+
+/// A sandbox of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxRecord {
+    id: Id,
+    name: Name,
+    mode: NetworkMode,
+    netns: PathBuf,
+    source: NetnsSource,
+    process: Option<ProcessId>,
+    hostname: String,
+    owner: Owner,
+    /// In the order of the sandbox.
+    pub endpoints: Vec<Id>,
+    ports: Vec<PortMapping>,
+}
+
+/// Prefix of the keys of definitions.
+pub fn scope_prefix(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Local => "local",
+        Scope::Global => "shared",
+    }
+}
+
+impl NetworkDefinition {
+    /// The definition of a network.
+    pub fn of(network: &Network) -> Self {
+        Self {
+            id: network.id,
+            name: network.name.clone(),
+            driver: network.driver,
+            subnets: network.subnets.clone(),
+            mtu: network.mtu,
+            internal: network.internal,
+            icc: network.icc,
+            masquerade: network.masquerade,
+            gateway_mode: network.gateway_mode,
+            labels: network.labels.clone(),
+            owner: network.owner,
+        }
+    }
+
+    /// The network with what this node knows of it.
+    pub fn with(self, slot: NetworkSlot) -> Network {
+        Network {
+            id: self.id,
+            name: self.name,
+            driver: self.driver,
+            subnets: self.subnets,
+            mtu: self.mtu,
+            internal: self.internal,
+            icc: self.icc,
+            masquerade: self.masquerade,
+            gateway_mode: self.gateway_mode,
+            labels: self.labels,
+            owner: self.owner,
+            adopted: slot.adopted,
+            index: slot.index,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+impl NetworkSlot {
+    /// What this node knows of a network.
+    pub fn of(network: &Network) -> Self {
+        Self {
+            index: network.index,
+            adopted: network.adopted.clone(),
+        }
+    }
+}
+
+impl EndpointDefinition {
+    /// The definition of an endpoint.
+    pub fn of(endpoint: &Endpoint, sandbox: Option<&Name>) -> Self {
+        Self {
+            id: endpoint.id,
+            network: endpoint.network.clone(),
+            sandbox: sandbox.cloned(),
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+            owner: endpoint.owner,
+        }
+    }
+
+    /// The endpoint with what this node knows of it.
+    pub fn with(self, slot: EndpointSlot) -> Endpoint {
+        Endpoint {
+            id: self.id,
+            network: self.network,
+            interface: slot.interface,
+            mac: self.mac,
+            addresses: self.addresses,
+            owner: self.owner,
+            adopted: slot.adopted,
+            slot: slot.slot,
+            generation: slot.generation,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl EndpointSlot {
+    /// What this node knows of an endpoint.
+    pub fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            interface: endpoint.interface.clone(),
+            adopted: endpoint.adopted.clone(),
+            slot: endpoint.slot,
+            generation: endpoint.generation,
+        }
+    }
+}
+
+impl SandboxRecord {
+    /// The record of a sandbox.
+    pub fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            id: sandbox.id,
+            name: sandbox.name.clone(),
+            mode: sandbox.mode.clone(),
+            netns: sandbox.netns.clone(),
+            source: sandbox.source.clone(),
+            process: sandbox.process,
+            hostname: sandbox.hostname.clone(),
+            owner: sandbox.owner,
+            endpoints: sandbox.endpoints.iter().map(|other| other.id).collect(),
+            ports: sandbox.ports.clone(),
+        }
+    }
+
+    /// The sandbox with its endpoints.
+    pub fn with(self, endpoints: Vec<Endpoint>) -> Sandbox {
+        Sandbox {
+            id: self.id,
+            name: self.name,
+            mode: self.mode,
+            netns: self.netns,
+            source: self.source,
+            process: self.process,
+            hostname: self.hostname,
+            owner: self.owner,
+            endpoints,
+            ports: self.ports,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
