@@ -98,7 +98,7 @@ impl Tests {
 const CORE: &str = "^(gate_(01|04|11|16)_.*default_offloads|gate_02_|origins::a_(host|sandbox)|filters::|\
     takeover::traffic_|teardown::(forced|a_second)|repair::a_(link|removed))";
 /// Cases of each program.
-const SMOKE: &str = "^(published|outbound|fragments|translation)::";
+const SMOKE: &str = "^(published|fragments)::";
 
 /// A run over some kernels.
 struct Run<'a> {
