@@ -95,7 +95,7 @@ impl Tests {
 
 /// Published ports from every origin, checksums with and without offloads, outbound translation, hairpin, socket
 /// programs, takeover by a second daemon, a killed daemon, removal of attachments.
-const CORE: &str = "^(gate_(04|11|16)_.*default_offloads|gate_02_|origins::(connected|host|sandbox)|filters::|\
+const CORE: &str = "^(gate_(02|04|11|16)_.*default_offloads|origins::(connected|host|sandbox)|filters::|\
     takeover::traffic_|teardown::(forced|second))";
 /// Cases of each program.
 const SMOKE: &str = "^(published|fragments)::";

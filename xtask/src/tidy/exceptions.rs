@@ -9,11 +9,11 @@ type Exception = (&'static str, &'static str);
 pub const LONG_FUNCTIONS: [Exception; 10] = [
     (
         "netpath/src/cli/process.rs foreground",
-        "before the restructuring of the control plane",
+        "signals, terminal and exit status are one sequence",
     ),
     (
         "netpath/src/datapath/sweep.rs sweep",
-        "before the restructuring of the control plane",
+        "reading, selecting and deleting are one pass over the table",
     ),
     (
         "netpath/src/model/request/error/hint.rs hint",
@@ -89,7 +89,7 @@ pub const CYCLES: [Exception; 7] = [
     ),
     (
         "netpath/src/cli/port cli/sandbox",
-        "before the restructuring of the control plane",
+        "ports are published by both commands, which share their arguments",
     ),
     (
         "netpath-ebpf/src/maps path/fragment",
@@ -97,7 +97,7 @@ pub const CYCLES: [Exception; 7] = [
     ),
     (
         "netpath/src/cli/run cli/sandbox",
-        "before the restructuring of the control plane",
+        "both create a sandbox, and share its arguments",
     ),
     (
         "netpath-ebpf/src/nat/source path/route",
@@ -105,11 +105,11 @@ pub const CYCLES: [Exception; 7] = [
     ),
     (
         "netpath/src/datapath/load datapath/attach",
-        "before the restructuring of the control plane",
+        "the loader chooses how programs are attached",
     ),
     (
         "netpath/src/datapath/load datapath/probe",
-        "before the restructuring of the control plane",
+        "the loader asks for the features that the configuration of the programs holds",
     ),
 ];
 
