@@ -57,7 +57,7 @@ const DIRECTORIES: [&str; 12] = [
 ];
 
 /// Files and directories that those programs read.
-const DATA: [&str; 8] = [
+const DATA: [&str; 9] = [
     "/etc/group",
     "/etc/hosts",
     "/etc/iproute2",
@@ -65,6 +65,7 @@ const DATA: [&str; 8] = [
     "/etc/passwd",
     "/etc/protocols",
     "/etc/services",
+    "/usr/lib/python3/dist-packages",
     "/usr/lib/x86_64-linux-gnu/xtables",
 ];
 
