@@ -81,6 +81,10 @@ impl Report {
             Section::Boot => {}
             Section::Programs => {
                 self.programs.extend(program(line));
+                if line.starts_with("test result: FAILED") {
+                    let failure = "FAIL budget of the verifier".to_owned();
+                    self.failures.push(failure);
+                }
                 self.output.push(line.to_owned());
             }
             Section::Budget => {
@@ -242,6 +246,7 @@ mod tests {
             PROGRAMS,
             "program           verified  translated    micros",
             "connect4               712         348       848",
+            "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 39 filtered out; finished in 9s",
             BUDGET,
             "connect4 = {}",
             DOCTOR,
