@@ -270,7 +270,10 @@ mod tests {
         assert_eq!(report.passed, 1);
         assert_eq!(
             report.failures,
-            ["FAIL netpath-tests::prog_cases states::a case"]
+            [
+                "FAIL budget of the verifier",
+                "FAIL netpath-tests::prog_cases states::a case"
+            ]
         );
         assert_eq!(report.status, Some(100));
         assert!(!report.passed());
