@@ -22,16 +22,27 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The boot image.
+    /// The boot image: below `/boot`, or beside the modules since Debian 14.
     pub fn image(&self) -> PathBuf {
-        self.root
+        let boot = self
+            .root
             .join("boot")
-            .join(format!("vmlinuz-{}", self.release))
+            .join(format!("vmlinuz-{}", self.release));
+        if boot.is_file() {
+            boot
+        } else {
+            self.modules().join("vmlinuz")
+        }
     }
 
     /// The directory of its modules, in the layout below `/lib/modules`.
     pub fn modules(&self) -> PathBuf {
-        self.root.join("lib/modules").join(&self.release)
+        let split = self.root.join("usr/lib/modules").join(&self.release);
+        if split.is_dir() {
+            split
+        } else {
+            self.root.join("lib/modules").join(&self.release)
+        }
     }
 }
 
@@ -50,7 +61,7 @@ pub fn fetch(version: &str, directory: &Path) -> Result<Option<Kernel>> {
     };
     step!("downloading {PREFIX}{release}");
     let root = directory.join(version).join(&release);
-    archive.unpack(&format!("{PREFIX}{release}"), &root)?;
+    archive.unpack(&archive.packages(&release)?, &root)?;
     kernel(version, directory, release).map(Some)
 }
 
@@ -147,29 +158,40 @@ impl Archive {
         Ok(newest(releases.collect()))
     }
 
-    fn unpack(&self, package: &str, root: &Path) -> Result<()> {
+    /// The packages of a release. Since Debian 14 the boot image and the modules are packages of their own.
+    fn packages(&self, release: &str) -> Result<Vec<String>> {
+        let names = command::output(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
+        let parts =
+            [PREFIX, "linux-binary-", "linux-modules-"].map(|part| format!("{part}{release}"));
+        let known = |package: &String| names.lines().any(|name| name == package.as_str());
+        Ok(parts.into_iter().filter(known).collect())
+    }
+
+    fn unpack(&self, packages: &[String], root: &Path) -> Result<()> {
         let mut partial = root.as_os_str().to_owned();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
         if partial.exists() {
             fs::remove_dir_all(&partial).context("cannot remove an incomplete kernel")?;
         }
-        fs::create_dir_all(&partial).context("cannot create the kernel directory")?;
+        let downloads = partial.join("downloads");
+        fs::create_dir_all(&downloads).context("cannot create the kernel directory")?;
+        let mut download = self.apt("apt-get");
         command::output(
-            self.apt("apt-get")
-                .args(["download", "-qq", package])
-                .current_dir(&partial),
+            download
+                .args(["download", "-qq"])
+                .args(packages)
+                .current_dir(&downloads),
         )?;
-        let downloaded = fs::read_dir(&partial)
-            .context("cannot read the kernel directory")?
-            .find_map(|entry| Some(entry.ok()?.path()))
-            .with_context(|| format!("apt-get downloaded no file for {package}"))?;
-        command::run(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .args([&downloaded, &partial]),
-        )?;
-        fs::remove_file(&downloaded).context("cannot remove the package file")?;
+        for package in fs::read_dir(&downloads).context("cannot read the downloads")? {
+            let package = package.context("cannot read the downloads")?.path();
+            command::run(
+                Command::new("dpkg-deb")
+                    .arg("-x")
+                    .args([&package, &partial]),
+            )?;
+        }
+        fs::remove_dir_all(&downloads).context("cannot remove the downloads")?;
         fs::rename(&partial, root).context("cannot rename the kernel directory")
     }
 }
