@@ -44,6 +44,10 @@ fn full_table_takes_documented_memory() {
         }
         let flows = u64::from(LEAST_DEFAULT_FLOWS);
         let full = memory(prog);
+        if full == empty {
+            eprintln!("skipped: this kernel does not count the memory in use (Linux 6.4)");
+            return;
+        }
         println!(
             "{} bytes for a flow, of which {} before there is one",
             full / flows,
