@@ -12,7 +12,7 @@ use std::{
 };
 
 use netpath::datapath::probe;
-use netpath_tests::prog::Bpffs;
+use netpath_tests::{prog::Bpffs, slowdown};
 use nix::sys::utsname::uname;
 
 /// Allowed excess over the budget, in percent.
@@ -23,7 +23,7 @@ const TIMES: u64 = 10;
 const HEAD: &str = "\
 # For each kernel and program: the instructions that the verifier followed, those that the kernel runs, and microseconds
 # of CPU time to load it, most of it the verifier's (tests/prog/budget.rs). A program may need 15 % more instructions,
-# and ten times the time, which depends on the machine. Under a kernel that is not listed, the largest numbers count.
+# and ten times the time, except on an emulated CPU. Under a kernel that is not listed, the largest numbers count.
 # Recorded by UPDATE_BUDGET=1 cargo xtask test prog --filter budget (the running kernel) and by
 # cargo xtask test kernels --update-budget (the others, whose times are those of an emulated CPU).
 ";
@@ -165,9 +165,9 @@ fn budget_of_the_verifier_is_kept() {
     );
     for (name, cost) in &measured {
         let budget = budget[name];
-        // A shorter time is dominated by the system call.
+        // A shorter time is dominated by the system call, and that of an emulated CPU by its translation of code.
         assert!(
-            cost.micros <= TIMES * budget.micros.max(1_000),
+            slowdown() > 1 || cost.micros <= TIMES * budget.micros.max(1_000),
             "{name}: loaded in {} µs, the budget is {} times {} µs",
             cost.micros,
             TIMES,
