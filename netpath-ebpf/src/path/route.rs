@@ -164,8 +164,8 @@ pub fn empty_query(ifindex: u32) -> bpf_fib_lookup {
     }
 }
 
-/// The field of the source MAC address with the packet's mark, which stands in its first four bytes when the table is
-/// asked. A kernel without `BPF_FIB_LOOKUP_MARK` (Linux 6.10) does not look at it.
+/// The field of the source MAC address with the packet's mark in its first four bytes, as a look-up with
+/// `BPF_FIB_LOOKUP_MARK` (Linux 6.10) reads it. Other look-ups ignore it.
 #[inline(always)]
 fn marked(mark: u32) -> [u8; 6] {
     let [a, b, c, d] = mark.to_ne_bytes();

@@ -2,11 +2,16 @@
 
 mod object;
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{env, fs, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::{command, command::step, toolchain::Toolchain, workspace::Workspace};
+use crate::{
+    command,
+    command::step,
+    toolchain::{Toolchain, cargo},
+    workspace::Workspace,
+};
 
 /// The workspace's profile is for user space. The BPF object has no unwinding, and one unit gives stable code.
 const PROFILE: [&str; 6] = [
@@ -79,14 +84,9 @@ fn rustflags(workspace: &Workspace, toolchain: &Toolchain) -> String {
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         // BTF names source files: the object is the same wherever it is built.
         format!("--remap-path-prefix={}=.", workspace.root.display()),
-        format!("--remap-path-prefix={}=cargo", cargo_home().display()),
+        format!("--remap-path-prefix={}=cargo", cargo::home().display()),
     ]
     .join("\x1f")
-}
-
-fn cargo_home() -> PathBuf {
-    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo");
-    env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }
 
 /// The other cargo must not see what the cargo that runs us, or rustup, has set for this program.

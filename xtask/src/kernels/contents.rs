@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{initramfs::Initramfs, machine, package::Kernel, report};
-use crate::{command, workspace::Workspace};
+use crate::{command, toolchain::cargo, workspace::Workspace};
 
 /// The directories of system programs.
 const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -166,7 +166,9 @@ impl Contents {
             netpath: netpath.to_owned(),
             object: workspace.bpf_object(),
             runner: command::find("cargo-nextest")
-                .or_else(|| super::cargo_bin("cargo-nextest"))
+                .or_else(|| {
+                    Some(cargo::home().join("bin/cargo-nextest")).filter(|path| path.is_file())
+                })
                 .context("cargo-nextest is not found")?,
             files,
             binaries: write("binaries.json", &binaries)?,

@@ -220,13 +220,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A program that cargo has installed.
-fn cargo_bin(name: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
-    Some(home.join("bin").join(name)).filter(|path| path.is_file())
-}
-
 /// The file with the verifier's work by kernel; `tests/prog/budget.rs` reads and writes it.
 fn budget(workspace: &Workspace) -> PathBuf {
     workspace.root.join(".config/verifier-budget.toml")

@@ -1,6 +1,6 @@
 //! Programs that `cargo install` compiles.
 
-use std::{env, process::Command};
+use std::{env, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
@@ -20,4 +20,10 @@ pub fn install(package: &str, arrange: impl FnOnce(&mut Command)) -> Result<()> 
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     arrange(&mut cargo);
     command::run(&mut cargo)
+}
+
+/// The directory of cargo's registry and of the programs that it installs.
+pub fn home() -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
 }

@@ -37,7 +37,7 @@ pub fn installed() -> Vec<Linker> {
         .filter_map(|entry| Some(entry.ok()?.path().join("bin")));
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
-        .chain([cargo_bin()])
+        .chain([cargo::home().join("bin")])
         .chain(own)
         .map(|directory| directory.join("bpf-linker"))
         .filter(|program| command::is_executable(program))
@@ -69,11 +69,11 @@ pub fn install(llvm: u32) -> Result<()> {
 
 /// A linker of the user's with another LLVM is left alone: this one then goes beside it.
 fn destination(llvm: u32) -> PathBuf {
-    let taken = cargo_bin().join("bpf-linker").exists();
+    let taken = cargo::home().join("bin/bpf-linker").exists();
     if taken {
         cache().join(format!("llvm-{llvm}"))
     } else {
-        cargo_bin().with_file_name("")
+        cargo::home()
     }
 }
 
@@ -124,12 +124,6 @@ fn download(llvm: u32) -> Result<()> {
 
 fn home(relative: &str) -> PathBuf {
     PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(relative)
-}
-
-fn cargo_bin() -> PathBuf {
-    env::var_os("CARGO_HOME")
-        .map_or_else(|| home(".cargo"), PathBuf::from)
-        .join("bin")
 }
 
 fn cache() -> PathBuf {

@@ -33,7 +33,7 @@ impl State {
         }
         let mut networks = self.networks();
         if let Some(other) = networks.find(|other| other.adopted.as_ref() == Some(name)) {
-            return refused(format!("network '{}' is over it already", other.name));
+            return refused(format!("network '{}' already uses this bridge", other.name));
         }
         let request = completed(request, bridge);
         if request.subnets.is_empty() {

@@ -148,7 +148,7 @@ fn adopted_bridge_gives_subnets_and_gateways() {
     };
     let error = node.network(again).unwrap_err().to_string();
     assert!(
-        error.contains("network 'foreign' is over it already"),
+        error.contains("network 'foreign' already uses this bridge"),
         "{error}"
     );
 }
