@@ -22,7 +22,7 @@ use aya::{
     },
 };
 use netpath_common::{
-    flow::{FlowKey, Half},
+    flow::{FlowEntry, FlowKey},
     maps::SCHEMA_VERSION,
 };
 use nix::net::if_::if_nametoindex;
@@ -181,7 +181,7 @@ fn octets(mac: &str) -> [u8; 6] {
 
 /// The daemon's flows, and those that were put among them.
 struct Flows {
-    map: HashMap<MapData, FlowKey, Half>,
+    map: HashMap<MapData, FlowKey, FlowEntry>,
     added: Vec<FlowKey>,
 }
 
@@ -203,7 +203,9 @@ impl Flows {
     fn swing(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
         let half = self.map.get(like, 0).expect("the flow");
         for (from, to) in [(here, there), (there, here)] {
-            self.map.insert(from, Half { to, ..half }, 0).expect("room");
+            self.map
+                .insert(from, FlowEntry { to, ..half }, 0)
+                .expect("room");
             self.added.push(from);
         }
     }

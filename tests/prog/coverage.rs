@@ -1,23 +1,27 @@
-//! Every reason is met by some case.
+//! Every reason is covered by a case.
 
 use netpath_common::reason::Reason;
 
 use crate::{cases, limits};
 
-/// Reasons that no case can meet, and why.
-const UNREACHED: [(Reason, &str); 2] = [
+/// Reasons that no case can produce, and why.
+const UNREACHED: [(Reason, &str); 3] = [
     (
         Reason::Tagged,
-        "a test run cannot set the tag that stands beside a packet: `tagged` sends one over a device",
+        "a test run cannot set the VLAN tag in the metadata of a packet: `tagged` sends one through a device",
     ),
     (
         Reason::WriteFailed,
-        "a test run's packet is always linear and nobody else's",
+        "a test run's packet is always linear and not shared",
+    ),
+    (
+        Reason::Internal,
+        "arrays have all their entries, so no map lookup that it reports can fail",
     ),
 ];
 
 #[test]
-fn every_reason_is_met_by_a_case() {
+fn every_reason_is_covered_by_a_case() {
     let cases = cases::all().into_iter().chain(limits::cases());
     let cases: Vec<_> = cases.collect();
     let met: Vec<Reason> = cases.iter().flat_map(|case| case.reasons()).collect();
@@ -27,13 +31,13 @@ fn every_reason_is_met_by_a_case() {
         assert_eq!(
             met.contains(reason),
             !unreached,
-            "{reason:?}: met by a case, or listed with the reason why not"
+            "{reason:?}: covered by a case, or listed with the reason why not"
         );
     }
 }
 
 #[test]
-fn names_of_cases_are_distinct_within_a_table() {
+fn case_names_are_unique_within_a_table() {
     for table in cases::tables() {
         let mut names: Vec<_> = table.iter().map(|case| case.name().to_owned()).collect();
         names.sort_unstable();

@@ -93,20 +93,20 @@ fn full() -> Vec<Case> {
         .then(out(v6, 61_003, SYN).number_of_flows(2))
         .then(out(v4, 61_001, ACK)),
         established(
-            Case::new("what was claimed is given back when the second half has no room"),
+            Case::new("what was claimed is given back when the second entry has no room"),
             v4,
             61_001,
             1,
         )
         .change(|prog| {
-            let (key, half) = prog.halves()[0];
+            let (key, entry) = prog.entries()[0];
             let mut odd = key;
             odd.protocol = 200;
-            prog.put_half(&odd, &half);
-            assert_eq!(prog.halves().len(), 3);
+            prog.put_entry(&odd, &entry);
+            assert_eq!(prog.entries().len(), 3);
         })
         .then(refused(v4, 61_003))
-        .change(|prog| assert_eq!(prog.halves().len(), 3)),
+        .change(|prog| assert_eq!(prog.entries().len(), 3)),
     ]
 }
 
@@ -376,7 +376,7 @@ fn ports_that_must_change_are_uniformly_spread() {
             }
         }
         let mut flows = prog.flows();
-        flows.retain(|flow| flow.half.endpoint == 2);
+        flows.retain(|flow| flow.entry.endpoint == 2);
         flows.sort_by_key(|flow| flow.key.sport.get());
         let ports: Vec<_> = flows.iter().map(|flow| flow.outer_port()).collect();
         assert_eq!(ports.len(), usize::from(COLLISIONS));

@@ -88,7 +88,7 @@ fn a_packet_that_is_cut_short_is_never_changed_or_sent_on() {
             if cut.len() < whole.len() {
                 assert_ne!(found, Some(Verdict::Forward), "{program}: {cut:02x?}");
                 assert_eq!(outcome.packet, cut, "{program}");
-                assert!(prog.halves().is_empty(), "{program}: {cut:02x?}");
+                assert!(prog.entries().is_empty(), "{program}: {cut:02x?}");
             }
             prog.forget_flows();
         });

@@ -1,15 +1,14 @@
 //! Programs, maps and pins: the only module that uses aya.
 //!
 //! ```text
-//! object ─► load ─► programs ─► attach ─► links   pinned: forwarding goes on without the daemon
-//!             └───► tables   typed maps           pinned: flows survive it
+//! object ─► load ─► programs ─► attach ─► links   pinned: forwarding continues without the daemon
+//!             └───► tables   typed maps           pinned: flows continue as well
 //!                     └────► sweep, dump, run
 //! ```
 
 pub mod attach;
 mod batch;
 pub mod dump;
-mod ends;
 mod error;
 mod load;
 mod object;
@@ -22,6 +21,7 @@ mod sys;
 pub mod tables;
 #[cfg(feature = "trace")]
 mod trace;
+mod validity;
 
 pub use error::DatapathError;
 pub use load::{Datapath, Limits, NodeSettings};

@@ -1,14 +1,14 @@
-//! Ports that are published while flows hold them.
+//! Ports that are published while flows use them.
 //!
-//! SNAT leaves published ports alone, but a flow may have its port from before. A program finds the flow first, so the
-//! peer of that flow would reach the sandbox that opened it, and not the one whose port it asks for. A TCP segment that
-//! opens a connection tells by itself that it is meant for the latter, and the connection that has the port may go on; a
-//! datagram tells nothing, so such flows end when the port is published.
+//! SNAT does not use published ports, but a flow may have got its port before it was published. The programs look up the
+//! flow first, so datagrams of the flow's peer to the published port would reach the sandbox that opened the flow. Such UDP
+//! flows are removed when the port is published. A TCP flow stays: a segment that opens a connection is recognised as one to
+//! the published port.
 
 use std::os::fd::AsFd as _;
 
 use netpath_common::{
-    flow::{FlowKey, Half, Kind, ORIGINAL, UDP},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
     maps::{SWEEP_ALWAYS, SWEEP_BATCH, SweepRecord},
 };
 
@@ -19,13 +19,13 @@ use crate::{
 };
 
 impl Datapath {
-    /// Publishes ranges, and ends the flows that would keep their packets from them. Outside the ports that SNAT may
-    /// choose there are none, and nothing is looked at.
+    /// Publishes ranges, and removes the UDP flows that use their ports. The table is not read if the ranges and the ports
+    /// of SNAT do not overlap.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.
     pub fn publish(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
-        // From here on, no new flow gets one of these ports.
+        // After this no new flow gets one of these ports.
         self.tables.put_ports(list)?;
         let config = self.tables.config()?;
         let ranges: Vec<_> = list
@@ -43,16 +43,16 @@ impl Datapath {
         let mut records = Vec::new();
         batch::for_each(
             self.tables.flows_map.fd().as_fd(),
-            |key: &FlowKey, half: &Half| {
+            |key: &FlowKey, entry: &FlowEntry| {
                 if key.protocol == UDP
-                    && half.role == ORIGINAL
-                    && Kind::from_byte(half.kind) == Some(Kind::Snat)
-                    && ranges.iter().any(|range| holds(range, &half.to))
+                    && entry.role == ORIGINAL
+                    && Kind::from_byte(entry.kind) == Some(Kind::Snat)
+                    && ranges.iter().any(|range| contains(range, &entry.to))
                 {
                     records.push(SweepRecord {
                         key: *key,
                         last_seen: SWEEP_ALWAYS,
-                        twin_last_seen: 0,
+                        reverse_last_seen: 0,
                     });
                 }
             },
@@ -69,8 +69,8 @@ impl Datapath {
     }
 }
 
-/// Whether a range holds for the source of a translated packet.
-fn holds(range: &PortKey, to: &FlowKey) -> bool {
+/// Whether a range contains the source of a translated packet.
+fn contains(range: &PortKey, to: &FlowKey) -> bool {
     let port = to.sport.get();
     range.first <= port
         && port <= range.last

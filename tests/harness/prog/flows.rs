@@ -1,4 +1,4 @@
-//! Flows as a line of text each.
+//! Flows as text, one line each.
 //!
 //! ```text
 //! snat tcp 10.1.0.11:40000 > 198.51.100.7:80 as 192.0.2.1:61234 > 198.51.100.7:80 established
@@ -7,22 +7,22 @@
 use std::{fmt, net::SocketAddr};
 
 use netpath_common::{
-    flow::{FlowKey, Half, Kind, ORIGINAL, State},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL, State},
     maps::Addr,
 };
 
-/// A flow: its original half, and its reply half if it is there.
+/// A flow: its original entry, and its reply entry if there is one.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// Tuple of the original half.
+    /// Tuple of the original entry.
     pub key: FlowKey,
-    /// Original half.
-    pub half: Half,
-    /// Tuple and reply half.
-    pub reply: Option<(FlowKey, Half)>,
+    /// Original entry.
+    pub entry: FlowEntry,
+    /// Tuple and reply entry.
+    pub reply: Option<(FlowKey, FlowEntry)>,
 }
 
-/// How a flow is shown.
+/// The form of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     /// With its state.
@@ -32,20 +32,20 @@ pub enum Shown {
 }
 
 impl Flow {
-    /// Pairs halves. A reply half without its original is shown as one whose kind is `orphan`.
-    pub fn of(halves: &[(FlowKey, Half)]) -> Vec<Self> {
-        let find = |key: &FlowKey| halves.iter().find(|(other, _)| other == key).copied();
-        halves
+    /// Pairs entries. A reply half without its original is shown as one whose kind is `orphan`.
+    pub fn of(entries: &[(FlowKey, FlowEntry)]) -> Vec<Self> {
+        let find = |key: &FlowKey| entries.iter().find(|(other, _)| other == key).copied();
+        entries
             .iter()
-            .filter_map(|(key, half)| {
-                let twin = find(&half.to.reversed());
-                if half.role != ORIGINAL && twin.is_some() {
+            .filter_map(|(key, entry)| {
+                let reverse = find(&entry.to.reversed());
+                if entry.role != ORIGINAL && reverse.is_some() {
                     return None;
                 }
                 Some(Self {
                     key: *key,
-                    half: *half,
-                    reply: twin,
+                    entry: *entry,
+                    reply: reverse,
                 })
             })
             .collect()
@@ -53,18 +53,18 @@ impl Flow {
 
     /// Its state.
     pub fn state(&self) -> State {
-        let reply = self.reply.map_or(0, |(_, half)| half.seen);
-        State::of(self.key.protocol, self.half.seen, reply)
+        let reply = self.reply.map_or(0, |(_, entry)| entry.seen);
+        State::of(self.key.protocol, self.entry.seen, reply)
     }
 
-    /// The port or identifier that it has outside.
+    /// Its external port or identifier.
     pub fn outer_port(&self) -> u16 {
-        self.half.to.sport.get()
+        self.entry.to.sport.get()
     }
 
     /// As text.
     pub fn show(&self, shown: Shown) -> String {
-        let kind = match Kind::from_byte(self.half.kind) {
+        let kind = match Kind::from_byte(self.entry.kind) {
             _ if self.reply.is_none() => "orphan",
             Some(Kind::None) => "none",
             Some(Kind::Snat) => "snat",
@@ -80,7 +80,7 @@ impl Flow {
             "{kind} {} {} as {}{state}",
             protocol(self.key.protocol),
             Tuple(&self.key),
-            Tuple(&self.half.to)
+            Tuple(&self.entry.to)
         )
     }
 }

@@ -131,7 +131,7 @@ fn out_of_sandboxes(side: Side) -> Vec<Case> {
             "an internal network has no way out",
             5,
             to(5, client),
-            Reason::Internal,
+            Reason::InternalNetwork,
         ),
         sends(
             "a packet at its last hop is the stack's to answer",
@@ -250,7 +250,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
             "an internal network has no way out by the stack either",
             "eth0",
             leaving(side, 5, client).udp(1, 2),
-            Reason::Internal,
+            Reason::InternalNetwork,
         ),
     ];
     for (name, number) in [

@@ -32,7 +32,7 @@ pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
         return;
     }
     let answer = quote.key.reversed();
-    let to = input.target(&answer, quote.v4, BOTH);
+    let to = input.target(&answer, quote.family, BOTH);
     let mut bytes = frame.to_vec();
     let done = translate_error(&mut Slice(&mut bytes), error, &quote, &to, input.flags);
     assert_eq!(done, Some(()));

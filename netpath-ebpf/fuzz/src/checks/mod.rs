@@ -6,13 +6,16 @@ mod translation;
 use std::ops::Range;
 
 use netpath_common::{
-    addr::MacAddr,
+    addr::{Family, MacAddr},
     flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
     reason::Reason,
 };
 use netpath_ebpf::{
     packet::slice::Slice,
-    parse::{ACK, ETHERNET, FIN, Parsed, Piece, RST, SYN, Transport, may_be_icmp, parse},
+    parse::{
+        ACK, ETHERNET, FIN, Fragment, FragmentPosition, Parsed, RST, SYN, Transport, ethertype,
+        may_be_icmp, parse, parse_at,
+    },
     rewrite::{decrement_ttl, set_macs},
 };
 
@@ -38,6 +41,7 @@ pub fn check(input: &[u8]) {
     }
     let parsed = parse_twice(&frame, |packet, parsed| parse(packet, parsed));
     same_meaning(&parsed, &reading);
+    same_without_link_header(&frame, &parsed);
     let (Ok(parsed), Ok(reading)) = (parsed, reading) else {
         return;
     };
@@ -56,7 +60,7 @@ pub fn check(input: &[u8]) {
         Transport::IcmpError => error::check(&frame, &parsed, &reading, &input),
         Transport::LinkControl | Transport::Other => {}
     }
-    if parsed.piece == Piece::First {
+    if parsed.fragment.position == FragmentPosition::First {
         translation::of_identification(&frame, &parsed, &reading, &input);
     }
 }
@@ -79,14 +83,20 @@ fn parse_twice(
         l3: 7,
         l4: 7,
         end: 7,
-        id_offset: 7,
-        piece_start: 7,
-        piece_at: 7,
-        id: 7,
-        piece: Piece::Later,
-        is_last: true,
+        fragment: Fragment {
+            id_offset: 7,
+            payload: 7,
+            datagram_offset: 7,
+            id: 7,
+            position: FragmentPosition::Later,
+            is_last: true,
+        },
         transport: Transport::IcmpError,
-        v4: !clean.v4,
+        family: if clean.family == Family::V4 {
+            Family::V6
+        } else {
+            Family::V4
+        },
         ttl: 7,
         tos: 7,
         tcp_flags: 7,
@@ -97,17 +107,38 @@ fn parse_twice(
     assert_eq!(first, second, "the packet before decides");
     assert_eq!(clean.key.src, used.key.src, "the source, right or not");
     first?;
-    // What only a fragment has stays as it was.
-    if clean.piece == Piece::Whole {
-        (used.id_offset, used.piece_start, used.piece_at) = (0, 0, 0);
-        (used.id, used.is_last) = (0, false);
+    // Only a fragment sets these fields.
+    if clean.fragment.position == FragmentPosition::Whole {
+        used.fragment = Fragment::default();
     }
     assert_eq!(format!("{clean:?}"), format!("{used:?}"));
     assert_eq!((clean.key.pad, clean.key.pad2), (0, 0), "part of map keys");
     Ok(clean)
 }
 
-/// The parser and the reference understand the same.
+/// A packet of a device without link headers is parsed alike: only the offset of its network header differs.
+fn same_without_link_header(frame: &[u8], with: &Result<Parsed, Reason>) {
+    let mut bytes = frame.to_vec();
+    let Some(ethertype) = ethertype(&Slice(&mut bytes)) else {
+        return;
+    };
+    let mut packet = frame[ETHERNET..].to_vec();
+    let mut without = Parsed::default();
+    let result = parse_at(&Slice(&mut packet), 0, ethertype, &mut without);
+    let with = match with {
+        Ok(with) => with,
+        Err(reason) => {
+            // The limit of a header chain counts the link header.
+            assert!(result.is_err() || *reason == Reason::TooManyHeaders);
+            return;
+        }
+    };
+    assert_eq!(result, Ok(()));
+    without.l3 = with.l3;
+    assert_eq!(format!("{without:?}"), format!("{with:?}"));
+}
+
+/// The parser and the reference read the same values.
 fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refusal>) {
     let (parsed, reading) = match (parsed, reading) {
         (Ok(parsed), Ok(reading)) => (parsed, reading),
@@ -124,7 +155,7 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
     };
     let start = if reading.v4 { 12 } else { 0 };
     let key = &parsed.key;
-    assert_eq!(parsed.v4, reading.v4);
+    assert_eq!(parsed.family == Family::V4, reading.v4);
     assert_eq!(key.src.octets()[start..], reading.source);
     assert_eq!(key.dst.octets()[start..], reading.destination);
     assert!(!reading.v4 || key.src.is_v4() && key.dst.is_v4());
@@ -132,20 +163,34 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
     assert_eq!(key.protocol, reading.protocol);
     assert_eq!((parsed.ttl, parsed.tos), (reading.ttl, reading.tos));
     assert_eq!(
-        (parsed.l3, parsed.l4, parsed.end),
+        (parsed.l3, parsed.l3 + parsed.l4, parsed.l3 + parsed.end),
         (reading.l3, reading.l4, reading.end)
     );
-    match (parsed.piece, reading.piece) {
-        (Piece::Whole, None) => {}
+    match (parsed.fragment.position, reading.piece) {
+        (FragmentPosition::Whole, None) => {}
         (piece, Some(expected)) => {
             let later = parsed.transport == Transport::LaterFragment;
-            assert_eq!(piece, if later { Piece::Later } else { Piece::First });
-            assert_eq!((parsed.id, parsed.id_offset), (expected.id, expected.id_at));
             assert_eq!(
-                (parsed.piece_start, parsed.piece_at),
-                (expected.start, expected.at)
+                piece,
+                if later {
+                    FragmentPosition::Later
+                } else {
+                    FragmentPosition::First
+                }
             );
-            assert_eq!(parsed.is_last, expected.is_last);
+            let fragment = &parsed.fragment;
+            assert_eq!(
+                (fragment.id, parsed.l3 + fragment.id_offset),
+                (expected.id, expected.id_at)
+            );
+            assert_eq!(
+                (
+                    parsed.l3 + fragment.payload,
+                    fragment.datagram_offset as usize
+                ),
+                (expected.start, expected.at as usize)
+            );
+            assert_eq!(fragment.is_last, expected.is_last);
         }
         (piece, None) => panic!("{piece:?} of a datagram that is whole"),
     }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, os::fd::AsFd as _, path::Path};
 
 use netpath_common::{
     addr::{Addr, Be16},
-    flow::{FlowKey, Half, Kind, ORIGINAL},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL},
 };
 
 use super::{DumpError, network_name, open};
@@ -13,7 +13,7 @@ use crate::{
     datapath::{DatapathError, batch, sweep, sys},
 };
 
-/// Flows, the oldest first. A flow whose endpoint is gone is not shown: it is over, only not yet swept away.
+/// Flows, the oldest first. A flow whose endpoint was removed has expired and is not shown.
 ///
 /// # Errors
 /// If there are no pinned maps, or they cannot be read.
@@ -22,11 +22,11 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<v1::NatFlow>, DumpError> {
     let endpoints = tables.endpoints()?;
     let networks = tables.networks()?;
     let timers = tables.config()?.timers;
-    let mut halves = HashMap::new();
+    let mut entries = HashMap::new();
     batch::for_each(
         tables.flows_map.fd().as_fd(),
-        |key: &FlowKey, half: &Half| {
-            halves.insert(Tuple::of(key), (*key, *half));
+        |key: &FlowKey, entry: &FlowEntry| {
+            entries.insert(Tuple::of(key), (*key, *entry));
         },
     )
     .map_err(|source| DatapathError::Syscall {
@@ -35,32 +35,32 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<v1::NatFlow>, DumpError> {
         source,
     })?;
     let now = sys::now();
-    let mut flows: Vec<(u64, v1::NatFlow)> = halves
+    let mut flows: Vec<(u64, v1::NatFlow)> = entries
         .values()
-        .filter(|(_, half)| half.role == ORIGINAL)
-        .filter_map(|(key, half)| {
+        .filter(|(_, entry)| entry.role == ORIGINAL)
+        .filter_map(|(key, flow)| {
             let endpoint = endpoints
-                .get(&half.endpoint)
-                .filter(|entry| entry.generation == half.generation)?;
-            let reply_key = half.to.reversed();
-            let reply = halves.get(&Tuple::of(&reply_key)).map(|(_, half)| half);
-            let (state, limit) = sweep::limit(&timers, key.protocol, half, reply);
-            let last = half.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
-            let flow = v1::NatFlow {
+                .get(&flow.endpoint)
+                .filter(|entry| entry.generation == flow.generation)?;
+            let reply_key = flow.to.reversed();
+            let reply = entries.get(&Tuple::of(&reply_key)).map(|(_, entry)| entry);
+            let (state, limit) = sweep::limit(&timers, key.protocol, flow, reply);
+            let last = flow.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
+            let row = v1::NatFlow {
                 protocol: v1::FlowProtocol::from_number(key.protocol)?,
-                kind: Kind::from_byte(half.kind)?.into(),
+                kind: Kind::from_byte(flow.kind)?.into(),
                 state: state.name().to_owned(),
                 original: tuple(key),
                 reply: tuple(&reply_key),
                 sandbox: Some(endpoint.sandbox.to_string()),
                 network: Some(network_name(&networks, endpoint.network))
                     .filter(|name| !name.is_empty()),
-                packets: [half.packets, reply.map_or(0, |reply| reply.packets)],
-                bytes: [half.bytes, reply.map_or(0, |reply| reply.bytes)],
-                age_s: now.saturating_sub(half.created) / SECOND,
+                packets: [flow.packets, reply.map_or(0, |reply| reply.packets)],
+                bytes: [flow.bytes, reply.map_or(0, |reply| reply.bytes)],
+                age_s: now.saturating_sub(flow.created) / SECOND,
                 expires_s: limit.saturating_sub(now.saturating_sub(last)) / SECOND,
             };
-            Some((half.created, flow))
+            Some((flow.created, row))
         })
         .collect();
     flows.sort_by_key(|(created, flow)| (*created, flow.original.source_port));

@@ -1,4 +1,4 @@
-//! Limits, and how near to them the flow table is.
+//! Limits, and the use of the flow table.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
 /// The flow table, and idle limits in seconds by the names of the settings.
 pub type Limits = (v1::Flows, BTreeMap<String, serde_json::Number>);
 
-/// The limits and the use of pinned maps; `maps` is what [`super::list`] gives of them.
+/// The limits and the use of pinned maps; `maps` is the result of [`super::list`].
 ///
 /// # Errors
 /// If there are no pinned maps, or they cannot be read.
@@ -21,14 +21,14 @@ pub fn limits(bpf_dir: &Path, maps: &[v1::MapInfo]) -> Result<Limits, DumpError>
     Ok(limits_of(&open(bpf_dir)?, maps)?)
 }
 
-/// The same of maps that are open.
+/// The limits and the use of open maps.
 ///
 /// # Errors
 /// If they cannot be read.
 pub fn limits_of(tables: &Tables, maps: &[v1::MapInfo]) -> Result<Limits, DatapathError> {
     let config = tables.config()?;
     let table = maps.iter().find(|map| map.name == "flows");
-    // Each flow has two halves.
+    // Each flow has two entries.
     let flows = |of: fn(&v1::MapInfo) -> u64| table.map_or(0, |map| of(map) / 2);
     let flows = v1::Flows {
         entries: flows(|map| map.entries),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_whole_where_they_can_be() {
+    fn whole_seconds_are_integers() {
         let text = |nanoseconds| seconds(nanoseconds).unwrap().to_string();
         assert_eq!(text(86_400 * SECOND), "86400");
         assert_eq!(text(SECOND / 4), "0.25");

@@ -1,4 +1,4 @@
-//! The pinned maps as a user reads them. Works while no daemon runs: nothing is asked of it, and nothing is changed.
+//! The contents of the pinned maps for users. Works without a daemon, and changes nothing.
 
 mod flows;
 mod fragments;
@@ -22,10 +22,10 @@ pub use flows::nat;
 pub use fragments::fragments;
 pub use limits::{limits, limits_of};
 
-/// Why pinned maps cannot be shown.
+/// Why pinned maps cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// There are none.
+    /// There are no pinned maps.
     #[error("no pinned maps in {0}: no daemon has run with this directory")]
     NoMaps(String),
     /// They cannot be read.
@@ -118,7 +118,7 @@ pub fn networks(bpf_dir: &Path) -> Result<Vec<v1::MapNetwork>, DumpError> {
     Ok(open(bpf_dir)?.networks()?.into_iter().map(row).collect())
 }
 
-/// What happened to packets, by reason; reasons that never occurred are left out.
+/// Packets by reason; reasons that never occurred are omitted.
 ///
 /// # Errors
 /// If there are no pinned maps, or they cannot be read.

@@ -14,11 +14,11 @@ use crate::{
     plan::{Uplink, entries::EndpointEntry},
 };
 
-/// How many sandboxes with many flows are named.
+/// Number of sandboxes in the list of those with most flows.
 const TOP: usize = 5;
 
 impl Tables {
-    /// Makes an interface known as an uplink.
+    /// Writes an uplink.
     ///
     /// # Errors
     /// If there is no such interface or the map cannot be written.
@@ -37,22 +37,20 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Forgets every uplink of that name, and those whose interface is gone when `name` is none of theirs.
+    /// Removes every uplink with this name, and every one whose interface was removed.
     ///
     /// # Errors
     /// If the map cannot be written.
     pub fn remove_uplink(&mut self, name: &str) -> Result<(), DatapathError> {
         for (index, device) in self.devices()? {
-            if device.role == Role::Uplink as u32
-                && sys::ifname(index).is_none_or(|found| found == name)
-            {
+            if device.is_uplink() && sys::ifname(index).is_none_or(|found| found == name) {
                 absent_is_success("devices", self.devices.remove(&index))?;
             }
         }
         Ok(())
     }
 
-    /// Uplinks by name; those whose interface is gone have the name `#INDEX`.
+    /// Uplinks by name; `#INDEX` is the name of one whose interface was removed.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -61,7 +59,7 @@ impl Tables {
         Ok(self
             .devices()?
             .into_iter()
-            .filter(|(_, device)| device.role == Role::Uplink as u32)
+            .filter(|(_, device)| device.is_uplink())
             .map(|(index, device)| {
                 let name = sys::ifname(index).unwrap_or_else(|| format!("#{index}"));
                 (
@@ -76,7 +74,7 @@ impl Tables {
             .collect())
     }
 
-    /// Fills a slot, and makes its interface known as an endpoint's.
+    /// Writes the endpoint in a slot, and the device of its interface.
     ///
     /// # Errors
     /// If an interface is missing or a map cannot be written.
@@ -109,8 +107,8 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
-        // Before the first flow of this generation can begin.
-        self.count_from_zero(slot, entry.generation)?;
+        // Before the first flow of this generation is created.
+        self.reset_usage(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;
@@ -126,7 +124,7 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Empties a slot: flows of its generation are over from now on.
+    /// Removes the endpoint in a slot: the flows of its generation have expired.
     ///
     /// # Errors
     /// If a map cannot be written.
@@ -135,19 +133,15 @@ impl Tables {
         self.endpoints
             .set(slot, Endpoint::default(), 0)
             .map_err(failed("endpoints"))?;
-        self.count_from_zero(slot, 0)?;
+        self.reset_usage(slot, 0)?;
         if old.ifindex == 0 {
             return Ok(());
         }
         absent_is_success("devices", self.devices.remove(&old.ifindex))
     }
 
-    /// Begins to count the flows of another generation.
-    pub(super) fn count_from_zero(
-        &mut self,
-        slot: u32,
-        generation: u32,
-    ) -> Result<(), DatapathError> {
+    /// Starts to count the flows of another generation.
+    pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
         if self.usage(slot)?.generation == generation {
             return Ok(());
         }
@@ -158,7 +152,7 @@ impl Tables {
         self.usage.set(slot, usage, 0).map_err(failed("usage"))
     }
 
-    /// How many flows the sandbox in a slot has.
+    /// The flows of the sandbox in a slot.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -166,7 +160,7 @@ impl Tables {
         self.usage.get(&slot, 0).map_err(failed("usage"))
     }
 
-    /// The sandboxes that have most flows, those with most first.
+    /// The sandboxes with most flows, in descending order.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -183,13 +177,13 @@ impl Tables {
             .into_iter()
             .map(|(sandbox, flows)| SandboxFlows { sandbox, flows })
             .collect();
-        // Stable: those with as many flows stay in the order of their names.
+        // The sort is stable: sandboxes with equal numbers of flows stay in the order of their names.
         top.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.flows));
         top.truncate(TOP);
         Ok(top)
     }
 
-    /// What is in a slot; `None` if it is empty.
+    /// The endpoint in a slot; `None` if it is free.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -229,7 +223,7 @@ impl Tables {
     pub fn endpoints(&self) -> Result<BTreeMap<u32, EndpointEntry>, DatapathError> {
         let mut endpoints = BTreeMap::new();
         for (_, device) in self.devices()? {
-            if device.role == Role::Endpoint as u32
+            if device.is_endpoint()
                 && let Some(entry) = self.endpoint(device.index)?
             {
                 endpoints.insert(device.index, entry);

@@ -1,4 +1,4 @@
-//! Typed handles on the maps, and the words of the model turned into the bytes of the schema.
+//! Typed access to the maps, and the conversion between entries of the plan and values of the schema.
 
 mod devices;
 mod networks;
@@ -10,31 +10,34 @@ use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
-    flow::{FlowKey, Half},
-    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet, Usage},
+    flow::{FlowEntry, FlowKey},
+    maps::{
+        AddressRecord, Config, Device, Endpoint, Network, PortKey, PublishedRange, SNAT_WORDS,
+        Subnet, Usage,
+    },
 };
 
 use super::{DatapathError, load::open};
 
-/// Data of an allow-list key behind its length.
+/// An allow-list key after its prefix length.
 type AllowData = [u8; 20];
 
-/// Every map that user space writes, and the flows.
+/// The maps that user space writes, and the flows.
 pub struct Tables {
     config: Array<MapData, Config>,
     devices: HashMap<MapData, u32, Device>,
     endpoints: Array<MapData, Endpoint>,
     networks: HashMap<MapData, u32, Network>,
-    addresses: HashMap<MapData, Addr, Address>,
+    addresses: HashMap<MapData, Addr, AddressRecord>,
     subnets: LpmTrie<MapData, [u8; 16], Subnet>,
-    ports: HashMap<MapData, PortKey, Port>,
-    /// The same map again: batches need its descriptor.
+    ports: HashMap<MapData, PortKey, PublishedRange>,
+    /// Another handle of this map: batches need its descriptor.
     ports_map: MapData,
     allow: LpmTrie<MapData, AllowData, u32>,
     snat_taken: Array<MapData, u64>,
     usage: Array<MapData, Usage>,
-    pub(super) flows: HashMap<MapData, FlowKey, Half>,
-    /// The same map again: batches need its descriptor.
+    pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
+    /// Another handle of this map: batches need its descriptor.
     pub(super) flows_map: MapData,
     levels: ports::Levels,
     taken: ports::Taken,
@@ -70,13 +73,14 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Writes again what follows from endpoints and published ranges, which a daemon that was killed may have left half-written.
+    /// Writes what is derived from endpoints and published ranges again: a daemon that was killed may have written a part of
+    /// it.
     pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
         for index in 0..2 * SNAT_WORDS {
             self.write_taken(index)?;
         }
         for (slot, entry) in self.endpoints()? {
-            self.count_from_zero(slot, entry.generation)?;
+            self.reset_usage(slot, entry.generation)?;
         }
         self.write_levels()
     }
