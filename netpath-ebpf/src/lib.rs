@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! packet ─► parse ─► path ─► conntrack ─► nat ─► rewrite ─► verdict
-//! bounds    tuple    whose    which        new     headers    reason → pass, forward, drop
-//!                    is it?   flow?        flow?
+//! bounds    tuple    desti-   flow         new     headers    reason → pass, forward, drop
+//!                    nation                flow
 //! ```
 //!
 //! | module | decides |

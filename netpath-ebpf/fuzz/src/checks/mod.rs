@@ -1,4 +1,4 @@
-//! The properties.
+//! The properties that hold for every packet.
 
 mod error;
 mod translation;
@@ -24,7 +24,7 @@ use crate::{
     reference::{self, Content, Reading, Refusal},
 };
 
-/// Runs the code over one input.
+/// Checks the properties for one input.
 ///
 /// # Panics
 /// If a property does not hold.
@@ -45,8 +45,8 @@ pub fn check(input: &[u8]) {
     let (Ok(parsed), Ok(reading)) = (parsed, reading) else {
         return;
     };
-    one_hop_further(&frame, &parsed, &reading);
-    other_macs(&frame, &input);
+    ttl_is_decremented(&frame, &parsed, &reading);
+    macs_are_replaced(&frame, &input);
     if reading.v4 || reading.l4 == ETHERNET + 40 {
         let icmp = may_be_icmp(&Slice(&mut frame.clone()));
         assert_eq!(icmp, reading.protocol == if reading.v4 { 1 } else { 58 });
@@ -65,7 +65,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// Parses into a clean and into a used [`Parsed`]: programs keep it in a map, where the packet before has left its own.
+/// Parses into a zeroed and into a used [`Parsed`]: programs keep it in a map, which contains the values of the previous packet.
 fn parse_twice(
     frame: &[u8],
     parse: impl Fn(&Slice<'_>, &mut Parsed) -> Result<(), Reason>,
@@ -104,8 +104,8 @@ fn parse_twice(
     };
     let second = parse(&Slice(&mut bytes), &mut used);
     assert_eq!(bytes, frame, "parsing changes nothing");
-    assert_eq!(first, second, "the packet before decides");
-    assert_eq!(clean.key.src, used.key.src, "the source, right or not");
+    assert_eq!(first, second, "the previous packet has an effect");
+    assert_eq!(clean.key.src, used.key.src, "source");
     first?;
     // Only a fragment sets these fields.
     if clean.fragment.position == FragmentPosition::Whole {
@@ -166,12 +166,12 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
         (parsed.l3, parsed.l3 + parsed.l4, parsed.l3 + parsed.end),
         (reading.l3, reading.l4, reading.end)
     );
-    match (parsed.fragment.position, reading.piece) {
+    match (parsed.fragment.position, reading.fragment) {
         (FragmentPosition::Whole, None) => {}
-        (piece, Some(expected)) => {
+        (position, Some(expected)) => {
             let later = parsed.transport == Transport::LaterFragment;
             assert_eq!(
-                piece,
+                position,
                 if later {
                     FragmentPosition::Later
                 } else {
@@ -192,7 +192,7 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
             );
             assert_eq!(fragment.is_last, expected.is_last);
         }
-        (piece, None) => panic!("{piece:?} of a datagram that is whole"),
+        (position, None) => panic!("{position:?} of an unfragmented datagram"),
     }
     let (transport, tcp_flags, icmp_type) = match reading.content {
         Content::Tcp(flags) => (Transport::Flow, flags, 0),
@@ -228,8 +228,8 @@ fn transport_is_there(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     assert!(parsed.checksum_offset() + 2 <= frame.len());
 }
 
-/// One less, in one byte and in the header checksum, which is as wrong as it was.
-fn one_hop_further(frame: &[u8], parsed: &Parsed, reading: &Reading) {
+/// The TTL is decremented, and the header checksum has the same error as before.
+fn ttl_is_decremented(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     let mut bytes = frame.to_vec();
     assert_eq!(decrement_ttl(&mut Slice(&mut bytes), parsed), Some(()));
     let (ttl, checksum) = if reading.v4 {
@@ -247,7 +247,7 @@ fn one_hop_further(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     }
 }
 
-fn other_macs(frame: &[u8], input: &Input<'_>) {
+fn macs_are_replaced(frame: &[u8], input: &Input<'_>) {
     let mut bytes = frame.to_vec();
     let (to, from) = ([input.flags; 6], [!input.flags; 6]);
     let done = set_macs(&mut Slice(&mut bytes), &MacAddr(to), &MacAddr(from));
@@ -256,7 +256,7 @@ fn other_macs(frame: &[u8], input: &Input<'_>) {
     only_changed(frame, &bytes, std::slice::from_ref(&(0..12)));
 }
 
-/// Bytes outside the ranges are as they were.
+/// Bytes outside the ranges do not change.
 fn only_changed(before: &[u8], after: &[u8], ranges: &[Range<usize>]) {
     assert_eq!(before.len(), after.len());
     for (at, (old, new)) in before.iter().zip(after).enumerate() {
@@ -267,7 +267,7 @@ fn only_changed(before: &[u8], after: &[u8], ranges: &[Range<usize>]) {
     }
 }
 
-/// Zero has two forms in ones' complement, and an update may end with either: here it is all ones in these checksums.
+/// Zero has two forms in ones' complement, and an update may result in either: this replaces zero by all ones in checksums.
 fn one_zero(frame: &[u8], checksums: &[Range<usize>]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for range in checksums {
@@ -279,7 +279,7 @@ fn one_zero(frame: &[u8], checksums: &[Range<usize>]) -> Vec<u8> {
     bytes
 }
 
-/// Where the header checksum stands; nowhere in IPv6.
+/// Range of the header checksum; empty for IPv6.
 fn network_checksum(reading: &Reading) -> Range<usize> {
     if reading.v4 {
         reading.l3 + 10..reading.l3 + 12
@@ -288,7 +288,7 @@ fn network_checksum(reading: &Reading) -> Range<usize> {
     }
 }
 
-/// Where the addresses of the ends stand that change.
+/// Range of the addresses that change.
 fn addresses(reading: &Reading, flags: u8) -> Range<usize> {
     let (first, size) = if reading.v4 { (12, 4) } else { (8, 16) };
     let middle = reading.l3 + first + size;
@@ -297,7 +297,7 @@ fn addresses(reading: &Reading, flags: u8) -> Range<usize> {
     middle - start..middle + end
 }
 
-/// Where the ports stand, or the identifier of an echo.
+/// Range of the ports, or of the identifier of an echo.
 fn ports(reading: &Reading) -> Range<usize> {
     match reading.content {
         Content::Echo(_) => reading.l4 + 4..reading.l4 + 6,
