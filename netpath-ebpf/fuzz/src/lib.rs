@@ -27,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn corpus_has_properties() {
+    fn inputs_of_corpus_have_properties() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         let mut count = 0;
         for entry in fs::read_dir(corpus).unwrap() {

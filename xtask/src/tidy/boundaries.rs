@@ -122,7 +122,7 @@ pub fn pure(sources: &[Source]) -> Vec<String> {
 /// Where `unsafe` may stand: the view of bytes as structures, the programs' access to packets and maps, and the
 /// system calls that no crate wraps.
 const UNSAFE: [&str; 8] = [
-    "netpath-common/src/pod.rs",
+    "netpath-common/src/layout.rs",
     "netpath-ebpf/src/",
     "netpath/src/datapath/",
     "netpath/src/kernel/",
