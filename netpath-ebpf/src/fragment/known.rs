@@ -1,7 +1,7 @@
 //! Datagrams whose first fragment was seen.
 
 use netpath_common::{
-    flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
+    flow::{REWRITE_DST, REWRITE_SRC},
     hook::Hook,
     maps::{Endpoint, FragmentKey, KnownDatagram},
     reason::Reason,
@@ -13,7 +13,6 @@ use crate::{
     context::Context,
     helpers,
     maps::{self, FRAGMENTS},
-    packet::skb::Skb,
     parse::{FragmentPosition, Parsed},
     rewrite,
 };
@@ -21,22 +20,23 @@ use crate::{
 /// Slot of no endpoint: the datagram is not translated.
 pub(super) const NO_ENDPOINT: u32 = 0;
 
-/// The translation of a later fragment's datagram.
+/// The translation of a later fragment's datagram. Its tuple is in [`super::Scratch`].
 pub struct Known {
     /// The local endpoint: receiver or sender.
     pub endpoint: &'static Endpoint,
     /// As [`netpath_common::flow::FlowEntry::flags`].
     pub flags: u8,
-    to: &'static FlowKey,
     id: u32,
 }
 
 impl Known {
     /// Translates a fragment. `false` if it cannot be written.
     #[inline(always)]
-    pub fn translate(&self, skb: &mut Skb, parsed: &Parsed) -> bool {
+    pub fn translate(&self, context: &mut Context<'_>) -> bool {
+        let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+        let to = &context.scratch.fragment.known.to;
         self.flags & (REWRITE_SRC | REWRITE_DST) == 0
-            || rewrite::translate_fragment(skb, parsed, self.to, self.flags, self.id).is_some()
+            || rewrite::translate_fragment(skb, parsed, to, self.flags, self.id).is_some()
     }
 }
 
@@ -194,12 +194,9 @@ pub fn find(context: &mut Context<'_>, hook: Hook) -> Option<Known> {
         // The sender may use the identification for its next datagram. Absence is success.
         let _ = FRAGMENTS.remove(&scratch.key);
     }
-    // SAFETY: the workspace is valid while the program runs, and nothing writes `to` until the fragment is translated.
-    let to = unsafe { &*(&raw const scratch.known.to) };
     Some(Known {
         endpoint,
-        to,
-        id,
         flags,
+        id,
     })
 }

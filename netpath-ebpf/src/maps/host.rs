@@ -75,9 +75,10 @@ impl<V> Array<V> {
 
     /// Sets an entry.
     pub fn set(&self, index: u32, value: V) {
-        let place = self.get_ptr_mut(index).expect("an index within the array");
-        // SAFETY: a leaked value.
-        unsafe { *place = value };
+        if let Some(entry) = self.get_ptr_mut(index) {
+            // SAFETY: a leaked value.
+            unsafe { *entry = value };
+        }
     }
 }
 

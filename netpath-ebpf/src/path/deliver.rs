@@ -59,12 +59,13 @@ pub fn fragment(context: &mut Context<'_>, known: &Known, hook: Hook) -> Reason 
     if slow.is_some() && replies_locally(skb, endpoint, hook, known.flags) {
         return finish(skb, endpoint, slow, hook);
     }
-    if (slow.is_none() && !apply_routing_rewrite(skb, parsed, endpoint))
-        || !known.translate(skb, parsed)
-    {
+    if slow.is_none() && !apply_routing_rewrite(skb, parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    finish(skb, endpoint, slow, hook)
+    if !known.translate(context) {
+        return Reason::WriteFailed;
+    }
+    finish(context.skb, endpoint, slow, hook)
 }
 
 /// Delivers an ICMP error that is translated already.

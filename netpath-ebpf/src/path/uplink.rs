@@ -153,7 +153,7 @@ fn record_host_echo(context: &Context<'_>) {
 #[inline(never)]
 fn later_fragment(context: &mut Context<'_>) -> Reason {
     match fragment::find(context, Hook::UplinkEgress) {
-        Some(known) if known.translate(context.skb, context.parsed) => Reason::Translated,
+        Some(known) if known.translate(context) => Reason::Translated,
         Some(_) => Reason::WriteFailed,
         None if fragment::buffer(context, Hook::UplinkEgress) => Reason::FragmentHeld,
         None => Reason::Fragment,
