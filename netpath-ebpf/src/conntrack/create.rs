@@ -107,8 +107,7 @@ pub fn create(opening: &Opening, context: &mut Context<'_>) -> Result<(), Refuse
     let entry = &mut flow.entry;
     entry.last_seen = helpers::now();
     entry.created = entry.last_seen;
-    entry.packets = 0;
-    entry.bytes = 0;
+    (entry.packets, entry.bytes) = (0, 0);
     entry.kind = opening.kind as u8;
     entry.pad = 0;
     flow.reply_key.copy_reversed(&flow.to);

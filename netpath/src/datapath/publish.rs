@@ -5,14 +5,12 @@
 //! flows are removed when the port is published. A TCP flow stays: a segment that opens a connection is recognised as one to
 //! the published port.
 
-use std::os::fd::AsFd as _;
-
 use netpath_common::{
     flow::{FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
     maps::{SWEEP_ALWAYS, SWEEP_BATCH, SweepRecord},
 };
 
-use super::{Datapath, DatapathError, batch};
+use super::{Datapath, DatapathError};
 use crate::{
     model::Protocol,
     plan::entries::{PortEntry, PortKey},
@@ -41,9 +39,8 @@ impl Datapath {
             return Ok(());
         }
         let mut records = Vec::new();
-        batch::for_each(
-            self.tables.flows_map.fd().as_fd(),
-            |key: &FlowKey, entry: &FlowEntry| {
+        self.tables
+            .for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
                 if key.protocol == UDP
                     && entry.role == ORIGINAL
                     && Kind::from_byte(entry.kind) == Some(Kind::Snat)
@@ -55,13 +52,7 @@ impl Datapath {
                         reverse_last_seen: 0,
                     });
                 }
-            },
-        )
-        .map_err(|source| DatapathError::Syscall {
-            call: "BPF_MAP_LOOKUP_BATCH",
-            object: "map flows".into(),
-            source,
-        })?;
+            })?;
         for batch in records.chunks(SWEEP_BATCH) {
             self.remove(batch)?;
         }

@@ -5,7 +5,7 @@
 //! The daemon finds such flows; the program `sweep` removes one only if no packet has used it since. Other programs remove
 //! flows only where a new flow needs the room.
 
-use std::{collections::HashSet, os::fd::AsFd as _};
+use std::collections::HashSet;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpath_common::{
@@ -14,7 +14,7 @@ use netpath_common::{
 };
 
 use super::{
-    Datapath, DatapathError, batch,
+    Datapath, DatapathError,
     load::{SWEEP, classifier, refused},
     sys,
     validity::ValidFlows,
@@ -49,9 +49,8 @@ impl Datapath {
         let now = sys::now();
         let mut flows = 0;
         let mut candidates = Vec::new();
-        batch::for_each(
-            self.tables.flows_map.fd().as_fd(),
-            |key: &FlowKey, entry: &FlowEntry| {
+        self.tables
+            .for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
                 flows += u64::from(entry.role == ORIGINAL);
                 let is_live =
                     live.contains(&(entry.endpoint, entry.generation)) && valid.contain(key, entry);
@@ -62,13 +61,7 @@ impl Datapath {
                 {
                     candidates.push((*key, *entry, is_live));
                 }
-            },
-        )
-        .map_err(|source| DatapathError::Syscall {
-            call: "BPF_MAP_LOOKUP_BATCH",
-            object: "map flows".into(),
-            source,
-        })?;
+            })?;
         let records: Vec<_> = candidates
             .iter()
             .filter_map(|(key, entry, is_live)| {

@@ -1,6 +1,6 @@
 //! The NAT table.
 
-use std::{collections::HashMap, os::fd::AsFd as _, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use netpath_common::{
     addr::{Addr, Be16},
@@ -10,7 +10,7 @@ use netpath_common::{
 use super::{DumpError, network_name, open};
 use crate::{
     api::v1,
-    datapath::{DatapathError, batch, sweep, sys},
+    datapath::{sweep, sys},
 };
 
 /// Flows, the oldest first. A flow whose endpoint was removed has expired and is not shown.
@@ -23,16 +23,8 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<v1::NatFlow>, DumpError> {
     let networks = tables.networks()?;
     let timers = tables.config()?.timers;
     let mut entries = HashMap::new();
-    batch::for_each(
-        tables.flows_map.fd().as_fd(),
-        |key: &FlowKey, entry: &FlowEntry| {
-            entries.insert(Tuple::of(key), (*key, *entry));
-        },
-    )
-    .map_err(|source| DatapathError::Syscall {
-        call: "BPF_MAP_LOOKUP_BATCH",
-        object: "map flows".into(),
-        source,
+    tables.for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
+        entries.insert(Tuple::of(key), (*key, *entry));
     })?;
     let now = sys::now();
     let mut flows: Vec<(u64, v1::NatFlow)> = entries

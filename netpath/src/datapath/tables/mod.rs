@@ -4,7 +4,7 @@ mod devices;
 mod networks;
 mod ports;
 
-use std::{io, path::Path};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
@@ -17,7 +17,7 @@ use netpath_common::{
     },
 };
 
-use super::{DatapathError, load::open};
+use super::{DatapathError, batch, load::open};
 
 /// An allow-list key after its prefix length.
 type AllowData = [u8; 20];
@@ -38,7 +38,7 @@ pub struct Tables {
     usage: Array<MapData, Usage>,
     pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
     /// Another handle of this map: batches need its descriptor.
-    pub(super) flows_map: MapData,
+    flows_map: MapData,
     levels: ports::Levels,
     taken: ports::Taken,
 }
@@ -85,7 +85,16 @@ impl Tables {
         self.write_levels()
     }
 
-    /// The node's settings.
+    /// Calls `visit` with every entry of `flows`, as [`batch::for_each`] does.
+    pub(super) fn for_each_flow(
+        &self,
+        visit: impl FnMut(&FlowKey, &FlowEntry),
+    ) -> Result<(), DatapathError> {
+        batch::for_each(self.flows_map.fd().as_fd(), visit)
+            .map_err(syscall("BPF_MAP_LOOKUP_BATCH", "flows"))
+    }
+
+    /// The settings of the node.
     ///
     /// # Errors
     /// If the map cannot be read.
