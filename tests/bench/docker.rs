@@ -1,7 +1,7 @@
 //! The rules of dockerd 28 for one bridge network and one container that publishes one port.
 //!
-//! Written down from dockerd's own descriptions of them (`moby/integration/network/bridge/iptablesdoc`) and its sources
-//! (`libnetwork/drivers/bridge/internal/iptabler`), in its order.
+//! Taken from dockerd's documentation of its rules (`moby/integration/network/bridge/iptablesdoc`) and its source code
+//! (`libnetwork/drivers/bridge/internal/iptabler`), in the same order.
 
 use std::net::IpAddr;
 
@@ -9,20 +9,20 @@ use netpath_tests::Netns;
 
 use crate::stage::{Family, INSIDE, PUBLISHED};
 
-/// The bridge of the default network.
+/// The bridge of Docker's default network.
 pub const BRIDGE: &str = "docker0";
 
-/// What dockerd was told.
+/// The configuration of dockerd.
 #[derive(Clone, Copy)]
 pub struct Variant {
     /// `--userland-proxy`.
     pub proxy: bool,
-    /// The container is on a network that a user made, not on the default one.
+    /// The container is on a user-defined network.
     pub user_network: bool,
 }
 
-/// Installs the rules of a container on a user's network in its own namespace: they lead queries for the name server
-/// 127.0.0.11 to where dockerd listens, and with them conntrack sees every packet of the container a second time.
+/// Installs the rules of a container on a user-defined network in its own namespace. They redirect queries for the name
+/// server 127.0.0.11 to dockerd, and make conntrack process every packet of the container a second time.
 pub fn install_resolver(container: &Netns) {
     const RESOLVER: &str = "127.0.0.11";
     let mut rules = vec![
@@ -44,7 +44,7 @@ pub fn install_resolver(container: &Netns) {
     }
 }
 
-/// Installs them. `proxy` is dockerd's `--userland-proxy`, which is on by default.
+/// Installs the rules. `proxy` is dockerd's `--userland-proxy`, which is on by default.
 pub fn install(host: &Netns, family: Family, subnet: &str, container: IpAddr, proxy: bool) {
     let program = match family {
         Family::V4 => "iptables",
@@ -142,5 +142,5 @@ fn nat(family: Family, subnet: &str, container: IpAddr, proxy: bool) -> Vec<Stri
     rules.iter().map(|rule| format!("-t nat {rule}")).collect()
 }
 
-/// What the one port is published for.
+/// The protocols of the published port.
 const PROTOCOLS: [&str; 2] = ["tcp", "udp"];

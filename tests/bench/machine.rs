@@ -1,10 +1,10 @@
-//! What the figures were taken on.
+//! The machine of the measurement.
 
 use std::{fs, process::Command, thread};
 
 use serde_json::{Value, json};
 
-/// Kernel, processor, versions, and the load before anything was measured.
+/// Kernel, processor, versions, and the load before the measurement.
 pub fn facts() -> Value {
     json!({
         "kernel": read("/proc/sys/kernel/osrelease"),
@@ -18,7 +18,7 @@ pub fn facts() -> Value {
     })
 }
 
-/// How many tasks wanted to run over the last minute, this program's own among them.
+/// The load average over the last minute, including this program.
 pub fn load() -> f64 {
     let text = read("/proc/loadavg");
     let first = text.split(' ').next();

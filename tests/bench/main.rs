@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: netpath beside iptables as dockerd installs it, and beside plain routing.
+//! `cargo xtask bench`: netpath compared with dockerd's iptables rules and with plain routing.
 //!
 //! ```text
 //!             outside ──── eth0  host                        sandbox
@@ -7,9 +7,9 @@
 //!   routing   client ────────────┤ routes │─────────────────  server     no NAT, no conntrack
 //! ```
 //!
-//! All three exist at the same time and have the same cables. Each measurement is taken from one after the other, in an
-//! order that rotates from round to round, and compared within its round: whatever else the machine does meets all
-//! three alike. What is reported are medians over the rounds, of values and of ratios.
+//! All three setups exist at the same time and have the same links. Each round measures one after the other, in an
+//! order that rotates between rounds, and compares the values within the round, so that other load affects all three
+//! equally. The results are medians over the rounds, of values and of ratios.
 #![expect(
     clippy::expect_used,
     reason = "a measurement that cannot be taken ends the run with what was expected"
@@ -31,51 +31,51 @@ use clap::Parser;
 use measure::{Measure, Path, Sample};
 use stage::{Family, Side, Stage};
 
-/// Measures netpath beside iptables as dockerd installs it and beside plain routing.
+/// Compares netpath with dockerd's iptables rules and with plain routing.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Args {
     /// tcp, udp, http, connect, prog; all if none is named.
     names: Vec<Name>,
-    /// How often each is measured.
+    /// Number of rounds.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// How long each measurement takes.
+    /// Duration of each measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// A first impression: three rounds of half a second.
+    /// A quick estimate: three rounds of half a second.
     #[arg(long)]
     quick: bool,
-    /// Over IPv6.
+    /// Use IPv6.
     #[arg(long)]
     v6: bool,
-    /// The rules of `dockerd --userland-proxy=false`.
+    /// Use the rules of `dockerd --userland-proxy=false`.
     #[arg(long)]
     no_userland_proxy: bool,
-    /// A network that a user made: its containers have rules for Docker's name server in them.
+    /// Use a user-defined network, whose containers have rules for Docker's name server.
     #[arg(long)]
     user_network: bool,
-    /// Only the connections that are opened this way.
+    /// Only connections opened in this direction.
     #[arg(long)]
     path: Option<Path>,
-    /// Only this side, to be watched with a profiler: nothing is compared.
+    /// Only this setup, for a profiler; nothing is compared.
     #[arg(long, value_name = "SIDE")]
     only: Option<Side>,
-    /// Write everything that was measured to a file.
+    /// Write all values to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// What can be asked for.
+/// The kinds of measurements.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Name {
-    /// Gbit/s of one TCP stream, each way.
+    /// Gbit/s of one TCP stream, in each direction.
     Tcp,
     /// Received UDP packets per second.
     Udp,
-    /// Requests per second over open connections.
+    /// Requests per second over persistent connections.
     Http,
-    /// Requests per second, each over a connection of its own.
+    /// Requests per second over a new connection each.
     Connect,
     /// Nanoseconds per packet of each program.
     Prog,

@@ -1,4 +1,4 @@
-//! What is measured, and what is expected of it.
+//! The measurements and their targets.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     stage::{INSIDE, Side, Stage},
 };
 
-/// Which way connections are opened.
+/// The direction in which connections are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Path {
     /// From outside to the published port.
@@ -17,7 +17,7 @@ pub enum Path {
     Outbound,
 }
 
-/// One line of the results.
+/// A row of the results.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     kind: Kind,
@@ -32,16 +32,16 @@ enum Kind {
     Connect,
 }
 
-/// One value.
+/// A value.
 pub struct Sample {
-    /// Whose.
+    /// The setup.
     pub side: Side,
-    /// In the measurement's unit.
+    /// In the unit of the measurement.
     pub value: f64,
 }
 
 impl Measure {
-    /// Every measurement of traffic.
+    /// All measurements of traffic.
     pub fn all() -> impl Iterator<Item = Self> {
         let kinds = [
             Kind::Tcp(Flow::ToServer),
@@ -55,7 +55,7 @@ impl Measure {
             .flat_map(move |path| kinds.map(|kind| Self { kind, path }))
     }
 
-    /// What it is asked for by.
+    /// The name on the command line.
     pub const fn name(&self) -> Name {
         match self.kind {
             Kind::Tcp(_) => Name::Tcp,
@@ -65,12 +65,12 @@ impl Measure {
         }
     }
 
-    /// Which way its connections are opened.
+    /// The direction in which its connections are opened.
     pub const fn path(&self) -> Path {
         self.path
     }
 
-    /// Its line's name.
+    /// The name of its row.
     pub fn label(&self) -> String {
         let path = match self.path {
             Path::Published => "published",
@@ -86,7 +86,7 @@ impl Measure {
         format!("{path}: {what}")
     }
 
-    /// What its values count.
+    /// The unit of its values.
     pub const fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Tcp(_) => "Gbit/s",
@@ -95,8 +95,8 @@ impl Measure {
         }
     }
 
-    /// What netpath must reach, as a multiple of another side. Netfilter costs a stream more on its way out, where the
-    /// packet that is routed came from a bridge.
+    /// netpath's target as a multiple of another setup. A bridge makes an outbound stream more expensive for netfilter
+    /// and routing.
     pub fn target(&self, other: Side) -> f64 {
         match (other, self.kind) {
             (Side::Iptables, Kind::Tcp(_)) if self.enters_sandbox() => 1.15,
@@ -108,7 +108,7 @@ impl Measure {
         }
     }
 
-    /// Takes it once.
+    /// Takes one measurement.
     pub fn take(&self, stage: &Stage, side: Side, round: usize, time: Duration) -> f64 {
         let site = stage.site(side);
         let outside = stage.outside(round);

@@ -1,10 +1,8 @@
-//! Nanoseconds per packet, by `BPF_PROG_TEST_RUN` of the programs and maps that the daemon of the stage uses.
+//! Nanoseconds per packet, by BPF_PROG_TEST_RUN of the programs and maps that the daemon uses.
 //!
-//! A test run repeats over one packet, and a program that translates it meets its own result next time. So each flow
-//! that is measured leads to a twin that leads back: every second run undoes the one before, at the same price. Runs
-//! that take one from the TTL are repeated only as often as it allows.
-
-mod packet;
+//! A test run repeats a program on one packet, so that the second run processes the translated packet. Therefore each
+//! measured flow gets a second flow that translates back: every second run undoes the previous one, at the same cost.
+//! Programs that decrement the TTL are repeated only as often as the TTL allows.
 
 use std::{
     fs,
@@ -22,49 +20,50 @@ use aya::{
     },
 };
 use netpath_common::{
-    flow::{FlowEntry, FlowKey},
+    addr::{Addr, Be16},
+    flow::{FlowEntry, FlowKey, UDP},
     maps::SCHEMA_VERSION,
 };
-use nix::net::if_::if_nametoindex;
+use netpath_tests::packet::Packet;
 
 use crate::{
     load::{Ends, udp},
     stage::{INSIDE, PUBLISHED, SERVER, SIBLING, Side, Stage},
 };
-use packet::{Udp, key};
+use nix::net::if_::if_nametoindex;
 
-/// What a packet costs in a program.
+/// The cost of a packet in a program.
 pub struct Cost {
     /// The program.
     pub program: &'static str,
-    /// What the packet is.
+    /// The kind of packet.
     pub packet: &'static str,
-    /// One value for each round.
+    /// One value per round.
     pub nanoseconds: Vec<f64>,
 }
 
-/// Runs over a packet whose TTL goes down.
+/// Repetitions on a packet whose TTL decreases.
 const UNTIL_EXPIRED: u32 = 250;
-/// Runs in all, for one value.
+/// Total repetitions for one value.
 const RUNS: u32 = 1_000_000;
 
 const REDIRECT: u32 = 7;
 const NEXT: u32 = u32::MAX;
 
-/// One line of the results.
+/// A row of the results.
 struct Case {
     program: &'static str,
     packet: &'static str,
     device: String,
-    /// By which device it came into the host.
+    /// The device the packet was received on.
     from: Option<String>,
     bytes: Vec<u8>,
-    /// Runs before the packet must be a fresh one.
+    /// Repetitions before the packet must be replaced.
     repeat: u32,
     verdict: u32,
 }
 
-/// Measures all of them.
+/// Measures all rows.
 pub fn measure(stage: &Stage, rounds: usize) -> Vec<Cost> {
     let server = Endpoint::of(stage, SERVER);
     let sibling = Endpoint::of(stage, SIBLING);
@@ -128,7 +127,7 @@ fn context(from: u32, index: u32) -> [u8; 44] {
     context
 }
 
-/// The program that a pinned link runs.
+/// The program of a pinned link.
 fn program(link: &Path) -> SchedClassifier {
     let link: FdLink = PinnedLink::from_pin(link).expect("the link").into();
     let id = link.info().expect("the link").program_id();
@@ -139,11 +138,11 @@ fn program(link: &Path) -> SchedClassifier {
     SchedClassifier::from_program_info(info, "bench".into()).expect("a TC program")
 }
 
-/// Where a sandbox is attached.
+/// The attachment of a sandbox.
 struct Endpoint {
     address: IpAddr,
     mac: [u8; 6],
-    /// MAC address of its network's bridge.
+    /// MAC address of the network's bridge.
     gateway: [u8; 6],
     device: String,
 }
@@ -179,7 +178,7 @@ fn octets(mac: &str) -> [u8; 6] {
         .expect("a MAC address")
 }
 
-/// The daemon's flows, and those that were put among them.
+/// The daemon's flow table, and the entries added to it.
 struct Flows {
     map: HashMap<MapData, FlowKey, FlowEntry>,
     added: Vec<FlowKey>,
@@ -199,12 +198,12 @@ impl Flows {
         }
     }
 
-    /// Makes packets `here` become `there`, and those become `here`; all else as in the half of `like`.
+    /// Makes packets of `here` become `there`, and those become `here`; other fields are those of the entry `like`.
     fn swing(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
-        let half = self.map.get(like, 0).expect("the flow");
+        let entry = self.map.get(like, 0).expect("the flow");
         for (from, to) in [(here, there), (there, here)] {
             self.map
-                .insert(from, FlowEntry { to, ..half }, 0)
+                .insert(from, FlowEntry { to, ..entry }, 0)
                 .expect("room");
             self.added.push(from);
         }
@@ -212,13 +211,13 @@ impl Flows {
 
     /// The source port of a flow's packets after translation.
     fn source_port(&self, key: &FlowKey) -> u16 {
-        let half = self.map.get(key, 0).expect("the flow");
-        half.to.sport.get()
+        let entry = self.map.get(key, 0).expect("the flow");
+        entry.to.sport.get()
     }
 
     fn restore(&mut self) {
         for key in self.added.drain(..) {
-            // What the daemon has swept meanwhile is gone already.
+            // The daemon may have removed the entry already.
             let _ = self.map.remove(&key);
         }
     }
@@ -251,13 +250,13 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         key(client, host(PUBLISHED)),
         key(client, near),
     );
-    // A source that is no sandbox's would end the swing: the sibling stands in for the host.
+    // A source that is no sandbox would not be translated back, so that the sibling replaces the host.
     flows.swing(
         &key(near, client),
         key(near, client),
         key(SocketAddr::new(sibling.address, PUBLISHED), client),
     );
-    // Often not the one that the sandbox chose.
+    // Often not the port that the sandbox chose.
     let mapped = flows.source_port(&key(caller, far));
     let reply = key(far, host(mapped));
     flows.swing(&reply, reply, key(far, caller));
@@ -273,13 +272,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         packet,
         device: "eth0".to_owned(),
         from: None,
-        bytes: Udp {
-            from,
-            to,
-            mac: [2; 6],
-            next_hop: [2; 6],
-        }
-        .bytes(),
+        bytes: udp_packet(from, to, [2; 6], [2; 6]),
         repeat: UNTIL_EXPIRED,
         verdict: REDIRECT,
     };
@@ -295,13 +288,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         packet,
         device: server.device.clone(),
         from: None,
-        bytes: Udp {
-            from: caller,
-            to,
-            mac: server.mac,
-            next_hop: server.gateway,
-        }
-        .bytes(),
+        bytes: udp_packet(caller, to, server.mac, server.gateway),
         repeat: UNTIL_EXPIRED,
         verdict: REDIRECT,
     };
@@ -325,4 +312,28 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
             ..endpoint("to a sibling", beside)
         },
     ]
+}
+
+/// A UDP packet with 64 bytes of payload and the largest TTL, which may not be fragmented.
+fn udp_packet(from: SocketAddr, to: SocketAddr, source: [u8; 6], destination: [u8; 6]) -> Vec<u8> {
+    Packet::ip(from.ip(), to.ip())
+        .eth(source, destination)
+        .udp(from.port(), to.port())
+        .id(0)
+        .ttl(u8::MAX)
+        .dont_fragment()
+        .payload(&[0; 64])
+        .build()
+}
+
+/// The key of the flow that such a packet belongs to.
+fn key(from: SocketAddr, to: SocketAddr) -> FlowKey {
+    FlowKey {
+        src: Addr::from(from.ip()),
+        dst: Addr::from(to.ip()),
+        sport: Be16::new(from.port()),
+        dport: Be16::new(to.port()),
+        protocol: UDP,
+        ..FlowKey::default()
+    }
 }

@@ -1,4 +1,4 @@
-//! The results: a table for people, JSON for programs.
+//! The results as a table and as JSON.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use crate::{
     stats::Spread,
 };
 
-/// Everything that was measured.
+/// All results.
 pub struct Report {
     settings: Value,
     machine: Value,
@@ -21,7 +21,7 @@ pub struct Report {
     rounds: usize,
 }
 
-/// One measurement over all rounds, values in the order of [`Side::ALL`].
+/// A measurement over all rounds, values in the order of [`Side::ALL`].
 struct Line {
     measure: Measure,
     rounds: Vec<[f64; 3]>,
@@ -33,7 +33,7 @@ impl Line {
         of_side.collect()
     }
 
-    /// netpath as a multiple of another side, round by round.
+    /// netpath as a multiple of another setup, per round.
     fn ratios(&self, other: Side) -> Vec<f64> {
         let ratios = self
             .rounds
@@ -43,11 +43,11 @@ impl Line {
     }
 }
 
-/// What netpath is compared with.
+/// The setups that netpath is compared with.
 const OTHERS: [Side; 2] = [Side::Iptables, Side::Routing];
 
 impl Report {
-    /// Without results yet.
+    /// No results.
     pub fn new(args: &Args, machine: Value) -> Self {
         Self {
             settings: json!({
@@ -65,7 +65,7 @@ impl Report {
         }
     }
 
-    /// Notes one round of a measurement.
+    /// Adds a round of a measurement.
     pub fn add(&mut self, measure: Measure, samples: &[Sample]) {
         let mut values = [f64::NAN; 3];
         for sample in samples {
@@ -85,7 +85,7 @@ impl Report {
         }
     }
 
-    /// Shows one round of a measurement while the others are still to come.
+    /// Prints a round of a measurement.
     pub fn progress(&self, round: usize, measure: &Measure, samples: &[Sample]) {
         let mut values = Vec::new();
         for side in Side::ALL {
@@ -103,12 +103,12 @@ impl Report {
         );
     }
 
-    /// Notes what packets cost in the programs.
+    /// Adds the costs of packets in programs.
     pub fn programs(&mut self, costs: Vec<Cost>) {
         self.programs = costs;
     }
 
-    /// Notes the load at the end.
+    /// Adds the load at the end.
     pub fn finish(&mut self, load: f64) {
         self.load_after = load;
     }
@@ -203,7 +203,7 @@ impl Report {
         table
     }
 
-    /// Every value, and what the tables show.
+    /// All values, and the numbers of the tables.
     pub fn json(&self) -> String {
         let lines = self.lines.iter().map(|line| {
             let mut sides = Map::new();
@@ -253,7 +253,7 @@ impl Report {
     }
 }
 
-/// With three digits that matter, or as a whole with a mark before every third digit.
+/// Three significant digits, or a whole number with separators.
 fn number(value: f64) -> String {
     if value < 1000.0 {
         return format!("{value:.2}");
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_easy_to_read() {
+    fn numbers_have_three_significant_digits() {
         assert_eq!(number(13.456), "13.46");
         assert_eq!(number(999.9), "999.90");
         assert_eq!(number(1000.0), "1,000");

@@ -1,20 +1,20 @@
-//! The three hosts, each with the outside and a sandbox.
+//! The three setups, each with a host, an outside and a sandbox.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use netpath_tests::{Daemon, Netns, Topology, counters, netpath_binary};
+use netpath_tests::{Daemon, Netns, counters, fixture::Topology, netpath_binary};
 
 use crate::docker::{self, Variant};
 
 /// The published port.
 pub const PUBLISHED: u16 = 8080;
-/// Where the server in the sandbox listens, and the one outside.
+/// The port of the servers in the sandbox and outside.
 pub const INSIDE: u16 = 80;
 
-/// Addresses that the outside has beside its first: one for each round, in turn.
+/// Number of additional addresses of the outside, which rounds use in turn.
 const ALIASES: u16 = 64;
 
-/// A family of addresses.
+/// An address family.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -23,14 +23,14 @@ pub enum Family {
     V6,
 }
 
-/// What is compared.
+/// A setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
     /// netpath.
     Netpath,
-    /// iptables, as dockerd uses it.
+    /// The iptables rules of dockerd.
     Iptables,
-    /// Routes without any translation.
+    /// Routing without translation.
     Routing,
 }
 
@@ -38,7 +38,7 @@ impl Side {
     /// In the order of the table.
     pub const ALL: [Self; 3] = [Self::Netpath, Self::Iptables, Self::Routing];
 
-    /// Its name in the results.
+    /// The name in the results.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Netpath => "netpath",
@@ -48,41 +48,41 @@ impl Side {
     }
 }
 
-/// One of the three: a host between the outside and a sandbox.
+/// A setup: a host between the outside and a sandbox.
 pub struct Site {
     /// The host and the outside.
     pub topology: Topology,
     /// The namespace with the server.
     pub sandbox: Netns,
-    /// The sandbox's address.
+    /// The address of the sandbox.
     pub inside: IpAddr,
-    /// Where clients outside find the server.
+    /// The address and port at which clients outside reach the server.
     pub published: SocketAddr,
 }
 
-/// All three.
+/// The three setups.
 pub struct Stage {
-    /// The family that is measured.
+    /// The measured family.
     pub family: Family,
-    // Before the namespaces it works in: dropped first.
+    // Before the namespaces, because fields are dropped in this order.
     /// The daemon of [`Side::Netpath`].
     pub daemon: Daemon,
     sites: [Site; 3],
     _sibling: Netns,
 }
 
-/// A sandbox of netpath beside the server.
+/// The name of a further netpath sandbox.
 pub const SIBLING: &str = "sibling";
-/// The sandbox of netpath with the server.
+/// The name of the netpath sandbox with the server.
 pub const SERVER: &str = "server";
 
-/// The addresses of what is no netpath sandbox.
+/// Addresses of the sandboxes of the other setups.
 const SANDBOX: (&str, &str) = ("172.17.0.2", "fd00:17::2");
 const GATEWAY: (&str, &str) = ("172.17.0.1", "fd00:17::1");
 const SUBNET: (&str, &str) = ("172.17.0.0/16", "fd00:17::/64");
 
 impl Stage {
-    /// Makes everything.
+    /// Creates the setups.
     pub fn new(family: Family, docker: Variant) -> Self {
         let (daemon, netpath, sibling) = with_netpath(family);
         Self {
@@ -98,13 +98,12 @@ impl Stage {
         &self.sites[side as usize]
     }
 
-    /// The address of a sandbox of netpath in the family that is measured.
+    /// The address of a netpath sandbox in the measured family.
     pub fn address_of(&self, sandbox: &str) -> IpAddr {
         endpoint_address(&self.daemon, sandbox, self.family)
     }
 
-    /// An address of the outside that only one of many rounds uses: a flow of an earlier round that is not yet forgotten
-    /// never stands in the way of a new one.
+    /// An address of the outside for a round, so that flows of earlier rounds do not affect new ones.
     pub fn outside(&self, round: usize) -> IpAddr {
         let number = 0x10 + (round % usize::from(ALIASES)) as u16;
         match self.family {
@@ -113,8 +112,8 @@ impl Stage {
         }
     }
 
-    /// Fails unless the packets really took the paths that are compared: tracked by netfilter on one host only, and by
-    /// netpath on another; and unless all of them arrived as they were sent.
+    /// Fails unless packets took the paths to be compared: conntrack has entries in one setup only, netpath has flows,
+    /// and all packets have right checksums.
     pub fn assert_paths(&self) {
         let flows = self.daemon.json(&["map", "dump", "nat"]);
         assert!(
@@ -133,7 +132,7 @@ impl Stage {
             let counters = counters(&self.site(side).topology.host);
             let forwarded = counters.get("IpForwDatagrams").copied().unwrap_or(0)
                 + counters.get("Ip6OutForwDatagrams").copied().unwrap_or(0);
-            // What netpath carries does not go through the host's stack.
+            // Packets that netpath forwards bypass the host's stack.
             assert_eq!(
                 forwarded > 10_000,
                 side != Side::Netpath,
@@ -265,7 +264,7 @@ fn topology() -> Topology {
     topology
 }
 
-/// A client opens more connections in a round than the default range has ports.
+/// A client opens more connections per round than the default range has ports.
 fn tune(netns: &Netns) {
     netns.sysctl("net/ipv4/ip_local_port_range", "1024 65535");
 }

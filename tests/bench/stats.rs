@@ -1,15 +1,15 @@
-//! Medians and their spread.
+//! Medians and quartiles.
 
 use serde::Serialize;
 
-/// The middle half of some values.
+/// Median and quartiles of values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// A quarter lies below.
+    /// First quartile.
     pub lower: f64,
-    /// The middle.
+    /// Median.
     pub median: f64,
-    /// A quarter lies above.
+    /// Third quartile.
     pub upper: f64,
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quartiles_lie_between_values() {
+    fn quartiles_are_interpolated() {
         let spread = Spread::of(&[4.0, 1.0, 3.0, 2.0]);
         assert_eq!(
             (spread.lower, spread.median, spread.upper),

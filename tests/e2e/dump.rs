@@ -1,30 +1,30 @@
-//! What `netpath map` shows of translations.
+//! The output of `netpath map dump nat`.
 
 use serde_json::{Value, json};
 
-use crate::{
+use netpath_tests::{
+    fixture::{Fixture, HOST, OUTSIDE, Sandbox},
     peer::{self, How, Question},
-    stage::{HOST, OUTSIDE, Sandbox, Stage},
 };
 
-struct Town {
-    stage: Stage,
+struct Service {
+    fixture: Fixture,
     web: Sandbox,
     other: Sandbox,
     _servers: [netpath_tests::Process; 2],
 }
 
-fn town() -> Town {
-    let stage = Stage::new();
-    stage.two_networks();
-    let web = stage.sandbox("web", "shop", &["8080:80", "8080:80/udp"]);
-    let other = stage.sandbox("other", "yard", &[]);
+fn service() -> Service {
+    let fixture = Fixture::new();
+    fixture.two_networks();
+    let web = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);
+    let other = fixture.sandbox("other", "network_b", &[]);
     let servers = [
         peer::serve(&web.netns, "web", &["80"]),
-        peer::serve(stage.outside(), "outside", &["7000"]),
+        peer::serve(fixture.outside(), "outside", &["7000"]),
     ];
-    Town {
-        stage,
+    Service {
+        fixture,
         web,
         other,
         _servers: servers,
@@ -65,18 +65,18 @@ fn check(flow: &Value, kind: &str, original: &Value, reply: &Value, owner: (&str
 }
 
 #[test]
-fn the_table_shows_source_translation() {
-    let town = town();
+fn dump_shows_source_translation() {
+    let service = service();
     for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
         .into_iter()
         .enumerate()
     {
-        let own = town.other.addresses()[family];
+        let own = service.other.addresses()[family];
         for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
             let question = Question::new(how, outside, 7000).source_port(5000);
-            let answer = peer::ask(&town.other.netns, &question);
-            let flows = town
-                .stage
+            let answer = peer::ask(&service.other.netns, &question);
+            let flows = service
+                .fixture
                 .flows(&["--protocol", protocol, "--address", outside]);
             let flow = only(&flows);
             assert_eq!(flow["protocol"], protocol);
@@ -85,73 +85,82 @@ fn the_table_shows_source_translation() {
                 "snat",
                 &tuple(own, 5000, outside, 7000),
                 &tuple(outside, 7000, host, answer.peer_port),
-                ("other", "yard"),
+                ("other", "network_b"),
             );
         }
     }
-    town.stage.assert_clean(&[&town.other]);
+    service.fixture.assert_clean(&[&service.other]);
 }
 
 #[test]
-fn the_table_shows_destination_translation() {
-    let town = town();
+fn dump_shows_destination_translation() {
+    let service = service();
     for (family, (outside, host)) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)]
         .into_iter()
         .enumerate()
     {
-        let own = town.web.addresses()[family];
+        let own = service.web.addresses()[family];
         for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
             let question = Question::new(how, host, 8080).source_port(5000);
-            peer::ask(town.stage.outside(), &question);
-            let flows = town
-                .stage
+            peer::ask(service.fixture.outside(), &question);
+            let flows = service
+                .fixture
                 .flows(&["--protocol", protocol, "--address", own]);
             check(
                 only(&flows),
                 "dnat",
                 &tuple(outside, 5000, host, 8080),
                 &tuple(own, 80, outside, 5000),
-                ("web", "shop"),
+                ("web", "network_a"),
             );
         }
     }
-    town.stage.assert_clean(&[&town.web]);
+    service.fixture.assert_clean(&[&service.web]);
 }
 
 #[test]
-fn the_table_shows_hairpins() {
-    let town = town();
+fn dump_shows_hairpin() {
+    let service = service();
     for (family, host) in [HOST.0, HOST.1].into_iter().enumerate() {
-        let (own, client) = (town.web.addresses()[family], town.other.addresses()[family]);
+        let (own, client) = (
+            service.web.addresses()[family],
+            service.other.addresses()[family],
+        );
         let question = Question::new(How::Udp, host, 8080).source_port(5000);
-        peer::ask(&town.other.netns, &question);
-        let flows = town.stage.flows(&["--address", client]);
+        peer::ask(&service.other.netns, &question);
+        let flows = service.fixture.flows(&["--address", client]);
         check(
             only(&flows),
             "hairpin",
             &tuple(client, 5000, host, 8080),
             &tuple(own, 80, client, 5000),
-            ("web", "shop"),
+            ("web", "network_a"),
         );
     }
-    let table = town.stage.daemon.cli(&["map", "dump", "nat"]).success();
+    let table = service
+        .fixture
+        .daemon
+        .cli(&["map", "dump", "nat"])
+        .success();
     assert!(
         table.contains("hairpin") && table.contains(HOST.0),
         "{table}"
     );
-    town.stage.assert_clean(&[&town.web, &town.other]);
+    service
+        .fixture
+        .assert_clean(&[&service.web, &service.other]);
 }
 
 #[test]
-fn the_table_shows_echo_and_its_identifier() {
-    let town = town();
+fn dump_shows_echo_with_its_identifier() {
+    let service = service();
     for (address, host, protocol, own) in [
-        (OUTSIDE.0, HOST.0, "icmp", &town.other.v4),
-        (OUTSIDE.1, HOST.1, "icmpv6", &town.other.v6),
+        (OUTSIDE.0, HOST.0, "icmp", &service.other.v4),
+        (OUTSIDE.1, HOST.1, "icmpv6", &service.other.v6),
     ] {
-        assert_eq!(peer::ping(&town.other.netns, address, 4711, 3), 3);
-        let flows = town
-            .stage
+        assert_eq!(peer::ping(&service.other.netns, address, 4711, 3), 3);
+        let flows = service
+            .fixture
             .flows(&["--protocol", protocol, "--address", address]);
         let flow = only(&flows);
         assert_eq!(flow["kind"], "snat");
@@ -160,15 +169,15 @@ fn the_table_shows_echo_and_its_identifier() {
         assert_eq!(flow["reply"]["destination"], host, "{flow:#}");
         assert_eq!(flow["packets"], json!([3, 3]), "{flow:#}");
     }
-    town.stage.assert_clean(&[&town.other]);
+    service.fixture.assert_clean(&[&service.other]);
 }
 
 #[test]
-fn a_datagram_in_fragments_is_shown_until_all_of_it_has_passed() {
-    let town = town();
+fn dump_shows_fragmented_datagram_until_it_is_complete() {
+    let service = service();
     let fragments = |arguments: &[&str]| {
         let command = [&["map", "dump", "fragments"], arguments].concat();
-        let rows = town.stage.daemon.json(&command);
+        let rows = service.fixture.daemon.json(&command);
         rows.as_array().expect("rows").clone()
     };
     assert_eq!(fragments(&[]), [] as [Value; 0]);
@@ -182,30 +191,40 @@ fn a_datagram_in_fragments_is_shown_until_all_of_it_has_passed() {
             OUTSIDE.0, HOST.0
         ),
     ];
-    peer::craft(town.stage.outside(), "eth0", &parts[0]);
-    town.stage.wait_for("a row", || fragments(&[]).len() == 1);
+    peer::craft(service.fixture.outside(), "eth0", &parts[0]);
+    service
+        .fixture
+        .wait_for("a row", || fragments(&[]).len() == 1);
     let row = &fragments(&["--sandbox", "web", "--address", HOST.0])[0];
     assert_eq!(row["protocol"], 17, "{row:#}");
     let original = json!({"source": OUTSIDE.0, "destination": HOST.0, "id": 77});
     assert_eq!(row["original"], original, "{row:#}");
     assert_eq!(row["translated"]["source"], OUTSIDE.0, "{row:#}");
-    assert_eq!(row["translated"]["destination"], town.web.v4, "{row:#}");
+    assert_eq!(row["translated"]["destination"], service.web.v4, "{row:#}");
     assert_eq!(row["bytes"], 40, "{row:#}");
     assert_eq!(row["total"], Value::Null, "{row:#}");
-    assert_eq!(row["network"], "shop", "{row:#}");
+    assert_eq!(row["network"], "network_a", "{row:#}");
     assert_eq!(fragments(&["--sandbox", "other"]), [] as [Value; 0]);
-    peer::craft(town.stage.outside(), "eth0", &parts[1]);
-    town.stage.wait_for("no row", || fragments(&[]).is_empty());
-    town.stage.assert_clean(&[&town.web]);
+    peer::craft(service.fixture.outside(), "eth0", &parts[1]);
+    service
+        .fixture
+        .wait_for("no row", || fragments(&[]).is_empty());
+    service.fixture.assert_clean(&[&service.web]);
 }
 
 #[test]
-fn filters_select_flows() {
-    let town = town();
-    let stage = &town.stage;
-    peer::ask(&town.other.netns, &Question::new(How::Tcp, OUTSIDE.0, 7000));
-    peer::ask(&town.other.netns, &Question::new(How::Udp, OUTSIDE.1, 7000));
-    peer::ask(stage.outside(), &Question::new(How::Tcp, HOST.0, 8080));
+fn dump_filters_select_flows() {
+    let service = service();
+    let fixture = &service.fixture;
+    peer::ask(
+        &service.other.netns,
+        &Question::new(How::Tcp, OUTSIDE.0, 7000),
+    );
+    peer::ask(
+        &service.other.netns,
+        &Question::new(How::Udp, OUTSIDE.1, 7000),
+    );
+    peer::ask(fixture.outside(), &Question::new(How::Tcp, HOST.0, 8080));
     for (filter, expected) in [
         (&[][..], 3),
         (&["--sandbox", "other"], 2),
@@ -218,10 +237,10 @@ fn filters_select_flows() {
         (&["--address", "203.0.113.7"], 0),
         (&["--protocol", "icmp"], 0),
     ] {
-        let flows = stage.flows(filter);
+        let flows = fixture.flows(filter);
         assert_eq!(flows.len(), expected, "{filter:?}: {flows:#?}");
     }
-    let maps = stage.daemon.json(&["map", "ls"]);
+    let maps = fixture.daemon.json(&["map", "ls"]);
     let rows = maps.as_array().expect("maps");
     for row in rows {
         for key in ["name", "kind"] {
@@ -235,6 +254,6 @@ fn filters_select_flows() {
         .iter()
         .find(|row| row["name"] == "flows")
         .expect("flows");
-    assert_eq!(flows["entries"], 6, "two halves a flow");
-    stage.assert_clean(&[&town.web, &town.other]);
+    assert_eq!(flows["entries"], 6, "two entries per flow");
+    fixture.assert_clean(&[&service.web, &service.other]);
 }

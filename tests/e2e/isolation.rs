@@ -1,22 +1,21 @@
-//! Who may talk to whom, by network and its settings.
+//! Reachability by network settings.
 
-use netpath_tests::Netns;
-
-use crate::{
+use netpath_tests::{
+    Netns,
+    fixture::{Fixture, HOST, NETWORK_A, NETWORK_B, OUTSIDE, Sandbox, add_routes},
     peer::{self, How, Question},
-    stage::{HOST, OUTSIDE, SHOP, Sandbox, Stage, YARD, routes},
 };
 
 #[test]
-fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &["--gateway-mode", "routed"]);
-    stage.network("yard", YARD, &[]);
-    let web = stage.sandbox("web", "shop", &["80:80", "80:80/udp"]);
-    let other = stage.sandbox("other", "yard", &[]);
+fn routed_network_is_reached_at_sandbox_addresses_and_published_ports() {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &["--gateway-mode", "routed"]);
+    fixture.network("network_b", NETWORK_B, &[]);
+    let web = fixture.sandbox("web", "network_a", &["80:80", "80:80/udp"]);
+    let other = fixture.sandbox("other", "network_b", &[]);
     let _server = peer::serve(&web.netns, "web", &["80", "81"]);
-    let outside = stage.outside();
-    routes(outside, HOST);
+    let outside = fixture.outside();
+    add_routes(outside, HOST);
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
     let check = |from: &Netns, sources: [&str; 2]| {
@@ -41,17 +40,17 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_published_ports() {
         assert_eq!(answer.peer_port, answer.own_port);
     }
     peer::assert_pings(&web.netns, [OUTSIDE.0, OUTSIDE.1], true);
-    stage.assert_clean(&[&web, &other]);
+    fixture.assert_clean(&[&web, &other]);
 }
 
 #[test]
-fn without_masquerade_the_outside_sees_the_sandbox() {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &["--masquerade", "off"]);
-    let client: Sandbox = stage.sandbox("client", "shop", &["8080:80"]);
+fn network_without_masquerade_sends_from_sandbox_addresses() {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &["--masquerade", "off"]);
+    let client: Sandbox = fixture.sandbox("client", "network_a", &["8080:80"]);
     let _server = peer::serve(&client.netns, "client", &["80", "81"]);
-    let outside = stage.outside();
-    routes(outside, HOST);
+    let outside = fixture.outside();
+    add_routes(outside, HOST);
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
     for answer in peer::ask_all(
@@ -67,8 +66,8 @@ fn without_masquerade_the_outside_sees_the_sandbox() {
     peer::assert_pings(&client.netns, [OUTSIDE.0, OUTSIDE.1], true);
     peer::ask(outside, &Question::new(How::Tcp, HOST.0, 8080));
     peer::ask(outside, &Question::new(How::Tcp, HOST.1, 8080));
-    // Nothing but answers comes in.
+    // Only replies are delivered to the sandbox.
     peer::assert_no_answer(outside, &peer::both_ways(client.addresses(), 81));
     peer::assert_pings(outside, client.addresses(), false);
-    stage.assert_clean(&[&client]);
+    fixture.assert_clean(&[&client]);
 }

@@ -1,12 +1,8 @@
-//! A real daemon in real namespaces, with real clients and servers.
+//! The daemon in network namespaces, with clients and servers.
 #![expect(
     clippy::expect_used,
-    reason = "what tests share fails as they do, by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
-
-mod peer;
-mod stage;
-mod town;
 
 mod allow;
 mod dump;

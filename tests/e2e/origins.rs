@@ -1,40 +1,49 @@
-//! More ways to reach a published port.
+//! Further clients of a published port.
 
-use crate::{
+use netpath_tests::{
+    fixture::{
+        Fixture, GATEWAY_A, GATEWAY_B, HOST, LOOPBACK, OUTSIDE, PUBLISHED, Service,
+        assert_source_seen, both,
+    },
     peer::{self, How, Question},
-    stage::{HOST, LOOPBACK, OUTSIDE, SHOP_GATEWAY, Stage, YARD_GATEWAY},
-    town::{PUBLISHED, Town, both, check},
 };
 
-fn town() -> Town {
-    Town::on(Stage::new())
+fn service() -> Service {
+    Service::on(Fixture::new())
 }
 
 #[test]
-fn a_published_port_answers_on_every_gateway_too() {
-    let town = town();
-    let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    let (sibling, other) = (&town.sibling, &town.other);
+fn published_port_is_reached_at_every_gateway() {
+    let service = service();
+    let _server = peer::serve(&service.web.netns, "web", &["80"]);
+    let (sibling, other) = (&service.sibling, &service.other);
 
-    for gateway in [SHOP_GATEWAY, YARD_GATEWAY] {
-        check("host", town.stage.host(), both(gateway), both(SHOP_GATEWAY));
-        check(
+    for gateway in [GATEWAY_A, GATEWAY_B] {
+        assert_source_seen(
+            "host",
+            service.fixture.host(),
+            both(gateway),
+            both(GATEWAY_A),
+        );
+        assert_source_seen(
             "sibling",
             &sibling.netns,
             both(gateway),
             sibling.addresses(),
         );
-        check("other", &other.netns, both(gateway), other.addresses());
-        check("itself", &town.web.netns, both(gateway), both(SHOP_GATEWAY));
+        assert_source_seen("other", &other.netns, both(gateway), other.addresses());
+        assert_source_seen("itself", &service.web.netns, both(gateway), both(GATEWAY_A));
     }
-    town.stage.assert_clean(&[&town.web, sibling, other]);
+    service
+        .fixture
+        .assert_clean(&[&service.web, sibling, other]);
 }
 
 #[test]
-fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
-    let town = town();
-    let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (SHOP_GATEWAY, HOST)] {
+fn host_process_bound_to_a_local_address_reaches_published_port() {
+    let service = service();
+    let _server = peer::serve(&service.web.netns, "web", &["80"]);
+    for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (GATEWAY_A, HOST)] {
         let questions = both(own)
             .into_iter()
             .zip(both(asked))
@@ -42,15 +51,15 @@ fn a_host_process_bound_to_a_local_address_reaches_a_published_port() {
                 How::ALL.map(|how| Question::new(how, asked, PUBLISHED).source_address(own))
             });
         let questions: Vec<Question> = questions.collect();
-        let answers = peer::ask_all(town.stage.host(), &questions);
+        let answers = peer::ask_all(service.fixture.host(), &questions);
         for (question, answer) in questions.iter().zip(answers) {
             assert_eq!(answer.from, question.address(), "{question}: {answer:?}");
         }
     }
-    town.stage.assert_clean(&[&town.web]);
+    service.fixture.assert_clean(&[&service.web]);
 }
 
-/// Connects a UDP socket, waits for an answer, and then for whatever else comes.
+/// Python program that connects a UDP socket, waits for a reply, and then for a further result.
 const CONNECTED: &str = "
 import socket, sys
 peer = socket.getaddrinfo(sys.argv[1], 8080, type=socket.SOCK_DGRAM)[0]
@@ -66,14 +75,14 @@ except OSError as error:
 ";
 
 #[test]
-fn a_host_process_is_told_that_the_sandbox_it_is_connected_to_is_gone() {
-    let town = town();
-    let server = peer::serve(&town.web.netns, "web", &["80"]);
+fn connected_host_socket_is_told_that_its_sandbox_is_removed() {
+    let service = service();
+    let server = peer::serve(&service.web.netns, "web", &["80"]);
     let mut clients: Vec<_> = [LOOPBACK.0, LOOPBACK.1, HOST.0]
         .iter()
         .map(|address| {
-            let mut client = town
-                .stage
+            let mut client = service
+                .fixture
                 .host()
                 .start(&["python3", "-c", CONNECTED, address]);
             client.wait_for_output("answered");
@@ -81,41 +90,48 @@ fn a_host_process_is_told_that_the_sandbox_it_is_connected_to_is_gone() {
         })
         .collect();
     drop(server);
-    town.stage.daemon.cli(&["sandbox", "rm", "web"]).success();
+    service
+        .fixture
+        .daemon
+        .cli(&["sandbox", "rm", "web"])
+        .success();
     for client in &mut clients {
         client.wait_for_output(&libc::ECONNABORTED.to_string());
     }
-    town.stage.assert_clean(&[&town.sibling, &town.other]);
+    service
+        .fixture
+        .assert_clean(&[&service.sibling, &service.other]);
 }
 
 #[test]
-fn a_sandbox_keeps_its_own_loopback() {
-    let town = town();
-    let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    let _own = peer::serve(&town.sibling.netns, "own", &["8080"]);
+fn sandbox_loopback_is_not_translated() {
+    let service = service();
+    let _server = peer::serve(&service.web.netns, "web", &["80"]);
+    let _own = peer::serve(&service.sibling.netns, "own", &["8080"]);
     for how in How::ALL {
         for address in [LOOPBACK.0, LOOPBACK.1] {
             let question = Question::new(how, address, PUBLISHED);
-            let answer = peer::ask(&town.sibling.netns, &question);
+            let answer = peer::ask(&service.sibling.netns, &question);
             assert_eq!(answer.name, "own", "{question}");
-            peer::assert_no_answer(&town.other.netns, &[question]);
+            peer::assert_no_answer(&service.other.netns, &[question]);
         }
     }
-    town.stage
-        .assert_clean(&[&town.web, &town.sibling, &town.other]);
+    service
+        .fixture
+        .assert_clean(&[&service.web, &service.sibling, &service.other]);
 }
 
 #[test]
-fn a_client_uses_one_source_port_for_two_addresses_of_the_node() {
-    let town = town();
-    let _server = peer::serve(&town.web.netns, "web", &["80"]);
-    let host = town.stage.host();
+fn client_uses_one_source_port_for_two_node_addresses() {
+    let service = service();
+    let _server = peer::serve(&service.web.netns, "web", &["80"]);
+    let host = service.fixture.host();
     host.exec("ip addr add 192.0.2.9/24 dev eth0");
     let ask = |how, address| Question::new(how, address, PUBLISHED).source_port(22_000);
-    town.stage.wait_for("the new address is known", || {
+    service.fixture.wait_for("the new address is in use", || {
         let probe = [Question::new(How::Tcp, "192.0.2.9", PUBLISHED)];
         peer::ask_within(
-            town.stage.outside(),
+            service.fixture.outside(),
             &probe,
             std::time::Duration::from_millis(200),
         )[0]
@@ -123,7 +139,7 @@ fn a_client_uses_one_source_port_for_two_addresses_of_the_node() {
     });
     for how in [How::Tcp, How::Udp] {
         let answers =
-            [HOST.0, "192.0.2.9"].map(|to| peer::ask(town.stage.outside(), &ask(how, to)));
+            [HOST.0, "192.0.2.9"].map(|to| peer::ask(service.fixture.outside(), &ask(how, to)));
         for answer in &answers {
             assert_eq!(answer.peer, OUTSIDE.0, "{answer:?}");
         }
@@ -133,5 +149,5 @@ fn a_client_uses_one_source_port_for_two_addresses_of_the_node() {
             "a taken source port is replaced"
         );
     }
-    town.stage.assert_clean(&[&town.web]);
+    service.fixture.assert_clean(&[&service.web]);
 }

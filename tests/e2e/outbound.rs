@@ -1,15 +1,14 @@
-//! Out of a sandbox: which address and which port the outside sees.
+//! Traffic from a sandbox: the source address and port that the outside sees.
 
 use std::{collections::BTreeSet, thread};
 
-use netpath_tests::{Netns, Topology};
-
-use crate::{
+use netpath_tests::{
+    Netns,
+    fixture::{Fixture, HOST, NETWORK_A, OUTSIDE, Pair, Sandbox, Topology},
     peer::{self, How, Question},
-    stage::{HOST, OUTSIDE, Pair, SHOP, Sandbox, Stage},
 };
 
-/// A network that the host has a route of its own to.
+/// A destination to which the host has a specific route.
 const FAR: Pair = ("203.0.113.1", "2001:db8:203::1");
 
 fn far(netns: &Netns) {
@@ -17,7 +16,7 @@ fn far(netns: &Netns) {
     netns.exec(&format!("ip addr add {}/128 dev lo nodad", FAR.1));
 }
 
-/// The outside server must see these sources, one per family.
+/// The outside must see these source addresses, one per family.
 #[track_caller]
 fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
     for how in How::ALL {
@@ -31,9 +30,9 @@ fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
 }
 
 #[test]
-fn the_outside_sees_the_address_that_the_route_prefers() {
-    let stage = Stage::new();
-    let (host, outside) = (stage.host(), stage.outside());
+fn outbound_source_is_the_preferred_address_of_the_route() {
+    let fixture = Fixture::new();
+    let (host, outside) = (fixture.host(), fixture.outside());
     far(outside);
     for address in ["192.0.2.77/24", "192.0.2.78/24"] {
         host.exec(&format!("ip addr add {address} dev eth0"));
@@ -41,8 +40,8 @@ fn the_outside_sees_the_address_that_the_route_prefers() {
     for address in ["2001:db8:2::77/64", "2001:db8:2::78/64"] {
         host.exec(&format!("ip addr add {address} dev eth0 nodad"));
     }
-    stage.network("shop", SHOP, &[]);
-    let sandbox = stage.sandbox("client", "shop", &[]);
+    fixture.network("network_a", NETWORK_A, &[]);
+    let sandbox = fixture.sandbox("client", "network_a", &[]);
     let _server = peer::serve(outside, "outside", &["7000"]);
 
     host.exec("ip route add 203.0.113.0/24 via 192.0.2.2 src 192.0.2.78");
@@ -53,18 +52,18 @@ fn the_outside_sees_the_address_that_the_route_prefers() {
     check(&sandbox, FAR, ["192.0.2.77", "2001:db8:2::77"]);
     let own = peer::ask(&sandbox.netns, &Question::new(How::Tcp, OUTSIDE.0, 7000));
     assert_eq!(own.peer, HOST.0, "the first address of the link");
-    stage.assert_clean(&[&sandbox]);
+    fixture.assert_clean(&[&sandbox]);
 }
 
 #[test]
-fn each_destination_is_reached_by_its_own_uplink_and_address() {
+fn outbound_source_belongs_to_the_uplink_of_the_destination() {
     let topology = Topology::builder().second_uplink().build();
-    let stage = Stage::with(topology, &["--uplink=eth0", "--uplink=eth1"]);
-    let second = stage.topology.second.clone().expect("a second uplink");
+    let fixture = Fixture::start(topology, &["--uplink=eth0", "--uplink=eth1"], "");
+    let second = fixture.topology.second.clone().expect("a second uplink");
     far(&second);
-    stage.network("shop", SHOP, &[]);
-    let sandbox = stage.sandbox("client", "shop", &[]);
-    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+    fixture.network("network_a", NETWORK_A, &[]);
+    let sandbox = fixture.sandbox("client", "network_a", &[]);
+    let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
     let _other = peer::serve(&second, "second", &["7000"]);
 
     let far_routes = |first: bool| {
@@ -77,7 +76,7 @@ fn each_destination_is_reached_by_its_own_uplink_and_address() {
             format!("203.0.113.0/24 via {v4}"),
             format!("2001:db8:203::/64 via {v6}"),
         ] {
-            stage
+            fixture
                 .host()
                 .exec(&format!("ip route replace {route} dev {device}"));
         }
@@ -88,18 +87,18 @@ fn each_destination_is_reached_by_its_own_uplink_and_address() {
     check(&sandbox, ("198.51.100.2", "2001:db8:51::2"), beyond);
     check(&sandbox, FAR, beyond);
 
-    far(stage.outside());
+    far(fixture.outside());
     far_routes(true);
     check(&sandbox, FAR, [HOST.0, HOST.1]);
-    stage.assert_clean(&[&sandbox]);
+    fixture.assert_clean(&[&sandbox]);
 }
 
 #[test]
-fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
-    let stage = Stage::new();
-    stage.two_networks();
-    let first = stage.sandbox("first", "shop", &[]);
-    let second = stage.sandbox("second", "yard", &[]);
+fn pings_with_equal_identifiers_get_their_own_replies() {
+    let fixture = Fixture::new();
+    fixture.two_networks();
+    let first = fixture.sandbox("first", "network_a", &[]);
+    let second = fixture.sandbox("second", "network_b", &[]);
     for address in [OUTSIDE.0, OUTSIDE.1] {
         thread::scope(|scope| {
             for sandbox in [&first, &second] {
@@ -111,23 +110,23 @@ fn echo_requests_are_answered_and_equal_identifiers_do_not_mix() {
         });
     }
     for (protocol, address) in [("icmp", OUTSIDE.0), ("icmpv6", OUTSIDE.1)] {
-        let flows = stage.flows(&["--protocol", protocol, "--address", address]);
+        let flows = fixture.flows(&["--protocol", protocol, "--address", address]);
         assert_eq!(flows.len(), 2, "{flows:#?}");
     }
-    // The host's own answers are not in the way, and neither are ours in its way.
-    assert_eq!(peer::ping(stage.host(), OUTSIDE.0, 8, 3), 3);
-    assert_eq!(peer::ping(stage.outside(), HOST.0, 7, 3), 3);
-    assert_eq!(peer::ping(stage.outside(), HOST.1, 7, 3), 3);
-    stage.assert_clean(&[&first, &second]);
+    // Pings of the host and pings of sandboxes do not interfere.
+    assert_eq!(peer::ping(fixture.host(), OUTSIDE.0, 8, 3), 3);
+    assert_eq!(peer::ping(fixture.outside(), HOST.0, 7, 3), 3);
+    assert_eq!(peer::ping(fixture.outside(), HOST.1, 7, 3), 3);
+    fixture.assert_clean(&[&first, &second]);
 }
 
 #[test]
-fn two_sandboxes_with_the_same_source_port_do_not_mix() {
-    let stage = Stage::new();
-    stage.two_networks();
-    let sandboxes = [("a", "shop"), ("b", "shop"), ("c", "yard")]
-        .map(|(name, network)| stage.sandbox(name, network, &[]));
-    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+fn sandboxes_with_equal_source_ports_get_distinct_outer_ports() {
+    let fixture = Fixture::new();
+    fixture.two_networks();
+    let sandboxes = [("a", "network_a"), ("b", "network_a"), ("c", "network_b")]
+        .map(|(name, network)| fixture.sandbox(name, network, &[]));
+    let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
     for how in [How::Tcp, How::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
             let ports = sandboxes.each_ref().map(|sandbox| {
@@ -142,5 +141,5 @@ fn two_sandboxes_with_the_same_source_port_do_not_mix() {
         }
     }
     let [a, b, c] = &sandboxes;
-    stage.assert_clean(&[a, b, c]);
+    fixture.assert_clean(&[a, b, c]);
 }

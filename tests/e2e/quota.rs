@@ -1,4 +1,4 @@
-//! One sandbox that wants everything.
+//! A sandbox that exceeds its quota.
 
 use std::{
     io::Write as _,
@@ -6,17 +6,16 @@ use std::{
     time::Duration,
 };
 
-use netpath_tests::{Netns, Topology};
-
-use crate::{
+use netpath_tests::{
+    Netns,
+    fixture::{Fixture, NETWORK_A, OUTSIDE, Topology},
     peer,
-    stage::{OUTSIDE, SHOP, Stage},
 };
 
-/// Flows that a sandbox may have.
+/// The quota of a sandbox, in flows.
 const QUOTA: usize = 50;
 
-/// Asks the outside from so many sockets; gives those that got an answer.
+/// Sends a request to the outside from this many sockets; returns the sockets that got a reply.
 fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
     netns.enter(|| {
         let sockets: Vec<_> = (0..count)
@@ -34,7 +33,7 @@ fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
 }
 
 #[test]
-fn a_sandbox_stops_at_its_quota_and_status_names_it() {
+fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     let mut file = tempfile::NamedTempFile::new().expect("file");
     write!(
         file,
@@ -42,17 +41,17 @@ fn a_sandbox_stops_at_its_quota_and_status_names_it() {
     )
     .expect("file");
     let path = format!("--config={}", file.path().display());
-    let mut stage = Stage::with(Topology::new(), &[&path]);
-    stage.network("shop", SHOP, &[]);
-    let greedy = stage.sandbox("greedy", "shop", &[]);
-    let modest = stage.sandbox("modest", "shop", &[]);
-    let _server = peer::serve(stage.outside(), "outside", &["7000"]);
+    let mut fixture = Fixture::start(Topology::new(), &[&path], "");
+    fixture.network("network_a", NETWORK_A, &[]);
+    let greedy = fixture.sandbox("greedy", "network_a", &[]);
+    let modest = fixture.sandbox("modest", "network_a", &[]);
+    let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
 
     assert_eq!(ask(&greedy.netns, QUOTA + 5).len(), QUOTA);
     assert_eq!(ask(&modest.netns, 20).len(), 20);
-    assert_eq!(stage.counted("drop_quota"), 5);
+    assert_eq!(fixture.counted("drop_quota"), 5);
 
-    let status = stage.daemon.json(&["status"]);
+    let status = fixture.daemon.json(&["status"]);
     let flows = &status["flows"];
     let expected = [
         ("entries", 70),
@@ -75,7 +74,7 @@ fn a_sandbox_stops_at_its_quota_and_status_names_it() {
         "new flows were refused: drop_quota 5 times; sandbox 'greedy' has most flows, 50";
     let said = status["degraded"].as_array().expect("degraded");
     assert!(said.contains(&degraded.into()), "{said:?}");
-    let log = stage.daemon.process().output();
+    let log = fixture.daemon.process().output();
     let warnings = log
         .lines()
         .filter(|line| line.contains("flows were refused"));
@@ -85,11 +84,11 @@ fn a_sandbox_stops_at_its_quota_and_status_names_it() {
         "{warnings:?}"
     );
 
-    // What goes gives its place back.
-    stage.daemon.cli(&["sandbox", "rm", "greedy"]).success();
-    stage.wait_for("the table has no flow of it", || {
-        stage.daemon.json(&["status"])["flows"]["entries"] == 20
+    // Flows that end are available again.
+    fixture.daemon.cli(&["sandbox", "rm", "greedy"]).success();
+    fixture.wait_for("its flows have expired", || {
+        fixture.daemon.json(&["status"])["flows"]["entries"] == 20
     });
-    let next = stage.sandbox("next", "shop", &[]);
+    let next = fixture.sandbox("next", "network_a", &[]);
     assert_eq!(ask(&next.netns, 5).len(), 5);
 }

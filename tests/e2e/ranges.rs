@@ -1,32 +1,32 @@
-//! Ranges of published ports, and which of several entries a packet belongs to.
+//! Ranges of published ports, and the precedence of entries.
 
 use std::time::{Duration, Instant};
 
-use crate::{
+use netpath_tests::{
+    fixture::{Fixture, HOST, LOOPBACK, NETWORK_A},
     peer::{self, How, Question},
-    stage::{HOST, LOOPBACK, SHOP, Stage},
 };
 
 #[track_caller]
-fn entries(stage: &Stage) -> u64 {
-    let maps = stage.daemon.json(&["map", "ls"]);
+fn entries(fixture: &Fixture) -> u64 {
+    let maps = fixture.daemon.json(&["map", "ls"]);
     let mut maps = maps.as_array().into_iter().flatten();
     let ports = maps.find(|map| map["name"] == "ports").expect("map ports");
     ports["entries"].as_u64().expect("entries")
 }
 
 #[test]
-fn a_range_is_one_entry_and_all_of_its_ports_work() {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &[]);
-    let web = stage.sandbox("web", "shop", &[]);
-    let before = entries(&stage);
-    stage
+fn range_is_one_entry_and_every_port_works() {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
+    let web = fixture.sandbox("web", "network_a", &[]);
+    let before = entries(&fixture);
+    fixture
         .daemon
         .cli(&["port", "publish", "web", "10000-30000:10000-30000/udp"])
         .success();
-    assert_eq!(entries(&stage), before + 1);
-    let dump = stage.daemon.json(&["map", "dump", "ports"]);
+    assert_eq!(entries(&fixture), before + 1);
+    let dump = fixture.daemon.json(&["map", "dump", "ports"]);
     assert_eq!(dump.as_array().map(Vec::len), Some(1), "{dump}");
     assert_eq!(dump[0]["host_port"], 10_000);
     assert_eq!(dump[0]["host_port_end"], 30_000);
@@ -36,8 +36,8 @@ fn a_range_is_one_entry_and_all_of_its_ports_work() {
     ];
     let _server = peer::serve(&web.netns, "web", &ports);
     for (from, addresses) in [
-        (stage.outside(), [HOST.0, HOST.1]),
-        (stage.host(), [LOOPBACK.0, LOOPBACK.1]),
+        (fixture.outside(), [HOST.0, HOST.1]),
+        (fixture.host(), [LOOPBACK.0, LOOPBACK.1]),
     ] {
         for address in addresses {
             let ask = |port: u16| Question::new(How::Udp, address, port);
@@ -51,42 +51,42 @@ fn a_range_is_one_entry_and_all_of_its_ports_work() {
             peer::assert_no_answer(from, &beyond);
         }
     }
-    stage.assert_clean(&[&web]);
+    fixture.assert_clean(&[&web]);
 }
 
 #[test]
-fn a_range_may_lead_to_other_numbers() {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &[]);
+fn range_maps_to_other_port_numbers() {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
     let publish = ["4000-4010:5000-5010", "4000-4010:5000-5010/udp"];
-    let web = stage.sandbox("web", "shop", &publish);
+    let web = fixture.sandbox("web", "network_a", &publish);
     let _server = peer::serve(&web.netns, "web", &["4999-5011"]);
     for address in [HOST.0, HOST.1] {
         for how in [How::Tcp, How::Udp] {
             let ask = |port: u16| Question::new(how, address, port);
-            let answers = peer::ask_all(stage.outside(), &[4000, 4005, 4010].map(ask));
+            let answers = peer::ask_all(fixture.outside(), &[4000, 4005, 4010].map(ask));
             let found: Vec<u16> = answers.iter().map(|answer| answer.port).collect();
             assert_eq!(found, [5000, 5005, 5010]);
-            peer::assert_no_answer(stage.outside(), &[3999, 4011].map(ask));
+            peer::assert_no_answer(fixture.outside(), &[3999, 4011].map(ask));
         }
     }
-    stage.assert_clean(&[&web]);
+    fixture.assert_clean(&[&web]);
 }
 
 #[test]
 fn serial_publishing_a_range_takes_about_as_long_as_one_port() {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &[]);
-    stage.sandbox("web", "shop", &[]);
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
+    fixture.sandbox("web", "network_a", &[]);
     let best = |spec: &str| {
         let times = (0..7).map(|_| {
             let start = Instant::now();
-            stage
+            fixture
                 .daemon
                 .cli(&["port", "publish", "web", spec])
                 .success();
             let time = start.elapsed();
-            stage
+            fixture
                 .daemon
                 .cli(&["port", "unpublish", "web", spec])
                 .success();

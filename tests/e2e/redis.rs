@@ -1,19 +1,20 @@
 //! Redis behind a published port.
 
-use netpath_tests::Netns;
+use netpath_tests::{
+    Netns,
+    fixture::{Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox},
+};
 
-use crate::stage::{HOST, LOOPBACK, OUTSIDE, SHOP, SHOP_GATEWAY, Sandbox, Stage};
-
-/// What the program says about connections that are not kept, whether or not they succeed.
+/// Output of redis-benchmark about connections that are not kept, whether or not they succeed.
 const TIME_WAIT_WARNING: &str = "WARNING: Keepalive disabled. You probably need 'echo 1 > \
      /proc/sys/net/ipv4/tcp_tw_reuse' for Linux and 'sudo sysctl -w net.inet.tcp.msl=1000' for Mac OS X in order to \
      use a lot of clients/requests";
 
-fn cache() -> (Stage, Sandbox) {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &[]);
-    let cache = stage.sandbox("cache", "shop", &["6380:6379"]);
-    (stage, cache)
+fn cache() -> (Fixture, Sandbox) {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
+    let cache = fixture.sandbox("cache", "network_a", &["6380:6379"]);
+    (fixture, cache)
 }
 
 #[track_caller]
@@ -42,17 +43,17 @@ fn seen(from: &Netns, address: &str) -> String {
 }
 
 #[test]
-fn redis_lists_the_true_client() {
-    let (stage, cache) = cache();
+fn redis_sees_the_client_address() {
+    let (fixture, cache) = cache();
     let _server = serve(&cache);
     for (from, address, expected) in [
-        (stage.outside(), HOST.0, OUTSIDE.0),
-        (stage.outside(), HOST.1, OUTSIDE.1),
-        (stage.host(), LOOPBACK.0, SHOP_GATEWAY.0),
-        (stage.host(), LOOPBACK.1, SHOP_GATEWAY.1),
-        (stage.host(), HOST.0, SHOP_GATEWAY.0),
-        (&cache.netns, HOST.0, SHOP_GATEWAY.0),
-        (&cache.netns, HOST.1, SHOP_GATEWAY.1),
+        (fixture.outside(), HOST.0, OUTSIDE.0),
+        (fixture.outside(), HOST.1, OUTSIDE.1),
+        (fixture.host(), LOOPBACK.0, GATEWAY_A.0),
+        (fixture.host(), LOOPBACK.1, GATEWAY_A.1),
+        (fixture.host(), HOST.0, GATEWAY_A.0),
+        (&cache.netns, HOST.0, GATEWAY_A.0),
+        (&cache.netns, HOST.1, GATEWAY_A.1),
     ] {
         assert_eq!(
             seen(from, address),
@@ -61,18 +62,18 @@ fn redis_lists_the_true_client() {
             from.name()
         );
     }
-    stage.assert_clean(&[&cache]);
+    fixture.assert_clean(&[&cache]);
 }
 
 #[test]
-fn redis_is_measured_without_an_error() {
-    let (stage, cache) = cache();
+fn redis_benchmark_has_no_error() {
+    let (fixture, cache) = cache();
     let _server = serve(&cache);
     for (from, address) in [
-        (stage.outside(), HOST.0),
-        (stage.outside(), HOST.1),
-        (stage.host(), LOOPBACK.0),
-        (stage.host(), LOOPBACK.1),
+        (fixture.outside(), HOST.0),
+        (fixture.outside(), HOST.1),
+        (fixture.host(), LOOPBACK.0),
+        (fixture.host(), LOOPBACK.1),
     ] {
         for keep_alive in ["1", "0"] {
             let output = from.run(&[
@@ -102,5 +103,5 @@ fn redis_is_measured_without_an_error() {
             );
         }
     }
-    stage.assert_clean(&[&cache]);
+    fixture.assert_clean(&[&cache]);
 }

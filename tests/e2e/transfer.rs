@@ -1,47 +1,47 @@
-//! Much data arrives as it was sent, in both directions, from every origin.
+//! Bulk transfers in both directions, from every origin.
 
-use crate::{
+use netpath_tests::{
+    fixture::{Fixture, HOST, LOOPBACK},
     peer,
-    stage::{HOST, LOOPBACK, Stage},
 };
 
 fn exchange(family: impl Fn((&'static str, &'static str)) -> &'static str, megabytes: u32) {
-    let stage = Stage::new();
-    stage.two_networks();
-    let web = stage.sandbox("web", "shop", &["8080:80"]);
-    let sibling = stage.sandbox("sibling", "shop", &[]);
-    let other = stage.sandbox("other", "yard", &[]);
+    let fixture = Fixture::new();
+    fixture.two_networks();
+    let web = fixture.sandbox("web", "network_a", &["8080:80"]);
+    let sibling = fixture.sandbox("sibling", "network_a", &[]);
+    let other = fixture.sandbox("other", "network_b", &[]);
     let _server = peer::serve_blobs(&web.netns, 80);
     let (host, loopback) = (family(HOST), family(LOOPBACK));
     for (netns, address) in [
-        (stage.outside(), host),
-        (stage.host(), loopback),
-        (stage.host(), host),
+        (fixture.outside(), host),
+        (fixture.host(), loopback),
+        (fixture.host(), host),
         (&sibling.netns, host),
         (&other.netns, host),
         (&web.netns, host),
     ] {
         peer::exchange(netns, address, 8080, megabytes);
     }
-    stage.assert_clean(&[&web, &sibling, &other]);
+    fixture.assert_clean(&[&web, &sibling, &other]);
 }
 
 #[test]
-fn two_hundred_megabytes_arrive_as_sent_over_ipv4() {
+fn ipv4_transfer_of_200_megabytes_is_intact() {
     exchange(|pair| pair.0, 200);
 }
 
 #[test]
-fn two_hundred_megabytes_arrive_as_sent_over_ipv6() {
+fn ipv6_transfer_of_200_megabytes_is_intact() {
     exchange(|pair| pair.1, 200);
 }
 
 #[test]
-fn serial_a_gigabyte_arrives_as_sent() {
-    let stage = Stage::new();
-    stage.two_networks();
-    let web = stage.sandbox("web", "shop", &["8080:80"]);
+fn serial_transfer_of_a_gigabyte_is_intact() {
+    let fixture = Fixture::new();
+    fixture.two_networks();
+    let web = fixture.sandbox("web", "network_a", &["8080:80"]);
     let _server = peer::serve_blobs(&web.netns, 80);
-    peer::exchange(stage.outside(), HOST.0, 8080, 1024);
-    stage.assert_clean(&[&web]);
+    peer::exchange(fixture.outside(), HOST.0, 8080, 1024);
+    fixture.assert_clean(&[&web]);
 }

@@ -1,13 +1,14 @@
-//! A web server behind a published port, under many connections.
+//! A web server behind a published port, under load.
 
 use std::fs;
 
-use netpath_tests::{Netns, Process, Transport};
+use netpath_tests::{
+    Netns, Process, Transport,
+    fixture::{Fixture, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox},
+};
 use tempfile::TempDir;
 
-use crate::stage::{HOST, LOOPBACK, OUTSIDE, SHOP, Sandbox, Stage};
-
-/// A running nginx, which answers every request with one line.
+/// A running nginx that answers every request with one line.
 struct Nginx {
     _process: Process,
     _directory: TempDir,
@@ -41,7 +42,7 @@ fn nginx(netns: &Netns) -> Nginx {
     }
 }
 
-/// Runs wrk; returns how many requests were answered. Any error fails.
+/// Runs wrk; returns the number of answered requests. Any error fails the test.
 #[track_caller]
 fn wrk(from: &Netns, url: &str, connections: u32, keep_alive: bool) -> u64 {
     let connections = connections.to_string();
@@ -73,8 +74,8 @@ fn wrk(from: &Netns, url: &str, connections: u32, keep_alive: bool) -> u64 {
     requests
 }
 
-/// Two hundred source ports. A client that ends a connection first would hold its port back for a minute, which is
-/// between it and its own stack.
+/// The number of source ports. A client that closes first keeps its port in TIME_WAIT for a minute, independently of
+/// netpath.
 fn limit_ports(client: &Netns) {
     client.sysctl("net/ipv4/ip_local_port_range", "50000 50199");
     client.sysctl("net/ipv4/tcp_max_tw_buckets", "0");
@@ -88,59 +89,59 @@ fn url(address: &str, port: u16) -> String {
     }
 }
 
-fn site() -> (Stage, Sandbox) {
-    let stage = Stage::new();
-    stage.network("shop", SHOP, &[]);
-    let site = stage.sandbox("site", "shop", &["8080:80"]);
-    (stage, site)
+fn site() -> (Fixture, Sandbox) {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
+    let site = fixture.sandbox("site", "network_a", &["8080:80"]);
+    (fixture, site)
 }
 
 #[test]
-fn five_hundred_connections_from_outside_see_no_error() {
-    let (stage, site) = site();
+fn load_from_outside_has_no_error() {
+    let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
     for keep_alive in [true, false] {
         for address in [HOST.0, HOST.1] {
-            wrk(stage.outside(), &url(address, 8080), 500, keep_alive);
+            wrk(fixture.outside(), &url(address, 8080), 500, keep_alive);
         }
     }
-    stage.assert_clean(&[&site]);
+    fixture.assert_clean(&[&site]);
 }
 
 #[test]
-fn five_hundred_connections_from_the_host_by_loopback_see_no_error() {
-    let (stage, site) = site();
+fn load_from_host_loopback_has_no_error() {
+    let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
     for keep_alive in [true, false] {
         for address in [LOOPBACK.0, LOOPBACK.1] {
-            wrk(stage.host(), &url(address, 8080), 500, keep_alive);
+            wrk(fixture.host(), &url(address, 8080), 500, keep_alive);
         }
     }
-    stage.assert_clean(&[&site]);
+    fixture.assert_clean(&[&site]);
 }
 
 #[test]
-fn two_hundred_source_ports_are_used_again_and_again_towards_a_published_port() {
-    let (stage, site) = site();
+fn outside_client_reuses_200_source_ports_without_error() {
+    let (fixture, site) = site();
     let _nginx = nginx(&site.netns);
-    let outside = stage.outside();
+    let outside = fixture.outside();
     limit_ports(outside);
     for address in [HOST.0, HOST.1] {
         let requests = wrk(outside, &url(address, 8080), 20, false);
-        assert!(requests > 400, "no port was used twice: {requests}");
+        assert!(requests > 400, "no port was reused: {requests}");
     }
-    stage.assert_clean(&[&site]);
+    fixture.assert_clean(&[&site]);
 }
 
 #[test]
-fn two_hundred_source_ports_are_used_again_and_again_by_a_sandbox() {
-    let (stage, site) = site();
-    let _nginx = nginx(stage.outside());
+fn sandbox_client_reuses_200_source_ports_without_error() {
+    let (fixture, site) = site();
+    let _nginx = nginx(fixture.outside());
     let netns = &site.netns;
     limit_ports(netns);
     for address in [OUTSIDE.0, OUTSIDE.1] {
         let requests = wrk(netns, &url(address, 80), 20, false);
-        assert!(requests > 400, "no port was used twice: {requests}");
+        assert!(requests > 400, "no port was reused: {requests}");
     }
-    stage.assert_clean(&[&site]);
+    fixture.assert_clean(&[&site]);
 }

@@ -1,11 +1,9 @@
-//! The daemon is killed in the middle of something: at the next start it is finished or undone.
+//! A daemon killed during a change: the next start completes or reverts it.
 
 use std::{collections::BTreeSet, fs, thread, time::Duration};
 
-use netpath_tests::pin_names;
+use netpath_tests::{fixture::Fixture, pin_names};
 use serde_json::Value;
-
-use crate::world::World;
 
 fn list(value: &Value) -> Vec<&Value> {
     value.as_array().expect("list").iter().collect()
@@ -15,12 +13,12 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-/// State, devices, pins, namespaces and maps agree.
+/// Fails unless state, devices, pins, namespaces and maps agree.
 #[track_caller]
-pub(crate) fn assert_consistent(world: &World) {
-    let sandboxes = world.json("sandbox ls");
+pub(crate) fn assert_consistent(fixture: &Fixture) {
+    let sandboxes = fixture.json("sandbox ls");
     let sandboxes = list(&sandboxes);
-    let directory = world.daemon.run_dir().join("netns");
+    let directory = fixture.daemon.run_dir().join("netns");
     let endpoints: Vec<&Value> = sandboxes
         .iter()
         .flat_map(|sandbox| list(&sandbox["endpoints"]))
@@ -29,14 +27,14 @@ pub(crate) fn assert_consistent(world: &World) {
         .iter()
         .map(|endpoint| text(&endpoint["host_interface"]))
         .collect();
-    let devices: BTreeSet<String> = world
+    let devices: BTreeSet<String> = fixture
         .devices()
         .into_iter()
         .filter(|name| name.starts_with("npv-"))
         .collect();
     assert_eq!(devices, wanted, "devices");
 
-    let filled = world.json("map dump endpoints");
+    let filled = fixture.json("map dump endpoints");
     let filled: BTreeSet<String> = list(&filled)
         .iter()
         .map(|entry| text(&entry["sandbox"]))
@@ -48,14 +46,14 @@ pub(crate) fn assert_consistent(world: &World) {
     assert_eq!(filled, names, "map of endpoints");
 
     let sorted = |dump: &str| {
-        let dump = world.json(dump);
+        let dump = fixture.json(dump);
         let mut ports: Vec<String> = list(&dump).iter().map(ToString::to_string).collect();
         ports.sort();
         ports
     };
     assert_eq!(sorted("map dump ports"), sorted("port ls"), "map of ports");
 
-    let links = pin_names(&world.daemon.bpf_dir().join("links"));
+    let links = pin_names(&fixture.daemon.bpf_dir().join("links"));
     let pinned: BTreeSet<String> = links
         .iter()
         .filter_map(|pin| Some(pin.to_str()?.rsplit_once('-')?.0.to_owned()))
@@ -77,21 +75,21 @@ pub(crate) fn assert_consistent(world: &World) {
     assert_eq!(mounted, wanted, "namespaces");
 }
 
-/// A restart takes seconds, most of them in the verifier; `NETPATH_KILL_ROUNDS` makes it longer.
+/// A restart takes seconds, mostly in the verifier. `NETPATH_KILL_ROUNDS` sets the number of rounds.
 fn rounds() -> u64 {
     let asked = std::env::var("NETPATH_KILL_ROUNDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 #[test]
-fn kills_at_any_moment_of_a_change_leave_nothing_half_done() {
-    let mut world = World::new();
-    world.server("stays", "-p 7999:80");
+fn kills_during_changes_leave_a_consistent_node() {
+    let mut fixture = Fixture::with_fast_reconcile();
+    fixture.echo_sandbox("stays", "-p 7999:80");
     let mut made = Vec::new();
     for round in 0..rounds() {
         let name = format!("s{round}");
         let port = 8000 + round;
-        // Every third time something that exists goes, else something comes.
+        // Every third round removes a sandbox, the others create one.
         let command = match made.pop() {
             Some(name) if round % 3 == 2 => format!("sandbox rm {name}"),
             popped => {
@@ -101,24 +99,24 @@ fn kills_at_any_moment_of_a_change_leave_nothing_half_done() {
             }
         };
         let words: Vec<&str> = command.split(' ').collect();
-        let running = world.daemon.spawn(&words);
-        // From before the request arrives to after its answer.
+        let running = fixture.daemon.spawn(&words);
+        // From before the request arrives to after its reply.
         thread::sleep(Duration::from_millis((round * 7) % 60));
-        world.daemon.kill9();
+        fixture.daemon.kill9();
         drop(running);
-        world.daemon.restart();
-        assert_consistent(&world);
-        let there = world.sandboxes();
+        fixture.daemon.restart();
+        assert_consistent(&fixture);
+        let there = fixture.sandboxes();
         made.retain(|name| there.contains(name));
         if let Some(name) = made.last() {
-            let ports = world.json(&format!("port ls {name}"));
+            let ports = fixture.json(&format!("port ls {name}"));
             assert_eq!(list(&ports).len(), 1, "{name} is whole");
-            world.ok(&format!("sandbox exec {name} -- ip route get 192.0.2.9"));
+            fixture.cli_ok(&format!("sandbox exec {name} -- ip route get 192.0.2.9"));
         }
     }
-    world.assert_published(7999, "stays");
-    for name in world.sandboxes() {
-        world.ok(&format!("sandbox rm {name}"));
+    fixture.assert_published(7999, "stays");
+    for name in fixture.sandboxes() {
+        fixture.cli_ok(&format!("sandbox rm {name}"));
     }
-    assert_consistent(&world);
+    assert_consistent(&fixture);
 }

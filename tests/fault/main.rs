@@ -1,15 +1,11 @@
-//! Damage, crashes and wrong input: what is repaired, finished, undone or refused.
+//! Faults: repaired damage, crashes, reverted changes and refused input.
 #![expect(
     clippy::expect_used,
-    reason = "a test fails by panicking with what was expected"
+    reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
 mod crash;
-mod refused;
-mod refused_http;
 mod repair;
 mod rollback;
 mod start;
 mod uplink;
-#[path = "../life/world.rs"]
-mod world;

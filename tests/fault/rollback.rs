@@ -1,17 +1,18 @@
-//! A change that fails in the middle is undone.
+//! A change that fails halfway is reverted.
 
-use netpath_tests::Netns;
+use netpath_tests::{Netns, fixture::Fixture};
 
-use crate::{crash::assert_consistent, world::World};
+use crate::crash::assert_consistent;
 
-fn world() -> World {
-    let world = World::new();
-    world.ok("network create blue --subnet 10.77.0.0/24");
-    world.server("web", "-p 8080:80");
-    world
+fn fixture() -> Fixture {
+    let fixture = Fixture::with_fast_reconcile();
+    fixture.cli_ok("network create blue --subnet 10.77.0.0/24");
+    fixture.echo_sandbox("web", "-p 8080:80");
+    fixture
 }
 
-/// Names, MAC addresses, and what is set up; not the carrier, which comes and goes with the other end in its own time.
+/// Names, MAC addresses and administrative state of links. The carrier is left out, because it depends on the other
+/// end.
 #[track_caller]
 fn links_of(netns: &Netns) -> Vec<String> {
     let shown = netns.exec("ip -br link show");
@@ -28,56 +29,56 @@ fn links_of(netns: &Netns) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_undone(world: &World, adopted: &Netns, links: &[String], line: &str, words: &str) {
-    let shown = world.shown();
-    let devices = world.devices();
-    let output = world.cli(line).failure(1);
+fn assert_undone(fixture: &Fixture, adopted: &Netns, links: &[String], line: &str, words: &str) {
+    let shown = fixture.lists();
+    let devices = fixture.devices();
+    let output = fixture.cli(line).failure(1);
     assert_eq!(output.lines().count(), 1, "{output}");
     assert!(output.contains(words), "{output}");
-    assert_eq!(world.shown(), shown);
-    assert_eq!(world.devices(), devices);
+    assert_eq!(fixture.lists(), shown);
+    assert_eq!(fixture.devices(), devices);
     assert_eq!(links_of(adopted), links);
-    assert_consistent(world);
-    world.assert_published(8080, "web");
+    assert_consistent(fixture);
+    fixture.assert_published(8080, "web");
 }
 
 #[test]
-fn a_name_that_is_taken_inside_undoes_the_sandbox() {
-    let world = world();
+fn used_interface_name_in_the_namespace_reverts_the_sandbox() {
+    let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
     adopted.exec("ip link add eth0 type bridge");
     let links = links_of(&adopted);
     let create = format!("sandbox create one --netns {path} -p 8081:80");
-    assert_undone(&world, &adopted, &links, &create, "eth0");
+    assert_undone(&fixture, &adopted, &links, &create, "eth0");
     adopted.exec("ip link del eth0");
-    world.ok(&create);
-    world.serve("one");
-    world.assert_published(8081, "one");
+    fixture.cli_ok(&create);
+    fixture.serve_echo("one");
+    fixture.assert_published(8081, "one");
 }
 
 #[test]
-fn a_name_that_is_taken_for_the_second_endpoint_undoes_the_first() {
-    let world = world();
+fn used_interface_name_for_the_second_endpoint_reverts_the_first() {
+    let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
     adopted.exec("ip link add eth1 type bridge");
     let links = links_of(&adopted);
     let create =
         format!("sandbox create one --netns {path} --network bridge --network blue -p 8081:80");
-    assert_undone(&world, &adopted, &links, &create, "eth1");
+    assert_undone(&fixture, &adopted, &links, &create, "eth1");
 
-    world.ok(&format!("sandbox create one --netns {path}"));
+    fixture.cli_ok(&format!("sandbox create one --netns {path}"));
     let links = links_of(&adopted);
     let connect = "network connect blue one";
-    assert_undone(&world, &adopted, &links, connect, "eth1");
+    assert_undone(&fixture, &adopted, &links, connect, "eth1");
     adopted.exec("ip link del eth1");
-    world.ok(connect);
+    fixture.cli_ok(connect);
 }
 
 #[test]
-fn an_address_that_is_in_the_way_inside_is_no_reason_to_stop_halfway() {
-    let world = world();
+fn conflicting_address_in_the_namespace_leaves_a_consistent_node() {
+    let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
     adopted.exec("ip link add other type bridge");
@@ -85,10 +86,10 @@ fn an_address_that_is_in_the_way_inside_is_no_reason_to_stop_halfway() {
     adopted.exec("ip addr add 172.17.0.77/16 dev other");
     adopted.exec("ip route add default dev other");
     let before = links_of(&adopted);
-    let created = world.cli(&format!("sandbox create one --netns {path}"));
+    let created = fixture.cli(&format!("sandbox create one --netns {path}"));
     if created.status == Some(0) {
-        world.ok("sandbox rm one");
+        fixture.cli_ok("sandbox rm one");
     }
-    assert_consistent(&world);
+    assert_consistent(&fixture);
     assert_eq!(links_of(&adopted), before);
 }

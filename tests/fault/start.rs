@@ -1,22 +1,21 @@
-//! A daemon that cannot start says why in one line and leaves everything as it was.
+//! A daemon that cannot start reports the reason in one line and changes nothing.
 
 use std::{fs, path::PathBuf};
 
-use netpath_tests::{Daemon, Output, Topology, netpath_binary, pin_names};
+use netpath_tests::{
+    Daemon, Output,
+    fixture::{NodeState, Topology, devices, error_defect, populated_node},
+    netpath_binary, pin_names,
+};
 use tempfile::TempDir;
 
-use crate::{
-    refused::{everything, fault, filled},
-    world::devices,
-};
-
-/// A host and directories, but no daemon.
-struct Bed {
+/// A host and directories without a daemon.
+struct StartTest {
     topology: Topology,
     directory: TempDir,
 }
 
-impl Bed {
+impl StartTest {
     fn new() -> Self {
         let directory = TempDir::with_prefix("npt-start-").expect("directory");
         for name in ["run", "state", "bpf"] {
@@ -47,7 +46,7 @@ impl Bed {
         path.display().to_string()
     }
 
-    /// Starts a daemon with these flags instead of the right ones.
+    /// Starts a daemon with these flags instead of the default ones.
     fn start(&self, before: &[&str], flags: &[(&str, &str)]) -> Output {
         let cgroup = self.topology.host.cgroup().expect("cgroup");
         let right = [
@@ -74,21 +73,21 @@ impl Bed {
     fn assert_refused(&self, before: &[&str], flags: &[(&str, &str)], status: i32, words: &[&str]) {
         let pins = pin_names(&self.path("bpf"));
         let output = self.start(before, flags);
-        assert_eq!(fault(&output, status, words), None);
+        assert_eq!(error_defect(&output, status, words), None);
         assert_eq!(devices(&self.topology.host), [""; 0]);
         assert_eq!(pin_names(&self.path("bpf")), pins, "pins");
     }
 }
 
-impl Drop for Bed {
+impl Drop for StartTest {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.path("bpf"), nix::mount::MntFlags::MNT_DETACH);
     }
 }
 
 #[test]
-fn wrong_settings_are_refused_with_their_place() {
-    let bed = Bed::new();
+fn invalid_settings_are_refused_with_their_position() {
+    let test = StartTest::new();
     for (text, words) in [
         ("node = 'a'\n  colour = 1\n", &[":2:3:", "colour"][..]),
         ("[timers]\nnever = 1\n", &[":2:1:", "never"]),
@@ -103,76 +102,76 @@ fn wrong_settings_are_refused_with_their_place() {
         ("store = 'redis'\n", &["store", "redis"]),
         ("store = 'etcd://10.0.0.1'\n", &["store", "10.0.0.1"]),
     ] {
-        let file = bed.write("netpath.toml", text);
-        bed.assert_refused(&[], &[("--config", &file)], 1, words);
+        let file = test.write("netpath.toml", text);
+        test.assert_refused(&[], &[("--config", &file)], 1, words);
     }
-    bed.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
-    bed.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
-    bed.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
-    bed.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
-    bed.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
-    bed.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
-    bed.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
+    test.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
+    test.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
+    test.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
+    test.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
+    test.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
+    test.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
+    test.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
 }
 
 #[test]
-fn wrong_directories_are_refused() {
-    let bed = Bed::new();
-    let file = bed.write("file", "");
-    let plain = bed.path("plain").display().to_string();
-    bed.assert_refused(
+fn invalid_directories_are_refused() {
+    let test = StartTest::new();
+    let file = test.write("file", "");
+    let plain = test.path("plain").display().to_string();
+    test.assert_refused(
         &[],
         &[("--bpf-dir", &plain)],
         1,
         &["BPF file system", "mount"],
     );
-    bed.assert_refused(&[], &[("--cgroup", "/tmp")], 1, &["/tmp", "cgroup"]);
-    bed.assert_refused(&[], &[("--cgroup", "/nowhere")], 1, &["/nowhere"]);
-    bed.assert_refused(&[], &[("--run-dir", &file)], 1, &[&file]);
-    bed.assert_refused(&[], &[("--state-dir", &file)], 1, &[&file]);
-    bed.assert_refused(&[], &[("--run-dir", "/proc/x")], 1, &["/proc/x"]);
+    test.assert_refused(&[], &[("--cgroup", "/tmp")], 1, &["/tmp", "cgroup"]);
+    test.assert_refused(&[], &[("--cgroup", "/nowhere")], 1, &["/nowhere"]);
+    test.assert_refused(&[], &[("--run-dir", &file)], 1, &[&file]);
+    test.assert_refused(&[], &[("--state-dir", &file)], 1, &[&file]);
+    test.assert_refused(&[], &[("--run-dir", "/proc/x")], 1, &["/proc/x"]);
 }
 
 #[test]
-fn missing_capabilities_are_named() {
-    let bed = Bed::new();
+fn missing_capabilities_are_reported() {
+    let test = StartTest::new();
     for name in ["cap_bpf", "cap_net_admin", "cap_sys_admin", "cap_perfmon"] {
         let drop = format!("-{}", name.trim_start_matches("cap_"));
         let words = ["setpriv", "--bounding-set", &drop];
-        bed.assert_refused(&words, &[], 1, &[&name.to_uppercase()]);
+        test.assert_refused(&words, &[], 1, &[&name.to_uppercase()]);
     }
 }
 
 #[test]
-fn a_state_file_that_is_none_is_refused_and_left_alone() {
-    let bed = Bed::new();
+fn foreign_state_file_is_refused_and_unchanged() {
+    let test = StartTest::new();
     for content in ["", "garbage", &"x".repeat(1 << 16)] {
-        let file = bed.write("state/state.redb", content);
-        bed.assert_refused(&[], &[], 1, &["state.redb"]);
+        let file = test.write("state/state.redb", content);
+        test.assert_refused(&[], &[], 1, &["state.redb"]);
         assert_eq!(fs::read(&file).expect("read"), content.as_bytes());
     }
 }
 
 #[test]
-fn a_damaged_state_file_is_refused_and_traffic_goes_on() {
-    let mut world = filled();
-    let file = world.daemon.state_dir().join("state.redb");
-    let whole = everything(&world);
-    world.daemon.stop();
+fn damaged_state_file_is_refused_and_traffic_continues() {
+    let mut fixture = populated_node();
+    let file = fixture.daemon.state_dir().join("state.redb");
+    let whole = NodeState::of(&fixture);
+    fixture.daemon.stop();
     let good = fs::read(&file).expect("read");
     let mut bad = good.clone();
     for octet in bad.iter_mut().skip(4096).step_by(97) {
         *octet ^= 0x5a;
     }
     fs::write(&file, &bad).expect("write");
-    let mut line = world.dial_from_outside(8080).expect("connection");
-    let refused = start_again(&world.daemon, &world.topology);
-    assert_eq!(fault(&refused, 1, &["state.redb"]), None);
-    line.talk();
+    let mut line = fixture.connect_from_outside(8080).expect("connection");
+    let refused = start_again(&fixture.daemon, &fixture.topology);
+    assert_eq!(error_defect(&refused, 1, &["state.redb"]), None);
+    line.exchange_line();
     fs::write(&file, &good).expect("write");
-    world.daemon.restart();
-    line.talk();
-    assert_eq!(everything(&world), whole);
+    fixture.daemon.restart();
+    line.exchange_line();
+    assert_eq!(NodeState::of(&fixture), whole);
 }
 
 fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
@@ -198,12 +197,12 @@ fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
 }
 
 #[test]
-fn pinned_maps_of_another_layout_or_version_are_refused_and_left_alone() {
-    let bed = Bed::new();
-    let host = &bed.topology.host;
-    let (net, other) = (bed.path("bpf/netpath"), bed.path("bpf/netpath/maps-v99"));
+fn pinned_maps_of_another_layout_or_version_are_refused_and_unchanged() {
+    let test = StartTest::new();
+    let host = &test.topology.host;
+    let (net, other) = (test.path("bpf/netpath"), test.path("bpf/netpath/maps-v99"));
     fs::create_dir_all(&other).expect("directory");
-    bed.assert_refused(&[], &[], 1, &["maps-v99", "another version"]);
+    test.assert_refused(&[], &[], 1, &["maps-v99", "another version"]);
     fs::remove_dir(&other).expect("remove");
     let version = fs::read_dir(&net)
         .expect("pins")
@@ -214,6 +213,6 @@ fn pinned_maps_of_another_layout_or_version_are_refused_and_left_alone() {
     host.exec(&format!(
         "bpftool map create {ports} type hash key 4 value 4 entries 16 name ports"
     ));
-    bed.assert_refused(&[], &[], 1, &["ports", "4-byte keys", "teardown --force"]);
+    test.assert_refused(&[], &[], 1, &["ports", "4-byte keys", "teardown --force"]);
     assert!(maps.join("ports").exists());
 }

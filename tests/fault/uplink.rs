@@ -1,117 +1,121 @@
-//! The way out changes.
+//! Changes of uplinks.
 
-use netpath_tests::Topology;
-
-use crate::world::{HOST, Line, OUTSIDE, World, eventually, serve};
+use netpath_tests::{
+    eventually,
+    fixture::{EchoClient, Fixture, HOST_V4, OUTSIDE_V4, Topology, serve_echo},
+};
 
 const CONFIG: &str = "reconcile_s = 1\n[limits]\nflows = 16384\nhalf_open = 4096\n";
 const SECONDS: u64 = 10;
 
-fn world() -> World {
-    let world = World::new();
-    world.server("web", "-p 8080:80");
-    serve(&world.topology.outside, 7000, "outside");
-    world
+fn fixture() -> Fixture {
+    let fixture = Fixture::with_fast_reconcile();
+    fixture.echo_sandbox("web", "-p 8080:80");
+    serve_echo(fixture.outside(), 7000, "outside");
+    fixture
 }
 
-/// The address that the outside sees a sandbox under.
-fn seen_as(world: &World, server: &str) -> Result<String, String> {
-    world
-        .dial_from_sandbox("web", server)
+/// The source address that the outside sees for a sandbox.
+fn seen_as(fixture: &Fixture, server: &str) -> Result<String, String> {
+    fixture
+        .connect_from_sandbox("web", server)
         .map(|line| line.seen_as)
 }
 
 #[track_caller]
-fn works_at(world: &World, address: &str) {
-    let outside = &world.topology.outside;
+fn assert_reachable_at(fixture: &Fixture, address: &str) {
+    let outside = fixture.outside();
     eventually(&format!("published at {address}"), SECONDS, || {
-        let line = outside.enter(|| Line::dial(&format!("{address}:8080")));
-        line.is_ok_and(|line| line.greeting == "web")
+        let line = outside.enter(|| EchoClient::connect(&format!("{address}:8080")));
+        line.is_ok_and(|line| line.server == "web")
     });
     eventually(&format!("SNAT to {address}"), SECONDS, || {
-        seen_as(world, &format!("{OUTSIDE}:7000")).as_deref() == Ok(address)
+        seen_as(fixture, &format!("{OUTSIDE_V4}:7000")).as_deref() == Ok(address)
     });
-    let greeting = world.greeting_on_host(address, 8080);
+    let greeting = fixture.query_from_host(address, 8080);
     assert_eq!(greeting.as_deref(), Ok("web"));
 }
 
 #[test]
-fn a_new_address_of_the_uplink_is_followed_and_the_old_one_forgotten() {
-    let world = world();
-    works_at(&world, HOST);
-    let host = &world.topology.host;
-    let line = world.dial_from_outside(8080).expect("connection");
+fn new_uplink_address_is_used_and_old_one_removed() {
+    let fixture = fixture();
+    assert_reachable_at(&fixture, HOST_V4);
+    let host = fixture.host();
+    let line = fixture.connect_from_outside(8080).expect("connection");
     host.exec("ip addr add 192.0.2.50/24 dev eth0");
-    host.exec(&format!("ip addr del {HOST}/24 dev eth0"));
+    host.exec(&format!("ip addr del {HOST_V4}/24 dev eth0"));
     host.exec("ip addr replace 192.0.2.50/24 dev eth0");
-    host.exec(&format!("ip route replace default via {OUTSIDE}"));
-    works_at(&world, "192.0.2.50");
-    assert!(world.dial_from_outside(8080).is_err(), "the old address");
+    host.exec(&format!("ip route replace default via {OUTSIDE_V4}"));
+    assert_reachable_at(&fixture, "192.0.2.50");
+    assert!(
+        fixture.connect_from_outside(8080).is_err(),
+        "the old address"
+    );
     drop(line);
-    eventually("flows of the old address are gone", 15, || {
-        !world
-            .ok("map dump nat -o json")
-            .contains(&format!("\"{HOST}\""))
+    eventually("flows of the old address are removed", 15, || {
+        !fixture
+            .cli_ok("map dump nat -o json")
+            .contains(&format!("\"{HOST_V4}\""))
     });
 }
 
 #[test]
-fn an_uplink_that_goes_down_and_up_works_again() {
-    let world = world();
-    let mut line = world.dial_from_outside(8080).expect("connection");
-    let host = &world.topology.host;
+fn uplink_works_after_it_was_down() {
+    let fixture = fixture();
+    let mut line = fixture.connect_from_outside(8080).expect("connection");
+    let host = fixture.host();
     host.exec("ip link set eth0 down");
-    assert!(world.dial_from_outside(8080).is_err());
+    assert!(fixture.connect_from_outside(8080).is_err());
     host.exec("ip link set eth0 up");
-    host.exec(&format!("ip route replace default via {OUTSIDE}"));
-    works_at(&world, HOST);
-    line.talk();
-    assert_eq!(world.status()["uplinks"], serde_json::json!(["eth0"]));
+    host.exec(&format!("ip route replace default via {OUTSIDE_V4}"));
+    assert_reachable_at(&fixture, HOST_V4);
+    line.exchange_line();
+    assert_eq!(fixture.status()["uplinks"], serde_json::json!(["eth0"]));
 }
 
 #[test]
-fn a_device_that_gets_a_default_route_becomes_an_uplink_and_back() {
-    let world = World::on(Topology::builder().second_uplink().build(), CONFIG);
-    world.server("web", "-p 8080:80");
-    let second = world.topology.second.clone().expect("second");
-    serve(&second, 7000, "second");
-    let host = &world.topology.host;
-    assert_eq!(world.status()["uplinks"], serde_json::json!(["eth0"]));
+fn device_is_an_uplink_while_it_has_a_default_route() {
+    let fixture = Fixture::start(Topology::builder().second_uplink().build(), &[], CONFIG);
+    fixture.echo_sandbox("web", "-p 8080:80");
+    let second = fixture.topology.second.clone().expect("second");
+    serve_echo(&second, 7000, "second");
+    let host = fixture.host();
+    assert_eq!(fixture.status()["uplinks"], serde_json::json!(["eth0"]));
     host.exec("ip route add default via 198.51.100.2 dev eth1 metric 200");
     eventually("eth1 is an uplink", SECONDS, || {
-        world.status()["uplinks"] == serde_json::json!(["eth0", "eth1"])
+        fixture.status()["uplinks"] == serde_json::json!(["eth0", "eth1"])
     });
-    let dial = || second.enter(|| Line::dial("198.51.100.1:8080"));
+    let dial = || second.enter(|| EchoClient::connect("198.51.100.1:8080"));
     eventually("published on eth1", SECONDS, || dial().is_ok());
     assert_eq!(
-        seen_as(&world, "198.51.100.2:7000").as_deref(),
+        seen_as(&fixture, "198.51.100.2:7000").as_deref(),
         Ok("198.51.100.1")
     );
     host.exec("ip route del default via 198.51.100.2 dev eth1");
-    eventually("eth1 is none any more", SECONDS, || {
-        world.status()["uplinks"] == serde_json::json!(["eth0"])
+    eventually("eth1 is no uplink", SECONDS, || {
+        fixture.status()["uplinks"] == serde_json::json!(["eth0"])
     });
     assert!(dial().is_err(), "still published on eth1");
-    let seen = seen_as(&world, "198.51.100.2:7000");
+    let seen = seen_as(&fixture, "198.51.100.2:7000");
     assert!(seen.is_err(), "still translated on eth1: {seen:?}");
 }
 
 #[test]
-fn an_uplink_that_is_replaced_by_another_device_of_its_name_is_followed() {
-    let world = world();
-    let (host, outside) = (&world.topology.host, &world.topology.outside);
+fn uplink_replaced_by_a_device_of_the_same_name_is_used() {
+    let fixture = fixture();
+    let (host, outside) = (fixture.host(), fixture.outside());
     host.exec("ip link del eth0");
-    eventually("nothing is left to lead outside", SECONDS, || {
-        world.status()["uplinks"] == serde_json::json!([])
+    eventually("no uplink is left", SECONDS, || {
+        fixture.status()["uplinks"] == serde_json::json!([])
     });
     host.exec(&format!(
         "ip link add name eth0 type veth peer name eth0 netns {}",
         outside.path().display()
     ));
-    for (netns, address) in [(host, HOST), (outside, OUTSIDE)] {
+    for (netns, address) in [(host, HOST_V4), (outside, OUTSIDE_V4)] {
         netns.exec(&format!("ip addr add {address}/24 dev eth0"));
         netns.exec("ip link set eth0 up");
     }
-    host.exec(&format!("ip route add default via {OUTSIDE}"));
-    works_at(&world, HOST);
+    host.exec(&format!("ip route add default via {OUTSIDE_V4}"));
+    assert_reachable_at(&fixture, HOST_V4);
 }

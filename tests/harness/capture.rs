@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{Netns, Process, artifacts};
 
-/// A running `tcpdump`. If the test panics, its file goes to `target/test-artifacts/TEST/HOST-DEVICE.pcap`.
+/// A running `tcpdump`. If the test panics, its file is copied to `target/test-artifacts/TEST/HOST-DEVICE.pcap`.
 #[derive(Debug)]
 pub struct Capture {
     tcpdump: Process,
@@ -16,13 +16,13 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Captures whole packets on a device, `any` for all, from now on.
+    /// Captures whole packets on a device; `any` means all devices.
     #[track_caller]
     pub fn start(netns: &Netns, device: &str) -> Self {
         Self::with(netns, device, &["-s", "0"])
     }
 
-    /// Captures the headers of the first packets only, for tests that move much data.
+    /// Captures the headers of the first packets only, for tests that transfer much data.
     #[track_caller]
     pub fn first(netns: &Netns, device: &str, packets: u32) -> Self {
         Self::with(netns, device, &["-s", "160", "-c", &packets.to_string()])
@@ -34,7 +34,7 @@ impl Capture {
         let name = format!("{}-{device}.pcap", netns.name());
         let file = directory.path().join(&name);
         let file = file.to_string_lossy();
-        // Without -Z, tcpdump would write as a user that may not enter the directory.
+        // Without -Z, tcpdump writes as a user that has no access to the directory.
         let mut command = vec!["tcpdump", "-i", device, "-w", &file, "-U", "-Z", "root"];
         command.push("--immediate-mode");
         command.extend(arguments);
@@ -47,9 +47,9 @@ impl Capture {
         }
     }
 
-    /// What it has captured so far, one packet a line, as `tcpdump -nn -e -v` with these further arguments shows it.
+    /// The packets captured so far, one per line, in the format of `tcpdump -nn -e` with these further arguments.
     pub fn packets(&self, netns: &Netns, arguments: &[&str]) -> String {
-        // It writes each packet at once, but reads them from the kernel in its own time.
+        // tcpdump reads packets from the kernel with a delay.
         thread::sleep(Duration::from_millis(200));
         let file = self.directory.path().join(&self.name);
         let file = file.to_string_lossy();
@@ -58,7 +58,7 @@ impl Capture {
         netns.run(&command).success()
     }
 
-    /// How many of the packets captured so far match a display filter of tshark, which checks every checksum.
+    /// The number of packets captured so far that match a display filter of tshark, which verifies every checksum.
     pub fn decoded(&self, netns: &Netns, filter: &str) -> u64 {
         thread::sleep(Duration::from_millis(200));
         let file = self.directory.path().join(&self.name);

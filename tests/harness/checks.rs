@@ -1,4 +1,4 @@
-//! What must be true of a namespace after a test.
+//! Assertions about a namespace after a test, and its counters.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,8 @@ use std::{
 
 use crate::Netns;
 
-/// Fails if netfilter could have translated anything in the namespace: a NAT rule of nftables, of either iptables, or
-/// an entry of connection tracking. Looking loads no table: that alone would switch connection tracking on.
+/// Fails if netfilter could have translated a packet in the namespace: if there is a NAT rule of nftables or iptables,
+/// or an entry of connection tracking. The check itself loads no table, because that would enable connection tracking.
 #[track_caller]
 pub fn assert_no_netfilter(netns: &Netns) {
     let rules = netns.exec("nft list ruleset");
@@ -40,7 +40,7 @@ pub fn assert_no_netfilter(netns: &Netns) {
     assert_eq!(tracked, "", "tracked connections of {}", netns.name());
 }
 
-/// Fails if the stack of the namespace has received a packet with a wrong checksum or a malformed IP header.
+/// Fails if the network stack of the namespace has received a packet with a wrong checksum.
 #[track_caller]
 pub fn assert_no_bad_checksums(netns: &Netns) {
     let bad: BTreeMap<String, u64> = counters(netns)
@@ -50,7 +50,7 @@ pub fn assert_no_bad_checksums(netns: &Netns) {
     assert!(bad.is_empty(), "{}: {bad:?}", netns.name());
 }
 
-/// The protocol counters of the namespace since it was made, named as `nstat` names them: `TcpInCsumErrors`,
+/// The protocol counters of the namespace, with the names of `nstat`: `TcpInCsumErrors`,
 /// `IpInHdrErrors`, `Ip6OutForwDatagrams`, …
 pub fn counters(netns: &Netns) -> BTreeMap<String, u64> {
     let (tables, v6) = netns.enter(|| {
@@ -83,7 +83,7 @@ pub fn counters(netns: &Netns) -> BTreeMap<String, u64> {
     found
 }
 
-/// Every file below a directory, relative to it and sorted: what is pinned below one of bpffs.
+/// All files below a directory as sorted relative paths: the pins, if it is a BPF file system.
 pub fn pin_names(directory: &Path) -> Vec<PathBuf> {
     fn walk(root: &Path, directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

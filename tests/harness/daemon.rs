@@ -1,4 +1,4 @@
-//! The daemon under test: the real program, in a host of its own.
+//! The daemon under test, as a process on a host of its own.
 
 use std::{
     env, fs,
@@ -15,10 +15,10 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Netns, Output, Process, netpath_binary, pin_names};
+use crate::{Netns, Output, Process, netpath_binary, pin_names, slowdown};
 
-/// A running daemon with its own run, state and BPF directories. When the guard is dropped the daemon is stopped and
-/// everything it has put anywhere goes; unless the test has failed, [`Self::teardown`] is checked first.
+/// A running daemon with its own run, state and BPF directories. Dropping the guard stops the daemon and removes
+/// everything it created. Unless the test has failed, [`Self::teardown`] runs first and its checks apply.
 #[derive(Debug)]
 pub struct Daemon {
     host: Netns,
@@ -29,7 +29,7 @@ pub struct Daemon {
     torn_down: bool,
 }
 
-/// How a [`Daemon`] is started.
+/// The settings of a [`Daemon`].
 #[derive(Clone, Debug)]
 pub struct DaemonBuilder {
     host: Netns,
@@ -39,14 +39,14 @@ pub struct DaemonBuilder {
 }
 
 impl Daemon {
-    /// Starts it on a host made with [`Netns::with_cgroup`], as [`Topology`](crate::Topology) makes it, and waits until
-    /// it is ready.
+    /// Starts a daemon and waits until it is ready. The host must have a cgroup of its own, as
+    /// [`Topology`](crate::fixture::Topology) makes it.
     #[track_caller]
     pub fn start(host: &Netns) -> Self {
         Self::builder(host).start()
     }
 
-    /// For more than that.
+    /// A builder for a daemon with further settings.
     pub fn builder(host: &Netns) -> DaemonBuilder {
         DaemonBuilder {
             host: host.clone(),
@@ -56,43 +56,43 @@ impl Daemon {
         }
     }
 
-    /// Its run directory.
+    /// The run directory.
     pub fn run_dir(&self) -> PathBuf {
         self.directory.path().join("run")
     }
 
-    /// Its state directory.
+    /// The state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
-    /// Its directory for pins, in a BPF file system of its own.
+    /// The pin directory, in a BPF file system that only this daemon uses.
     pub fn bpf_dir(&self) -> PathBuf {
         self.bpffs().join("netpath")
     }
 
-    /// Its API's socket.
+    /// The socket of the API.
     pub fn socket(&self) -> PathBuf {
         self.run_dir().join("netpath.sock")
     }
 
-    /// Its process; panics if it is stopped.
+    /// The process. Panics if the daemon is stopped.
     #[track_caller]
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the daemon runs")
     }
 
-    /// Runs the command line on the host.
+    /// Runs the command line on the host and waits for its end.
     pub fn cli(&self, arguments: &[impl AsRef<str>]) -> Output {
         self.host.run(&self.words(arguments))
     }
 
-    /// A command of the command line for callers that need more, such as `run` in the background.
+    /// A prepared command of the command line, for callers that need more than [`Self::cli`] and [`Self::spawn`].
     pub fn command(&self, arguments: &[impl AsRef<str>]) -> Command {
         self.host.command(&self.words(arguments))
     }
 
-    /// Starts a command of the command line that goes on, such as `run` in the foreground.
+    /// Starts a command of the command line without waiting for its end.
     pub fn spawn(&self, arguments: &[impl AsRef<str>]) -> Process {
         self.host.start(&self.words(arguments))
     }
@@ -106,11 +106,11 @@ impl Daemon {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{text}"))
     }
 
-    /// Waits until it says that it is ready; panics with its log after half a minute.
+    /// Waits until the daemon reports that it is ready. Panics with the daemon's log after 30 seconds times [`slowdown`].
     #[track_caller]
     pub fn wait_ready(&mut self) {
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(30) {
+        while start.elapsed() < Duration::from_secs(30) * slowdown() {
             let ready = self.cli(&["status", "--wait", "1"]);
             if ready.status == Some(0) {
                 return;
@@ -127,22 +127,22 @@ impl Daemon {
         panic!("the daemon is not ready:\n{}", self.process().output());
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the daemon with SIGKILL.
     pub fn kill9(&mut self) {
         self.process = None;
     }
 
-    /// Stops it with SIGTERM and waits for its end.
+    /// Stops the daemon with SIGTERM and waits for its end.
     #[track_caller]
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.signal(Signal::SIGTERM);
-            let status = process.wait(Duration::from_secs(10));
+            let status = process.wait(Duration::from_secs(10) * slowdown());
             assert_eq!(status, Some(0), "the daemon's end:\n{}", process.output());
         }
     }
 
-    /// Starts it again on the same directories, after stopping it if it runs, and waits until it is ready.
+    /// Stops the daemon if it runs, starts it on the same directories, and waits until it is ready.
     #[track_caller]
     pub fn restart(&mut self) {
         self.stop();
@@ -150,15 +150,15 @@ impl Daemon {
         self.wait_ready();
     }
 
-    /// Restarts it with these arguments in place of the earlier ones.
+    /// Restarts the daemon with these arguments instead of the previous ones.
     #[track_caller]
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
         self.restart();
     }
 
-    /// Removes everything through the program itself and fails if anything is left: devices, pins, namespaces, the
-    /// socket. Dropping the guard does the same.
+    /// Removes everything with `netpath teardown`. Fails if a device, pin, mount or socket is left. Dropping the guard
+    /// does the same.
     #[track_caller]
     pub fn teardown(mut self) {
         self.tear_down();
@@ -237,7 +237,7 @@ impl Daemon {
         self.directory.path().join("bpf")
     }
 
-    /// By force, whatever is there; leftovers in the host's namespace go with it.
+    /// Kills the daemon and unmounts all file systems below its directory. Devices disappear with the host's namespace.
     fn clean(&mut self) {
         self.process = None;
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -253,26 +253,26 @@ impl Daemon {
 }
 
 impl DaemonBuilder {
-    /// A further argument of `netpath daemon`.
+    /// Adds an argument of `netpath daemon`.
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    /// Text of its configuration file.
+    /// Sets the text of the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.files
             .push(("netpath.toml".to_owned(), toml.to_owned()));
         self
     }
 
-    /// Another program than the one under test, such as an older version.
+    /// Runs another program than the one under test, such as an older version.
     pub fn binary(mut self, binary: &Path) -> Self {
         self.binary = Some(binary.to_owned());
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the daemon and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Daemon {
         let mut daemon = self.start_unready();
@@ -280,7 +280,7 @@ impl DaemonBuilder {
         daemon
     }
 
-    /// Starts it without waiting.
+    /// Starts the daemon without waiting.
     pub fn start_unready(mut self) -> Daemon {
         let directory = TempDir::with_prefix("npt-daemon-").expect("temporary directory");
         for name in ["run", "state", "bpf"] {
@@ -310,7 +310,7 @@ impl DaemonBuilder {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if !self.torn_down && !thread::panicking() {
-            // What is left must be unmounted even if this finds something.
+            // The file systems are unmounted even if a check fails.
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 self.tear_down();
             }));

@@ -1,4 +1,4 @@
-//! Network namespaces that go when the test ends.
+//! Network namespaces that are removed when the test ends.
 
 mod cgroup;
 mod sockets;
@@ -25,13 +25,13 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{Output, Process};
+use crate::{Output, Process, slowdown};
 use cgroup::Cgroup;
 pub use sockets::Transport;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A network namespace with its loopback device up. Clones share it; it goes with the last one.
+/// A network namespace with its loopback device up. Clones share it; dropping the last clone removes it.
 #[derive(Clone)]
 pub struct Netns {
     inner: Arc<Inner>,
@@ -41,26 +41,26 @@ struct Inner {
     name: String,
     file: File,
     path: PathBuf,
-    /// Of a namespace that was made here; it is unmounted with it.
+    /// The directory of the mount point; `None` for a namespace that another process created.
     directory: Option<TempDir>,
     cgroup: Option<Arc<Cgroup>>,
 }
 
 impl Netns {
-    /// A fresh one. `label` only makes its name easier to read.
+    /// Creates a namespace. `label` makes its name easier to read.
     pub fn new(label: &str) -> Self {
         Self::make(label, None)
     }
 
-    /// A fresh one with a cgroup (v2) of its own; every program that is started in it goes there, so that programs
-    /// attached to that cgroup see this host's processes and no others.
+    /// Creates a namespace with a cgroup (v2) of its own. Every program that is started in the namespace runs in that
+    /// cgroup, so that programs attached to the cgroup see only the processes of this host.
     pub fn with_cgroup(label: &str) -> Self {
         let name = unique(label);
         Self::make(label, Some(Cgroup::new(&name)))
     }
 
-    /// One that somebody else has made and will remove, such as a sandbox of a daemon on `host`; what is started in it
-    /// is in the host's cgroup, as a container's processes are.
+    /// Opens a namespace that another process created and removes, such as a sandbox of a daemon on `host`. Programs
+    /// that are started in it run in the host's cgroup, as the processes of a container do.
     pub fn open(label: &str, path: &Path, host: &Self) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -73,45 +73,47 @@ impl Netns {
         }
     }
 
-    /// Its unique name.
+    /// The unique name.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Where it is mounted: below a temporary directory, so that `ip netns` does not see it.
+    /// The mount point, below a temporary directory that `ip netns` does not list.
     pub fn path(&self) -> PathBuf {
         self.inner.path.clone()
     }
 
-    /// Its cgroup, if it was made with one.
+    /// The cgroup, if the namespace has one.
     pub fn cgroup(&self) -> Option<&Path> {
         self.inner.cgroup.as_deref().map(Cgroup::path)
     }
 
-    /// Runs a command line, words separated by white space, to its end; it must succeed. Returns its standard output.
+    /// Runs a command line and waits for its end; it must succeed. Words are separated by white space. Returns standard
+    /// output.
     #[track_caller]
     pub fn exec(&self, command_line: &str) -> String {
         self.run(&words(command_line)).success()
     }
 
-    /// Runs a program to its end.
+    /// Runs a program and waits for its end.
     pub fn run(&self, command: &[impl AsRef<str>]) -> Output {
         let mut prepared = self.command(command);
         let output = prepared.output().expect("the program starts");
         Output::new(text(command), output)
     }
 
-    /// Starts a command line that goes on; it is killed when the guard is dropped.
+    /// Starts a command line in the background; dropping the guard kills it.
     pub fn spawn(&self, command_line: &str) -> Process {
         self.start(&words(command_line))
     }
 
-    /// Starts a program that goes on; it is killed when the guard is dropped.
+    /// Starts a program in the background; dropping the guard kills it.
     pub fn start(&self, command: &[impl AsRef<str>]) -> Process {
         Process::start(text(command), self.command(command))
     }
 
-    /// A command that will run in it, for callers that need more than [`Self::run`] and [`Self::start`].
+    /// A prepared command that runs in the namespace, for callers that need more than [`Self::run`] and
+    /// [`Self::start`].
     pub fn command(&self, command: &[impl AsRef<str>]) -> Command {
         let (program, arguments) = command.split_first().expect("a command");
         let mut prepared = Command::new(program.as_ref());
@@ -130,7 +132,7 @@ impl Netns {
         prepared
     }
 
-    /// Runs a closure on a thread inside it.
+    /// Runs a closure on a thread in the namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let outcome = thread::scope(|scope| {
             thread::Builder::new()
@@ -145,23 +147,23 @@ impl Netns {
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Sets a sysctl, its key a path below `/proc/sys`.
+    /// Sets a sysctl; the key is a path below `/proc/sys`.
     pub fn sysctl(&self, key: &str, value: &str) {
         self.enter(|| fs::write(format!("/proc/sys/{key}"), value).expect(key));
     }
 
-    /// Whether a socket listens on a port (TCP) or is bound to it (UDP).
+    /// Whether a TCP socket listens on a port, or a UDP socket is bound to it.
     pub fn listens(&self, transport: Transport, port: u16) -> bool {
         self.enter(|| sockets::listens(transport, port))
     }
 
-    /// Waits until a socket listens on a port or is bound to it; panics after ten seconds.
+    /// Waits until [`Self::listens`] returns true; panics after ten seconds.
     #[track_caller]
     pub fn wait_for_port(&self, transport: Transport, port: u16) {
         let start = Instant::now();
         while !self.listens(transport, port) {
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < Duration::from_secs(10) * slowdown(),
                 "nothing listens on {transport:?} port {port} in {}",
                 self.name()
             );
@@ -209,14 +211,14 @@ impl fmt::Debug for Netns {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A failed unmount shows as a directory that cannot be removed; there is nobody to tell.
+        // A failed unmount leaves a directory that cannot be removed. A destructor cannot report it.
         if self.directory.is_some() {
             let _ = umount2(&self.path, MntFlags::MNT_DETACH);
         }
     }
 }
 
-/// A name of at most 31 bytes that no other test of this machine has.
+/// A name of at most 31 bytes that is unique on this machine.
 pub(crate) fn unique(label: &str) -> String {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("npt-{label}-{}-{count}", std::process::id())

@@ -1,13 +1,13 @@
-//! What a program has said.
+//! The output of a program that has ended.
 
 use std::process;
 
-/// The end of a program that was run to its end.
+/// Exit status and output of a program.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The command, for messages.
+    /// The command line, for failure messages.
     pub command: String,
-    /// Exit status; `None` if a signal ended it.
+    /// Exit status; `None` if a signal terminated the program.
     pub status: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -16,7 +16,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output of a program that must have succeeded.
+    /// Standard output. Panics unless the program succeeded.
     #[track_caller]
     pub fn success(self) -> String {
         assert_eq!(
@@ -30,7 +30,7 @@ impl Output {
         self.stdout
     }
 
-    /// Standard error of a program that must have ended with this status.
+    /// Standard error. Panics unless the program ended with this status.
     #[track_caller]
     pub fn failure(self, status: i32) -> String {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Programs that run while a test does.
+//! Processes that run during a test.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use nix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{Netns, Transport};
+use crate::{Netns, Transport, slowdown};
 
-/// A running program; it is killed by its number when the guard is dropped. Its output goes to a file, so it never
-/// blocks, and is shown if the test panics.
+/// A process. Dropping the guard kills its process group. Its output is written to a file, so that it never blocks, and
+/// is shown if the test panics.
 #[derive(Debug)]
 pub struct Process {
     command: String,
@@ -27,12 +27,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its number.
+    /// The process identifier.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// What it has written to standard output and standard error so far.
+    /// What the process has written to standard output and standard error.
     pub fn output(&self) -> String {
         let mut bytes = Vec::new();
         File::open(self.output.path())
@@ -41,13 +41,13 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its exit status if it has ended; `None` inside if a signal ended it.
+    /// The exit status if the process has ended; `Some(None)` if a signal terminated it.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         let status = self.child.try_wait().expect("wait");
         status.map(|status| status.code())
     }
 
-    /// Waits for its end and returns its exit status; panics after `limit`.
+    /// Waits for the end of the process and returns its exit status; panics after `limit`.
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> Option<i32> {
         let start = Instant::now();
@@ -65,7 +65,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has written `text`; panics after ten seconds, or at once if it ends without.
+    /// Waits until the process has written `text`. Panics after ten seconds, or when the process ends.
     #[track_caller]
     pub fn wait_for_output(&mut self, text: &str) {
         self.wait_until(&format!("written '{text}'"), |process| {
@@ -73,7 +73,7 @@ impl Process {
         });
     }
 
-    /// Waits until a port of `netns` is in use; panics after ten seconds, or at once if the program ends.
+    /// Waits until a port of `netns` is in use. Panics after ten seconds, or when the process ends.
     #[track_caller]
     pub fn wait_for_port(&mut self, netns: &Netns, transport: Transport, port: u16) {
         self.wait_until(&format!("opened {transport:?} port {port}"), |_| {
@@ -81,7 +81,7 @@ impl Process {
         });
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("kill");
     }
@@ -93,7 +93,7 @@ impl Process {
             Stdio::from(file.expect("output file"))
         };
         let child = prepared
-            // What it starts itself goes with it.
+            // A process group of its own, so that child processes are killed with it.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(append())
@@ -119,7 +119,7 @@ impl Process {
                 self.output()
             );
             assert!(
-                start.elapsed() < Duration::from_secs(10),
+                start.elapsed() < Duration::from_secs(10) * slowdown(),
                 "{} has not {what}:\n{}",
                 self.command,
                 self.output()
@@ -131,7 +131,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It and what it started may have ended by themselves.
+        // The process group may have ended already.
         let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         let _ = self.child.wait();
         if thread::panicking() {

@@ -1,4 +1,4 @@
-//! Frames as they are, in and out of a device.
+//! Ethernet frames sent and received on a device.
 
 use std::{
     fmt::Write as _,
@@ -20,25 +20,25 @@ use crate::{
     packet::{Packet, difference},
 };
 
-/// How long a frame that should come may take; only a failure waits for it.
+/// Timeout of an expected frame.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long a frame that should not come is waited for.
+/// Time in which an unwanted frame would arrive.
 const IMPATIENCE: Duration = Duration::from_millis(250);
-/// Where what an Ethernet header says about hosts ends, which differs between two links.
+/// Bytes of the MAC addresses, which comparisons ignore.
 const MACS: usize = 12;
 
-/// A device of a namespace.
+/// A packet socket on a device of a namespace.
 pub struct Wire {
     socket: OwnedFd,
     name: String,
-    /// Its MAC address.
+    /// The MAC address of the device.
     pub mac: [u8; 6],
-    /// What has arrived and is not what was waited for, to be shown if that never comes.
+    /// Frames received while waiting for another one, for the failure message.
     others: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Wire {
-    /// Sees what arrives from now on.
+    /// Opens the device; frames are received from now on.
     #[track_caller]
     pub fn open(netns: &Netns, device: &str) -> Self {
         let socket = netns.enter(|| {
@@ -61,7 +61,7 @@ impl Wire {
         }
     }
 
-    /// Waits for a frame that is as expected from its type on.
+    /// Waits for a frame that equals the expected packet except for its MAC addresses.
     #[track_caller]
     pub fn expect(&self, what: &str, expected: &Packet) {
         let expected = expected.build();
@@ -78,14 +78,14 @@ impl Wire {
         self.others().clear();
     }
 
-    /// Waits a moment for a frame that should not come.
+    /// Fails if an unwanted frame arrives within a quarter of a second.
     #[track_caller]
     pub fn expect_nothing(&self, what: &str, unwanted: impl Fn(&[u8]) -> bool) {
         let found = self.wait(IMPATIENCE, unwanted);
         assert_eq!(found, None, "{what}: seen at {}", self.name);
     }
 
-    /// The first frame that is wanted.
+    /// Waits for the first frame that satisfies a condition.
     pub fn wait(&self, limit: Duration, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let end = Instant::now() + limit;
         let mut buffer = vec![0; 70_000];
@@ -109,14 +109,14 @@ impl Wire {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what has arrived.
+    /// Discards all frames received so far.
     pub fn drain(&self) {
         while self.wait(Duration::ZERO, |_| true).is_some() {}
         self.others().clear();
     }
 }
 
-/// A packet socket that sees what others send to a device.
+/// A packet socket that receives all frames from other hosts.
 fn packet_socket(index: i32) -> Result<OwnedFd, Errno> {
     const EVERYTHING: u16 = (libc::ETH_P_ALL as u16).to_be();
     const IGNORE_OUTGOING: i32 = 23;
@@ -163,7 +163,7 @@ pub fn mac_of(netns: &Netns, device: &str) -> [u8; 6] {
     octets.try_into().expect("a MAC address")
 }
 
-/// The bytes of frames in the language of scapy.
+/// Frames given in the syntax of scapy, as bytes.
 #[track_caller]
 pub fn scapy_frames(host: &Netns, frames: &str) -> Vec<Vec<u8>> {
     let program =

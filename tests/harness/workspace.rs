@@ -1,8 +1,8 @@
-//! Where things are.
+//! Paths of the programs under test and of artifacts.
 
 use std::{env, fs, path::PathBuf, thread};
 
-/// The program under test: `NETPATH_BIN`, else `netpath` beside the test's own directory in `target`.
+/// The program under test: `NETPATH_BIN`, else `netpath` in the target directory of the test.
 pub fn netpath_binary() -> PathBuf {
     let path = env::var_os("NETPATH_BIN").map_or_else(|| target().join("netpath"), PathBuf::from);
     assert!(
@@ -13,22 +13,20 @@ pub fn netpath_binary() -> PathBuf {
     path
 }
 
-/// The BPF object under test: `NETPATH_BPF_OBJECT`, else the one that `cargo xtask build` has made.
-pub fn bpf_object() -> PathBuf {
-    let made = || target().with_file_name("bpf").join("netpath.bpf.o");
-    let path = env::var_os("NETPATH_BPF_OBJECT").map_or_else(made, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is not there: build it with `cargo xtask build`",
-        path.display()
-    );
-    path
+/// How many times longer than usual a test waits: `NETPATH_TEST_SLOWDOWN`, which emulated machines set.
+pub fn slowdown() -> u32 {
+    let factor = env::var("NETPATH_TEST_SLOWDOWN").ok();
+    factor.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// A directory for what a failed test leaves to look at: `target/test-artifacts/TEST`.
+/// The directory for files of the failed test on this thread: `target/test-artifacts/TEST`.
 pub fn artifacts() -> PathBuf {
     let thread = thread::current();
-    let test = thread.name().unwrap_or("unnamed").replace("::", "/");
+    artifacts_of(&thread.name().unwrap_or("unnamed").replace("::", "/"))
+}
+
+/// The directory for files of a failed test with this name.
+pub fn artifacts_of(test: &str) -> PathBuf {
     let profile = target();
     let directory = profile
         .parent()
@@ -39,7 +37,7 @@ pub fn artifacts() -> PathBuf {
     directory
 }
 
-/// `target/debug` or `target/release`: the test runs from its `deps`.
+/// `target/debug` or `target/release`; the test program is in its `deps`.
 fn target() -> PathBuf {
     let test = env::current_exe().expect("path of the test");
     test.ancestors()

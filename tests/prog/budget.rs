@@ -1,7 +1,7 @@
-//! What the verifier does for each program, against what it did when the budget was made.
+//! The verifier's cost of each program, compared with the recorded budget.
 //!
-//! Cost near the verifier's limit is what makes a program load on one kernel and not on the next. `UPDATE_BUDGET=1`
-//! records what is measured now.
+//! A program close to the verifier's limit may load on one kernel and not on another. `UPDATE_BUDGET=1` records the
+//! present cost.
 
 use std::{
     collections::BTreeMap,
@@ -9,22 +9,15 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use aya::{
-    EbpfLoader,
-    programs::{Program, ProgramError, ProgramInfo},
-};
-use netpath_tests::{bpf_object, prog::Bpffs};
-use nix::{
-    sys::utsname::uname,
-    time::{ClockId, clock_gettime},
-};
+use netpath::datapath::probe;
+use netpath_tests::prog::Bpffs;
+use nix::sys::utsname::uname;
 
-/// How much more than the budget is still right, in percent.
+/// Allowed excess over the budget, in percent.
 const HEADROOM: u32 = 15;
-/// How many times the recorded time is still right: machines differ, and a debugging kernel is slow.
+/// Allowed multiple of the recorded time: machines differ, and a debugging kernel is slow.
 const TIMES: u64 = 10;
 
 const HEAD: &str = "\
@@ -39,7 +32,7 @@ const HEAD: &str = "\
 struct Cost {
     verified: u32,
     translated: u32,
-    /// Of CPU time.
+    /// CPU time.
     micros: u64,
 }
 
@@ -120,47 +113,22 @@ fn record(measured: &Costs) {
     fs::write(file(), text).expect("the budget");
 }
 
-fn load(program: &mut Program) -> Result<ProgramInfo, ProgramError> {
-    match program {
-        Program::SchedClassifier(program) => {
-            program.load()?;
-            program.info()
-        }
-        Program::CgroupSockAddr(program) => {
-            program.load()?;
-            program.info()
-        }
-        other => panic!("a program of another kind: {other:?}"),
-    }
-}
-
-/// CPU time of this thread, in which the verifier runs.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
-    time.into()
-}
-
 /// Loads every program; those that the kernel rejects, with the last line of the verifier's log, are the second part.
 fn measured() -> (Costs, Vec<String>) {
     let bpffs = Bpffs::mount();
-    let object = fs::read(bpf_object()).expect("the BPF object");
-    let mut ebpf = EbpfLoader::new()
-        .default_map_pin_directory(bpffs.path())
-        .load(&object)
-        .expect("the object is loaded");
+    let report = probe::load_all(bpffs.path()).expect("the object is loaded");
     let (mut costs, mut rejected) = (Costs::new(), Vec::new());
-    for (name, program) in ebpf.programs_mut() {
-        let start = cpu_time();
-        match load(program) {
-            Ok(info) => {
+    for (name, result) in report.programs {
+        match result {
+            Ok(cost) => {
                 let cost = Cost {
-                    verified: info.verified_instruction_count().expect("Linux 5.16"),
-                    translated: info.size_translated().expect("size") / 8,
-                    micros: u64::try_from((cpu_time() - start).as_micros()).expect("short"),
+                    verified: cost.verified,
+                    translated: cost.translated,
+                    micros: u64::try_from(cost.time.as_micros()).expect("short"),
                 };
-                costs.insert(name.to_owned(), cost);
+                costs.insert(name, cost);
             }
-            Err(error) => rejected.push(format!("{name}: {error}")),
+            Err(error) => rejected.push(error.to_string()),
         }
     }
     (costs, rejected)
@@ -197,7 +165,7 @@ fn budget_of_the_verifier_is_kept() {
     );
     for (name, cost) in &measured {
         let budget = budget[name];
-        // Below a millisecond it is the system call that is measured.
+        // A shorter time is dominated by the system call.
         assert!(
             cost.micros <= TIMES * budget.micros.max(1_000),
             "{name}: loaded in {} µs, the budget is {} times {} µs",

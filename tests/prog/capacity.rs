@@ -1,4 +1,4 @@
-//! What a full table costs, and what survives in it.
+//! The memory of a full table, and the flows that survive in it.
 
 use netpath_common::{
     addr::Be16,
@@ -8,11 +8,11 @@ use netpath_common::{
 };
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Place, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 #[test]
-fn a_full_table_takes_the_memory_that_the_documentation_says() {
+fn full_table_takes_documented_memory() {
     let mut setup = Setup::default();
     setup.limits.flows = LEAST_DEFAULT_FLOWS;
     Prog::with(setup, |prog| {
@@ -49,7 +49,7 @@ fn a_full_table_takes_the_memory_that_the_documentation_says() {
             full / flows,
             empty / flows
         );
-        // The kernel counts 184 bytes for an element, and takes them from a cache of 192.
+        // The kernel counts 184 bytes for an element, and allocates 192 from its cache.
         assert!(
             (full + flows * 16).abs_diff(flows * BYTES_PER_FLOW) < flows * BYTES_PER_FLOW / 100,
             "{full} bytes for {flows} flows"
@@ -57,9 +57,9 @@ fn a_full_table_takes_the_memory_that_the_documentation_says() {
     });
 }
 
-/// Connections that are there before the floods.
+/// Connections that exist before the floods.
 const CONNECTIONS: u32 = 65_536;
-/// Room for others.
+/// Room for further flows.
 const ROOM: u32 = 8_192;
 
 /// Source and destination port of a connection.
@@ -70,7 +70,7 @@ fn ports(number: u32) -> (u16, u16) {
     )
 }
 
-/// A segment of a connection from the sandbox, and its answer from outside.
+/// A segment of a connection from the sandbox, and the reply from outside.
 fn segments(side: Side, number: u32, flags: [u8; 2]) -> [Packet; 2] {
     let (inner, outer) = ports(number);
     [
@@ -79,13 +79,13 @@ fn segments(side: Side, number: u32, flags: [u8; 2]) -> [Packet; 2] {
     ]
 }
 
-/// Opens the first connection as any other, and writes the others like it.
+/// Opens the first connection with packets, and writes the entries of the others like it.
 fn connect(prog: &mut Prog, side: Side) {
     let [request, answer] = segments(side, 0, [SYN, SYN | ACK]);
     let [end, _] = segments(side, 0, [ACK, ACK]);
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &request.build());
-    prog.run(UPLINK_INGRESS, &crate::eth0(), &answer.build());
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &end.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &request.build());
+    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &answer.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &end.build());
     let like = prog.flows()[0].clone();
     let (_, reply) = like.reply.expect("reply");
     for number in 1..CONNECTIONS {
@@ -105,9 +105,9 @@ fn connect(prog: &mut Prog, side: Side) {
     }
 }
 
-/// RFC 6888 REQ-11: nothing that lives goes to make room.
+/// RFC 6888 REQ-11: no established flow is removed to make room.
 #[test]
-fn established_connections_outlive_floods() {
+fn established_connections_survive_floods() {
     let mut setup = Setup::default();
     setup.limits.flows = CONNECTIONS + ROOM;
     setup.limits.half_open = 4_096;
@@ -123,10 +123,10 @@ fn established_connections_outlive_floods() {
         let datagram = |prog: &mut Prog, number: u32, answered: bool| {
             let (peer, port) = (address(number), 53_000);
             let out = Packet::ip(side.sandbox(2), peer).udp(port, 53);
-            prog.run(UPLINK_EGRESS, &crate::eth0(), &out.build());
+            prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out.build());
             if answered {
                 let back = Packet::ip(peer, side.host()).udp(53, port);
-                prog.run(UPLINK_INGRESS, &crate::eth0(), &back.build());
+                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back.build());
             }
         };
         for number in 0..40_000 {
@@ -134,9 +134,9 @@ fn established_connections_outlive_floods() {
         }
         for number in 0..40_000 {
             let request = Packet::ip(address(number), side.host()).tcp(40_000, 8090, SYN);
-            prog.run(UPLINK_INGRESS, &crate::eth0(), &request.build());
+            prog.run(UPLINK_INGRESS, &Place::at("eth0"), &request.build());
         }
-        // These are not half-open, so that the table becomes full.
+        // These flows are not half-open, so that the table fills up.
         for number in 0..3 * ROOM {
             datagram(prog, number, true);
         }
@@ -147,8 +147,8 @@ fn established_connections_outlive_floods() {
         assert_eq!(flows, CONNECTIONS as usize, "of {CONNECTIONS} connections");
         for number in (0..CONNECTIONS).step_by(16) {
             let [out, back] = segments(side, number, [ACK, ACK]).map(|packet| packet.build());
-            let sent = prog.run(UPLINK_EGRESS, &crate::eth0(), &out);
-            let received = prog.run(UPLINK_INGRESS, &crate::eth0(), &back);
+            let sent = prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out);
+            let received = prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back);
             assert!(
                 sent.packet != out && received.packet != back,
                 "connection {number}"

@@ -1,4 +1,4 @@
-//! Random changes of valid packets: no program runs wild, and no private source leaves.
+//! Random changes of valid packets: every program returns a valid verdict, and no private source leaves.
 
 use std::{env, net::IpAddr};
 
@@ -15,7 +15,7 @@ use netpath_tests::{
 const ROUNDS: usize = 20_000;
 const ETHERNET: usize = 14;
 
-/// A generator with a state that a failure can name (xorshift64*).
+/// A random generator whose state a failure message can contain (xorshift64*).
 struct Random(u64);
 
 impl Random {
@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// Valid packets of every kind, from and to every kind of address.
+/// Valid packets of every kind, between addresses of every kind.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for side in Side::BOTH {
@@ -74,7 +74,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fn mutate(random: &mut Random, packet: &mut Vec<u8>) {
     for _ in 0..random.below(4) {
-        // Headers are where it matters: most changes go there.
+        // Most changes are in the headers.
         let reach = if random.below(4) == 0 {
             packet.len()
         } else {
@@ -96,7 +96,7 @@ fn mutate(random: &mut Random, packet: &mut Vec<u8>) {
     }
 }
 
-/// Whether a packet ends within its network header: a test run does not take such ones.
+/// Whether a packet ends within its network header; a test run refuses such packets.
 fn is_short(packet: &[u8]) -> bool {
     match packet.get(12..14) {
         Some([0x08, 0x00]) => packet.len() < ETHERNET + 20,
@@ -105,7 +105,7 @@ fn is_short(packet: &[u8]) -> bool {
     }
 }
 
-/// The source of an IP packet, wherever it stands.
+/// The source address of an IP packet.
 fn source(packet: &[u8]) -> Option<IpAddr> {
     let at = |from: usize, length: usize| packet.get(ETHERNET + from..ETHERNET + from + length);
     match packet.get(12..14)? {
@@ -121,7 +121,7 @@ fn source(packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Whether an address is of a network that is translated or may not leave, and not one of the node's own.
+/// Whether an address belongs to a network that is translated or internal, and not to the node.
 fn is_private(ip: IpAddr) -> bool {
     let of_network = |network| {
         let side = Side::BOTH[usize::from(ip.is_ipv6())];
@@ -133,7 +133,7 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 #[test]
-fn mutated_packets_get_a_verdict_and_no_private_source_leaves() {
+fn mutated_packets_get_a_valid_verdict_and_no_private_source_leaves() {
     let seed = env::var("NETPATH_FUZZ_SEED").map_or(0x9e37_79b9_7f4a_7c15, |text| {
         text.parse()
             .expect("NETPATH_FUZZ_SEED: a number other than 0")

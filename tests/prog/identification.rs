@@ -1,15 +1,13 @@
-//! Identifications of datagrams that are translated in fragments.
+//! Identifications of datagrams that are translated as fragments.
 
 use std::collections::BTreeSet;
 
 use netpath_tests::{
-    packet::Packet,
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS},
+    packet::{Packet, fragments::fragment_id},
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_EGRESS},
 };
 
-use crate::{case::fragment_id, eth0};
-
-/// A fragment of a sandbox's datagram, as it leaves.
+/// A fragment of a sandbox's datagram, as the uplink sends it.
 fn part(side: Side, id: u16, offset: u16) -> Packet {
     Packet::ip(side.sandbox(1), side.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)
@@ -20,11 +18,15 @@ fn part(side: Side, id: u16, offset: u16) -> Packet {
 }
 
 fn sent(prog: &mut Prog, packet: &Packet) -> u32 {
-    fragment_id(&prog.run(UPLINK_EGRESS, &eth0(), &packet.build()).packet)
+    fragment_id(
+        &prog
+            .run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build())
+            .packet,
+    )
 }
 
 #[test]
-fn a_first_fragment_that_comes_again_stays_with_the_others() {
+fn repeated_first_fragment_keeps_the_identification() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let first = sent(prog, &part(side, 1, 0));
@@ -39,7 +41,7 @@ fn a_first_fragment_that_comes_again_stays_with_the_others() {
 }
 
 #[test]
-fn no_two_datagrams_have_one_identification_and_none_tells_the_next() {
+fn datagrams_have_distinct_unpredictable_identifications() {
     const DATAGRAMS: u16 = 2_000;
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {

@@ -1,4 +1,4 @@
-//! Expiry: what the daemon nominates goes only if nothing has used it since.
+//! Expiry: a flow that the daemon nominates is removed only if no packet has used it since.
 
 use std::{thread, time::Duration};
 
@@ -12,10 +12,10 @@ use netpath_tests::{
     prog::{Place, Prog, SWEEP, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS, port},
 };
 
-/// Opens a flow; gives both its entries, the original first.
+/// Opens a flow; returns its entries, the original first.
 fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, FlowEntry); 2] {
     let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
-    prog.run(UPLINK_EGRESS, &crate::eth0(), &packet.build());
+    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
     let flows = prog.flows();
     let flow = flows
         .iter()
@@ -26,10 +26,10 @@ fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, FlowEntry); 2] {
 
 fn answer(prog: &mut Prog, side: Side, sport: u16) {
     let packet = Packet::ip(side.client(), side.host()).udp(53, sport);
-    prog.run(UPLINK_INGRESS, &crate::eth0(), &packet.build());
+    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &packet.build());
 }
 
-/// Runs the program on records; gives the number of flows that it removed.
+/// Runs the program on records; returns the number of flows that it removed.
 fn sweep(prog: &mut Prog, records: &[SweepRecord]) -> u32 {
     let mut packet = vec![0; SWEEP_HEADER];
     packet[12..14].copy_from_slice(&[0x88, 0xb5]);
@@ -55,7 +55,7 @@ fn record([this, reverse]: [(FlowKey, FlowEntry); 2]) -> SweepRecord {
 }
 
 #[test]
-fn a_flow_goes_as_a_whole_and_only_if_its_times_hold() {
+fn sweep_removes_both_entries_if_their_times_match() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let entries = open(prog, side, 61_500);
@@ -90,7 +90,7 @@ fn a_flow_goes_as_a_whole_and_only_if_its_times_hold() {
 }
 
 #[test]
-fn a_packet_in_between_keeps_the_flow() {
+fn packet_after_nomination_keeps_the_flow() {
     Prog::with(Setup::default(), |prog| {
         let side = Side::BOTH[0];
         let nominated = record(open(prog, side, 61_500));
@@ -102,7 +102,7 @@ fn a_packet_in_between_keeps_the_flow() {
 }
 
 #[test]
-fn half_a_flow_goes_alone() {
+fn sweep_removes_an_entry_without_its_reverse() {
     Prog::with(Setup::default(), |prog| {
         let [_, (key, entry)] = open(prog, Side::BOTH[0], 61_500);
         prog.forget_flows();
@@ -118,7 +118,7 @@ fn half_a_flow_goes_alone() {
 }
 
 #[test]
-fn a_whole_batch_goes_and_what_is_cut_off_stays() {
+fn sweep_handles_a_full_batch_and_ignores_a_truncated_record() {
     Prog::with(Setup::default(), |prog| {
         let side = Side::BOTH[1];
         let count = SWEEP_BATCH as u16 + 3;
@@ -133,7 +133,7 @@ fn a_whole_batch_goes_and_what_is_cut_off_stays() {
     });
 }
 
-/// Limits that differ by state: what is answered lives, what is not is over at once.
+/// Limits that differ by state: replied flows stay, and flows without a reply expire at once.
 fn short() -> Setup {
     Setup {
         timers: Timers {
@@ -145,7 +145,7 @@ fn short() -> Setup {
 }
 
 #[test]
-fn idle_flows_are_found_by_their_state() {
+fn idle_flows_are_nominated_by_the_limit_of_their_state() {
     Prog::with(short(), |prog| {
         let side = Side::BOTH[0];
         for number in 0..100 {
@@ -168,13 +168,13 @@ fn idle_flows_are_found_by_their_state() {
 }
 
 #[test]
-fn flows_of_a_removed_sandbox_are_found() {
+fn flows_of_a_removed_sandbox_are_nominated() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             open(prog, side, 61_500);
         }
         let stays = Packet::ip(Side::BOTH[0].sandbox(2), Side::BOTH[0].client()).udp(61_501, 53);
-        prog.run(UPLINK_EGRESS, &crate::eth0(), &stays.build());
+        prog.run(UPLINK_EGRESS, &Place::at("eth0"), &stays.build());
         prog.tables().remove_endpoint(1).expect("endpoint");
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (3, 2));
@@ -182,9 +182,9 @@ fn flows_of_a_removed_sandbox_are_found() {
     });
 }
 
-/// A daemon that was killed between publishing a port and ending the flow that has it.
+/// The daemon was killed after it published a port and before it removed the flow that uses the port.
 #[test]
-fn a_flow_whose_port_was_published_is_found() {
+fn flow_on_a_published_port_is_nominated() {
     Prog::with(Setup::default(), |prog| {
         let side = Side::BOTH[0];
         open(prog, side, 61_500);

@@ -1,4 +1,4 @@
-//! VLAN tags that stand beside a packet: a test run cannot set one, a device can.
+//! VLAN tags in packet metadata. A test run cannot set one, so that a device sends the packet.
 
 use std::{process::Command, thread, time::Duration};
 
@@ -15,13 +15,13 @@ fn count(prog: &Prog, reason: Reason) -> u64 {
     found.map_or(0, |(_, packets, _)| *packets)
 }
 
-/// Sends what it is given, as hexadecimal text, as a frame of a device.
+/// Python program that sends its argument, a frame in hexadecimal, through a device.
 const SENDER: &str = "import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 s.bind((sys.argv[1], 0))
 s.send(bytes.fromhex(sys.argv[2]))";
 
-/// Sends a frame with a tag from one end of a cable.
+/// Sends a frame with a tag from one end of a veth pair.
 fn send_tagged(device: &str, packet: &Packet) {
     let frame = packet.clone().vlan(5).build();
     let text: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -32,7 +32,7 @@ fn send_tagged(device: &str, packet: &Packet) {
 }
 
 #[test]
-fn a_tagged_frame_is_dropped_at_an_endpoint_and_left_alone_at_an_uplink() {
+fn tagged_frame_is_dropped_at_an_endpoint_and_passed_at_an_uplink() {
     Prog::with(Setup::default(), |prog| {
         for (interface, hook) in [
             ("ve1", Hook::EndpointIngress),

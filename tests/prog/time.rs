@@ -1,19 +1,17 @@
-//! What a packet costs; nothing is asserted of it but that it can be measured.
+//! Prints the time that each program takes per packet.
 
 use netpath_tests::{
     packet::{Packet, SYN},
     prog::{
-        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS,
-        gateway_mac, sandbox_mac,
+        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_EGRESS,
+        UPLINK_INGRESS, gateway_mac, sandbox_mac,
     },
 };
-
-use crate::place;
 
 const REPEAT: usize = 1_000;
 
 #[test]
-fn serial_time_of_a_packet_is_printed() {
+fn serial_time_per_packet_is_printed() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
             let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
@@ -41,7 +39,7 @@ fn serial_time_of_a_packet_is_printed() {
                 ("sent out", ENDPOINT_IN, "ve1", inside.tcp(61_500, 80, SYN)),
             ];
             for (what, program, device, packet) in rows {
-                let time = prog.time(program, &place(device), &packet.build(), REPEAT);
+                let time = prog.time(program, &Place::at(device), &packet.build(), REPEAT);
                 println!("{:?} {what:<12}{:>6} ns", side.0, time.as_nanos());
             }
         }

@@ -1,19 +1,17 @@
-//! Packets that end early, at every place.
+//! Packets truncated at every length.
 
 use netpath_common::reason::Verdict;
 use netpath_tests::{
     packet::{Packet, SYN},
     prog::{
-        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS,
-        UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
+        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side,
+        UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
     },
 };
 
-use crate::place;
-
 const ETHERNET: usize = 14;
 
-/// What a packet may look like behind its addresses.
+/// Packets by what follows their addresses.
 fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
     let mut shapes: Vec<fn(Packet) -> Packet> = vec![
         |packet| packet.tcp(61_500, 8080, SYN),
@@ -43,7 +41,7 @@ fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
     shapes
 }
 
-/// Programs, devices, and the packet that means the most there.
+/// Programs, devices, and the packet that each program does most with.
 fn places(side: Side) -> [(&'static str, &'static str, Packet); 5] {
     let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
     let outbound = Packet::ip(side.sandbox(1), side.client());
@@ -62,13 +60,13 @@ fn places(side: Side) -> [(&'static str, &'static str, Packet); 5] {
     ]
 }
 
-/// Runs a program on every beginning of a packet.
+/// Runs a program on every prefix of a packet.
 fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u8])) {
     for side in Side::BOTH {
         for (program, device, base) in places(side) {
             for shape in shapes(side) {
                 let whole = shape(base.clone()).build();
-                // A test run takes no packet without a whole network header; the parser's own tests have those.
+                // A test run refuses a packet without a whole network header; the unit tests of the parser cover those.
                 let least = ETHERNET + if side.is_v4() { 20 } else { 40 };
                 for length in least..=whole.len() {
                     check(prog, program, device, &whole, &whole[..length]);
@@ -79,10 +77,10 @@ fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u
 }
 
 #[test]
-fn a_packet_that_is_cut_short_is_never_changed_or_sent_on() {
+fn truncated_packet_is_neither_changed_nor_forwarded() {
     Prog::with(Setup::default(), |prog| {
         each_length(prog, |prog, program, device, whole, cut| {
-            let outcome = prog.run(program, &place(device), cut);
+            let outcome = prog.run(program, &Place::at(device), cut);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             if cut.len() < whole.len() {
@@ -95,7 +93,7 @@ fn a_packet_that_is_cut_short_is_never_changed_or_sent_on() {
     });
 }
 
-/// The length field says that the packet was meant to end there.
+/// The length field gives the truncated length.
 fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
     let mut packet = cut.to_vec();
     let is_v4 = packet.get(12..14)? == [8, 0];
@@ -107,13 +105,13 @@ fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_short_packet_is_changed_only_where_its_headers_are() {
+fn short_packet_is_changed_only_in_its_headers() {
     Prog::with(Setup::default(), |prog| {
         each_length(prog, |prog, program, device, whole, cut| {
             let Some(packet) = with_length(cut) else {
                 return;
             };
-            let outcome = prog.run(program, &place(device), &packet);
+            let outcome = prog.run(program, &Place::at(device), &packet);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             assert_eq!(outcome.packet.len(), packet.len(), "{program}");

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: side-by-side measurements with ratios.
+//! `cargo xtask bench`: netpath compared with iptables and with plain routing.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -6,45 +6,45 @@ use anyhow::{Result, bail};
 
 use crate::{build, command, programs, toolchain::Install, workspace::Workspace};
 
-/// Measures netpath beside iptables as dockerd installs it and beside plain routing, in one run.
+/// Compares netpath with dockerd's iptables rules and with plain routing, in one run.
 ///
 /// Example: cargo xtask bench udp connect --rounds 15 --json result.json
 #[derive(clap::Args)]
 pub struct Args {
     /// tcp, udp, http, connect, prog; all if none is named.
     names: Vec<String>,
-    /// How often each is measured.
+    /// Number of rounds.
     #[arg(long)]
     rounds: Option<usize>,
-    /// How long each measurement takes.
+    /// Duration of each measurement in seconds.
     #[arg(long)]
     seconds: Option<f64>,
-    /// A first impression: three rounds of half a second.
+    /// A quick estimate: three rounds of half a second.
     #[arg(long)]
     quick: bool,
-    /// Over IPv6.
+    /// Use IPv6.
     #[arg(long)]
     v6: bool,
     /// Compare with the rules of `dockerd --userland-proxy=false`.
     #[arg(long)]
     no_userland_proxy: bool,
-    /// Compare with a network that a user made, whose containers have rules for Docker's name server in them.
+    /// Compare with a user-defined network, whose containers have rules for Docker's name server.
     #[arg(long)]
     user_network: bool,
-    /// Write the results to a file as well.
+    /// Write the results to a file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let install = Install::unless(args.no_install);
     if !workspace.has_target("netpath-tests", "bin", "bench") {
-        bail!("the package netpath-tests has no program `bench` yet");
+        bail!("the package netpath-tests has no program `bench`");
     }
     programs::ensure(programs::TESTS, install)?;
     let binary = build::build(&workspace, true, install)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the files of a package, laid out under a directory.
+//! `cargo xtask dist`: the files of a package in a directory.
 
 use std::{
     fs,
@@ -11,26 +11,26 @@ use anyhow::{Context, Result};
 
 use crate::{build, command, command::step, tidy::tree, toolchain::Install, workspace::Workspace};
 
-/// Where each shell looks for completions, and what it calls the file.
+/// Paths of shell completions.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/netpath"),
     ("zsh", "usr/share/zsh/site-functions/_netpath"),
     ("fish", "usr/share/fish/vendor_completions.d/netpath.fish"),
 ];
 
-/// Builds a release and lays its files out under DIR: binary, unit, sample configuration, manual pages, completions.
+/// Builds a release and copies its files to DIR: binary, unit, sample configuration, manual pages, completions.
 ///
 /// Example: cargo xtask dist /tmp/netpath && sudo cp -rT /tmp/netpath /
 #[derive(clap::Args)]
 pub struct Args {
-    /// The directory that stands for `/`; created if it is not there.
+    /// The root of the installation; created if it does not exist.
     directory: PathBuf,
-    /// Install nothing on this machine: check, and say what to install.
+    /// Install nothing on this machine; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let binary = build::build(&workspace, true, Install::unless(args.no_install))?;
@@ -56,11 +56,11 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         create(file.parent().unwrap_or(root))?;
         fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    step!("laid out under {}", root.display());
+    step!("files copied to {}", root.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file of this name below `netpath/`.
+/// The file with this name below `netpath/`.
 fn source(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let files = tree::files(&workspace.root.join("netpath"))?;
     files

@@ -1,6 +1,6 @@
-//! `cargo xtask fuzz`: a search, guided by coverage, for a packet that is parsed or rewritten wrongly.
+//! `cargo xtask fuzz`: a coverage-guided search for packets that are parsed or rewritten wrongly.
 //!
-//! The target is built here and not by `cargo fuzz`, see decision 0009.
+//! `cargo fuzz` is not used; see decision 0009.
 
 use std::{
     fs::{self, File},
@@ -12,14 +12,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{command, command::step, programs, toolchain::Install, workspace::Workspace};
 
-/// The package of the target.
+/// The package of the fuzz target.
 const PACKAGE: &str = "netpath-fuzz";
-/// Its binary.
+/// The binary of the fuzz target.
 const TARGET: &str = "packet";
-/// The inputs that are kept, from the root of the checkout.
+/// The directory of the corpus, relative to the checkout.
 const CORPUS: &str = "netpath-ebpf/fuzz/corpus";
 
-/// What makes the compiler count edges and trace comparisons, as libFuzzer wants it. All of them are stable flags.
+/// Compiler flags for the coverage counters and comparison traces of libFuzzer. All of them are stable.
 const COVERAGE: [&str; 8] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -27,19 +27,19 @@ const COVERAGE: [&str; 8] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
-    // With more units, parts of a crate would lie in objects whose counters the linker drops.
+    // With more codegen units, the linker would drop the counters of some objects.
     "-Ccodegen-units=1",
     "-Cpanic=abort",
 ];
 
-/// Fast, with every check that a build for tests has.
+/// Optimised, with the assertions and overflow checks of a debug build.
 const PROFILE: [&str; 3] = [
     "profile.release.debug-assertions=true",
     "profile.release.overflow-checks=true",
     "profile.release.opt-level=3",
 ];
 
-/// No header is looked for behind this many bytes, and small inputs are tried more often.
+/// Longest input in bytes. Headers end before it, and small inputs run faster.
 const LONGEST: usize = 1024;
 
 /// Searches for packets that netpath parses or rewrites wrongly.
@@ -47,24 +47,24 @@ const LONGEST: usize = 1024;
 /// Example: cargo xtask fuzz --seconds 600
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long to search.
+    /// Duration of the search in seconds.
     #[arg(long, value_name = "N", default_value_t = SECONDS)]
     seconds: u32,
-    /// Afterwards, put into the corpus the least inputs that cover what was found.
+    /// Add to the corpus the smallest set of found inputs with the same coverage.
     #[arg(long)]
     keep: bool,
-    /// Instead of searching, run this one input.
+    /// Run only this input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "keep"])]
     input: Option<PathBuf>,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
 
-/// How long a search takes in the CI.
+/// Duration of the search in CI, in seconds.
 pub const SECONDS: u32 = 60;
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let install = Install::unless(args.no_install);
@@ -80,10 +80,10 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the target and searches from the corpus.
+/// Builds the target and searches, starting from the corpus.
 ///
 /// # Errors
-/// If an input breaks a property; the message names its file.
+/// If an input violates a property; the message contains the input's file.
 pub fn run(workspace: &Workspace, seconds: u32, install: Install) -> Result<()> {
     let target = build(workspace, install)?;
     let failures = directory(workspace, "failures")?;
@@ -96,28 +96,28 @@ pub fn run(workspace: &Workspace, seconds: u32, install: Install) -> Result<()> 
             .arg(format!("-max_len={LONGEST}"))
             .arg(format!("-artifact_prefix={}/", failures.display()))
             .args(["-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1"])
-            // What is new goes into the first directory.
+            // libFuzzer writes new inputs to the first directory.
             .arg(directory(workspace, "found")?)
             .arg(workspace.root.join(CORPUS))
             .stderr(output),
     )?;
-    let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let said = String::from_utf8_lossy(&said);
+    let output = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let output = String::from_utf8_lossy(&output);
     if status.success() {
-        step!("{}", summary(&said));
+        step!("{}", summary(&output));
         return Ok(());
     }
-    eprintln!("{}", complaint(&said));
-    match failing_input(&said) {
+    eprintln!("{}", property_message(&output));
+    match failing_input(&output) {
         Some(input) => bail!(
-            "this input breaks a property: {input}\nrun it alone with `cargo xtask fuzz --input {input}`, and copy it \
-             to {CORPUS} with the cure"
+            "this input violates a property: {input}\nrun it alone with `cargo xtask fuzz --input {input}`, and copy it \
+             to {CORPUS} with the fix"
         ),
-        None => bail!("the search ended with {status}, see {}", log.display()),
+        None => bail!("the search exited with {status}, see {}", log.display()),
     }
 }
 
-/// Where builds, logs and new inputs are.
+/// The directory of builds, logs and new inputs.
 fn work(workspace: &Workspace) -> PathBuf {
     workspace.target.join("fuzz")
 }
@@ -137,7 +137,7 @@ fn build(workspace: &Workspace, install: Install) -> Result<PathBuf> {
     cargo
         .args(["build", "--quiet", "--release", "--features=libfuzzer"])
         .args(["--package", PACKAGE, "--bin", TARGET])
-        // With a target, the flags do not reach build scripts and macros, which run without libFuzzer.
+        // With an explicit target, the flags do not apply to build scripts and macros, which run without libFuzzer.
         .args(["--target", &host, "--target-dir"])
         .arg(&directory)
         .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
@@ -146,7 +146,7 @@ fn build(workspace: &Workspace, install: Install) -> Result<PathBuf> {
     Ok(directory.join(host).join("release").join(TARGET))
 }
 
-/// Replaces the corpus by the seeds and, of itself and what was found, the least that adds as much coverage.
+/// Replaces the corpus by the seeds and the smallest set of old and new inputs with the same coverage.
 fn keep(workspace: &Workspace, target: &Path) -> Result<()> {
     let kept = work(workspace).join("kept");
     if kept.exists() {
@@ -183,30 +183,31 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// How far the search came, out of libFuzzer's last lines.
+/// Inputs and coverage from libFuzzer's last lines.
 fn summary(log: &str) -> String {
     let word_after = |key: &str| {
         let after = log.rsplit_once(key)?.1;
         after.split_whitespace().next()
     };
     format!(
-        "nothing found in {} inputs; {} edges covered",
+        "no failure in {} inputs; {} edges covered",
         word_after("stat::number_of_executed_units:").unwrap_or("?"),
         word_after(" cov: ").unwrap_or("?")
     )
 }
 
-/// What the broken property said, without libFuzzer's part.
-fn complaint(log: &str) -> &str {
+/// The message of the violated property, without libFuzzer's output.
+fn property_message(log: &str) -> &str {
     let start = log.find("panicked at").unwrap_or(0);
-    let said = log.get(start..).unwrap_or(log);
-    let end = said.find("\n==");
-    said.get(..end.unwrap_or(said.len()))
-        .unwrap_or(said)
+    let message = log.get(start..).unwrap_or(log);
+    let end = message.find("\n==");
+    message
+        .get(..end.unwrap_or(message.len()))
+        .unwrap_or(message)
         .trim_end()
 }
 
-/// The file that libFuzzer wrote the failing input to.
+/// The file to which libFuzzer has written the failing input.
 fn failing_input(log: &str) -> Option<&str> {
     let line = log.rsplit_once("Test unit written to ")?.1.lines().next()?;
     Some(line.trim())
@@ -217,20 +218,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_of_a_search_is_read() {
+    fn summary_of_the_log_is_read() {
         let log = "#9\tDONE   cov: 345 ft: 900 corp: 5/1Kb\nDone 9 runs\n\
                    stat::number_of_executed_units: 12345\nstat::average_exec_per_sec:     99\n";
         assert_eq!(
             summary(log),
-            "nothing found in 12345 inputs; 345 edges covered"
+            "no failure in 12345 inputs; 345 edges covered"
         );
         assert_eq!(failing_input(log), None);
     }
 
     #[test]
-    fn the_failing_input_is_named() {
+    fn failing_input_is_found_in_the_log() {
         let log = "panicked at a.rs:1:\nbytes differ\n==7== ERROR\nartifact_prefix='x/'; Test unit written to x/crash-ab\nBase64: RlVaAA==\n";
         assert_eq!(failing_input(log), Some("x/crash-ab"));
-        assert_eq!(complaint(log), "panicked at a.rs:1:\nbytes differ");
+        assert_eq!(property_message(log), "panicked at a.rs:1:\nbytes differ");
     }
 }

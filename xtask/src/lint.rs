@@ -1,4 +1,4 @@
-//! `cargo xtask lint` and `fmt`: everything that can be said about the source without running it.
+//! `cargo xtask lint` and `fmt`: static checks of the source.
 
 use std::process::{Command, ExitCode};
 
@@ -17,7 +17,7 @@ use crate::{
 /// Example: cargo xtask lint
 #[derive(clap::Args)]
 pub struct Args {
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
@@ -45,7 +45,7 @@ pub fn fmt(args: &FmtArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The checks in order, the quick ones first.
+/// Runs the checks, the fastest first.
 pub fn run(workspace: &Workspace, install: Install) -> Result<()> {
     let rustfmt = ensure_component("rustfmt", "rustfmt", install)?;
     let clippy = ensure_component("clippy", "cargo-clippy", install)?;
@@ -94,7 +94,7 @@ fn format(workspace: &Workspace, check: bool) -> Result<()> {
     command::run(&mut cargo)
 }
 
-/// Licences and advisories; the tool is an extra that takes minutes to compile, so it is used only where it is.
+/// Checks licences and advisories, if the tool is installed; compiling it takes minutes.
 fn dependencies(workspace: &Workspace) -> Result<()> {
     if command::find("cargo-deny").is_none() {
         step!(
@@ -110,8 +110,8 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Whether a part of the toolchain is there, or was installed: by rustup, or from Debian's package of the same name
-/// where the compiler is Debian's, which has no clippy.
+/// Ensures that a component of the toolchain is installed, by rustup or by Debian's package of the same name. False if
+/// it is not available: Debian's compiler has no clippy.
 fn ensure_component(component: &str, program: &str, install: Install) -> Result<bool> {
     if Command::new(program)
         .arg("--version")
@@ -133,7 +133,7 @@ fn ensure_component(component: &str, program: &str, install: Install) -> Result<
     if offered {
         apt::install(&[&package])?;
     } else {
-        step!("{component}: skipped, neither rustup nor apt can install it here");
+        step!("{component}: skipped, neither rustup nor apt offers it");
     }
     Ok(offered)
 }

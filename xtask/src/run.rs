@@ -1,4 +1,4 @@
-//! `cargo xtask run`: build, then the daemon on this host, or the demo.
+//! `cargo xtask run`: builds netpath and starts the daemon on this host, or runs the demo.
 
 use std::{os::unix::process::CommandExt, process::ExitCode};
 
@@ -13,13 +13,13 @@ use crate::{
 /// Example: cargo xtask run --release -- --uplink eth0
 #[derive(clap::Args)]
 pub struct Args {
-    /// Optimise the binary.
+    /// Build with optimisation.
     #[arg(long)]
     release: bool,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
-    /// Show the main job in scratch namespaces instead: this host stays as it is.
+    /// Run the demo in temporary namespaces instead; this host is not changed.
     #[arg(long, conflicts_with = "daemon")]
     demo: bool,
     /// Arguments of `netpath daemon`.
@@ -27,7 +27,7 @@ pub struct Args {
     daemon: Vec<String>,
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let install = Install::unless(args.no_install);
@@ -51,8 +51,6 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     ] {
         eprintln!("  {netpath} {next}");
     }
-    eprintln!(
-        "\nCtrl-C stops the daemon; what it set up keeps working until `netpath teardown`.\n"
-    );
+    eprintln!("\nCtrl-C stops the daemon; its networks keep working until `netpath teardown`.\n");
     Err(daemon.exec()).context("cannot start the daemon")
 }

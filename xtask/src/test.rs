@@ -53,11 +53,11 @@ impl Level {
     fn targets(self) -> &'static [&'static str] {
         match self {
             Self::Unit => &[],
-            Self::Prog => &["prog"],
-            Self::E2e => &["e2e", "gates", "life"],
+            Self::Prog => &["prog", "prog_cases"],
+            Self::E2e => &["e2e", "compliance", "lifecycle"],
             Self::Cluster => &["cluster"],
-            Self::Fault => &["fault"],
-            Self::Oracle => &["oracle"],
+            Self::Fault => &["fault", "fault_refused"],
+            Self::Oracle => &["differential"],
         }
     }
 
@@ -193,8 +193,9 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
 fn levels(workspace: &Workspace, named: &[Level]) -> Result<Vec<Level>> {
     if let Some(level) = named.iter().find(|level| !level.exists(workspace)) {
         bail!(
-            "there are no {0} tests: the package {TESTS} has no test target `{0}`",
-            level.name()
+            "there are no {} tests: the package {TESTS} has no test target {}",
+            level.name(),
+            level.targets().join(", ")
         );
     }
     if !named.is_empty() {

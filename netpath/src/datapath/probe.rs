@@ -1,6 +1,6 @@
 //! What the running kernel can do, asked by behaviour: distributions backport features, so its version says little.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use aya::{
     EbpfLoader,
@@ -14,6 +14,7 @@ use super::{
     load::{classifier, refused},
     object,
     run::{Trial, run},
+    sys,
 };
 
 /// The program that makes helper calls for user space.
@@ -85,54 +86,65 @@ impl Features {
     }
 }
 
-/// What loading every program of the object came to.
+/// What a program costs to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadCost {
+    /// Instructions that the verifier followed.
+    pub verified: u32,
+    /// Instructions that the kernel runs.
+    pub translated: u32,
+    /// CPU time, most of it the verifier's.
+    pub time: Duration,
+}
+
+/// What loading every program of an object came to.
 #[derive(Debug)]
-pub struct LoadedPrograms {
-    /// Programs that the kernel accepts.
-    pub accepted: usize,
-    /// Instructions that the verifier followed for them.
-    pub instructions: u64,
-    /// The error of each rejected program.
-    pub rejected: Vec<DatapathError>,
+pub struct LoadReport {
+    /// Each program by name, with what it costs or why the kernel rejects it.
+    pub programs: BTreeMap<String, Result<LoadCost, DatapathError>>,
     /// What the kernel can do; `None` if the program that asks is rejected.
     pub features: Option<Features>,
 }
 
-/// Loads every program once, with small maps that are pinned below `bpf_dir`.
+/// Loads every program of this binary's object once, with small maps that are pinned below `bpf_dir`.
 ///
 /// # Errors
-/// If the maps cannot be created. A rejected program is no error.
-pub fn load_all(bpf_dir: &Path) -> Result<LoadedPrograms, DatapathError> {
-    let mut loader = EbpfLoader::new();
-    let mut ebpf = loader
+/// If the maps cannot be created. A rejected program is no error. Needs Linux 5.16 for the number of instructions.
+pub fn load_all(bpf_dir: &Path) -> Result<LoadReport, DatapathError> {
+    let mut ebpf = EbpfLoader::new()
         .default_map_pin_directory(bpf_dir)
         .load(object::bytes()?)?;
-    let mut found = LoadedPrograms {
-        accepted: 0,
-        instructions: 0,
-        rejected: Vec::new(),
-        features: None,
-    };
-    for (name, program) in ebpf.programs_mut() {
-        let info = match program {
-            Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
-            Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
-            _ => return Err(DatapathError::Missing(format!("use for program '{name}'"))),
-        };
-        match info {
-            Ok(info) => {
-                found.accepted += 1;
-                found.instructions += info.verified_instruction_count().map_or(0, u64::from);
-            }
-            Err(error) => found.rejected.push(refused(name, error)),
-        }
-    }
+    let programs = ebpf.programs_mut();
+    let programs = programs.map(|(name, program)| (name.to_owned(), load(name, program)));
+    let programs: BTreeMap<_, _> = programs.collect();
     let probe = classifier(&mut ebpf, PROBE)?;
-    if probe.fd().is_ok() {
-        found.features = Some(Features::probe(probe)?);
-    }
-    Ok(found)
+    let features = match programs.get(PROBE) {
+        Some(Ok(_)) => Some(Features::probe(probe)?),
+        _ => None,
+    };
+    Ok(LoadReport { programs, features })
 }
+
+fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
+    let start = sys::thread_time();
+    let info = match program {
+        Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+        Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
+        _ => return Err(DatapathError::Missing(format!("use for program '{name}'"))),
+    };
+    let info = info.map_err(|error| refused(name, error))?;
+    let count = |count: Option<u32>| {
+        count.ok_or_else(|| DatapathError::Missing(format!("size of program '{name}'")))
+    };
+    Ok(LoadCost {
+        verified: count(info.verified_instruction_count())?,
+        translated: count(info.size_translated())? / INSTRUCTION_BYTES,
+        time: sys::thread_time().saturating_sub(start),
+    })
+}
+
+/// Bytes of an instruction.
+const INSTRUCTION_BYTES: u32 = 8;
 
 /// Whether a helper accepts flags. Anything but "unknown flag" is an answer to the call itself.
 fn knows(program: &mut SchedClassifier, question: Question) -> Result<bool, DatapathError> {

@@ -8,7 +8,10 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    time::Duration,
 };
+
+use nix::time::{ClockId, clock_gettime};
 
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -340,6 +343,12 @@ pub fn ifname(index: u32) -> Option<String> {
     // SAFETY: the call has written a string that ends with zero into the buffer.
     let name = unsafe { std::ffi::CStr::from_ptr(buffer.as_ptr()) };
     name.to_str().ok().map(str::to_owned)
+}
+
+/// CPU time that this thread has used.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map_or(Duration::ZERO, Duration::from)
 }
 
 /// The programs' clock: coarse monotonic nanoseconds.

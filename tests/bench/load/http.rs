@@ -1,4 +1,4 @@
-//! Small requests and answers, as HTTP/1.1 has them: over connections that stay, or over one connection each.
+//! Small requests and replies with the size of HTTP/1.1 messages, over persistent connections or one connection each.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -26,16 +26,16 @@ const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: bench.example\r\nAcce
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\n\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Connections at the same time.
+/// Number of concurrent connections.
 const CONNECTIONS: usize = 32;
 
-/// Requests per second over connections that stay open.
+/// Requests per second over persistent connections.
 pub fn keep_alive(ends: &Ends<'_>, time: Duration) -> f64 {
     run(ends, time, false)
 }
 
-/// Requests per second over a new connection each. The server closes first, as HTTP servers do, so the client can use
-/// the port again.
+/// Requests per second over a new connection each. The server closes first, as HTTP servers do, so that the client can
+/// reuse the port.
 pub fn connect(ends: &Ends<'_>, time: Duration) -> f64 {
     run(ends, time, true)
 }
@@ -62,7 +62,7 @@ fn run(ends: &Ends<'_>, time: Duration, once: bool) -> f64 {
     answered as f64 / time.as_secs_f64()
 }
 
-/// Not the standard library's: its backlog is too short for so many connections at once.
+/// The standard library's backlog is too short for this many concurrent connections.
 fn listener(address: SocketAddr) -> TcpListener {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let descriptor = socket(family(address), SockType::Stream, flags, None).expect("socket");
@@ -72,13 +72,13 @@ fn listener(address: SocketAddr) -> TcpListener {
     TcpListener::from(descriptor)
 }
 
-/// An open connection, and how much of the message that it waits for has come.
+/// An open connection, and the number of received bytes of the expected message.
 struct Connection {
     stream: TcpStream,
     bytes: usize,
 }
 
-/// Connections by descriptor, and what is ready.
+/// Connections by descriptor, and an epoll instance.
 struct Loop {
     epoll: Epoll,
     connections: Vec<Option<Connection>>,
@@ -107,7 +107,7 @@ impl Loop {
         self.connections[number] = Some(Connection { stream, bytes: 0 });
     }
 
-    /// Waits for a while and returns the descriptors that are ready.
+    /// Waits for ready descriptors.
     fn ready(&self, events: &mut [EpollEvent]) -> usize {
         match self.epoll.wait(events, EpollTimeout::from(50_u8)) {
             Ok(count) => count,
@@ -117,14 +117,14 @@ impl Loop {
     }
 }
 
-/// What came of a connection that was ready.
+/// The result of reading a connection.
 #[derive(PartialEq, Eq)]
 enum Progress {
-    /// The message has not come as a whole.
+    /// The message is incomplete.
     Partial,
-    /// It has.
+    /// The message is complete.
     Whole,
-    /// The other side has closed.
+    /// The peer has closed the connection.
     Closed,
 }
 
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     fn write(&mut self, message: &[u8]) {
-        // Far smaller than any buffer of a socket.
+        // Much smaller than any socket buffer.
         self.stream.write_all(message).expect("write");
     }
 }
@@ -189,7 +189,7 @@ fn accept(listener: &TcpListener, state: &mut Loop) {
                 state.insert(stream, EpollFlags::EPOLLIN);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            // A client that has gone before it was accepted.
+            // The client has closed before the server accepted.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => panic!("accept: {error}"),
         }
@@ -217,7 +217,7 @@ fn ask(ends: &Ends<'_>, time: Duration, once: bool) -> u64 {
                 continue;
             };
             if event.events().contains(EpollFlags::EPOLLOUT) {
-                // The connection stands.
+                // The connection is established.
                 let mut readable = EpollEvent::new(EpollFlags::EPOLLIN, event.data());
                 state
                     .epoll
@@ -251,7 +251,7 @@ fn family(address: SocketAddr) -> AddressFamily {
     }
 }
 
-/// Begins to open a connection.
+/// Starts to open a connection without waiting.
 fn begin(state: &mut Loop, ends: &Ends<'_>) {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let descriptor = socket(family(ends.target), SockType::Stream, flags, None).expect("socket");

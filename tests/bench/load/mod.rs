@@ -1,4 +1,4 @@
-//! Traffic: two programs, or two threads, one in each namespace and each on a core of its own if there are two.
+//! Traffic between two programs or threads, one in each namespace, each on a core of its own if there are two.
 
 pub mod http;
 pub mod stream;
@@ -15,33 +15,33 @@ use nix::{
     unistd::Pid,
 };
 
-/// Who talks to whom.
+/// The two ends of a measurement.
 pub struct Ends<'a> {
-    /// Where connections are opened.
+    /// The namespace in which connections are opened.
     pub client: &'a Netns,
-    /// With which of its addresses.
+    /// The client's address.
     pub source: IpAddr,
-    /// Where they are accepted.
+    /// The namespace in which connections are accepted.
     pub server: &'a Netns,
-    /// On which of its addresses: it answers from that one.
+    /// The address that the server listens on.
     pub listen: SocketAddr,
-    /// Under which address the client knows the server.
+    /// The address that the client connects to.
     pub target: SocketAddr,
 }
 
-/// Which way the bytes of a stream go.
+/// The direction of a stream's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// From who opened the connection.
+    /// From the client.
     ToServer,
-    /// To who opened it.
+    /// To the client.
     ToClient,
 }
 
-/// Time before values count: neighbours are found, windows open, caches warm.
+/// Time before the measurement: neighbours are resolved, TCP windows and caches are warm.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// The cores for client and server; the same one if there is only one.
+/// The cores of client and server; the same one if there is only one.
 fn cores() -> (usize, usize) {
     let allowed = sched_getaffinity(Pid::from_raw(0)).expect("affinity");
     let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
@@ -49,7 +49,7 @@ fn cores() -> (usize, usize) {
     (first, cores.next().unwrap_or(first))
 }
 
-/// Keeps this thread on a core.
+/// Binds this thread to a core.
 fn stay_on(core: usize) {
     let mut set = CpuSet::new();
     set.set(core).expect("a core");

@@ -1,4 +1,4 @@
-//! One TCP stream, by iperf3.
+//! A TCP stream by iperf3.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{Ends, Flow, cores};
 
-/// Not one that paces, as some machines have it by default: that would measure its clock.
+/// Without pacing, which some machines enable by default and which would limit the rate.
 const CONGESTION_CONTROL: &str = "cubic";
 
-/// Gbit/s that the receiver got. iperf3 takes whole seconds only.
+/// Gbit/s received. iperf3 measures whole seconds only.
 pub fn run(ends: &Ends<'_>, flow: Flow, time: Duration) -> f64 {
     let (client, server) = cores();
     let (address, port) = (ends.listen.ip(), ends.listen.port());

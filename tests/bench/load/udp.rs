@@ -1,4 +1,4 @@
-//! Small UDP packets, as many as one core can send.
+//! Small UDP packets at the highest rate of one core.
 
 use std::{
     io,
@@ -12,12 +12,12 @@ use super::{Ends, WARM_UP, cores, stay_on};
 
 /// Bytes of payload.
 const SIZE: usize = 64;
-/// Packets for each system call.
+/// Packets per system call.
 const BATCH: usize = 64;
-/// Bytes that wait for the receiver at most.
+/// Size of the receive buffer in bytes.
 static BUFFER: libc::c_int = 8 << 20;
 
-/// Packets per second that the receiver got.
+/// Packets per second received.
 pub fn run(ends: &Ends<'_>, time: Duration) -> f64 {
     let (sender, receiver) = open(ends);
     let begin = Instant::now() + WARM_UP;
@@ -37,7 +37,7 @@ pub fn run(ends: &Ends<'_>, time: Duration) -> f64 {
     received as f64 / time.as_secs_f64()
 }
 
-/// Opens a flow that is answered once, and gives the client's end of it.
+/// Opens a flow with one reply, and returns the client's end.
 pub fn answered(ends: &Ends<'_>) -> SocketAddr {
     let (sender, _receiver) = open(ends);
     sender.local_addr().expect("address")
@@ -58,7 +58,7 @@ fn open(ends: &Ends<'_>) -> (UdpSocket, UdpSocket) {
     (sender, receiver)
 }
 
-/// One packet each way: from here on, every table knows an answered flow.
+/// One packet in each direction, so that every table has a replied flow.
 fn establish(sender: &UdpSocket, receiver: &UdpSocket) {
     let mut buffer = [0; SIZE];
     sender
@@ -95,13 +95,13 @@ fn send(socket: &UdpSocket, end: Instant) {
         };
         if sent < 0 {
             let error = io::Error::last_os_error();
-            // A full queue says so; it empties by itself.
+            // A full queue, which the device empties.
             assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS), "{error}");
         }
     }
 }
 
-/// Never sleeps: a receiver that does makes the sender wake it, for a fifth of the time it has.
+/// Polls without sleeping: the sender would have to wake a sleeping receiver, which costs a fifth of its time.
 fn receive(socket: &UdpSocket, begin: Instant, end: Instant) -> u64 {
     let mut payloads = [[0_u8; SIZE]; BATCH];
     let mut vectors = payloads.each_mut().map(|payload| libc::iovec {

@@ -7,25 +7,25 @@ use std::{
     time::Duration,
 };
 
-/// A cgroup of the second version; its processes are killed and it is removed when the guard is dropped.
+/// A cgroup (v2). Dropping the guard kills its processes and removes it.
 pub(crate) struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// Directly below the root of the hierarchy.
+    /// Creates a cgroup directly below the root of the hierarchy.
     pub(crate) fn new(name: &str) -> Self {
         let path = root().join(name);
         fs::create_dir(&path).expect("cgroup");
         Self { path }
     }
 
-    /// Its directory.
+    /// The directory of the cgroup.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file that a process writes `0` to in order to join.
+    /// The file to which a process writes `0` to join the cgroup.
     pub(crate) fn processes(&self) -> File {
         OpenOptions::new()
             .write(true)

@@ -1,4 +1,4 @@
-//! Which ports are in use.
+//! The ports that are in use in a namespace.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub enum Transport {
     Udp,
 }
 
-/// In the namespace of the calling thread.
+/// Whether a port is in use in the namespace of the calling thread.
 pub(super) fn listens(transport: Transport, port: u16) -> bool {
     let (files, state) = match transport {
         Transport::Tcp => (["tcp", "tcp6"], "0A"),
@@ -23,7 +23,7 @@ pub(super) fn listens(transport: Transport, port: u16) -> bool {
     })
 }
 
-/// Columns: number, local address and port in hexadecimal, remote ones, state.
+/// Columns: index, local address and port in hexadecimal, remote address and port, state.
 fn matches(line: &str, port: u16, state: &str) -> bool {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = fields

@@ -1,16 +1,16 @@
-//! A BPF file system that goes when the test ends.
+//! A BPF file system that is unmounted when the test ends.
 
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-/// A BPF file system of its own.
+/// A mounted BPF file system.
 #[derive(Debug)]
 pub struct Bpffs(TempDir);
 
 impl Bpffs {
-    /// Mounts one below a temporary directory.
+    /// Mounts a BPF file system below a temporary directory.
     pub fn mount() -> Self {
         let directory = TempDir::with_prefix("npt-bpf-").expect("temporary directory");
         let kind = Some("bpf");
@@ -18,7 +18,7 @@ impl Bpffs {
         Self(directory)
     }
 
-    /// Where it is.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -26,7 +26,7 @@ impl Bpffs {
 
 impl Drop for Bpffs {
     fn drop(&mut self) {
-        // A failed unmount shows as a directory that cannot be removed; there is nobody to tell.
+        // A failed unmount leaves a directory that cannot be removed. A destructor cannot report it.
         let _ = umount2(self.path(), MntFlags::MNT_DETACH);
     }
 }

@@ -11,28 +11,28 @@ use netpath_common::{
     maps::Addr,
 };
 
-/// A flow: its original entry, and its reply entry if there is one.
+/// A flow: its original entry, and its reverse entry if there is one.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// Tuple of the original entry.
+    /// Key of the original entry.
     pub key: FlowKey,
     /// Original entry.
     pub entry: FlowEntry,
-    /// Tuple and reply entry.
+    /// Key and value of the reverse entry.
     pub reply: Option<(FlowKey, FlowEntry)>,
 }
 
-/// The form of the text.
+/// The form of a flow's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// With its state.
+    /// With the state.
     WithState,
-    /// Without.
+    /// Without the state.
     Plain,
 }
 
 impl Flow {
-    /// Pairs entries. A reply half without its original is shown as one whose kind is `orphan`.
+    /// Pairs entries. A reverse entry without its original is a flow of kind `orphan`.
     pub fn of(entries: &[(FlowKey, FlowEntry)]) -> Vec<Self> {
         let find = |key: &FlowKey| entries.iter().find(|(other, _)| other == key).copied();
         entries
@@ -51,18 +51,18 @@ impl Flow {
             .collect()
     }
 
-    /// Its state.
+    /// The state.
     pub fn state(&self) -> State {
         let reply = self.reply.map_or(0, |(_, entry)| entry.seen);
         State::of(self.key.protocol, self.entry.seen, reply)
     }
 
-    /// Its external port or identifier.
+    /// The port or identifier after source translation.
     pub fn outer_port(&self) -> u16 {
         self.entry.to.sport.get()
     }
 
-    /// As text.
+    /// The flow as text.
     pub fn show(&self, shown: Shown) -> String {
         let kind = match Kind::from_byte(self.entry.kind) {
             _ if self.reply.is_none() => "orphan",

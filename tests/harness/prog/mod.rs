@@ -1,4 +1,4 @@
-//! BPF programs by test run: packet in, verdict, packet, counter and flows out.
+//! BPF programs run by BPF_PROG_TEST_RUN on a prepared node.
 
 mod bpffs;
 mod flows;
@@ -26,7 +26,7 @@ pub use bpffs::Bpffs;
 pub use flows::{Flow, Shown};
 pub use node::{Family, MAC_OUTSIDE, MAC_UPLINK, Side, endpoint, gateway_mac, port, sandbox_mac};
 
-/// Names of the programs that see packets, and of the one that removes flows.
+/// Names of the packet programs, and of the program that removes flows.
 pub const UPLINK_INGRESS: &str = "uplink_ingress";
 /// See [`UPLINK_INGRESS`].
 pub const UPLINK_EGRESS: &str = "uplink_egress";
@@ -37,15 +37,15 @@ pub const ENDPOINT_OUT: &str = "endpoint_out";
 /// See [`UPLINK_INGRESS`].
 pub const SWEEP: &str = "sweep";
 
-/// The programs that see packets.
+/// The packet programs.
 pub const PACKET_PROGRAMS: [&str; 4] = [UPLINK_INGRESS, UPLINK_EGRESS, ENDPOINT_IN, ENDPOINT_OUT];
 
-/// What the four verdicts are to the kernel (`enum tcx_action_base`).
+/// The kernel's values of the verdicts (`enum tcx_action_base`).
 const TCX_NEXT: u32 = u32::MAX;
 const TCX_DROP: u32 = 2;
 const TCX_REDIRECT: u32 = 7;
 
-/// The verdict that a program's return value stands for; `None` for one that no program may return.
+/// The verdict of a program's return value; `None` for a value that no program may return.
 pub const fn verdict(value: u32) -> Option<Verdict> {
     match value {
         TCX_NEXT => Some(Verdict::Pass),
@@ -55,19 +55,33 @@ pub const fn verdict(value: u32) -> Option<Verdict> {
     }
 }
 
-/// Ports of SNAT unless a test says otherwise: few, so that a fuzzed one meets them.
+/// Default range of SNAT ports: small, so that a fuzzed port is often in it.
 pub const SNAT_PORTS: (u16, u16) = (61_000, 65_000);
 
-/// Slots that the node of the tests may use.
+/// Number of endpoint slots of the node.
 const SLOTS: u32 = 16;
 
-/// How a [`Prog`] is made.
+/// The settings of a [`Prog`].
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// Sizes of the maps.
+    /// Capacities of the maps.
     pub limits: Limits,
     /// Idle limits of flows.
     pub timers: Timers,
+}
+
+impl Setup {
+    /// Maps with room for this many flows, and for this many half-open flows; no quota applies.
+    pub fn sized(flows: u32, half_open: u32) -> Self {
+        Self {
+            limits: Limits {
+                flows,
+                half_open,
+                flows_per_sandbox: Some(u32::MAX),
+            },
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Setup {
@@ -83,7 +97,7 @@ impl Default for Setup {
     }
 }
 
-/// Loaded programs on a node made for tests: see [`Side`] for what is on it.
+/// Loaded programs, and the maps of the node that `node.rs` describes.
 pub struct Prog {
     /// The programs and the maps that the daemon writes.
     pub datapath: Datapath,
@@ -97,21 +111,31 @@ pub struct Prog {
     bpffs: Bpffs,
 }
 
-/// What a packet is sent through.
+/// The device at which a packet passes a program.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
-    /// Device that it passes.
+    /// The device of the hook.
     pub device: String,
-    /// Device that it came in by; none if the node made it.
+    /// The device the packet was received on; none if the node sends it.
     pub from: Option<String>,
-    /// Bytes of a segment, if it is a GSO packet.
+    /// Bytes of a segment of a GSO packet; 0 for other packets.
     pub gso_size: u32,
     /// The packet's mark.
     pub mark: u32,
 }
 
+impl Place {
+    /// A packet that the node sends at a device.
+    pub fn at(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Prog {
-    /// Makes a node in a network namespace of its own and calls `work` on a thread inside it.
+    /// Creates a node in a network namespace of its own and calls `work` on a thread inside it.
     pub fn with<T: Send>(setup: Setup, work: impl FnOnce(&mut Self) -> T + Send) -> T {
         let netns = Netns::new("prog");
         node::make_devices(&netns);
@@ -159,14 +183,14 @@ impl Prog {
     /// Runs a program on a packet.
     ///
     /// # Panics
-    /// If the kernel refuses to.
+    /// If the kernel refuses the packet.
     #[track_caller]
     pub fn run(&mut self, program: &str, place: &Place, packet: &[u8]) -> Outcome {
         self.try_run(program, place, packet)
             .unwrap_or_else(|error| panic!("{program}: {error:?}"))
     }
 
-    /// Runs a program on a packet; `Err` if the kernel refuses to.
+    /// Runs a program on a packet; `Err` if the kernel refuses the packet.
     pub fn try_run(
         &mut self,
         program: &str,
@@ -183,9 +207,9 @@ impl Prog {
         self.datapath.run(program, &trial)
     }
 
-    /// What a program costs on a packet: the median of `repeat` runs, less that of a program that does nothing.
+    /// Time of a program for a packet: the median of `repeat` runs, less the median of a program that does nothing.
     ///
-    /// Each run gets the packet as it was; the kernel's own repetition would give it what the run before made of it.
+    /// Each run gets the original packet. The kernel's own repetition would pass on the changed packet.
     pub fn time(&mut self, program: &str, place: &Place, packet: &[u8], repeat: usize) -> Duration {
         let mut median = |program: &str, packet: &[u8]| {
             let mut times: Vec<_> = (0..repeat.max(1))
@@ -211,12 +235,12 @@ impl Prog {
         Reason::ALL.iter().map(|reason| sum(*reason)).collect()
     }
 
-    /// Every pinned map, with its memory.
+    /// Every pinned map with its memory.
     pub fn maps(&self) -> Vec<MapInfo> {
         dump::list(&self.bpffs.path().join("netpath")).expect("maps")
     }
 
-    /// Every entry of a flow.
+    /// Every flow entry.
     pub fn entries(&self) -> Vec<(FlowKey, FlowEntry)> {
         self.flows.iter().collect::<Result<_, _>>().expect("flows")
     }
@@ -226,7 +250,7 @@ impl Prog {
         Flow::of(&self.entries())
     }
 
-    /// How many flows a slot has in the table, each with both entries.
+    /// Number of flows of a slot; each must have both entries.
     pub fn flows_of(&self, slot: u32) -> usize {
         let of_slot = |role| {
             let entries = self.flows.iter().map(|entry| entry.expect("flows"));
@@ -238,7 +262,7 @@ impl Prog {
         original
     }
 
-    /// Writes an entry of a flow.
+    /// Writes a flow entry and counts it, as a program does.
     pub fn put_entry(&mut self, key: &FlowKey, entry: &FlowEntry) {
         self.flows.insert(key, entry, 0).expect("flows");
         if entry.role == REPLY {
@@ -246,7 +270,7 @@ impl Prog {
         }
     }
 
-    /// How many flows a slot is charged with.
+    /// The flow counter of a slot.
     pub fn usage(&self, slot: u32) -> i32 {
         self.usage.get(&slot, 0).expect("usage").flows
     }
@@ -257,7 +281,7 @@ impl Prog {
         self.usage.set(slot, usage, 0).expect("usage");
     }
 
-    /// Slots that are charged with another number of flows than they have, with both numbers.
+    /// Slots whose flow counter differs from their number of flows, with both numbers.
     pub fn wrong_usage(&self) -> Vec<(u32, i32, i32)> {
         let mut flows = BTreeMap::new();
         for (_, entry) in self.entries() {
@@ -274,7 +298,7 @@ impl Prog {
             .collect()
     }
 
-    /// Removes all flows and what the rings remember of them.
+    /// Removes all flows and clears the rings that refer to them.
     pub fn forget_flows(&mut self) {
         for (key, _) in self.entries() {
             self.flows.remove(&key).expect("flows");
@@ -298,14 +322,14 @@ impl Prog {
         self.config.get(&0, 0).expect("config")
     }
 
-    /// Changes the ports that SNAT may choose.
+    /// Sets the range of ports that SNAT may choose.
     pub fn set_snat_ports(&mut self, first: u16, last: u16) {
         let mut config = self.config();
         (config.snat_first, config.snat_last) = (first, last);
         self.config.set(0, config, 0).expect("config");
     }
 
-    /// Everything as it was in the beginning.
+    /// Restores the state after loading.
     pub fn reset(&mut self) {
         self.forget_flows();
         node::fill(&mut self.datapath.tables);
@@ -314,7 +338,7 @@ impl Prog {
     }
 }
 
-/// The index of an interface of the calling thread's network namespace; 0 for none.
+/// The index of an interface in the calling thread's network namespace; 0 for an empty name.
 #[track_caller]
 fn index_of(device: &str) -> u32 {
     if device.is_empty() {

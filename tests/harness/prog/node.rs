@@ -11,7 +11,7 @@
 //! 7 stuck     masquerade   10           forwarding is off on its bridge
 //! 8 four      masquerade   11           no IPv6, no gateway; publishes 8081/tcp
 //! ```
-//! `eth0` is an uplink with two addresses for each family, `eth1` one without any; `lan0` is none.
+//! `eth0` is an uplink with two addresses per family, `eth1` is an uplink without addresses, and `lan0` is no uplink.
 
 use std::{
     fmt::Write as _,
@@ -41,7 +41,7 @@ pub const MAC_UPLINK: [u8; 6] = [2, 0, 0, 0, 2, 1];
 /// MAC address of the next hop behind `eth0`.
 pub const MAC_OUTSIDE: [u8; 6] = [2, 0, 0, 0, 2, 2];
 
-/// Flags, slots by network index from 1 on.
+/// Flags and slots of each network; network indices start at 1.
 const NETWORKS: [(u32, &[u32]); 8] = [
     (MASQUERADE, &[1, 2]),
     (MASQUERADE, &[3]),
@@ -55,7 +55,7 @@ const NETWORKS: [(u32, &[u32]); 8] = [
 const STUCK: u32 = 7;
 const FOUR: u32 = 8;
 
-/// Generation of every endpoint unless a test changes it.
+/// Generation of every endpoint, unless a test changes it.
 const GENERATION: u32 = 7;
 
 /// MAC address of a sandbox.
@@ -95,7 +95,7 @@ impl Side {
         self.pick([192, 0, 2, 1], "2001:db8:2::1")
     }
 
-    /// Its second one.
+    /// The node's second address at `eth0`.
     pub fn host2(self) -> IpAddr {
         self.pick([192, 0, 2, 9], "2001:db8:2::9")
     }
@@ -105,17 +105,17 @@ impl Side {
         self.pick([198, 51, 100, 7], "2001:db8:51::7")
     }
 
-    /// A client outside that no allow-list has.
+    /// A client outside that is in no allow-list.
     pub fn stranger(self) -> IpAddr {
         self.pick([198, 51, 101, 7], "2001:db8:52::7")
     }
 
-    /// Behind `lan0`, which is no uplink.
+    /// A host behind `lan0`, which is no uplink.
     pub fn behind_lan(self) -> IpAddr {
         self.pick([198, 18, 0, 1], "2001:db8:18::1")
     }
 
-    /// Where an unreachable route leads.
+    /// A destination with an unreachable route.
     pub fn unreachable(self) -> IpAddr {
         self.pick([203, 0, 113, 1], "2001:db8:113::1")
     }
@@ -135,7 +135,7 @@ impl Side {
         self.inside(network, 1)
     }
 
-    /// Any address.
+    /// The address of this family.
     pub fn pick(self, v4: [u8; 4], v6: &str) -> IpAddr {
         match self.0 {
             Family::V4 => Ipv4Addr::from(v4).into(),
@@ -158,7 +158,7 @@ fn network_of(slot: u32) -> u32 {
         .map_or(0, |(network, _)| network)
 }
 
-/// Devices, addresses and routes.
+/// Creates devices, addresses and routes.
 pub(super) fn make_devices(netns: &Netns) {
     netns.sysctl("net/ipv4/conf/all/forwarding", "1");
     netns.sysctl("net/ipv6/conf/all/forwarding", "1");
@@ -223,7 +223,7 @@ pub(super) fn make_devices(netns: &Netns) {
     }
 }
 
-/// Entries of the maps. May be repeated: it makes good what a test has changed, except what it added.
+/// Writes the entries of the maps. Restores what a test has changed, except entries that it added.
 pub(super) fn fill(tables: &mut Tables) {
     let uplink = |sides: &[Side]| Uplink {
         mtu: 1500,
@@ -284,7 +284,7 @@ pub(super) fn fill(tables: &mut Tables) {
     tables.put_allow(&allow).expect("allow");
 }
 
-/// What is in a slot.
+/// The entry of a slot.
 pub fn endpoint(slot: u32) -> EndpointEntry {
     let network = network_of(slot);
     let (flags, _) = NETWORKS[network as usize - 1];

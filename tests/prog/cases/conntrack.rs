@@ -1,4 +1,4 @@
-//! The life of flows.
+//! Creation, states and removal of flows.
 
 use netpath::model::Protocol;
 use netpath_common::reason::Reason;
@@ -7,8 +7,8 @@ use netpath_tests::{
     prog::{Prog, Side, UPLINK_EGRESS, UPLINK_INGRESS, endpoint, port},
 };
 
-use super::{both, case, delivered, inbound, leaving, tuple};
 use crate::case::{Case, Send, send};
+use crate::{both, case, delivered, inbound, leaving, published_packet, tuple};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(tcp);
@@ -32,21 +32,21 @@ impl Connection {
         )
     }
 
-    /// From the sandbox; then the flow is in this state.
+    /// The sandbox sends a segment; the flow is then in this state.
     fn out(self, flags: u8, state: &str) -> Send {
         let packet = leaving(self.0, 1, self.0.client()).tcp(61_500, 80, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(self.0.host()))
+            .sends(&packet.clone().source(self.0.host()))
             .flows([self.flow(state)])
     }
 
-    /// From outside; then the flow is in this state.
+    /// The outside sends a segment; the flow is then in this state.
     fn back(self, flags: u8, state: &str) -> Send {
         let packet = inbound(self.0, self.0.host()).tcp(80, 61_500, flags);
         send(UPLINK_INGRESS, "eth0", &packet)
             .is(Reason::Inbound)
-            .gives(&delivered(packet.clone().destination(self.0.sandbox(1)), 1))
+            .sends(&delivered(packet.clone().destination(self.0.sandbox(1)), 1))
             .flows([self.flow(state)])
     }
 
@@ -68,12 +68,12 @@ fn tcp(side: Side) -> Vec<Case> {
     let connection = Connection(side);
     vec![
         connection
-            .closing("a connection goes from request to end")
+            .closing("a connection passes all states from SYN to close")
             .then(connection.out(ACK, "closing")),
         case(side, "a repeated SYN keeps flow and port")
             .then(connection.out(SYN, "new"))
             .then(connection.out(SYN, "new")),
-        case(side, "a repeated SYN after the answer keeps the flow")
+        case(side, "a repeated SYN after the reply keeps the flow")
             .then(connection.out(SYN, "new"))
             .then(connection.back(SYN | ACK, "syn-received"))
             .then(connection.out(SYN, "syn-received")),
@@ -81,7 +81,7 @@ fn tcp(side: Side) -> Vec<Case> {
             .established("a SYN does not end an established connection")
             .then(connection.out(SYN, "established")),
         connection
-            .closing("a SYN on a closing connection begins anew")
+            .closing("a SYN on a closing connection opens a new connection")
             .then(connection.out(SYN, "new")),
         connection
             .established("data passes in both directions after one FIN")
@@ -104,7 +104,7 @@ fn reset(side: Side) -> Vec<Case> {
             .then(connection.out(ACK, "reset"))
             .then(connection.back(ACK, "established")),
         connection
-            .established("a SYN after an RST begins anew")
+            .established("a SYN after an RST opens a new connection")
             .then(connection.out(RST, "reset"))
             .then(connection.out(SYN, "new")),
         connection
@@ -118,7 +118,7 @@ fn reset(side: Side) -> Vec<Case> {
     ]
 }
 
-/// Another sandbox gets the slot, and with it a new generation.
+/// Replaces the sandbox of the slot, which gets a new generation.
 fn replace(prog: &mut Prog) {
     let mut entry = endpoint(1);
     entry.generation += 1;
@@ -133,7 +133,7 @@ fn generations(side: Side) -> Vec<Case> {
     let sent = || {
         send(UPLINK_EGRESS, "eth0", &datagram)
             .is(Reason::Translated)
-            .gives(&datagram.clone().source(host))
+            .sends(&datagram.clone().source(host))
             .number_of_flows(1)
     };
     let query = inbound(side, host).udp(40_000, 5353);
@@ -147,17 +147,17 @@ fn generations(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "an answer to a replaced sandbox is not delivered to the new one",
+            "a reply to a replaced sandbox is not delivered to the new one",
         )
         .then(sent())
         .change(replace)
         .then(lost(&answer)),
-        case(side, "an answer to a removed sandbox is not delivered")
+        case(side, "a reply to a removed sandbox is not delivered")
             .then(sent())
             .change(gone)
             .then(lost(&answer)),
         connection
-            .established("an established connection of a replaced sandbox is over at once")
+            .established("an established connection of a replaced sandbox expires at once")
             .change(replace)
             .then(lost(&segment)),
         connection
@@ -174,27 +174,19 @@ fn generations(side: Side) -> Vec<Case> {
             ),
         case(
             side,
-            "a datagram to a port of a replaced sandbox goes to nobody",
+            "a datagram to a port of a replaced sandbox is not delivered",
         )
-        .then(
-            send(UPLINK_INGRESS, "eth0", &query)
-                .is(Reason::Inbound)
-                .gives(&delivered(
-                    query.clone().destination(side.sandbox(1)).dport(53),
-                    1,
-                ))
-                .number_of_flows(1),
-        )
+        .then(published_packet(side, &query, 53))
         .change(replace)
         .then(lost(&query)),
-        case(side, "the port of a flow that is over is free")
+        case(side, "the port of an expired flow is free")
             .then(sent())
             .change(gone)
             .then({
                 let packet = leaving(side, 2, client).udp(61_500, 53);
                 send(UPLINK_EGRESS, "eth0", &packet)
                     .is(Reason::Translated)
-                    .gives(&packet.clone().source(host))
+                    .sends(&packet.clone().source(host))
                     .number_of_flows(1)
             }),
     ]
@@ -228,23 +220,23 @@ fn shadows(side: Side) -> Vec<Case> {
         let packet = leaving(side, 1, client).udp(sport, 53);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host))
+            .sends(&packet.clone().source(host))
     };
     let answer = |sport| inbound(side, host).udp(53, sport);
     let goes_on = |sport| {
         let inside = answer(sport).destination(side.sandbox(1));
         send(UPLINK_INGRESS, "eth0", &answer(sport))
             .is(Reason::Inbound)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
     };
     vec![
         Connection(side)
-            .established("a port that is published later is not hidden by a flow")
+            .established("a port that is published later is reached in spite of an older flow")
             .change(publish)
             .then(
                 send(UPLINK_INGRESS, "eth0", &request)
                     .is(Reason::Inbound)
-                    .gives(&delivered(request.clone().destination(inside).dport(80), 2))
+                    .sends(&delivered(request.clone().destination(inside).dport(80), 2))
                     .flows([format!(
                         "dnat tcp {} as {} new",
                         tuple(client, 80, host, 61_500),
@@ -254,7 +246,7 @@ fn shadows(side: Side) -> Vec<Case> {
             .change(withdraw),
         case(
             side,
-            "a datagram's port that is published later is not hidden by a flow, not even from its peer",
+            "a UDP port that is published later is reached in spite of an older flow, also by its peer",
         )
         .then(datagram(61_500).number_of_flows(1))
         .then(datagram(61_502).number_of_flows(2))
@@ -262,7 +254,7 @@ fn shadows(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &answer(61_500))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     answer(61_500).destination(inside).dport(53),
                     2,
                 ))
@@ -272,19 +264,19 @@ fn shadows(side: Side) -> Vec<Case> {
         .change(withdraw_udp(None)),
         case(
             side,
-            "a port that is published for another address ends no flow",
+            "a port that is published for another address removes no flow",
         )
         .then(datagram(61_500).number_of_flows(1))
         .change(publish_udp(Some(side.host2())))
         .then(goes_on(61_500))
         .change(withdraw_udp(Some(side.host2()))),
         Connection(side)
-            .established("a connection goes on when the port of a datagram is published")
+            .established("a TCP flow continues when its port is published for UDP")
             .change(publish_udp(None))
             .then(Connection(side).back(ACK, "established"))
             .change(withdraw_udp(None)),
         Connection(side)
-            .established("a flow goes on when its port is published later")
+            .established("a flow continues when its port is published later")
             .change(publish)
             .then(Connection(side).back(ACK, "established"))
             .change(withdraw),

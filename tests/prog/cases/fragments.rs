@@ -1,4 +1,4 @@
-//! Fragments: later ones go the way of the first.
+//! Fragments: later fragments are translated as the first one.
 
 use netpath_common::{maps::PENDING_SLOTS, reason::Reason};
 use netpath_tests::{
@@ -6,8 +6,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving};
 use crate::case::{Case, Send, send};
+use crate::{both, case, delivered, from_sandbox, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(in_order);
@@ -15,7 +15,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// A fragment; the tables outlive a case, so that each has an identification of its own.
+/// A fragment. The fragment tables are not reset between cases, so that each case uses its own identification.
 fn part(packet: &Packet, id: u16, offset: u16, more: bool) -> Packet {
     packet.clone().id(id).fragment(offset, more)
 }
@@ -33,7 +33,7 @@ fn in_order(side: Side) -> Vec<Case> {
     let crossing = |id: u16, offset: u16, more: bool| {
         send(ENDPOINT_IN, "ve2", &part(&sibling, id, offset, more))
             .is(Reason::Hairpin)
-            .gives_with_new_id(&{
+            .sends_with_new_id(&{
                 let delivered = delivered(part(&sibling, id, offset, more).destination(inside), 1);
                 if offset == 0 {
                     delivered.dport(53)
@@ -48,11 +48,11 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(leaves(&part(&out, 2, 0, true), &translated, 2, 0, true).number_of_flows(1))
             .then(leaves(&part(&out, 2, 9, true), &translated, 2, 9, true))
             .then(leaves(&part(&out, 2, 17, false), &translated, 2, 17, false)),
-        case(side, "what is all there is no fragment")
+        case(side, "an atomic fragment is handled as a whole packet")
             .then(
                 send(UPLINK_EGRESS, "eth0", &whole)
                     .is(Reason::Translated)
-                    .gives(&whole.clone().source(host))
+                    .sends(&whole.clone().source(host))
                     .number_of_flows(1),
             )
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 1, 9, false)).is(Reason::FragmentHeld)),
@@ -60,13 +60,13 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 0, true))
                     .is(Reason::Inbound)
-                    .gives_with_new_id(&part(&first, 3, 0, true))
+                    .sends_with_new_id(&part(&first, 3, 0, true))
                     .number_of_flows(1),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
                     .is(Reason::Inbound)
-                    .gives_with_new_id(&part(&later, 3, 9, false)),
+                    .sends_with_new_id(&part(&later, 3, 9, false)),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
@@ -76,55 +76,52 @@ fn in_order(side: Side) -> Vec<Case> {
             .then(crossing(4, 0, true).number_of_flows(1))
             .then(crossing(4, 9, false)),
         last_hop(side, &request, &first),
-        case(
-            side,
-            "what the stack makes of a large one reaches the sandbox",
-        )
-        .then(
-            send(UPLINK_INGRESS, "eth0", &request)
-                .is(Reason::Inbound)
-                .gives(&first)
-                .number_of_flows(1),
-        )
-        .then(
-            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 0, true))
-                .from("eth0")
-                .is(Reason::FromHost),
-        )
-        .then(
-            send(ENDPOINT_OUT, "ve1", &part(&first, 6, 9, false))
-                .from("eth0")
-                .is(Reason::FromHost),
-        ),
+        case(side, "fragments made by the stack reach the sandbox")
+            .then(
+                send(UPLINK_INGRESS, "eth0", &request)
+                    .is(Reason::Inbound)
+                    .sends(&first)
+                    .number_of_flows(1),
+            )
+            .then(
+                send(ENDPOINT_OUT, "ve1", &part(&first, 6, 0, true))
+                    .from("eth0")
+                    .is(Reason::FromHost),
+            )
+            .then(
+                send(ENDPOINT_OUT, "ve1", &part(&first, 6, 9, false))
+                    .from("eth0")
+                    .is(Reason::FromHost),
+            ),
     ]
 }
 
 fn leaves(packet: &Packet, translated: &Packet, id: u16, offset: u16, more: bool) -> Send {
     send(UPLINK_EGRESS, "eth0", packet)
         .is(Reason::Translated)
-        .gives_with_new_id(&part(translated, id, offset, more))
+        .sends_with_new_id(&part(translated, id, offset, more))
 }
 
-/// IPv6 would report a later fragment without the ports that tell whose it is; its first one gets the answer.
+/// An ICMPv6 error about a later fragment would lack the ports that identify the flow; the first fragment gets it.
 fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
     let last = part(request, 5, 9, true).ttl(1);
     let end = send(UPLINK_INGRESS, "eth0", &last);
     let inside = last.clone().destination(side.sandbox(1));
-    case(side, "a later fragment at its last hop goes no further")
+    case(side, "a later fragment with TTL 1 is not forwarded")
         .then(
             send(UPLINK_INGRESS, "eth0", &part(request, 5, 0, true))
                 .is(Reason::Inbound)
-                .gives_with_new_id(&part(first, 5, 0, true))
+                .sends_with_new_id(&part(first, 5, 0, true))
                 .number_of_flows(1),
         )
         .then(if side.is_v4() {
-            end.is(Reason::TtlExceeded).gives_with_new_id(&inside)
+            end.is(Reason::TtlExceeded).sends_with_new_id(&inside)
         } else {
             end.is(Reason::Fragment)
         })
 }
 
-/// Later fragments that come before the first.
+/// Later fragments that arrive before the first.
 fn early(side: Side) -> Vec<Case> {
     let (client, host) = (side.client(), side.host());
     let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);
@@ -136,25 +133,22 @@ fn early(side: Side) -> Vec<Case> {
             .number_of_flows(1)
     };
     vec![
+        case(side, "an early fragment is held and sent after the first")
+            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
+            .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
         case(
             side,
-            "an early fragment waits and is sent again behind the first",
+            "an early fragment to the node is passed to the node too",
         )
-        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
-        .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
-        case(side, "an early fragment to the node may be the node's")
-            .then(
-                send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false))
-                    .is(Reason::FragmentEarly),
-            )
-            .then(replayed(
-                UPLINK_INGRESS,
-                "eth0",
-                &part(&request, 12, 0, true),
-            )),
+        .then(send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false)).is(Reason::FragmentEarly))
+        .then(replayed(
+            UPLINK_INGRESS,
+            "eth0",
+            &part(&request, 12, 0, true),
+        )),
         case(
             side,
-            "an early fragment of a sandbox to the node may be the node's",
+            "an early fragment of a sandbox to the node is passed to the node too",
         )
         .then(
             send(
@@ -164,30 +158,27 @@ fn early(side: Side) -> Vec<Case> {
             )
             .is(Reason::FragmentEarly),
         ),
-        case(side, "an early fragment to a routed sandbox waits").then(
+        case(side, "an early fragment to a routed sandbox is held").then(
             send(UPLINK_INGRESS, "eth0", &part(&direct, 14, 9, false)).is(Reason::FragmentHeld),
         ),
         many_early(side, &out),
-        case(
-            side,
-            "a datagram of another sender does not wait for this one",
-        )
-        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
-        .then(
-            send(
-                UPLINK_EGRESS,
-                "eth0",
-                &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
-            )
-            .is(Reason::Translated)
-            .gives_with_new_id(&part(
-                &leaving(side, 2, client).udp(61_600, 5353).source(host),
-                16,
-                0,
-                true,
-            ))
-            .number_of_flows(1),
-        ),
+        case(side, "a datagram of another sender is not held")
+            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
+            .then(
+                send(
+                    UPLINK_EGRESS,
+                    "eth0",
+                    &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
+                )
+                .is(Reason::Translated)
+                .sends_with_new_id(&part(
+                    &leaving(side, 2, client).udp(61_600, 5353).source(host),
+                    16,
+                    0,
+                    true,
+                ))
+                .number_of_flows(1),
+            ),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Between sandboxes, and between a sandbox and its node.
+//! Traffic between sandboxes, and between a sandbox and its node.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
@@ -6,8 +6,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, gateway_mac, sandbox_mac},
 };
 
-use super::{both, case, delivered, from_sandbox, tuple, tuple_from_any};
-use crate::case::{Case, Send, send};
+use crate::case::{Case, send};
+use crate::{both, case, delivered, endpoint_sends, from_sandbox, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(siblings);
@@ -19,41 +19,47 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn from(slot: u32, packet: &Packet) -> Send {
-    send(ENDPOINT_IN, format!("ve{slot}"), packet)
-}
-
 fn siblings(side: Side) -> Vec<Case> {
     let to_sibling = |name: &str, slots: (u32, u32), shape: fn(Packet) -> Packet| {
         let (slot, sibling) = slots;
         let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
-        // A frame to the bridge's address is delivered too; only its destination differs then.
+        // A frame to the bridge's address is delivered too, with another destination MAC address.
         let expected = packet.clone().eth_destination(sandbox_mac(sibling));
-        case(side, name).then(from(slot, &packet).is(Reason::Sibling).gives(&expected))
+        case(side, name).then(
+            endpoint_sends(slot, &packet)
+                .is(Reason::Sibling)
+                .sends(&expected),
+        )
     };
     let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
     vec![
-        to_sibling("a sibling gets a segment as it is", (1, 2), |packet| {
+        to_sibling("a segment to a sibling is unchanged", (1, 2), |packet| {
             packet.tcp(1, 2, SYN)
         }),
-        to_sibling("a sibling gets a datagram as it is", (2, 1), |packet| {
+        to_sibling("a datagram to a sibling is unchanged", (2, 1), |packet| {
             packet.udp(1, 2)
         }),
         to_sibling(
-            "a sibling gets an echo request as it is",
+            "an echo request to a sibling is unchanged",
             (1, 2),
             |packet| packet.echo_request(1),
         ),
-        to_sibling("a sibling gets any protocol", (1, 2), |packet| {
-            packet.protocol(50)
-        }),
-        to_sibling("a sibling gets later fragments", (1, 2), |packet| {
-            packet.udp(1, 2).fragment(100, false)
-        }),
-        to_sibling("a sibling gets an ICMP error", (1, 2), |packet| {
-            packet.icmp(3, 1, [0; 4])
-        }),
-        to_sibling("a sibling is no hop further", (1, 2), |packet| {
+        to_sibling(
+            "a packet of any protocol to a sibling is delivered",
+            (1, 2),
+            |packet| packet.protocol(50),
+        ),
+        to_sibling(
+            "a later fragment to a sibling is delivered",
+            (1, 2),
+            |packet| packet.udp(1, 2).fragment(100, false),
+        ),
+        to_sibling(
+            "an ICMP error to a sibling is delivered",
+            (1, 2),
+            |packet| packet.icmp(3, 1, [0; 4]),
+        ),
+        to_sibling("a packet to a sibling keeps its TTL", (1, 2), |packet| {
             packet.udp(1, 2).ttl(1)
         }),
         to_sibling(
@@ -66,16 +72,20 @@ fn siblings(side: Side) -> Vec<Case> {
             (4, 4),
             |packet| packet.udp(1, 2),
         ),
-        case(side, "siblings that may not talk do not").then(from(7, &refused).is(Reason::IccOff)),
         case(
             side,
-            "siblings that may not talk do not by later fragments either",
+            "a packet to a sibling is dropped without inter-container communication",
         )
-        .then(from(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
+        .then(endpoint_sends(7, &refused).is(Reason::IccOff)),
+        case(
+            side,
+            "a later fragment is dropped without inter-container communication",
+        )
+        .then(endpoint_sends(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
     ]
 }
 
-/// A connection from a sandbox to the port that another one publishes, and its answer.
+/// A connection from a sandbox to a port that another sandbox publishes, and the reply.
 fn through_host(side: Side, name: &str, client: u32) -> Case {
     let (source, host, inside) = (side.sandbox(client), side.host(), side.sandbox(1));
     let request = from_sandbox(side, client, host).tcp(40_000, 8080, SYN);
@@ -89,21 +99,21 @@ fn through_host(side: Side, name: &str, client: u32) -> Case {
     };
     case(side, name)
         .then(
-            from(client, &request)
+            endpoint_sends(client, &request)
                 .is(Reason::Hairpin)
-                .gives(&delivered(request.clone().destination(inside).dport(80), 1))
+                .sends(&delivered(request.clone().destination(inside).dport(80), 1))
                 .flows([flow("new")]),
         )
         .then(
-            from(1, &answer)
+            endpoint_sends(1, &answer)
                 .is(Reason::Hairpin)
-                .gives(&delivered(answer.clone().source(host).sport(8080), client))
+                .sends(&delivered(answer.clone().source(host).sport(8080), client))
                 .flows([flow("syn-received")]),
         )
         .then(
-            from(client, &request.clone().flags(ACK))
+            endpoint_sends(client, &request.clone().flags(ACK))
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     request.clone().flags(ACK).destination(inside).dport(80),
                     1,
                 ))
@@ -121,24 +131,24 @@ fn hairpin(side: Side) -> Vec<Case> {
         through_host(side, "another network uses a published port", 3),
         through_host(
             side,
-            "a network without inner talk uses a published port",
+            "siblings without inter-container communication use a published port",
             7,
         ),
         case(side, "a sandbox in the allow-list uses a published port").then(
-            from(2, &asks(2))
+            endpoint_sends(2, &asks(2))
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     asks(2).destination(side.sandbox(1)).dport(443),
                     1,
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "a sandbox that is not in the allow-list does not")
-            .then(from(3, &asks(3)).is(Reason::NotAllowed)),
-        case(side, "a request at its last hop is the stack's to answer").then(
-            from(3, &last_hop)
+        case(side, "a sandbox that is not in the allow-list is refused")
+            .then(endpoint_sends(3, &asks(3)).is(Reason::NotAllowed)),
+        case(side, "a request with TTL 1 is passed to the stack").then(
+            endpoint_sends(3, &last_hop)
                 .is(Reason::TtlExceeded)
-                .gives(&last_hop.clone().destination(side.sandbox(1)).dport(80))
+                .sends(&last_hop.clone().destination(side.sandbox(1)).dport(80))
                 .number_of_flows(1),
         ),
     ]
@@ -166,20 +176,20 @@ fn to_itself(side: Side) -> Vec<Case> {
             "a sandbox reaches its own published port from its gateway's address",
         )
         .then(
-            from(1, &request)
+            endpoint_sends(1, &request)
                 .is(Reason::Hairpin)
-                .gives_with_port(move |port| expected.clone().sport(port))
+                .sends_with_port(move |port| expected.clone().sport(port))
                 .flows([format!(
                     "hairpin tcp {} as {} new",
                     tuple(inside, 40_000, host, 8080),
                     tuple_from_any(gateway, inside, 80)
                 )]),
         ),
-        case(side, "and gets the answer")
+        case(side, "the reply of a published port reaches the sibling")
             .then(
-                from(1, &kept)
+                endpoint_sends(1, &kept)
                     .is(Reason::Hairpin)
-                    .gives(
+                    .sends(
                         &delivered(kept.clone(), 1)
                             .source(gateway)
                             .destination(inside)
@@ -188,9 +198,9 @@ fn to_itself(side: Side) -> Vec<Case> {
                     .flows([flow("new")]),
             )
             .then(
-                from(1, &answer)
+                endpoint_sends(1, &answer)
                     .is(Reason::Hairpin)
-                    .gives(
+                    .sends(
                         &delivered(answer.clone(), 1)
                             .source(host)
                             .sport(8080)
@@ -202,8 +212,8 @@ fn to_itself(side: Side) -> Vec<Case> {
     if side.is_v4() {
         let request = from_sandbox(side, 11, host).tcp(40_000, 8081, SYN);
         cases.push(
-            case(side, "without a gateway there is no address to come from")
-                .then(from(11, &request).is(Reason::NoAddress)),
+            case(side, "a hairpin without a gateway address is dropped")
+                .then(endpoint_sends(11, &request).is(Reason::NoAddress)),
         );
     }
     cases
@@ -214,7 +224,7 @@ fn other_networks(side: Side) -> Vec<Case> {
     let answer = from_sandbox(side, 4, side.sandbox(1)).tcp(80, 40_000, SYN | ACK);
     let dropped = |name: &str, slot, to, shape: fn(Packet) -> Packet| {
         let packet = shape(from_sandbox(side, slot, side.sandbox(to)));
-        case(side, name).then(from(slot, &packet).is(Reason::Isolated))
+        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::Isolated))
     };
     vec![
         dropped("another network is not reached", 1, 3, |packet| {
@@ -242,54 +252,60 @@ fn other_networks(side: Side) -> Vec<Case> {
         dropped("an internal network is not reached", 1, 5, |packet| {
             packet.udp(1, 2)
         }),
-        dropped("an internal network reaches no other", 5, 3, |packet| {
-            packet.udp(1, 2)
-        }),
-        dropped("an internal network reaches no open port", 5, 4, |packet| {
-            packet.tcp(1, 80, SYN)
-        }),
         dropped(
-            "a port of a routed network that is not open is not reached",
+            "an internal network does not reach another network",
+            5,
+            3,
+            |packet| packet.udp(1, 2),
+        ),
+        dropped(
+            "an internal network does not reach a port of a routed network",
+            5,
+            4,
+            |packet| packet.tcp(1, 80, SYN),
+        ),
+        dropped(
+            "an unpublished port of a routed network is not reached",
             1,
             4,
             |packet| packet.tcp(1, 81, SYN),
         ),
         case(
             side,
-            "an open port of a routed network is reached from another one",
+            "a published port of a routed network is reached from another network",
         )
         .then(
-            from(1, &open)
+            endpoint_sends(1, &open)
                 .is(Reason::Hairpin)
-                .gives(&delivered(open.clone(), 4))
+                .sends(&delivered(open.clone(), 4))
                 .number_of_flows(1),
         )
         .then(
-            from(4, &answer)
+            endpoint_sends(4, &answer)
                 .is(Reason::Hairpin)
-                .gives(&delivered(answer.clone(), 1)),
+                .sends(&delivered(answer.clone(), 1)),
         ),
     ]
 }
 
 fn host(side: Side) -> Vec<Case> {
     let to_host = |name: &str, slot, packet: Packet| {
-        case(side, name).then(from(slot, &packet).is(Reason::ToHost))
+        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::ToHost))
     };
     let host = side.host();
     vec![
         to_host(
-            "a host service is the stack's",
+            "a packet to a host service is passed to the stack",
             1,
             from_sandbox(side, 1, host).tcp(1, 22, SYN),
         ),
         to_host(
-            "an echo request to the gateway is the stack's",
+            "an echo request to the gateway is passed to the stack",
             1,
             from_sandbox(side, 1, side.gateway(1)).echo_request(1),
         ),
         to_host(
-            "an ICMP error to the node is the stack's",
+            "an ICMP error to the node is passed to the stack",
             1,
             from_sandbox(side, 1, host).icmp(3, 1, [0; 4]),
         ),
@@ -299,7 +315,7 @@ fn host(side: Side) -> Vec<Case> {
             from_sandbox(side, 5, host).tcp(1, 8080, SYN),
         ),
         to_host(
-            "a sandbox that may not talk to siblings reaches its gateway",
+            "a sandbox without inter-container communication reaches its gateway",
             7,
             from_sandbox(side, 7, side.gateway(5)).udp(1, 53),
         ),
@@ -315,26 +331,29 @@ fn delivered_by_others(side: Side) -> Vec<Case> {
     let arp = Packet::ethertype(0x0806, &[0; 28]);
     let client = side.client();
     vec![
-        case(side, "what the node sends reaches the sandbox")
+        case(side, "a packet of the node is delivered")
             .then(to(1, side.gateway(1)).is(Reason::FromHost)),
         case(
             side,
-            "what the bridge carries between siblings reaches the sandbox",
+            "a packet that the bridge forwards to a sibling is delivered",
         )
         .then(to(2, side.sandbox(1)).from("ve1").is(Reason::Bridged)),
         case(
             side,
-            "what the stack forwards from another network does not",
+            "a packet that the stack forwards from another network is dropped",
         )
         .then(to(1, side.sandbox(3)).from("ve3").is(Reason::DirectAccess)),
-        case(side, "what the stack forwards from outside does not")
-            .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
-        case(side, "an ARP message that the bridge carries does").then(
+        case(
+            side,
+            "a packet that the stack forwards from outside is dropped",
+        )
+        .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
+        case(side, "an ARP message from the bridge is delivered").then(
             send(ENDPOINT_OUT, "ve1", &arp)
                 .from("eth0")
                 .is(Reason::LinkLocal),
         ),
-        case(side, "a device that is no endpoint's delivers nothing").then(
+        case(side, "a packet to a device without endpoint is dropped").then(
             send(ENDPOINT_OUT, "lan0", &arp)
                 .from("eth0")
                 .is(Reason::EndpointGone),

@@ -1,4 +1,4 @@
-//! Headers that contradict each other, and chains that are too long.
+//! Headers that contradict each other, and header chains that are too long.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, from_sandbox, inbound, leaving};
 use crate::case::{Case, send_bytes};
+use crate::{both, case, from_sandbox, inbound, leaving};
 
 const ETHERNET: usize = 14;
 
@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// The same damage at each border. A sandbox's packet does not leave; what the host sends is its own affair.
+/// The same malformed packet at each hook. A sandbox's packet is dropped; a packet of the host is not changed.
 fn damaged(
     side: Side,
     name: &str,
@@ -31,22 +31,19 @@ fn damaged(
     let outbound = damage(from_sandbox(side, 1, side.client()).tcp(40_000, 80, SYN));
     let leaving = damage(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
     let host = damage(Packet::ip(side.host(), side.client()).tcp(40_000, 80, SYN));
-    // The kernel may follow a longer chain.
+    // The kernel may accept a longer chain.
     let at_uplink = match reason {
         Reason::TooManyHeaders => Reason::NotOurs,
         reason => reason,
     };
     vec![
-        case(side, &format!("{name}: gets no further than the uplink"))
+        case(side, &format!("{name}: dropped at the uplink"))
             .then(send_bytes(UPLINK_INGRESS, "eth0", inbound).is(at_uplink)),
         case(side, &format!("{name}: dropped at the endpoint"))
             .then(send_bytes(ENDPOINT_IN, "ve1", outbound).is(reason)),
-        case(
-            side,
-            &format!("{name}: does not leave with a private source"),
-        )
-        .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
-        case(side, &format!("{name}: what the host sends is left alone"))
+        case(side, &format!("{name}: dropped with a private source"))
+            .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
+        case(side, &format!("{name}: unchanged from the host"))
             .then(send_bytes(UPLINK_EGRESS, "eth0", host).is(Reason::NotOurs)),
     ]
 }
@@ -59,10 +56,10 @@ fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
     }
 }
 
-/// An IPv4 address in an IPv6 header, which must not be taken for the node's or a sandbox's (RFC 4291 §2.5.5.2).
+/// An IPv4-mapped address in an IPv6 header must not match an address of the node or a sandbox (RFC 4291 §2.5.5.2).
 fn mapped() -> Vec<Case> {
     let [v4, v6] = Side::BOTH;
-    let clothed = |packet: Packet, from: IpAddr, to: IpAddr| {
+    let with_mapped_addresses = |packet: Packet, from: IpAddr, to: IpAddr| {
         let mut packet = packet.build();
         for (at, ip) in [(8, from), (24, to)] {
             let IpAddr::V4(ip) = ip else { panic!("IPv4") };
@@ -72,18 +69,23 @@ fn mapped() -> Vec<Case> {
         packet
     };
     let request = inbound(v6, v6.host()).tcp(40_000, 8080, SYN);
-    let request = clothed(request, v4.client(), v4.host());
+    let request = with_mapped_addresses(request, v4.client(), v4.host());
     let outbound = from_sandbox(v6, 1, v6.client()).tcp(40_000, 80, SYN);
-    let outbound = clothed(outbound, v4.sandbox(1), v4.client());
+    let outbound = with_mapped_addresses(outbound, v4.sandbox(1), v4.client());
     let leaving = leaving(v6, 1, v6.client()).tcp(40_000, 80, SYN);
-    let leaving = clothed(leaving, v4.sandbox(1), v4.client());
+    let leaving = with_mapped_addresses(leaving, v4.sandbox(1), v4.client());
     [
-        ("does not come in", UPLINK_INGRESS, "eth0", request),
+        ("is dropped at the uplink", UPLINK_INGRESS, "eth0", request),
         ("is dropped at the endpoint", ENDPOINT_IN, "ve1", outbound),
-        ("does not leave", UPLINK_EGRESS, "eth0", leaving),
+        (
+            "does not leave by the uplink",
+            UPLINK_EGRESS,
+            "eth0",
+            leaving,
+        ),
     ]
     .map(|(what, program, device, packet)| {
-        case(v6, &format!("an IPv4 address in an IPv6 header {what}"))
+        case(v6, &format!("an IPv4-mapped address {what}"))
             .then(send_bytes(program, device, packet).is(Reason::Martian))
     })
     .into()
@@ -168,7 +170,7 @@ fn contradictions() -> Vec<Case> {
 }
 
 fn cut(side: Side) -> Vec<Case> {
-    // The first fragment of a datagram whose header the second one holds (RFC 1858 §3).
+    // The first fragment of a datagram whose transport header continues in the second (RFC 1858 §3).
     let tiny = |packet: Packet| {
         let mut bytes = packet.payload(&[]).fragment(0, true).build();
         let cut = bytes.len() - 12;

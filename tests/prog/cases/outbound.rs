@@ -1,4 +1,4 @@
-//! From a sandbox to the outside.
+//! Traffic from a sandbox to the outside.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, icmp, inbound, leaving, tuple, tuple_from_any};
 use crate::case::{Case, Send, send};
+use crate::{both, case, delivered, from_sandbox, icmp, inbound, leaving, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(there_and_back);
@@ -46,49 +46,49 @@ fn there_and_back(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "a request is routed out, translated, and its answer delivered",
+            "a request is routed and translated, and its reply delivered",
         )
         .then(
             send(ENDPOINT_IN, "ve1", &request)
                 .is(Reason::Outbound)
-                .gives(&request.clone().routed())
+                .sends(&request.clone().routed())
                 .flows([]),
         )
         .then(
             at_eth0(&out)
                 .is(Reason::Translated)
-                .gives(&out.clone().source(host))
+                .sends(&out.clone().source(host))
                 .flows([flow("tcp", "new")]),
         )
         .then(
             send(UPLINK_INGRESS, "eth0", &answer)
                 .is(Reason::Inbound)
-                .gives(&delivered(answer.clone().destination(inside), 1))
+                .sends(&delivered(answer.clone().destination(inside), 1))
                 .flows([flow("tcp", "syn-received")]),
         )
         .then(
             at_eth0(&out.clone().flags(ACK))
                 .is(Reason::Translated)
-                .gives(&out.clone().flags(ACK).source(host))
+                .sends(&out.clone().flags(ACK).source(host))
                 .flows([flow("tcp", "established")]),
         ),
-        case(side, "a datagram is translated and its answer delivered")
+        case(side, "a datagram is translated and its reply delivered")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
-                    .gives(&datagram.clone().source(host))
+                    .sends(&datagram.clone().source(host))
                     .flows([flow("udp", "new")]),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &back)
                     .is(Reason::Inbound)
-                    .gives(&delivered(back.clone().destination(inside), 1))
+                    .sends(&delivered(back.clone().destination(inside), 1))
                     .flows([flow("udp", "established")]),
             ),
-        case(side, "a port outside the range becomes one inside").then(
+        case(side, "a port outside the range is replaced by one inside").then(
             at_eth0(&hashed)
                 .is(Reason::Translated)
-                .gives_with_port(move |port| {
+                .sends_with_port(move |port| {
                     assert!((61_000..=65_000).contains(&port), "{port}");
                     expected.clone().sport(port)
                 })
@@ -97,33 +97,33 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     tuple_from_any(host, client, 80)
                 )]),
         ),
-        case(side, "a GSO packet longer than the link takes is sent on").then(
+        case(side, "a GSO packet longer than the MTU is forwarded").then(
             send(ENDPOINT_IN, "ve1", &big)
                 .gso(1000)
                 .is(Reason::Outbound)
-                .gives(&big.clone().routed()),
+                .sends(&big.clone().routed()),
         ),
-        case(side, "an answer at its last hop is the stack's to refuse")
+        case(side, "a reply with TTL 1 is passed to the stack")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
-                    .gives(&datagram.clone().source(host))
+                    .sends(&datagram.clone().source(host))
                     .number_of_flows(1),
             )
             .then(
                 send(UPLINK_INGRESS, "eth0", &back.clone().ttl(1))
                     .is(Reason::TtlExceeded)
-                    .gives(&back.clone().ttl(1).destination(inside)),
+                    .sends(&back.clone().ttl(1).destination(inside)),
             ),
     ]
 }
 
-/// A request that leaves with any port of the range.
+/// A request that may leave with any port of the range.
 fn leaves(packet: &Packet, host: IpAddr, number: usize) -> Send {
     let expected = packet.clone().source(host);
     at_eth0(packet)
         .is(Reason::Translated)
-        .gives_with_port(move |port| expected.clone().sport(port))
+        .sends_with_port(move |port| expected.clone().sport(port))
         .number_of_flows(number)
 }
 
@@ -133,7 +133,7 @@ fn ports(side: Side) -> Vec<Case> {
     let kept = |packet: Packet, number| {
         at_eth0(&packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host))
+            .sends(&packet.clone().source(host))
             .number_of_flows(number)
     };
     let elsewhere = leaving(side, 1, side.stranger()).tcp(61_500, 80, SYN);
@@ -155,12 +155,12 @@ fn ports(side: Side) -> Vec<Case> {
         .then(leaves(&request(1, 62_000), host, 1))
         .change(|prog| assert_ne!(prog.flows()[0].outer_port(), 62_000));
     vec![
-        case(side, "a taken port becomes another one")
+        case(side, "a used port is replaced")
             .then(kept(request(1, 61_500), 1))
             .then(leaves(&request(2, 61_500), host, 2)),
         case(
             side,
-            "a port that is taken towards one destination is free towards another",
+            "a port used towards one destination is free towards another",
         )
         .then(kept(request(2, 61_500), 1))
         .then(kept(elsewhere, 2)),
@@ -170,20 +170,20 @@ fn ports(side: Side) -> Vec<Case> {
             .then(kept(leaving(side, 1, client).udp(62_000, 80), 1)),
         case(
             side,
-            "without a free port the new flow is dropped and the old one stays",
+            "without a free port the new flow is dropped and the old one is kept",
         )
         .change(|prog| prog.set_snat_ports(61_000, 61_000))
         .then(
             at_eth0(&request(1, 40_000))
                 .is(Reason::Translated)
-                .gives(&request(1, 61_000).source(host))
+                .sends(&request(1, 61_000).source(host))
                 .number_of_flows(1),
         )
         .then(at_eth0(&request(2, 40_000)).is(Reason::NoPort))
         .then(
             at_eth0(&request(1, 40_000))
                 .is(Reason::Translated)
-                .gives(&request(1, 61_000).source(host)),
+                .sends(&request(1, 61_000).source(host)),
         ),
     ]
 }
@@ -195,7 +195,7 @@ fn echoes(side: Side) -> Vec<Case> {
         let reply = inbound(side, host).echo_reply(id);
         send(UPLINK_INGRESS, "eth0", &reply)
             .is(Reason::Inbound)
-            .gives(&delivered(
+            .sends(&delivered(
                 inbound(side, side.sandbox(slot)).echo_reply(77),
                 slot,
             ))
@@ -203,7 +203,7 @@ fn echoes(side: Side) -> Vec<Case> {
     let first = || {
         at_eth0(&request(1))
             .is(Reason::Translated)
-            .gives(&request(1).source(host))
+            .sends(&request(1).source(host))
             .number_of_flows(1)
     };
     let flow = |state: &str| {
@@ -235,24 +235,28 @@ fn echoes(side: Side) -> Vec<Case> {
             let other = prog.flows().iter().any(|flow| flow.outer_port() != 77);
             assert!(other, "both have one identifier");
         }),
-        case(side, "a reply nobody asked for is the host's").then(
+        case(
+            side,
+            "an echo reply without a request is passed to the host",
+        )
+        .then(
             send(UPLINK_INGRESS, "eth0", &inbound(side, host).echo_reply(78)).is(Reason::NotOurs),
         ),
         case(
             side,
-            "a request from outside is no reply, even with identifier 0",
+            "an echo request from outside with identifier 0 is no reply",
         )
         .then(
             at_eth0(&leaving(side, 1, client).echo_request(0))
                 .is(Reason::Translated)
-                .gives(&leaving(side, 1, client).echo_request(0).source(host))
+                .sends(&leaving(side, 1, client).echo_request(0).source(host))
                 .number_of_flows(1),
         )
         .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
     ]
 }
 
-/// An echo request of the node, and its reply. What the programs remember of it outlives a case.
+/// An echo request of the node, and its reply. The record of host echoes is not reset between cases.
 fn echo_of_host(side: Side, id: u16) -> [Send; 2] {
     let request = Packet::ip(side.host(), side.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)
@@ -269,7 +273,7 @@ fn of_the_node(side: Side, id: u16) -> Case {
     let inside = leaving(side, 1, side.client()).echo_request(id);
     case(
         side,
-        "an identifier that the node waits for is not kept, and its reply is the node's",
+        "an identifier that the node uses is replaced, and its reply is passed to the node",
     )
     .then(request)
     .then(leaves(&inside, side.host(), 1))
@@ -285,12 +289,12 @@ fn before_the_node(side: Side, id: u16) -> Case {
     let inside = leaving(side, 1, side.client()).echo_request(id);
     case(
         side,
-        "the node gets the reply to an identifier that a sandbox had before",
+        "a reply to the node's identifier reaches the node although a sandbox used it before",
     )
     .then(
         at_eth0(&inside)
             .is(Reason::Translated)
-            .gives(&inside.clone().source(side.host()))
+            .sends(&inside.clone().source(side.host()))
             .number_of_flows(1),
     )
     .then(request.number_of_flows(0))
@@ -312,22 +316,25 @@ fn untranslated(side: Side) -> Vec<Case> {
             .then(
                 send(UPLINK_INGRESS, "eth0", &answer)
                     .is(Reason::Inbound)
-                    .gives(&delivered(answer.clone(), slot))
+                    .sends(&delivered(answer.clone(), slot))
                     .flows([format!("none udp {text} as {text} established")]),
             )
     };
     let own = Packet::ip(side.host(), client).udp(61_500, 53);
     let gateway = Packet::ip(side.gateway(1), client).udp(61_500, 53);
     vec![
-        tracked("a routed network's address leaves as it is", 4),
-        tracked("without masquerading an address leaves as it is", 9),
-        case(side, "what the host sends is left alone").then(at_eth0(&own).is(Reason::NotOurs)),
+        tracked("the source of a routed network is unchanged", 4),
+        tracked("without masquerading the source is unchanged", 9),
+        case(side, "a packet of the host is unchanged").then(at_eth0(&own).is(Reason::NotOurs)),
         case(
             side,
-            "what the host sends from a gateway's address is left alone",
+            "a packet of the host from a gateway's address is unchanged",
         )
         .then(at_eth0(&gateway).is(Reason::NotOurs)),
-        case(side, "what the host forwards for others is left alone")
-            .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
+        case(
+            side,
+            "a packet that the host forwards for others is unchanged",
+        )
+        .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
     ]
 }

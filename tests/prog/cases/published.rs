@@ -1,4 +1,4 @@
-//! Published ports, for clients outside.
+//! Published ports, used by clients outside.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
@@ -6,8 +6,8 @@ use netpath_tests::{
     prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
 use crate::case::{Case, Send, send};
+use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple, tuple_from_any};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(opened);
@@ -29,7 +29,7 @@ fn opened(side: Side) -> Vec<Case> {
         let expected = request.clone().destination(inside).dport(80);
         at_eth0(&request)
             .is(Reason::Inbound)
-            .gives(&delivered(expected, 1))
+            .sends(&delivered(expected, 1))
             .number_of_flows(1)
     };
     let flow = |state: &str| {
@@ -56,24 +56,24 @@ fn opened(side: Side) -> Vec<Case> {
         .then(open().flows([flow("new")])),
         case(
             side,
-            "the sandbox's answer leaves with the published address",
+            "the sandbox's reply leaves with the published address",
         )
         .then(open())
         .then(
             send(ENDPOINT_IN, "ve1", &reply)
                 .is(Reason::Outbound)
-                .gives(&reply.clone().routed()),
+                .sends(&reply.clone().routed()),
         )
         .then(
             send(UPLINK_EGRESS, "eth0", &out)
                 .is(Reason::Translated)
-                .gives(&out.clone().source(host).sport(8080))
+                .sends(&out.clone().source(host).sport(8080))
                 .flows([flow("syn-received")]),
         )
         .then(
             at_eth0(&request.clone().flags(ACK))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     request.clone().flags(ACK).destination(inside).dport(80),
                     1,
                 ))
@@ -82,24 +82,24 @@ fn opened(side: Side) -> Vec<Case> {
         case(side, "a repeated request belongs to the same flow")
             .then(open())
             .then(open().flows([flow("new")])),
-        case(side, "a datagram and its answer are translated")
+        case(side, "a datagram and its reply are translated")
             .then(
                 at_eth0(&query)
                     .is(Reason::Inbound)
-                    .gives(&delivered(query.clone().destination(inside).dport(53), 1))
+                    .sends(&delivered(query.clone().destination(inside).dport(53), 1))
                     .flows([datagram("new")]),
             )
             .then(
                 send(UPLINK_EGRESS, "eth0", &answer)
                     .is(Reason::Translated)
-                    .gives(&answer.clone().source(host).sport(5353))
+                    .sends(&answer.clone().source(host).sport(5353))
                     .flows([datagram("established")]),
             ),
         case(side, "a GSO packet is translated as a whole").then(
             at_eth0(&query.clone().payload(&[7; 2000]))
                 .gso(1000)
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     query
                         .clone()
                         .payload(&[7; 2000])
@@ -119,7 +119,7 @@ fn ranges(side: Side) -> Vec<Case> {
         case(side, &format!("port {port} of a range is port {to} inside")).then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(out, 1))
+                .sends(&delivered(out, 1))
                 .number_of_flows(1),
         )
     };
@@ -135,7 +135,7 @@ fn ranges(side: Side) -> Vec<Case> {
         delivers(20_099, 30_099),
         passes(19_999),
         passes(20_100),
-        case(side, "a range of the other protocol is not meant")
+        case(side, "a range of the other protocol does not match")
             .then(at_eth0(&datagram).is(Reason::NotOurs)),
     ]
 }
@@ -147,7 +147,7 @@ fn chosen(side: Side) -> Vec<Case> {
         case(side, name).then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(out, slot))
+                .sends(&delivered(out, slot))
                 .number_of_flows(1),
         )
     };
@@ -167,29 +167,34 @@ fn chosen(side: Side) -> Vec<Case> {
         let out = four.clone().destination(side.sandbox(11)).dport(80);
         at_eth0(&four)
             .is(Reason::Inbound)
-            .gives(&delivered(out, 11))
+            .sends(&delivered(out, 11))
             .number_of_flows(1)
     } else {
         at_eth0(&four).is(Reason::NotOurs)
     };
     vec![
         goes_to(
-            "an exact address comes before every address",
+            "an exact address precedes the unspecified address",
             side.host(),
             8443,
             1,
         ),
         goes_to(
-            "every address of a family comes second",
+            "an entry for all addresses of a family comes second",
             side.host2(),
             8443,
             2,
         ),
-        goes_to("every address comes last", side.host(), 8444, 3),
-        case(side, "a source in the allow-list is let in").then(
+        goes_to(
+            "an entry for both families comes last",
+            side.host(),
+            8444,
+            3,
+        ),
+        case(side, "a source in the allow-list is accepted").then(
             at_eth0(&request(client))
                 .is(Reason::Inbound)
-                .gives(&delivered(
+                .sends(&delivered(
                     request(client).destination(inside).dport(443),
                     1,
                 ))
@@ -199,7 +204,7 @@ fn chosen(side: Side) -> Vec<Case> {
             .then(at_eth0(&request(side.stranger())).is(Reason::NotAllowed)),
         case(
             side,
-            "a sandbox without an address of the family has no port of it",
+            "a sandbox without an address of the family does not publish in it",
         )
         .then(four),
         case(
@@ -209,13 +214,13 @@ fn chosen(side: Side) -> Vec<Case> {
         .then(
             at_eth0(&first)
                 .is(Reason::Inbound)
-                .gives(&delivered(first.clone().destination(inside).dport(80), 1))
+                .sends(&delivered(first.clone().destination(inside).dport(80), 1))
                 .number_of_flows(1),
         )
         .then(
             at_eth0(&second)
                 .is(Reason::Inbound)
-                .gives_with_port(move |port| delivered(expected.clone().sport(port), 1))
+                .sends_with_port(move |port| delivered(expected.clone().sport(port), 1))
                 .flows([
                     format!(
                         "dnat tcp {known} as {} new",
@@ -235,28 +240,12 @@ fn not_opened(side: Side) -> Vec<Case> {
     let passes =
         |name: &str, packet: Packet, reason| case(side, name).then(at_eth0(&packet).is(reason));
     let request = inbound(side, host).tcp(40_000, 8080, SYN);
-    vec![
-        passes(
-            "a port nobody published is the host's",
-            request.clone().dport(22),
-            Reason::NotOurs,
-        ),
-        passes(
-            "an echo request is the host's",
-            inbound(side, host).echo_request(9),
-            Reason::NotOurs,
-        ),
-        passes(
-            "ESP is the host's",
-            inbound(side, host).protocol(50),
-            Reason::NotOurs,
-        ),
-        passes(
-            "SCTP is the host's",
-            inbound(side, host).protocol(132),
-            Reason::NotOurs,
-        ),
-    ]
+    rows! { passes;
+        "an unpublished port is passed to the host": request.clone().dport(22), Reason::NotOurs;
+        "an echo request is passed to the host": inbound(side, host).echo_request(9), Reason::NotOurs;
+        "ESP is passed to the host": inbound(side, host).protocol(50), Reason::NotOurs;
+        "SCTP is passed to the host": inbound(side, host).protocol(132), Reason::NotOurs;
+    }
 }
 
 fn routed(side: Side) -> Vec<Case> {
@@ -270,12 +259,12 @@ fn routed(side: Side) -> Vec<Case> {
     vec![
         case(
             side,
-            "an open port of a routed network is reached at the sandbox's own address",
+            "a published port of a routed network is reached at the sandbox's own address",
         )
         .then(
             at_eth0(&request)
                 .is(Reason::Inbound)
-                .gives(&delivered(request.clone(), 4))
+                .sends(&delivered(request.clone(), 4))
                 .flows([flow("new")]),
         )
         .then(

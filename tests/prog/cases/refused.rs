@@ -1,13 +1,13 @@
-//! What is not let through, and what is left to the stack.
+//! Packets that are dropped, and packets that are left to the stack.
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving};
-use crate::case::{Case, Send, send};
+use crate::case::{Case, send};
+use crate::{both, case, delivered, endpoint_sends, from_sandbox, inbound, leaving};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = both(from_outside);
@@ -15,10 +15,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(both(at_the_border));
     cases.extend(both(without_endpoint));
     cases
-}
-
-fn from(slot: u32, packet: &Packet) -> Send {
-    send(ENDPOINT_IN, format!("ve{slot}"), packet)
 }
 
 fn from_outside(side: Side) -> Vec<Case> {
@@ -39,7 +35,7 @@ fn from_outside(side: Side) -> Vec<Case> {
             Reason::DirectAccess,
         ),
         at_eth0(
-            "a sandbox is not reached by a segment in the middle",
+            "a sandbox is not reached by a segment without a flow",
             direct.clone().tcp(1, 80, ACK),
             Reason::DirectAccess,
         ),
@@ -64,7 +60,7 @@ fn from_outside(side: Side) -> Vec<Case> {
             Reason::DirectAccess,
         ),
         at_eth0(
-            "an address that no sandbox has is not reached either",
+            "an unused address of a network is not reached from outside",
             inbound(side, side.nobody(1)).udp(1, 2),
             Reason::DirectAccess,
         ),
@@ -92,27 +88,27 @@ fn from_outside(side: Side) -> Vec<Case> {
         from_inside("a private source from outside is dropped", side.nobody(1)),
         from_inside("the node's own source from outside is dropped", side.host()),
         at_eth0(
-            "an ICMP error about the host's traffic is the host's",
+            "an ICMP error about the host's traffic is passed to the host",
             error,
             Reason::IcmpError,
         ),
         at_eth0(
-            "multicast is the host's",
+            "multicast is passed to the host",
             inbound(side, side.pick([224, 0, 0, 1], "ff02::1")).udp(1, 2),
             Reason::NotOurs,
         ),
         at_eth0(
-            "what the host routes for others is the host's",
+            "a packet that the host routes for others is passed to the host",
             inbound(side, side.behind_lan()).udp(1, 2),
             Reason::NotOurs,
         ),
         at_eth0(
-            "a VLAN tag in the packet belongs to the device above",
+            "a packet with a VLAN tag is passed to the stack",
             inbound(side, side.host()).tcp(1, 8080, SYN).vlan(5),
             Reason::NotOurs,
         ),
         at_eth0(
-            "ARP is the host's",
+            "ARP is passed to the host",
             Packet::ethertype(0x0806, &[0; 28]),
             Reason::NotOurs,
         ),
@@ -122,60 +118,20 @@ fn from_outside(side: Side) -> Vec<Case> {
 fn out_of_sandboxes(side: Side) -> Vec<Case> {
     let to = |slot, destination| from_sandbox(side, slot, destination).udp(1, 2);
     let sends = |name: &str, slot, packet: Packet, reason| {
-        case(side, name).then(from(slot, &packet).is(reason))
+        case(side, name).then(endpoint_sends(slot, &packet).is(reason))
     };
     let client = side.client();
     let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
-    vec![
-        sends(
-            "an internal network has no way out",
-            5,
-            to(5, client),
-            Reason::InternalNetwork,
-        ),
-        sends(
-            "a packet at its last hop is the stack's to answer",
-            1,
-            to(1, client).ttl(1),
-            Reason::TtlExceeded,
-        ),
-        sends(
-            "a packet longer than the link takes is the stack's to answer",
-            1,
-            to(1, client).payload(&[7; 1600]),
-            Reason::TooBig,
-        ),
-        sends(
-            "an unreachable route is the stack's to answer",
-            1,
-            to(1, side.unreachable()),
-            Reason::Unreachable,
-        ),
-        sends(
-            "an address of the node that is not listed is the stack's",
-            1,
-            to(1, own),
-            Reason::ToHost,
-        ),
-        sends(
-            "a route over another device than an uplink is none",
-            1,
-            to(1, side.behind_lan()),
-            Reason::NoUplink,
-        ),
-        sends(
-            "a bridge that may not forward leads nowhere",
-            10,
-            to(10, client),
-            Reason::NoRoute,
-        ),
-        sends(
-            "an address that no sandbox has is the stack's",
-            1,
-            to(1, side.nobody(2)),
-            Reason::NoUplink,
-        ),
-    ]
+    rows! { sends;
+        "a packet of an internal network does not leave": 5, to(5, client), Reason::InternalNetwork;
+        "a packet with TTL 1 is passed to the stack": 1, to(1, client).ttl(1), Reason::TtlExceeded;
+        "a packet longer than the MTU is passed to the stack": 1, to(1, client).payload(&[7; 1600]), Reason::TooBig;
+        "a packet with an unreachable route is passed to the stack": 1, to(1, side.unreachable()), Reason::Unreachable;
+        "an unlisted address of the node is passed to the stack": 1, to(1, own), Reason::ToHost;
+        "a route over a device that is no uplink is not used": 1, to(1, side.behind_lan()), Reason::NoUplink;
+        "a packet from a bridge without forwarding is dropped": 10, to(10, client), Reason::NoRoute;
+        "an unused address of a network is passed to the stack": 1, to(1, side.nobody(2)), Reason::NoUplink;
+    }
 }
 
 fn at_the_border(side: Side) -> Vec<Case> {
@@ -190,34 +146,39 @@ fn at_the_border(side: Side) -> Vec<Case> {
     let request = from_sandbox(side, 2, side.host()).tcp(40_000, 8080, SYN);
     let inside = request.clone().destination(side.sandbox(1)).dport(80);
     let lost_address = case(side, "a flow between sandboxes does not leave").then(
-        from(2, &request)
+        endpoint_sends(2, &request)
             .is(Reason::Hairpin)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
             .number_of_flows(1),
     );
     let mut cases = vec![
         lost_address.then(send(UPLINK_EGRESS, "eth0", &request).is(Reason::PrivateSource)),
         at(
-            "a segment in the middle has no flow",
+            "a segment without a flow is dropped",
             "eth0",
             segment(ACK),
             Reason::NoFlow,
         ),
         at(
-            "a FIN has no flow",
+            "a FIN without a flow is dropped",
             "eth0",
             segment(FIN | ACK),
             Reason::NoFlow,
         ),
-        at("an RST has no flow", "eth0", segment(RST), Reason::NoFlow),
         at(
-            "an answer has no flow",
+            "an RST without a flow is dropped",
+            "eth0",
+            segment(RST),
+            Reason::NoFlow,
+        ),
+        at(
+            "a SYN-ACK without a flow is dropped",
             "eth0",
             segment(SYN | ACK),
             Reason::NoFlow,
         ),
         at(
-            "an echo reply has no flow",
+            "an echo reply without a flow is dropped",
             "eth0",
             out.clone().echo_reply(1),
             Reason::NoFlow,
@@ -229,13 +190,13 @@ fn at_the_border(side: Side) -> Vec<Case> {
             Reason::NoAddress,
         ),
         at(
-            "a device that is no uplink has no source",
+            "a route over a device that is no uplink gives no source",
             "lan0",
             segment(SYN),
             Reason::NoUplink,
         ),
         at(
-            "an address that no sandbox has does not leave",
+            "an unused source of a network does not leave",
             "eth0",
             nobody,
             Reason::PrivateSource,
@@ -247,7 +208,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
             Reason::IcmpErrorUntranslated,
         ),
         at(
-            "an internal network has no way out by the stack either",
+            "a packet of an internal network that the stack forwards does not leave",
             "eth0",
             leaving(side, 5, client).udp(1, 2),
             Reason::InternalNetwork,
@@ -285,12 +246,13 @@ fn without_endpoint(side: Side) -> Vec<Case> {
     let request = inbound(side, side.host()).tcp(40_000, 8080, SYN);
     let to_gone = from_sandbox(side, 2, side.sandbox(1)).udp(1, 2);
     vec![
-        case(side, "what a removed sandbox sends is dropped")
+        case(side, "a packet from a removed sandbox is dropped")
             .change(gone)
             .then(
-                from(1, &from_sandbox(side, 1, side.client()).udp(1, 2)).is(Reason::EndpointGone),
+                endpoint_sends(1, &from_sandbox(side, 1, side.client()).udp(1, 2))
+                    .is(Reason::EndpointGone),
             ),
-        case(side, "what a removed sandbox has sent does not leave")
+        case(side, "a packet of a removed sandbox does not leave")
             .change(gone)
             .then(
                 send(
@@ -300,11 +262,11 @@ fn without_endpoint(side: Side) -> Vec<Case> {
                 )
                 .is(Reason::EndpointGone),
             ),
-        case(side, "the port of a removed sandbox is the host's")
+        case(side, "the port of a removed sandbox is passed to the host")
             .change(gone)
             .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::NotOurs)),
         case(side, "a sibling that was removed is not reached")
             .change(gone)
-            .then(from(2, &to_gone).is(Reason::EndpointGone)),
+            .then(endpoint_sends(2, &to_gone).is(Reason::EndpointGone)),
     ]
 }

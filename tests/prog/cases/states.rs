@@ -1,20 +1,15 @@
-//! Every legal way that a TCP connection may go (RFC 9293 §3.5, §3.6, RFC 5961), for flows of both directions.
+//! Valid sequences of TCP segments (RFC 9293 §3.5, §3.6, RFC 5961), for flows in both directions.
 
-use std::{
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
-    process::Command,
-};
+use std::net::IpAddr;
 
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{ENDPOINT_IN, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Place, Side, UPLINK_EGRESS, UPLINK_INGRESS},
 };
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
-use super::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 use crate::case::{Case, Send, send};
+use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 
 pub fn cases() -> Vec<Case> {
     let connections = Side::BOTH
@@ -41,7 +36,7 @@ impl Connection {
         }
     }
 
-    /// The tuple that the outside knows, from the sandbox's side: address and port of the host, port of the client.
+    /// The tuple that the outside uses, from the sandbox's side: address and port of the host, port of the client.
     fn outer(self) -> (IpAddr, u16, u16) {
         match self {
             Self::Outbound(side) => (side.host(), 61_500, 80),
@@ -77,7 +72,7 @@ impl Connection {
         let packet = leaving(side, 1, side.client()).tcp(port, client, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
-            .gives(&packet.clone().source(host).sport(outer))
+            .sends(&packet.clone().source(host).sport(outer))
             .flows([self.flow(state)])
     }
 
@@ -93,11 +88,11 @@ impl Connection {
         let inside = packet.clone().destination(side.sandbox(1)).dport(port);
         send(UPLINK_INGRESS, "eth0", &packet)
             .is(Reason::Inbound)
-            .gives(&delivered(inside, 1))
+            .sends(&delivered(inside, 1))
             .flows([self.flow(state)])
     }
 
-    /// The side that opened the connection sends; then the flow is in this state.
+    /// The side that opened the connection sends a segment; the flow is then in this state.
     fn opener(self, flags: u8, state: &str) -> Send {
         match self {
             Self::Outbound(_) => self.inside(flags, state),
@@ -105,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// The other side sends.
+    /// The other side sends a segment; the flow is then in this state.
     fn other(self, flags: u8, state: &str) -> Send {
         match self {
             Self::Outbound(_) => self.outside(flags, state),
@@ -134,7 +129,7 @@ impl Connection {
             .then(self.other(FIN | ACK, "closing"))
     }
 
-    /// An ICMP error about what the sandbox has sent.
+    /// An ICMP error about a packet that the sandbox sent.
     fn unreachable(self) -> Packet {
         let side = self.side();
         let (host, outer, client) = self.outer();
@@ -154,7 +149,7 @@ fn walks(connection: Connection) -> Vec<Case> {
     let error = connection.unreachable().build();
     vec![
         connection
-            .case("both sides may open at once")
+            .case("simultaneous open passes")
             .then(opener(SYN, "new"))
             .then(other(SYN, "syn-received"))
             .then(opener(SYN | ACK, "syn-received"))
@@ -162,7 +157,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(ACK, "established"))
             .then(opener(ACK, "established")),
         connection
-            .case("each step of the handshake may be repeated")
+            .case("repeated handshake segments pass")
             .then(opener(SYN, "new"))
             .then(opener(SYN, "new"))
             .then(other(SYN | ACK, "syn-received"))
@@ -171,9 +166,9 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(opener(ACK, "established"))
             .then(other(SYN | ACK, "established"))
             .then(opener(ACK, "established")),
-        // The other side still has the connection before this one.
+        // The other side still has the previous connection.
         connection
-            .case("a SYN that is answered by a challenge leads to a new connection")
+            .case("a SYN that gets a challenge ACK is followed by a new connection")
             .then(opener(SYN, "new"))
             .then(other(ACK, "syn-received"))
             .then(opener(RST, "refused"))
@@ -181,7 +176,7 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
         connection
-            .established("the side that opened it may forget the connection and open it again")
+            .established("the opening side reopens a connection that it lost")
             .then(opener(SYN, "established"))
             .then(other(ACK, "established"))
             .then(opener(RST, "reset"))
@@ -189,27 +184,27 @@ fn walks(connection: Connection) -> Vec<Case> {
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
         connection
-            .established("both sides may close at once")
+            .established("simultaneous close passes")
             .then(opener(FIN | ACK, "half-closed"))
             .then(other(FIN | ACK, "closing"))
             .then(opener(ACK, "closing"))
             .then(other(ACK, "closing"))
             .then(opener(FIN | ACK, "closing")),
         connection
-            .established("an RST alone ends nothing")
+            .established("an RST does not remove the flow")
             .then(other(RST, "reset"))
             .then(other(ACK, "established"))
             .then(opener(RST | ACK, "reset"))
             .then(opener(ACK, "established")),
         connection
-            .established("an ICMP error alone ends nothing")
+            .established("an ICMP error does not remove the flow")
             .change(move |prog| {
-                prog.run(UPLINK_INGRESS, &crate::eth0(), &error);
+                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &error);
             })
             .then(opener(ACK, "established"))
             .then(other(ACK, "established")),
         connection
-            .closing("the side that opened it may use the tuple again")
+            .closing("the opening side reuses the tuple")
             .then(opener(SYN, "new"))
             .then(other(SYN | ACK, "syn-received"))
             .then(opener(ACK, "established")),
@@ -219,7 +214,7 @@ fn walks(connection: Connection) -> Vec<Case> {
     .collect()
 }
 
-/// A SYN from outside to a port that a sandbox's connection has: not to one that is published.
+/// A SYN from outside to a port that a sandbox's connection uses, and that is not published.
 fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
     let (opener, other) = (
         |flags, state: &str| connection.opener(flags, state),
@@ -227,7 +222,7 @@ fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
     );
     vec![
         connection
-            .established("the other side may forget the connection and open it again")
+            .established("the other side reopens a connection that it lost")
             .then(other(SYN, "established"))
             .then(opener(ACK, "established"))
             .then(other(RST, "reset"))
@@ -235,7 +230,7 @@ fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
             .then(opener(SYN | ACK, "syn-received"))
             .then(other(ACK, "established")),
         connection
-            .closing("the other side may use the tuple again")
+            .closing("the other side reuses the tuple")
             .then(other(SYN, "new"))
             .then(opener(SYN | ACK, "syn-received"))
             .then(other(ACK, "established"))
@@ -258,81 +253,38 @@ fn picked_up(side: Side) -> Vec<Case> {
     let out = leaving(side, 1, side.client()).tcp(80, 40_000, ACK);
     vec![
         published
-            .case("a connection goes on when the table is lost")
+            .case("a connection continues when the table is lost")
             .then(published.outside(ACK, "new"))
             .then(published.inside(ACK, "established"))
             .then(published.outside(FIN | ACK, "half-closed")),
-        case(side, "one between sandboxes goes on, too").then(
+        case(
+            side,
+            "a connection between sandboxes continues when the table is lost",
+        )
+        .then(
             send(ENDPOINT_IN, "ve2", &inside)
                 .is(Reason::Hairpin)
-                .gives(&delivered(
+                .sends(&delivered(
                     inside.clone().destination(side.sandbox(1)).dport(80),
                     1,
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "for what a sandbox sends no mapping is invented").then(
+        case(
+            side,
+            "a segment of a sandbox without a flow creates no mapping",
+        )
+        .then(
             send(UPLINK_EGRESS, "eth0", &out)
                 .is(Reason::NoFlow)
                 .number_of_flows(0),
         ),
-        nothing("an answer without a flow opens nothing", SYN | ACK),
-        nothing("an end without a flow opens nothing", FIN | ACK),
+        nothing("a SYN-ACK without a flow opens nothing", SYN | ACK),
+        nothing("a FIN without a flow opens nothing", FIN | ACK),
         nothing("an RST without a flow opens nothing", RST),
         nothing(
             "an RST with an ACK and without a flow opens nothing",
             RST | ACK,
         ),
     ]
-}
-
-/// A published port may be that of a connection of the node itself, which was there before.
-#[test]
-fn a_segment_for_a_connection_of_the_host_is_not_picked_up() {
-    Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let (host, client) = (side.host(), side.client());
-            let segment = inbound(side, host).tcp(40_000, 8080, ACK);
-            let passes = |prog: &mut Prog| {
-                prog.forget_flows();
-                let bytes = segment.build();
-                let outcome = prog.run(UPLINK_INGRESS, &crate::eth0(), &bytes);
-                outcome.packet == bytes && prog.flows().is_empty()
-            };
-            let listener = TcpListener::bind((host, 8080)).expect("bind");
-            assert!(!passes(prog), "{side:?}: a listener has no connection");
-            let (length, flags) = if side.is_v4() {
-                (32, "")
-            } else {
-                (128, "nodad")
-            };
-            let ip = |verb: &str| {
-                let command = format!("ip addr {verb} {client}/{length} dev lo {flags}");
-                let status = Command::new("sh").args(["-c", &command]).status();
-                assert!(status.expect("sh").success(), "{command}");
-            };
-            ip("add");
-            let connection = connect(client, host);
-            assert!(passes(prog), "{side:?}: the host has the connection");
-            drop(connection);
-            ip("del");
-            drop(listener);
-        }
-    });
-}
-
-/// A connection on the node that has the tuple of one from outside.
-fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
-    let family = if client.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let client = SockaddrStorage::from(SocketAddr::new(client, 40_000));
-    let host = SockaddrStorage::from(SocketAddr::new(host, 8080));
-    let socket = socket::socket(family, kind, flags, None).expect("socket");
-    socket::bind(socket.as_raw_fd(), &client).expect("bind");
-    socket::connect(socket.as_raw_fd(), &host).expect("connect");
-    socket.into()
 }

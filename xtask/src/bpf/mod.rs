@@ -2,11 +2,7 @@
 
 mod object;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -114,21 +110,4 @@ fn clean_environment(command: &mut Command) {
             command.env_remove(&name);
         }
     }
-}
-
-/// The major LLVM version a program is linked to; `None` if LLVM is part of the program.
-pub fn linked_llvm(program: &Path) -> Option<u32> {
-    let content = fs::read(program).ok()?;
-    // Distributions name the library libLLVM.so.22.1, libLLVM-22.so or libLLVM-22.so.1.
-    let at = content.windows(7).position(|window| window == b"libLLVM")?;
-    let name: String = content
-        .get(at..)?
-        .iter()
-        .take_while(|byte| **byte != 0)
-        .map(|byte| char::from(*byte))
-        .collect();
-    name.split(|c: char| !c.is_ascii_digit())
-        .find(|digits| !digits.is_empty())?
-        .parse()
-        .ok()
 }

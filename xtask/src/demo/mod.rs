@@ -1,16 +1,16 @@
-//! `cargo xtask run --demo`: the main job of netpath, shown in scratch namespaces. This host stays as it is.
+//! `cargo xtask run --demo`: the main features of netpath in temporary namespaces. This host is not changed.
 //!
 //! ```text
-//! mod.rs      the verb, signals, the order of things
-//! steps.rs    what is shown, one step after the other
-//! picture.rs  the topology in text
-//! scene.rs    the stage: namespaces, daemon, directories, and taking it all down
-//! peer.rs     the built-in server and client that say which address the server saw
+//! mod.rs      command line, signals, order of steps
+//! steps.rs    the steps
+//! diagram.rs  the topology as text
+//! setup.rs    namespaces, daemon and directories, and their removal
+//! peer.rs     a server and a client that report the address the server sees
 //! ```
 
+mod diagram;
 pub mod peer;
-mod picture;
-mod scene;
+mod setup;
 mod steps;
 
 use std::{
@@ -28,16 +28,16 @@ use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::command;
-use scene::Scene;
+use setup::Setup;
 
-/// The demo itself, as root.
+/// Runs the demo as root.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The `netpath` binary to show.
+    /// The `netpath` binary to use.
     netpath: PathBuf,
 }
 
-/// Starts the demo, through sudo if this process is not root.
+/// Starts the demo, with sudo if this process is not root.
 pub fn start(netpath: &Path) -> Result<ExitCode> {
     if command::is_root() {
         return main(&Args {
@@ -49,24 +49,24 @@ pub fn start(netpath: &Path) -> Result<ExitCode> {
     Ok(command::exit_code(status))
 }
 
-/// Runs the demo and takes the scene down again, however it went.
+/// Runs the demo and removes its setup in any case.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let interrupt = Interrupt::hold_back()?;
-    println!("netpath demo: everything happens in scratch namespaces, this host stays as it is\n");
-    let mut scene = Scene::new(&args.netpath)?;
-    let result = scene
+    println!("netpath demo: everything runs in temporary namespaces, this host is not changed\n");
+    let mut setup = Setup::new(&args.netpath)?;
+    let result = setup
         .set_up()
-        .and_then(|()| steps::play(&scene, &interrupt));
+        .and_then(|()| steps::play(&setup, &interrupt));
     let interrupted = interrupt.check();
     if let Err(interrupted) = &interrupted {
-        // What a step says then is only how its command ended.
+        // After a signal, the error of a step only says how its command ended.
         println!("\n✗ {interrupted}, cleaning up");
     } else if let Err(error) = &result {
         println!("\n✗ {error:#}");
-        scene.print_log();
+        setup.print_log();
     }
-    let left = scene.take_down();
+    let left = setup.take_down();
     for complaint in &left {
         println!("✗ cleaning up: {complaint}");
     }
@@ -76,15 +76,15 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let took = started.elapsed().as_secs_f32();
     match result {
         Ok(()) if left.is_empty() => {
-            println!("\n✓ every step worked, nothing is left behind ({took:.1} s)");
+            println!("\n✓ all steps passed, nothing is left behind ({took:.1} s)");
             Ok(ExitCode::SUCCESS)
         }
         _ => Ok(ExitCode::FAILURE),
     }
 }
 
-/// Ctrl-C and its like, kept from ending this process before it has cleaned up. They still end the commands that a
-/// step runs, so that the step fails at once.
+/// Signals that end a process, blocked until the setup is removed. They still end the command of the current step, so
+/// that the step fails at once.
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
@@ -92,12 +92,12 @@ impl Interrupt {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&flag))
-                .context("cannot hold back signals")?;
+                .context("cannot block signals")?;
         }
         Ok(Self(flag))
     }
 
-    /// An error if somebody wants to stop.
+    /// An error if a signal has arrived.
     pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             bail!("interrupted");

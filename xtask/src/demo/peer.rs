@@ -1,6 +1,6 @@
-//! A server that says which address it saw, and a client that asks a server for that.
+//! A server that reports the client address it sees, and a client that asks for it.
 //!
-//! Both speak the one command `CLIENT INFO` of Redis, so that the client asks a real Redis too.
+//! Both use the command `CLIENT INFO` of Redis, so that the client works with Redis too.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -12,10 +12,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// How long the client waits for anything.
+/// The client's timeout.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The two sides, for use inside namespaces.
+/// Server and client, which run inside namespaces.
 #[derive(clap::Subcommand)]
 pub enum Args {
     /// Answers every line with the addresses of the connection.
@@ -23,17 +23,17 @@ pub enum Args {
         /// The TCP port, on all addresses of both families.
         port: u16,
     },
-    /// Asks a server once and prints the address it saw.
+    /// Asks a server once and prints the address that it sees.
     Ask {
         /// The server.
         server: SocketAddr,
-        /// Keep the connection open this long afterwards.
+        /// Keep the connection open for this many seconds.
         #[arg(long, default_value_t = 0, value_name = "SECONDS")]
         hold: u64,
     },
 }
 
-/// Runs one side.
+/// Runs the server or the client.
 pub fn main(args: &Args) -> Result<ExitCode> {
     match args {
         Args::Serve { port } => serve(*port)?,
@@ -66,7 +66,7 @@ fn answer(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// An IPv4 client of an IPv6 socket as what it is.
+/// An IPv4-mapped address as IPv4.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -80,17 +80,18 @@ fn ask(server: SocketAddr, hold: Duration) -> Result<()> {
         .with_context(|| format!("cannot send to {server}"))?;
     let reader = BufReader::new(stream.try_clone()?);
     for line in reader.lines().take(2) {
-        let line = line.with_context(|| format!("{server} accepted and then did not answer"))?;
+        let line =
+            line.with_context(|| format!("{server} accepted the connection and did not answer"))?;
         if let Some(seen) = seen_by_server(&line) {
             println!("{seen}");
             thread::sleep(hold);
             return Ok(());
         }
     }
-    anyhow::bail!("{server} does not say which address it sees")
+    anyhow::bail!("{server} does not report the client address")
 }
 
-/// The client's address in an answer: `id=3 addr=192.0.2.2:4711 laddr=…`, in Redis with IPv6 in brackets.
+/// The client's address in a reply: `id=3 addr=192.0.2.2:4711 laddr=…`; Redis writes IPv6 addresses in brackets.
 fn seen_by_server(line: &str) -> Option<SocketAddr> {
     let word = line
         .split_whitespace()
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_read_from_both_kinds_of_server() {
+    fn address_is_read_from_replies_of_both_servers() {
         let redis = "id=3 addr=192.0.2.2:4711 laddr=10.88.0.2:6379 fd=8 name=";
         assert_eq!(seen_by_server(redis), "192.0.2.2:4711".parse().ok());
         let own = "addr=[2001:db8::2]:4711 laddr=[2001:db8::1]:6379";

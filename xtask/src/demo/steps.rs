@@ -1,4 +1,4 @@
-//! What the demo shows, one step after the other. Each step returns the fact it measured.
+//! The steps of the demo. Each step returns the measured fact.
 
 use std::{thread, time::Duration};
 
@@ -7,32 +7,32 @@ use serde_json::Value;
 
 use super::{
     Interrupt,
-    picture::{self, Addresses},
-    scene::{HOST, OUTSIDE, Place, Scene},
+    diagram::{self, Addresses},
+    setup::{HOST, OUTSIDE, Place, Setup},
 };
 use crate::command;
 
-/// The port that the server publishes, and that it listens on.
+/// The published port, which the server listens on too.
 const PORT: u16 = 6379;
 /// The subnets of the network.
 const SUBNETS: [&str; 2] = ["10.88.0.0/24", "fd00:88::/64"];
 /// The port of the server outside.
 const FAR: u16 = 7000;
 
-/// What a step does, and how it is done.
-type Step = (&'static str, fn(&Scene) -> Result<String>);
+/// A step.
+type Step = (&'static str, fn(&Setup) -> Result<String>);
 
-/// All steps. From the second server on they only need what the ones before set up.
+/// All steps. After the first server is started, the steps are independent of each other.
 const STEPS: [Step; 14] = [
     ("the daemon runs in the host namespace", daemon),
-    ("network shop exists", network),
+    ("network_a exists", network),
     ("sandbox web runs a server and publishes its port", web),
-    ("sandbox client is beside it", client),
+    ("sandbox client is in the same network", client),
     (
-        "outside reaches the published port, the server sees the true client",
+        "outside reaches the published port, the server sees the client address",
         from_outside,
     ),
-    ("outside reaches it over IPv6 too", from_outside_v6),
+    ("outside reaches it over IPv6", from_outside_v6),
     ("the host reaches it at 127.0.0.1", from_loopback),
     ("the host reaches it at ::1", from_loopback_v6),
     (
@@ -45,59 +45,65 @@ const STEPS: [Step; 14] = [
     ),
     ("web reaches itself at the host's address", from_itself),
     (
-        "a sandbox goes out, the server outside sees the host (SNAT)",
+        "a sandbox reaches the outside, the server sees the host (SNAT)",
         outwards,
     ),
-    ("a sandbox goes out over IPv6 too", outwards_v6),
+    ("a sandbox reaches the outside over IPv6", outwards_v6),
     (
-        "outside cannot reach a sandbox past its published ports",
+        "outside cannot reach a sandbox at an unpublished port",
         shielded,
     ),
 ];
 
-/// Plays all steps, then shows the topology and the NAT table.
-pub fn play(scene: &Scene, interrupt: &Interrupt) -> Result<()> {
+/// Runs all steps, then prints the topology and the NAT table.
+pub fn play(setup: &Setup, interrupt: &Interrupt) -> Result<()> {
     for (what, step) in STEPS {
         interrupt.check()?;
-        let fact = step(scene).context(what)?;
+        let fact = step(setup).context(what)?;
         println!("✓ {what}: {fact}");
     }
     interrupt.check()?;
-    show_picture(scene)?;
-    show_table(scene)
+    show_picture(setup)?;
+    show_table(setup)
 }
 
-fn daemon(scene: &Scene) -> Result<String> {
-    let status = json(&scene.netpath(&["status", "-o", "json"])?)?;
+fn daemon(setup: &Setup) -> Result<String> {
+    let status = json(&setup.netpath(&["status", "-o", "json"])?)?;
     let programs = status["programs"].as_array().map_or(0, Vec::len);
     if status["ready"] != true {
         bail!(
-            "the daemon says that it is not ready: {}",
+            "the daemon reports that it is not ready: {}",
             status["degraded"]
         );
     }
     Ok(format!("ready, {programs} programs attached"))
 }
 
-fn network(scene: &Scene) -> Result<String> {
-    scene.netpath(&[
-        "network", "create", "shop", "--subnet", SUBNETS[0], "--subnet", SUBNETS[1],
+fn network(setup: &Setup) -> Result<String> {
+    setup.netpath(&[
+        "network",
+        "create",
+        "network_a",
+        "--subnet",
+        SUBNETS[0],
+        "--subnet",
+        SUBNETS[1],
     ])?;
-    let network = json(&scene.netpath(&["network", "inspect", "shop", "-o", "json"])?)?;
+    let network = json(&setup.netpath(&["network", "inspect", "network_a", "-o", "json"])?)?;
     Ok(list(&network[0]["subnets"]))
 }
 
-fn web(scene: &Scene) -> Result<String> {
+fn web(setup: &Setup) -> Result<String> {
     let publish = format!("{PORT}:{PORT}");
     let port = PORT.to_string();
-    let own = scene.own_program();
+    let own = setup.own_program();
     let mut arguments = vec![
         "run",
         "-d",
         "--name",
         "web",
         "--network",
-        "shop",
+        "network_a",
         "-p",
         &publish,
         "--",
@@ -119,122 +125,122 @@ fn web(scene: &Scene) -> Result<String> {
         arguments.extend([own.as_str(), "peer", "serve", &port]);
         "the built-in server"
     };
-    scene.netpath(&arguments)?;
-    let address = address(scene, "web", false)?;
-    wait_for(|| scene.ask(Place::Sandbox("web"), &format!("127.0.0.1:{PORT}")))
+    setup.netpath(&arguments)?;
+    let address = address(setup, "web", false)?;
+    wait_for(|| setup.ask(Place::Sandbox("web"), &format!("127.0.0.1:{PORT}")))
         .with_context(|| format!("{server} does not answer inside its sandbox"))?;
     Ok(format!("{server} at {address}, {PORT} → {PORT}/tcp"))
 }
 
-fn client(scene: &Scene) -> Result<String> {
-    scene.netpath(&["sandbox", "create", "client", "--network", "shop"])?;
-    address(scene, "client", false)
+fn client(setup: &Setup) -> Result<String> {
+    setup.netpath(&["sandbox", "create", "client", "--network", "network_a"])?;
+    address(setup, "client", false)
 }
 
-fn from_outside(scene: &Scene) -> Result<String> {
-    expect(scene, Place::Outside, &server(HOST.0, PORT), OUTSIDE.0)
+fn from_outside(setup: &Setup) -> Result<String> {
+    expect(setup, Place::Outside, &server(HOST.0, PORT), OUTSIDE.0)
 }
 
-fn from_outside_v6(scene: &Scene) -> Result<String> {
-    expect(scene, Place::Outside, &server(HOST.1, PORT), OUTSIDE.1)
+fn from_outside_v6(setup: &Setup) -> Result<String> {
+    expect(setup, Place::Outside, &server(HOST.1, PORT), OUTSIDE.1)
 }
 
-fn from_loopback(scene: &Scene) -> Result<String> {
-    reached(scene, Place::Host, &server("127.0.0.1", PORT))
+fn from_loopback(setup: &Setup) -> Result<String> {
+    reached(setup, Place::Host, &server("127.0.0.1", PORT))
 }
 
-fn from_loopback_v6(scene: &Scene) -> Result<String> {
-    reached(scene, Place::Host, &server("::1", PORT))
+fn from_loopback_v6(setup: &Setup) -> Result<String> {
+    reached(setup, Place::Host, &server("::1", PORT))
 }
 
-fn from_sibling(scene: &Scene) -> Result<String> {
-    let web = address(scene, "web", false)?;
+fn from_sibling(setup: &Setup) -> Result<String> {
+    let web = address(setup, "web", false)?;
     expect(
-        scene,
+        setup,
         Place::Sandbox("client"),
         &server(&web, PORT),
-        &address(scene, "client", false)?,
+        &address(setup, "client", false)?,
     )
 }
 
-fn from_sibling_by_host(scene: &Scene) -> Result<String> {
-    reached(scene, Place::Sandbox("client"), &server(HOST.0, PORT))
+fn from_sibling_by_host(setup: &Setup) -> Result<String> {
+    reached(setup, Place::Sandbox("client"), &server(HOST.0, PORT))
 }
 
-fn from_itself(scene: &Scene) -> Result<String> {
-    reached(scene, Place::Sandbox("web"), &server(HOST.0, PORT))
+fn from_itself(setup: &Setup) -> Result<String> {
+    reached(setup, Place::Sandbox("web"), &server(HOST.0, PORT))
 }
 
-fn outwards(scene: &Scene) -> Result<String> {
-    scene.keep(Place::Outside, &["serve", &FAR.to_string()])?;
+fn outwards(setup: &Setup) -> Result<String> {
+    setup.keep(Place::Outside, &["serve", &FAR.to_string()])?;
     let far = server(OUTSIDE.0, FAR);
-    wait_for(|| scene.ask(Place::Outside, &server("127.0.0.1", FAR)))
+    wait_for(|| setup.ask(Place::Outside, &server("127.0.0.1", FAR)))
         .context("the server outside does not start")?;
-    expect(scene, Place::Sandbox("client"), &far, HOST.0)
+    expect(setup, Place::Sandbox("client"), &far, HOST.0)
 }
 
-fn outwards_v6(scene: &Scene) -> Result<String> {
+fn outwards_v6(setup: &Setup) -> Result<String> {
     expect(
-        scene,
+        setup,
         Place::Sandbox("client"),
         &server(OUTSIDE.1, FAR),
         HOST.1,
     )
 }
 
-fn shielded(scene: &Scene) -> Result<String> {
-    let web = address(scene, "web", false)?;
-    match scene.ask(Place::Outside, &server(&web, PORT)) {
+fn shielded(setup: &Setup) -> Result<String> {
+    let web = address(setup, "web", false)?;
+    match setup.ask(Place::Outside, &server(&web, PORT)) {
         Err(_) => Ok(format!("{web} does not answer there")),
         Ok(seen) => bail!("{web} answered {seen} from outside"),
     }
 }
 
-/// Asks the server and requires the address that it saw.
-fn expect(scene: &Scene, place: Place<'_>, server: &str, expected: &str) -> Result<String> {
-    let seen = scene.ask(place, server)?;
+/// Asks the server, which must see the expected address.
+fn expect(setup: &Setup, place: Place<'_>, server: &str, expected: &str) -> Result<String> {
+    let seen = setup.ask(place, server)?;
     if seen != expected {
         bail!("{server} saw {seen}, not {expected}");
     }
     Ok(format!("{server} saw {seen}"))
 }
 
-/// Asks the server; whatever address it saw is a fact to show.
-fn reached(scene: &Scene, place: Place<'_>, server: &str) -> Result<String> {
+/// Asks the server; returns the address that it sees.
+fn reached(setup: &Setup, place: Place<'_>, server: &str) -> Result<String> {
     Ok(format!(
         "{server} answered, the server saw {}",
-        scene.ask(place, server)?
+        setup.ask(place, server)?
     ))
 }
 
-/// Draws who is connected to whom, with the addresses that netpath gave.
-fn show_picture(scene: &Scene) -> Result<()> {
+/// Prints the topology with the addresses that netpath assigned.
+fn show_picture(setup: &Setup) -> Result<()> {
     let addresses = |sandbox| -> Result<Addresses> {
         Ok(Addresses {
-            v4: address(scene, sandbox, false)?,
-            v6: address(scene, sandbox, true)?,
+            v4: address(setup, sandbox, false)?,
+            v6: address(setup, sandbox, true)?,
         })
     };
-    let picture = picture::draw(
+    let diagram = diagram::draw(
         &addresses("web")?,
         &addresses("client")?,
         SUBNETS,
         PORT,
         FAR,
     );
-    println!("\n{picture}");
+    println!("\n{diagram}");
     Ok(())
 }
 
-/// Shows the NAT table while a connection is open in each direction.
-fn show_table(scene: &Scene) -> Result<()> {
-    scene.keep(Place::Outside, &["ask", &server(HOST.0, PORT), "--hold=30"])?;
-    scene.keep(
+/// Prints the NAT table while a connection in each direction is open.
+fn show_table(setup: &Setup) -> Result<()> {
+    setup.keep(Place::Outside, &["ask", &server(HOST.0, PORT), "--hold=30"])?;
+    setup.keep(
         Place::Sandbox("client"),
         &["ask", &server(OUTSIDE.0, FAR), "--hold=30"],
     )?;
     let both = || {
-        let flows = json(&scene.netpath(&["map", "dump", "nat", "-o", "json"])?)?;
+        let flows = json(&setup.netpath(&["map", "dump", "nat", "-o", "json"])?)?;
         let flows = flows.as_array().cloned().unwrap_or_default();
         for (kind, port) in [("dnat", PORT), ("snat", FAR)] {
             let found = flows
@@ -248,11 +254,11 @@ fn show_table(scene: &Scene) -> Result<()> {
     };
     let count = wait_for(both)?;
     println!("✓ the NAT table lists both directions: {count} flows\n\n$ netpath map dump nat");
-    println!("{}", scene.netpath(&["map", "dump", "nat"])?.trim_end());
+    println!("{}", setup.netpath(&["map", "dump", "nat"])?.trim_end());
     Ok(())
 }
 
-/// Tries for five seconds.
+/// Retries for five seconds.
 fn wait_for<T>(mut condition: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..49 {
         if let Ok(value) = condition() {
@@ -263,9 +269,9 @@ fn wait_for<T>(mut condition: impl FnMut() -> Result<T>) -> Result<T> {
     condition()
 }
 
-/// An address of a sandbox in the network shop.
-fn address(scene: &Scene, sandbox: &str, v6: bool) -> Result<String> {
-    let shown = json(&scene.netpath(&["sandbox", "inspect", sandbox, "-o", "json"])?)?;
+/// An address of a sandbox in `network_a`.
+fn address(setup: &Setup, sandbox: &str, v6: bool) -> Result<String> {
+    let shown = json(&setup.netpath(&["sandbox", "inspect", sandbox, "-o", "json"])?)?;
     let addresses = shown[0]["endpoints"][0]["addresses"]
         .as_array()
         .cloned()
@@ -282,7 +288,7 @@ fn address(scene: &Scene, sandbox: &str, v6: bool) -> Result<String> {
     })
 }
 
-/// Address and port as one writes them.
+/// Address and port as text.
 fn server(address: &str, port: u16) -> String {
     if address.contains(':') {
         format!("[{address}]:{port}")
@@ -292,7 +298,7 @@ fn server(address: &str, port: u16) -> String {
 }
 
 fn json(text: &str) -> Result<Value> {
-    serde_json::from_str(text).context("netpath printed no JSON")
+    serde_json::from_str(text).context("the output of netpath is not JSON")
 }
 
 fn list(array: &Value) -> String {

@@ -69,7 +69,27 @@ const DATA: [&str; 8] = [
 ];
 
 /// Levels whose test binaries a machine has.
-const BINARIES: [&str; 5] = ["prog", "e2e", "gates", "life", "fault"];
+const BINARIES: [&str; 6] = [
+    "prog",
+    "prog_cases",
+    "e2e",
+    "compliance",
+    "lifecycle",
+    "fault",
+];
+
+/// How many times longer tests wait in an emulated machine.
+const SLOWDOWN: u32 = 8;
+
+/// What a machine does.
+pub struct Script {
+    /// The tests, in the language of the test runner.
+    pub filter: String,
+    /// Whether the verifier's work is recorded.
+    pub update_budget: bool,
+    /// Whether `netpath doctor` runs.
+    pub doctor: bool,
+}
 
 /// The test runner's binary, its description of the test binaries, and where everything is.
 pub struct Contents {
@@ -155,7 +175,7 @@ impl Contents {
     }
 
     /// The root file system for a kernel.
-    pub fn image(&self, kernel: &Kernel, filter: &str, update_budget: bool) -> Result<Initramfs> {
+    pub fn image(&self, kernel: &Kernel, script: &Script) -> Result<Initramfs> {
         let mut image = Initramfs::default();
         for directory in DIRECTORIES {
             image.directory(Path::new(directory))?;
@@ -188,7 +208,7 @@ impl Contents {
         modules(&mut image, kernel)?;
         let busybox = system_program("busybox").context("busybox is not found")?;
         image.file_as(Path::new("/busybox/busybox"), &busybox)?;
-        image.script(Path::new("/init"), &self.init(filter, update_budget))?;
+        image.script(Path::new("/init"), &self.init(script))?;
         Ok(image)
     }
 
@@ -210,7 +230,7 @@ impl Contents {
     }
 
     /// The first process: mounts, then one section of the console after another, see [`report`].
-    fn init(&self, filter: &str, update_budget: bool) -> String {
+    fn init(&self, script: &Script) -> String {
         let Self {
             root,
             netpath,
@@ -222,9 +242,23 @@ impl Contents {
             ..
         } = self;
         let path = SYSTEM.join(":");
-        let update = if update_budget { "UPDATE_BUDGET=1" } else { "" };
+        let Script {
+            filter,
+            update_budget,
+            doctor,
+        } = script;
+        let update = if *update_budget {
+            "UPDATE_BUDGET=1"
+        } else {
+            ""
+        };
+        let check = if *doctor {
+            format!("{} doctor", netpath.display())
+        } else {
+            String::new()
+        };
         let cpus = machine::CPUS;
-        let (programs, budget, doctor, tests, exit) = (
+        let (programs, budget, section, tests, exit) = (
             report::PROGRAMS,
             report::BUDGET,
             report::DOCTOR,
@@ -248,14 +282,14 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ln -sf /proc/self/fd /dev/fd
 ip link set lo up
 hostname netpath-kernels
-export NETPATH_BIN={netpath} NETPATH_BPF_OBJECT={object}
+export NETPATH_BIN={netpath} NETPATH_BPF_OBJECT={object} NETPATH_TEST_SLOWDOWN={SLOWDOWN}
 cd {root}
 echo '{programs}'
 {update} {prog} --exact budget::budget_of_the_verifier_is_kept --nocapture
 echo '{budget}'
 cat .config/verifier-budget.toml
-echo '{doctor}'
-{netpath} doctor
+echo '{section}'
+{check}
 echo '{tests}'
 # On a terminal the test runner would draw a progress bar.
 mkfifo /tmp/tests

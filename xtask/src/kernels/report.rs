@@ -1,6 +1,9 @@
 //! What a machine said on its console.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -84,6 +87,7 @@ impl Report {
                 self.budget.push_str(line);
                 self.budget.push('\n');
             }
+            Section::Doctor if line.is_empty() => {}
             Section::Doctor => self.doctor.push(line.to_owned()),
             Section::Tests => {
                 self.output.push(line.to_owned());
@@ -137,7 +141,7 @@ fn program(line: &str) -> Option<(String, Program)> {
     Some((name.to_owned(), program))
 }
 
-/// The test runner's word for a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog cases::guard`.
+/// The test runner's word for a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog_cases guard::a case`.
 fn verdict(line: &str) -> Option<(&str, &str)> {
     let (word, rest) = line.trim_start().split_once(" [")?;
     let known = [
@@ -158,19 +162,27 @@ fn verdict(line: &str) -> Option<(&str, &str)> {
     known.contains(&word).then_some((word, test))
 }
 
-/// Prints what failed, then the tables of all kernels.
-pub fn print(reports: &[Report]) {
+/// Prints what failed, then the tables of all kernels. `helpers` are those that each program calls.
+pub fn print(reports: &[Report], helpers: &BTreeMap<String, BTreeSet<String>>) {
     for report in reports.iter().filter(|report| !report.passed()) {
         println!("\nLinux {}:", report.release);
         for line in &report.output {
             println!("  {line}");
         }
     }
-    for report in reports {
+    for report in reports.iter().filter(|report| !report.doctor.is_empty()) {
         println!("\nLinux {}: netpath doctor", report.release);
         for line in &report.doctor {
             println!("  {line}");
         }
+    }
+    println!("\nHelpers of each program:");
+    for (name, helpers) in helpers {
+        let helpers: Vec<_> = helpers
+            .iter()
+            .map(|name| name.trim_start_matches("bpf_"))
+            .collect();
+        println!("{name:<16}  {}", helpers.join(" "));
     }
     let mut names: Vec<_> = reports
         .iter()
@@ -235,9 +247,9 @@ mod tests {
             DOCTOR,
             "ok  kernel",
             TESTS,
-            "        PASS [   0.806s] (1/2) netpath-tests::prog cases::guard",
-            "        FAIL [   0.806s] (2/2) netpath-tests::prog cases::states",
-            "        FAIL [   0.806s] (2/2) netpath-tests::prog cases::states",
+            "        PASS [   0.806s] (1/2) netpath-tests::prog_cases guard::a case",
+            "        FAIL [   0.806s] (2/2) netpath-tests::prog_cases states::a case",
+            "        FAIL [   0.806s] (2/2) netpath-tests::prog_cases states::a case",
             "@@ exit 100",
         ] {
             report.read(line);
@@ -251,7 +263,10 @@ mod tests {
         assert_eq!(report.budget, "connect4 = {}\n");
         assert_eq!(report.doctor, ["ok  kernel"]);
         assert_eq!(report.passed, 1);
-        assert_eq!(report.failures, ["FAIL netpath-tests::prog cases::states"]);
+        assert_eq!(
+            report.failures,
+            ["FAIL netpath-tests::prog_cases states::a case"]
+        );
         assert_eq!(report.status, Some(100));
         assert!(!report.passed());
     }

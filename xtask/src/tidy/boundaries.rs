@@ -1,8 +1,8 @@
-//! Who may use what.
+//! Which modules may use which libraries, and where `unsafe` is allowed.
 
 use super::tree::{self, Source};
 
-/// A name that only some places of `within` may use, and why.
+/// A name that only some places in `within` may use, and the reason.
 struct Boundary {
     name: &'static str,
     within: &'static str,
@@ -55,7 +55,7 @@ const BOUNDARIES: [Boundary; 7] = [
     },
 ];
 
-/// Every [`Boundary`] is kept.
+/// Checks every [`Boundary`].
 pub fn modules(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources.iter().filter(|source| source.is_rust()) {
@@ -81,13 +81,13 @@ pub fn modules(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// The modules that compute, and do nothing else.
+/// Modules that only compute.
 const PURE: [&str; 3] = [
     "netpath/src/model/",
     "netpath/src/ipam/",
     "netpath/src/plan/",
 ];
-/// What makes a module wait, depend on the moment, or reach outside.
+/// Names that make a module depend on IO, time, randomness or an executor.
 const IMPURE: [&str; 9] = [
     "tokio",
     "async",
@@ -119,8 +119,8 @@ pub fn pure(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// Where `unsafe` may stand: the view of bytes as structures, the programs' access to packets and maps, and the
-/// system calls that no crate wraps.
+/// Places that may contain `unsafe`: views of bytes as structures, the programs' access to packets and maps, and system
+/// calls without a wrapper in a crate.
 const UNSAFE: [&str; 8] = [
     "netpath-common/src/layout.rs",
     "netpath-ebpf/src/",
@@ -132,9 +132,9 @@ const UNSAFE: [&str; 8] = [
     "tests/harness/",
 ];
 
-/// No other file has unsafe code.
+/// `unsafe` is used only in the listed places.
 pub fn unsafe_code(sources: &[Source]) -> Vec<String> {
-    // In two parts, so that this file does not find itself.
+    // In two parts, so that the rule does not match this file.
     let word = ["un", "safe"].concat();
     let mut complaints = Vec::new();
     for source in sources
@@ -153,7 +153,7 @@ pub fn unsafe_code(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// The first line of the program that uses the name, in a path or by a `use` with braces.
+/// The first line of a program that uses the name, in a path or in a `use` declaration with braces.
 fn first_use(source: &Source, name: &str) -> Option<usize> {
     let direct = source
         .program()
@@ -172,7 +172,7 @@ mod tests {
     use super::{super::tree::source, *};
 
     #[test]
-    fn a_forbidden_import_is_found_and_a_comment_is_not() {
+    fn forbidden_import_is_found_and_comment_is_not() {
         assert_eq!(
             modules(&source("netpath/src/plan/mod.rs", "use rtnetlink::Handle;")).len(),
             1
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_in_a_pure_module_is_found_in_a_nested_import() {
+    fn clock_in_a_pure_module_is_found_in_a_nested_import() {
         let found = pure(&source(
             "netpath/src/model/id.rs",
             "use std::{\n    fmt,\n    time::Duration,\n};",

@@ -1,11 +1,11 @@
-//! The page that says what netpath does of what RFCs ask of a translator stays true.
+//! Checks `nat-compliance.md`: rows and names of tests.
 
 use super::tree::Source;
 
 /// The page.
 const PAGE: &str = "netpath/docs/nat-compliance.md";
 
-/// Every requirement, by its section.
+/// Every requirement, by section.
 const ROWS: [&str; 13] = [
     "U-1 U-2 U-3 U-3a U-4 U-5 U-6 U-6a U-7 U-8 U-9 U-10 U-11 U-12 U-13 U-14 U-14a U-15",
     "T-1 T-2 T-2a T-3 T-4 T-5 T-6 T-7 T-8 T-9 T-10 T-11 T-12 T-13 T-14",
@@ -24,7 +24,7 @@ const ROWS: [&str; 13] = [
 
 const MARKS: [&str; 5] = ["comply", "deviates", "option", "not applicable", "later"];
 
-/// Every row stands in the page once, with a mark and tests that exist; what gates a release has one.
+/// Every requirement has one row, with a mark and with tests that exist. A release gate has at least one test.
 pub fn page(sources: &[Source]) -> Vec<String> {
     let Some(page) = sources.iter().find(|source| source.path == PAGE) else {
         return Vec::new();
@@ -68,7 +68,7 @@ pub fn page(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// The cells of a line of a table.
+/// The cells of a table row.
 fn cells(line: &str) -> Vec<&str> {
     let inner = line
         .strip_prefix('|')
@@ -76,15 +76,21 @@ fn cells(line: &str) -> Vec<&str> {
     inner.map_or_else(Vec::new, |inner| inner.split('|').map(str::trim).collect())
 }
 
-/// What stands between backticks.
+/// Texts in backticks.
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// Targets of tests whose names say where they are.
-const TARGETS: [(&str, &str); 2] = [("gate_", "tests/gates/"), ("corpus_", "tests/oracle/")];
+/// Directories of tests by the prefix of their names.
+const TARGETS: [(&str, &str); 2] = [
+    ("gate_", "tests/compliance/"),
+    ("corpus_", "tests/differential/"),
+];
 
-/// Whether a test or a case of this name is in the sources. One of a target that is not there yet counts as there.
+/// Directories of tables, whose cases have names with spaces.
+const TABLES: [&str; 2] = ["tests/prog/cases/", "tests/fault/refused/"];
+
+/// Whether a test or case of this name exists. A name passes if the directory of its prefix does not exist.
 fn exists(sources: &[Source], name: &str) -> bool {
     let target = TARGETS.iter().find(|(prefix, _)| name.starts_with(prefix));
     let within = |place: &str| {
@@ -95,25 +101,28 @@ fn exists(sources: &[Source], name: &str) -> bool {
     };
     if let Some((_, place)) = target {
         let files = within(place);
-        let forms = [format!("fn {name}("), format!("{name}:")];
+        let forms = [format!("\"{name}\""), format!("{name}:")];
         return files.is_empty()
             || files
                 .iter()
                 .any(|file| forms.iter().any(|form| file.text.contains(form)));
     }
-    let (place, form) = if name.contains(' ') {
-        ("tests/prog/cases/", format!("\"{name}\""))
+    let (places, form) = if name.contains(' ') {
+        (&TABLES[..], format!("\"{name}\""))
     } else {
-        ("", format!("fn {name}("))
+        (&[""][..], format!("fn {name}("))
     };
-    within(place).iter().any(|file| file.text.contains(&form))
+    places
+        .iter()
+        .flat_map(|place| within(place))
+        .any(|file| file.text.contains(&form))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::tree::source, *};
 
-    /// The page with these lines, and a test.
+    /// The complaints about a page with these lines, and one test.
     fn complaints(lines: &str) -> Vec<String> {
         let mut sources = source(PAGE, lines);
         sources.extend(source("tests/e2e/a.rs", "fn works() {}"));
@@ -123,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_exists_is_found_and_another_is_not() {
+    fn existing_test_is_found_and_missing_test_is_a_complaint() {
         let row = |test: &str| complaints(&format!("| U-3 ★ | §1 | comply | it | {test} |"));
         assert!(row("`works`, `it works`").is_empty());
         assert_eq!(row("`work`").len(), 1);
@@ -133,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_there_once_and_known() {
+    fn row_is_known_and_unique() {
         let row = "| U-1 ☆ | §1 | comply | it | `works` |\n";
         assert!(complaints(row).is_empty());
         assert_eq!(complaints(&row.repeat(2)).len(), 1);
@@ -142,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checklist_names_rows() {
+    fn checklist_names_existing_rows() {
         assert!(complaints("| ed | `test_a` | U-1, T-1 |").is_empty());
         assert!(complaints("| ed | `test_a` | not applicable: none |").is_empty());
         assert_eq!(complaints("| ei | `test_a` | U-1, Q-1 |").len(), 1);

@@ -1,8 +1,8 @@
-//! What every `Cargo.toml` has.
+//! Rules for `Cargo.toml` files.
 
 use super::tree::Source;
 
-/// Every crate inherits the lints, and takes its dependencies' versions from the workspace where it has them.
+/// Every crate inherits lints, version, edition and licence from the workspace.
 pub fn lints(sources: &[Source]) -> Vec<String> {
     let manifests = sources
         .iter()
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_without_the_lints_is_found() {
+    fn crate_without_workspace_lints_is_found() {
         let package = "[package]\nversion.workspace = true\nedition.workspace = true\nlicense.workspace = true\n";
         let with = |rest: &str| {
             vec![Source {

@@ -1,10 +1,15 @@
 //! `cargo xtask tidy`: the rules of `netpath/docs/architecture.md` that a compiler does not check.
 //!
-//! Each rule is a function from the files of the tree to complaints; [`RULES`] lists them. They are ordinary tests too.
+//! Each rule is a function from the files of the tree to complaints; [`RULES`] lists them. Each rule is a unit test
+//! too.
 
 mod boundaries;
 mod compliance;
+mod exceptions;
+mod functions;
+mod imports;
 mod manifests;
+mod modules;
 mod schema;
 mod text;
 pub mod tree;
@@ -16,24 +21,27 @@ use anyhow::{Result, bail};
 use crate::{command::step, workspace::Workspace};
 use tree::Source;
 
-/// Checks the rules of the architecture: who may use what, file lengths, map schema, manifests.
+/// Checks the rules of the architecture: layers, libraries, length of files and functions, map schema, manifests.
 ///
 /// Example: cargo xtask tidy
 #[derive(clap::Args)]
 pub struct Args {
-    /// Record the map schema as it is now. Raise `SCHEMA_VERSION` first, unless no release has this version yet.
+    /// Record the present map schema. Raise `SCHEMA_VERSION` first, unless no release has this version.
     #[arg(long)]
     bless: bool,
 }
 
-/// A rule: its name, and what it finds.
+/// A rule: its name, and the function that returns complaints.
 type Rule = (&'static str, fn(&[Source]) -> Vec<String>);
 
 /// All rules.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 13] = [
     ("boundaries between modules", boundaries::modules),
     ("pure modules", boundaries::pure),
     ("unsafe only where listed", boundaries::unsafe_code),
+    ("layers", imports::layers),
+    ("import cycles", imports::cycles),
+    ("length of functions", functions::length),
     ("length of files", text::length),
     ("unfinished work", text::unfinished),
     ("white space", text::white_space),
@@ -43,7 +51,7 @@ const RULES: [Rule; 10] = [
     ("requirements are documented", compliance::page),
 ];
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let root = Workspace::load()?.root;
     if args.bless {
@@ -73,7 +81,7 @@ mod tests {
     use super::*;
     use crate::workspace;
 
-    /// Runs one rule over the real tree.
+    /// Runs one rule on the tree.
     fn holds(name: &str) {
         let sources = tree::sources(&workspace::root()).unwrap();
         let (_, rule) = RULES.iter().find(|(found, _)| *found == name).unwrap();
@@ -82,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_keep_their_boundaries() {
+    fn libraries_are_used_in_their_modules_only() {
         holds("boundaries between modules");
     }
 
@@ -92,8 +100,23 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_code_stands_where_listed() {
+    fn unsafe_code_is_in_listed_places_only() {
         holds("unsafe only where listed");
+    }
+
+    #[test]
+    fn modules_import_lower_layers_only() {
+        holds("layers");
+    }
+
+    #[test]
+    fn modules_import_without_cycles() {
+        holds("import cycles");
+    }
+
+    #[test]
+    fn functions_are_short() {
+        holds("length of functions");
     }
 
     #[test]
@@ -102,17 +125,17 @@ mod tests {
     }
 
     #[test]
-    fn no_work_is_left_unfinished() {
+    fn no_file_has_unfinished_work() {
         holds("unfinished work");
     }
 
     #[test]
-    fn lines_end_cleanly() {
+    fn lines_and_files_end_cleanly() {
         holds("white space");
     }
 
     #[test]
-    fn no_path_of_one_machine_is_in_the_tree() {
+    fn no_file_has_a_machine_path() {
         holds("paths of one machine");
     }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 
 use super::tree;
 
-/// Where it is recorded.
+/// The file with the recorded version and fingerprint.
 pub const LOCK: &str = ".config/map-schema.lock";
-/// The files that define the layout; a directory ends in `/`.
+/// Files that define the layout; a directory ends in `/`.
 const SOURCES: [&str; 5] = [
     "src/maps/",
     "src/addr.rs",
@@ -40,7 +40,7 @@ impl Schema {
     }
 }
 
-/// A complaint if the layout is not the recorded one.
+/// A complaint if the layout differs from the recorded one.
 pub fn check(root: &Path) -> Result<Option<String>> {
     let now = current(root)?;
     let recorded = fs::read_to_string(root.join(LOCK))
@@ -50,7 +50,7 @@ pub fn check(root: &Path) -> Result<Option<String>> {
     Ok(compare(recorded, now))
 }
 
-/// Records the layout as it is.
+/// Records the present layout.
 pub fn bless(root: &Path) -> Result<()> {
     let Schema {
         version,
@@ -103,7 +103,7 @@ fn current(root: &Path) -> Result<Schema> {
         .iter()
         .flat_map(|source| source.program())
         .map(|(_, line)| line.trim());
-    // The version itself is no part of the layout.
+    // The line with the version is not part of the layout.
     let fingerprint =
         fingerprint(lines.filter(|line| !line.is_empty() && !line.contains("SCHEMA_VERSION")));
     Ok(Schema {
@@ -112,7 +112,7 @@ fn current(root: &Path) -> Result<Schema> {
     })
 }
 
-/// FNV-1a over the lines: it guards against forgetting, not against an attacker.
+/// FNV-1a over the lines, to detect accidental changes.
 fn fingerprint<'a>(lines: impl Iterator<Item = &'a str>) -> u64 {
     let bytes = lines.flat_map(|line| line.bytes().chain([b'\n']));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_layout_asks_for_a_new_version() {
+    fn changed_layout_requires_a_new_version() {
         let old = Schema {
             version: 1,
             fingerprint: 7,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_can_be_read() {
+    fn recorded_layout_is_read_back() {
         let text = "# comment\nversion = 3\nfingerprint = 00000000000000ff\n";
         assert_eq!(
             Schema::parse(text),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_is_fnv() {
+    fn fingerprint_is_fnv() {
         assert_eq!(fingerprint([].into_iter()), 0xcbf2_9ce4_8422_2325);
         assert_ne!(
             fingerprint(["a", "b"].into_iter()),

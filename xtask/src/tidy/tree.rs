@@ -7,18 +7,18 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Directories that hold no source.
+/// Directories without sources.
 const SKIPPED: [&str; 3] = [".git", "target", "corpus"];
 
 /// A text file of the checkout.
 pub struct Source {
-    /// Its path from the root, with `/`.
+    /// Path from the root, with `/`.
     pub path: String,
-    /// Its content.
+    /// Content.
     pub text: String,
 }
 
-/// The one file of a test.
+/// A tree of one file, for tests.
 #[cfg(test)]
 pub fn source(path: &str, text: &str) -> Vec<Source> {
     vec![Source {
@@ -28,12 +28,12 @@ pub fn source(path: &str, text: &str) -> Vec<Source> {
 }
 
 impl Source {
-    /// Whether it is Rust.
+    /// Whether the file is Rust.
     pub fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
-    /// Whether it stands in one of these directories, or is one of these files.
+    /// Whether the file is one of these, or in one of these directories.
     pub fn is_in(&self, places: &[&str]) -> bool {
         places.iter().any(|place| {
             if place.ends_with('/') {
@@ -53,7 +53,7 @@ impl Source {
         (1..).zip(lines)
     }
 
-    /// The code of the program: [`Self::code`] up to the unit tests at the end of the file; none of a file of tests.
+    /// The lines of [`Self::code`] before the unit tests at the end of the file; none for a file of tests.
     pub fn program(&self) -> impl Iterator<Item = (usize, &str)> {
         let tests = self.path.ends_with("/tests.rs") || self.path.contains("/tests/");
         self.code()
@@ -61,7 +61,7 @@ impl Source {
     }
 }
 
-/// All text files below the root, in order.
+/// All text files below the root, sorted.
 pub fn sources(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in files(root)? {
@@ -79,7 +79,7 @@ pub fn sources(root: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// All files below a directory, in order.
+/// All files below a directory, sorted.
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries =
@@ -98,7 +98,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether the code uses the path or name `wanted`, as a whole and not as a part of a longer name.
+/// Whether the code contains the path or name `wanted` as a whole.
 pub fn mentions(code: &str, wanted: &str) -> bool {
     let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     code.match_indices(wanted).any(|(at, _)| {
@@ -106,13 +106,13 @@ pub fn mentions(code: &str, wanted: &str) -> bool {
         let after = code
             .get(at + wanted.len()..)
             .and_then(|text| text.chars().next());
-        // A pattern such as `aya::` or `netlink_` ends open.
+        // A pattern such as `aya::` or `netlink_` matches any continuation.
         let open = wanted.ends_with(':') || wanted.ends_with('_');
         !before.is_some_and(part_of_name) && (open || !after.is_some_and(part_of_name))
     })
 }
 
-/// The full paths that `use` declarations with braces name: `use std::{fs, io::{self}}` names `std::fs` and `std::io`.
+/// The full paths of `use` declarations: `use std::{fs, io::{self}}` contains `std::fs` and `std::io`.
 pub fn imports<'a>(code: impl Iterator<Item = (usize, &'a str)>) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut declaration: Option<(usize, String)> = None;
@@ -136,7 +136,7 @@ pub fn imports<'a>(code: impl Iterator<Item = (usize, &'a str)>) -> Vec<(usize, 
     found
 }
 
-/// `a::{b, c::{d, e}}` to `a::b`, `a::c::d`, `a::c::e`.
+/// `a::{b, c::{d, e}}` becomes `a::b`, `a::c::d`, `a::c::e`.
 fn expand(prefix: &str, tree: &str) -> Vec<String> {
     let Some((head, rest)) = tree.split_once('{') else {
         return vec![format!("{prefix}{tree}")];
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_as_a_whole() {
+    fn name_is_matched_as_a_whole() {
         assert!(mentions("let x = rand::random();", "rand"));
         assert!(!mentions("operand", "rand"));
         assert!(!mentions("randomly", "rand"));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_ends_where_the_tests_begin() {
+    fn program_ends_before_the_unit_tests() {
         let source = Source {
             path: "a/b.rs".into(),
             text: "fn a() {} // x\n#[cfg(test)]\nmod tests {}\n".into(),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{apt, cargo};
-use crate::{bpf, command, command::step};
+use crate::{command, command::step};
 
 /// The version that is installed if none is there.
 pub const VERSION: &str = "0.13.0";
@@ -42,7 +42,7 @@ pub fn installed() -> Vec<Linker> {
         .map(|directory| directory.join("bpf-linker"))
         .filter(|program| command::is_executable(program))
         .map(|path| Linker {
-            llvm: bpf::linked_llvm(&path),
+            llvm: linked_llvm(&path),
             path,
         })
         .collect()
@@ -136,6 +136,23 @@ fn cache() -> PathBuf {
     env::var_os("XDG_CACHE_HOME")
         .map_or_else(|| home(".cache"), PathBuf::from)
         .join("netpath/bpf-linker")
+}
+
+/// The major LLVM version a program is linked to; `None` if LLVM is part of the program.
+fn linked_llvm(program: &Path) -> Option<u32> {
+    let content = fs::read(program).ok()?;
+    // Distributions name the library libLLVM.so.22.1, libLLVM-22.so or libLLVM-22.so.1.
+    let at = content.windows(7).position(|window| window == b"libLLVM")?;
+    let name: String = content
+        .get(at..)?
+        .iter()
+        .take_while(|byte| **byte != 0)
+        .map(|byte| char::from(*byte))
+        .collect();
+    name.split(|c: char| !c.is_ascii_digit())
+        .find(|digits| !digits.is_empty())?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,208 @@
+//! Hops: errors of routers and of the node, and packets that get no reply.
+
+use std::net::IpAddr;
+
+use netpath_tests::{
+    Wire,
+    fixture::{Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Pair},
+    packet::{Packet, SYN},
+    peer,
+};
+
+use crate::{
+    flow::{Carries, Ends},
+    gate::Offloads,
+    segments::published,
+};
+
+/// The host behind the outside, which is a router.
+const BEYOND: Pair = ("198.18.0.2", "2001:db8:18::2");
+/// The smallest MTU of an IPv6 link.
+const MTU: u32 = 1280;
+
+/// T-9, M-1: a router with a smaller link reports the path MTU, to a sandbox and to the server of a published port.
+pub fn path_mtu(offloads: Offloads) {
+    let fixture = offloads.start(offloads.topology().router(MTU), &[], "");
+    fixture.network("network_a", NETWORK_A, &[]);
+    let web = fixture.sandbox("web", "network_a", &["8080:80"]);
+    let client = fixture.sandbox("client", "network_a", &[]);
+    let beyond = fixture.topology.beyond.clone().expect("somebody beyond");
+    let _server = peer::serve_blobs(&web.netns, 80);
+    let _beyond = peer::serve_blobs(&beyond, 7000);
+    for (host, far) in [(HOST.0, BEYOND.0), (HOST.1, BEYOND.1)] {
+        peer::exchange(&client.netns, far, 7000, 2);
+        peer::exchange(&beyond, host, 8080, 2);
+        for netns in [&client.netns, &web.netns] {
+            let route = netns.exec(&format!("ip route get {far}"));
+            assert!(route.contains("mtu 1280"), "not learned: {route}");
+        }
+        let (error, mtu) = peer::send_unfragmented(&client.netns, far, 1400);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{far}");
+        assert_eq!(mtu, Some(u64::from(MTU)), "{far}");
+    }
+    // A sandbox without a cached path MTU.
+    let fresh = fixture.sandbox("fresh", "network_a", &[]);
+    for far in [BEYOND.0, BEYOND.1] {
+        let trace = fresh.netns.exec(&format!("tracepath -n -m 8 {far}"));
+        assert!(
+            trace.contains("pmtu 1280") && trace.contains("reached"),
+            "{trace}"
+        );
+    }
+    fixture.assert_clean(&[&web, &client, &fresh]);
+}
+
+/// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and damaged packets neither affect
+/// flows nor are repaired.
+pub fn limits(offloads: Offloads) {
+    let fixture = offloads.start(offloads.topology().router(1500), &[], "");
+    let (sandbox, ends) = published(&fixture);
+    for (number, far) in [BEYOND.0, BEYOND.1].into_iter().enumerate() {
+        let gateway = [GATEWAY_A.0, GATEWAY_A.1][number];
+        let router = [OUTSIDE.0, OUTSIDE.1][number];
+        for method in ["-U", "-T", "-I"] {
+            let command = format!("traceroute -n -q 1 -w 2 -m 5 {method} {far}");
+            let trace = sandbox.netns.exec(&command);
+            let hops: Vec<&str> = trace
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.split_ascii_whitespace().nth(1))
+                .collect();
+            assert_eq!(hops, [gateway, router, far], "{method}: {trace}");
+        }
+    }
+    last_hop(&fixture, &ends);
+    siblings(&fixture);
+    damaged(&fixture, &ends);
+    let _server = peer::serve(&sandbox.netns, "web", &["80"]);
+    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::ask_all(
+        fixture.host(),
+        &peer::both_ways([LOOPBACK.0, LOOPBACK.1], 8080),
+    );
+    peer::assert_pings(&sandbox.netns, [OUTSIDE.0, OUTSIDE.1], true);
+    netpath_tests::assert_no_netfilter(fixture.host());
+}
+
+/// A packet whose TTL ends at the node is dropped, and its sender receives an error.
+fn last_hop(fixture: &Fixture, ends: &Ends) {
+    for family in [0, 1] {
+        let out = ends.outbound(family, Carries::Udp, 5000);
+        ends.send_inside(&out.sent().ttl(1));
+        let exceeded = [11, 3][family];
+        let told = ends
+            .inside
+            .wait(std::time::Duration::from_secs(4), |frame| {
+                let (protocol, kind) = ([23, 20][family], [34, 54][family]);
+                frame[protocol] == [1, 58][family] && frame.get(kind) == Some(&exceeded)
+            });
+        assert!(told.is_some(), "time exceeded, family {family}");
+        let inward = ends.inbound(family, Carries::Udp, 4000);
+        let arrived = inward.arrived().ttl(1).build();
+        ends.send_outside(&inward.answered().ttl(1));
+        ends.inside
+            .expect_nothing("a packet with an expired TTL", |frame| {
+                frame[14..] == arrived[14..]
+            });
+    }
+    assert!(fixture.counted("pass_ttl_exceeded") >= 4);
+}
+
+/// Frames within a network are bridged and keep their TTL.
+fn siblings(fixture: &Fixture) {
+    let [a, b] = ["a", "b"].map(|name| fixture.sandbox(name, "network_a", &[]));
+    let (from, to) = (Wire::open(&a.netns, "eth0"), Wire::open(&b.netns, "eth0"));
+    for (own, other) in a.addresses().into_iter().zip(b.addresses()) {
+        let [own, other]: [IpAddr; 2] = [own, other].map(|text| text.parse().expect("an address"));
+        for ttl in [1, 64] {
+            let packet = Packet::ip(own, other).udp(5000, 5001).ttl(ttl);
+            from.send(&packet.clone().eth(from.mac, to.mac).build());
+            to.expect("from a sibling", &packet);
+        }
+    }
+}
+
+/// Damaged packets of every kind, from both sides.
+///
+/// `NETPATH_GATE_FRAMES` is the number of random frames from each side; the full size is 1000000.
+fn damaged(fixture: &Fixture, ends: &Ends) {
+    for family in [0, 1] {
+        let out = ends.outbound(family, Carries::Udp, 5000);
+        let inward = ends.inbound(family, Carries::Udp, 4000);
+        out.opens_inside();
+        inward.opens_outside();
+        let frames = [
+            (true, out.sent()),
+            (false, out.answered()),
+            (false, inward.answered()),
+            (true, inward.sent()),
+            (
+                true,
+                ends.outbound(family, Carries::Tcp, 5000).sent().flags(SYN),
+            ),
+            (
+                false,
+                ends.inbound(family, Carries::Tcp, 4000)
+                    .answered()
+                    .flags(SYN),
+            ),
+        ];
+        for (inside, packet) in &frames {
+            scramble(ends, *inside, packet);
+        }
+        if family == 0 {
+            // A packet with a wrong header checksum is dropped or keeps the error.
+            for (inside, flow) in [(true, &out), (false, &inward)] {
+                let damage = |packet: Packet| packet.header_error(0x0101);
+                let (sent, seen) = if inside {
+                    (flow.sent(), flow.left())
+                } else {
+                    (flow.answered(), flow.arrived())
+                };
+                let wire = if inside { &ends.outside } else { &ends.inside };
+                wire.drain();
+                if inside {
+                    ends.send_inside(&damage(sent));
+                } else {
+                    ends.send_outside(&damage(sent));
+                }
+                let healed = seen.build();
+                wire.expect_nothing("a damaged header", |frame| frame[14..] == healed[14..]);
+            }
+        }
+        out.opens_inside();
+        inward.opens_outside();
+    }
+    assert!(fixture.counted("drop_malformed") > 0);
+}
+
+/// Sends a frame with each byte after the ethertype changed, truncated at each length, and with random bytes.
+fn scramble(ends: &Ends, inside: bool, packet: &Packet) {
+    let (wire, to) = if inside {
+        (&ends.inside, ends.gateway)
+    } else {
+        (&ends.outside, ends.host)
+    };
+    let whole = packet.clone().eth(wire.mac, to).build();
+    for at in 14..whole.len() {
+        for change in [0xff, 0x01, 0x80] {
+            let mut frame = whole.clone();
+            frame[at] ^= change;
+            wire.send(&frame);
+        }
+        wire.send(&whole[..at]);
+    }
+    // SplitMix64 with a fixed seed, so that every run sends the same frames.
+    let mut state = whole.len() as u64;
+    for _ in 0..crate::delivery::size("NETPATH_GATE_FRAMES", 2000) / 6 {
+        let mut frame = whole.clone();
+        for byte in &mut frame[14..] {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            if mixed >> 60 == 0 {
+                *byte = (mixed >> 8) as u8;
+            }
+        }
+        wire.send(&frame);
+    }
+}

@@ -1,0 +1,139 @@
+//! An outer port belongs to one of: the node's sockets, published ports, flows from sandboxes.
+
+use std::thread;
+
+use netpath_tests::{
+    Netns,
+    fixture::{Fixture, HOST, NETWORK_A, OUTSIDE},
+    peer::{self, How, Question},
+};
+
+use crate::{datagrams::Datagrams, gate::Offloads};
+
+/// a flow from a sandbox never uses a port of a host socket or a published port, and does not keep a port
+/// that is published later.
+pub fn used_ports(offloads: Offloads) {
+    let fixture = offloads.fixture();
+    unused_ports(&fixture);
+    shadowing(&fixture);
+    published_later(&fixture);
+    concurrent_with_the_host(&fixture);
+    fixture.assert_clean(&[]);
+}
+
+/// A sandbox that sends from the port of a service does not receive packets for the service.
+fn shadowing(fixture: &Fixture) {
+    let attacker = fixture.sandbox("attacker", "network_a", &[]);
+    let owner = fixture.sandbox("owner", "network_a", &["5400:5400/udp"]);
+    for (address, outside) in [(HOST.0, OUTSIDE.0), (HOST.1, OUTSIDE.1)] {
+        let client = Datagrams::bind(fixture.outside(), outside, 41_404);
+        for (port, netns) in [(5300, fixture.host()), (5400, &owner.netns)] {
+            let service = Datagrams::bind(netns, "::", port);
+            let attacker_socket = Datagrams::bind(&attacker.netns, "::", port);
+            attacker_socket.send((outside, 41_404), "mine");
+            let (_, seen) = client.receive("the attacker's own");
+            assert_ne!(seen, port, "the port of a service");
+            client.send((address, port), "service?");
+            assert_eq!(service.receive("a request").0, "service?");
+            attacker_socket.assert_silent();
+        }
+    }
+}
+
+/// A port that is published while a flow from a sandbox uses it then belongs to the publishing sandbox.
+fn published_later(fixture: &Fixture) {
+    let holder = fixture.sandbox("holder", "network_a", &[]);
+    let late = fixture.sandbox("late", "network_a", &[]);
+    for (number, (host, outside)) in [(HOST.0, OUTSIDE.0), (HOST.1, OUTSIDE.1)]
+        .into_iter()
+        .enumerate()
+    {
+        let port = 5500 + u16::try_from(number).expect("small");
+        let client = Datagrams::bind(fixture.outside(), outside, 41_405);
+        let old = Datagrams::bind(&holder.netns, "::", port);
+        old.send((outside, 41_405), "before");
+        assert_eq!(
+            client.receive("the datagram of the first sandbox").1,
+            port,
+            "a free port is kept"
+        );
+        client.send((host, port), "answer");
+        assert_eq!(old.receive("the answer").0, "answer");
+        let publish = format!("{port}:{port}/udp");
+        let command = ["port", "publish", "late", &publish];
+        fixture.daemon.cli(&command).success();
+        let service = Datagrams::bind(&late.netns, "::", port);
+        client.send((host, port), "request");
+        assert_eq!(service.receive("the request").0, "request", "{host}");
+        old.assert_silent();
+        // The other flow continues from another port.
+        old.send((outside, 41_405), "after");
+        let (text, seen) = client.receive("the later datagram of the first sandbox");
+        assert_eq!(text, "after");
+        assert_ne!(seen, port, "published");
+    }
+}
+
+/// Connections of the node and of a sandbox to one server, at the same time.
+fn concurrent_with_the_host(fixture: &Fixture) {
+    let sandbox = fixture.sandbox("busy", "network_a", &[]);
+    let _server = peer::serve(fixture.outside(), "server", &["7001"]);
+    let ask = |netns: &Netns| {
+        for address in [OUTSIDE.0, OUTSIDE.1] {
+            for how in [How::Tcp, How::Udp] {
+                let many: Vec<_> = (0..60).map(|_| Question::new(how, address, 7001)).collect();
+                peer::ask_all(netns, &many);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for netns in [fixture.host(), &sandbox.netns] {
+            scope.spawn(|| ask(netns));
+        }
+    });
+}
+
+/// Ports that are used, and ports that the host may use at any time.
+fn unused_ports(fixture: &Fixture) {
+    fixture.network("network_a", NETWORK_A, &[]);
+    let sandbox = fixture.sandbox("client", "network_a", &["8081:80", "8081:80/udp"]);
+    let publish = ["port", "publish", "client", "9000-9100:9000-9100/tcp"];
+    fixture.daemon.cli(&publish).success();
+    let _listener = peer::serve(fixture.host(), "host", &["9999"]);
+    let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
+    fixture
+        .host()
+        .sysctl("net/ipv4/ip_local_port_range", "32768 60999");
+    let ephemeral = 32_768..=60_999;
+
+    let taken = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
+    for how in [How::Tcp, How::Udp] {
+        for address in [OUTSIDE.0, OUTSIDE.1] {
+            let ask = |port| Question::new(how, address, 7000).source_port(port);
+            for (port, answer) in taken
+                .into_iter()
+                .zip(peer::ask_all(&sandbox.netns, &taken.map(ask)))
+            {
+                let seen = answer.peer_port;
+                let free_for_udp = how == How::Udp && port == 9050;
+                assert!(
+                    seen != port || free_for_udp,
+                    "{how:?} {address}: {port} is taken"
+                );
+            }
+            assert_eq!(peer::ask(&sandbox.netns, &ask(20_000)).peer_port, 20_000);
+
+            let many: Vec<Question> = (0..60).map(|_| Question::new(how, address, 7000)).collect();
+            for answer in peer::ask_all(&sandbox.netns, &many) {
+                let seen = answer.peer_port;
+                assert!(
+                    seen >= 1024 && !ephemeral.contains(&seen),
+                    "{how:?}: {seen}"
+                );
+                assert!(seen != 8081 && seen != 9999, "{how:?}: {seen}");
+                assert!(how == How::Udp || !(9000..=9100).contains(&seen), "{seen}");
+            }
+        }
+    }
+    fixture.assert_clean(&[&sandbox]);
+}

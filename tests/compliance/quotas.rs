@@ -1,0 +1,84 @@
+//! Quotas of shared resources.
+
+use netpath_tests::{
+    fixture::{Fixture, OUTSIDE},
+    peer::{self, How, Question},
+};
+
+use crate::{
+    flow::{Carries, Ends, Flow},
+    gate::Offloads,
+    segments::published,
+};
+
+const QUOTA: u16 = 150;
+/// Number of flows attempted beyond the quota.
+const MORE: u16 = 40;
+
+/// C-4, C-5: a sandbox is limited to its quota of flows, whether it or a peer opens them. Its existing flows continue,
+/// and its neighbour is not affected.
+pub fn flows(offloads: Offloads) {
+    let fixture = offloads.configured(&format!("[limits]\nflows_per_sandbox = {QUOTA}\n"));
+    let (_web, published) = published(&fixture);
+    let greedy = fixture.sandbox("greedy", "network_a", &[]);
+    let neighbour = fixture.sandbox("neighbour", "network_a", &[]);
+    let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
+    let ends = Ends::new(&fixture, &greedy);
+    fill(
+        &fixture,
+        "greedy",
+        &|number| ends.outbound(usize::from(number % 2), Carries::Udp, 5000 + number),
+        &|flow, more| {
+            if more {
+                ends.send_inside(&flow.sent());
+            } else {
+                flow.opens_inside();
+            }
+        },
+    );
+    fill(
+        &fixture,
+        "web",
+        &|number| published.inbound(usize::from(number % 2), Carries::Udp, 10_000 + number),
+        &|flow, more| {
+            if more {
+                published.send_outside(&flow.answered());
+            } else {
+                flow.opens_outside();
+            }
+        },
+    );
+    for address in [OUTSIDE.0, OUTSIDE.1] {
+        for how in [How::Tcp, How::Udp] {
+            let many: Vec<_> = (0..30).map(|_| Question::new(how, address, 7000)).collect();
+            peer::ask_all(&neighbour.netns, &many);
+        }
+    }
+    fixture.assert_clean(&[&greedy, &neighbour]);
+}
+
+/// Opens flows up to the quota, and attempts more.
+fn fill<'a>(
+    fixture: &Fixture,
+    sandbox: &str,
+    flow: &dyn Fn(u16) -> Flow<'a>,
+    open: &dyn Fn(&Flow<'a>, bool),
+) {
+    let held = || fixture.flows(&["--sandbox", sandbox]).len();
+    assert_eq!(held(), 0);
+    for number in 0..QUOTA {
+        open(&flow(number), false);
+    }
+    assert_eq!(held(), usize::from(QUOTA), "{sandbox}");
+    let before = fixture.counted("drop_quota");
+    for number in QUOTA..QUOTA + MORE {
+        open(&flow(number), true);
+    }
+    assert_eq!(held(), usize::from(QUOTA), "{sandbox}");
+    let refused = fixture.counted("drop_quota") - before;
+    assert_eq!(refused, u64::from(MORE), "{sandbox}");
+    for number in [0, 1, QUOTA - 2, QUOTA - 1] {
+        flow(number).leaves("a packet of an existing flow", |packet| packet);
+        flow(number).arrives("a reply of an existing flow", |packet| packet);
+    }
+}

@@ -1,0 +1,189 @@
+//! The cost of a request does not grow with the number of sandboxes or ports.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use netpath_tests::fixture::Fixture;
+
+const SANDBOXES: usize = 1000;
+
+fn fixture() -> Fixture {
+    // The default reconcile period, so that only requests are measured.
+    Fixture::with_config("[limits]\nflows = 16384\nhalf_open = 4096\n")
+}
+
+/// A client with one persistent connection, as orchestrators have. Each line of `requests` is a request. The client
+/// prints the seconds that each took, and exits at the first failure.
+const CLIENT: &str = r#"
+import http.client, json, socket, sys, time
+class Unix(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+connection = Unix("netpath")
+for line in sys.stdin:
+    method, path, body = line.rstrip("\n").split(" ", 2)
+    began = time.monotonic()
+    connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status >= 300:
+        sys.exit(f"{line[:200]} {answer.status} {text[:500]}")
+    print(time.monotonic() - began)
+"#;
+
+/// The time of each request.
+#[track_caller]
+fn ask(fixture: &Fixture, requests: &[String]) -> Vec<Duration> {
+    let directory = tempfile::TempDir::new().expect("directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        path.display().to_string()
+    };
+    let (client, list) = (
+        file("client.py", CLIENT),
+        file("requests", &requests.join("\n")),
+    );
+    let socket = fixture.daemon.socket().display().to_string();
+    let script = format!("exec python3 {client} {socket} < {list}");
+    let output = fixture.topology.host.run(&["sh", "-c", &script]).success();
+    let times = output.lines().map(|line| line.parse().expect("seconds"));
+    let times: Vec<Duration> = times.map(Duration::from_secs_f64).collect();
+    assert_eq!(times.len(), requests.len());
+    times
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Fails if the last hundred take twice as long as the first.
+#[track_caller]
+fn assert_flat(what: &str, times: &[Duration]) {
+    let count = 100.min(times.len() / 2);
+    let (first, last) = (
+        median(&times[..count]),
+        median(&times[times.len() - count..]),
+    );
+    let total: Duration = times.iter().sum();
+    println!(
+        "{what}: {} in {total:.1?}, median of the first {count} {first:.2?}, of the last {last:.2?}",
+        times.len()
+    );
+    assert!(last < first * 2, "{what} grows from {first:?} to {last:?}");
+}
+
+#[test]
+fn serial_cost_of_a_sandbox_is_independent_of_their_number() {
+    let fixture = fixture();
+    let subnet = fixture.json("network inspect bridge")[0]["subnets"].clone();
+    assert!(subnet.to_string().contains("/16"), "{subnet}");
+    let create = |index: usize| {
+        let port = 10_000 + index;
+        let body = json!({"name": format!("s{index}"), "networks": ["bridge"], "publish": [format!("{port}:80")]});
+        format!("POST /v1/sandboxes {body}")
+    };
+    let created = ask(&fixture, &(0..SANDBOXES).map(create).collect::<Vec<_>>());
+    let began = Instant::now();
+    assert_eq!(fixture.sandboxes().len(), SANDBOXES);
+    println!("sandbox ls of {SANDBOXES}: {:?}", began.elapsed());
+    for name in ["s0", "s999"] {
+        fixture.serve_echo(name);
+    }
+    fixture.assert_published(10_000, "s0");
+    fixture.assert_published(10_999, "s999");
+    let began = Instant::now();
+    let status = fixture.status();
+    println!(
+        "status: {:?}, last reconcile {}",
+        began.elapsed(),
+        status["last_reconcile"]
+    );
+    assert_eq!(status["ready"], true, "{status}");
+
+    // A bridge has 1023 ports: the next sandbox is refused and leaves nothing behind.
+    let more: Vec<_> = (SANDBOXES..1023).map(create).collect();
+    ask(&fixture, &more);
+    let line = fixture.cli("sandbox create toomany").failure(1);
+    assert!(line.contains("1023") && line.lines().count() == 1, "{line}");
+    assert_eq!(fixture.devices().len(), 1024);
+    assert_eq!(fixture.sandboxes().len(), 1023);
+    for index in SANDBOXES..1023 {
+        fixture.cli_ok(&format!("sandbox rm s{index}"));
+    }
+
+    let remove = |index: usize| format!("DELETE /v1/sandboxes/s{index} ");
+    // The daemon restarts with all sandboxes.
+    let mut fixture = fixture;
+    let began = Instant::now();
+    fixture.daemon.restart();
+    println!("restart with {SANDBOXES}: {:?}", began.elapsed());
+    fixture.assert_published(10_999, "s999");
+    let removed = ask(&fixture, &(0..SANDBOXES).map(remove).collect::<Vec<_>>());
+    assert_eq!(fixture.sandboxes(), [""; 0]);
+    assert_eq!(fixture.devices().len(), 1);
+    assert_flat("creating sandboxes", &created);
+    assert_flat("removing sandboxes", &removed);
+}
+
+#[test]
+fn serial_cost_of_a_port_is_independent_of_their_number() {
+    let fixture = fixture();
+    fixture.echo_sandbox("web", "");
+    let mut each = Vec::new();
+    for count in [100_u32, 1_000, 10_000] {
+        let specs: Vec<String> = (0..count)
+            .map(|index| format!("{}:80", 20_000 + index))
+            .collect();
+        let body = json!({"sandbox": "web", "publish": specs});
+        let published = ask(&fixture, &[format!("POST /v1/ports {body}")])[0];
+        let listed = fixture.json("port ls");
+        assert_eq!(listed.as_array().map(Vec::len), usize::try_from(count).ok());
+        fixture.assert_published(20_000, "web");
+        fixture.assert_published(u16::try_from(20_000 + count - 1).expect("port"), "web");
+        // One further port.
+        let beside = Instant::now();
+        fixture.cli_ok("port publish web 19999:80");
+        let beside = beside.elapsed();
+        fixture.cli_ok("port unpublish web 19999:80");
+        let removed = ask(&fixture, &[format!("DELETE /v1/ports {body}")])[0];
+        assert_eq!(fixture.json("port ls"), Value::Array(Vec::new()));
+        let per = |total: Duration| total / count;
+        println!(
+            "{count} ports: publish {published:.1?}, {:.1?} each; unpublish {removed:.1?}, {:.1?} each; one more {beside:.1?}",
+            per(published),
+            per(removed)
+        );
+        each.push((per(published), per(removed)));
+    }
+    let (hundred, thousand, most) = (each[0], each[1], each[2]);
+    let floor = Duration::from_micros(50);
+    for (what, few, many) in [
+        ("publishing", hundred.0.max(thousand.0), most.0),
+        ("withdrawing", hundred.1.max(thousand.1), most.1),
+    ] {
+        assert!(
+            many < (few * 2).max(floor),
+            "{what} a port grows from {few:?} to {many:?}"
+        );
+    }
+}
+
+#[test]
+fn serial_range_of_ten_thousand_ports_is_one_entry() {
+    let fixture = fixture();
+    fixture.echo_sandbox("web", "");
+    let began = Instant::now();
+    fixture.cli_ok("port publish web 20000-29999:10000-19999");
+    println!("a range of 10,000: {:?}", began.elapsed());
+    assert_eq!(
+        fixture.json("map dump ports").as_array().map(Vec::len),
+        Some(1)
+    );
+    fixture.cli_ok("port unpublish web 20000-29999:10000-19999");
+    assert_eq!(fixture.json("map dump ports"), json!([]));
+}

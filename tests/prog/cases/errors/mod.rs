@@ -1,0 +1,356 @@
+//! ICMP errors: the outer header and the quoted packet are translated back, whoever sends the error.
+
+mod published;
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::{Checksum, Packet, SYN},
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+};
+
+use crate::{
+    both, case,
+    case::{Case, Send, send},
+    delivered, from_sandbox, inbound, leaving,
+};
+use published::{asked, opened};
+
+const ETHERNET: usize = 14;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = both(about_outbound);
+    cases.extend(both(published::about_published));
+    cases.extend(both(published::about_hairpins));
+    cases.extend(both(by_the_stack));
+    cases.extend(both(left_alone));
+    cases
+}
+
+/// Types and codes of errors, with the four bytes after the checksum.
+fn kinds(side: Side) -> Vec<(u8, u8, [u8; 4])> {
+    if side.is_v4() {
+        let unreachable = (0..16).map(|code| (3, code, [0, 0, 5, 0]));
+        unreachable
+            .chain([(11, 0, [0; 4]), (11, 1, [0; 4]), (12, 0, [20, 0, 0, 0])])
+            .collect()
+    } else {
+        let unreachable = (0..7).map(|code| (1, code, [0; 4]));
+        unreachable
+            .chain([
+                (2, 0, [0, 0, 5, 0]),
+                (3, 0, [0; 4]),
+                (3, 1, [0; 4]),
+                (4, 1, [0, 0, 0, 40]),
+            ])
+            .collect()
+    }
+}
+
+fn port_unreachable(side: Side) -> (u8, u8) {
+    if side.is_v4() { (3, 3) } else { (1, 4) }
+}
+
+/// A packet as a router quotes it: `bytes` after its network header, or all of it.
+fn quote(packet: &Packet, bytes: Option<usize>) -> Vec<u8> {
+    let built = packet.build();
+    let header = if packet.is_v4() {
+        usize::from(built[ETHERNET] & 15) * 4
+    } else {
+        40
+    };
+    let quoted = &built[ETHERNET..];
+    bytes
+        .map_or(quoted, |bytes| &quoted[..header + bytes])
+        .to_vec()
+}
+
+fn error(carrier: Packet, (kind, code): (u8, u8), quoted: &[u8]) -> Packet {
+    carrier.icmp(kind, code, [0; 4]).payload(quoted)
+}
+
+/// An error that a router outside sends about a packet, and the error that the sandbox receives.
+fn reported(side: Side, name: &str, before: &Packet, after: &Packet, bytes: Option<usize>) -> Case {
+    let router = side.stranger();
+    let about = port_unreachable(side);
+    let carrier = inbound(side, side.host()).source(router);
+    let arrives = error(carrier.clone(), about, &quote(after, bytes));
+    let expected = error(
+        delivered(carrier.destination(side.sandbox(1)), 1),
+        about,
+        &quote(before, bytes),
+    );
+    case(side, name)
+        .then(
+            send(UPLINK_EGRESS, "eth0", before)
+                .is(Reason::Translated)
+                .sends(after)
+                .number_of_flows(1),
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &arrives)
+                .is(Reason::Inbound)
+                .sends(&expected),
+        )
+}
+
+fn about_outbound(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let tcp = leaving(side, 1, client).tcp(61_500, 80, SYN);
+    let udp = leaving(side, 1, client).udp(61_500, 5353);
+    let echo = leaving(side, 1, client).echo_request(61_500);
+    let about = port_unreachable(side);
+    let mut cases = Vec::new();
+    for (what, before) in [("TCP", &tcp), ("UDP", &udp), ("an echo", &echo)] {
+        let after = before.clone().source(host);
+        for (much, bytes) in [("eight bytes of it", Some(8)), ("all of it", None)] {
+            let name = format!("an error about {what} that quotes {much} is translated back");
+            cases.push(reported(side, &name, before, &after, bytes));
+        }
+    }
+    let after = udp.clone().source(host);
+    for (kind, code, rest) in kinds(side) {
+        let arrives = inbound(side, host)
+            .icmp(kind, code, rest)
+            .payload(&quote(&after, None));
+        let expected = delivered(inbound(side, side.sandbox(1)), 1)
+            .icmp(kind, code, rest)
+            .payload(&quote(&udp, None));
+        cases.push(
+            case(side, &format!("type {kind} code {code} is translated back"))
+                .then(leaves(&udp, &after))
+                .then(
+                    send(UPLINK_INGRESS, "eth0", &arrives)
+                        .is(Reason::Inbound)
+                        .sends(&expected),
+                ),
+        );
+    }
+    // RFC 4884: a quote of 128 bytes, followed by an extension that contains no ports.
+    let long = udp.clone().payload(&[7; 200]);
+    let after = long.clone().source(host);
+    let extension = [0x20, 0, 0, 0, 0, 8, 1, 1, 0xca, 0xfe, 0xba, 0xbe];
+    let extended = |packet: &Packet| {
+        let mut bytes = quote(packet, None);
+        bytes.truncate(128);
+        bytes.extend(extension);
+        bytes
+    };
+    let (kind, words) = if side.is_v4() {
+        (11, [0, 32, 0, 0])
+    } else {
+        (3, [16, 0, 0, 0])
+    };
+    cases.push(
+        case(side, "an extension after the quote is unchanged")
+            .then(leaves(&long, &after))
+            .then(
+                send(
+                    UPLINK_INGRESS,
+                    "eth0",
+                    &inbound(side, host)
+                        .icmp(kind, 0, words)
+                        .payload(&extended(&after)),
+                )
+                .is(Reason::Inbound)
+                .sends(
+                    &delivered(inbound(side, side.sandbox(1)), 1)
+                        .icmp(kind, 0, words)
+                        .payload(&extended(&long)),
+                ),
+            ),
+    );
+    if side.is_v4() {
+        for words in 1..=10 {
+            let optional = udp.clone().options(&vec![1; words * 4]);
+            let name = format!("a quote with {words} words of options is translated");
+            let after = optional.clone().source(host);
+            cases.push(reported(side, &name, &optional, &after, Some(8)));
+        }
+        let none = udp.clone().checksum(Checksum::Absent);
+        let name = "an absent UDP checksum in a quote stays absent";
+        cases.push(reported(
+            side,
+            name,
+            &none,
+            &none.clone().source(host),
+            None,
+        ));
+    }
+    let wrong = error(
+        inbound(side, host),
+        about,
+        &quote(&udp.clone().source(host), None),
+    );
+    cases.push(
+        case(side, "a wrong checksum of an error stays wrong")
+            .then(leaves(&udp, &udp.clone().source(host)))
+            .then(
+                send(
+                    UPLINK_INGRESS,
+                    "eth0",
+                    &wrong.checksum(Checksum::WrongBy(3)),
+                )
+                .is(Reason::Inbound)
+                .sends(
+                    &error(
+                        delivered(inbound(side, side.sandbox(1)), 1),
+                        about,
+                        &quote(&udp, None),
+                    )
+                    .checksum(Checksum::WrongBy(3)),
+                ),
+            ),
+    );
+    cases
+}
+
+fn leaves(before: &Packet, after: &Packet) -> Send {
+    send(UPLINK_EGRESS, "eth0", before)
+        .is(Reason::Translated)
+        .sends(after)
+        .number_of_flows(1)
+}
+
+/// The stack receives translated packets when they cannot be forwarded; its errors quote those.
+fn by_the_stack(side: Side) -> Vec<Case> {
+    let (client, host) = (side.client(), side.host());
+    let exceeded = if side.is_v4() { (11, 0) } else { (3, 0) };
+    let (request, _) = asked(side);
+    let last = |packet: &Packet| packet.clone().ttl(1);
+    let got = request.clone().destination(side.sandbox(1)).dport(53);
+    let carrier = Packet::ip(host, client);
+    let hairpin = from_sandbox(side, 2, host).udp(61_500, 5353);
+    let hairpin_got = hairpin.clone().destination(side.sandbox(1)).dport(53);
+    let to_sibling = Packet::ip(side.gateway(1), side.sandbox(2));
+    vec![
+        case(
+            side,
+            "time exceeded for a request has the node's own address",
+        )
+        .then(
+            send(UPLINK_INGRESS, "eth0", &last(&request))
+                .is(Reason::TtlExceeded)
+                .sends(&last(&got))
+                .number_of_flows(1),
+        )
+        .then(
+            send(
+                UPLINK_EGRESS,
+                "eth0",
+                &error(carrier.clone(), exceeded, &quote(&last(&got), None)),
+            )
+            .is(Reason::Translated)
+            .sends(&error(
+                carrier.clone(),
+                exceeded,
+                &quote(&last(&request), None),
+            )),
+        ),
+        case(
+            side,
+            "time exceeded for a sibling's request has the node's address",
+        )
+        .then(
+            send(ENDPOINT_IN, "ve2", &last(&hairpin))
+                .is(Reason::TtlExceeded)
+                .sends(&last(&hairpin_got))
+                .number_of_flows(1),
+        )
+        .then(
+            send(
+                ENDPOINT_OUT,
+                "ve2",
+                &error(
+                    to_sibling.clone(),
+                    exceeded,
+                    &quote(&last(&hairpin_got), None),
+                ),
+            )
+            .is(Reason::FromHost)
+            .sends(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
+        ),
+        case(side, "an error about the node's own traffic is unchanged").then(
+            send(
+                UPLINK_EGRESS,
+                "eth0",
+                &error(
+                    carrier.clone(),
+                    exceeded,
+                    &quote(&inbound(side, host).udp(1, 2), None),
+                ),
+            )
+            .is(Reason::NotOurs),
+        ),
+    ]
+}
+
+fn left_alone(side: Side) -> Vec<Case> {
+    let (client, host, about) = (side.client(), side.host(), port_unreachable(side));
+    let udp = leaving(side, 1, client).udp(61_500, 5353);
+    let after = udp.clone().source(host);
+    let to_host = |name: &str, arrives: Packet| {
+        case(side, name)
+            .then(leaves(&udp, &after))
+            .then(send(UPLINK_INGRESS, "eth0", &arrives).is(Reason::IcmpError))
+    };
+    let redirect = if side.is_v4() { (5, 1) } else { (5, 0) };
+    let inside = inbound(side, host)
+        .udp(40_000, 5353)
+        .destination(side.sandbox(1))
+        .dport(53);
+    vec![
+        to_host(
+            "an error about another port is passed to the host",
+            error(
+                inbound(side, host),
+                about,
+                &quote(&after.clone().sport(61_501), None),
+            ),
+        ),
+        to_host(
+            "an error about another peer is passed to the host",
+            error(
+                inbound(side, host),
+                about,
+                &quote(&after.clone().dport(5354), None),
+            ),
+        ),
+        to_host(
+            "an error whose quote has no ports is passed to the host",
+            error(inbound(side, host), about, &quote(&after, Some(6))),
+        ),
+        to_host(
+            "an error about a later fragment is not translated",
+            error(
+                inbound(side, host),
+                about,
+                &quote(&after.clone().fragment(1, false), None),
+            ),
+        ),
+        to_host(
+            "an error about a packet of another host is passed to the host",
+            error(
+                inbound(side, host),
+                about,
+                &quote(&after.clone().source(side.host2()), None),
+            ),
+        ),
+        to_host(
+            "a redirect does not reach a sandbox",
+            error(inbound(side, host), redirect, &quote(&after, None)),
+        ),
+        case(
+            side,
+            "an error of a sandbox about another sandbox's flow is dropped",
+        )
+        .then(opened(side))
+        .then(
+            send(
+                UPLINK_EGRESS,
+                "eth0",
+                &error(leaving(side, 2, client), about, &quote(&inside, None)),
+            )
+            .is(Reason::IcmpErrorUntranslated),
+        ),
+    ]
+}

@@ -1,0 +1,125 @@
+//! ICMP errors about flows to published ports.
+
+use std::net::IpAddr;
+
+use netpath_common::reason::Reason;
+use netpath_tests::{
+    packet::Packet,
+    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac},
+};
+
+use super::{error, port_unreachable, quote};
+use crate::{
+    case,
+    case::{Case, Send, send},
+    delivered, from_sandbox, inbound, leaving,
+};
+
+/// A request to the published port 5353/udp, and the request that the sandbox receives.
+pub fn asked(side: Side) -> (Packet, Packet) {
+    let request = inbound(side, side.host()).udp(40_000, 5353);
+    let inside = delivered(request.clone().destination(side.sandbox(1)), 1).dport(53);
+    (request, inside)
+}
+
+pub fn opened(side: Side) -> Send {
+    let (request, inside) = asked(side);
+    send(UPLINK_INGRESS, "eth0", &request)
+        .is(Reason::Inbound)
+        .sends(&inside)
+        .number_of_flows(1)
+}
+
+pub fn about_published(side: Side) -> Vec<Case> {
+    let (client, host, about) = (side.client(), side.host(), port_unreachable(side));
+    let (request, inside) = asked(side);
+    let closed = error(leaving(side, 1, client), about, &quote(&inside, None));
+    let told = error(
+        leaving(side, 1, client).source(host),
+        about,
+        &quote(&request.routed(), None),
+    );
+    let answer = leaving(side, 1, client).udp(53, 40_000);
+    let answered = answer.clone().source(host).sport(5353);
+    let carrier = inbound(side, host).source(side.stranger());
+    vec![
+        case(side, "a closed port is reported from the host's address")
+            .then(opened(side))
+            .then(
+                send(UPLINK_EGRESS, "eth0", &closed)
+                    .is(Reason::Translated)
+                    .sends(&told),
+            ),
+        case(side, "an error about a reply reaches its sender")
+            .then(opened(side))
+            .then(
+                send(UPLINK_EGRESS, "eth0", &answer)
+                    .is(Reason::Translated)
+                    .sends(&answered),
+            )
+            .then(
+                send(
+                    UPLINK_INGRESS,
+                    "eth0",
+                    &error(carrier.clone(), about, &quote(&answered, Some(8))),
+                )
+                .is(Reason::Inbound)
+                .sends(&error(
+                    delivered(carrier.destination(side.sandbox(1)), 1),
+                    about,
+                    &quote(&answer, Some(8)),
+                )),
+            ),
+    ]
+}
+
+pub fn about_hairpins(side: Side) -> Vec<Case> {
+    let (host, about) = (side.host(), port_unreachable(side));
+    let between = |name: &str, client: u32, seen: IpAddr| {
+        let request = from_sandbox(side, client, host).udp(61_500, 5353);
+        let inside = delivered(request.clone().destination(side.sandbox(1)), 1)
+            .source(seen)
+            .dport(53);
+        let closed = error(
+            Packet::ip(side.sandbox(1), seen).eth(sandbox_mac(1), gateway_mac(1)),
+            about,
+            &quote(&inside, None),
+        );
+        let told = error(
+            Packet::ip(host, side.sandbox(client))
+                .eth(gateway_mac(client), sandbox_mac(client))
+                .routed(),
+            about,
+            &quote(&request.clone().routed(), None),
+        );
+        case(side, name)
+            .then(
+                send(ENDPOINT_IN, format!("ve{client}"), &request)
+                    .is(Reason::Hairpin)
+                    .sends(&inside)
+                    .number_of_flows(1),
+            )
+            .then(
+                send(ENDPOINT_IN, "ve1", &closed)
+                    .is(Reason::Hairpin)
+                    .sends(&told),
+            )
+    };
+    vec![
+        between(
+            "a closed port is reported to a sibling from the host's address",
+            2,
+            side.sandbox(2),
+        ),
+        between(
+            "a closed port is reported to another network",
+            3,
+            side.sandbox(3),
+        ),
+        between(
+            "a closed port is reported to its own sandbox",
+            1,
+            side.gateway(1),
+        ),
+    ]
+}

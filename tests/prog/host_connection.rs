@@ -1,0 +1,66 @@
+//! Connections of the host itself at a published port.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
+    process::Command,
+};
+
+use netpath_tests::{
+    packet::{ACK, Packet},
+    prog::{MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_INGRESS},
+};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
+
+/// A connection of the host may use the port that is published afterwards.
+#[test]
+fn segment_of_a_host_connection_is_not_picked_up() {
+    Prog::with(Setup::default(), |prog| {
+        for side in Side::BOTH {
+            let (host, client) = (side.host(), side.client());
+            let segment = Packet::ip(client, host)
+                .eth(MAC_OUTSIDE, MAC_UPLINK)
+                .tcp(40_000, 8080, ACK);
+            let passes = |prog: &mut Prog| {
+                prog.forget_flows();
+                let bytes = segment.build();
+                let outcome = prog.run(UPLINK_INGRESS, &Place::at("eth0"), &bytes);
+                outcome.packet == bytes && prog.flows().is_empty()
+            };
+            let listener = TcpListener::bind((host, 8080)).expect("bind");
+            assert!(!passes(prog), "{side:?}: a listener has no connection");
+            let (length, flags) = if side.is_v4() {
+                (32, "")
+            } else {
+                (128, "nodad")
+            };
+            let ip = |verb: &str| {
+                let command = format!("ip addr {verb} {client}/{length} dev lo {flags}");
+                let status = Command::new("sh").args(["-c", &command]).status();
+                assert!(status.expect("sh").success(), "{command}");
+            };
+            ip("add");
+            let connection = connect(client, host);
+            assert!(passes(prog), "{side:?}: the host has the connection");
+            drop(connection);
+            ip("del");
+            drop(listener);
+        }
+    });
+}
+
+/// A connection of the node with the tuple of a connection from outside.
+fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
+    let family = if client.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+    let client = SockaddrStorage::from(SocketAddr::new(client, 40_000));
+    let host = SockaddrStorage::from(SocketAddr::new(host, 8080));
+    let socket = socket::socket(family, kind, flags, None).expect("socket");
+    socket::bind(socket.as_raw_fd(), &client).expect("bind");
+    socket::connect(socket.as_raw_fd(), &host).expect("connect");
+    socket.into()
+}
