@@ -91,10 +91,10 @@ fn getpeername6(context: SockAddrContext) -> i32 {
 
 /// Handles a packet, counts it, and returns the verdict for its reason.
 #[inline(always)]
-fn handle(context: &TcContext, path: impl FnOnce(&mut Context<'_>) -> Reason) -> i32 {
-    let mut skb = Skb::new(context.skb.skb);
+fn handle(context: &TcContext, path: impl FnOnce(&mut Context) -> Reason) -> i32 {
+    let skb = Skb::new(context.skb.skb);
     let bytes = skb.len();
-    let reason = match Context::new(&mut skb) {
+    let reason = match Context::new(Skb::new(context.skb.skb)) {
         Some(mut context) => path(&mut context),
         None => Reason::Internal,
     };

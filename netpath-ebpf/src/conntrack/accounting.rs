@@ -8,7 +8,7 @@ use netpath_common::{
     maps::{Config, Usage},
 };
 
-use super::{Entry, LocalEnd, admission};
+use super::Entry;
 use crate::{
     helpers,
     maps::{Sequence, USAGE},
@@ -21,7 +21,7 @@ pub(super) struct SandboxFlows(*mut Usage);
 impl SandboxFlows {
     /// The flows of the sandbox in a slot; `None` if another generation is counted there.
     #[inline(always)]
-    fn find(slot: u32, generation: u32) -> Option<Self> {
+    pub(super) fn find(slot: u32, generation: u32) -> Option<Self> {
         let usage = USAGE.get_ptr_mut(slot)?;
         // SAFETY: a map value, readable while the program runs.
         (unsafe { (*usage).generation } == generation).then_some(Self(usage))
@@ -33,8 +33,9 @@ impl SandboxFlows {
         helpers::add_i32(unsafe { &raw mut (*self.0).flows }, amount);
     }
 
+    /// Whether the sandbox has fewer flows than its limit.
     #[inline(always)]
-    fn has_room(self, config: &Config) -> bool {
+    pub(super) fn has_room(self, config: &Config) -> bool {
         // SAFETY: as in `find`.
         i64::from(unsafe { (*self.0).flows }) < i64::from(config.flows_per_sandbox)
     }
@@ -66,19 +67,4 @@ pub(super) fn remove_entry(key: &FlowKey, entry: Entry) {
     {
         flows.add(-1);
     }
-}
-
-/// Whether the sandbox may have one more flow. If its limit is reached, some of its flows are evicted first: expired,
-/// finished, and half-open ones.
-#[inline(always)]
-pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
-    // None while the slot has no endpoint; then the flow has expired before its first packet is delivered.
-    let Some(flows) = SandboxFlows::find(reply.slot, reply.generation) else {
-        return true;
-    };
-    if flows.has_room(config) {
-        return true;
-    }
-    admission::reclaim_sandbox(config, reply.slot, flows);
-    flows.has_room(config)
 }

@@ -10,7 +10,7 @@ use netpath_common::{
 };
 
 use super::{
-    Entry,
+    Entry, LocalEnd,
     accounting::SandboxFlows,
     lifetime::{has_expired, remove, state},
 };
@@ -25,6 +25,21 @@ const STEPS: u32 = 16;
 /// The slot of no endpoint: flows of every sandbox.
 const EVERY_SANDBOX: u32 = 0;
 
+/// Whether the sandbox may have one more flow. If its limit is reached, some of its flows are evicted first: expired,
+/// finished, and half-open ones.
+#[inline(always)]
+pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
+    // None while the slot has no endpoint; then the flow has expired before its first packet is delivered.
+    let Some(flows) = SandboxFlows::find(reply.slot, reply.generation) else {
+        return true;
+    };
+    if flows.has_room(config) {
+        return true;
+    }
+    reclaim_sandbox(config, reply.slot, flows);
+    flows.has_room(config)
+}
+
 /// Evicts flows of any sandbox.
 #[inline(never)]
 pub fn reclaim_table(config: &Config) {
@@ -35,7 +50,7 @@ pub fn reclaim_table(config: &Config) {
 
 /// Evicts flows that count for the sandbox in a slot; those of other sandboxes are removed only if they have expired.
 #[inline(never)]
-pub(super) fn reclaim_sandbox(config: &Config, slot: u32, flows: SandboxFlows) {
+fn reclaim_sandbox(config: &Config, slot: u32, flows: SandboxFlows) {
     search_index(config, flows.next_search(), slot);
 }
 

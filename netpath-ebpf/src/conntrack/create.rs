@@ -1,9 +1,7 @@
 //! New flows: the insertion of both entries.
 
 use netpath_common::{
-    flow::{
-        BOTH_LOCAL, DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
-    },
+    flow::{BOTH_LOCAL, DELIVER, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC},
     maps::Endpoint,
 };
 
@@ -13,7 +11,7 @@ use super::{
 };
 use crate::{context::Context, helpers};
 
-/// A flow to be created. Its tuple after translation is in [`NewFlow::to`].
+/// A flow to be created. Its tuple after translation is in [`NewFlow::to`](crate::context::NewFlow::to).
 #[repr(align(8))]
 pub struct Opening {
     /// Local end of the original direction.
@@ -24,19 +22,6 @@ pub struct Opening {
     pub kind: Kind,
     /// Which source ports it may have.
     pub source: SourcePort,
-}
-
-/// Memory for the creation of a flow.
-#[repr(C)]
-pub struct NewFlow {
-    /// The tuple after translation.
-    pub to: FlowKey,
-    /// The tuple of replies.
-    reply_key: FlowKey,
-    /// The key that was in the slot of the ring of half-open flows.
-    evicted: FlowKey,
-    /// An entry that is inserted.
-    entry: FlowEntry,
 }
 
 /// Which source ports a new flow may have after translation.
@@ -95,7 +80,7 @@ pub enum Refused {
 ///
 /// If another CPU has created the same flow, that one is used.
 #[inline(always)]
-pub fn create(opening: &Opening, context: &mut Context<'_>) -> Result<(), Refused> {
+pub fn create(opening: &Opening, context: &mut Context) -> Result<(), Refused> {
     let Context {
         config,
         parsed,
@@ -156,7 +141,7 @@ pub fn create(opening: &Opening, context: &mut Context<'_>) -> Result<(), Refuse
     Ok(())
 }
 
-/// [`FlowEntry::flags`] of the original and of the reply entry.
+/// [`FlowEntry::flags`](netpath_common::flow::FlowEntry::flags) of the original and of the reply entry.
 #[inline(always)]
 fn flags_of(opening: &Opening, from: &FlowKey, to: &FlowKey) -> (u8, u8) {
     let mut flags = opening.original.deliver as u8;

@@ -19,9 +19,8 @@ mod lifetime;
 mod lookup;
 
 pub use self::{
-    accounting::admits,
-    admission::reclaim_table,
-    create::{LocalEnd, NewFlow, Opening, Refused, SourcePort, create},
+    admission::{admits, reclaim_table},
+    create::{LocalEnd, Opening, Refused, SourcePort, create},
     entry::Entry,
     lifetime::{remove, remove_if_idle},
     lookup::{Found, find, find_replying, record_packet},

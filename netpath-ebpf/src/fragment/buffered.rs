@@ -8,9 +8,9 @@ use netpath_common::{
     },
 };
 
-use super::{Scratch, known::Stored, set_key};
+use super::{set_key, stored::Stored};
 use crate::{
-    context::Context,
+    context::{Context, FragmentScratch},
     helpers::{self, Continue, Step, repeat},
     maps::{BPF_NOEXIST, BUFFERED, PENDING, Sequence},
     packet::{Packet, skb::Skb},
@@ -128,8 +128,8 @@ impl Pending {
 /// Buffers a fragment whose first one has not arrived. `false` if there is no room for it, or if its first one was not
 /// translated.
 #[inline(never)]
-pub fn buffer(context: &mut Context<'_>, hook: Hook) -> bool {
-    let (skb, parsed) = (&*context.skb, &*context.parsed);
+pub fn buffer(context: &mut Context, hook: Hook) -> bool {
+    let (skb, parsed) = (&context.skb, &*context.parsed);
     let scratch = &mut context.scratch.fragment;
     let length = skb.len() as u32;
     if !is_bufferable(length) {
@@ -171,7 +171,7 @@ pub fn buffer(context: &mut Context<'_>, hook: Hook) -> bool {
 #[inline(always)]
 pub(super) fn send_again(
     skb: &mut Skb,
-    scratch: &mut Scratch,
+    scratch: &mut FragmentScratch,
     hook: Hook,
     now: u64,
     limit: u64,
@@ -207,7 +207,7 @@ pub(super) fn send_again(
 
 struct Replay<'a> {
     skb: &'a mut Skb,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut FragmentScratch,
     /// Coarse monotonic nanoseconds.
     oldest: u64,
     hook: Hook,

@@ -7,20 +7,22 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::{buffered, id::new_id, payload_length, set_key};
+use super::{
+    buffered,
+    id::new_id,
+    payload_length, set_key,
+    stored::{NO_ENDPOINT, Stored},
+};
 use crate::{
     conntrack::Entry,
     context::Context,
     helpers,
     maps::{self, FRAGMENTS},
-    parse::{FragmentPosition, Parsed},
+    parse::FragmentPosition,
     rewrite,
 };
 
-/// Slot of no endpoint: the datagram is not translated.
-pub(super) const NO_ENDPOINT: u32 = 0;
-
-/// The translation of a later fragment's datagram. Its tuple is in [`super::Scratch`].
+/// The translation of a later fragment's datagram. Its tuple is in [`FragmentScratch`](crate::context::FragmentScratch).
 pub struct Known {
     /// The local endpoint: receiver or sender.
     pub endpoint: &'static Endpoint,
@@ -32,59 +34,11 @@ pub struct Known {
 impl Known {
     /// Translates a fragment. `false` if it cannot be written.
     #[inline(always)]
-    pub fn translate(&self, context: &mut Context<'_>) -> bool {
-        let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+    pub fn translate(&self, context: &mut Context) -> bool {
+        let (skb, parsed) = (&mut context.skb, &*context.parsed);
         let to = &context.scratch.fragment.known.to;
         self.flags & (REWRITE_SRC | REWRITE_DST) == 0
             || rewrite::translate_fragment(skb, parsed, to, self.flags, self.id).is_some()
-    }
-}
-
-/// A value of the map `fragments`. Several CPUs may use it; the table may give its memory to another datagram at any time,
-/// so values are copied before they are used.
-#[derive(Clone, Copy)]
-pub(super) struct Stored(*mut KnownDatagram);
-
-impl Stored {
-    #[inline(always)]
-    pub(super) fn find(key: &FragmentKey) -> Option<Self> {
-        FRAGMENTS.get_ptr_mut(key).map(Self)
-    }
-
-    #[inline(always)]
-    fn value(self) -> &'static KnownDatagram {
-        // SAFETY: a map value, readable while the program runs.
-        unsafe { &*self.0 }
-    }
-
-    /// Whether the first fragment of an untranslated datagram passed within `limit` nanoseconds before `now`.
-    #[inline(always)]
-    pub(super) fn is_untranslated(self, now: u64, limit: u64) -> bool {
-        let value = self.value();
-        let (endpoint, last_seen) = (value.endpoint, value.last_seen);
-        endpoint == NO_ENDPOINT && now.saturating_sub(last_seen) <= limit
-    }
-
-    /// Whether the first fragment of a translated datagram passed at `time` or later.
-    #[inline(always)]
-    pub(super) fn is_translated_since(self, time: u64) -> bool {
-        let value = self.value();
-        value.last_seen >= time && maps::live_endpoint(value.endpoint, value.generation).is_some()
-    }
-
-    /// Counts the bytes of a fragment; whether all bytes of the datagram have passed.
-    #[inline(always)]
-    fn add_bytes(self, parsed: &Parsed) -> bool {
-        let length = payload_length(parsed);
-        // SAFETY: as in `value`; an atomic addition and a single store.
-        unsafe {
-            let bytes = helpers::fetch_add_u32(&raw mut (*self.0).bytes, length);
-            if parsed.fragment.is_last {
-                (*self.0).total = parsed.fragment.datagram_offset.wrapping_add(length);
-            }
-            let total = (*self.0).total;
-            total != 0 && bytes.wrapping_add(length) >= total
-        }
     }
 }
 
@@ -94,7 +48,7 @@ impl Stored {
 /// # Errors
 /// The reason why the packet ends here: it was sent through this hook again, with the fragments that were buffered.
 #[inline(always)]
-pub fn note_first(context: &mut Context<'_>, entry: Entry, hook: Hook) -> Result<u32, Reason> {
+pub fn note_first(context: &mut Context, entry: Entry, hook: Hook) -> Result<u32, Reason> {
     if context.parsed.fragment.position != FragmentPosition::First {
         return Ok(context.parsed.fragment.id);
     }
@@ -103,7 +57,7 @@ pub fn note_first(context: &mut Context<'_>, entry: Entry, hook: Hook) -> Result
 
 /// Stores the translation of a datagram; `None` if its fragments were sent through the hook again.
 #[inline(never)]
-fn store_first(context: &mut Context<'_>, entry: Entry, hook: Hook) -> Option<u32> {
+fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     let Context {
         skb,
         config,
@@ -160,7 +114,7 @@ fn store(key: &FragmentKey, known: &KnownDatagram) {
 
 /// Stores that a datagram is not translated, so that its later fragments need not be buffered.
 #[inline(never)]
-pub fn mark_untranslated(context: &mut Context<'_>, hook: Hook) {
+pub fn mark_untranslated(context: &mut Context, hook: Hook) {
     let scratch = &mut context.scratch.fragment;
     let parsed = &*context.parsed;
     set_key(&mut scratch.key, parsed, hook);
@@ -178,7 +132,7 @@ pub fn mark_untranslated(context: &mut Context<'_>, hook: Hook) {
 
 /// The translation of a later fragment's datagram; `None` if its first fragment has not arrived.
 #[inline(always)]
-pub fn find(context: &mut Context<'_>, hook: Hook) -> Option<Known> {
+pub fn find(context: &mut Context, hook: Hook) -> Option<Known> {
     let scratch = &mut context.scratch.fragment;
     let parsed = &*context.parsed;
     set_key(&mut scratch.key, parsed, hook);

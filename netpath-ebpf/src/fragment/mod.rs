@@ -15,30 +15,15 @@
 mod buffered;
 mod id;
 mod known;
+mod stored;
 
-use netpath_common::{
-    addr::Family,
-    hook::Hook,
-    maps::{FragmentKey, KnownDatagram, PendingDatagram},
-};
+use netpath_common::{addr::Family, hook::Hook, maps::FragmentKey};
 
 pub use self::{
     buffered::buffer,
     known::{Known, find, mark_untranslated, note_first},
 };
 use crate::parse::Parsed;
-
-/// Memory for fragments beyond the stack.
-///
-/// The program that sends buffered fragments reads [`PendingDatagram::sequences`] while other programs run on the same CPU.
-/// Such a program writes them only if another CPU buffers a fragment of the same datagram at that moment; then other
-/// fragments of it are sent. All fields are numbers whose every value is checked.
-#[repr(C)]
-pub struct Scratch {
-    key: FragmentKey,
-    known: KnownDatagram,
-    pending: PendingDatagram,
-}
 
 /// Sets the key of a fragment's datagram.
 #[inline(always)]

@@ -20,7 +20,7 @@ use crate::{
 /// The reason to drop the packet.
 #[inline(never)]
 pub fn open(
-    context: &mut Context<'_>,
+    context: &mut Context,
     slot: u32,
     endpoint: &'static Endpoint,
     uplink: &'static Device,
@@ -50,8 +50,8 @@ pub fn open(
 /// The source address that the route to the destination prefers. The address of the uplink if the kernel has no such lookup
 /// or the route names none.
 #[inline(never)]
-fn source_address(context: &Context<'_>, bridge: u32, uplink: &'static Device) -> Addr {
-    let (skb, parsed) = (&*context.skb, &*context.parsed);
+fn source_address(context: &Context, bridge: u32, uplink: &'static Device) -> Addr {
+    let (skb, parsed) = (&context.skb, &*context.parsed);
     let flags = context.config.source_flags;
     let query = RouteQuery {
         parsed,

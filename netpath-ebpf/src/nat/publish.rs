@@ -158,7 +158,7 @@ pub enum Client {
 /// The reason why there is none.
 #[inline(always)]
 pub fn open(
-    context: &mut Context<'_>,
+    context: &mut Context,
     client: Client,
     target: &Target,
     kind: Kind,

@@ -29,7 +29,7 @@ const ATTEMPTS: u32 = 32;
 /// # Errors
 /// The reason to drop the packet.
 #[inline(never)]
-pub fn open(context: &mut Context<'_>, opening: &Opening) -> Result<(), Reason> {
+pub fn open(context: &mut Context, opening: &Opening) -> Result<(), Reason> {
     if !conntrack::admits(context.config, &opening.reply) {
         return Err(Reason::Quota);
     }
@@ -51,9 +51,9 @@ pub fn open(context: &mut Context<'_>, opening: &Opening) -> Result<(), Reason> 
     }
 }
 
-struct Search<'a, 'b> {
+struct Search<'a> {
     opening: &'a Opening,
-    context: &'a mut Context<'b>,
+    context: &'a mut Context,
     outcome: Outcome,
 }
 
@@ -66,7 +66,7 @@ enum Outcome {
     TableFull = 2,
 }
 
-impl Step for Search<'_, '_> {
+impl Step for Search<'_> {
     #[inline(always)]
     fn step(&mut self, number: u32) -> Continue {
         let Self {
@@ -87,7 +87,7 @@ impl Step for Search<'_, '_> {
         let is_usable = if is_echo {
             is_usable_identifier(config, to)
         } else {
-            is_kept || is_usable_port(config, context.skb, to)
+            is_kept || is_usable_port(config, &context.skb, to)
         };
         if !is_usable {
             return Continue::Yes;

@@ -26,7 +26,9 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
     l3: usize,
     limit: usize,
 ) -> Result<(), Reason> {
-    let header = packet.header::<Ipv4Hdr>(l3).ok_or(Reason::Malformed)?;
+    let Some(header) = packet.header::<Ipv4Hdr>(l3) else {
+        return parsed.without_source(Reason::Malformed);
+    };
     parsed.key.src = Addr::from_raw_v4(u32::from_ne_bytes(header.src_addr));
     parsed.key.dst = Addr::from_raw_v4(u32::from_ne_bytes(header.dst_addr));
     let length = ((header.vihl & 0x0f) as usize) << 2;

@@ -39,7 +39,9 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
     l3: usize,
     limit: usize,
 ) -> Result<(), Reason> {
-    let header = packet.header::<Ipv6Hdr>(l3).ok_or(Reason::Malformed)?;
+    let Some(header) = packet.header::<Ipv6Hdr>(l3) else {
+        return parsed.without_source(Reason::Malformed);
+    };
     let source = &header.src_addr;
     let destination = &header.dst_addr;
     parsed.key.src = Addr::from_octets(*source);

@@ -139,10 +139,16 @@ impl Parsed {
         self.transport == Transport::LaterFragment
     }
 
+    /// Fails before the source address was read.
+    #[inline(always)]
+    fn without_source(&mut self, reason: Reason) -> Result<(), Reason> {
+        self.key.src = Addr::UNSPECIFIED;
+        Err(reason)
+    }
+
     /// Clears what the parser does not always set.
     #[inline(always)]
     fn clear(&mut self) {
-        self.key.src = Addr::UNSPECIFIED;
         self.key.sport = Be16::new(0);
         self.key.dport = Be16::new(0);
         self.key.pad = 0;
@@ -163,10 +169,7 @@ impl Parsed {
 pub fn parse<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
     match ethertype(packet) {
         Some(ethertype) => parse_at(packet, ETHERNET, ethertype, parsed),
-        None => {
-            parsed.clear();
-            Err(Reason::Malformed)
-        }
+        None => parsed.without_source(Reason::Malformed),
     }
 }
 
@@ -184,12 +187,12 @@ pub fn parse_at<P: Packet>(
     parsed.clear();
     parsed.l3 = l3;
     let Some(limit) = packet.len().checked_sub(l3) else {
-        return Err(Reason::Malformed);
+        return parsed.without_source(Reason::Malformed);
     };
     match ethertype {
         ETHERTYPE_IPV4 => ipv4::parse::<P, false>(packet, parsed, l3, limit),
         ETHERTYPE_IPV6 => ipv6::parse::<P, false>(packet, parsed, l3, limit),
-        _ => Err(Reason::NotOurs),
+        _ => parsed.without_source(Reason::NotOurs),
     }
 }
 

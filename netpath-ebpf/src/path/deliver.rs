@@ -21,34 +21,29 @@ use crate::{
 
 /// Translates a packet of a flow and delivers it to `endpoint` as its gateway would.
 #[inline(never)]
-pub fn translated(
-    context: &mut Context<'_>,
-    entry: Entry,
-    endpoint: &Endpoint,
-    hook: Hook,
-) -> Reason {
+pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook: Hook) -> Reason {
     let id = match fragment::note_first(context, entry, hook) {
         Ok(id) => id,
         Err(reason) => return reason,
     };
-    conntrack::record_packet(entry, context.skb, context.parsed);
-    let slow = needs_stack(context.skb, context.parsed, endpoint);
-    if slow.is_none() && !apply_routing_rewrite(context.skb, context.parsed, endpoint) {
+    conntrack::record_packet(entry, &context.skb, context.parsed);
+    let slow = needs_stack(&context.skb, context.parsed, endpoint);
+    if slow.is_none() && !apply_routing_rewrite(&mut context.skb, context.parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    if slow.is_some() && replies_locally(context.skb, endpoint, hook, entry.flags()) {
-        return finish(context.skb, endpoint, slow, hook);
+    if slow.is_some() && replies_locally(&context.skb, endpoint, hook, entry.flags()) {
+        return finish(&context.skb, endpoint, slow, hook);
     }
     if !translate(context, entry, id) {
         return Reason::WriteFailed;
     }
-    finish(context.skb, endpoint, slow, hook)
+    finish(&context.skb, endpoint, slow, hook)
 }
 
 /// Translates a later fragment of a translated datagram and delivers it.
 #[inline(never)]
-pub fn fragment(context: &mut Context<'_>, known: &Known, hook: Hook) -> Reason {
-    let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
     // An ICMPv6 error of the stack about it would quote no ports and could not be translated. The sender receives the error
@@ -65,13 +60,13 @@ pub fn fragment(context: &mut Context<'_>, known: &Known, hook: Hook) -> Reason 
     if !known.translate(context) {
         return Reason::WriteFailed;
     }
-    finish(context.skb, endpoint, slow, hook)
+    finish(&context.skb, endpoint, slow, hook)
 }
 
 /// Delivers an ICMP error that is translated already.
 #[inline(always)]
-pub fn routed(context: &mut Context<'_>, endpoint: &Endpoint, hook: Hook) -> Reason {
-    let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+pub fn routed(context: &mut Context, endpoint: &Endpoint, hook: Hook) -> Reason {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }

@@ -22,28 +22,28 @@ use crate::{
 
 /// A packet from the sandbox.
 #[inline(always)]
-pub fn ingress(context: &mut Context<'_>) -> Reason {
+pub fn ingress(context: &mut Context) -> Reason {
     let Some((slot, endpoint)) = endpoint_at(context.skb.ifindex()) else {
         return Reason::EndpointGone;
     };
     if context.skb.is_tagged() {
         return Reason::Tagged;
     }
-    if !guard::has_own_mac(context.skb, endpoint) {
+    if !guard::has_own_mac(&context.skb, endpoint) {
         return Reason::Spoofed;
     }
     match parse_packet(context) {
         Ok(()) => {}
         Err(Reason::NotOurs) => {
-            return if parse::ethertype(context.skb) == Some(ETHERTYPE_ARP) {
-                guard::check_arp(context.skb, endpoint)
+            return if parse::ethertype(&context.skb) == Some(ETHERTYPE_ARP) {
+                guard::check_arp(&context.skb, endpoint)
             } else {
                 Reason::UnknownProtocol
             };
         }
         Err(reason) => return reason,
     }
-    if !guard::has_own_source(context.skb, context.parsed, endpoint) {
+    if !guard::has_own_source(&context.skb, context.parsed, endpoint) {
         return Reason::Spoofed;
     }
     if context.parsed.transport == Transport::LinkControl {
@@ -66,7 +66,7 @@ pub fn ingress(context: &mut Context<'_>) -> Reason {
         }
         // The bridge would deliver it to another MAC address than the gateway's, without the checks made here.
         Destination::Subnet | Destination::Outside
-            if !guard::is_to_gateway(context.skb, endpoint) =>
+            if !guard::is_to_gateway(&context.skb, endpoint) =>
         {
             Reason::NotGateway
         }
@@ -79,7 +79,7 @@ pub fn ingress(context: &mut Context<'_>) -> Reason {
 
 /// A packet from the stack or the bridge to the sandbox.
 #[inline(always)]
-pub fn egress(context: &mut Context<'_>) -> Reason {
+pub fn egress(context: &mut Context) -> Reason {
     let sender = context.skb.ingress_ifindex();
     if sender == 0 {
         return from_host(context);
@@ -94,7 +94,7 @@ pub fn egress(context: &mut Context<'_>) -> Reason {
         Some(device) if is_sibling(device, sender, endpoint) => return Reason::Bridged,
         _ => {}
     }
-    match parse::ethertype(context.skb) {
+    match parse::ethertype(&context.skb) {
         Some(ETHERTYPE_ARP) => Reason::LinkLocal,
         _ => Reason::DirectAccess,
     }
@@ -103,8 +103,8 @@ pub fn egress(context: &mut Context<'_>) -> Reason {
 /// A packet of the node itself passes. An ICMP error of its stack about a packet that was translated before the stack received
 /// it is translated back.
 #[inline(always)]
-fn from_host(context: &mut Context<'_>) -> Reason {
-    if !parse::may_be_icmp(context.skb)
+fn from_host(context: &mut Context) -> Reason {
+    if !parse::may_be_icmp(&context.skb)
         || parse_packet(context).is_err()
         || context.parsed.transport != Transport::IcmpError
     {
@@ -117,7 +117,7 @@ fn from_host(context: &mut Context<'_>) -> Reason {
 
 /// Whether a packet to a sandbox belongs to a flow. A later fragment does not tell, and is useless without its first one.
 #[inline(always)]
-fn is_translated(context: &mut Context<'_>) -> bool {
+fn is_translated(context: &mut Context) -> bool {
     if parse_packet(context).is_err() {
         return false;
     }

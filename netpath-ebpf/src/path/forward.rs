@@ -11,8 +11,8 @@ use crate::{
 
 /// Sends a packet of a sandbox to the next hop through an uplink. Its source is translated there, at the egress hook.
 #[inline(never)]
-pub fn to_outside(context: &mut Context<'_>, endpoint: &Endpoint) -> Reason {
-    let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+pub fn to_outside(context: &mut Context, endpoint: &Endpoint) -> Reason {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }

@@ -33,7 +33,7 @@ pub enum Reporter {
 
 /// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if it is about no flow at this hook.
 #[inline(never)]
-pub fn deliver(context: &mut Context<'_>, hook: Hook, reporter: Reporter) -> Option<Reason> {
+pub fn deliver(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
     match translate(context, hook, reporter) {
         Outcome::NoFlow => None,
         Outcome::Failed => Some(Reason::WriteFailed),
@@ -51,7 +51,7 @@ enum Outcome {
 /// Translates an error that continues on its way; the reason is then `translated`. `None` if it is about no flow at this hook.
 #[inline(never)]
 pub fn translate_in_place(
-    context: &mut Context<'_>,
+    context: &mut Context,
     hook: Hook,
     reporter: Reporter,
     translated: Reason,
@@ -64,7 +64,7 @@ pub fn translate_in_place(
 }
 
 #[inline(always)]
-fn translate(context: &mut Context<'_>, hook: Hook, reporter: Reporter) -> Outcome {
+fn translate(context: &mut Context, hook: Hook, reporter: Reporter) -> Outcome {
     let Context {
         skb,
         parsed,
@@ -75,9 +75,9 @@ fn translate(context: &mut Context<'_>, hook: Hook, reporter: Reporter) -> Outco
     if !parsed.reports_packet() {
         return Outcome::NoFlow;
     }
-    let mut result = parse::parse_quote(*skb, parsed, quote);
+    let mut result = parse::parse_quote(skb, parsed, quote);
     if result.is_err() && skb.linearize() {
-        result = parse::parse_quote(*skb, parsed, quote);
+        result = parse::parse_quote(skb, parsed, quote);
     }
     // A later fragment has no ports; the bytes at their place must not be taken for ports.
     if result.is_err() || quote.transport != Transport::Flow || quote.key.src != parsed.key.dst {
@@ -96,7 +96,7 @@ fn translate(context: &mut Context<'_>, hook: Hook, reporter: Reporter) -> Outco
     } else {
         REWRITE_DST
     };
-    match rewrite::translate_error(*skb, parsed, quote, entry.to(), ends) {
+    match rewrite::translate_error(skb, parsed, quote, entry.to(), ends) {
         Some(()) => Outcome::Translated(endpoint),
         None => Outcome::Failed,
     }

@@ -31,7 +31,7 @@ use crate::{
 
 /// Delivers a packet that belongs to a flow. `None` if it belongs to none.
 #[inline(always)]
-pub fn established(context: &mut Context<'_>, hook: Hook) -> Option<Reason> {
+pub fn established(context: &mut Context, hook: Hook) -> Option<Reason> {
     match context.parsed.transport {
         Transport::Flow => {
             let (entry, endpoint) = conntrack::find(context.parsed, hook)?;
@@ -59,7 +59,7 @@ pub fn established(context: &mut Context<'_>, hook: Hook) -> Option<Reason> {
 /// Whether a segment that opens a connection matches the reply direction of a flow that a sandbox opened, on a port that was
 /// published later. A flow must not hide a published port.
 #[inline(always)]
-fn is_shadowed(context: &Context<'_>, entry: Entry) -> bool {
+fn is_shadowed(context: &Context, entry: Entry) -> bool {
     let parsed = &*context.parsed;
     let key = &parsed.key;
     entry.is_reply()
@@ -71,12 +71,7 @@ fn is_shadowed(context: &Context<'_>, entry: Entry) -> bool {
 /// Handles a packet that belongs to no flow, to [`Destination::Sandbox`], [`Destination::Host`] or, from a sandbox,
 /// [`Destination::Gateway`].
 #[inline(always)]
-pub fn open(
-    context: &mut Context<'_>,
-    hook: Hook,
-    client: Client,
-    destination: Destination,
-) -> Reason {
+pub fn open(context: &mut Context, hook: Hook, client: Client, destination: Destination) -> Reason {
     let reason = decide(context, hook, client, destination);
     if context.parsed.fragment.position == FragmentPosition::First
         && matches!(reason, Reason::NotOurs | Reason::Sibling | Reason::ToHost)
@@ -100,12 +95,7 @@ enum Access {
 }
 
 #[inline(always)]
-fn decide(
-    context: &mut Context<'_>,
-    hook: Hook,
-    client: Client,
-    destination: Destination,
-) -> Reason {
+fn decide(context: &mut Context, hook: Hook, client: Client, destination: Destination) -> Reason {
     let access = match client {
         Client::Outside => from_outside(context.parsed, destination),
         Client::Sandbox(_, sender) => from_sandbox(context, hook, sender, destination),
@@ -174,7 +164,7 @@ fn from_outside(parsed: &Parsed, destination: Destination) -> Access {
 
 #[inline(always)]
 fn from_sandbox(
-    context: &mut Context<'_>,
+    context: &mut Context,
     hook: Hook,
     sender: &'static Endpoint,
     destination: Destination,
@@ -197,7 +187,7 @@ fn from_sandbox(
             // It may reply to a packet through a published port, whose sender expects the translated address.
             fragment::buffer(context, hook);
         }
-        return Access::Decided(deliver::bridged(context.skb, receiver));
+        return Access::Decided(deliver::bridged(&mut context.skb, receiver));
     }
     // A later fragment may belong to a reply, even if no port is published at the receiver.
     let is_reachable = receiver.is_routed() && !receiver.is_internal();
@@ -211,8 +201,8 @@ fn from_sandbox(
 }
 
 #[inline(always)]
-fn to_host(context: &Context<'_>, sender: &'static Endpoint) -> Access {
-    let otherwise = if !guard::is_to_gateway(context.skb, sender) {
+fn to_host(context: &Context, sender: &'static Endpoint) -> Access {
+    let otherwise = if !guard::is_to_gateway(&context.skb, sender) {
         Reason::NotGateway
     } else if guard::is_tunnel(context.parsed) {
         Reason::Tunnel
@@ -240,7 +230,7 @@ fn is_forged(parsed: &Parsed) -> bool {
 /// of the node, or the port is not published on the sandbox's own address.
 #[inline(always)]
 fn kind_of(
-    context: &Context<'_>,
+    context: &Context,
     client: Client,
     destination: Destination,
     target: &Target,
@@ -250,7 +240,7 @@ fn kind_of(
         let is_reachable = target.endpoint.is_routed() && !target.endpoint.is_internal();
         return (is_own && is_reachable).then_some(Kind::None);
     }
-    if publish::is_for_socket(context.skb, context.parsed) {
+    if publish::is_for_socket(&context.skb, context.parsed) {
         return None;
     }
     Some(match client {

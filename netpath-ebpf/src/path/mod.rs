@@ -40,10 +40,10 @@ use crate::{
 
 /// Parses a packet, after making its headers linear if necessary.
 #[inline(always)]
-fn parse_packet(context: &mut Context<'_>) -> Result<(), Reason> {
-    match parse_linear(context.skb, context.parsed) {
+fn parse_packet(context: &mut Context) -> Result<(), Reason> {
+    match parse_linear(&context.skb, context.parsed) {
         Err(Reason::Malformed) if context.skb.linearize() => {
-            parse_linear(context.skb, context.parsed)
+            parse_linear(&context.skb, context.parsed)
         }
         result => result,
     }
@@ -57,8 +57,8 @@ fn parse_linear(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
 /// Gives a packet the translation of its entry, and the identification `id` if it is a first fragment. `false` if it cannot
 /// be written.
 #[inline(always)]
-fn translate(context: &mut Context<'_>, entry: Entry, id: u32) -> bool {
-    let (skb, parsed) = (&mut *context.skb, &*context.parsed);
+fn translate(context: &mut Context, entry: Entry, id: u32) -> bool {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     !entry.is_translated()
         || ((parsed.fragment.position != FragmentPosition::First
             || rewrite::set_fragment_id(skb, parsed, id).is_some())

@@ -1,6 +1,6 @@
 //! Decisions of the packet path on plain collections.
 
-use std::net::IpAddr;
+use std::{mem, net::IpAddr};
 
 use netpath_common::{
     addr::{Addr, Be16, MacAddr},
@@ -199,13 +199,15 @@ fn at_uplink(packet: &Sample) -> Skb {
 
 /// The reason for a packet at a hook.
 fn handle(hook: Hook, skb: &mut Skb) -> Reason {
-    let mut context = Context::new(skb).expect("a context");
-    match hook {
+    let mut context = Context::new(mem::take(skb)).expect("a context");
+    let reason = match hook {
         Hook::UplinkIngress => uplink::ingress(&mut context),
         Hook::UplinkEgress => uplink::egress(&mut context),
         Hook::EndpointIngress => endpoint::ingress(&mut context),
         Hook::EndpointEgress => endpoint::egress(&mut context),
-    }
+    };
+    *skb = context.skb;
+    reason
 }
 
 fn send(slot: u32, dst: Addr, ports: (u16, u16), flags: u8) -> Reason {

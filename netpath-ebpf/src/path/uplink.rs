@@ -22,7 +22,7 @@ use crate::{
 
 /// A packet from outside.
 #[inline(always)]
-pub fn ingress(context: &mut Context<'_>) -> Reason {
+pub fn ingress(context: &mut Context) -> Reason {
     // Tagged frames belong to the VLAN device above this one.
     if context.skb.is_tagged() {
         return Reason::NotOurs;
@@ -64,7 +64,7 @@ pub fn ingress(context: &mut Context<'_>) -> Reason {
 
 /// A packet that leaves the node.
 #[inline(always)]
-pub fn egress(context: &mut Context<'_>) -> Reason {
+pub fn egress(context: &mut Context) -> Reason {
     let parsing = parse_packet(context);
     let src = context.parsed.key.src;
     let slot = match maps::address_owner(&src) {
@@ -108,7 +108,7 @@ pub fn egress(context: &mut Context<'_>) -> Reason {
         Ok(id) => id,
         Err(reason) => return reason,
     };
-    conntrack::record_packet(entry, context.skb, context.parsed);
+    conntrack::record_packet(entry, &context.skb, context.parsed);
     if translate(context, entry, id) {
         Reason::Translated
     } else {
@@ -119,7 +119,7 @@ pub fn egress(context: &mut Context<'_>) -> Reason {
 /// A packet of the node itself is not translated, except ICMP errors of its stack about packets that were translated before
 /// the stack received them.
 #[inline(always)]
-fn from_host(context: &mut Context<'_>) -> Reason {
+fn from_host(context: &mut Context) -> Reason {
     let parsed = &*context.parsed;
     if parsed.key.protocol == ICMP || parsed.key.protocol == ICMPV6 {
         record_host_echo(context);
@@ -135,7 +135,7 @@ fn from_host(context: &mut Context<'_>) -> Reason {
 /// Records an echo request of the node. Its reply belongs to the node, even if a flow of a sandbox has used its identifier.
 /// A socket lookup cannot tell, because ping uses raw sockets.
 #[inline(never)]
-fn record_host_echo(context: &Context<'_>) {
+fn record_host_echo(context: &Context) {
     let parsed: &Parsed = context.parsed;
     // A forwarded packet has been translated by another program.
     let is_own = context.skb.ingress_ifindex() == 0;
@@ -151,7 +151,7 @@ fn record_host_echo(context: &Context<'_>) {
 
 /// A later fragment from a sandbox.
 #[inline(never)]
-fn later_fragment(context: &mut Context<'_>) -> Reason {
+fn later_fragment(context: &mut Context) -> Reason {
     match fragment::find(context, Hook::UplinkEgress) {
         Some(known) if known.translate(context) => Reason::Translated,
         Some(_) => Reason::WriteFailed,
@@ -161,7 +161,7 @@ fn later_fragment(context: &mut Context<'_>) -> Reason {
 }
 
 #[inline(always)]
-fn open_outbound(context: &mut Context<'_>, slot: u32) -> Result<Found, Reason> {
+fn open_outbound(context: &mut Context, slot: u32) -> Result<Found, Reason> {
     let Some(endpoint) = maps::endpoint(slot) else {
         return Err(Reason::EndpointGone);
     };
