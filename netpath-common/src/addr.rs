@@ -5,28 +5,42 @@ use core::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 in its v4-mapped form (RFC 4291 §2.5.5.2).
-///
-/// One form for both families lets every map and every program exist once. The two halves are kept as words that
-/// were loaded from memory as they stand, so copying and comparing need no byte swap.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub struct Addr {
-    high: u64,
-    low: u64,
+use crate::layout::layout;
+
+/// The address family of a packet or address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    V4 = 0,
+    /// IPv6.
+    V6 = 1,
+}
+
+layout! {
+    /// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 in v4-mapped form (RFC 4291 §2.5.5.2).
+    ///
+    /// One form for both families lets every map and every program exist once. Both words are kept in memory order, so
+    /// copying and comparing need no byte swap.
+    #[derive(Clone, Copy, Default)]
+    pub struct Addr(16) {
+        high: u64,
+        low: u64,
+    }
 }
 
 impl Addr {
     /// The unspecified IPv6 address `::`.
     pub const UNSPECIFIED: Self = Self { high: 0, low: 0 };
 
-    /// From the 16 bytes of an IPv6 header field, as two words loaded from memory.
+    /// From the 16 bytes of an IPv6 header field, as two words in memory order.
     #[inline(always)]
     pub const fn from_raw(high: u64, low: u64) -> Self {
         Self { high, low }
     }
 
-    /// From the 4 bytes of an IPv4 header field, as one word loaded from memory.
+    /// From the 4 bytes of an IPv4 header field, as one word in memory order.
     #[inline(always)]
     pub const fn from_raw_v4(word: u32) -> Self {
         let mapped = 0xffff_u32.to_be();
@@ -43,7 +57,7 @@ impl Addr {
         }
     }
 
-    /// The four IPv4 bytes as the word that stands in memory; meaningful only when [`Self::is_v4`].
+    /// The four IPv4 bytes as a word in memory order; meaningful only if [`Self::is_v4`].
     #[inline(always)]
     pub const fn raw_v4(self) -> u32 {
         if cfg!(target_endian = "little") {
@@ -53,13 +67,13 @@ impl Addr {
         }
     }
 
-    /// The 16 bytes as two words that stand in memory.
+    /// The 16 bytes as two words in memory order.
     #[inline(always)]
     pub const fn raw(self) -> (u64, u64) {
         (self.high, self.low)
     }
 
-    /// The 16 bytes as four words that stand in memory.
+    /// The 16 bytes as four words in memory order.
     #[inline(always)]
     pub const fn raw_words(self) -> [u32; 4] {
         if cfg!(target_endian = "little") {
@@ -77,6 +91,26 @@ impl Addr {
                 self.low as u32,
             ]
         }
+    }
+
+    /// From four words in memory order, the form of the kernel's structures.
+    #[inline(always)]
+    pub const fn from_raw_words(words: [u32; 4]) -> Self {
+        let [a, b, c, d] = words;
+        if cfg!(target_endian = "little") {
+            Self::from_raw(
+                (a as u64) | ((b as u64) << 32),
+                (c as u64) | ((d as u64) << 32),
+            )
+        } else {
+            Self::from_raw(((a as u64) << 32) | b as u64, ((c as u64) << 32) | d as u64)
+        }
+    }
+
+    /// The family of the address.
+    #[inline(always)]
+    pub const fn family(self) -> Family {
+        if self.is_v4() { Family::V4 } else { Family::V6 }
     }
 
     /// Whether this is an IPv4 address in v4-mapped form.
@@ -121,7 +155,7 @@ impl Addr {
         }
     }
 
-    /// Whether this is fe80::/10. IPv4's 169.254.0.0/16 is routed like any other prefix where somebody uses it.
+    /// Whether this is fe80::/10. IPv4's 169.254.0.0/16 is treated like any other prefix.
     #[inline(always)]
     pub fn is_link_local(self) -> bool {
         (self.high.to_be() >> 54) == 0x3fa
@@ -146,7 +180,7 @@ impl Addr {
         }
     }
 
-    /// The address in the form of the standard library; a v4-mapped one becomes [`IpAddr::V4`].
+    /// The address as the standard library's type; a v4-mapped one becomes [`IpAddr::V4`].
     pub fn ip(self) -> IpAddr {
         if self.is_v4() {
             IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(self.raw_v4())))
@@ -198,13 +232,13 @@ impl Be16 {
         Self(value.to_be())
     }
 
-    /// From a word loaded from memory as it stands.
+    /// From a word in memory order.
     #[inline(always)]
     pub const fn from_raw(raw: u16) -> Self {
         Self(raw)
     }
 
-    /// The word as it stands in memory.
+    /// The word in memory order.
     #[inline(always)]
     pub const fn raw(self) -> u16 {
         self.0
@@ -250,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_told_apart() {
+    fn address_class_is_recognised() {
         let addr = |text: &str| Addr::from(text.parse::<IpAddr>().expect("address"));
         assert!(addr("127.8.0.1").is_loopback() && addr("::1").is_loopback());
         assert!(!addr("10.0.0.1").is_loopback() && !addr("fe80::1").is_loopback());
@@ -269,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn v4_survives_the_mapped_form(bits: u32) {
+        fn ipv4_round_trips_through_mapped_form(bits: u32) {
             let ip = Ipv4Addr::from(bits);
             let addr = Addr::from(IpAddr::V4(ip));
             prop_assert!(addr.is_v4());
@@ -278,13 +312,14 @@ mod tests {
         }
 
         #[test]
-        fn words_are_the_octets(bits: u128) {
+        fn raw_words_match_octets(bits: u128) {
             let addr = Addr::from(IpAddr::V6(Ipv6Addr::from(bits)));
             let mut octets = [0; 16];
             for (word, bytes) in addr.raw_words().iter().zip(octets.chunks_exact_mut(4)) {
                 bytes.copy_from_slice(&word.to_ne_bytes());
             }
             prop_assert_eq!(octets, bits.to_be_bytes());
+            prop_assert_eq!(Addr::from_raw_words(addr.raw_words()), addr);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The Internet checksum, updated in place (RFC 1071, RFC 1624).
 //!
 //! The checksum is the ones' complement of the ones'-complement sum of 16-bit words. That sum does not depend on byte
-//! order (RFC 1071 §2 B): adding words as they stand in memory and storing the result as it stands gives the right
-//! bytes on either endianness. So nothing here swaps bytes; a function takes raw words and gives a raw word.
+//! order (RFC 1071 §2 B): adding words in memory order and storing the result in memory order is correct on either endianness.
+//! So nothing here swaps bytes; functions take and return words in memory order.
 //!
 //! An update follows RFC 1624 equation 3, `HC' = ~(~HC + ~m + m')`: [`Diff`] collects `~m + m'` over any number of
-//! words, and is applied once. It never recomputes a checksum from the data, so a corrupt packet stays corrupt.
+//! words, and is applied once. It does not recompute a checksum from the data, so a corrupt packet remains corrupt.
 
-/// The difference that a rewrite makes to a ones'-complement sum.
+/// The change of a ones'-complement sum by a rewrite.
 #[derive(Clone, Copy, Default)]
 pub struct Diff(u64);
 
@@ -54,12 +54,12 @@ impl Diff {
     }
 }
 
-/// The checksum over `bytes`, as the raw word to store (RFC 1071). For tests and user space: programs only update.
+/// The checksum over `bytes`, in memory order (RFC 1071). For tests and user space: programs only update checksums.
 pub fn checksum(bytes: &[u8]) -> u16 {
     !fold(sum(bytes))
 }
 
-/// The ones'-complement sum of raw words over `bytes`; an odd last byte is padded with zero.
+/// The ones'-complement sum of the words of `bytes` in memory order; an odd last byte is padded with zero.
 pub fn sum(bytes: &[u8]) -> u64 {
     let (pairs, rest) = bytes.as_chunks::<2>();
     let last = rest
@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// Zero has two forms in ones' complement; they are the same number.
+    /// Whether two values are equal in ones' complement, where zero has two forms.
     fn same(a: u16, b: u16) -> bool {
         a == b || (a.is_multiple_of(0xffff) && b.is_multiple_of(0xffff))
     }

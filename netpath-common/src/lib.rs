@@ -1,22 +1,21 @@
-//! What the eBPF programs and the daemon agree on.
+//! What the eBPF programs and the daemon share: map layouts, flow states, reasons, hooks.
 //!
-//! Everything here is `no_std`, free of IO, and compiled both for the BPF target and for the host.
+//! Everything here is `no_std`, free of IO, and compiled for the BPF target and for the host.
 //!
-//! * **Byte order**: addresses and ports that come from packets stay in network order inside [`addr::Addr`] and
-//!   [`addr::Be16`]; only their getters convert. Every other integer is in host order.
-//! * **Layout**: every type that lives in a map is `repr(C)` without implicit padding; `layout.rs` proves it at
-//!   compile time. Changing one of them means raising [`maps::SCHEMA_VERSION`].
-//! * **Equality**: written by hand where a derive would compile to a `memcmp` call on the BPF target.
+//! * **Byte order**: addresses and ports of packets are in network order inside [`addr::Addr`] and [`addr::Be16`]; only
+//!   their getters convert. Every other integer is in host order.
+//! * **Layout**: every structure in a map is declared by the macro of `layout.rs`, which proves at compile time that it
+//!   has no padding. A change of any of them requires another [`maps::SCHEMA_VERSION`].
+//! * **Equality**: implemented by hand where a derive would compile to a `memcmp` call on the BPF target.
 
 #![no_std]
 
 pub mod addr;
 pub mod checksum;
 pub mod flow;
+pub mod hook;
 mod layout;
 pub mod maps;
-#[cfg(feature = "user")]
-mod pod;
 pub mod portmap;
 pub mod probe;
 pub mod reason;

@@ -1,21 +1,21 @@
 //! Published port ranges in a hash map: one entry for a range of any length.
 //!
-//! Every range of ports `[first, last]` has one smallest aligned block of `2^level` ports that holds it. Its two ends
-//! lie in different halves of that block, so it covers both ports at the block's middle; two ranges without a common
-//! port can therefore never have the same block. The block is the key, the range is the value, and looking a port up
-//! means asking for the block that holds it at each level (at most 17). A mask of the levels in use makes that one
-//! lookup for hosts that publish single ports only, and one more for each size class of ranges.
+//! Every range of ports `[first, last]` has one smallest aligned block of `2^level` ports that contains it. The block is
+//! the key, the range is the value. A range contains both ports in the middle of its block, so two ranges without a common
+//! port never have the same block. A port is looked up by asking for the block that contains it at each level (at most
+//! 17). A mask of the levels in use reduces this to one lookup on hosts that publish single ports only, and one more for
+//! each size class of ranges.
 
 /// Number of levels: a single port is level 0, all ports are level 16.
 pub const LEVELS: u8 = 17;
 
-/// The level of the smallest aligned block that holds `first..=last`.
+/// The level of the smallest aligned block that contains `first..=last`.
 #[inline(always)]
 pub const fn level(first: u16, last: u16) -> u8 {
     (16 - (first ^ last).leading_zeros()) as u8
 }
 
-/// The number of the block that holds `port` at `level`.
+/// The number of the block that contains `port` at `level`.
 #[inline(always)]
 pub const fn block(port: u16, level: u8) -> u16 {
     ((port as u32) >> level) as u16
@@ -28,14 +28,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_port_is_its_own_block() {
+    fn single_port_is_its_own_block() {
         assert_eq!((level(80, 80), block(80, 0)), (0, 80));
         assert_eq!((level(0, 65535), block(443, 16)), (16, 0));
     }
 
     proptest! {
         #[test]
-        fn every_port_of_a_range_finds_it(a: u16, b: u16, inside: u16) {
+        fn every_port_of_a_range_has_its_block(a: u16, b: u16, inside: u16) {
             let (first, last) = (a.min(b), a.max(b));
             let port = first + inside % (last - first).saturating_add(1).max(1);
             let level = level(first, last);
@@ -44,7 +44,7 @@ mod tests {
         }
 
         #[test]
-        fn disjoint_ranges_never_share_a_block(a: u16, b: u16, c: u16, d: u16) {
+        fn disjoint_ranges_have_different_blocks(a: u16, b: u16, c: u16, d: u16) {
             let mut ports = [a, b, c, d];
             ports.sort_unstable();
             let [a, b, c, d] = ports;

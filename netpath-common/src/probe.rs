@@ -1,7 +1,7 @@
-//! Questions about the kernel that only a helper call answers.
+//! Probes of the kernel's helpers.
 //!
 //! User space writes a [`Question`] to the first bytes of a test run's packet; the program `probe` makes the call and
-//! returns its result. A helper returns `-EINVAL` for a flag that it does not know, before it looks at anything else.
+//! returns its result. A helper returns `-EINVAL` for an unsupported flag before it checks anything else.
 
 /// A helper call with some flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,5 +18,5 @@ pub const ROUTE: u32 = 1;
 /// `bpf_l4_csum_replace`.
 pub const CHECKSUM: u32 = 2;
 
-/// What a helper returns for a flag that it does not know.
+/// The result of a helper for an unsupported flag: `-EINVAL`.
 pub const UNKNOWN_FLAG: i32 = -22;

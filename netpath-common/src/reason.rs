@@ -1,15 +1,15 @@
-//! Why a program did with a packet what it did: one numbered list for programs, counters and the CLI.
+//! The reasons of verdicts: one numbered list for programs, counters and the CLI.
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It belongs to the kernel: `TCX_NEXT`.
+    /// The kernel handles it: `TCX_NEXT`.
     Pass,
-    /// netpath sends it on.
+    /// netpath redirects it.
     Forward,
-    /// It ends here.
+    /// It is dropped.
     Drop,
-    /// It ends here because netpath keeps or has sent a copy.
+    /// It is dropped because netpath buffers it or has sent a copy.
     Consume,
 }
 
@@ -31,7 +31,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $name),+ }
             }
 
-            /// What the programs do with such a packet.
+            /// What happens to such a packet.
             #[inline(always)]
             pub const fn verdict(self) -> Verdict {
                 match self { $(Self::$variant => Verdict::$verdict),+ }
@@ -49,22 +49,23 @@ reasons! {
     ToHost = 2, Pass, "pass_to_host";
     /// From the node itself to a sandbox.
     FromHost = 3, Pass, "pass_from_host";
-    /// TTL or hop limit ends here: the stack answers.
+    /// TTL or hop limit exceeded: the stack reports it to the sender.
     TtlExceeded = 4, Pass, "pass_ttl_exceeded";
-    /// Larger than the outgoing device takes: the stack fragments or answers.
+    /// Larger than the MTU of the outgoing device: the stack fragments it or reports it to the sender.
     TooBig = 5, Pass, "pass_too_big";
-    /// An ICMP error about something that is not one of our flows.
+    /// An ICMP error about a packet of no flow.
     IcmpError = 7, Pass, "pass_icmp_error";
-    /// A frame of one network that its bridge carries.
+    /// A frame between endpoints of one network that the bridge carries.
     Bridged = 8, Pass, "pass_bridged";
 
-    /// No route to the destination: the stack tells the sender.
+    /// No route to the destination: the stack reports it to the sender.
     Unreachable = 9, Pass, "pass_unreachable";
 
-    /// A later fragment to the node that came before the first: held, in case it belongs to a published port.
+    /// A later fragment to the node that arrived before the first one: buffered as well, because it may belong to a published
+    /// port.
     FragmentEarly = 10, Pass, "pass_fragment_early";
 
-    /// Delivered into a sandbox from outside.
+    /// Delivered from outside to a sandbox.
     Inbound = 16, Forward, "forward_inbound";
     /// Sent from a sandbox to the outside.
     Outbound = 17, Forward, "forward_outbound";
@@ -72,66 +73,69 @@ reasons! {
     Sibling = 18, Forward, "forward_sibling";
     /// Delivered between sandboxes through a published port.
     Hairpin = 19, Forward, "forward_hairpin";
-    /// Translated at the uplink on its way out.
+    /// Translated at the uplink through which it leaves.
     Translated = 20, Pass, "translated";
-    /// A first fragment met later ones that were held for it: all were sent through the same hook again.
+    /// A first fragment whose later ones were buffered: all were sent through the same hook again.
     FragmentsReplayed = 21, Consume, "replayed_fragments";
-    /// A later fragment that came before the first is held for it.
+    /// A later fragment that arrived before the first one: buffered.
     FragmentHeld = 22, Consume, "held_fragment";
 
-    /// Headers are cut short or contradict each other.
+    /// Headers are truncated or inconsistent.
     Malformed = 32, Drop, "drop_malformed";
-    /// The source MAC or IP address, or the sender of an ARP or ND message, is not the sandbox's own.
+    /// The source MAC or IP address, or the sender of an ARP or ND message, is not the sandbox's.
     Spoofed = 33, Drop, "drop_spoofed";
-    /// The target is in another network.
+    /// The destination is in another network.
     Isolated = 34, Drop, "drop_isolated";
-    /// Sandboxes of this network may not talk to each other.
+    /// Sandboxes of this network may not exchange packets.
     IccOff = 35, Drop, "drop_icc_off";
-    /// The network is internal.
-    Internal = 36, Drop, "drop_internal";
-    /// From outside straight to an address that is reachable through published ports only.
+    /// The network has no external access.
+    InternalNetwork = 36, Drop, "drop_internal";
+    /// From outside to an address that is reachable through published ports only.
     DirectAccess = 37, Drop, "drop_direct_access";
     /// The source is not in the allow-list of the published port.
     NotAllowed = 38, Drop, "drop_not_allowed";
-    /// The flow table is full: a new flow was refused.
+    /// The flow table is full: the new flow was refused.
     TableFull = 39, Drop, "drop_table_full";
     /// No free external port was found.
     NoPort = 40, Drop, "drop_no_port";
-    /// Mid-stream without state: no mapping is invented.
+    /// A packet that does not open a flow and belongs to none.
     NoFlow = 41, Drop, "drop_no_flow";
     /// No route to the destination.
     NoRoute = 42, Drop, "drop_no_route";
-    /// The route leads over a device that is not an uplink.
+    /// The route leads through a device that is not an uplink.
     NoUplink = 43, Drop, "drop_no_uplink";
     /// The uplink has no address of the packet's family.
     NoAddress = 44, Drop, "drop_no_address";
-    /// A private source would have left the node.
+    /// A private source address would leave the node.
     PrivateSource = 45, Drop, "drop_private_source";
-    /// A later fragment that came before the first, and for which there was no place; in IPv6, one that could not go on.
+    /// A later fragment that arrived before the first one and could not be buffered; for IPv6 also one that is too large or
+    /// whose hop limit is exceeded.
     Fragment = 46, Drop, "drop_fragment";
     /// A protocol that cannot be translated.
     UnknownProtocol = 47, Drop, "drop_unknown_protocol";
-    /// An ICMP error from a sandbox that is about none of its flows.
+    /// An ICMP error from a sandbox about a packet of none of its flows.
     IcmpErrorUntranslated = 48, Drop, "drop_icmp_error";
-    /// The sandbox behind the flow is gone.
+    /// The endpoint of the flow was removed.
     EndpointGone = 49, Drop, "drop_endpoint_gone";
-    /// A header chain longer than the programs follow.
+    /// The header chain is longer than the programs follow.
     TooManyHeaders = 50, Drop, "drop_too_many_headers";
-    /// An address that cannot come from there: loopback, or from outside one of the node or its sandboxes.
+    /// An address that is impossible there: loopback, or a source of the node or its sandboxes in a packet from outside.
     Martian = 51, Drop, "drop_martian";
-    /// The packet could not be changed in memory.
+    /// The packet could not be written.
     WriteFailed = 52, Drop, "drop_write_failed";
-    /// VLAN tags are not carried between sandboxes and uplinks.
+    /// A VLAN tag: not supported between sandboxes and uplinks.
     Tagged = 53, Drop, "drop_tagged";
-    /// To a MAC address that is not the gateway's, with an address that only the gateway can reach.
+    /// To a MAC address other than the gateway's, with a destination that only the gateway can reach.
     NotGateway = 54, Drop, "drop_not_gateway";
     /// From a sandbox to a tunnel of the node.
     Tunnel = 55, Drop, "drop_tunnel";
-    /// The sandbox has as many flows as one may have: a new one was refused.
+    /// The sandbox has reached its limit of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
+    /// A map of the programs is missing an entry that it always has: a fault of netpath or of the kernel.
+    Internal = 61, Drop, "drop_internal_error";
 }
 
-/// Entries of the counters map: room for numbers to come.
+/// Entries of the map `counters`: more than there are reasons.
 pub const COUNTERS: u32 = 64;
 
 #[cfg(test)]
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_the_verdict() {
+    fn name_of_drop_reason_starts_with_drop() {
         for reason in Reason::ALL {
             assert_eq!(
                 reason.name().starts_with("drop_"),

@@ -2,28 +2,34 @@
 //!
 //! ```text
 //! packet ─► parse ─► path ─► conntrack ─► nat ─► rewrite ─► verdict
-//! bounds    tuple    whose    which        new     headers    reason → pass, forward, drop
-//!                    is it?   flow?        flow?
+//! bounds    tuple    desti-   flow         new     headers    reason → pass, forward, drop
+//!                    nation                flow
 //! ```
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`packet`] | what may be touched: bounds, and when pointers die |
+//! | [`packet`] | which bytes may be accessed, and when pointers become invalid |
 //! | [`parse`] | what a packet is |
-//! | `path` | what happens at each hook: own, sibling, hairpin, outside, host |
-//! | `conntrack` | which flow a packet belongs to, and when a flow is over |
-//! | `nat` | which translation a new flow gets: published port, source address, port |
+//! | `context` | what every stage works on |
+//! | `path` | what happens at each hook, and to each destination |
+//! | `conntrack` | which flow a packet belongs to, and when a flow expires |
+//! | `fragment` | the translation of fragments without ports |
+//! | `nat` | the translation of a new flow: published port, source address, port |
 //! | [`rewrite`] | how headers and checksums change |
-//! | `socket` | where sockets of host processes go |
-//! | `maps` | how state is reached |
+//! | `socket` | where sockets of host processes connect to |
+//! | `sweep` | which idle flows are removed for the daemon |
+//! | `maps` | access to state |
+//! | `helpers` | access to the kernel |
 //!
-//! [`packet`], [`parse`] and [`rewrite`] are free of the kernel and run in host tests too.
+//! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules depend on it through `maps`,
+//! `helpers` and `packet::skb` only. Host tests replace these three by plain collections and records, and run the decisions
+//! of `path`, `conntrack`, `fragment` and `nat` without root.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(internal_features, reason = "atomic additions, see `atomic`")
+    expect(internal_features, reason = "atomic additions, see `helpers`")
 )]
 
 pub mod packet;
@@ -32,21 +38,23 @@ pub mod rewrite;
 #[cfg(test)]
 mod sample;
 
-#[cfg(target_arch = "bpf")]
-mod atomic;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", test))]
 pub mod conntrack;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", test))]
+pub mod context;
+#[cfg(any(target_arch = "bpf", test))]
+mod fragment;
+#[cfg(any(target_arch = "bpf", test))]
 mod helpers;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", test))]
 pub mod maps;
-#[cfg(target_arch = "bpf")]
-pub mod nat;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", test))]
+mod nat;
+#[cfg(any(target_arch = "bpf", test))]
 pub mod path;
 #[cfg(target_arch = "bpf")]
 pub mod probe;
 #[cfg(target_arch = "bpf")]
 pub mod socket;
-#[cfg(target_arch = "bpf")]
+#[cfg(any(target_arch = "bpf", test))]
 pub mod sweep;

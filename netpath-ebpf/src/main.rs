@@ -1,4 +1,4 @@
-//! The programs: one function for each hook, and the one place where a reason becomes a verdict.
+//! The programs: one function for each hook, and the only place where a reason becomes a verdict.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 

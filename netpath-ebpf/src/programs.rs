@@ -1,16 +1,20 @@
-//! Entry points.
+//! Entry points, and the only place where a reason becomes a verdict.
 
 use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
     macros::{cgroup_sock_addr, classifier},
     programs::{SockAddrContext, TcContext},
 };
-use netpath_common::reason::{Reason, Verdict};
+use netpath_common::{
+    addr::Family,
+    reason::{Reason, Verdict},
+};
 use netpath_ebpf::{
+    context::Context,
     maps,
     packet::{Packet, skb::Skb},
     path::{endpoint, uplink},
-    socket::{Call, Family},
+    socket::Call,
 };
 
 #[classifier]
@@ -33,16 +37,16 @@ fn endpoint_out(context: TcContext) -> i32 {
     handle(&context, endpoint::egress)
 }
 
-/// Not attached: the daemon runs it to remove flows it found idle.
+/// Not attached to a hook: the daemon runs it to remove idle flows.
 #[classifier]
 fn sweep(context: TcContext) -> i32 {
-    netpath_ebpf::sweep::run(&Skb::new(context.skb.skb))
+    netpath_ebpf::sweep::remove_idle_flows(&Skb::new(context.skb.skb))
 }
 
-/// Not attached: the daemon runs it to learn what the kernel's helpers know.
+/// Not attached to a hook: the daemon runs it to learn which flags the kernel's helpers support.
 #[classifier]
 fn probe(context: TcContext) -> i32 {
-    netpath_ebpf::probe::run(&Skb::new(context.skb.skb))
+    netpath_ebpf::probe::answer_question(&Skb::new(context.skb.skb))
 }
 
 #[cgroup_sock_addr(connect4)]
@@ -85,12 +89,15 @@ fn getpeername6(context: SockAddrContext) -> i32 {
     Call::new(context.sock_addr, Family::V6).restore()
 }
 
-/// Counts what `path` decided and turns it into what the kernel understands.
+/// Handles a packet, counts it, and returns the verdict for its reason.
 #[inline(always)]
-fn handle(context: &TcContext, path: impl FnOnce(&mut Skb) -> Reason) -> i32 {
-    let mut skb = Skb::new(context.skb.skb);
+fn handle(context: &TcContext, path: impl FnOnce(&mut Context) -> Reason) -> i32 {
+    let skb = Skb::new(context.skb.skb);
     let bytes = skb.len();
-    let reason = path(&mut skb);
+    let reason = match Context::new(Skb::new(context.skb.skb)) {
+        Some(mut context) => path(&mut context),
+        None => Reason::Internal,
+    };
     maps::count(reason, bytes);
     #[cfg(feature = "trace")]
     if reason.verdict() == Verdict::Drop {

@@ -1,29 +1,29 @@
 //! The only writer of network and transport headers.
 //!
-//! Old values come from the parsed tuple, new ones from the flow; all plain fields are written first and the transport
-//! checksum is corrected last, because correcting it may move the packet.
+//! Old values are those of the parsed tuple, new values those of the flow. All plain fields are written first. The transport
+//! checksum is updated last, because the update may move the packet.
 
 use netpath_common::{
-    addr::{Addr, MacAddr},
+    addr::{Addr, Family, MacAddr},
     checksum::Diff,
     flow::{FlowKey, ICMP, ICMPV6, REWRITE_DST, REWRITE_SRC, UDP},
 };
 
 use crate::{
     packet::{Covers, Packet},
-    parse::{ETHERNET, Parsed},
+    parse::Parsed,
 };
 
-const V4_TTL: usize = ETHERNET + 8;
+const V4_TTL: usize = 8;
 const V4_CHECKSUM: usize = 10;
 const V4_SOURCE: usize = 12;
 const V4_DESTINATION: usize = 16;
-const V6_HOP_LIMIT: usize = ETHERNET + 7;
+const V6_HOP_LIMIT: usize = 7;
 const V6_SOURCE: usize = 8;
 const V6_DESTINATION: usize = 24;
 const ECHO_IDENTIFIER: usize = 4;
 
-/// Gives the packet the tuple `to`; `flags` says which ends differ. `None` if the packet cannot be written.
+/// Writes the tuple `to`; `flags` (`REWRITE_*`) says which ends change. `None` if the packet cannot be written.
 #[inline(always)]
 pub fn translate<P: Packet>(
     packet: &mut P,
@@ -32,13 +32,13 @@ pub fn translate<P: Packet>(
     flags: u8,
 ) -> Option<()> {
     let from = &parsed.key;
-    let addresses = write_addresses(packet, parsed, ETHERNET, to, flags)?;
+    let addresses = write_addresses(packet, parsed, to, flags)?;
     let ports = write_ports(packet, parsed, to, flags)?;
     let udp = from.protocol == UDP;
     let checksum = parsed.checksum_offset();
     // ICMPv4 has no pseudo-header (RFC 792).
     if from.protocol != ICMP {
-        packet.update_checksum(checksum, addresses, pseudo_header(parsed.v4), udp)?;
+        packet.update_checksum(checksum, addresses, pseudo_header(parsed.family), udp)?;
     }
     if ports.folded() != 0 {
         packet.update_checksum(checksum, ports, Covers::Payload, udp)?;
@@ -46,7 +46,8 @@ pub fn translate<P: Packet>(
     Some(())
 }
 
-/// Gives a fragment that has no transport header the addresses of `to`, and its datagram's new identification.
+/// Writes the addresses of `to` and the datagram's new identification to a fragment without a transport header. `None` if
+/// it cannot be written.
 #[inline(always)]
 pub fn translate_fragment<P: Packet>(
     packet: &mut P,
@@ -55,33 +56,34 @@ pub fn translate_fragment<P: Packet>(
     flags: u8,
     id: u32,
 ) -> Option<()> {
-    write_addresses(packet, parsed, ETHERNET, to, flags)?;
+    write_addresses(packet, parsed, to, flags)?;
     set_fragment_id(packet, parsed, id)
 }
 
-/// Writes the identification that the fragments of a datagram share (RFC 791 §3.2, RFC 8200 §4.5). In host byte order;
-/// IPv4 takes its lower half.
+/// Writes the identification of a fragment (RFC 791 §3.2, RFC 8200 §4.5), given in host byte order; IPv4 uses its lower 16
+/// bits. `None` if it cannot be written.
 #[inline(always)]
 pub fn set_fragment_id<P: Packet>(packet: &mut P, parsed: &Parsed, id: u32) -> Option<()> {
-    if !parsed.v4 {
-        *packet.header_mut::<[u8; 4]>(parsed.id_offset)? = id.to_be_bytes();
+    let offset = parsed.l3 + parsed.fragment.id_offset;
+    if parsed.family == Family::V6 {
+        *packet.header_mut::<[u8; 4]>(offset)? = id.to_be_bytes();
         return Some(());
     }
-    let field = packet.header_mut::<[u8; 2]>(parsed.id_offset)?;
+    let field = packet.header_mut::<[u8; 2]>(offset)?;
     let old = u16::from_ne_bytes(*field);
     *field = (id as u16).to_be_bytes();
     let new = u16::from_ne_bytes(*field);
-    update_v4_checksum(packet, ETHERNET, Diff::none().half(old, new))
+    update_v4_checksum(packet, parsed.l3, Diff::none().half(old, new))
 }
 
-/// Translates an ICMP error outside and inside (RFC 5508 §4.2, §4.3): the packet it quotes gets the tuple it had when its
-/// sender sent it, the error goes to that sender, and comes from whom the sender knows.
+/// Translates an ICMP error outside and inside (RFC 5508 §4.2, §4.3). The quoted packet gets the tuple with which its sender
+/// sent it. The error gets that sender as destination, and a source that the sender knows.
 ///
-/// `to` is the translation of packets that answer the quoted one: the quote is its reverse. `ends` says which ends of
-/// the error itself change.
+/// `to` is the translation of packets in the other direction than the quoted one: the quote gets its reverse. `ends`
+/// (`REWRITE_*`) says which ends of the error itself change.
 ///
-/// The quoted transport checksum is corrected if it was quoted, and never looked at (RFC 5508 REQ-3). What stands
-/// behind the quoted transport header is left alone.
+/// The quoted transport checksum is updated if it is quoted, and never verified (RFC 5508 REQ-3). What follows the quoted
+/// transport header does not change. `None` if the packet cannot be written.
 #[inline(always)]
 pub fn translate_error<P: Packet>(
     packet: &mut P,
@@ -91,20 +93,20 @@ pub fn translate_error<P: Packet>(
     ends: u8,
 ) -> Option<()> {
     let quoted = to.reversed();
-    let addresses = write_addresses(packet, quote, quote.l3, &quoted, REWRITE_SRC | REWRITE_DST)?;
+    let addresses = write_addresses(packet, quote, &quoted, REWRITE_SRC | REWRITE_DST)?;
     let mut changes = write_ports(packet, quote, &quoted, REWRITE_SRC | REWRITE_DST)?;
     let mut covered = changes;
     if quote.key.protocol != ICMP {
         covered = covered.and(addresses);
     }
-    // Between the addresses of an IPv4 header and its checksum the sum is unchanged.
-    if !quote.v4 {
+    // The sum over an IPv4 header with its checksum does not change.
+    if quote.family == Family::V6 {
         changes = changes.and(addresses);
     }
     let checksum = quote.checksum_offset();
-    if checksum + 2 <= quote.end {
+    if checksum + 2 <= quote.l3 + quote.end {
         let udp = quote.key.protocol == UDP;
-        // A header that is not all in this packet's linear part is not all there.
+        // A header that is not in the linear part is truncated.
         if let Some(field) = packet.header_mut::<[u8; 2]>(checksum) {
             let old = u16::from_ne_bytes(*field);
             let mut new = covered.apply(old);
@@ -117,52 +119,50 @@ pub fn translate_error<P: Packet>(
             changes = changes.half(old, new);
         }
     }
-    let outside = write_addresses(packet, error, ETHERNET, to, ends)?;
+    let outside = write_addresses(packet, error, to, ends)?;
     let checksum = error.checksum_offset();
-    if !error.v4 {
-        packet.update_checksum(checksum, outside, pseudo_header(false), false)?;
+    if error.family == Family::V6 {
+        packet.update_checksum(checksum, outside, pseudo_header(Family::V6), false)?;
     }
     packet.update_checksum(checksum, changes, Covers::Payload, false)
 }
 
 #[inline(always)]
-fn pseudo_header(v4: bool) -> Covers {
-    if v4 {
-        Covers::PseudoV4
-    } else {
-        Covers::PseudoV6
+fn pseudo_header(family: Family) -> Covers {
+    match family {
+        Family::V4 => Covers::PseudoV4,
+        Family::V6 => Covers::PseudoV6,
     }
 }
 
-/// Writes the addresses of a network header at `l3`, and an IPv4 header's checksum; gives their difference.
+/// Writes the addresses of the network header, and the checksum of an IPv4 header; returns the difference of the addresses.
 #[inline(always)]
 fn write_addresses<P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
-    l3: usize,
     to: &FlowKey,
     flags: u8,
 ) -> Option<Diff> {
-    let (source, destination) = if parsed.v4 {
-        (l3 + V4_SOURCE, l3 + V4_DESTINATION)
-    } else {
-        (l3 + V6_SOURCE, l3 + V6_DESTINATION)
+    let (family, l3) = (parsed.family, parsed.l3);
+    let (source, destination) = match family {
+        Family::V4 => (l3 + V4_SOURCE, l3 + V4_DESTINATION),
+        Family::V6 => (l3 + V6_SOURCE, l3 + V6_DESTINATION),
     };
     let from = &parsed.key;
     let mut diff = Diff::none();
     if flags & REWRITE_SRC != 0 {
-        diff = write_address(packet, parsed.v4, source, from.src, to.src, diff)?;
+        diff = write_address(packet, family, source, from.src, to.src, diff)?;
     }
     if flags & REWRITE_DST != 0 {
-        diff = write_address(packet, parsed.v4, destination, from.dst, to.dst, diff)?;
+        diff = write_address(packet, family, destination, from.dst, to.dst, diff)?;
     }
-    if parsed.v4 {
+    if family == Family::V4 {
         update_v4_checksum(packet, l3, diff)?;
     }
     Some(diff)
 }
 
-/// Changes the checksum of an IPv4 header at `l3`.
+/// Updates the checksum of the IPv4 header at `l3`.
 #[inline(always)]
 fn update_v4_checksum<P: Packet>(packet: &mut P, l3: usize, diff: Diff) -> Option<()> {
     let checksum = packet.header_mut::<[u8; 2]>(l3 + V4_CHECKSUM)?;
@@ -170,7 +170,7 @@ fn update_v4_checksum<P: Packet>(packet: &mut P, l3: usize, diff: Diff) -> Optio
     Some(())
 }
 
-/// Writes the ports, or the identifier of an echo; gives their difference.
+/// Writes the ports, or the identifier of an echo; returns their difference.
 #[inline(always)]
 fn write_ports<P: Packet>(
     packet: &mut P,
@@ -189,22 +189,22 @@ fn write_ports<P: Packet>(
     Some(diff)
 }
 
-/// Takes one from TTL or hop limit (RFC 1812 §5.3.1). The caller has seen that more than one is left.
+/// Decrements the TTL or hop limit (RFC 1812 §5.3.1), which must be greater than one. `None` if it cannot be written.
 #[inline(always)]
 pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
-    if !parsed.v4 {
-        let hop_limit = packet.header_mut::<u8>(V6_HOP_LIMIT)?;
+    if parsed.family == Family::V6 {
+        let hop_limit = packet.header_mut::<u8>(parsed.l3 + V6_HOP_LIMIT)?;
         *hop_limit = parsed.ttl.wrapping_sub(1);
         return Some(());
     }
-    let word = packet.header_mut::<[u8; 2]>(V4_TTL)?;
+    let word = packet.header_mut::<[u8; 2]>(parsed.l3 + V4_TTL)?;
     let old = u16::from_ne_bytes(*word);
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
-    update_v4_checksum(packet, ETHERNET, Diff::none().half(old, new))
+    update_v4_checksum(packet, parsed.l3, Diff::none().half(old, new))
 }
 
-/// Writes both addresses of the Ethernet header.
+/// Writes both addresses of the Ethernet header. `None` if there is no such header.
 #[inline(always)]
 pub fn set_macs<P: Packet>(packet: &mut P, destination: &MacAddr, source: &MacAddr) -> Option<()> {
     let macs = packet.header_mut::<[u8; 12]>(0)?;
@@ -217,13 +217,13 @@ pub fn set_macs<P: Packet>(packet: &mut P, destination: &MacAddr, source: &MacAd
 #[inline(always)]
 fn write_address<P: Packet>(
     packet: &mut P,
-    v4: bool,
+    family: Family,
     offset: usize,
     old: Addr,
     new: Addr,
     diff: Diff,
 ) -> Option<Diff> {
-    if v4 {
+    if family == Family::V4 {
         *packet.header_mut::<[u8; 4]>(offset)? = new.raw_v4().to_ne_bytes();
         return Some(diff.word(old.raw_v4(), new.raw_v4()));
     }
@@ -233,7 +233,7 @@ fn write_address<P: Packet>(
     Some(diff.word(a, e).word(b, f).word(c, g).word(d, h))
 }
 
-/// Writes a port, or the identifier of an echo, which has one place for both directions.
+/// Writes a port, or the identifier of an echo, whose offset is the same in both directions.
 #[inline(always)]
 fn write_port<P: Packet>(
     packet: &mut P,
@@ -247,7 +247,7 @@ fn write_port<P: Packet>(
         ICMP | ICMPV6 => ECHO_IDENTIFIER,
         _ => offset,
     };
-    *packet.header_mut::<[u8; 2]>(parsed.l4 + offset)? = new.to_ne_bytes();
+    *packet.header_mut::<[u8; 2]>(parsed.l3 + parsed.l4 + offset)? = new.to_ne_bytes();
     Some(diff.half(old, new))
 }
 

@@ -1,7 +1,7 @@
 //! Packets for the tests of this crate, with checksums computed from scratch.
 
 use netpath_common::{
-    addr::Addr,
+    addr::{Addr, Family},
     checksum::{fold, sum},
     flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
 };
@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::parse::ETHERNET;
 
-/// What stands behind the network header.
+/// What follows the network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// With these flags.
@@ -41,9 +41,9 @@ pub struct Sample {
     pub options: Vec<u32>,
     /// IPv6 extension headers: number and body, which is six bytes more than a multiple of eight.
     pub extensions: Vec<(u8, Vec<u8>)>,
-    /// What follows.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// By how much the transport checksum is wrong, as a ones'-complement sum; `None` for a checksum of zero.
+    /// Error of the transport checksum, as a ones'-complement sum; `None` for a checksum of zero.
     pub error: Option<u16>,
 }
 
@@ -51,6 +51,11 @@ impl Sample {
     /// Whether it is IPv4.
     pub fn is_v4(&self) -> bool {
         self.src.is_v4()
+    }
+
+    /// Its address family.
+    pub fn family(&self) -> Family {
+        self.src.family()
     }
 
     /// Number of the transport protocol.
@@ -91,7 +96,7 @@ impl Sample {
         }
     }
 
-    /// The packet with another tuple of the same protocol.
+    /// This packet with another tuple of the same protocol.
     pub fn with(&self, key: &FlowKey) -> Self {
         let mut other = self.clone();
         (other.src, other.dst) = (key.src, key.dst);
@@ -172,7 +177,7 @@ impl Sample {
         bytes.extend(&self.payload);
         let mut total = sum(&bytes);
         if self.protocol() != ICMP {
-            // A v4-mapped address adds the constant ffff, which is zero in ones' complement.
+            // The prefix of a v4-mapped address adds ffff, which is zero in ones' complement.
             total += sum(&self.src.octets()) + sum(&self.dst.octets());
             total += sum(&(bytes.len() as u32).to_be_bytes()) + sum(&[0, self.protocol()]);
         }
@@ -241,7 +246,7 @@ pub fn sample_of(v4: bool) -> impl Strategy<Value = Sample> {
                 options,
                 extensions,
                 payload,
-                // Only a UDP datagram may be without.
+                // Only a UDP datagram may have no checksum.
                 error: if kind == Kind::Udp {
                     error
                 } else {

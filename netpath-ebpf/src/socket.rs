@@ -1,36 +1,27 @@
 //! Sockets of host processes: published ports on 127.0.0.1, ::1 and every address of the node.
 //!
-//! The address is exchanged when the process connects or sends, so not one packet needs translation. Only sockets of
-//! the node's own network namespace are touched: a sandbox's loopback is its own.
+//! The destination is replaced when the process connects or sends, so no packet is translated. Only sockets of the node's own
+//! network namespace are handled: the loopback address of a sandbox belongs to the sandbox.
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
 };
 use netpath_common::{
-    addr::{Addr, Be16},
+    addr::{Addr, Be16, Family},
     flow::{TCP, UDP},
-    maps::{ADDRESS_ENDPOINT, SocketAddr, SocketPeer},
+    maps::{AddressOwner, Config, SocketAddr, SocketPeer},
 };
 
-use crate::{maps, nat::publish, path::route::from_words};
+use crate::{maps, nat::publish};
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 
-/// What a program that lets the call go on returns.
+/// The return value of a program that permits the call.
 pub const PROCEED: i32 = 1;
 
-/// Address family of the call.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`.
-    V6,
-}
-
-/// A call of a socket.
+/// A system call on a socket, and the address family of its program.
 pub struct Call {
     context: *mut bpf_sock_addr,
     family: Family,
@@ -43,15 +34,15 @@ impl Call {
         Self { context, family }
     }
 
-    /// Before `connect`, and before `sendmsg` with an address: the published port instead of the node's.
+    /// Before `connect`, and before `sendmsg` with an address: replaces a published port of the node by the sandbox's port.
     ///
-    /// `connects` tells the two apart: an unconnected IPv6 socket cannot be sent to an IPv4 address.
+    /// `connects` is true for `connect`: an unconnected IPv6 socket cannot send to an IPv4 address.
     #[inline(always)]
     pub fn redirect(&self, connects: bool) -> i32 {
-        if !self.is_of_node() {
+        let Some(config) = self.config() else {
             return PROCEED;
-        }
-        // A socket bound to the loopback address cannot send anywhere else.
+        };
+        // A socket that is bound to the loopback address cannot send to another device.
         if !connects && self.sends_from_loopback() {
             return PROCEED;
         }
@@ -66,12 +57,8 @@ impl Call {
         let Some(local) = local_address(asked.addr) else {
             return PROCEED;
         };
-        let Some(target) = find(
-            local,
-            asked.port.get(),
-            protocol,
-            connects && self.family == Family::V6,
-        ) else {
+        let may_map = connects && self.family == Family::V6;
+        let Some(target) = find(config, local, asked.port.get(), protocol, may_map) else {
             return PROCEED;
         };
         if self.family == Family::V6 && target.addr.is_v4() && !connects && !asked.addr.is_v4() {
@@ -80,20 +67,20 @@ impl Call {
         let peer = SocketPeer {
             cookie: self.cookie(),
             addr: target.addr,
-            port: target.target,
+            port: target.port,
             pad: [0; 3],
         };
-        // Without the note the process would see answers from an address it never asked for.
-        if maps::remember_peer(&peer, &asked) {
-            self.set(target.addr, target.target);
+        // Without this record the process would see replies from an address that it did not ask for.
+        if maps::record_peer(&peer, &asked) {
+            self.set_destination(target.addr, target.port);
         }
         PROCEED
     }
 
-    /// After `recvmsg`, and for `getpeername`: the address that the process asked for.
+    /// After `recvmsg`, and for `getpeername`: restores the address that the process asked for.
     #[inline(always)]
     pub fn restore(&self) -> i32 {
-        if !self.is_of_node() {
+        if self.config().is_none() {
             return PROCEED;
         }
         let peer = SocketPeer {
@@ -103,12 +90,12 @@ impl Call {
             pad: [0; 3],
         };
         if let Some(asked) = maps::asked_peer(&peer) {
-            self.set(asked.addr, asked.port);
+            self.set_destination(asked.addr, asked.port);
         }
         PROCEED
     }
 
-    /// For `sendmsg` only: the verifier refuses the field elsewhere.
+    /// For `sendmsg` only: the verifier refuses the field in other programs.
     #[inline(always)]
     fn sends_from_loopback(&self) -> bool {
         // SAFETY: as in `protocol`; the program type of each family may read that family's field.
@@ -121,13 +108,13 @@ impl Call {
         source.is_loopback()
     }
 
+    /// The settings of the node; `None` if the socket is in another network namespace.
     #[inline(always)]
-    fn is_of_node(&self) -> bool {
-        let Some(config) = maps::config() else {
-            return false;
-        };
+    fn config(&self) -> Option<&'static Config> {
+        let config = maps::config()?;
         // SAFETY: plain helper call on the program's own context.
-        unsafe { bpf_get_netns_cookie(self.context.cast()) == config.netns_cookie }
+        let cookie = unsafe { bpf_get_netns_cookie(self.context.cast()) };
+        (cookie == config.netns_cookie).then_some(config)
     }
 
     #[inline(always)]
@@ -159,13 +146,13 @@ impl Call {
 
     #[inline(always)]
     fn port(&self) -> Be16 {
-        // SAFETY: as in `protocol`. The field is 32 bits wide with the port, in network order, at its start.
+        // SAFETY: as in `protocol`. The field has 32 bits; the port, in network order, is at its start.
         Be16::from_raw(unsafe { (*self.context).user_port } as u16)
     }
 
     #[inline(always)]
-    fn set(&self, addr: Addr, port: Be16) {
-        // SAFETY: as in `addr`; the verifier allows writing these fields.
+    fn set_destination(&self, addr: Addr, port: Be16) {
+        // SAFETY: as in `addr`; the verifier permits writes to these fields.
         unsafe {
             match self.family {
                 Family::V4 => (*self.context).user_ip4 = addr.raw_v4(),
@@ -184,12 +171,12 @@ impl Call {
 }
 
 /// # Safety
-/// `first` is the first of four words of the context. Each is loaded apart: the verifier allows no other width.
+/// `first` is the first of four words of the context. Each is loaded separately: the verifier permits no other width.
 #[inline(always)]
 unsafe fn words_at(first: *const u32) -> Addr {
     // SAFETY: by contract.
     unsafe {
-        from_words([
+        Addr::from_raw_words([
             first.read_volatile(),
             first.add(1).read_volatile(),
             first.add(2).read_volatile(),
@@ -198,8 +185,8 @@ unsafe fn words_at(first: *const u32) -> Addr {
     }
 }
 
-/// The address to look a published port up with, if the process asked for the node itself. The unspecified address
-/// means the loopback address when it is connected to.
+/// The address for the lookup of a published port, if the process asked for an address of the node. A connection to the
+/// unspecified address is one to the loopback address.
 #[inline(always)]
 fn local_address(addr: Addr) -> Option<Addr> {
     if addr.is_unspecified() {
@@ -212,9 +199,9 @@ fn local_address(addr: Addr) -> Option<Addr> {
     if addr.is_loopback() {
         return Some(addr);
     }
-    match maps::address(&addr) {
-        Some(address) if address.kind != ADDRESS_ENDPOINT => Some(addr),
-        _ => None,
+    match maps::address_owner(&addr) {
+        Some(AddressOwner::Host | AddressOwner::Gateway) => Some(addr),
+        Some(AddressOwner::Endpoint(_)) | None => None,
     }
 }
 
@@ -222,15 +209,21 @@ const LOOPBACK_V4: Addr =
     Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
 const LOOPBACK_V6: Addr = Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-/// A published port; for `::1` towards a sandbox without an IPv6 address, its IPv4 address, which a socket that
-/// connects can use in v4-mapped form.
+/// The published port at an address. For `::1` and a sandbox without an IPv6 address, its IPv4 address if `may_map`: a socket
+/// that connects can use it in v4-mapped form.
 #[inline(always)]
-fn find(addr: Addr, port: u16, protocol: u8, may_map: bool) -> Option<publish::Target> {
-    if let Some(target) = publish::find(&addr, port, protocol) {
+fn find(
+    config: &Config,
+    addr: Addr,
+    port: u16,
+    protocol: u8,
+    may_map: bool,
+) -> Option<publish::Target> {
+    if let Some(target) = publish::find(config, &addr, port, protocol) {
         return Some(target);
     }
     if may_map && addr.is_loopback() && !addr.is_v4() {
-        return publish::find(&LOOPBACK_V4, port, protocol);
+        return publish::find(config, &LOOPBACK_V4, port, protocol);
     }
     None
 }

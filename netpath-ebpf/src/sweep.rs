@@ -1,47 +1,32 @@
-//! Compare and delete, for the daemon.
+//! Removal of idle flows on behalf of the daemon.
 //!
-//! User space can read an entry and delete it, but not both at once: a flow that comes to life in between would be
-//! lost. So the daemon names the flows it found idle together with the times it saw, in the bytes of a test run's
-//! packet, and this program deletes those whose times still hold.
+//! User space can read an entry and delete it, but not in one step: a packet in between would lose its flow. So the daemon
+//! names the flows that it found idle, with the times that it read, in the packet of a test run. This program removes those
+//! whose times have not changed.
 
-use aya_ebpf::helpers::bpf_skb_load_bytes;
 use netpath_common::maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord};
 
 use crate::{
-    conntrack,
+    conntrack, helpers,
     packet::{Packet, skb::Skb},
 };
 
-/// Deletes the named flows that are still idle; gives their number.
+/// Removes the named flows that are still idle; returns their number.
 #[inline(always)]
-pub fn run(skb: &Skb) -> i32 {
+pub fn remove_idle_flows(skb: &Skb) -> i32 {
     let mut removed = 0;
     let mut offset = SWEEP_HEADER;
     for _ in 0..SWEEP_BATCH {
         if offset + size_of::<SweepRecord>() > skb.len() {
             break;
         }
-        removed += one(skb, offset) as i32;
+        removed += remove_flow_at(skb, offset) as i32;
         offset += size_of::<SweepRecord>();
     }
     removed
 }
 
 #[inline(never)]
-fn one(skb: &Skb, offset: usize) -> bool {
-    let mut record = core::mem::MaybeUninit::<SweepRecord>::uninit();
-    // SAFETY: the helper fills all bytes of `record` or fails; every bit pattern is a value.
-    unsafe {
-        let size = size_of::<SweepRecord>() as u32;
-        if bpf_skb_load_bytes(
-            skb.as_ptr().cast(),
-            offset as u32,
-            record.as_mut_ptr().cast(),
-            size,
-        ) != 0
-        {
-            return false;
-        }
-        conntrack::remove_if_idle(record.assume_init_ref())
-    }
+fn remove_flow_at(skb: &Skb, offset: usize) -> bool {
+    helpers::load_record(skb, offset, conntrack::remove_if_idle)
 }

@@ -21,7 +21,7 @@ use aya::{
 };
 use netpath_common::{
     addr::{Addr, Be16},
-    flow::{FlowKey, Half, UDP},
+    flow::{FlowEntry, FlowKey, UDP},
     maps::SCHEMA_VERSION,
 };
 use netpath_tests::packet::Packet;
@@ -180,7 +180,7 @@ fn octets(mac: &str) -> [u8; 6] {
 
 /// The daemon's flow table, and the entries added to it.
 struct Flows {
-    map: HashMap<MapData, FlowKey, Half>,
+    map: HashMap<MapData, FlowKey, FlowEntry>,
     added: Vec<FlowKey>,
 }
 
@@ -200,17 +200,19 @@ impl Flows {
 
     /// Makes packets of `here` become `there`, and those become `here`; other fields are those of the entry `like`.
     fn swing(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
-        let half = self.map.get(like, 0).expect("the flow");
+        let entry = self.map.get(like, 0).expect("the flow");
         for (from, to) in [(here, there), (there, here)] {
-            self.map.insert(from, Half { to, ..half }, 0).expect("room");
+            self.map
+                .insert(from, FlowEntry { to, ..entry }, 0)
+                .expect("room");
             self.added.push(from);
         }
     }
 
     /// The source port of a flow's packets after translation.
     fn source_port(&self, key: &FlowKey) -> u16 {
-        let half = self.map.get(key, 0).expect("the flow");
-        half.to.sport.get()
+        let entry = self.map.get(key, 0).expect("the flow");
+        entry.to.sport.get()
     }
 
     fn restore(&mut self) {

@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::Be16,
-    flow::{FlowKey, Half, ORIGINAL, REPLY},
+    flow::{FlowEntry, FlowKey, ORIGINAL, REPLY},
     maps::{BYTES_PER_FLOW, LEAST_DEFAULT_FLOWS},
     reason::Reason,
 };
@@ -35,11 +35,11 @@ fn full_table_takes_documented_memory() {
                 ..FlowKey::default()
             };
             for (key, role) in [(key, ORIGINAL), (key.reversed(), REPLY)] {
-                let half = Half {
+                let entry = FlowEntry {
                     role,
-                    ..Half::default()
+                    ..FlowEntry::default()
                 };
-                prog.put_half(&key, &half);
+                prog.put_entry(&key, &entry);
             }
         }
         let flows = u64::from(LEAST_DEFAULT_FLOWS);
@@ -98,14 +98,14 @@ fn connect(prog: &mut Prog, side: Side) {
             (key.sport, key.dport) = (Be16::new(inner), Be16::new(outer));
             key
         };
-        let [key, to] = [like.key, like.half.to].map(ports);
-        let half = Half { to, ..like.half };
-        prog.put_half(&key, &half);
-        let back = Half {
+        let [key, to] = [like.key, like.entry.to].map(ports);
+        let entry = FlowEntry { to, ..like.entry };
+        prog.put_entry(&key, &entry);
+        let back = FlowEntry {
             to: key.reversed(),
             ..reply
         };
-        prog.put_half(&to.reversed(), &back);
+        prog.put_entry(&to.reversed(), &back);
     }
 }
 

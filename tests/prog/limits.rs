@@ -117,7 +117,7 @@ fn ports_chosen_after_a_collision_are_uniformly_distributed() {
             }
         }
         let mut flows = prog.flows();
-        flows.retain(|flow| flow.half.endpoint == 2);
+        flows.retain(|flow| flow.entry.endpoint == 2);
         flows.sort_by_key(|flow| flow.key.sport.get());
         let ports: Vec<_> = flows.iter().map(|flow| flow.outer_port()).collect();
         assert_eq!(ports.len(), usize::from(COLLISIONS));

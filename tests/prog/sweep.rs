@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use netpath::{datapath::sweep::Swept, model::Protocol};
 use netpath_common::{
-    flow::{FlowKey, Half, Timers},
+    flow::{FlowEntry, FlowKey, Timers},
     maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 use netpath_tests::{
@@ -13,7 +13,7 @@ use netpath_tests::{
 };
 
 /// Opens a flow; returns its entries, the original first.
-fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, Half); 2] {
+fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, FlowEntry); 2] {
     let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
     prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
     let flows = prog.flows();
@@ -21,7 +21,7 @@ fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, Half); 2] {
         .iter()
         .find(|flow| flow.key.sport.get() == sport)
         .expect("flow");
-    [(flow.key, flow.half), flow.reply.expect("reply")]
+    [(flow.key, flow.entry), flow.reply.expect("reply")]
 }
 
 fn answer(prog: &mut Prog, side: Side, sport: u16) {
@@ -41,16 +41,16 @@ fn sweep(prog: &mut Prog, records: &[SweepRecord]) -> u32 {
         packet.extend(key.dport.raw().to_ne_bytes());
         packet.extend([key.protocol, 0, 0, 0]);
         packet.extend(record.last_seen.to_ne_bytes());
-        packet.extend(record.twin_last_seen.to_ne_bytes());
+        packet.extend(record.reverse_last_seen.to_ne_bytes());
     }
     prog.run(SWEEP, &Place::default(), &packet).verdict
 }
 
-fn record([this, reverse]: [(FlowKey, Half); 2]) -> SweepRecord {
+fn record([this, reverse]: [(FlowKey, FlowEntry); 2]) -> SweepRecord {
     SweepRecord {
         key: this.0,
         last_seen: this.1.last_seen,
-        twin_last_seen: reverse.1.last_seen,
+        reverse_last_seen: reverse.1.last_seen,
     }
 }
 
@@ -58,8 +58,8 @@ fn record([this, reverse]: [(FlowKey, Half); 2]) -> SweepRecord {
 fn sweep_removes_both_entries_if_their_times_match() {
     Prog::with(Setup::default(), |prog| {
         for side in Side::BOTH {
-            let halves = open(prog, side, 61_500);
-            let right = record(halves);
+            let entries = open(prog, side, 61_500);
+            let right = record(entries);
             let newer = |change: fn(&mut SweepRecord)| {
                 let mut record = right;
                 change(&mut record);
@@ -68,22 +68,22 @@ fn sweep_removes_both_entries_if_their_times_match() {
             let changed = [
                 newer(|record| record.last_seen += 1),
                 newer(|record| record.last_seen -= 1),
-                newer(|record| record.twin_last_seen += 1),
+                newer(|record| record.reverse_last_seen += 1),
                 newer(|record| record.key.protocol = 6),
             ];
             for record in changed {
                 assert_eq!(sweep(prog, &[record]), 0, "{record:?}");
-                assert_eq!(prog.halves().len(), 2);
+                assert_eq!(prog.entries().len(), 2);
             }
             assert_eq!(sweep(prog, &[right]), 1);
-            assert!(prog.halves().is_empty());
+            assert!(prog.entries().is_empty());
             let [original, reply] = open(prog, side, 61_500);
             assert_eq!(
                 sweep(prog, &[record([reply, original])]),
                 1,
-                "by its reply half"
+                "by its reply entry"
             );
-            assert!(prog.halves().is_empty());
+            assert!(prog.entries().is_empty());
             assert_eq!(sweep(prog, &[right]), 0, "twice");
         }
     });
@@ -97,23 +97,23 @@ fn packet_after_nomination_keeps_the_flow() {
         thread::sleep(Duration::from_millis(20));
         answer(prog, side, 61_500);
         assert_eq!(sweep(prog, &[nominated]), 0);
-        assert_eq!(prog.halves().len(), 2);
+        assert_eq!(prog.entries().len(), 2);
     });
 }
 
 #[test]
 fn sweep_removes_an_entry_without_its_reverse() {
     Prog::with(Setup::default(), |prog| {
-        let [_, (key, half)] = open(prog, Side::BOTH[0], 61_500);
+        let [_, (key, entry)] = open(prog, Side::BOTH[0], 61_500);
         prog.forget_flows();
-        prog.put_half(&key, &half);
+        prog.put_entry(&key, &entry);
         let record = SweepRecord {
             key,
-            last_seen: half.last_seen,
-            twin_last_seen: 99,
+            last_seen: entry.last_seen,
+            reverse_last_seen: 99,
         };
         assert_eq!(sweep(prog, &[record]), 1);
-        assert!(prog.halves().is_empty());
+        assert!(prog.entries().is_empty());
     });
 }
 
@@ -161,7 +161,7 @@ fn idle_flows_are_nominated_by_the_limit_of_their_state() {
             removed: 90,
         };
         assert_eq!(swept, expected);
-        assert_eq!((prog.flows().len(), prog.halves().len()), (10, 20));
+        assert_eq!((prog.flows().len(), prog.entries().len()), (10, 20));
         let again = prog.datapath.sweep().expect("sweep");
         assert_eq!((again.flows, again.removed), (10, 0));
     });
@@ -178,7 +178,7 @@ fn flows_of_a_removed_sandbox_are_nominated() {
         prog.tables().remove_endpoint(1).expect("endpoint");
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (3, 2));
-        assert_eq!(prog.halves().len(), 2);
+        assert_eq!(prog.entries().len(), 2);
     });
 }
 

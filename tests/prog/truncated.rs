@@ -86,7 +86,7 @@ fn truncated_packet_is_neither_changed_nor_forwarded() {
             if cut.len() < whole.len() {
                 assert_ne!(found, Some(Verdict::Forward), "{program}: {cut:02x?}");
                 assert_eq!(outcome.packet, cut, "{program}");
-                assert!(prog.halves().is_empty(), "{program}: {cut:02x?}");
+                assert!(prog.entries().is_empty(), "{program}: {cut:02x?}");
             }
             prog.forget_flows();
         });

@@ -1,114 +1,162 @@
-//! Endpoints, networks, and which address is whose.
+//! Endpoints, networks, and the owners of addresses.
 
 use super::Text;
-use crate::addr::{Addr, MacAddr};
+use crate::{
+    addr::{Addr, Family, MacAddr},
+    layout::layout,
+};
 
-/// [`Endpoint::flags`], [`Network::flags`]: no way out and no published ports.
+/// Flag of a network: no external access and no published ports.
 pub const INTERNAL: u32 = 1 << 0;
-/// Endpoints of the network may not talk to each other.
+/// Flag of a network: its endpoints may not exchange packets.
 pub const ICC_OFF: u32 = 1 << 1;
-/// Outbound flows get the node's address.
+/// Flag of a network: outbound flows get an address of the node as source.
 pub const MASQUERADE: u32 = 1 << 2;
-/// Gateway mode `routed`: published ports are reachable on the endpoint's own address.
+/// Flag of a network: gateway mode `routed`. Published ports are reachable on the endpoint's own address.
 pub const ROUTED: u32 = 1 << 3;
 
-/// An endpoint, by slot.
-#[derive(Clone, Copy, Default, Debug)]
-#[repr(C)]
-pub struct Endpoint {
-    /// Interface index of the host's end; 0 if the slot is free.
-    pub ifindex: u32,
-    /// Raised each time the slot gets a new endpoint; flows of other generations are over.
-    pub generation: u32,
-    /// Index of its network.
-    pub network: u32,
-    /// Flags of its network.
-    pub flags: u32,
-    /// Interface index of its network's bridge.
-    pub bridge: u32,
-    /// Largest network-layer packet in bytes.
-    pub mtu: u32,
-    /// The sandbox's MAC address.
-    pub mac: MacAddr,
-    /// The bridge's MAC address: what routed packets come from.
-    pub gateway_mac: MacAddr,
-    /// Zero.
-    pub pad: u32,
-    /// IPv4 address; `::` if it has none.
-    pub v4: Addr,
-    /// IPv6 address; `::` if it has none.
-    pub v6: Addr,
-    /// The network's IPv4 gateway; `::` if it has none.
-    pub gateway_v4: Addr,
-    /// The network's IPv6 gateway; `::` if it has none.
-    pub gateway_v6: Addr,
-    /// Name of the sandbox.
-    pub sandbox: Text,
+layout! {
+    /// An endpoint, by slot. Written by the daemon.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct Endpoint(168) {
+        /// Interface index of the host's end of the veth pair; 0 if the slot is free.
+        pub ifindex: u32,
+        /// Incremented when the slot gets another endpoint. Flows of other generations have expired.
+        pub generation: u32,
+        /// Index of its network.
+        pub network: u32,
+        /// Flags of its network.
+        pub flags: u32,
+        /// Interface index of its network's bridge.
+        pub bridge: u32,
+        /// Largest network-layer packet in bytes.
+        pub mtu: u32,
+        /// MAC address of the sandbox.
+        pub mac: MacAddr,
+        /// MAC address of the bridge: the source of routed packets.
+        pub gateway_mac: MacAddr,
+        /// Zero.
+        pub pad: u32,
+        /// IPv4 address; `::` if it has none.
+        pub v4: Addr,
+        /// IPv6 address; `::` if it has none.
+        pub v6: Addr,
+        /// IPv4 gateway of the network; `::` if it has none.
+        pub gateway_v4: Addr,
+        /// IPv6 gateway of the network; `::` if it has none.
+        pub gateway_v6: Addr,
+        /// Name of the sandbox.
+        pub sandbox: Text,
+    }
 }
 
 impl Endpoint {
-    /// The endpoint's address in the family of `like`; `::` if it has none.
+    /// Address of the endpoint; `::` if it has none of this family.
     #[inline(always)]
-    pub fn address(&self, like: Addr) -> Addr {
-        if like.is_v4() { self.v4 } else { self.v6 }
+    pub fn address(&self, family: Family) -> Addr {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
     }
 
-    /// The gateway's address in the family of `like`; `::` if it has none.
+    /// Address of the gateway; `::` if there is none of this family.
     #[inline(always)]
-    pub fn gateway(&self, like: Addr) -> Addr {
-        if like.is_v4() {
-            self.gateway_v4
-        } else {
-            self.gateway_v6
+    pub fn gateway(&self, family: Family) -> Addr {
+        match family {
+            Family::V4 => self.gateway_v4,
+            Family::V6 => self.gateway_v6,
+        }
+    }
+
+    /// Whether its network has no external access and no published ports.
+    #[inline(always)]
+    pub const fn is_internal(&self) -> bool {
+        self.flags & INTERNAL != 0
+    }
+
+    /// Whether its network is in gateway mode `routed`.
+    #[inline(always)]
+    pub const fn is_routed(&self) -> bool {
+        self.flags & ROUTED != 0
+    }
+}
+
+layout! {
+    /// A network, by index. Written by the daemon, for dumps.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct Network(72) {
+        /// Its flags.
+        pub flags: u32,
+        /// Interface index of its bridge.
+        pub bridge: u32,
+        /// Its name.
+        pub name: Text,
+    }
+}
+
+/// The owner of an address of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOwner {
+    /// The node itself.
+    Host,
+    /// The endpoint in this slot.
+    Endpoint(u32),
+    /// The gateway of a network: an address of the node that only the network's sandboxes use.
+    Gateway,
+}
+
+const OWNER_HOST: u32 = 1;
+const OWNER_ENDPOINT: u32 = 2;
+const OWNER_GATEWAY: u32 = 3;
+
+layout! {
+    /// An [`AddressOwner`] as the map stores it. Written by the daemon.
+    #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+    pub struct AddressRecord(8) {
+        owner: u32,
+        slot: u32,
+    }
+}
+
+impl AddressRecord {
+    /// The record of an owner.
+    pub const fn new(owner: AddressOwner) -> Self {
+        let (owner, slot) = match owner {
+            AddressOwner::Host => (OWNER_HOST, 0),
+            AddressOwner::Endpoint(slot) => (OWNER_ENDPOINT, slot),
+            AddressOwner::Gateway => (OWNER_GATEWAY, 0),
+        };
+        Self { owner, slot }
+    }
+
+    /// The owner. A number that the daemon does not write is read as [`AddressOwner::Gateway`], which is the most
+    /// restricted one.
+    #[inline(always)]
+    pub const fn owner(self) -> AddressOwner {
+        match self.owner {
+            OWNER_HOST => AddressOwner::Host,
+            OWNER_ENDPOINT => AddressOwner::Endpoint(self.slot),
+            _ => AddressOwner::Gateway,
         }
     }
 }
 
-/// A network, by index.
-#[derive(Clone, Copy, Default, Debug)]
-#[repr(C)]
-pub struct Network {
-    /// Its flags.
-    pub flags: u32,
-    /// Interface index of its bridge.
-    pub bridge: u32,
-    /// Its name.
-    pub name: Text,
+layout! {
+    /// A subnet of a network. Written by the daemon.
+    #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+    pub struct Subnet(8) {
+        /// Index of the network.
+        pub network: u32,
+        /// Flags of the network.
+        pub flags: u32,
+    }
 }
 
-/// [`Address::kind`]: an address of the node itself.
-pub const ADDRESS_HOST: u32 = 1;
-/// [`Address::kind`]: an endpoint's address; [`Address::slot`] is the endpoint's.
-pub const ADDRESS_ENDPOINT: u32 = 2;
-/// [`Address::kind`]: the gateway of one of our networks: the node's too, but known to its sandboxes only.
-pub const ADDRESS_GATEWAY: u32 = 3;
-
-/// Whose an address is.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Address {
-    /// `ADDRESS_*`.
-    pub kind: u32,
-    /// Slot of the endpoint, or 0.
-    pub slot: u32,
-}
-
-/// Key of `subnets`: the layout that `BPF_MAP_TYPE_LPM_TRIE` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(C)]
-pub struct Prefix {
-    /// Significant bits of the address; an IPv4 prefix counts 96 more.
-    pub length: u32,
-    /// Octets in network order.
-    pub address: [u8; 16],
-}
-
-/// A subnet of one of our networks.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Subnet {
-    /// Index of the network.
-    pub network: u32,
-    /// Flags of the network.
-    pub flags: u32,
+impl Subnet {
+    /// Whether its network is in gateway mode `routed`.
+    #[inline(always)]
+    pub const fn is_routed(&self) -> bool {
+        self.flags & ROUTED != 0
+    }
 }

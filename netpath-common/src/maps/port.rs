@@ -1,21 +1,26 @@
 //! Published ports and their source allow-lists.
 
-use crate::{addr::Addr, portmap};
+use crate::{
+    addr::{Addr, Family},
+    layout::layout,
+    portmap,
+};
 
-/// Key of `ports`: the smallest aligned block that holds the range (see [`crate::portmap`]).
-#[derive(Clone, Copy, Default, Debug)]
-#[repr(C)]
-pub struct PortKey {
-    /// The host address; [`PortKey::ANY_V4`], [`PortKey::ANY_V6`] or [`PortKey::ANY`] for a wildcard.
-    pub addr: Addr,
-    /// Number of the block at [`Self::level`].
-    pub block: u16,
-    /// Level of the block.
-    pub level: u8,
-    /// Transport protocol.
-    pub protocol: u8,
-    /// Zero.
-    pub pad: u32,
+layout! {
+    /// Key of `ports`: the smallest aligned block that contains the range (see [`crate::portmap`]).
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct PortKey(24) {
+        /// The host address; [`PortKey::ANY_V4`], [`PortKey::ANY_V6`] or [`PortKey::ANY`] for a wildcard.
+        pub addr: Addr,
+        /// Number of the block at [`Self::level`].
+        pub block: u16,
+        /// Level of the block.
+        pub level: u8,
+        /// Transport protocol.
+        pub protocol: u8,
+        /// Zero.
+        pub pad: u32,
+    }
 }
 
 impl PortKey {
@@ -23,8 +28,18 @@ impl PortKey {
     pub const ANY: Addr = Addr::UNSPECIFIED;
     /// Every IPv4 address of the node: `0.0.0.0`.
     pub const ANY_V4: Addr = Addr::from_raw_v4(0);
-    /// Every IPv6 address of the node. `::` itself means both families, so the discard prefix stands for it (RFC 6666).
+    /// Every IPv6 address of the node. `::` means both families, so an address of the discard prefix is used
+    /// (RFC 6666).
     pub const ANY_V6: Addr = Addr::from_octets([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+    /// The address that means every address of a family.
+    #[inline(always)]
+    pub const fn any_of(family: Family) -> Addr {
+        match family {
+            Family::V4 => Self::ANY_V4,
+            Family::V6 => Self::ANY_V6,
+        }
+    }
 
     /// The key of a range.
     #[inline(always)]
@@ -32,7 +47,7 @@ impl PortKey {
         Self::at_level(addr, protocol, first, portmap::level(first, last))
     }
 
-    /// The key under which a range of `level` that holds `port` would stand.
+    /// The key that a range of `level` around `port` has.
     #[inline(always)]
     pub const fn at_level(addr: Addr, protocol: u8, port: u16, level: u8) -> Self {
         Self {
@@ -56,34 +71,23 @@ impl PartialEq for PortKey {
 
 impl Eq for PortKey {}
 
-/// A published range.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Port {
-    /// First host port.
-    pub first: u16,
-    /// Last host port.
-    pub last: u16,
-    /// Port of the sandbox for [`Self::first`]; the others follow in order.
-    pub target: u16,
-    /// Zero.
-    pub pad: u16,
-    /// Slot of the endpoint.
-    pub endpoint: u32,
-    /// Generation of that slot.
-    pub generation: u32,
-    /// List in `allow`; 0 lets everybody in.
-    pub allow: u32,
-}
-
-/// Key of `allow`: the layout that `BPF_MAP_TYPE_LPM_TRIE` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(C)]
-pub struct AllowKey {
-    /// Significant bits: 32 for the list, then those of the address (an IPv4 prefix counts 96 more).
-    pub length: u32,
-    /// Number of the list.
-    pub list: u32,
-    /// Octets in network order.
-    pub address: [u8; 16],
+layout! {
+    /// A published range. Written by the daemon.
+    #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+    pub struct PublishedRange(20) {
+        /// First host port.
+        pub first: u16,
+        /// Last host port.
+        pub last: u16,
+        /// Port of the sandbox for [`Self::first`]; the others follow in order.
+        pub port: u16,
+        /// Zero.
+        pub pad: u16,
+        /// Slot of the endpoint.
+        pub endpoint: u32,
+        /// Generation of that slot.
+        pub generation: u32,
+        /// List in `allow`; 0 permits every source.
+        pub allow: u32,
+    }
 }

@@ -1,29 +1,34 @@
-//! Where the sockets of host processes were redirected.
+//! Sockets of host processes whose destination was replaced.
 
-use crate::addr::{Addr, Be16};
+use crate::{
+    addr::{Addr, Be16},
+    layout::layout,
+};
 
-/// A socket and the address its packets really go to.
-#[derive(Clone, Copy, Default, Debug)]
-#[repr(C)]
-pub struct SocketPeer {
-    /// Socket cookie.
-    pub cookie: u64,
-    /// The sandbox's address.
-    pub addr: Addr,
-    /// The sandbox's port.
-    pub port: Be16,
-    /// Zero.
-    pub pad: [u16; 3],
+layout! {
+    /// A socket and the address that its packets are sent to. Written by the programs.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct SocketPeer(32) {
+        /// Socket cookie.
+        pub cookie: u64,
+        /// Address of the sandbox.
+        pub addr: Addr,
+        /// Port of the sandbox.
+        pub port: Be16,
+        /// Zero.
+        pub pad: [u16; 3],
+    }
 }
 
-/// The address that the process asked for.
-#[derive(Clone, Copy, Default, Debug)]
-#[repr(C)]
-pub struct SocketAddr {
-    /// Address.
-    pub addr: Addr,
-    /// Port.
-    pub port: Be16,
-    /// Zero.
-    pub pad: [u16; 3],
+layout! {
+    /// The address that the process asked for.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct SocketAddr(24) {
+        /// Address.
+        pub addr: Addr,
+        /// Port.
+        pub port: Be16,
+        /// Zero.
+        pub pad: [u16; 3],
+    }
 }

@@ -1,27 +1,27 @@
-//! How bytes become a packet and what is to be done with it.
+//! The format of inputs: a frame, and the tuple that it gets.
 
 use netpath_common::{
-    addr::{Addr, Be16},
+    addr::{Addr, Be16, Family},
     flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
 };
 
-/// In the first byte, beside the flags of a half: checksums are made right before anything is looked at.
+/// In the first byte, next to the `REWRITE_*` flags: checksums are corrected first.
 pub const COMPLETE: u8 = 1 << 0;
 
-/// One input: a frame, and the tuple that it is to have.
+/// One input: a frame, and the tuple that it gets.
 pub struct Input<'a> {
     /// [`REWRITE_SRC`] and [`REWRITE_DST`].
     pub flags: u8,
-    /// Whether checksums are made right first: what the search changes is wrong nearly always.
+    /// Whether checksums are corrected first: after random changes they are almost always wrong.
     pub complete: bool,
-    /// The frame, from its Ethernet header on.
+    /// The frame, from its Ethernet header.
     pub frame: &'a [u8],
     addresses: [[u8; 16]; 2],
     ports: [u16; 2],
 }
 
 impl<'a> Input<'a> {
-    /// Takes bytes apart; `None` if there are not enough for the fields before the frame.
+    /// Splits bytes into the fields; `None` if there are too few for the fields before the frame.
     pub fn split(bytes: &'a [u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         let (source, rest) = rest.split_first_chunk::<16>()?;
@@ -37,21 +37,21 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The identification that a fragment is to have.
+    /// The identification that a fragment gets.
     pub fn id(&self) -> u32 {
         u32::from(self.ports[0]) << 16 | u32::from(self.ports[1])
     }
 
-    /// The tuple that a packet with `from` is to have: another one at the ends that `flags` say. A port of zero stays: it
-    /// is the place that an echo does not have.
-    pub fn target(&self, from: &FlowKey, v4: bool, flags: u8) -> FlowKey {
+    /// The tuple that a packet with `from` gets: another one at the ends in `flags`. A port of zero does not change: an echo has
+    /// one identifier only.
+    pub fn target(&self, from: &FlowKey, family: Family, flags: u8) -> FlowKey {
         let address = |octets: [u8; 16]| {
             let [.., a, b, c, d] = octets;
-            if v4 {
+            if family == Family::V4 {
                 Addr::from_raw_v4(u32::from_ne_bytes([a, b, c, d]))
             } else {
                 let addr = Addr::from_octets(octets);
-                // No IPv6 flow has an address that stands for an IPv4 one.
+                // No IPv6 flow has a v4-mapped address.
                 if addr.is_v4() {
                     Addr::UNSPECIFIED
                 } else {
@@ -80,7 +80,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The bytes of an input; [`Input::split`] takes them apart.
+/// The bytes of an input, the inverse of [`Input::split`].
 pub fn join(flags: u8, to: ([u8; 16], [u8; 16], u16, u16), frame: &[u8]) -> Vec<u8> {
     let (source, destination, sport, dport) = to;
     let mut bytes = vec![flags];

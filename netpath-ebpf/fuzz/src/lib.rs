@@ -1,8 +1,7 @@
-//! What must hold for *every* packet that is parsed and rewritten.
+//! Properties of parsing and rewriting that hold for every packet.
 //!
-//! [`check`] takes any bytes (`input`), runs netpath's parser and rewriting over them, and panics if they do not do
-//! what the wire format says. What it says is worked out a second time, from etherparse and from checksums over all
-//! bytes (`reference`); nothing of that comes from the code under test.
+//! [`check`] takes any bytes (`input`), parses and rewrites them, and panics if the result differs from the wire format. The
+//! expected result comes from etherparse and from checksums over all bytes (`reference`), not from the code under test.
 //!
 //! `cargo xtask fuzz` searches for inputs by coverage. The corpus of that search is replayed by the unit tests.
 
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_seed_keeps_the_properties() {
+    fn seeds_have_properties() {
         for (name, bytes) in seeds::all() {
             eprintln!("{name}");
             check(&bytes);
@@ -28,7 +27,7 @@ mod tests {
     }
 
     #[test]
-    fn every_input_of_the_corpus_keeps_the_properties() {
+    fn inputs_of_corpus_have_properties() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         let mut count = 0;
         for entry in fs::read_dir(corpus).unwrap() {
@@ -41,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_have_different_names() {
+    fn seed_names_are_unique() {
         let mut names: Vec<_> = seeds::all().into_iter().map(|(name, _)| name).collect();
         let count = names.len();
         names.sort_unstable();

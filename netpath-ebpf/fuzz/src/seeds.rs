@@ -165,7 +165,7 @@ fn quotes(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
         if let Ok(reading) = reference::read(&frame) {
             reference::complete(&mut frame, &reading);
         }
-        // The quoted packet went the other way.
+        // The quoted packet had the other direction.
         let (from, size) = if v4 { (26, 4) } else { (22, 16) };
         frame[from..from + 2 * size].rotate_left(size);
         frame.split_off(14)

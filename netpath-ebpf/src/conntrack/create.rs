@@ -1,26 +1,24 @@
-//! New flows: the claim of both tuples.
+//! New flows: the insertion of both entries.
 
 use netpath_common::{
-    flow::{DELIVER, INSIDE, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC},
+    flow::{BOTH_LOCAL, DELIVER, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC},
     maps::Endpoint,
 };
 
-use super::{is_over, keys, now, quota, remove, rings, seen};
-use crate::{
-    maps::{self, Scratch},
-    parse::Parsed,
+use super::{
+    Entry, accounting, entry::InsertError, half_open, lifetime::has_expired, lifetime::remove,
+    lookup::seen_in,
 };
+use crate::{context::Context, helpers};
 
-const EEXIST: i32 = -17;
-
-/// A flow to be created; its tuple after translation stands in [`Scratch::to`].
+/// A flow to be created. Its tuple after translation is in [`NewFlow::to`](crate::context::NewFlow::to).
 #[repr(align(8))]
 pub struct Opening {
-    /// Inner end of the opening direction.
-    pub original: Inner,
-    /// Inner end of the answering direction.
-    pub reply: Inner,
-    /// What translation it is.
+    /// Local end of the original direction.
+    pub original: LocalEnd,
+    /// Local end of the reply direction.
+    pub reply: LocalEnd,
+    /// How it is translated.
     pub kind: Kind,
     /// Which source ports it may have.
     pub source: SourcePort,
@@ -30,29 +28,29 @@ pub struct Opening {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SourcePort {
-    /// Only the one it has.
+    /// Only the one of the packet.
     Keep,
-    /// The one it has if its reply tuple is free, otherwise one that SNAT may use.
+    /// The one of the packet if its reply tuple is free, otherwise one that SNAT may use.
     Prefer,
-    /// One that SNAT may use, the one it has included.
+    /// One that SNAT may use; the one of the packet first.
     Choose,
 }
 
-/// The inner end of one direction.
+/// The local endpoint of one direction.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-pub struct Inner {
-    pub(super) endpoint: u32,
+pub struct LocalEnd {
+    pub(super) slot: u32,
     pub(super) generation: u32,
     deliver: u32,
 }
 
-impl Inner {
-    /// Packets go into the sandbox.
+impl LocalEnd {
+    /// Packets are delivered to the sandbox.
     #[inline(always)]
-    pub fn into(slot: u32, endpoint: &Endpoint) -> Self {
+    pub fn receiver(slot: u32, endpoint: &Endpoint) -> Self {
         Self {
-            endpoint: slot,
+            slot,
             generation: endpoint.generation,
             deliver: DELIVER as u32,
         }
@@ -60,9 +58,9 @@ impl Inner {
 
     /// Packets leave the node.
     #[inline(always)]
-    pub fn out_of(slot: u32, endpoint: &Endpoint) -> Self {
+    pub fn sender(slot: u32, endpoint: &Endpoint) -> Self {
         Self {
-            endpoint: slot,
+            slot,
             generation: endpoint.generation,
             deliver: 0,
         }
@@ -74,84 +72,91 @@ impl Inner {
 pub enum Refused {
     /// Another flow has the reply tuple.
     Taken,
-    /// There is no room.
+    /// The table is full.
     Full,
 }
 
-/// Creates both halves, the reply's first.
+/// Inserts both entries, the reply entry first.
 ///
-/// If another CPU was faster with the same flow, that one counts.
+/// If another CPU has created the same flow, that one is used.
 #[inline(always)]
-pub fn create(opening: &Opening, parsed: &Parsed, scratch: &mut Scratch) -> Result<(), Refused> {
-    let Some(config) = maps::config() else {
-        return Err(Refused::Full);
-    };
-    let from = &parsed.key;
+pub fn create(opening: &Opening, context: &mut Context) -> Result<(), Refused> {
+    let Context {
+        config,
+        parsed,
+        scratch,
+        ..
+    } = context;
+    let (from, flow) = (&parsed.key, &mut scratch.flow);
+    let (flags, reply_flags) = flags_of(opening, from, &flow.to);
+    let entry = &mut flow.entry;
+    entry.last_seen = helpers::now();
+    entry.created = entry.last_seen;
+    (entry.packets, entry.bytes) = (0, 0);
+    entry.kind = opening.kind as u8;
+    entry.pad = 0;
+    flow.reply_key.copy_reversed(&flow.to);
+
+    entry.to.copy_reversed(from);
+    entry.endpoint = opening.reply.slot;
+    entry.generation = opening.reply.generation;
+    entry.role = REPLY;
+    entry.seen = 0;
+    entry.flags = reply_flags;
+    match Entry::insert(&flow.reply_key, entry) {
+        Ok(()) => {}
+        Err(InsertError::Full) => return Err(Refused::Full),
+        Err(InsertError::Exists) => {
+            if !has_expired(&flow.reply_key, config, entry.created) {
+                // Another CPU may have created the same flow.
+                return match Entry::find(from) {
+                    Some(other) if *other.to() == flow.to => Ok(()),
+                    _ => Err(Refused::Taken),
+                };
+            }
+            remove(&flow.reply_key);
+            if Entry::insert(&flow.reply_key, entry).is_err() {
+                return Err(Refused::Taken);
+            }
+        }
+    }
+    accounting::add_reply(entry);
+
+    entry.to.copy_from(&flow.to);
+    entry.endpoint = opening.original.slot;
+    entry.generation = opening.original.generation;
+    entry.role = ORIGINAL;
+    entry.seen = seen_in(parsed);
+    entry.flags = flags;
+    if let Err(error) = Entry::insert(from, entry) {
+        if let Some(reply) = Entry::find(&flow.reply_key) {
+            accounting::remove_entry(&flow.reply_key, reply);
+        }
+        return match error {
+            InsertError::Exists => Ok(()),
+            InsertError::Full => Err(Refused::Full),
+        };
+    }
+    half_open::enter(from, config, entry.created, &mut flow.evicted);
+    Ok(())
+}
+
+/// [`FlowEntry::flags`](netpath_common::flow::FlowEntry::flags) of the original and of the reply entry.
+#[inline(always)]
+fn flags_of(opening: &Opening, from: &FlowKey, to: &FlowKey) -> (u8, u8) {
     let mut flags = opening.original.deliver as u8;
     let mut reply_flags = opening.reply.deliver as u8;
     if flags & reply_flags & DELIVER != 0 {
-        flags |= INSIDE;
-        reply_flags |= INSIDE;
+        flags |= BOTH_LOCAL;
+        reply_flags |= BOTH_LOCAL;
     }
-    if from.src != scratch.to.src || from.sport != scratch.to.sport {
+    if from.src != to.src || from.sport != to.sport {
         flags |= REWRITE_SRC;
         reply_flags |= REWRITE_DST;
     }
-    if from.dst != scratch.to.dst || from.dport != scratch.to.dport {
+    if from.dst != to.dst || from.dport != to.dport {
         flags |= REWRITE_DST;
         reply_flags |= REWRITE_SRC;
     }
-    let half = &mut scratch.half;
-    half.last_seen = now();
-    half.created = half.last_seen;
-    half.packets = 0;
-    half.bytes = 0;
-    half.kind = opening.kind as u8;
-    half.pad = 0;
-    keys::set_reversed(&mut scratch.reply_key, &scratch.to);
-
-    keys::set_reversed(&mut half.to, from);
-    half.endpoint = opening.reply.endpoint;
-    half.generation = opening.reply.generation;
-    half.role = REPLY;
-    half.seen = 0;
-    half.flags = reply_flags;
-    if let Err(error) = maps::claim_flow(&scratch.reply_key, half) {
-        if error != EEXIST {
-            return Err(Refused::Full);
-        }
-        if !is_over(&scratch.reply_key, config, half.created) {
-            // The same flow, created by another CPU a moment ago, is as good as this one.
-            return match maps::flow(from) {
-                // SAFETY: a map value, readable while the program runs.
-                Some(other) if unsafe { (*other).to == scratch.to } => Ok(()),
-                _ => Err(Refused::Taken),
-            };
-        }
-        remove(&scratch.reply_key);
-        if maps::claim_flow(&scratch.reply_key, half).is_err() {
-            return Err(Refused::Taken);
-        }
-    }
-    quota::charge(half);
-
-    keys::set(&mut half.to, &scratch.to);
-    half.endpoint = opening.original.endpoint;
-    half.generation = opening.original.generation;
-    half.role = ORIGINAL;
-    half.seen = seen(parsed);
-    half.flags = flags;
-    if let Err(error) = maps::claim_flow(from, half) {
-        if let Some(reply) = maps::flow(&scratch.reply_key) {
-            // SAFETY: the map's value under that key, inserted above.
-            unsafe { quota::remove_half(&scratch.reply_key, reply) };
-        }
-        return if error == EEXIST {
-            Ok(())
-        } else {
-            Err(Refused::Full)
-        };
-    }
-    rings::enter(from, config, half.created, &mut scratch.old);
-    Ok(())
+    (flags, reply_flags)
 }

@@ -1,5 +1,92 @@
-//! Safe functions around what only the verifier or a raw helper offers.
+//! Safe functions around the kernel's helpers. Each raw helper is called in one file here and nowhere else.
+//!
+//! | file | helper |
+//! |---|---|
+//! | `atomic` | atomic additions to map values |
+//! | `bounded` | lengths whose range every verifier sees |
+//! | `bytes` | copies between a packet and memory |
+//! | `checksum` | probes of checksum updates |
+//! | `clone` | sending a copy of a packet |
+//! | `fib` | routing lookups |
+//! | `random` | random numbers |
+//! | `redirect` | sending a packet to another device |
+//! | `repeat` | loops whose body the verifier follows once |
+//! | `socket_lookup` | sockets of the node |
+//! | `time` | the clock |
+//!
+//! Host tests use `host` instead, which records what the programs do.
 
+#[cfg(target_arch = "bpf")]
+mod atomic;
+#[cfg(target_arch = "bpf")]
 mod bounded;
+#[cfg(target_arch = "bpf")]
+mod bytes;
+#[cfg(target_arch = "bpf")]
+mod checksum;
+#[cfg(target_arch = "bpf")]
+mod clone;
+#[cfg(target_arch = "bpf")]
+mod fib;
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+#[cfg(target_arch = "bpf")]
+mod random;
+#[cfg(target_arch = "bpf")]
+mod redirect;
+#[cfg(target_arch = "bpf")]
+mod repeat;
+#[cfg(target_arch = "bpf")]
+mod socket_lookup;
+#[cfg(target_arch = "bpf")]
+mod time;
 
-pub use bounded::bounded;
+mod route;
+
+#[cfg(target_arch = "bpf")]
+pub use self::{
+    atomic::{add_i32, add_u64, fetch_add_u32},
+    bounded::bounded,
+    bytes::{load_bytes, load_question, load_record, replace_packet},
+    checksum::probe_checksum,
+    clone::clone_redirect,
+    fib::{find_next_hop, find_source, probe_route},
+    random::random_u32,
+    redirect::{redirect_to_neighbour, redirect_to_peer},
+    repeat::repeat,
+    socket_lookup::find_socket,
+    time::now,
+};
+#[cfg(not(target_arch = "bpf"))]
+pub use host::{
+    add_i32, add_u64, clone_redirect, fetch_add_u32, find_next_hop, find_socket, find_source,
+    load_bytes, load_record, now, random_u32, redirect_to_neighbour, redirect_to_peer, repeat,
+    replace_packet,
+};
+pub use route::{NextHop, Route, RouteQuery};
+
+/// The body of a loop; see [`repeat`].
+pub trait Step {
+    /// Runs the body for one number, from 0 upwards; whether the loop continues.
+    fn step(&mut self, number: u32) -> Continue;
+}
+
+/// Whether a loop continues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Continue {
+    /// With the next number.
+    Yes,
+    /// The loop ends.
+    No,
+}
+
+/// What kind of socket a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// There is none.
+    None,
+    /// Connected to the sender of the packet.
+    Connected,
+    /// Bound or listening.
+    Unconnected,
+}

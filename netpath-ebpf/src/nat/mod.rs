@@ -1,5 +1,11 @@
-//! Which translation a new flow gets.
+//! The translation of a new flow.
+//!
+//! | file | chooses |
+//! |---|---|
+//! | `publish` | the endpoint and port of a published port |
+//! | `masquerade` | the source address of an outbound flow |
+//! | `source_port` | the external source port |
 
-pub mod ports;
+pub mod masquerade;
 pub mod publish;
-pub mod source;
+mod source_port;

@@ -1,135 +1,125 @@
 //! Published ports: destination translation, for clients outside and for sandboxes of this node.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_loop;
 use netpath_common::{
     addr::{Addr, Be16},
     flow::{Kind, TCP, UDP},
-    maps::{Config, Endpoint, Port, PortKey},
+    maps::{Config, Endpoint, PortKey, PublishedRange},
     portmap::LEVELS,
     reason::Reason,
 };
 
-use super::ports;
+use super::source_port;
 use crate::{
-    conntrack::{self, Inner, Opening, SourcePort},
+    conntrack::{LocalEnd, Opening, SourcePort},
+    context::Context,
+    helpers::{self, Continue, Socket, Step, repeat},
     maps,
     packet::skb::Skb,
     parse::{ACK, FIN, Parsed, RST, SYN, Transport},
 };
 
-/// A published port that a tuple is addressed to.
+/// The endpoint and port that a published port leads to.
 pub struct Target {
-    /// Slot of its endpoint.
+    /// Slot of the endpoint.
     pub slot: u32,
-    /// List of the sources that may use it; 0 for everybody.
+    /// List of the sources that may use it; 0 permits every source.
     pub allow: u32,
-    /// Its endpoint.
+    /// The endpoint.
     pub endpoint: &'static Endpoint,
-    /// The endpoint's address in the packet's family.
+    /// Address of the endpoint in the packet's family.
     pub addr: Addr,
-    /// The endpoint's port.
-    pub target: Be16,
+    /// Port of the endpoint.
+    pub port: Be16,
 }
 
-/// The published port for a destination: the exact address first, then every address of its family, then every
-/// address. `None` if nothing is published there, or nothing that lives and has an address of this family.
+/// The published port at a destination: entries for the exact address come first, then those for every address of its family,
+/// then those for every address. `None` if there is none, or if its endpoint was removed or has no address of this family.
 #[inline(never)]
-pub fn find(addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
-    let config = maps::config()?;
+pub fn find(config: &Config, addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
     let mut search = Search {
         addr: *addr,
-        places: places(config),
+        candidates: candidates(config),
         port,
         protocol,
         found: false,
-        entry: Port::default(),
+        range: PublishedRange::default(),
     };
-    if search.places == 0 {
+    if search.candidates == 0 {
         return None;
     }
-    // SAFETY: the callback gets this `search` and nothing keeps it (Linux 5.17).
-    unsafe {
-        let count = search.places.count_ones();
-        bpf_loop(count, look as *mut c_void, (&raw mut search).cast(), 0);
-    }
+    repeat(search.candidates.count_ones(), &mut search);
     if !search.found {
         return None;
     }
-    let entry = &search.entry;
-    let endpoint = maps::live_endpoint(entry.endpoint, entry.generation)?;
-    let inside = endpoint.address(*addr);
-    if inside.is_unspecified() {
+    let range = &search.range;
+    let endpoint = maps::live_endpoint(range.endpoint, range.generation)?;
+    let inner = endpoint.address(addr.family());
+    if inner.is_unspecified() {
         return None;
     }
-    let target = Be16::new(entry.target.wrapping_add(port.wrapping_sub(entry.first)));
+    let port = Be16::new(range.port.wrapping_add(port.wrapping_sub(range.first)));
     Some(Target {
-        slot: entry.endpoint,
-        allow: entry.allow,
+        slot: range.endpoint,
+        allow: range.allow,
         endpoint,
-        addr: inside,
-        target,
+        addr: inner,
+        port,
     })
 }
 
-/// A search through the places where a range may stand.
+/// A search through the keys that a range around a port may have.
 #[repr(C)]
 struct Search {
     addr: Addr,
-    /// A bit for each place that is left to look at: by sort of address, then by level.
-    places: u64,
+    /// A bit for each key that is not looked up yet.
+    candidates: u64,
     port: u16,
     protocol: u8,
     found: bool,
-    entry: Port,
+    range: PublishedRange,
 }
 
-/// The places in use: exact addresses in the lowest bits, then those for one family, then those for every address.
+/// The levels in use: those of exact addresses in the lowest bits, then those of one family, then those of every address.
 #[inline(always)]
-fn places(config: &Config) -> u64 {
+fn candidates(config: &Config) -> u64 {
     config.exact_levels as u64
         | (config.family_levels as u64) << LEVELS
         | (config.any_levels as u64) << (2 * LEVELS)
 }
 
-/// Looks at the next place. A callback, so that the verifier follows it once and not for every place.
-unsafe extern "C" fn look(_number: u32, search: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` passes on what `find` gave it.
-    let search = unsafe { &mut *search.cast::<Search>() };
-    let place = search.places.trailing_zeros() as u8;
-    search.places &= search.places.wrapping_sub(1);
-    let (addr, level) = if place < LEVELS {
-        (search.addr, place)
-    } else if place < 2 * LEVELS {
-        let family = if search.addr.is_v4() {
-            PortKey::ANY_V4
+impl Step for Search {
+    /// Looks up the next key.
+    #[inline(always)]
+    fn step(&mut self, _number: u32) -> Continue {
+        let candidate = self.candidates.trailing_zeros() as u8;
+        self.candidates &= self.candidates.wrapping_sub(1);
+        let (addr, level) = if candidate < LEVELS {
+            (self.addr, candidate)
+        } else if candidate < 2 * LEVELS {
+            (PortKey::any_of(self.addr.family()), candidate - LEVELS)
         } else {
-            PortKey::ANY_V6
+            (PortKey::ANY, candidate.wrapping_sub(2 * LEVELS))
         };
-        (family, place - LEVELS)
-    } else {
-        (PortKey::ANY, place.wrapping_sub(2 * LEVELS))
-    };
-    let key = PortKey::at_level(addr, search.protocol, search.port, level & 31);
-    if let Some(entry) = maps::port(&key)
-        && entry.first <= search.port
-        && search.port <= entry.last
-    {
-        search.found = true;
-        search.entry.first = entry.first;
-        search.entry.target = entry.target;
-        search.entry.endpoint = entry.endpoint;
-        search.entry.generation = entry.generation;
-        search.entry.allow = entry.allow;
-        return 1;
+        let key = PortKey::at_level(addr, self.protocol, self.port, level & 31);
+        if let Some(range) = maps::published_range(&key)
+            && range.first <= self.port
+            && self.port <= range.last
+        {
+            self.found = true;
+            self.range.first = range.first;
+            self.range.port = range.port;
+            self.range.endpoint = range.endpoint;
+            self.range.generation = range.generation;
+            self.range.allow = range.allow;
+            return Continue::No;
+        }
+        Continue::Yes
     }
-    0
 }
 
-/// Whether a packet may open a flow to a published port at all.
+/// Whether a packet may open a flow to a published port.
 #[inline(always)]
-pub fn is_candidate(parsed: &Parsed) -> bool {
+pub fn may_open(parsed: &Parsed) -> bool {
     parsed.transport == Transport::Flow
         && match parsed.key.protocol {
             UDP => true,
@@ -138,79 +128,72 @@ pub fn is_candidate(parsed: &Parsed) -> bool {
         }
 }
 
-/// Whether a segment belongs to a connection that is under way. One without a flow has lost it with the table: the
-/// published port tells where it goes.
+/// Whether a segment belongs to an open connection. Without a flow, its flow was lost with the table, and the published port
+/// says where it goes.
 #[inline(always)]
 fn is_midstream(parsed: &Parsed) -> bool {
     parsed.tcp_flags & (SYN | ACK | RST | FIN) == ACK
 }
 
-/// Whether a packet that may open a flow belongs to a socket of the node instead, whatever is published on its port: to
-/// one that is connected to the sender.
+/// Whether a packet that may open a flow belongs to a socket of the node that is connected to the sender; such a socket has
+/// precedence over a published port.
 #[inline(always)]
 pub fn is_for_socket(skb: &Skb, parsed: &Parsed) -> bool {
     (parsed.key.protocol == UDP || is_midstream(parsed))
-        && ports::is_connected_socket(skb, &parsed.key)
+        && helpers::find_socket(skb, &parsed.key) == Socket::Connected
 }
 
-/// Who asks for a published port.
+/// The sender of a packet to a published port.
+#[derive(Clone, Copy)]
 pub enum Client {
     /// A host outside.
     Outside,
-    /// A sandbox of this node: its slot and its endpoint. It may be the one that publishes the port.
+    /// A sandbox of this node: the slot of its endpoint, and the endpoint. It may be the one that publishes the port.
     Sandbox(u32, &'static Endpoint),
 }
 
 /// Opens a flow to a published port.
 ///
 /// # Errors
-/// The reason why there is none: to drop the packet, or to let the stack answer it.
+/// The reason why there is none.
 #[inline(always)]
 pub fn open(
-    skb: &Skb,
-    parsed: &Parsed,
+    context: &mut Context,
     client: Client,
     target: &Target,
     kind: Kind,
 ) -> Result<(), Reason> {
-    let from = &parsed.key;
-    if target.allow != 0 && !maps::allowed(target.allow, from.src) {
+    let from = &context.parsed.key;
+    if target.allow != 0 && !maps::is_allowed(target.allow, from.src) {
         return Err(Reason::NotAllowed);
     }
-    let Some(scratch) = maps::scratch() else {
-        return Err(Reason::TableFull);
-    };
-    conntrack::keys::set(&mut scratch.to, from);
-    scratch.to.dst = target.addr;
-    scratch.to.dport = target.target;
-    let inside = target.slot;
-    let original = Inner::into(inside, target.endpoint);
-    // One client may reach the same port of a sandbox through two of the node's addresses with one source port: the
-    // second flow needs another one.
+    let to = &mut context.scratch.flow.to;
+    to.copy_from(from);
+    to.dst = target.addr;
+    to.dport = target.port;
+    let original = LocalEnd::receiver(target.slot, target.endpoint);
+    // One client may reach the same port of a sandbox through two addresses of the node with one source port: the second
+    // flow then gets another source port.
     let mut source = SourcePort::Prefer;
     let reply = match client {
-        Client::Outside => Inner::out_of(inside, target.endpoint),
+        Client::Outside => LocalEnd::sender(target.slot, target.endpoint),
         Client::Sandbox(slot, endpoint) => {
-            if slot == inside {
-                // Its own address as a source would never come back to us: the gateway stands in for it.
-                scratch.to.src = endpoint.gateway(from.src);
+            if slot == target.slot {
+                // The sandbox would reply to its own address directly, so the gateway's address replaces it.
+                to.src = endpoint.gateway(context.parsed.family);
                 source = SourcePort::Choose;
-                if scratch.to.src.is_unspecified() {
+                if to.src.is_unspecified() {
                     return Err(Reason::NoAddress);
                 }
             }
-            Inner::into(slot, endpoint)
+            LocalEnd::receiver(slot, endpoint)
         }
     };
-    ports::open(
-        &Opening {
-            original,
-            reply,
-            kind,
-            source,
-        },
-        skb,
-        parsed,
-        scratch,
-    )
+    let opening = Opening {
+        original,
+        reply,
+        kind,
+        source,
+    };
+    source_port::open(context, &opening)
 }

@@ -1,13 +1,20 @@
-//! Bounds-checked access to a packet: the one thing the verifier and the borrow checker must agree on.
+//! Bounds-checked access to a packet.
 //!
-//! The verifier allows a load from a packet only after the very pointer it uses was compared with the packet's end, and
-//! forgets every such comparison when a helper may have moved the packet. [`Packet`] turns both rules into types: a
-//! header is handed out as a reference that was just compared, and everything that may move the packet takes
-//! `&mut self`, so no reference can outlive it. Code that parses and rewrites is written once against the trait and
-//! runs in the kernel over `skb::Skb` and in host tests over [`slice::Slice`].
+//! The verifier permits a load from a packet only after the pointer was compared with the packet's end, and forgets the
+//! comparison when a helper may have moved the packet. [`Packet`] expresses both rules as types: a header is a reference
+//! that was just compared, and every function that may move the packet takes `&mut self`, so no reference outlives it.
+//! Code that parses and rewrites is written once for the trait. It runs in the kernel on `skb::Skb` and in host tests on
+//! [`slice::Slice`].
 
+#[cfg(all(test, not(target_arch = "bpf")))]
+mod host;
 #[cfg(target_arch = "bpf")]
 pub mod skb;
+#[cfg(all(test, not(target_arch = "bpf")))]
+pub mod skb {
+    //! The packet of host tests in place of a socket buffer.
+    pub use super::host::Skb;
+}
 pub mod slice;
 
 use netpath_common::checksum::Diff;
@@ -19,7 +26,7 @@ use network_types::{
     udp::UdpHdr,
 };
 
-/// A piece of a packet that may be looked at in place.
+/// Bytes of a packet that may be read in place.
 ///
 /// # Safety
 /// The type has alignment 1, no padding, and every bit pattern is a value.
@@ -40,10 +47,10 @@ headers!(
     ArpHdr
 );
 
-/// What a transport checksum covers beside the transport's own bytes.
+/// What a change affects that a transport checksum covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Covers {
-    /// Its own bytes only: ports, and all of ICMPv4.
+    /// The transport header or payload: ports, and all of ICMPv4.
     Payload,
     /// The pseudo-header of IPv4.
     PseudoV4,
@@ -51,21 +58,21 @@ pub enum Covers {
     PseudoV6,
 }
 
-/// A packet in memory, from its Ethernet header on.
+/// A packet in memory, from its link header.
 pub trait Packet {
-    /// Bytes of the whole packet, those outside the linear part included.
+    /// Bytes of the whole packet, including those outside the linear part.
     fn len(&self) -> usize;
 
-    /// The header at `offset`; `None` if it does not lie in the linear part.
+    /// The header at `offset`; `None` if it is not in the linear part.
     fn header<T: Header>(&self, offset: usize) -> Option<&T>;
 
-    /// The header at `offset`, to be changed; `None` if it does not lie in the linear part.
+    /// The header at `offset`, for writing; `None` if it is not in the linear part.
     fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
 
-    /// Changes the transport checksum at `offset` by `diff`.
+    /// Updates the transport checksum at `offset` for the change `diff`. `None` if it cannot be written.
     ///
-    /// The only way a transport checksum may change: it depends on who will finish it (hardware, the stack, nobody).
-    /// `udp` keeps a checksum of zero, which says that there is none (RFC 768).
+    /// The only way to change a transport checksum: the result depends on whether hardware or the stack completes it.
+    /// With `udp` a checksum of zero stays zero: the datagram has none (RFC 768).
     fn update_checksum(
         &mut self,
         offset: usize,
@@ -74,7 +81,7 @@ pub trait Packet {
         udp: bool,
     ) -> Option<()>;
 
-    /// Whether it holds no byte.
+    /// Whether the packet has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -13,18 +13,18 @@ use netpath_common::checksum::Diff;
 use super::{Covers, Header, Packet};
 use crate::maps;
 
-/// Largest offset of a header the programs look at; a power of two, less one. The mask tells the verifier that the sum
-/// of packet start and offset cannot overflow.
+/// Largest offset of a header; a power of two, less one. The mask proves to the verifier that the sum of packet start and
+/// offset does not overflow.
 const MAX_OFFSET: usize = 0x3ff;
 
-/// Bytes made linear when a header lies outside: Ethernet, the longest IPv4 header or IPv6 with extensions, ICMP, and the
-/// same of a packet that an ICMP error quotes.
+/// Bytes that are made linear if a header is outside of the linear part: Ethernet, the longest IPv4 header or IPv6 with
+/// extensions, ICMP, and the same of a packet that an ICMP error quotes.
 const LINEAR: u32 = 14 + 60 + 60 + 8 + 60 + 60;
 
 /// Addressed to this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
 
-/// The socket buffer that a TC program was called with.
+/// The socket buffer of a TC program.
 pub struct Skb {
     context: *mut __sk_buff,
 }
@@ -49,7 +49,7 @@ impl Skb {
         unsafe { (*self.context).ifindex }
     }
 
-    /// Interface the packet came in by; 0 if this namespace made it.
+    /// Interface that received the packet; 0 if this namespace made it.
     #[inline(always)]
     pub fn ingress_ifindex(&self) -> u32 {
         // SAFETY: as in `ifindex`.
@@ -83,14 +83,14 @@ impl Skb {
         }
     }
 
-    /// Whether a VLAN tag stands beside the packet.
+    /// Whether the packet has a VLAN tag in its metadata.
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context).vlan_present != 0 }
     }
 
-    /// Packets that this buffer will be on the wire.
+    /// Packets on the wire: the segments of a GSO packet, else 1.
     #[inline(always)]
     pub fn segments(&self) -> u64 {
         // SAFETY: as in `ifindex`.
@@ -98,14 +98,14 @@ impl Skb {
         if segments == 0 { 1 } else { segments as u64 }
     }
 
-    /// Payload of each of the packets that the device is to make of this one; zero if it is to make none.
+    /// Payload bytes of each segment of a GSO packet; 0 for another packet.
     #[inline(always)]
     pub fn segment_size(&self) -> usize {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context).gso_size as usize }
     }
 
-    /// Makes every header of the packet linear. `false` if there was nothing to do or it could not be done.
+    /// Makes the headers of the packet linear. `false` if they are linear already or the kernel refused.
     #[inline(always)]
     pub fn linearize(&mut self) -> bool {
         let length = self.len() as u32;
@@ -132,8 +132,8 @@ impl Skb {
     #[inline(always)]
     fn locate<T: Header>(&self, offset: usize) -> Option<*mut T> {
         let mut start = self.start() + (offset & MAX_OFFSET);
-        // The compiler would derive one header's bounds from another's comparison; the verifier follows no such
-        // reasoning between two pointers. Behind this it must compare the pointer that is used.
+        // Without this the compiler derives the bounds of one header from the comparison of another, which the verifier does
+        // not follow. With it, the pointer that is used is compared.
         // SAFETY: copies a register onto itself. An empty template would leave two line records at one instruction,
         // which the kernel refuses.
         unsafe {
@@ -156,8 +156,8 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
-        // SAFETY: `locate` compared the end of the header with the end of the packet; whatever moves the packet takes
-        // `&mut self`, so the reference is gone by then. `Header` allows any bit pattern at any address.
+        // SAFETY: `locate` compared the end of the header with the end of the packet; functions that move the packet take
+        // `&mut self`, so the reference has ended by then. `Header` allows any bit pattern at any address.
         self.locate(offset).map(|header| unsafe { &*header })
     }
 

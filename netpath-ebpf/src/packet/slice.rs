@@ -1,10 +1,10 @@
-//! A packet in a byte slice, for tests and fuzzing on the host.
+//! A packet in a byte slice, for host tests and fuzzing.
 
 use netpath_common::checksum::Diff;
 
 use super::{Covers, Header, Packet};
 
-/// A packet whose checksums are complete, as they are on the wire.
+/// A packet with complete checksums.
 #[derive(Debug)]
 pub struct Slice<'a>(pub &'a mut [u8]);
 
@@ -56,7 +56,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_lies_within_or_is_none(mut bytes in vec(any::<u8>(), 0..64), offset in 0..100_usize) {
+        fn header_is_within_packet_or_none(mut bytes in vec(any::<u8>(), 0..64), offset in 0..100_usize) {
             let length = bytes.len();
             let before = bytes.clone();
             let mut packet = Slice(&mut bytes);
@@ -68,7 +68,7 @@ mod tests {
         }
 
         #[test]
-        fn a_checksum_is_corrected_in_place(mut words: [u8; 16], new: u32) {
+        fn updated_checksum_is_valid(mut words: [u8; 16], new: u32) {
             words[..2].fill(0);
             let right = checksum(&words);
             words[..2].copy_from_slice(&right.to_ne_bytes());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_all_numbers_is_none() {
+    fn offset_overflow_is_none() {
         let mut bytes = [0; 8];
         assert!(Slice(&mut bytes).header::<[u8; 2]>(usize::MAX).is_none());
         assert!(
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn no_checksum_stays_none_and_zero_becomes_all_ones() {
+    fn absent_udp_checksum_stays_absent_and_zero_becomes_ones() {
         let diff = Diff::none().half(1, 2);
         let mut absent = [0; 2];
         Slice(&mut absent).update_checksum(0, diff, Covers::Payload, true);

@@ -1,105 +1,94 @@
-//! Into a sandbox.
+//! The last step into a sandbox.
 
-use aya_ebpf::helpers::generated::bpf_redirect_peer;
 use netpath_common::{
-    flow::{Half, REWRITE_DST, REWRITE_SRC},
+    addr::Family,
+    flow::{REWRITE_DST, REWRITE_SRC},
+    hook::Hook,
     maps::Endpoint,
     reason::Reason,
 };
 
-use super::{
-    fragment::{self, Known},
-    guard, translate, wire_length,
-};
+use super::{guard, translate, wire_length};
 use crate::{
-    conntrack::{self, Side},
+    conntrack::{self, Entry},
+    context::Context,
+    fragment::{self, Known},
+    helpers,
     packet::{Packet, skb::Skb},
     parse::{ETHERNET, Parsed},
     rewrite,
 };
 
-/// Gives a packet of a flow its translation and delivers it to `endpoint` as its gateway would.
+/// Translates a packet of a flow and delivers it to `endpoint` as its gateway would.
 #[inline(never)]
-pub fn translated(
-    skb: &mut Skb,
-    parsed: &Parsed,
-    half: *mut Half,
-    endpoint: &Endpoint,
-    side: Side,
-) -> Reason {
-    let id = match fragment::begin(skb, parsed, half, side) {
+pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook: Hook) -> Reason {
+    let id = match fragment::note_first(context, entry, hook) {
         Ok(id) => id,
         Err(reason) => return reason,
     };
-    conntrack::touch(half, skb, parsed);
-    let slow = needs_stack(skb, parsed, endpoint);
-    if slow.is_none() && !routes(skb, parsed, endpoint) {
+    conntrack::record_packet(entry, &context.skb, context.parsed);
+    let slow = needs_stack(&context.skb, context.parsed, endpoint);
+    if slow.is_none() && !apply_routing_rewrite(&mut context.skb, context.parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    // SAFETY: a map value, alive while the program runs; `flags` never change.
-    let flags = unsafe { (*half).flags };
-    if slow.is_some() && answers_inside(skb, endpoint, side, flags) {
-        return finish(skb, endpoint, slow, reason(side));
+    if slow.is_some() && replies_locally(&context.skb, endpoint, hook, entry.flags()) {
+        return finish(&context.skb, endpoint, slow, hook);
     }
-    if !translate(skb, parsed, half, id) {
+    if !translate(context, entry, id) {
         return Reason::WriteFailed;
     }
-    finish(skb, endpoint, slow, reason(side))
+    finish(&context.skb, endpoint, slow, hook)
 }
 
-/// The same for a later fragment of a datagram whose first one was translated.
+/// Translates a later fragment of a translated datagram and delivers it.
 #[inline(never)]
-pub fn fragment(skb: &mut Skb, parsed: &Parsed, known: &Known, side: Side) -> Reason {
+pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
-    // The stack of IPv6 would report it without the ports that tell whose it is; the first fragment gets the answer.
-    if slow.is_some() && !parsed.v4 {
+    // An ICMPv6 error of the stack about it would quote no ports and could not be translated. The sender receives the error
+    // about the first fragment.
+    if slow.is_some() && parsed.family == Family::V6 {
         return Reason::Fragment;
     }
-    if slow.is_some() && answers_inside(skb, endpoint, side, known.flags) {
-        return finish(skb, endpoint, slow, reason(side));
+    if slow.is_some() && replies_locally(skb, endpoint, hook, known.flags) {
+        return finish(skb, endpoint, slow, hook);
     }
-    if (slow.is_none() && !routes(skb, parsed, endpoint)) || !known.translate(skb, parsed) {
+    if slow.is_none() && !apply_routing_rewrite(skb, parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    finish(skb, endpoint, slow, reason(side))
+    if !known.translate(context) {
+        return Reason::WriteFailed;
+    }
+    finish(&context.skb, endpoint, slow, hook)
 }
 
-/// Delivers a packet that is translated already.
+/// Delivers an ICMP error that is translated already.
 #[inline(always)]
-pub fn routed(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint, reason: Reason) -> Reason {
+pub fn routed(context: &mut Context, endpoint: &Endpoint, hook: Hook) -> Reason {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
     if parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
-    if !routes(skb, parsed, endpoint) {
+    if !apply_routing_rewrite(skb, parsed, endpoint) {
         return Reason::WriteFailed;
     }
-    redirect(skb, endpoint);
-    reason
+    finish(skb, endpoint, None, hook)
 }
 
-/// Delivers a frame inside a network as its bridge would: nothing but the receiver's MAC address can differ.
+/// Delivers a frame inside a network as its bridge would: only the receiver's MAC address may change.
 #[inline(always)]
 pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
     let Some(destination) = skb.header_mut::<[u8; 6]>(0) else {
         return Reason::Malformed;
     };
     *destination = endpoint.mac.0;
-    redirect(skb, endpoint);
+    helpers::redirect_to_peer(skb, endpoint.ifindex);
     Reason::Sibling
 }
 
-#[inline(always)]
-fn reason(side: Side) -> Reason {
-    if side == Side::Inside {
-        Reason::Hairpin
-    } else {
-        Reason::Inbound
-    }
-}
-
-/// Why the stack must forward a packet, once it is translated: it knows how to answer what cannot go on as it is
-/// (RFC 1812 §5.3.1, RFC 1191, RFC 8201), and how to make fragments. Its answers are translated by `path::error`.
+/// Why the stack must forward the translated packet: it reports what cannot be forwarded (RFC 1812 §5.3.1, RFC 1191,
+/// RFC 8201), and makes fragments. `path::icmp_error` translates its ICMP errors.
 #[inline(always)]
 fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason> {
     let mtu = endpoint.mtu as usize;
@@ -112,43 +101,32 @@ fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason
     }
 }
 
-/// Whether a packet answers from one of our networks to another, by way of an address of the node. To the stack a source
-/// that is its own is forged, and it would forward and answer the packet as it is just as well.
+/// Whether a packet is a reply from one network to another through an address of the node. After translation its source would
+/// be an address of the node, which the stack drops as forged. Untranslated, the stack forwards it and reports errors as well.
 #[inline(always)]
-fn answers_inside(skb: &Skb, endpoint: &Endpoint, side: Side, flags: u8) -> bool {
-    side == Side::Inside
+fn replies_locally(skb: &Skb, endpoint: &Endpoint, hook: Hook, flags: u8) -> bool {
+    hook == Hook::EndpointIngress
         && flags & (REWRITE_SRC | REWRITE_DST) == REWRITE_SRC
         && !guard::is_addressed_to(skb, &endpoint.mac)
 }
 
-/// What routing changes: TTL and MAC addresses.
+/// Applies what routing changes: TTL and MAC addresses. `false` if the packet cannot be written.
 #[inline(always)]
-fn routes(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> bool {
+fn apply_routing_rewrite(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> bool {
     rewrite::decrement_ttl(skb, parsed).is_some()
         && rewrite::set_macs(skb, &endpoint.mac, &endpoint.gateway_mac).is_some()
 }
 
 #[inline(always)]
-fn finish(skb: &Skb, endpoint: &Endpoint, slow: Option<Reason>, reason: Reason) -> Reason {
+fn finish(skb: &Skb, endpoint: &Endpoint, slow: Option<Reason>, hook: Hook) -> Reason {
     match slow {
         Some(slow) => slow,
         None => {
-            redirect(skb, endpoint);
-            reason
+            helpers::redirect_to_peer(skb, endpoint.ifindex);
+            match hook {
+                Hook::UplinkIngress | Hook::UplinkEgress => Reason::Inbound,
+                Hook::EndpointIngress | Hook::EndpointEgress => Reason::Hairpin,
+            }
         }
-    }
-}
-
-#[inline(always)]
-fn redirect(skb: &Skb, endpoint: &Endpoint) {
-    // A frame that was not addressed to the host's end of the veth counts as another host's, and the receiver would drop
-    // it. Linux 6.15 resets the type on the way into the other namespace (kernel commit c4327229948879814229b46aa26a),
-    // older kernels do not. No kernel resets the mark.
-    skb.set_for_this_host();
-    skb.clear_mark();
-    // SAFETY: plain helper call. It only notes the device; with flags of zero it cannot fail, and the device is
-    // looked up when the program has returned `TCX_REDIRECT`.
-    unsafe {
-        bpf_redirect_peer(endpoint.ifindex, 0);
     }
 }

@@ -1,13 +1,14 @@
-//! What a sandbox may send: its own addresses, and nothing that claims to be the network's.
+//! What a sandbox may send: packets from its own addresses, and no control messages of routers.
 
 use netpath_common::{
-    addr::{Addr, MacAddr},
+    addr::{Addr, Family, MacAddr},
     flow::UDP,
     maps::{Endpoint, VXLAN_PORT},
     reason::Reason,
 };
 use network_types::arp::ArpHdr;
 
+use super::destination::stays_on_link;
 use crate::{
     packet::Packet,
     parse::{
@@ -16,18 +17,18 @@ use crate::{
     },
 };
 
-/// Whether the frame comes from the sandbox's own MAC address.
+/// Whether the source MAC address is the sandbox's.
 #[inline(always)]
-pub fn own_mac<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
+pub fn has_own_mac<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
     match packet.header::<[u8; 6]>(6) {
         Some(source) => same_mac(source, &endpoint.mac.0),
         None => false,
     }
 }
 
-/// Whether an ARP message speaks for the sandbox only (RFC 826; a probe has no sender address, RFC 5227).
+/// Checks the sender of an ARP message (RFC 826; a probe has no sender address, RFC 5227).
 #[inline(always)]
-pub fn arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
+pub fn check_arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
     let Some(arp) = packet.header::<ArpHdr>(ETHERNET) else {
         return Reason::Malformed;
     };
@@ -40,42 +41,45 @@ pub fn arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
     }
 }
 
-/// Whether the source address is the sandbox's own, and a control message is one a host may send.
+/// Whether the source address is the sandbox's, and a control message is one that a host may send.
 #[inline(always)]
-pub fn source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bool {
+pub fn has_own_source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bool {
     let source = parsed.key.src;
     if parsed.transport == Transport::LinkControl {
         return match parsed.icmp_type {
             ICMPV6_ROUTER_ADVERTISEMENT | ICMPV6_REDIRECT => false,
-            ICMPV6_NEIGHBOUR_ADVERTISEMENT => match packet.header::<[u8; 16]>(parsed.l4 + 8) {
-                Some(target) => {
-                    let target = Addr::from_octets(*target);
-                    is_own_v6(target, endpoint)
-                        && is_own_v6(source, endpoint)
-                        && target != link_local(&endpoint.gateway_mac)
+            ICMPV6_NEIGHBOUR_ADVERTISEMENT => {
+                match packet.header::<[u8; 16]>(parsed.l3 + parsed.l4 + 8) {
+                    Some(target) => {
+                        let target = Addr::from_octets(*target);
+                        is_own_v6(target, endpoint)
+                            && is_own_v6(source, endpoint)
+                            && target != link_local(&endpoint.gateway_mac)
+                    }
+                    None => false,
                 }
-                None => false,
-            },
-            // Duplicate address detection has no source yet (RFC 4862 §5.4.2).
+            }
+            // Duplicate address detection has no source address (RFC 4862 §5.4.2).
             _ => source.is_unspecified() || is_own_v6(source, endpoint),
         };
     }
-    // An endpoint without an IPv6 address has the unspecified one.
-    if parsed.v4 {
-        endpoint.v4 == source
-    } else {
-        (endpoint.v6 == source && !source.is_unspecified())
-            || (source.is_link_local() && stays_on_link(parsed.key.dst))
+    match parsed.family {
+        Family::V4 => endpoint.v4 == source,
+        // An endpoint without an IPv6 address has the unspecified one.
+        Family::V6 => {
+            (endpoint.v6 == source && !source.is_unspecified())
+                || (source.is_link_local() && stays_on_link(parsed.key.dst))
+        }
     }
 }
 
-/// Whether the frame is addressed to the network's gateway.
+/// Whether the destination MAC address is the gateway's.
 #[inline(always)]
-pub fn to_gateway<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
+pub fn is_to_gateway<P: Packet>(packet: &P, endpoint: &Endpoint) -> bool {
     is_addressed_to(packet, &endpoint.gateway_mac)
 }
 
-/// Whether the frame is addressed to this MAC address.
+/// Whether the destination MAC address is this one.
 #[inline(always)]
 pub fn is_addressed_to<P: Packet>(packet: &P, mac: &MacAddr) -> bool {
     match packet.header::<[u8; 6]>(0) {
@@ -84,8 +88,7 @@ pub fn is_addressed_to<P: Packet>(packet: &P, mac: &MacAddr) -> bool {
     }
 }
 
-/// Whether a packet would enter a tunnel of its receiver: what is inside would come out as if it came from a trusted
-/// node.
+/// Whether its receiver may decapsulate the packet. The inner packet would then appear to come from a trusted node.
 #[inline(always)]
 pub fn is_tunnel(parsed: &Parsed) -> bool {
     match parsed.key.protocol {
@@ -99,18 +102,12 @@ const IPIP: u8 = 4;
 const IPV6_IN_IP: u8 = 41;
 const GRE: u8 = 47;
 
-/// Whether a destination is one that the link itself handles.
-#[inline(always)]
-pub fn stays_on_link(destination: Addr) -> bool {
-    destination.is_multicast_or_broadcast() || destination.is_link_local()
-}
-
 #[inline(always)]
 fn is_own_v6(addr: Addr, endpoint: &Endpoint) -> bool {
     addr.is_link_local() || (endpoint.v6 == addr && !addr.is_unspecified())
 }
 
-/// The link-local address that is made from a MAC address, as a bridge has it (RFC 4291, appendix A).
+/// The link-local address of a bridge with this MAC address (RFC 4291, appendix A).
 #[inline(always)]
 fn link_local(mac: &MacAddr) -> Addr {
     let [a, b, c, d, e, f] = mac.0;
@@ -123,7 +120,7 @@ fn link_local(mac: &MacAddr) -> Addr {
 
 #[inline(always)]
 fn same_mac(a: &[u8; 6], b: &[u8; 6]) -> bool {
-    // Compared by words: a slice comparison would call a byte loop.
+    // Compared by words: a comparison of slices calls a byte loop.
     let [a0, a1, a2, a3, a4, a5] = *a;
     let [b0, b1, b2, b3, b4, b5] = *b;
     u32::from_ne_bytes([a0, a1, a2, a3]) == u32::from_ne_bytes([b0, b1, b2, b3])

@@ -1,73 +1,86 @@
 //! What happens to a packet at each hook.
 //!
 //! ```text
-//! uplink ingress    flow? ─► translate ─► deliver      published port? ─► open ─► translate ─► deliver      else host
-//! uplink egress     ours? ─► flow or open ─► translate the source                                           else host
-//! endpoint ingress  own address? ─► whose is the destination? ─► sibling · hairpin · route out              else host
-//! endpoint egress   from the host or the bridge? ─► pass                                                    else drop
+//! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver                 else host
+//! uplink egress     source of a sandbox? ─► flow, or open one ─► translate the source                    else host
+//! endpoint ingress  guard ─► classify ─► sandbox, host: flow? published port? ─► deliver   outside: forward   else host
+//! endpoint egress   from the host or the bridge? ─► pass                                                 else drop
 //! ```
+//!
+//! | file | decides |
+//! |---|---|
+//! | `uplink`, `endpoint` | the order of the checks at each hook |
+//! | `guard` | what a sandbox may send |
+//! | `destination` | what a destination address is |
+//! | `local` | packets to an address of the node or of a sandbox, whoever sent them |
+//! | `forward` | packets from a sandbox to the outside |
+//! | `deliver` | the last step into a sandbox |
+//! | `icmp_error` | ICMP errors about translated packets |
 
-pub mod deliver;
+mod deliver;
+mod destination;
 pub mod endpoint;
-pub mod error;
-pub mod fragment;
-pub mod guard;
-pub mod route;
+mod forward;
+mod guard;
+mod icmp_error;
+mod local;
+#[cfg(test)]
+mod tests;
 pub mod uplink;
 
-use netpath_common::{
-    flow::{Half, REWRITE_DST, REWRITE_SRC, TCP},
-    reason::Reason,
-};
+use netpath_common::{flow::TCP, reason::Reason};
 
 use crate::{
+    conntrack::Entry,
+    context::Context,
     packet::{Packet, skb::Skb},
-    parse::{self, ETHERNET, Parsed, Piece},
+    parse::{self, FragmentPosition, Parsed, UDP_HEADER},
     rewrite,
 };
 
-/// Parses a packet, after making its headers linear if need be.
+/// Parses a packet, after making its headers linear if necessary.
 #[inline(always)]
-fn parse_skb(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
-    match parse_once(skb, parsed) {
-        Err(Reason::Malformed) if skb.linearize() => parse_once(skb, parsed),
+fn parse_packet(context: &mut Context) -> Result<(), Reason> {
+    match parse_linear(&context.skb, context.parsed) {
+        Err(Reason::Malformed) if context.skb.linearize() => {
+            parse_linear(&context.skb, context.parsed)
+        }
         result => result,
     }
 }
 
 #[inline(never)]
-fn parse_once(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
+fn parse_linear(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
     parse::parse(skb, parsed)
 }
 
-/// Gives a packet the translation of its half, and the identification `id` if it is a first fragment. `false` if it cannot
+/// Gives a packet the translation of its entry, and the identification `id` if it is a first fragment. `false` if it cannot
 /// be written.
 #[inline(always)]
-fn translate(skb: &mut Skb, parsed: &Parsed, half: *const Half, id: u32) -> bool {
-    // SAFETY: a map value, alive while the program runs; `to` and `flags` never change.
-    let (to, flags) = unsafe { (&(*half).to, (*half).flags) };
-    flags & (REWRITE_SRC | REWRITE_DST) == 0
-        || ((parsed.piece != Piece::First || rewrite::set_fragment_id(skb, parsed, id).is_some())
-            && rewrite::translate(skb, parsed, to, flags).is_some())
+fn translate(context: &mut Context, entry: Entry, id: u32) -> bool {
+    let (skb, parsed) = (&mut context.skb, &*context.parsed);
+    !entry.is_translated()
+        || ((parsed.fragment.position != FragmentPosition::First
+            || rewrite::set_fragment_id(skb, parsed, id).is_some())
+            && rewrite::translate(skb, parsed, entry.to(), entry.flags()).is_some())
 }
 
-/// Bytes of the packet on the wire without its frame; of each of them, if the device is to make several.
+/// Bytes of the packet on the wire from its network header; of a GSO packet, bytes of each segment.
 #[inline(always)]
 fn wire_length(skb: &Skb, parsed: &Parsed) -> usize {
     let payload = skb.segment_size();
     if payload == 0 {
-        return skb.len().saturating_sub(ETHERNET);
+        return skb.len().saturating_sub(parsed.l3);
     }
     let header = match parsed.key.protocol {
-        TCP => match skb.header::<u8>(parsed.l4 + TCP_DATA_OFFSET) {
+        TCP => match skb.header::<u8>(parsed.l3 + parsed.l4 + TCP_DATA_OFFSET) {
             Some(offset) => (*offset >> 4) as usize * 4,
             None => 0,
         },
         _ => UDP_HEADER,
     };
-    parsed.l4.saturating_sub(ETHERNET) + header + payload
+    parsed.l4 + header + payload
 }
 
-/// Offset of the length of a TCP header, in words, in the upper half of a byte (RFC 9293 §3.1).
+/// Offset of the byte whose upper half is the length of a TCP header in words (RFC 9293 §3.1).
 const TCP_DATA_OFFSET: usize = 12;
-const UDP_HEADER: usize = 8;

@@ -16,7 +16,7 @@ fn parsed(bytes: &mut [u8]) -> Parsed {
     parsed
 }
 
-/// A packet, and the tuple that it is to have.
+/// A packet, and the tuple that it gets.
 fn translation() -> impl Strategy<Value = (Sample, FlowKey)> {
     sample().prop_flat_map(|sample| {
         let v4 = sample.is_v4();
@@ -45,7 +45,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_translated_packet_is_the_one_built_with_that_tuple((sample, to) in translation()) {
+    fn translated_packet_equals_packet_built_with_tuple((sample, to) in translation()) {
         let mut bytes = sample.build();
         let parsed = parsed(&mut bytes);
         prop_assert_eq!(translate(&mut Slice(&mut bytes), &parsed, &to, REWRITE_SRC | REWRITE_DST), Some(()));
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn one_end_is_translated_alone((sample, to) in translation(), source: bool) {
+    fn one_end_is_translated((sample, to) in translation(), source: bool) {
         let from = sample.key();
         let (to, flag) = if source {
             (FlowKey { dst: from.dst, dport: from.dport, ..to }, REWRITE_SRC)
@@ -67,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn translating_back_restores_every_byte((sample, to) in translation()) {
+    fn reverse_translation_restores_packet((sample, to) in translation()) {
         let before = sample.build();
         let mut bytes = before.clone();
         for tuple in [&to, &sample.key()] {
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn one_hop_further_is_the_packet_built_with_that_ttl(sample in sample()) {
+    fn decremented_packet_equals_packet_built_with_ttl(sample in sample()) {
         let mut bytes = sample.build();
         let parsed = parsed(&mut bytes);
         prop_assert_eq!(decrement_ttl(&mut Slice(&mut bytes), &parsed), Some(()));
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn mac_addresses_are_all_that_changes(sample in sample(), to: [u8; 6], from: [u8; 6]) {
+    fn set_macs_changes_only_addresses(sample in sample(), to: [u8; 6], from: [u8; 6]) {
         let before = sample.build();
         let mut bytes = before.clone();
         prop_assert_eq!(set_macs(&mut Slice(&mut bytes), &MacAddr(to), &MacAddr(from)), Some(()));
@@ -99,11 +99,11 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_that_is_too_short_is_not_written_beyond_its_end((sample, to) in translation(), cut in 14..54_usize) {
+    fn truncated_packet_is_not_written_beyond_its_end((sample, to) in translation(), cut in 14..54_usize) {
         let mut bytes = sample.build();
         let parsed = parsed(&mut bytes);
         bytes.truncate(cut);
-        // The parser never lets such a one pass; the writer must not rely on it.
+        // The parser rejects such a packet; the writer must not depend on that.
         let _ = translate(&mut Slice(&mut bytes), &parsed, &to, REWRITE_SRC | REWRITE_DST);
         prop_assert_eq!(bytes.len(), cut.min(sample.build().len()));
     }

@@ -1,4 +1,4 @@
-//! Whole maps at once: a walk by batches is seven times as fast as by single entries.
+//! Reading and writing many entries at once: seven times as fast as single entries.
 
 use std::{
     io,
@@ -55,7 +55,7 @@ pub fn update<K: aya::Pod, V: aya::Pod>(
     }
 }
 
-/// Deletes all entries; those that are not there are skipped.
+/// Deletes all entries; missing ones are skipped.
 ///
 /// # Errors
 /// Those of the system call.
@@ -72,12 +72,12 @@ pub fn delete<K: aya::Pod>(map: BorrowedFd<'_>, mut keys: &[K]) -> io::Result<()
     Ok(())
 }
 
-/// Entries of a hash map of any layout; 0 if it cannot be read.
+/// Number of entries of a hash map; 0 if it cannot be read.
 pub fn count(map: &aya::maps::MapData, key_size: usize, value_size: usize) -> u64 {
     sys::count_batch(map.fd().as_fd(), key_size, value_size, CHUNK).unwrap_or_default()
 }
 
-/// Entries of a map that has no batches to read; 0 if it cannot be read.
+/// Number of entries of a map that cannot be read in batches; 0 if it cannot be read.
 pub fn count_keys(map: &aya::maps::MapData, key_size: usize) -> u64 {
     sys::count_keys(map.fd().as_fd(), key_size).unwrap_or_default()
 }

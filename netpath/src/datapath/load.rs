@@ -26,7 +26,7 @@ use crate::plan::Hook;
 pub struct Limits {
     /// Flows.
     pub flows: u32,
-    /// Half-open flows.
+    /// FlowEntry-open flows.
     pub half_open: u32,
     /// Flows of one sandbox on each of its networks; a quarter of all if `None`.
     pub flows_per_sandbox: Option<u32>,
@@ -84,23 +84,6 @@ pub struct Datapath {
     pub tables: Tables,
 }
 
-const HOOKS: [Hook; 4] = [
-    Hook::UplinkIngress,
-    Hook::UplinkEgress,
-    Hook::EndpointIngress,
-    Hook::EndpointEgress,
-];
-
-/// The program of a hook.
-pub(super) const fn program_of(hook: Hook) -> &'static str {
-    match hook {
-        Hook::UplinkIngress => "uplink_ingress",
-        Hook::UplinkEgress => "uplink_egress",
-        Hook::EndpointIngress => "endpoint_in",
-        Hook::EndpointEgress => "endpoint_out",
-    }
-}
-
 /// The program that deletes idle flows.
 pub(super) const SWEEP: &str = "sweep";
 
@@ -142,10 +125,10 @@ impl Datapath {
         loader.map_max_entries("half_open", half_open);
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
-        for hook in HOOKS {
-            classifier(&mut ebpf, program_of(hook))?
+        for hook in Hook::ALL {
+            classifier(&mut ebpf, hook.program())?
                 .load()
-                .map_err(|source| refused(program_of(hook), source))?;
+                .map_err(|source| refused(hook.program(), source))?;
         }
         for name in [SWEEP, PROBE] {
             classifier(&mut ebpf, name)?
@@ -309,7 +292,7 @@ fn configured(
         checksum_v6_flag: flag(features.checksum_ipv6, CHECKSUM_IPV6),
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,
-        // Two halves each.
+        // A flow has two entries.
         flows_per_sandbox: limits
             .flows_per_sandbox
             .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),

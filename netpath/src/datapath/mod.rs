@@ -8,7 +8,6 @@
 
 pub mod attach;
 mod batch;
-mod ends;
 mod error;
 mod load;
 mod object;
@@ -22,6 +21,7 @@ mod sys;
 pub mod tables;
 #[cfg(feature = "trace")]
 mod trace;
+mod validity;
 
 pub use error::DatapathError;
 pub use load::{Datapath, Limits, NodeSettings};

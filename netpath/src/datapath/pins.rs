@@ -38,7 +38,7 @@ pub fn filters_dir(bpf_dir: &Path) -> PathBuf {
 pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
     links_dir(bpf_dir).join(device_file(
         &attachment.interface,
-        hook_name(attachment.hook),
+        attachment.hook.program(),
     ))
 }
 
@@ -46,7 +46,7 @@ pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
 pub fn filter(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
     filters_dir(bpf_dir).join(device_file(
         &attachment.interface,
-        hook_name(attachment.hook),
+        attachment.hook.program(),
     ))
 }
 
@@ -58,10 +58,8 @@ pub fn device_file(interface: &str, what: &str) -> String {
 
 /// The attachment that a pin's file name stands for; `None` for a cgroup's.
 pub fn attachment(file_name: &str) -> Option<Attachment> {
-    ALL_HOOKS.iter().find_map(|hook| {
-        let interface = file_name
-            .strip_suffix(hook_name(*hook))?
-            .strip_suffix('-')?;
+    Hook::ALL.iter().find_map(|hook| {
+        let interface = file_name.strip_suffix(hook.program())?.strip_suffix('-')?;
         Some(Attachment {
             interface: interface.replace("%2e", ".").replace("%25", "%"),
             hook: *hook,
@@ -195,22 +193,6 @@ pub fn is_bpffs(path: &Path) -> bool {
         .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
 }
 
-const ALL_HOOKS: [Hook; 4] = [
-    Hook::UplinkIngress,
-    Hook::UplinkEgress,
-    Hook::EndpointIngress,
-    Hook::EndpointEgress,
-];
-
-fn hook_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::UplinkIngress => "uplink_ingress",
-        Hook::UplinkEgress => "uplink_egress",
-        Hook::EndpointIngress => "endpoint_in",
-        Hook::EndpointEgress => "endpoint_out",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +206,7 @@ mod tests {
             "a%2eb",
             "x-endpoint_in",
         ] {
-            for hook in ALL_HOOKS {
+            for hook in Hook::ALL {
                 let before = Attachment {
                     interface: interface.to_owned(),
                     hook,

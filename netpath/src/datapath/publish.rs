@@ -1,31 +1,29 @@
-//! Publishing of ports that flows use.
+//! Ports that are published while flows use them.
 //!
-//! SNAT does not choose published ports, but a flow may have its port from before. Programs look up the flow first, so the
-//! peer of that flow would reach the sandbox that opened it, and not the one that publishes the port. A TCP SYN is
-//! distinguished from packets of the flow, so a TCP flow may continue. A UDP packet is not, so UDP flows are removed when
-//! the port is published.
-
-use std::os::fd::AsFd as _;
+//! SNAT does not use published ports, but a flow may have got its port before it was published. The programs look up the
+//! flow first, so datagrams of the flow's peer to the published port would reach the sandbox that opened the flow. Such UDP
+//! flows are removed when the port is published. A TCP flow stays: a segment that opens a connection is recognised as one to
+//! the published port.
 
 use netpath_common::{
-    flow::{FlowKey, Half, Kind, ORIGINAL, UDP},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
     maps::{SWEEP_ALWAYS, SWEEP_BATCH, SweepRecord},
 };
 
-use super::{Datapath, DatapathError, batch};
+use super::{Datapath, DatapathError};
 use crate::{
     model::Protocol,
     plan::entries::{PortEntry, PortKey},
 };
 
 impl Datapath {
-    /// Publishes ranges, and removes flows that would receive their packets. Outside of the ports that SNAT may
-    /// choose there are no such flows, and none are read.
+    /// Publishes ranges, and removes the UDP flows that use their ports. The table is not read if the ranges and the ports
+    /// of SNAT do not overlap.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.
     pub fn publish(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
-        // From now on no new flow is given one of these ports.
+        // After this no new flow gets one of these ports.
         self.tables.put_ports(list)?;
         let config = self.tables.config()?;
         let ranges: Vec<_> = list
@@ -41,27 +39,20 @@ impl Datapath {
             return Ok(());
         }
         let mut records = Vec::new();
-        batch::for_each(
-            self.tables.flows_map.fd().as_fd(),
-            |key: &FlowKey, half: &Half| {
+        self.tables
+            .for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
                 if key.protocol == UDP
-                    && half.role == ORIGINAL
-                    && Kind::from_byte(half.kind) == Some(Kind::Snat)
-                    && ranges.iter().any(|range| holds(range, &half.to))
+                    && entry.role == ORIGINAL
+                    && Kind::from_byte(entry.kind) == Some(Kind::Snat)
+                    && ranges.iter().any(|range| contains(range, &entry.to))
                 {
                     records.push(SweepRecord {
                         key: *key,
                         last_seen: SWEEP_ALWAYS,
-                        twin_last_seen: 0,
+                        reverse_last_seen: 0,
                     });
                 }
-            },
-        )
-        .map_err(|source| DatapathError::Syscall {
-            call: "BPF_MAP_LOOKUP_BATCH",
-            object: "map flows".into(),
-            source,
-        })?;
+            })?;
         for batch in records.chunks(SWEEP_BATCH) {
             self.remove(batch)?;
         }
@@ -69,8 +60,8 @@ impl Datapath {
     }
 }
 
-/// Whether a range holds for the source of a translated packet.
-fn holds(range: &PortKey, to: &FlowKey) -> bool {
+/// Whether a range contains the source of a translated packet.
+fn contains(range: &PortKey, to: &FlowKey) -> bool {
     let port = to.sport.get();
     range.first <= port
         && port <= range.last

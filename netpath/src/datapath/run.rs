@@ -9,18 +9,18 @@ use super::{
     load::{classifier, refused},
 };
 
-/// What a TC program is run on.
+/// The input of a test run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trial<'a> {
     /// The packet, from its Ethernet header on.
     pub packet: &'a [u8],
-    /// Interface of the calling thread's network namespace that the packet passes; 0 for its loopback device.
+    /// Interface that the packet passes, in the network namespace of the calling thread; 0 for the loopback device.
     pub ifindex: u32,
     /// Index of the ingress interface; 0 if the packet is from the node.
     pub ingress_ifindex: u32,
     /// Bytes of a segment, if it is a GSO packet.
     pub gso_size: u32,
-    /// The packet's mark.
+    /// Mark of the packet.
     pub mark: u32,
 }
 
@@ -29,24 +29,24 @@ pub struct Trial<'a> {
 pub struct Outcome {
     /// What the program returned.
     pub verdict: u32,
-    /// The packet after it.
+    /// The packet after the program.
     pub packet: Vec<u8>,
     /// Time that the program took.
     pub duration: Duration,
 }
 
-/// Offsets of fields in `struct __sk_buff`; the kernel wants every other one to be zero.
+/// Offsets of fields in `struct __sk_buff`; the kernel requires that all others are zero.
 const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
 const GSO_SIZE: usize = 176;
 const CONTEXT: usize = 192;
 
-/// How much longer a packet may become.
+/// Bytes by which a packet may grow.
 const ROOM: usize = 256;
 
 impl Datapath {
-    /// Runs a TC program once, without any device.
+    /// Runs a TC program once.
     ///
     /// # Errors
     /// If there is no such program, or the kernel refuses the packet or the interface.

@@ -5,22 +5,22 @@
 //! The daemon nominates flows; the program `sweep` removes those that were not used since. Programs also remove flows,
 //! but only where a new flow needs the entry.
 
-use std::{collections::HashSet, os::fd::AsFd as _};
+use std::collections::HashSet;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpath_common::{
-    flow::{FlowKey, Half, ORIGINAL, State, Timers},
+    flow::{FlowEntry, FlowKey, ORIGINAL, State, Timers},
     maps::{Config, SWEEP_ALWAYS, SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 
 use super::{
-    Datapath, DatapathError, batch,
-    ends::Ends,
+    Datapath, DatapathError,
     load::{SWEEP, classifier, refused},
     sys,
+    validity::ValidFlows,
 };
 
-/// What one sweep found and did.
+/// The result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Flows in the table before.
@@ -29,8 +29,8 @@ pub struct Swept {
     pub removed: u64,
 }
 
-/// Age in nanoseconds up to which an entry without its reverse entry is kept: the flow may be under construction.
-const HALF_GRACE: u64 = 1_000_000_000;
+/// Nanoseconds during which an entry without a reverse entry is taken for a flow that a program is creating.
+const CREATION_GRACE: u64 = 1_000_000_000;
 
 impl Datapath {
     /// Removes every expired flow.
@@ -45,45 +45,38 @@ impl Datapath {
             .into_iter()
             .map(|(slot, entry)| (slot, entry.generation))
             .collect();
-        let ends = Ends::of(&self.tables)?;
+        let valid = ValidFlows::read(&self.tables)?;
         let now = sys::now();
         let mut flows = 0;
         let mut candidates = Vec::new();
-        batch::for_each(
-            self.tables.flows_map.fd().as_fd(),
-            |key: &FlowKey, half: &Half| {
-                flows += u64::from(half.role == ORIGINAL);
+        self.tables
+            .for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
+                flows += u64::from(entry.role == ORIGINAL);
                 let is_live =
-                    live.contains(&(half.endpoint, half.generation)) && ends.still_hold(key, half);
-                // The shortest limit that could apply proves most flows alive without reading their other entry.
+                    live.contains(&(entry.endpoint, entry.generation)) && valid.contain(key, entry);
+                // Most flows are alive by the shortest limit that may apply, without a lookup of their reverse entry.
                 if !is_live
-                    || now.saturating_sub(half.last_seen)
-                        > shortest_limit(&timers, key.protocol, half)
+                    || now.saturating_sub(entry.last_seen)
+                        > shortest_limit(&timers, key.protocol, entry)
                 {
-                    candidates.push((*key, *half, is_live));
+                    candidates.push((*key, *entry, is_live));
                 }
-            },
-        )
-        .map_err(|source| DatapathError::Syscall {
-            call: "BPF_MAP_LOOKUP_BATCH",
-            object: "map flows".into(),
-            source,
-        })?;
+            })?;
         let records: Vec<_> = candidates
             .iter()
-            .filter_map(|(key, half, is_live)| {
+            .filter_map(|(key, entry, is_live)| {
                 if !is_live {
                     return Some(SweepRecord {
                         key: *key,
                         last_seen: SWEEP_ALWAYS,
-                        twin_last_seen: 0,
+                        reverse_last_seen: 0,
                     });
                 }
-                let twin = self.tables.flows.get(&half.to.reversed(), 0).ok();
-                is_idle(&timers, now, key, half, twin.as_ref()).then(|| SweepRecord {
+                let reverse = self.tables.flows.get(&entry.to.reversed(), 0).ok();
+                is_idle(&timers, now, key, entry, reverse.as_ref()).then(|| SweepRecord {
                     key: *key,
-                    last_seen: half.last_seen,
-                    twin_last_seen: twin.map_or(0, |twin| twin.last_seen),
+                    last_seen: entry.last_seen,
+                    reverse_last_seen: reverse.map_or(0, |reverse| reverse.last_seen),
                 })
             })
             .collect();
@@ -105,7 +98,7 @@ impl Datapath {
         for record in records {
             packet.extend_from_slice(bytes_of(record));
         }
-        // The stack parses the ethertype of a test run's packet; this one is for local experiments.
+        // The kernel reads the ethertype of a test run's packet; this one is for local experiments.
         if let Some(ethertype) = packet.get_mut(12..14) {
             ethertype.copy_from_slice(&[0x88, 0xb5]);
         }
@@ -121,44 +114,51 @@ impl Datapath {
     }
 }
 
-/// The idle limit of a flow by both its halves' deeds.
+/// The state of a flow and its idle limit in nanoseconds, from both of its entries.
 pub(super) fn limit(
     timers: &Timers,
     protocol: u8,
-    half: &Half,
-    twin: Option<&Half>,
+    entry: &FlowEntry,
+    reverse: Option<&FlowEntry>,
 ) -> (State, u64) {
-    let other = twin.map_or(0, |twin| twin.seen);
-    let (original, reply) = if half.role == ORIGINAL {
-        (half.seen, other)
-    } else {
-        (other, half.seen)
-    };
+    let other = reverse.map_or(0, |reverse| reverse.seen);
+    let (original, reply) = by_direction(entry, other);
     let state = State::of(protocol, original, reply);
     (state, timers.idle_limit(protocol, state))
 }
 
-fn is_idle(timers: &Timers, now: u64, key: &FlowKey, half: &Half, twin: Option<&Half>) -> bool {
-    let Some(twin) = twin else {
-        return now.saturating_sub(half.created) > HALF_GRACE;
+fn is_idle(
+    timers: &Timers,
+    now: u64,
+    key: &FlowKey,
+    entry: &FlowEntry,
+    reverse: Option<&FlowEntry>,
+) -> bool {
+    let Some(reverse) = reverse else {
+        return now.saturating_sub(entry.created) > CREATION_GRACE;
     };
-    let last = half.last_seen.max(twin.last_seen);
-    now.saturating_sub(last) > limit(timers, key.protocol, half, Some(twin)).1
+    let last = entry.last_seen.max(reverse.last_seen);
+    now.saturating_sub(last) > limit(timers, key.protocol, entry, Some(reverse)).1
 }
 
-/// The shortest idle limit of any state that a flow with this entry may have.
-fn shortest_limit(timers: &Timers, protocol: u8, half: &Half) -> u64 {
+/// The shortest idle limit in nanoseconds that a flow with this entry may have.
+fn shortest_limit(timers: &Timers, protocol: u8, entry: &FlowEntry) -> u64 {
     (0..=u8::MAX >> 3)
         .map(|other| {
-            let (original, reply) = if half.role == ORIGINAL {
-                (half.seen, other)
-            } else {
-                (other, half.seen)
-            };
+            let (original, reply) = by_direction(entry, other);
             timers.idle_limit(protocol, State::of(protocol, original, reply))
         })
         .min()
         .unwrap_or_default()
+}
+
+/// What the original and the reply direction have sent; `other` is what the reverse entry says.
+const fn by_direction(entry: &FlowEntry, other: u8) -> (u8, u8) {
+    if entry.role == ORIGINAL {
+        (entry.seen, other)
+    } else {
+        (other, entry.seen)
+    }
 }
 
 fn bytes_of(record: &SweepRecord) -> &[u8] {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::IpAddr,
     path::PathBuf,
 };
@@ -18,35 +17,7 @@ use super::{
     },
 };
 
-/// Hook of a device that runs a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hook {
-    /// Uplink, incoming packets.
-    UplinkIngress,
-    /// Uplink, outgoing packets.
-    UplinkEgress,
-    /// Endpoint, packets from the sandbox.
-    EndpointIngress,
-    /// Endpoint, packets that the stack or the bridge delivers to the sandbox.
-    EndpointEgress,
-}
-
-impl Hook {
-    /// Hooks of an endpoint.
-    pub const OF_ENDPOINT: [Self; 2] = [Self::EndpointIngress, Self::EndpointEgress];
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UplinkIngress => "uplink-ingress",
-            Self::UplinkEgress => "uplink-egress",
-            Self::EndpointIngress => "endpoint-ingress",
-            Self::EndpointEgress => "endpoint-egress",
-        })
-    }
-}
+pub use netpath_common::hook::Hook;
 
 /// A program on a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
 use std::{fmt, net::SocketAddr};
 
 use netpath_common::{
-    flow::{FlowKey, Half, Kind, ORIGINAL, State},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL, State},
     maps::Addr,
 };
 
@@ -17,9 +17,9 @@ pub struct Flow {
     /// Key of the original entry.
     pub key: FlowKey,
     /// Original entry.
-    pub half: Half,
+    pub entry: FlowEntry,
     /// Key and value of the reverse entry.
-    pub reply: Option<(FlowKey, Half)>,
+    pub reply: Option<(FlowKey, FlowEntry)>,
 }
 
 /// The form of a flow's text.
@@ -33,18 +33,18 @@ pub enum Shown {
 
 impl Flow {
     /// Pairs entries. A reverse entry without its original is a flow of kind `orphan`.
-    pub fn of(halves: &[(FlowKey, Half)]) -> Vec<Self> {
-        let find = |key: &FlowKey| halves.iter().find(|(other, _)| other == key).copied();
-        halves
+    pub fn of(entries: &[(FlowKey, FlowEntry)]) -> Vec<Self> {
+        let find = |key: &FlowKey| entries.iter().find(|(other, _)| other == key).copied();
+        entries
             .iter()
-            .filter_map(|(key, half)| {
-                let reverse = find(&half.to.reversed());
-                if half.role != ORIGINAL && reverse.is_some() {
+            .filter_map(|(key, entry)| {
+                let reverse = find(&entry.to.reversed());
+                if entry.role != ORIGINAL && reverse.is_some() {
                     return None;
                 }
                 Some(Self {
                     key: *key,
-                    half: *half,
+                    entry: *entry,
                     reply: reverse,
                 })
             })
@@ -53,18 +53,18 @@ impl Flow {
 
     /// The state.
     pub fn state(&self) -> State {
-        let reply = self.reply.map_or(0, |(_, half)| half.seen);
-        State::of(self.key.protocol, self.half.seen, reply)
+        let reply = self.reply.map_or(0, |(_, entry)| entry.seen);
+        State::of(self.key.protocol, self.entry.seen, reply)
     }
 
     /// The port or identifier after source translation.
     pub fn outer_port(&self) -> u16 {
-        self.half.to.sport.get()
+        self.entry.to.sport.get()
     }
 
     /// The flow as text.
     pub fn show(&self, shown: Shown) -> String {
-        let kind = match Kind::from_byte(self.half.kind) {
+        let kind = match Kind::from_byte(self.entry.kind) {
             _ if self.reply.is_none() => "orphan",
             Some(Kind::None) => "none",
             Some(Kind::Snat) => "snat",
@@ -80,7 +80,7 @@ impl Flow {
             "{kind} {} {} as {}{state}",
             protocol(self.key.protocol),
             Tuple(&self.key),
-            Tuple(&self.half.to)
+            Tuple(&self.entry.to)
         )
     }
 }

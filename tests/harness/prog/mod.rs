@@ -16,7 +16,7 @@ use netpath::{
     },
 };
 use netpath_common::{
-    flow::{FlowKey, Half, ORIGINAL, REPLY, Timers},
+    flow::{FlowEntry, FlowKey, ORIGINAL, REPLY, Timers},
     maps::{Config, Count, Usage},
     reason::{Reason, Verdict},
 };
@@ -101,7 +101,7 @@ impl Default for Setup {
 pub struct Prog {
     /// The programs and the maps that the daemon writes.
     pub datapath: Datapath,
-    flows: HashMap<MapData, FlowKey, Half>,
+    flows: HashMap<MapData, FlowKey, FlowEntry>,
     cursors: Array<MapData, u32>,
     usage: Array<MapData, Usage>,
     rings: [Array<MapData, FlowKey>; 2],
@@ -241,32 +241,32 @@ impl Prog {
     }
 
     /// Every flow entry.
-    pub fn halves(&self) -> Vec<(FlowKey, Half)> {
+    pub fn entries(&self) -> Vec<(FlowKey, FlowEntry)> {
         self.flows.iter().collect::<Result<_, _>>().expect("flows")
     }
 
     /// Every flow.
     pub fn flows(&self) -> Vec<Flow> {
-        Flow::of(&self.halves())
+        Flow::of(&self.entries())
     }
 
     /// Number of flows of a slot; each must have both entries.
     pub fn flows_of(&self, slot: u32) -> usize {
         let of_slot = |role| {
-            let halves = self.flows.iter().map(|half| half.expect("flows"));
-            let halves = halves.filter(|(_, half)| half.endpoint == slot && half.role == role);
-            halves.count()
+            let entries = self.flows.iter().map(|entry| entry.expect("flows"));
+            let entries = entries.filter(|(_, entry)| entry.endpoint == slot && entry.role == role);
+            entries.count()
         };
         let (original, reply) = (of_slot(ORIGINAL), of_slot(REPLY));
-        assert_eq!(original, reply, "halves of both directions");
+        assert_eq!(original, reply, "entries of both directions");
         original
     }
 
     /// Writes a flow entry and counts it, as a program does.
-    pub fn put_half(&mut self, key: &FlowKey, half: &Half) {
-        self.flows.insert(key, half, 0).expect("flows");
-        if half.role == REPLY {
-            self.change_usage(half.endpoint, |usage| usage.flows += 1);
+    pub fn put_entry(&mut self, key: &FlowKey, entry: &FlowEntry) {
+        self.flows.insert(key, entry, 0).expect("flows");
+        if entry.role == REPLY {
+            self.change_usage(entry.endpoint, |usage| usage.flows += 1);
         }
     }
 
@@ -284,9 +284,9 @@ impl Prog {
     /// Slots whose flow counter differs from their number of flows, with both numbers.
     pub fn wrong_usage(&self) -> Vec<(u32, i32, i32)> {
         let mut flows = BTreeMap::new();
-        for (_, half) in self.halves() {
-            if half.role == REPLY {
-                *flows.entry((half.endpoint, half.generation)).or_default() += 1;
+        for (_, entry) in self.entries() {
+            if entry.role == REPLY {
+                *flows.entry((entry.endpoint, entry.generation)).or_default() += 1;
             }
         }
         (0..SLOTS)
@@ -300,7 +300,7 @@ impl Prog {
 
     /// Removes all flows and clears the rings that refer to them.
     pub fn forget_flows(&mut self) {
-        for (key, _) in self.halves() {
+        for (key, _) in self.entries() {
             self.flows.remove(&key).expect("flows");
         }
         for slot in 0..SLOTS {

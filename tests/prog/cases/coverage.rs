@@ -5,14 +5,18 @@ use netpath_common::reason::Reason;
 use crate::{SUBJECTS, limits};
 
 /// Reasons that no case can cover, and why.
-const UNREACHED: [(Reason, &str); 2] = [
+const UNREACHED: [(Reason, &str); 3] = [
     (
         Reason::Tagged,
-        "a test run cannot set the tag that stands beside a packet: `tagged` sends one over a device",
+        "a test run cannot set the VLAN tag in the metadata of a packet: `tagged` sends one through a device",
     ),
     (
         Reason::WriteFailed,
-        "a test run's packet is always linear and nobody else's",
+        "a test run's packet is always linear and not shared",
+    ),
+    (
+        Reason::Internal,
+        "arrays have all their entries, so no map lookup that it reports can fail",
     ),
 ];
 
@@ -30,7 +34,7 @@ pub fn every_reason_is_met_by_a_case() {
         assert_eq!(
             met.contains(reason),
             !unreached,
-            "{reason:?}: met by a case, or listed with the reason why not"
+            "{reason:?}: covered by a case, or listed with the reason why not"
         );
     }
 }

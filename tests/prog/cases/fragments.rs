@@ -1,6 +1,6 @@
 //! Fragments: later fragments are translated as the first one.
 
-use netpath_common::{maps::ORPHAN_PLACES, reason::Reason};
+use netpath_common::{maps::PENDING_SLOTS, reason::Reason};
 use netpath_tests::{
     packet::Packet,
     prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
@@ -184,7 +184,7 @@ fn early(side: Side) -> Vec<Case> {
 
 fn many_early(side: Side, packet: &Packet) -> Case {
     let early = |number: u16| send(UPLINK_EGRESS, "eth0", &part(packet, 15, 9 * number, true));
-    let places = ORPHAN_PLACES as u16;
+    let places = PENDING_SLOTS as u16;
     let case = case(side, "a datagram has a limited number of early fragments");
     let full = (1..=places).fold(case, |case, number| {
         case.then(early(number).is(Reason::FragmentHeld))

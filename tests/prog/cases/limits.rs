@@ -99,14 +99,14 @@ fn full() -> Vec<Case> {
             1,
         )
         .change(|prog| {
-            let (key, half) = prog.halves()[0];
+            let (key, entry) = prog.entries()[0];
             let mut odd = key;
             odd.protocol = 200;
-            prog.put_half(&odd, &half);
-            assert_eq!(prog.halves().len(), 3);
+            prog.put_entry(&odd, &entry);
+            assert_eq!(prog.entries().len(), 3);
         })
         .then(refused(v4, 61_003))
-        .change(|prog| assert_eq!(prog.halves().len(), 3)),
+        .change(|prog| assert_eq!(prog.entries().len(), 3)),
     ]
 }
 

@@ -123,7 +123,7 @@ fn out_of_sandboxes(side: Side) -> Vec<Case> {
     let client = side.client();
     let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
     rows! { sends;
-        "a packet of an internal network does not leave": 5, to(5, client), Reason::Internal;
+        "a packet of an internal network does not leave": 5, to(5, client), Reason::InternalNetwork;
         "a packet with TTL 1 is passed to the stack": 1, to(1, client).ttl(1), Reason::TtlExceeded;
         "a packet longer than the MTU is passed to the stack": 1, to(1, client).payload(&[7; 1600]), Reason::TooBig;
         "a packet with an unreachable route is passed to the stack": 1, to(1, side.unreachable()), Reason::Unreachable;
@@ -211,7 +211,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
             "a packet of an internal network that the stack forwards does not leave",
             "eth0",
             leaving(side, 5, client).udp(1, 2),
-            Reason::Internal,
+            Reason::InternalNetwork,
         ),
     ];
     for (name, number) in [

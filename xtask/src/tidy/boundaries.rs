@@ -122,7 +122,7 @@ pub fn pure(sources: &[Source]) -> Vec<String> {
 /// Places that may contain `unsafe`: views of bytes as structures, the programs' access to packets and maps, and system
 /// calls without a wrapper in a crate.
 const UNSAFE: [&str; 8] = [
-    "netpath-common/src/pod.rs",
+    "netpath-common/src/layout.rs",
     "netpath-ebpf/src/",
     "netpath/src/datapath/",
     "netpath/src/kernel/",

@@ -6,14 +6,10 @@ use super::tree::Source;
 type Exception = (&'static str, &'static str);
 
 /// Functions longer than the limit, as `FILE NAME`.
-pub const LONG_FUNCTIONS: [Exception; 10] = [
+pub const LONG_FUNCTIONS: [Exception; 3] = [
     (
         "netpath/src/cli/process.rs foreground",
         "signals, terminal and exit status are one sequence",
-    ),
-    (
-        "netpath/src/datapath/sweep.rs sweep",
-        "reading, selecting and deleting are one pass over the table",
     ),
     (
         "netpath/src/model/request/error/hint.rs hint",
@@ -23,85 +19,27 @@ pub const LONG_FUNCTIONS: [Exception; 10] = [
         "netpath/src/plan/display.rs fmt",
         "a flat match from operation to text",
     ),
-    (
-        "netpath-ebpf/src/conntrack/create.rs create",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/parse.rs parse_v6",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/path/endpoint.rs inside",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/path/fragment.rs first",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/path/fragment.rs hold",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/path/uplink.rs ingress",
-        "before the restructuring of the datapath",
-    ),
 ];
 
 /// Imports from a layer that the table of layers does not allow, as `MODULE IMPORTED`.
-pub const IMPORTS: [Exception; 7] = [
-    (
-        "netpath-ebpf/src/maps path",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/nat path",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/packet maps",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-ebpf/src/socket path",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-common/src/layout addr",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-common/src/layout flow",
-        "before the restructuring of the datapath",
-    ),
-    (
-        "netpath-common/src/layout maps",
-        "before the restructuring of the datapath",
-    ),
-];
+pub const IMPORTS: [Exception; 1] = [(
+    "netpath-ebpf/src/packet maps",
+    "the flags of a checksum helper are a setting",
+)];
 
 /// Imports that close a cycle, as `MODULE IMPORTED`, both with their full paths.
-pub const CYCLES: [Exception; 7] = [
+pub const CYCLES: [Exception; 5] = [
     (
         "netpath-ebpf/src/packet/skb maps",
-        "before the restructuring of the datapath",
+        "the flags of a checksum helper are a setting",
     ),
     (
         "netpath/src/cli/port cli/sandbox",
         "ports are published by both commands, which share their arguments",
     ),
     (
-        "netpath-ebpf/src/maps path/fragment",
-        "before the restructuring of the datapath",
-    ),
-    (
         "netpath/src/cli/run cli/sandbox",
         "both create a sandbox, and share its arguments",
-    ),
-    (
-        "netpath-ebpf/src/nat/source path/route",
-        "before the restructuring of the datapath",
     ),
     (
         "netpath/src/datapath/load datapath/attach",

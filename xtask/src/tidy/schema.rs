@@ -11,7 +11,13 @@ use super::tree;
 /// The file with the recorded version and fingerprint.
 pub const LOCK: &str = ".config/map-schema.lock";
 /// Files that define the layout; a directory ends in `/`.
-const SOURCES: [&str; 4] = ["src/maps/", "src/addr.rs", "src/flow.rs", "src/reason.rs"];
+const SOURCES: [&str; 5] = [
+    "src/maps/",
+    "src/addr.rs",
+    "src/flow/",
+    "src/hook.rs",
+    "src/reason.rs",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Schema {
@@ -63,7 +69,7 @@ fn compare(recorded: Option<Schema>, now: Schema) -> Option<String> {
         None => Some(format!("{LOCK}: missing or damaged: {bless}")),
         Some(recorded) if recorded == now => None,
         Some(recorded) if recorded.version == now.version => Some(format!(
-            "netpath-common/src/maps/mod.rs: the map layout changed but SCHEMA_VERSION is still {}: raise it, then \
+            "netpath-common/src/maps/schema.rs: the map layout changed but SCHEMA_VERSION is still {}: raise it, then \
              {bless}; without raising it only if no release has this version yet",
             now.version
         )),
@@ -91,7 +97,7 @@ fn current(root: &Path) -> Result<Schema> {
                 .ok()
         })
         .context(
-            "netpath-common/src/maps/mod.rs has no line `pub const SCHEMA_VERSION: u32 = N;`",
+            "netpath-common/src/maps/schema.rs has no line `pub const SCHEMA_VERSION: u32 = N;`",
         )?;
     let lines = layout
         .iter()

@@ -1,4 +1,4 @@
-//! ICMP errors and what they quote.
+//! ICMP errors and the packets that they quote.
 
 use std::ops::Range;
 
@@ -17,10 +17,10 @@ use crate::{
     reference::{self, Content, Reading},
 };
 
-/// Both ends of the quoted packet are written always.
+/// Both ends of the quoted packet are always written.
 const BOTH: u8 = REWRITE_SRC | REWRITE_DST;
 
-/// An error is understood, and translated outside and inside with every checksum as right or wrong as it was.
+/// An error is parsed, and translated outside and inside; every checksum has the same error as before.
 pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
     let quote = parse_twice(frame, |packet, quote| parse_quote(packet, error, quote));
     let inner = reference::read_quote(frame, outer);
@@ -32,16 +32,16 @@ pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
         return;
     }
     let answer = quote.key.reversed();
-    let to = input.target(&answer, quote.v4, BOTH);
+    let to = input.target(&answer, quote.family, BOTH);
     let mut bytes = frame.to_vec();
     let done = translate_error(&mut Slice(&mut bytes), error, &quote, &to, input.flags);
     assert_eq!(done, Some(()));
-    right_as_before(frame, &bytes, outer, &inner, input.flags);
+    checksums_keep_their_errors(frame, &bytes, outer, &inner, input.flags);
 
     let after = parse_twice(&bytes, |packet, parsed| parse(packet, parsed));
     same_meaning(&after, &reference::read(&bytes));
     let Ok(after) = after else {
-        panic!("no longer accepted");
+        panic!("rejected after translation");
     };
     let changed = |flag| input.flags & flag != 0;
     let source = if changed(REWRITE_SRC) {
@@ -57,11 +57,11 @@ pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
     assert_eq!((after.key.src, after.key.dst), (source, destination));
     let quoted = parse_twice(&bytes, |packet, quote| parse_quote(packet, &after, quote));
     let Ok(quoted) = quoted else {
-        panic!("the quote is no longer accepted");
+        panic!("quote rejected after translation");
     };
-    assert_eq!(quoted.key, to.reversed(), "what its sender sent");
+    assert_eq!(quoted.key, to.reversed(), "the tuple that its sender used");
 
-    // An end of the error that changes is an end of the quoted packet; others cannot be restored.
+    // An end of the error that changes is an end of the quoted packet; other ends cannot be restored.
     let same_source = !changed(REWRITE_SRC) || error.key.src == answer.src;
     let same_destination = !changed(REWRITE_DST) || error.key.dst == answer.dst;
     if same_source && same_destination {
@@ -77,12 +77,12 @@ pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
         assert_eq!(
             one_zero(&bytes, &fields),
             one_zero(frame, &fields),
-            "there and back"
+            "restored by the reverse translation"
         );
     }
 }
 
-/// Of the error's header and message, and of what is quoted.
+/// Ranges of the checksums: those of the error's header and message, and of the quoted headers.
 fn checksums(outer: &Reading, inner: &Reading) -> [Range<usize>; 4] {
     let icmp = reference::checksum_at(outer);
     [
@@ -93,7 +93,7 @@ fn checksums(outer: &Reading, inner: &Reading) -> [Range<usize>; 4] {
     ]
 }
 
-/// Where the quoted transport checksum stands, if it was quoted.
+/// Range of the quoted transport checksum; empty if it is not quoted.
 fn quoted_checksum(inner: &Reading) -> Range<usize> {
     let at = reference::checksum_at(inner);
     if at + 2 <= inner.end {
@@ -103,7 +103,13 @@ fn quoted_checksum(inner: &Reading) -> Range<usize> {
     }
 }
 
-fn right_as_before(before: &[u8], after: &[u8], outer: &Reading, inner: &Reading, ends: u8) {
+fn checksums_keep_their_errors(
+    before: &[u8],
+    after: &[u8],
+    outer: &Reading,
+    inner: &Reading,
+    ends: u8,
+) {
     let mut changed = checksums(outer, inner).to_vec();
     changed.extend([addresses(outer, ends), addresses(inner, BOTH), ports(inner)]);
     only_changed(before, after, &changed);

@@ -1,4 +1,4 @@
-//! The properties.
+//! The properties that hold for every packet.
 
 mod error;
 mod translation;
@@ -6,13 +6,16 @@ mod translation;
 use std::ops::Range;
 
 use netpath_common::{
-    addr::MacAddr,
+    addr::{Family, MacAddr},
     flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
     reason::Reason,
 };
 use netpath_ebpf::{
     packet::slice::Slice,
-    parse::{ACK, ETHERNET, FIN, Parsed, Piece, RST, SYN, Transport, may_be_icmp, parse},
+    parse::{
+        ACK, ETHERNET, FIN, Fragment, FragmentPosition, Parsed, RST, SYN, Transport, ethertype,
+        may_be_icmp, parse, parse_at,
+    },
     rewrite::{decrement_ttl, set_macs},
 };
 
@@ -21,7 +24,7 @@ use crate::{
     reference::{self, Content, Reading, Refusal},
 };
 
-/// Runs the code over one input.
+/// Checks the properties for one input.
 ///
 /// # Panics
 /// If a property does not hold.
@@ -38,11 +41,12 @@ pub fn check(input: &[u8]) {
     }
     let parsed = parse_twice(&frame, |packet, parsed| parse(packet, parsed));
     same_meaning(&parsed, &reading);
+    same_without_link_header(&frame, &parsed);
     let (Ok(parsed), Ok(reading)) = (parsed, reading) else {
         return;
     };
-    one_hop_further(&frame, &parsed, &reading);
-    other_macs(&frame, &input);
+    ttl_is_decremented(&frame, &parsed, &reading);
+    macs_are_replaced(&frame, &input);
     if reading.v4 || reading.l4 == ETHERNET + 40 {
         let icmp = may_be_icmp(&Slice(&mut frame.clone()));
         assert_eq!(icmp, reading.protocol == if reading.v4 { 1 } else { 58 });
@@ -56,12 +60,12 @@ pub fn check(input: &[u8]) {
         Transport::IcmpError => error::check(&frame, &parsed, &reading, &input),
         Transport::LinkControl | Transport::Other => {}
     }
-    if parsed.piece == Piece::First {
+    if parsed.fragment.position == FragmentPosition::First {
         translation::of_identification(&frame, &parsed, &reading, &input);
     }
 }
 
-/// Parses into a clean and into a used [`Parsed`]: programs keep it in a map, where the packet before has left its own.
+/// Parses into a zeroed and into a used [`Parsed`]: programs keep it in a map, which contains the values of the previous packet.
 fn parse_twice(
     frame: &[u8],
     parse: impl Fn(&Slice<'_>, &mut Parsed) -> Result<(), Reason>,
@@ -79,14 +83,20 @@ fn parse_twice(
         l3: 7,
         l4: 7,
         end: 7,
-        id_offset: 7,
-        piece_start: 7,
-        piece_at: 7,
-        id: 7,
-        piece: Piece::Later,
-        is_last: true,
+        fragment: Fragment {
+            id_offset: 7,
+            payload: 7,
+            datagram_offset: 7,
+            id: 7,
+            position: FragmentPosition::Later,
+            is_last: true,
+        },
         transport: Transport::IcmpError,
-        v4: !clean.v4,
+        family: if clean.family == Family::V4 {
+            Family::V6
+        } else {
+            Family::V4
+        },
         ttl: 7,
         tos: 7,
         tcp_flags: 7,
@@ -94,20 +104,41 @@ fn parse_twice(
     };
     let second = parse(&Slice(&mut bytes), &mut used);
     assert_eq!(bytes, frame, "parsing changes nothing");
-    assert_eq!(first, second, "the packet before decides");
-    assert_eq!(clean.key.src, used.key.src, "the source, right or not");
+    assert_eq!(first, second, "the previous packet has an effect");
+    assert_eq!(clean.key.src, used.key.src, "source");
     first?;
-    // What only a fragment has stays as it was.
-    if clean.piece == Piece::Whole {
-        (used.id_offset, used.piece_start, used.piece_at) = (0, 0, 0);
-        (used.id, used.is_last) = (0, false);
+    // Only a fragment sets these fields.
+    if clean.fragment.position == FragmentPosition::Whole {
+        used.fragment = Fragment::default();
     }
     assert_eq!(format!("{clean:?}"), format!("{used:?}"));
     assert_eq!((clean.key.pad, clean.key.pad2), (0, 0), "part of map keys");
     Ok(clean)
 }
 
-/// The parser and the reference understand the same.
+/// A packet of a device without link headers is parsed alike: only the offset of its network header differs.
+fn same_without_link_header(frame: &[u8], with: &Result<Parsed, Reason>) {
+    let mut bytes = frame.to_vec();
+    let Some(ethertype) = ethertype(&Slice(&mut bytes)) else {
+        return;
+    };
+    let mut packet = frame[ETHERNET..].to_vec();
+    let mut without = Parsed::default();
+    let result = parse_at(&Slice(&mut packet), 0, ethertype, &mut without);
+    let with = match with {
+        Ok(with) => with,
+        Err(reason) => {
+            // The limit of a header chain counts the link header.
+            assert!(result.is_err() || *reason == Reason::TooManyHeaders);
+            return;
+        }
+    };
+    assert_eq!(result, Ok(()));
+    without.l3 = with.l3;
+    assert_eq!(format!("{without:?}"), format!("{with:?}"));
+}
+
+/// The parser and the reference read the same values.
 fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refusal>) {
     let (parsed, reading) = match (parsed, reading) {
         (Ok(parsed), Ok(reading)) => (parsed, reading),
@@ -124,7 +155,7 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
     };
     let start = if reading.v4 { 12 } else { 0 };
     let key = &parsed.key;
-    assert_eq!(parsed.v4, reading.v4);
+    assert_eq!(parsed.family == Family::V4, reading.v4);
     assert_eq!(key.src.octets()[start..], reading.source);
     assert_eq!(key.dst.octets()[start..], reading.destination);
     assert!(!reading.v4 || key.src.is_v4() && key.dst.is_v4());
@@ -132,22 +163,36 @@ fn same_meaning(parsed: &Result<Parsed, Reason>, reading: &Result<Reading, Refus
     assert_eq!(key.protocol, reading.protocol);
     assert_eq!((parsed.ttl, parsed.tos), (reading.ttl, reading.tos));
     assert_eq!(
-        (parsed.l3, parsed.l4, parsed.end),
+        (parsed.l3, parsed.l3 + parsed.l4, parsed.l3 + parsed.end),
         (reading.l3, reading.l4, reading.end)
     );
-    match (parsed.piece, reading.piece) {
-        (Piece::Whole, None) => {}
-        (piece, Some(expected)) => {
+    match (parsed.fragment.position, reading.fragment) {
+        (FragmentPosition::Whole, None) => {}
+        (position, Some(expected)) => {
             let later = parsed.transport == Transport::LaterFragment;
-            assert_eq!(piece, if later { Piece::Later } else { Piece::First });
-            assert_eq!((parsed.id, parsed.id_offset), (expected.id, expected.id_at));
             assert_eq!(
-                (parsed.piece_start, parsed.piece_at),
-                (expected.start, expected.at)
+                position,
+                if later {
+                    FragmentPosition::Later
+                } else {
+                    FragmentPosition::First
+                }
             );
-            assert_eq!(parsed.is_last, expected.is_last);
+            let fragment = &parsed.fragment;
+            assert_eq!(
+                (fragment.id, parsed.l3 + fragment.id_offset),
+                (expected.id, expected.id_at)
+            );
+            assert_eq!(
+                (
+                    parsed.l3 + fragment.payload,
+                    fragment.datagram_offset as usize
+                ),
+                (expected.start, expected.at as usize)
+            );
+            assert_eq!(fragment.is_last, expected.is_last);
         }
-        (piece, None) => panic!("{piece:?} of a datagram that is whole"),
+        (position, None) => panic!("{position:?} of an unfragmented datagram"),
     }
     let (transport, tcp_flags, icmp_type) = match reading.content {
         Content::Tcp(flags) => (Transport::Flow, flags, 0),
@@ -183,8 +228,8 @@ fn transport_is_there(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     assert!(parsed.checksum_offset() + 2 <= frame.len());
 }
 
-/// One less, in one byte and in the header checksum, which is as wrong as it was.
-fn one_hop_further(frame: &[u8], parsed: &Parsed, reading: &Reading) {
+/// The TTL is decremented, and the header checksum has the same error as before.
+fn ttl_is_decremented(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     let mut bytes = frame.to_vec();
     assert_eq!(decrement_ttl(&mut Slice(&mut bytes), parsed), Some(()));
     let (ttl, checksum) = if reading.v4 {
@@ -202,7 +247,7 @@ fn one_hop_further(frame: &[u8], parsed: &Parsed, reading: &Reading) {
     }
 }
 
-fn other_macs(frame: &[u8], input: &Input<'_>) {
+fn macs_are_replaced(frame: &[u8], input: &Input<'_>) {
     let mut bytes = frame.to_vec();
     let (to, from) = ([input.flags; 6], [!input.flags; 6]);
     let done = set_macs(&mut Slice(&mut bytes), &MacAddr(to), &MacAddr(from));
@@ -211,7 +256,7 @@ fn other_macs(frame: &[u8], input: &Input<'_>) {
     only_changed(frame, &bytes, std::slice::from_ref(&(0..12)));
 }
 
-/// Bytes outside the ranges are as they were.
+/// Bytes outside the ranges do not change.
 fn only_changed(before: &[u8], after: &[u8], ranges: &[Range<usize>]) {
     assert_eq!(before.len(), after.len());
     for (at, (old, new)) in before.iter().zip(after).enumerate() {
@@ -222,7 +267,7 @@ fn only_changed(before: &[u8], after: &[u8], ranges: &[Range<usize>]) {
     }
 }
 
-/// Zero has two forms in ones' complement, and an update may end with either: here it is all ones in these checksums.
+/// Zero has two forms in ones' complement, and an update may result in either: this replaces zero by all ones in checksums.
 fn one_zero(frame: &[u8], checksums: &[Range<usize>]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for range in checksums {
@@ -234,7 +279,7 @@ fn one_zero(frame: &[u8], checksums: &[Range<usize>]) -> Vec<u8> {
     bytes
 }
 
-/// Where the header checksum stands; nowhere in IPv6.
+/// Range of the header checksum; empty for IPv6.
 fn network_checksum(reading: &Reading) -> Range<usize> {
     if reading.v4 {
         reading.l3 + 10..reading.l3 + 12
@@ -243,7 +288,7 @@ fn network_checksum(reading: &Reading) -> Range<usize> {
     }
 }
 
-/// Where the addresses of the ends stand that change.
+/// Range of the addresses that change.
 fn addresses(reading: &Reading, flags: u8) -> Range<usize> {
     let (first, size) = if reading.v4 { (12, 4) } else { (8, 16) };
     let middle = reading.l3 + first + size;
@@ -252,7 +297,7 @@ fn addresses(reading: &Reading, flags: u8) -> Range<usize> {
     middle - start..middle + end
 }
 
-/// Where the ports stand, or the identifier of an echo.
+/// Range of the ports, or of the identifier of an echo.
 fn ports(reading: &Reading) -> Range<usize> {
     match reading.content {
         Content::Echo(_) => reading.l4 + 4..reading.l4 + 6,

@@ -15,10 +15,10 @@ use crate::{
     reference::{self, Content, Reading},
 };
 
-/// A translated packet has the wanted tuple, checksums as right or wrong as before, and nothing else that is new;
-/// translated back it is what it was.
+/// A translated packet has the new tuple, its checksums have the same error as before, and nothing else changes. The reverse
+/// translation restores it.
 pub fn of_packet(frame: &[u8], parsed: &Parsed, reading: &Reading, input: &Input<'_>) {
-    let to = input.target(&parsed.key, parsed.v4, input.flags);
+    let to = input.target(&parsed.key, parsed.family, input.flags);
     let mut bytes = frame.to_vec();
     let done = translate(&mut Slice(&mut bytes), parsed, &to, input.flags);
     assert_eq!(done, Some(()));
@@ -36,7 +36,7 @@ pub fn of_packet(frame: &[u8], parsed: &Parsed, reading: &Reading, input: &Input
     );
 
     let Ok(after) = reference::read(&bytes) else {
-        panic!("no longer a packet");
+        panic!("not a packet after translation");
     };
     if reading.v4 {
         assert_eq!(
@@ -59,7 +59,7 @@ pub fn of_packet(frame: &[u8], parsed: &Parsed, reading: &Reading, input: &Input
     }
 
     let Ok(parsed_after) = parse_twice(&bytes, |packet, parsed| parse(packet, parsed)) else {
-        panic!("no longer accepted");
+        panic!("rejected after translation");
     };
     same_meaning(&Ok(parsed_after), &Ok(after));
     assert_eq!(parsed_after.key, to);
@@ -74,13 +74,13 @@ pub fn of_packet(frame: &[u8], parsed: &Parsed, reading: &Reading, input: &Input
     assert_eq!(
         one_zero(&bytes, &fields),
         one_zero(frame, &fields),
-        "there and back"
+        "restored by the reverse translation"
     );
 }
 
-/// A later fragment gets addresses and an identification.
+/// A later fragment gets addresses and an identification, and nothing else changes.
 pub fn of_fragment(frame: &[u8], parsed: &Parsed, reading: &Reading, input: &Input<'_>) {
-    let to = input.target(&parsed.key, parsed.v4, input.flags);
+    let to = input.target(&parsed.key, parsed.family, input.flags);
     let mut bytes = frame.to_vec();
     let done = translate_fragment(&mut Slice(&mut bytes), parsed, &to, input.flags, input.id());
     assert_eq!(done, Some(()));
@@ -109,12 +109,16 @@ fn identified(
     } else {
         (input.id(), 4)
     };
-    let place = parsed.id_offset..parsed.id_offset + size;
+    let offset = parsed.l3 + parsed.fragment.id_offset;
+    let place = offset..offset + size;
     let changed = [network_checksum(reading), addresses(reading, ends), place];
     only_changed(frame, bytes, &changed);
     let mut after = Parsed::default();
     assert_eq!(parse(&Slice(bytes), &mut after), Ok(()));
-    assert_eq!((after.id, after.piece), (id, parsed.piece));
+    assert_eq!(
+        (after.fragment.id, after.fragment.position),
+        (id, parsed.fragment.position)
+    );
     if reading.v4 {
         assert_eq!(
             reference::network_residue(bytes, reading),

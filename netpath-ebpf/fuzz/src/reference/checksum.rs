@@ -46,7 +46,7 @@ pub fn transport_residue(frame: &[u8], reading: &Reading) -> u32 {
     residue(parts.into_iter().take(if bare { 1 } else { parts.len() }))
 }
 
-/// Where the transport checksum stands.
+/// Offset of the transport checksum.
 pub fn checksum_at(reading: &Reading) -> usize {
     reading.l4
         + match reading.content {

@@ -15,7 +15,7 @@ const ETHERNET: usize = 14;
 const MOST_EXTENSIONS: usize = 5;
 const LATEST_TRANSPORT: usize = 512;
 
-/// What stands behind the network header.
+/// What follows the network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// TCP with these flags.
@@ -38,10 +38,10 @@ pub enum Content {
 
 /// What a fragment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct Fragment {
     /// The identification.
     pub id: u32,
-    /// Where it stands.
+    /// Its offset.
     pub id_at: usize,
     /// Where the part of the datagram begins in the frame.
     pub start: usize,
@@ -60,7 +60,7 @@ pub struct Reading {
     pub source: Vec<u8>,
     /// Destination address.
     pub destination: Vec<u8>,
-    /// Ports, or the identifier at the place of the side that asks.
+    /// Ports, or the identifier in place of the port of the requesting side.
     pub ports: (u16, u16),
     /// Number of the transport protocol.
     pub protocol: u8,
@@ -73,7 +73,7 @@ pub struct Reading {
     /// Where the transport begins.
     pub l4: usize,
     /// If it is a fragment.
-    pub piece: Option<Piece>,
+    pub fragment: Option<Fragment>,
     /// Where the packet ends: a frame may be padded, a quoted packet cut.
     pub end: usize,
     /// What it carries.
@@ -89,7 +89,7 @@ pub enum Refusal {
     Malformed,
     /// A longer chain of headers than is followed.
     Chain,
-    /// An address that never stands in a packet.
+    /// An address that never occurs in a packet.
     Martian,
 }
 
@@ -148,7 +148,7 @@ fn read_v4(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
         return Err(Refusal::Malformed);
     }
     let at = u32::from(header.fragments_offset().value()) * 8;
-    let piece = Piece {
+    let fragment = Fragment {
         id: header.identification().into(),
         id_at: l3 + 4,
         start: l3 + length,
@@ -165,7 +165,7 @@ fn read_v4(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
         tos: header.dcp().value() << 2 | header.ecn().value(),
         l3,
         l4: l3 + length,
-        piece: header.is_fragmenting_payload().then_some(piece),
+        fragment: header.is_fragmenting_payload().then_some(fragment),
         end: if whole { l3 + total } else { limit },
         content: Content::Later,
     };
@@ -185,7 +185,7 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
     let content = l3 + header.header_len();
     let end = match (extent, usize::from(header.payload_length())) {
         (Extent::Quoted, _) => limit,
-        // Zero stands for a length that the field cannot say, which packets of segmentation offload have.
+        // GSO packets that are longer than the field permits have zero there.
         (_, 0) if frame.len() > content + usize::from(u16::MAX) => limit,
         (_, length) if content + length > limit => return Err(Refusal::Malformed),
         (_, length) => content + length,
@@ -200,7 +200,7 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
         tos: header.traffic_class(),
         l3,
         l4: content,
-        piece: None,
+        fragment: None,
         end,
         content: Content::Later,
     };
@@ -217,7 +217,7 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
                     Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| Refusal::Malformed)?;
                 let at = u32::from(fragment.fragment_offset().value()) * 8;
                 if fragment.is_fragmenting_payload() {
-                    reading.piece = Some(Piece {
+                    reading.fragment = Some(Fragment {
                         id: fragment.identification(),
                         id_at: reading.l4 + 4,
                         start: reading.l4 + 8,
@@ -279,7 +279,7 @@ fn read_transport(frame: &[u8], reading: &mut Reading, extent: Extent) -> Result
         }
         IpNumber::TCP => {
             let mut header = *rest.first_chunk::<20>().ok_or(Refusal::Malformed)?;
-            // A wrong length of the options is the receiver's business; everything else stands where it always does.
+            // The receiver checks the length of the options; all other fields have fixed offsets.
             header[12] = 5 << 4 | header[12] & 0x0f;
             let header = TcpHeaderSlice::from_slice(&header).map_err(|_| Refusal::Malformed)?;
             reading.ports = (header.source_port(), header.destination_port());

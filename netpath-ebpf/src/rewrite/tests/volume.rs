@@ -1,21 +1,22 @@
 //! Many translations, each compared with checksums over all bytes.
 //!
-//! Half of all 16-bit words are those at which carries go wrong, so that the corners meet each other. The order is the
-//! same in every run. `NETPATH_PAIRS` says how many pairs of packet and translation are tried.
+//! Half of all 16-bit words are boundary values of the ones'-complement sum, so that boundary values occur together. The
+//! sequence is the same in every run. `NETPATH_PAIRS` is the number of pairs of packet and translation.
 
 use std::env;
 
 use netpath_common::flow::TCP;
 
 use super::*;
+use crate::parse::ETHERNET;
 
-/// In an ordinary run: about a second, unoptimised.
+/// The default number of pairs: about a second, unoptimised.
 const PAIRS: u64 = 100_000;
 
-/// Where sums wrap, and the two forms of zero.
+/// Boundary values: wrapping sums, and the two forms of zero.
 const CORNERS: [u16; 8] = [0, 1, 0x7fff, 0x8000, 0x8001, 0xff00, 0xfffe, 0xffff];
 
-/// Any numbers, always the same ones (splitmix64).
+/// A fixed sequence of pseudo-random numbers (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -171,17 +172,17 @@ fn folded(parts: &[&[u8]]) -> u16 {
     sum as u16
 }
 
-/// Another tuple for the packet: each part new, or as it was.
+/// A tuple for the packet: each part is new or unchanged.
 fn target(numbers: &mut Numbers, parsed: &Parsed) -> FlowKey {
     let mut addr = |old: Addr| {
         let mut octets = [0; 16];
         numbers.fill(&mut octets);
-        match (octets[0] & 3, parsed.v4) {
+        match (octets[0] & 3, parsed.family) {
             (0, _) => old,
-            (_, true) => Addr::from_raw_v4(u32::from_ne_bytes([
+            (_, Family::V4) => Addr::from_raw_v4(u32::from_ne_bytes([
                 octets[4], octets[5], octets[6], octets[7],
             ])),
-            (_, false) => Addr::from_octets(octets),
+            (_, Family::V6) => Addr::from_octets(octets),
         }
     };
     let (src, dst) = (addr(parsed.key.src), addr(parsed.key.dst));
@@ -200,7 +201,7 @@ fn target(numbers: &mut Numbers, parsed: &Parsed) -> FlowKey {
 }
 
 #[test]
-fn checksums_are_right_after_a_translation_if_and_only_if_they_were() {
+fn translated_checksum_is_valid_if_and_only_if_it_was_valid() {
     let pairs = env::var("NETPATH_PAIRS").map_or(PAIRS, |text| text.parse().unwrap());
     let mut numbers = Numbers(1);
     let (mut right, mut wrong, mut absent, mut all_ones) = (0, 0, 0, 0);
@@ -226,7 +227,7 @@ fn checksums_are_right_after_a_translation_if_and_only_if_they_were() {
         }
         if before.1 { right += 1 } else { wrong += 1 }
     }
-    // None of the cases is missing.
+    // Every case occurred.
     let least = pairs / 50;
     assert!(
         right > least && wrong > least && absent > least,

@@ -20,11 +20,7 @@ use aya::programs::{
 };
 
 use super::{
-    super::{
-        DatapathError,
-        load::{program_of, refused},
-        pins, sys,
-    },
+    super::{DatapathError, load::refused, pins, sys},
     attach_type, file_name, id,
 };
 use crate::{
@@ -142,7 +138,7 @@ fn own(attachment: &Attachment, index: u32) -> Result<Option<Filter>, DatapathEr
         .into_iter()
         .find(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE));
     match found {
-        Some(filter) if filter.name != program_of(attachment.hook) => {
+        Some(filter) if filter.name != attachment.hook.program() => {
             Err(DatapathError::ForeignFilter {
                 interface: attachment.interface.clone(),
                 name: filter.name,
@@ -180,7 +176,7 @@ fn ensure_clsact(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<
         source,
     })?;
     tc::qdisc_add_clsact(interface)
-        .map_err(|source| refused(program_of(attachment.hook), ProgramError::from(source)))
+        .map_err(|source| refused(attachment.hook.program(), ProgramError::from(source)))
 }
 
 /// Removes the clsact qdisc if netpath has added it to this device and it has no filter any more.

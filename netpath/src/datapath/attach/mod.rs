@@ -19,7 +19,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 
 use super::{
     Datapath, DatapathError,
-    load::{classifier, program_of, refused},
+    load::{classifier, refused},
     pins, sys,
 };
 use crate::plan::{Attachment, Hook};
@@ -83,7 +83,7 @@ impl Datapath {
         let interface = &attachment.interface;
         let index =
             sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
-        let name = program_of(attachment.hook);
+        let name = attachment.hook.program();
         let program = classifier(&mut self.ebpf, name)?;
         match self.mode {
             Mode::Tcx => {
@@ -114,7 +114,7 @@ impl Datapath {
         let Some(index) = sys::ifindex(&attachment.interface) else {
             return Ok(false);
         };
-        let name = program_of(attachment.hook);
+        let name = attachment.hook.program();
         let current = id(classifier(&mut self.ebpf, name)?, name)?;
         let found = match self.mode {
             Mode::Tcx => tcx::program(attachment, index, &self.bpf_dir)?,

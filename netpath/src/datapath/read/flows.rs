@@ -1,14 +1,14 @@
 //! The NAT table.
 
-use std::{collections::HashMap, os::fd::AsFd as _, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use netpath_common::{
     addr::{Addr, Be16},
-    flow::{FlowKey, Half, Kind, ORIGINAL},
+    flow::{FlowEntry, FlowKey, Kind, ORIGINAL},
 };
 
 use super::{Flow, ReadError, Tuple, network_name, open};
-use crate::datapath::{DatapathError, batch, sweep, sys};
+use crate::datapath::{sweep, sys};
 
 /// Flows in the order of their creation. A flow whose endpoint was removed has expired and is left out.
 ///
@@ -19,45 +19,39 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<Flow>, ReadError> {
     let endpoints = tables.endpoints()?;
     let networks = tables.networks()?;
     let timers = tables.config()?.timers;
-    let mut halves = HashMap::new();
-    batch::for_each(
-        tables.flows_map.fd().as_fd(),
-        |key: &FlowKey, half: &Half| {
-            halves.insert(HashKey::of(key), (*key, *half));
-        },
-    )
-    .map_err(|source| DatapathError::Syscall {
-        call: "BPF_MAP_LOOKUP_BATCH",
-        object: "map flows".into(),
-        source,
+    let mut entries = HashMap::new();
+    tables.for_each_flow(|key: &FlowKey, entry: &FlowEntry| {
+        entries.insert(HashKey::of(key), (*key, *entry));
     })?;
     let now = sys::now();
-    let mut flows: Vec<(u64, Flow)> = halves
+    let mut flows: Vec<(u64, Flow)> = entries
         .values()
-        .filter(|(_, half)| half.role == ORIGINAL)
-        .filter_map(|(key, half)| {
+        .filter(|(_, entry)| entry.role == ORIGINAL)
+        .filter_map(|(key, flow)| {
             let endpoint = endpoints
-                .get(&half.endpoint)
-                .filter(|entry| entry.generation == half.generation)?;
-            let reply_key = half.to.reversed();
-            let reply = halves.get(&HashKey::of(&reply_key)).map(|(_, half)| half);
-            let (state, limit) = sweep::limit(&timers, key.protocol, half, reply);
-            let last = half.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
-            let flow = Flow {
+                .get(&flow.endpoint)
+                .filter(|entry| entry.generation == flow.generation)?;
+            let reply_key = flow.to.reversed();
+            let reply = entries
+                .get(&HashKey::of(&reply_key))
+                .map(|(_, entry)| entry);
+            let (state, limit) = sweep::limit(&timers, key.protocol, flow, reply);
+            let last = flow.last_seen.max(reply.map_or(0, |reply| reply.last_seen));
+            let row = Flow {
                 protocol: key.protocol,
-                kind: Kind::from_byte(half.kind)?,
+                kind: Kind::from_byte(flow.kind)?,
                 state,
                 original: tuple(key),
                 reply: tuple(&reply_key),
                 sandbox: endpoint.sandbox.to_string(),
                 network: Some(network_name(&networks, endpoint.network))
                     .filter(|name| !name.is_empty()),
-                packets: [half.packets, reply.map_or(0, |reply| reply.packets)],
-                bytes: [half.bytes, reply.map_or(0, |reply| reply.bytes)],
-                age_s: now.saturating_sub(half.created) / SECOND,
+                packets: [flow.packets, reply.map_or(0, |reply| reply.packets)],
+                bytes: [flow.bytes, reply.map_or(0, |reply| reply.bytes)],
+                age_s: now.saturating_sub(flow.created) / SECOND,
                 expires_s: limit.saturating_sub(now.saturating_sub(last)) / SECOND,
             };
-            Some((half.created, flow))
+            Some((flow.created, row))
         })
         .collect();
     flows.sort_by_key(|(created, flow)| (*created, flow.original.source_port));

@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd as _, path::Path};
 
-use netpath_common::maps::{FragmentKey, Fragmented};
+use netpath_common::maps::{FragmentKey, KnownDatagram};
 
 use super::{FragmentId, Fragments, ReadError, existing, network_name, open};
 use crate::datapath::{DatapathError, batch, pins, sys};
@@ -21,37 +21,40 @@ pub fn fragments(bpf_dir: &Path) -> Result<Vec<Fragments>, ReadError> {
     let map = pins::open_map(&existing(bpf_dir)?, "fragments")?;
     let now = sys::now();
     let mut rows = Vec::new();
-    batch::for_each(map.fd().as_fd(), |key: &FragmentKey, entry: &Fragmented| {
-        let age = now.saturating_sub(entry.last_seen);
-        let endpoint = endpoints
-            .get(&entry.endpoint)
-            .filter(|endpoint| endpoint.generation == entry.generation && age <= limit);
-        if let Some(endpoint) = endpoint {
-            rows.push(Fragments {
-                protocol: key.src.is_v4().then_some(key.protocol),
-                original: FragmentId {
-                    source: key.src.ip(),
-                    destination: key.dst.ip(),
-                    id: key.id,
-                },
-                translated: FragmentId {
-                    source: entry.to.src.ip(),
-                    destination: entry.to.dst.ip(),
-                    id: if key.src.is_v4() {
-                        entry.id & 0xffff
-                    } else {
-                        entry.id
+    batch::for_each(
+        map.fd().as_fd(),
+        |key: &FragmentKey, entry: &KnownDatagram| {
+            let age = now.saturating_sub(entry.last_seen);
+            let endpoint = endpoints
+                .get(&entry.endpoint)
+                .filter(|endpoint| endpoint.generation == entry.generation && age <= limit);
+            if let Some(endpoint) = endpoint {
+                rows.push(Fragments {
+                    protocol: key.src.is_v4().then_some(key.protocol),
+                    original: FragmentId {
+                        source: key.src.ip(),
+                        destination: key.dst.ip(),
+                        id: key.id,
                     },
-                },
-                sandbox: endpoint.sandbox.to_string(),
-                network: network_name(&networks, endpoint.network),
-                bytes: u64::from(entry.bytes),
-                total: (entry.total != 0).then_some(u64::from(entry.total)),
-                age_s: age / SECOND,
-                expires_s: (limit - age) / SECOND,
-            });
-        }
-    })
+                    translated: FragmentId {
+                        source: entry.to.src.ip(),
+                        destination: entry.to.dst.ip(),
+                        id: if key.src.is_v4() {
+                            entry.id & 0xffff
+                        } else {
+                            entry.id
+                        },
+                    },
+                    sandbox: endpoint.sandbox.to_string(),
+                    network: network_name(&networks, endpoint.network),
+                    bytes: u64::from(entry.bytes),
+                    total: (entry.total != 0).then_some(u64::from(entry.total)),
+                    age_s: age / SECOND,
+                    expires_s: (limit - age) / SECOND,
+                });
+            }
+        },
+    )
     .map_err(|source| DatapathError::Syscall {
         call: "BPF_MAP_LOOKUP_BATCH",
         object: "map fragments".into(),

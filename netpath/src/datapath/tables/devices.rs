@@ -13,7 +13,7 @@ use crate::{
     plan::{Uplink, entries::EndpointEntry},
 };
 
-/// How many sandboxes with many flows are named.
+/// Number of sandboxes in the list of those with most flows.
 const TOP: usize = 5;
 
 /// Flow count of a sandbox.
@@ -51,9 +51,7 @@ impl Tables {
     /// If the map cannot be written.
     pub fn remove_uplink(&mut self, name: &str) -> Result<(), DatapathError> {
         for (index, device) in self.devices()? {
-            if device.role == Role::Uplink as u32
-                && sys::ifname(index).is_none_or(|found| found == name)
-            {
+            if device.is_uplink() && sys::ifname(index).is_none_or(|found| found == name) {
                 absent_is_success("devices", self.devices.remove(&index))?;
             }
         }
@@ -69,7 +67,7 @@ impl Tables {
         Ok(self
             .devices()?
             .into_iter()
-            .filter(|(_, device)| device.role == Role::Uplink as u32)
+            .filter(|(_, device)| device.is_uplink())
             .map(|(index, device)| {
                 let name = sys::ifname(index).unwrap_or_else(|| format!("#{index}"));
                 (
@@ -117,8 +115,8 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
-        // Before a flow of this generation can be created.
-        self.count_from_zero(slot, entry.generation)?;
+        // Before the first flow of this generation is created.
+        self.reset_usage(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;
@@ -143,19 +141,15 @@ impl Tables {
         self.endpoints
             .set(slot, Endpoint::default(), 0)
             .map_err(failed("endpoints"))?;
-        self.count_from_zero(slot, 0)?;
+        self.reset_usage(slot, 0)?;
         if old.ifindex == 0 {
             return Ok(());
         }
         absent_is_success("devices", self.devices.remove(&old.ifindex))
     }
 
-    /// Begins to count the flows of another generation.
-    pub(super) fn count_from_zero(
-        &mut self,
-        slot: u32,
-        generation: u32,
-    ) -> Result<(), DatapathError> {
+    /// Starts to count the flows of another generation.
+    pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
         if self.usage(slot)?.generation == generation {
             return Ok(());
         }
@@ -166,7 +160,7 @@ impl Tables {
         self.usage.set(slot, usage, 0).map_err(failed("usage"))
     }
 
-    /// How many flows the sandbox in a slot has.
+    /// The flows of the sandbox in a slot.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -191,13 +185,13 @@ impl Tables {
             .into_iter()
             .map(|(sandbox, flows)| SandboxFlows { sandbox, flows })
             .collect();
-        // Stable: those with as many flows stay in the order of their names.
+        // The sort is stable: sandboxes with equal numbers of flows stay in the order of their names.
         top.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.flows));
         top.truncate(TOP);
         Ok(top)
     }
 
-    /// What is in a slot; `None` if it is empty.
+    /// The endpoint in a slot; `None` if it is free.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -237,7 +231,7 @@ impl Tables {
     pub fn endpoints(&self) -> Result<BTreeMap<u32, EndpointEntry>, DatapathError> {
         let mut endpoints = BTreeMap::new();
         for (_, device) in self.devices()? {
-            if device.role == Role::Endpoint as u32
+            if device.is_endpoint()
                 && let Some(entry) = self.endpoint(device.index)?
             {
                 endpoints.insert(device.index, entry);

@@ -4,39 +4,42 @@ mod devices;
 mod networks;
 mod ports;
 
-use std::{io, path::Path};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
-    flow::{FlowKey, Half},
-    maps::{Address, Config, Device, Endpoint, Network, Port, PortKey, SNAT_WORDS, Subnet, Usage},
+    flow::{FlowEntry, FlowKey},
+    maps::{
+        AddressRecord, Config, Device, Endpoint, Network, PortKey, PublishedRange, SNAT_WORDS,
+        Subnet, Usage,
+    },
 };
 
-use super::{DatapathError, pins::open_map};
+use super::{DatapathError, batch, pins::open_map};
 pub use devices::SandboxFlows;
 
-/// Data of an allow-list key after its prefix length.
+/// An allow-list key after its prefix length.
 type AllowData = [u8; 20];
 
-/// Every map that user space writes, and the flows.
+/// The maps that user space writes, and the flows.
 pub struct Tables {
     config: Array<MapData, Config>,
     devices: HashMap<MapData, u32, Device>,
     endpoints: Array<MapData, Endpoint>,
     networks: HashMap<MapData, u32, Network>,
-    addresses: HashMap<MapData, Addr, Address>,
+    addresses: HashMap<MapData, Addr, AddressRecord>,
     subnets: LpmTrie<MapData, [u8; 16], Subnet>,
-    ports: HashMap<MapData, PortKey, Port>,
-    /// The same map again: batches need its descriptor.
+    ports: HashMap<MapData, PortKey, PublishedRange>,
+    /// Another handle of this map: batches need its descriptor.
     ports_map: MapData,
     allow: LpmTrie<MapData, AllowData, u32>,
     snat_taken: Array<MapData, u64>,
     usage: Array<MapData, Usage>,
-    pub(super) flows: HashMap<MapData, FlowKey, Half>,
-    /// The same map again: batches need its descriptor.
-    pub(super) flows_map: MapData,
+    pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
+    /// Another handle of this map: batches need its descriptor.
+    flows_map: MapData,
     levels: ports::Levels,
     taken: ports::Taken,
 }
@@ -71,18 +74,28 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Writes again what follows from endpoints and published ranges, which a daemon that was killed may have left half-written.
+    /// Writes what is derived from endpoints and published ranges again: a daemon that was killed may have written a part of
+    /// it.
     pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
         for index in 0..2 * SNAT_WORDS {
             self.write_taken(index)?;
         }
         for (slot, entry) in self.endpoints()? {
-            self.count_from_zero(slot, entry.generation)?;
+            self.reset_usage(slot, entry.generation)?;
         }
         self.write_levels()
     }
 
-    /// The node's settings.
+    /// Calls `visit` with every entry of `flows`, as [`batch::for_each`] does.
+    pub(super) fn for_each_flow(
+        &self,
+        visit: impl FnMut(&FlowKey, &FlowEntry),
+    ) -> Result<(), DatapathError> {
+        batch::for_each(self.flows_map.fd().as_fd(), visit)
+            .map_err(syscall("BPF_MAP_LOOKUP_BATCH", "flows"))
+    }
+
+    /// The settings of the node.
     ///
     /// # Errors
     /// If the map cannot be read.

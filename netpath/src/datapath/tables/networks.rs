@@ -1,4 +1,4 @@
-//! Networks, their subnets, and whose an address is.
+//! Networks, their subnets, and the owners of addresses.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -6,7 +6,7 @@ use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use netpath_common::{
     addr::Addr,
-    maps::{ADDRESS_ENDPOINT, ADDRESS_GATEWAY, ADDRESS_HOST, Address, Network, Subnet, Text},
+    maps::{AddressOwner, AddressRecord, Network, Subnet, Text},
 };
 
 use super::{Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of};
@@ -32,7 +32,7 @@ impl Tables {
             .map_err(failed("networks"))
     }
 
-    /// Forgets a network.
+    /// Removes a network.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -69,28 +69,19 @@ impl Tables {
     /// If the map cannot be written.
     pub fn put_addresses(&mut self, list: &[(IpAddr, AddressEntry)]) -> Result<(), DatapathError> {
         for (ip, entry) in list {
-            let value = match entry {
-                AddressEntry::Gateway => Address {
-                    kind: ADDRESS_GATEWAY,
-                    slot: 0,
-                },
-                AddressEntry::Host => Address {
-                    kind: ADDRESS_HOST,
-                    slot: 0,
-                },
-                AddressEntry::Endpoint(slot) => Address {
-                    kind: ADDRESS_ENDPOINT,
-                    slot: *slot,
-                },
+            let owner = match entry {
+                AddressEntry::Gateway => AddressOwner::Gateway,
+                AddressEntry::Host => AddressOwner::Host,
+                AddressEntry::Endpoint(slot) => AddressOwner::Endpoint(*slot),
             };
             self.addresses
-                .insert(Addr::from(*ip), value, 0)
+                .insert(Addr::from(*ip), AddressRecord::new(owner), 0)
                 .map_err(failed("addresses"))?;
         }
         Ok(())
     }
 
-    /// Forgets addresses.
+    /// Removes addresses.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -101,7 +92,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Whose an address is.
+    /// The owner of an address.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -117,8 +108,8 @@ impl Tables {
     pub fn addresses(&self) -> Result<BTreeMap<IpAddr, AddressEntry>, DatapathError> {
         let mut addresses = BTreeMap::new();
         for item in self.addresses.iter() {
-            let (addr, address) = item.map_err(failed("addresses"))?;
-            addresses.insert(addr.ip(), address_entry(address));
+            let (addr, record) = item.map_err(failed("addresses"))?;
+            addresses.insert(addr.ip(), address_entry(record));
         }
         Ok(addresses)
     }
@@ -137,7 +128,7 @@ impl Tables {
             .map_err(failed("subnets"))
     }
 
-    /// Forgets a subnet.
+    /// Removes a subnet.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -172,10 +163,10 @@ fn subnet_key(prefix: IpNet) -> Key<[u8; 16]> {
     Key::new(length, octets)
 }
 
-const fn address_entry(address: Address) -> AddressEntry {
-    match address.kind {
-        ADDRESS_ENDPOINT => AddressEntry::Endpoint(address.slot),
-        ADDRESS_GATEWAY => AddressEntry::Gateway,
-        _ => AddressEntry::Host,
+const fn address_entry(record: AddressRecord) -> AddressEntry {
+    match record.owner() {
+        AddressOwner::Endpoint(slot) => AddressEntry::Endpoint(slot),
+        AddressOwner::Gateway => AddressEntry::Gateway,
+        AddressOwner::Host => AddressEntry::Host,
     }
 }

@@ -11,7 +11,7 @@ use aya::maps::lpm_trie::Key;
 use netpath_common::{
     addr::Addr,
     flow::{SCTP, TCP, UDP},
-    maps::{Port, PortKey},
+    maps::{PortKey, PublishedRange},
     portmap,
 };
 
@@ -62,7 +62,7 @@ impl Levels {
     }
 }
 
-/// How many ranges hold each port of TCP and then of UDP: one of several ranges may go.
+/// Number of ranges that contain each port, of TCP and then of UDP: a port may be in several ranges.
 #[derive(Debug)]
 pub(super) struct Taken(Vec<u16>);
 
@@ -78,7 +78,7 @@ impl Taken {
         let base = match key.protocol {
             Protocol::Tcp => 0,
             Protocol::Udp => usize::from(u16::MAX) + 1,
-            // Never translated at the source. An empty range.
+            // SNAT does not handle it: an empty range.
             Protocol::Sctp => return RangeInclusive::new(1, 0),
         };
         let (first, last) = (base + usize::from(key.first), base + usize::from(key.last));
@@ -116,7 +116,7 @@ impl Tables {
         let keys: Vec<_> = list.iter().map(|(key, _)| port_key(key)).collect();
         let values: Vec<_> = list
             .iter()
-            .map(|(key, entry)| port_value(key, entry))
+            .map(|(key, entry)| published_range(key, entry))
             .collect();
         let mut new = Vec::new();
         for (key, _) in list {
@@ -132,7 +132,7 @@ impl Tables {
             .map_err(syscall("update", "ports"))
     }
 
-    /// Withdraws ranges.
+    /// Removes ranges.
     ///
     /// # Errors
     /// If a map cannot be written.
@@ -157,8 +157,8 @@ impl Tables {
     pub fn port(&self, key: &entries::PortKey) -> Result<Option<PortEntry>, DatapathError> {
         let found = absent_is_none("ports", self.ports.get(&port_key(key), 0))?;
         Ok(found
-            .filter(|port| (port.first, port.last) == (key.first, key.last))
-            .map(port_entry))
+            .filter(|range| (range.first, range.last) == (key.first, key.last))
+            .map(|range| port_entry(&range)))
     }
 
     /// Every published range.
@@ -167,16 +167,19 @@ impl Tables {
     /// If the map cannot be read.
     pub fn ports(&self) -> Result<BTreeMap<entries::PortKey, PortEntry>, DatapathError> {
         let mut ports = BTreeMap::new();
-        batch::for_each(self.ports_map.fd().as_fd(), |key: &PortKey, port: &Port| {
-            if let Some(key) = entry_key(key, port) {
-                ports.insert(key, port_entry(*port));
-            }
-        })
+        batch::for_each(
+            self.ports_map.fd().as_fd(),
+            |key: &PortKey, range: &PublishedRange| {
+                if let Some(key) = entry_key(key, range) {
+                    ports.insert(key, port_entry(range));
+                }
+            },
+        )
         .map_err(syscall("read", "ports"))?;
         Ok(ports)
     }
 
-    /// Lets sources in.
+    /// Adds sources to allow-lists.
     ///
     /// # Errors
     /// If the map cannot be written.
@@ -200,7 +203,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Every source that an allow-list lets in.
+    /// Every source of every allow-list.
     ///
     /// # Errors
     /// If the map cannot be read.
@@ -265,11 +268,11 @@ fn port_key(key: &entries::PortKey) -> PortKey {
     PortKey::of_range(addr, key.protocol.number(), key.first, key.last)
 }
 
-fn port_value(key: &entries::PortKey, entry: &PortEntry) -> Port {
-    Port {
+fn published_range(key: &entries::PortKey, entry: &PortEntry) -> PublishedRange {
+    PublishedRange {
         first: key.first,
         last: key.last,
-        target: entry.target,
+        port: entry.target,
         pad: 0,
         endpoint: entry.endpoint,
         generation: entry.generation,
@@ -277,8 +280,11 @@ fn port_value(key: &entries::PortKey, entry: &PortEntry) -> Port {
     }
 }
 
-/// The model's key for an entry; `None` for a protocol that the daemon never writes.
-pub(in crate::datapath) fn entry_key(key: &PortKey, port: &Port) -> Option<entries::PortKey> {
+/// The plan's key for an entry; `None` for a protocol that the daemon never writes.
+pub(in crate::datapath) fn entry_key(
+    key: &PortKey,
+    range: &PublishedRange,
+) -> Option<entries::PortKey> {
     let protocol = match key.protocol {
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
@@ -295,17 +301,17 @@ pub(in crate::datapath) fn entry_key(key: &PortKey, port: &Port) -> Option<entri
     Some(entries::PortKey {
         protocol,
         host_ip,
-        first: port.first,
-        last: port.last,
+        first: range.first,
+        last: range.last,
     })
 }
 
-const fn port_entry(port: Port) -> PortEntry {
+const fn port_entry(range: &PublishedRange) -> PortEntry {
     PortEntry {
-        target: port.target,
-        endpoint: port.endpoint,
-        generation: port.generation,
-        allow: port.allow,
+        target: range.port,
+        endpoint: range.endpoint,
+        generation: range.generation,
+        allow: range.allow,
     }
 }
 

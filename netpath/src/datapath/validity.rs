@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use netpath_common::{
     addr::Addr,
-    flow::{DELIVER, FlowKey, Half, Kind, ORIGINAL, UDP},
+    flow::{DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
 };
 
 use super::{DatapathError, tables::Tables};
 use crate::plan::entries::{AddressEntry, PortEntry, PortKey};
 
-/// Addresses and ports as they are at one moment.
-pub struct Ends {
+/// The addresses of the node and its published ports at one moment.
+pub struct ValidFlows {
     addresses: HashSet<[u8; 16]>,
     ports: HashMap<(u8, Class), Ranges>,
 }
@@ -19,7 +19,7 @@ pub struct Ends {
 /// Ranges of one class of addresses, by first port: last port and entry.
 type Ranges = BTreeMap<u16, (u16, PortEntry)>;
 
-/// Which addresses of the node a range holds for.
+/// The addresses of the node that a range is published on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Class {
     Exact([u8; 16]),
@@ -27,12 +27,12 @@ enum Class {
     Any,
 }
 
-impl Ends {
-    /// Reads them.
+impl ValidFlows {
+    /// Reads addresses and ports.
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub fn of(tables: &Tables) -> Result<Self, DatapathError> {
+    pub fn read(tables: &Tables) -> Result<Self, DatapathError> {
         let own = tables.addresses()?.into_iter();
         let own = own.filter(|(_, entry)| !matches!(entry, AddressEntry::Endpoint(_)));
         let mut ports: HashMap<_, Ranges> = HashMap::new();
@@ -48,36 +48,36 @@ impl Ends {
         })
     }
 
-    /// Whether the outer side of a flow is still valid. Only the entry that opened the flow determines it;
-    /// of the other one this is always true.
-    pub fn still_hold(&self, key: &FlowKey, half: &Half) -> bool {
-        if half.role != ORIGINAL {
+    /// Whether the address or published port that a flow was created with still exists and leads to the same endpoint. Only
+    /// the original entry tells; for a reply entry this is always true.
+    pub fn contain(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        if entry.role != ORIGINAL {
             return true;
         }
-        match Kind::from_byte(half.kind) {
+        match Kind::from_byte(entry.kind) {
             Some(Kind::Snat) => {
-                self.addresses.contains(&half.to.src.octets())
+                self.addresses.contains(&entry.to.src.octets())
                     && (key.protocol != UDP
                         || self
-                            .published(key.protocol, half.to.src, half.to.sport.get())
+                            .published(key.protocol, entry.to.src, entry.to.sport.get())
                             .is_none())
             }
             Some(Kind::Dnat | Kind::Hairpin) => {
-                self.addresses.contains(&key.dst.octets()) && self.leads_to(key, half)
+                self.addresses.contains(&key.dst.octets()) && self.leads_to_endpoint(key, entry)
             }
-            Some(Kind::None) if half.flags & DELIVER != 0 => self.leads_to(key, half),
+            Some(Kind::None) if entry.flags & DELIVER != 0 => self.leads_to_endpoint(key, entry),
             Some(Kind::None) => true,
             None => false,
         }
     }
 
-    fn leads_to(&self, key: &FlowKey, half: &Half) -> bool {
+    fn leads_to_endpoint(&self, key: &FlowKey, flow: &FlowEntry) -> bool {
         let port = key.dport.get();
         self.published(key.protocol, key.dst, port)
             .is_some_and(|(first, entry)| {
-                entry.endpoint == half.endpoint
-                    && entry.generation == half.generation
-                    && entry.target.wrapping_add(port - first) == half.to.dport.get()
+                entry.endpoint == flow.endpoint
+                    && entry.generation == flow.generation
+                    && entry.target.wrapping_add(port - first) == flow.to.dport.get()
             })
     }
 

@@ -1,7 +1,7 @@
-//! [`State::of`] against a state machine that is written out, one line for each step.
+//! [`State::of`] compared with a reference state machine.
 //!
-//! The state is derived from what both sides have *ever* sent; a connection is a sequence of segments. The machine here
-//! goes from segment to segment, as the tables of RFC 9293 and RFC 7857 §2 do.
+//! [`State::of`] derives the state from everything that both sides have sent. The reference machine takes one segment after
+//! the other, as the tables of RFC 9293 and RFC 7857 §2 do.
 
 extern crate std;
 
@@ -9,31 +9,33 @@ use std::vec::Vec;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{
+    ICMP, ICMPV6, SCTP, SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN, State, TCP, Timers, UDP,
+};
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// Who sends.
+/// The sender of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Opener,
     Answerer,
 }
 
-/// How far a connection is, whoever has reset it.
+/// Progress of a connection, without resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The opener's SYN.
+    /// The opener has sent SYN.
     Opened,
-    /// The opener goes on as if it had been answered: the answer went another way.
-    OpenedAndGoesOn,
-    /// The answerer's part of a handshake: whether it has sent SYN, and whether it has gone on, in whatever order.
+    /// The opener has sent a later segment without a reply: the reply took another route.
+    OpenedOneSided,
+    /// The answerer has replied: whether it has sent SYN, and whether it has sent a later segment.
     Answered {
         syn: bool,
-        on: bool,
+        later: bool,
     },
     Established,
     HalfClosed(Side),
@@ -45,39 +47,39 @@ impl Stage {
         use Side::{Answerer, Opener};
         use Stage::*;
         let finishes = flags & FIN != 0;
-        let goes_on = flags & (SYN | RST | ACK) == ACK;
+        let is_later = flags & (SYN | RST | ACK) == ACK;
         match (self, side) {
             (HalfClosed(first), side) if finishes && first != side => Closed,
             (HalfClosed(_) | Closed, _) => self,
             (_, side) if finishes => HalfClosed(side),
             (Opened, Answerer) => Answered {
                 syn: false,
-                on: false,
+                later: false,
             }
             .answered(flags),
-            (OpenedAndGoesOn, Answerer) => Established,
-            (Opened, Opener) if goes_on => OpenedAndGoesOn,
-            (Answered { .. }, Opener) if goes_on => Established,
+            (OpenedOneSided, Answerer) => Established,
+            (Opened, Opener) if is_later => OpenedOneSided,
+            (Answered { .. }, Opener) if is_later => Established,
             (Answered { .. }, Answerer) => self.answered(flags),
-            (Opened | OpenedAndGoesOn | Answered { .. } | Established, _) => self,
+            (Opened | OpenedOneSided | Answered { .. } | Established, _) => self,
         }
     }
 
-    /// An answerer that has sent SYN goes on only when that was acknowledged.
+    /// The stage after the answerer has sent a segment with `flags`.
     fn answered(self, flags: u8) -> Self {
-        let Self::Answered { syn, on } = self else {
+        let Self::Answered { syn, later } = self else {
             return self;
         };
         let syn = syn || flags & SYN != 0;
-        let on = on || flags & (SYN | RST | ACK) == ACK;
-        if syn && on {
+        let later = later || flags & (SYN | RST | ACK) == ACK;
+        if syn && later {
             Self::Established
         } else {
-            Self::Answered { syn, on }
+            Self::Answered { syn, later }
         }
     }
 
-    /// The state if one of the sides has reset it.
+    /// The state if one of the sides has sent RST.
     fn reset(self) -> State {
         match self.state() {
             State::New | State::SynReceived => State::Refused,
@@ -87,7 +89,7 @@ impl Stage {
 
     fn state(self) -> State {
         match self {
-            Self::Opened | Self::OpenedAndGoesOn => State::New,
+            Self::Opened | Self::OpenedOneSided => State::New,
             Self::Answered { .. } => State::SynReceived,
             Self::Established => State::Established,
             Self::HalfClosed(_) => State::HalfClosed,
@@ -96,8 +98,8 @@ impl Stage {
     }
 }
 
-/// What a half remembers after one more segment of its direction, as its fields are documented.
-fn remembered(seen: u8, flags: u8) -> u8 {
+/// The value of `FlowEntry::seen` after one more segment of its direction.
+fn seen_after(seen: u8, flags: u8) -> u8 {
     let mut after = (seen & !SEEN_RST) | SEEN_ANY;
     for (flag, bit) in [(SYN, SEEN_SYN), (FIN, SEEN_FIN), (RST, SEEN_RST)] {
         after |= if flags & flag == 0 { 0 } else { bit };
@@ -108,7 +110,7 @@ fn remembered(seen: u8, flags: u8) -> u8 {
     after
 }
 
-/// Any combination of the flags that matter, the usual ones often.
+/// TCP flags; usual combinations are frequent.
 fn flags() -> impl Strategy<Value = u8> {
     prop_oneof![
         2 => Just(SYN),
@@ -125,10 +127,10 @@ fn segments() -> impl Strategy<Value = Vec<(Side, u8)>> {
     vec((side, flags()), 0..16)
 }
 
-/// The state after each segment, the opening SYN first; and the stage that the machine has then.
-fn run(segments: &[(Side, u8)]) -> Vec<(State, Stage)> {
+/// The state and the reference stage after each segment; the first is the opening SYN.
+fn states_of(segments: &[(Side, u8)]) -> Vec<(State, Stage)> {
     let mut stage = Stage::Opened;
-    let mut opener = remembered(0, SYN);
+    let mut opener = seen_after(0, SYN);
     let mut answerer = 0;
     let mut states = Vec::from([(State::of(TCP, opener, answerer), stage)]);
     for (side, flags) in segments {
@@ -136,7 +138,7 @@ fn run(segments: &[(Side, u8)]) -> Vec<(State, Stage)> {
             Side::Opener => &mut opener,
             Side::Answerer => &mut answerer,
         };
-        *seen = remembered(*seen, *flags);
+        *seen = seen_after(*seen, *flags);
         stage = stage.after(*side, *flags);
         states.push((State::of(TCP, opener, answerer), stage));
     }
@@ -147,9 +149,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn tcp_goes_the_way_of_the_machine(segments in segments()) {
+    fn tcp_state_matches_reference(segments in segments()) {
         let mut reset = [false; 2];
-        let states = run(&segments);
+        let states = states_of(&segments);
         for ((side, flags), (state, stage)) in segments.iter().zip(&states[1..]) {
             reset[usize::from(*side == Side::Answerer)] = flags & RST != 0;
             let expected = if reset == [false; 2] { stage.state() } else { stage.reset() };
@@ -158,9 +160,9 @@ proptest! {
     }
 
     #[test]
-    fn a_connection_never_goes_back(segments in segments()) {
+    fn tcp_state_never_regresses(segments in segments()) {
         let mut furthest = State::New;
-        for (state, _) in run(&segments) {
+        for (state, _) in states_of(&segments) {
             prop_assert!(state >= furthest, "{:?} after {:?}", state, furthest);
             if !matches!(state, State::Refused | State::Reset) {
                 furthest = state;
@@ -169,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reset_ends_nothing_if_both_sides_go_on(segments in segments(), at in 0..16_usize, side: bool) {
+    fn rst_followed_by_segments_of_both_sides_has_no_effect(segments in segments(), at in 0..16_usize, side: bool) {
         let side = if side { Side::Opener } else { Side::Answerer };
         let end = [(Side::Opener, ACK), (Side::Answerer, ACK)];
         let mut plain = segments.clone();
@@ -177,20 +179,20 @@ proptest! {
         let mut forged = segments;
         forged.insert(at.min(forged.len()), (side, RST));
         forged.extend(end);
-        let last = |segments: &[(Side, u8)]| run(segments).last().map(|(state, _)| *state);
+        let last = |segments: &[(Side, u8)]| states_of(segments).last().map(|(state, _)| *state);
         prop_assert_eq!(last(&forged), last(&plain));
     }
 
     #[test]
-    fn an_opener_alone_is_never_answered(flags in vec(flags(), 0..16)) {
+    fn tcp_without_reply_is_never_established(flags in vec(flags(), 0..16)) {
         let segments: Vec<_> = flags.into_iter().map(|flags| (Side::Opener, flags)).collect();
-        for (state, _) in run(&segments) {
+        for (state, _) in states_of(&segments) {
             prop_assert!(!matches!(state, State::SynReceived | State::Established | State::Closing));
         }
     }
 
     #[test]
-    fn others_are_established_by_both_sides(protocol: u8, opener in any::<u8>(), answerer in any::<u8>()) {
+    fn other_protocols_are_established_by_both_sides(protocol: u8, opener in any::<u8>(), answerer in any::<u8>()) {
         prop_assume!(protocol != TCP);
         let state = State::of(protocol, opener, answerer);
         let both = opener & SEEN_ANY != 0 && answerer & SEEN_ANY != 0;
@@ -199,7 +201,7 @@ proptest! {
 }
 
 #[test]
-fn each_state_has_its_own_limit() {
+fn each_state_has_its_idle_limit() {
     let timers = Timers {
         tcp_syn_sent: 1,
         tcp_syn_received: 2,
@@ -226,7 +228,7 @@ fn each_state_has_its_own_limit() {
     ];
     let expected = [
         (TCP, [1, 2, 3, 4, 5, 6, 7]),
-        // Only TCP has states between the first answer and the last packet.
+        // Only TCP has states after the first reply.
         (UDP, [8, 9, 9, 9, 9, 9, 9]),
         (ICMP, [10; 7]),
         (ICMPV6, [10; 7]),
@@ -240,7 +242,7 @@ fn each_state_has_its_own_limit() {
 }
 
 #[test]
-fn only_what_waits_for_the_handshake_is_half_open() {
+fn half_open_states_are_new_and_syn_received() {
     use State::{Closing, Established, HalfClosed, New, Refused, Reset, SynReceived};
     assert!([New, SynReceived].iter().all(|state| state.is_half_open()));
     let others = [Established, HalfClosed, Closing, Refused, Reset];

@@ -1,0 +1,88 @@
+//! The entry of one direction of a flow.
+
+use super::FlowKey;
+use crate::layout::layout;
+
+/// How a flow is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Tracked, not translated: gateway mode `routed`, or a network without masquerading.
+    None = 0,
+    /// From a sandbox to the outside, with an address of the node as source.
+    Snat = 1,
+    /// From the outside to a published port.
+    Dnat = 2,
+    /// From a sandbox to a published port of a sandbox of the same node.
+    Hairpin = 3,
+}
+
+impl Kind {
+    /// The kind with the number `byte`; `None` for a number that no program writes.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::None),
+            1 => Some(Self::Snat),
+            2 => Some(Self::Dnat),
+            3 => Some(Self::Hairpin),
+            _ => None,
+        }
+    }
+}
+
+/// [`FlowEntry::role`]: the direction of the packet that opened the flow.
+pub const ORIGINAL: u8 = 0;
+/// [`FlowEntry::role`]: the other direction.
+pub const REPLY: u8 = 1;
+
+/// [`FlowEntry::seen`]: a packet of this direction was seen.
+pub const SEEN_ANY: u8 = 1 << 0;
+/// [`FlowEntry::seen`]: TCP SYN.
+pub const SEEN_SYN: u8 = 1 << 1;
+/// [`FlowEntry::seen`]: a TCP segment with ACK and without SYN and RST, which proves that the handshake continued.
+pub const SEEN_ACK: u8 = 1 << 2;
+/// [`FlowEntry::seen`]: TCP FIN.
+pub const SEEN_FIN: u8 = 1 << 3;
+/// [`FlowEntry::seen`]: TCP RST since the last other segment of this direction.
+pub const SEEN_RST: u8 = 1 << 4;
+
+/// [`FlowEntry::flags`]: translated packets are delivered to the sandbox of [`FlowEntry::endpoint`]; without it they leave
+/// the node.
+pub const DELIVER: u8 = 1 << 0;
+/// [`FlowEntry::flags`]: the source address or port changes.
+pub const REWRITE_SRC: u8 = 1 << 1;
+/// [`FlowEntry::flags`]: the destination address or port changes.
+pub const REWRITE_DST: u8 = 1 << 2;
+/// [`FlowEntry::flags`]: both ends are sandboxes of this node, so no packet of the flow passes an uplink.
+pub const BOTH_LOCAL: u8 = 1 << 3;
+
+layout! {
+    /// One direction of a flow. Written by the programs, read by the daemon.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct FlowEntry(88) {
+        /// The tuple after translation. Does not change.
+        pub to: FlowKey,
+        /// Coarse monotonic nanoseconds of the last packet of this direction, or of the creation if there was none.
+        pub last_seen: u64,
+        /// Coarse monotonic nanoseconds of the creation; the same in both entries of a flow. Does not change.
+        pub created: u64,
+        /// Packets; a GSO packet counts as its segments.
+        pub packets: u64,
+        /// Bytes, counted from the network header.
+        pub bytes: u64,
+        /// Slot of the local endpoint of this direction. Does not change.
+        pub endpoint: u32,
+        /// Generation of that slot; the flow has expired when the slot has another one. Does not change.
+        pub generation: u32,
+        /// A [`Kind`]. Does not change.
+        pub kind: u8,
+        /// [`ORIGINAL`] or [`REPLY`]. Does not change.
+        pub role: u8,
+        /// Which packets of this direction were seen: `SEEN_*`.
+        pub seen: u8,
+        /// [`DELIVER`], [`BOTH_LOCAL`], `REWRITE_*`. Does not change.
+        pub flags: u8,
+        /// Zero.
+        pub pad: u32,
+    }
+}

@@ -1,0 +1,146 @@
+//! One declaration for each pinned map.
+
+/// Incremented whenever the layout or the meaning of a map changes; part of the pin path
+/// `<bpf-dir>/maps-v<SCHEMA_VERSION>/<map>`.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// Default capacity of `flows` in flows (a flow has two entries) if memory permits.
+pub const DEFAULT_FLOWS: u32 = 1_048_576;
+/// The same on the smallest machine; a power of two.
+pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
+/// Bytes of memory per flow in a full table: two elements (184 bytes each, allocated as 192), its share of the buckets
+/// (32), and a slot of `flow_index` (40). `tests/prog/capacity.rs` measures it.
+pub const BYTES_PER_FLOW: u64 = 456;
+/// Default budget of half-open flows; a power of two.
+pub const DEFAULT_HALF_OPEN: u32 = 65_536;
+/// Capacity of `endpoints`. Slot 0 is unused, so an empty entry never names an endpoint.
+pub const MAX_ENDPOINTS: u32 = 16_384;
+/// Capacity of `networks`.
+pub const MAX_NETWORKS: u32 = 4_096;
+/// Capacity of `addresses`: both families of each endpoint, and the addresses of the node.
+pub const MAX_ADDRESSES: u32 = 65_536;
+/// Capacity of `subnets`.
+pub const MAX_SUBNETS: u32 = 16_384;
+/// Capacity of `ports`, in ranges.
+pub const MAX_PORTS: u32 = 131_072;
+/// Capacity of `allow`.
+pub const MAX_ALLOW: u32 = 65_536;
+/// Capacity of `devices`.
+pub const MAX_DEVICES: u32 = 32_768;
+/// Capacity of `socket_peers`.
+pub const MAX_SOCKET_PEERS: u32 = 65_536;
+/// Capacity of `fragments`: fragmented datagrams in transit.
+pub const MAX_KNOWN: u32 = 16_384;
+/// Capacity of `pending`: datagrams whose first fragment has not arrived.
+pub const MAX_PENDING: u32 = 4_096;
+/// Capacity of `buffered`: fragments that arrived before the first one of their datagram; a power of two.
+pub const MAX_BUFFERED: u32 = 512;
+/// Capacity of `host_echoes`: echo requests of the node that may still be answered.
+pub const MAX_HOST_ECHOES: u32 = 4_096;
+/// Words of one protocol's bitmap in `snat_taken`: 65,536 ports at 64 a word. TCP is first, then UDP.
+pub const SNAT_WORDS: u32 = 1_024;
+
+/// The kind of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_ARRAY`.
+    Array,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
+    PerCpuArray,
+    /// `BPF_MAP_TYPE_HASH`, without preallocation.
+    HashMap,
+    /// `BPF_MAP_TYPE_LRU_HASH`.
+    LruHashMap,
+    /// `BPF_MAP_TYPE_LPM_TRIE`; a key is a 32-bit prefix length and the declared key.
+    LpmTrie,
+}
+
+/// The declaration of a pinned map.
+#[derive(Clone, Copy, Debug)]
+pub struct MapDeclaration {
+    /// Name of the map, and of its pin.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries, unless the daemon's settings say otherwise (`flows`, `half_open`, `flow_index`).
+    pub capacity: u32,
+}
+
+/// Calls `$callback` with the declaration of every pinned map, each in the form
+/// `"name" STATIC: Kind[Key => Value; capacity], "writer" => "readers";`.
+///
+/// The programs define the maps from it ([`MAPS`] describes them to user space), so this list is the only place where the
+/// name, kind, types and capacity of a map are written. The names of types and constants are those of this module.
+#[macro_export]
+macro_rules! for_each_map {
+    ($callback:ident) => {
+        $callback! {
+            "config" CONFIG: Array[u32 => Config; 1], "daemon" => "programs";
+            "devices" DEVICES: HashMap[u32 => Device; MAX_DEVICES], "daemon" => "programs";
+            "endpoints" ENDPOINTS: Array[u32 => Endpoint; MAX_ENDPOINTS], "daemon" => "programs, CLI";
+            "networks" NETWORKS: HashMap[u32 => Network; MAX_NETWORKS], "daemon" => "CLI";
+            "addresses" ADDRESSES: HashMap[Addr => AddressRecord; MAX_ADDRESSES], "daemon" => "programs";
+            "subnets" SUBNETS: LpmTrie[[u8; 16] => Subnet; MAX_SUBNETS], "daemon" => "programs";
+            "ports" PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs, CLI";
+            "allow" ALLOW: LpmTrie[[u8; 20] => u32; MAX_ALLOW], "daemon" => "programs";
+            "snat_taken" SNAT_TAKEN: Array[u32 => u64; SNAT_WORDS * 2], "daemon" => "programs";
+            "flows" FLOWS: HashMap[FlowKey => FlowEntry; LEAST_DEFAULT_FLOWS * 2],
+                "programs" => "programs, daemon, CLI";
+            "half_open" HALF_OPEN: Array[u32 => FlowKey; DEFAULT_HALF_OPEN], "programs" => "programs";
+            "flow_index" FLOW_INDEX: Array[u32 => FlowKey; LEAST_DEFAULT_FLOWS], "programs" => "programs";
+            "fragments" FRAGMENTS: LruHashMap[FragmentKey => KnownDatagram; MAX_KNOWN],
+                "programs" => "programs, CLI";
+            "pending" PENDING: LruHashMap[FragmentKey => PendingDatagram; MAX_PENDING], "programs" => "programs";
+            "buffered" BUFFERED: Array[u32 => BufferedFragment; MAX_BUFFERED], "programs" => "programs";
+            "host_echoes" HOST_ECHOES: LruHashMap[FlowKey => u64; MAX_HOST_ECHOES], "programs" => "programs";
+            "cursors" CURSORS_MAP: Array[u32 => u32; CURSORS], "programs" => "programs";
+            "usage" USAGE: Array[u32 => Usage; MAX_ENDPOINTS], "programs, daemon" => "programs, daemon";
+            "counters" COUNTERS_MAP: PerCpuArray[u32 => Count; COUNTERS], "programs" => "daemon, CLI";
+            "socket_peers" SOCKET_PEERS: LruHashMap[SocketPeer => SocketAddr; MAX_SOCKET_PEERS],
+                "programs" => "programs";
+        }
+    };
+}
+
+macro_rules! declare {
+    ($($name:literal $static:ident: $kind:ident[$key:ty => $value:ty; $capacity:expr], $writer:literal => $readers:literal;)+) => {
+        /// Every pinned map.
+        ///
+        /// | map | kind | key → value | capacity | written by | read by |
+        /// |---|---|---|---|---|---|
+        $(#[doc = concat!(
+            "| `", $name, "` | ", stringify!($kind), " | `", stringify!($key), "` → `", stringify!($value), "` | `",
+            stringify!($capacity), "` | ", $writer, " | ", $readers, " |"
+        )])+
+        pub const MAPS: &[MapDeclaration] = &[$(MapDeclaration {
+            name: $name,
+            kind: MapKind::$kind,
+            key_size: size_of::<$key>() as u32 + MapKind::$kind.prefix_size(),
+            value_size: size_of::<$value>() as u32,
+            capacity: $capacity,
+        }),+];
+    };
+}
+
+impl MapKind {
+    /// Bytes of a key before the declared one.
+    const fn prefix_size(self) -> u32 {
+        match self {
+            Self::LpmTrie => 4,
+            Self::Array | Self::PerCpuArray | Self::HashMap | Self::LruHashMap => 0,
+        }
+    }
+}
+
+use super::{
+    Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
+    FlowKey, FragmentKey, KnownDatagram, Network, PendingDatagram, PortKey, PublishedRange,
+    SocketAddr, SocketPeer, Subnet, Usage,
+};
+use crate::reason::COUNTERS;
+
+for_each_map!(declare);

@@ -1,0 +1,166 @@
+//! Access to the entries of the map `flows`.
+//!
+//! Several CPUs may use an entry at the same time. Fields that change are changed by atomic additions and by single stores;
+//! each stored value is valid whichever CPU stores last, because every packet in transit is evidence of the same flow. The
+//! other fields do not change while the entry is in the map. When an entry is removed its memory may be reused for another
+//! entry while a program runs; then one packet is handled by the newer entry.
+
+use netpath_common::{
+    flow::{DELIVER, FlowEntry, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_RST},
+    maps::Endpoint,
+};
+
+use crate::{
+    helpers,
+    maps::{self, BPF_NOEXIST, FLOWS},
+};
+
+/// An entry of the map `flows`.
+#[derive(Clone, Copy)]
+pub struct Entry(*mut FlowEntry);
+
+const EEXIST: i32 = -17;
+
+/// Why an entry was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// There is an entry with this key.
+    Exists,
+    /// The map is full.
+    Full,
+}
+
+impl Entry {
+    /// The entry with a key.
+    #[inline(always)]
+    pub fn find(key: &FlowKey) -> Option<Self> {
+        FLOWS.get_ptr_mut(key).map(Self)
+    }
+
+    /// Inserts an entry, unless there is one with this key.
+    #[inline(always)]
+    pub fn insert(key: &FlowKey, entry: &FlowEntry) -> Result<(), InsertError> {
+        match FLOWS.insert(key, entry, BPF_NOEXIST as u64) {
+            Ok(()) => Ok(()),
+            Err(EEXIST) => Err(InsertError::Exists),
+            Err(_) => Err(InsertError::Full),
+        }
+    }
+
+    /// Removes the entry with a key. Of several CPUs that remove an entry, one gets `true`.
+    #[inline(always)]
+    pub fn remove(key: &FlowKey) -> bool {
+        // The only error is that there is no such entry.
+        FLOWS.remove(key).is_ok()
+    }
+
+    /// The entry of the other direction. `None` while another CPU creates or removes the flow.
+    #[inline(always)]
+    pub fn reverse(self) -> Option<Self> {
+        Self::find(&self.to().reversed())
+    }
+
+    /// [`FlowEntry::to`].
+    #[inline(always)]
+    pub fn to(self) -> &'static FlowKey {
+        // SAFETY: a map value, readable while the program runs; see the module.
+        unsafe { &(*self.0).to }
+    }
+
+    /// [`FlowEntry::flags`].
+    #[inline(always)]
+    pub fn flags(self) -> u8 {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).flags }
+    }
+
+    /// Whether addresses or ports change.
+    #[inline(always)]
+    pub fn is_translated(self) -> bool {
+        self.flags() & (REWRITE_SRC | REWRITE_DST) != 0
+    }
+
+    /// Whether packets are delivered to a sandbox.
+    #[inline(always)]
+    pub fn is_delivered(self) -> bool {
+        self.flags() & DELIVER != 0
+    }
+
+    /// Whether this is the direction of the packet that opened the flow.
+    #[inline(always)]
+    pub fn is_original(self) -> bool {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).role == ORIGINAL }
+    }
+
+    /// Whether this is the reply direction.
+    #[inline(always)]
+    pub fn is_reply(self) -> bool {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).role == REPLY }
+    }
+
+    /// [`FlowEntry::seen`].
+    #[inline(always)]
+    pub fn seen(self) -> u8 {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).seen }
+    }
+
+    /// [`FlowEntry::last_seen`].
+    #[inline(always)]
+    pub fn last_seen(self) -> u64 {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).last_seen }
+    }
+
+    /// [`FlowEntry::created`].
+    #[inline(always)]
+    pub fn created(self) -> u64 {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).created }
+    }
+
+    /// [`FlowEntry::endpoint`] and [`FlowEntry::generation`].
+    #[inline(always)]
+    pub fn slot(self) -> (u32, u32) {
+        // SAFETY: as in `to`.
+        unsafe { ((*self.0).endpoint, (*self.0).generation) }
+    }
+
+    /// The local endpoint of this direction; `None` if it was removed.
+    #[inline(always)]
+    pub fn endpoint(self) -> Option<&'static Endpoint> {
+        let (slot, generation) = self.slot();
+        maps::live_endpoint(slot, generation)
+    }
+
+    /// Records that a packet of this direction was seen, with `seen` (`SEEN_*`) in it.
+    ///
+    /// A segment without RST clears [`SEEN_RST`]: a forged RST must not end a flow.
+    #[inline(always)]
+    pub fn record_packet(self, seen: u8, packets: u64, bytes: u64) {
+        // SAFETY: as in `to`; atomic additions and single stores.
+        unsafe {
+            helpers::add_u64(&raw mut (*self.0).packets, packets);
+            helpers::add_u64(&raw mut (*self.0).bytes, bytes);
+            (*self.0).last_seen = helpers::now();
+            let before = (*self.0).seen;
+            let after = if seen & SEEN_RST != 0 {
+                before | seen
+            } else {
+                (before & !SEEN_RST) | seen
+            };
+            if after != before {
+                (*self.0).seen = after;
+            }
+        }
+    }
+
+    /// Clears [`FlowEntry::seen`].
+    #[inline(always)]
+    pub fn clear_seen(self) {
+        // SAFETY: as in `to`; a single store.
+        unsafe { (*self.0).seen = 0 }
+    }
+}

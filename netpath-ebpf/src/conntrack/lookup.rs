@@ -1,0 +1,112 @@
+//! Which flow a packet belongs to.
+
+use netpath_common::{
+    flow::{
+        BOTH_LOCAL, DELIVER, FlowKey, ICMP, ICMPV6, SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST,
+        SEEN_SYN, TCP,
+    },
+    hook::Hook,
+    maps::Endpoint,
+};
+
+use super::{
+    Entry,
+    lifetime::{remove, state},
+};
+use crate::{
+    packet::{Packet, skb::Skb},
+    parse::{ACK, FIN, Parsed, RST, SYN},
+};
+
+/// An entry, and the local endpoint of its direction.
+pub type Found = (Entry, &'static Endpoint);
+
+/// The entry that a packet at `hook` belongs to.
+///
+/// A flow whose packets do not pass this hook is not found, so forged addresses match nothing. A flow whose endpoint was
+/// removed is removed and not found. So is a finished one when the side that opened it opens a connection with the same
+/// tuple again (RFC 9293 §3.6.1); when the other side does, the flow restarts.
+#[inline(always)]
+pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
+    let key = &parsed.key;
+    let entry = find_at(key, parsed.opens_flow(), hook)?;
+    let Some(endpoint) = entry.endpoint() else {
+        remove(key);
+        return None;
+    };
+    if key.protocol == TCP && parsed.opens_flow() && state(key, entry).is_finished() {
+        if entry.is_original() {
+            remove(key);
+            return None;
+        }
+        restart(entry);
+    }
+    Some((entry, endpoint))
+}
+
+/// The entry of the packets that reply to the packet that an ICMP error quotes. An ICMP error neither keeps a flow alive nor
+/// ends it, so nothing is changed.
+#[inline(always)]
+pub fn find_replying(reply: &FlowKey, quote: &Parsed, hook: Hook) -> Option<Found> {
+    let entry = find_at(reply, !quote.opens_flow(), hook)?;
+    entry.endpoint().map(|endpoint| (entry, endpoint))
+}
+
+/// The entry with a key, if its packets pass `hook`. `opens` says whether a packet with that tuple opens a flow.
+#[inline(always)]
+fn find_at(key: &FlowKey, opens: bool, hook: Hook) -> Option<Entry> {
+    let entry = Entry::find(key)?;
+    // With identifier 0 the tuples of an echo request and of a reply in the same direction are equal.
+    let is_other_echo = matches!(key.protocol, ICMP | ICMPV6) && opens != entry.is_original();
+    if entry.flags() & (DELIVER | BOTH_LOCAL) != flags_at(hook) || is_other_echo {
+        return None;
+    }
+    Some(entry)
+}
+
+/// The flags of entries whose packets pass a hook.
+#[inline(always)]
+fn flags_at(hook: Hook) -> u8 {
+    match hook {
+        Hook::UplinkIngress => DELIVER,
+        Hook::UplinkEgress => 0,
+        Hook::EndpointIngress | Hook::EndpointEgress => DELIVER | BOTH_LOCAL,
+    }
+}
+
+/// Clears what both directions have sent. The translation remains, because the replying side uses it.
+#[inline(never)]
+fn restart(entry: Entry) {
+    entry.clear_seen();
+    if let Some(reverse) = entry.reverse() {
+        reverse.clear_seen();
+    }
+}
+
+/// Counts a packet in its entry, and records its TCP flags.
+#[inline(always)]
+pub fn record_packet(entry: Entry, skb: &Skb, parsed: &Parsed) {
+    let bytes = skb.len().saturating_sub(parsed.l3) as u64;
+    entry.record_packet(seen_in(parsed), skb.segments(), bytes);
+}
+
+/// The `SEEN_*` bits of a packet.
+#[inline(always)]
+pub(super) fn seen_in(parsed: &Parsed) -> u8 {
+    let mut seen = SEEN_ANY;
+    if parsed.key.protocol == TCP {
+        let flags = parsed.tcp_flags;
+        if flags & SYN != 0 {
+            seen |= SEEN_SYN;
+        }
+        if flags & FIN != 0 {
+            seen |= SEEN_FIN;
+        }
+        if flags & RST != 0 {
+            seen |= SEEN_RST;
+        } else if flags & (SYN | ACK) == ACK {
+            seen |= SEEN_ACK;
+        }
+    }
+    seen
+}

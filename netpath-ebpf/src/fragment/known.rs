@@ -1,0 +1,156 @@
+//! Datagrams whose first fragment was seen.
+
+use netpath_common::{
+    flow::{REWRITE_DST, REWRITE_SRC},
+    hook::Hook,
+    maps::{Endpoint, FragmentKey, KnownDatagram},
+    reason::Reason,
+};
+
+use super::{
+    buffered,
+    id::new_id,
+    payload_length, set_key,
+    stored::{NO_ENDPOINT, Stored},
+};
+use crate::{
+    conntrack::Entry,
+    context::Context,
+    helpers,
+    maps::{self, FRAGMENTS},
+    parse::FragmentPosition,
+    rewrite,
+};
+
+/// The translation of a later fragment's datagram. Its tuple is in [`FragmentScratch`](crate::context::FragmentScratch).
+pub struct Known {
+    /// The local endpoint: receiver or sender.
+    pub endpoint: &'static Endpoint,
+    /// As [`netpath_common::flow::FlowEntry::flags`].
+    pub flags: u8,
+    id: u32,
+}
+
+impl Known {
+    /// Translates a fragment. `false` if it cannot be written.
+    #[inline(always)]
+    pub fn translate(&self, context: &mut Context) -> bool {
+        let (skb, parsed) = (&mut context.skb, &*context.parsed);
+        let to = &context.scratch.fragment.known.to;
+        self.flags & (REWRITE_SRC | REWRITE_DST) == 0
+            || rewrite::translate_fragment(skb, parsed, to, self.flags, self.id).is_some()
+    }
+}
+
+/// The identification that a packet of a flow gets. If the packet is a first fragment, its translation is stored for the later
+/// ones.
+///
+/// # Errors
+/// The reason why the packet ends here: it was sent through this hook again, with the fragments that were buffered.
+#[inline(always)]
+pub fn note_first(context: &mut Context, entry: Entry, hook: Hook) -> Result<u32, Reason> {
+    if context.parsed.fragment.position != FragmentPosition::First {
+        return Ok(context.parsed.fragment.id);
+    }
+    store_first(context, entry, hook).ok_or(Reason::FragmentsReplayed)
+}
+
+/// Stores the translation of a datagram; `None` if its fragments were sent through the hook again.
+#[inline(never)]
+fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
+    let Context {
+        skb,
+        config,
+        parsed,
+        scratch,
+    } = context;
+    let scratch = &mut scratch.fragment;
+    set_key(&mut scratch.key, parsed, hook);
+    let now = helpers::now();
+    let limit = config.timers.fragment;
+    let known = &mut scratch.known;
+    known.to.copy_from(entry.to());
+    (known.endpoint, known.generation) = entry.slot();
+    known.flags = entry.flags();
+    known.last_seen = now;
+    known.bytes = payload_length(parsed);
+    known.total = 0;
+    known.id = if known.flags & (REWRITE_SRC | REWRITE_DST) == 0 {
+        parsed.fragment.id
+    } else {
+        // A first fragment that arrives again, or is sent through the hook again, must keep the identification of the later
+        // fragments that have passed.
+        match stored_id(&scratch.key, known, limit) {
+            Some(id) => id,
+            None => new_id(parsed, config.fragment_key),
+        }
+    };
+    let id = known.id;
+    store(&scratch.key, known);
+    if buffered::send_again(skb, scratch, hook, now, limit) {
+        None
+    } else {
+        Some(id)
+    }
+}
+
+/// The identification of a datagram whose first fragment has passed already, with the same translation.
+#[inline(always)]
+fn stored_id(key: &FragmentKey, known: &KnownDatagram, limit: u64) -> Option<u32> {
+    let found = Stored::find(key)?.value();
+    let is_same = found.to == known.to
+        && found.endpoint == known.endpoint
+        && found.generation == known.generation
+        && known.last_seen.saturating_sub(found.last_seen) <= limit;
+    is_same.then_some(found.id)
+}
+
+#[inline(always)]
+fn store(key: &FragmentKey, known: &KnownDatagram) {
+    // The only error is that other CPUs are changing every entry of the LRU table at this moment; then the later fragments are
+    // buffered until they are overwritten.
+    let _ = FRAGMENTS.insert(key, known, 0);
+}
+
+/// Stores that a datagram is not translated, so that its later fragments need not be buffered.
+#[inline(never)]
+pub fn mark_untranslated(context: &mut Context, hook: Hook) {
+    let scratch = &mut context.scratch.fragment;
+    let parsed = &*context.parsed;
+    set_key(&mut scratch.key, parsed, hook);
+    let known = &mut scratch.known;
+    known.to.copy_from(&parsed.key);
+    known.last_seen = helpers::now();
+    known.bytes = 0;
+    known.total = 0;
+    known.id = parsed.fragment.id;
+    known.endpoint = NO_ENDPOINT;
+    known.generation = 0;
+    known.flags = 0;
+    store(&scratch.key, known);
+}
+
+/// The translation of a later fragment's datagram; `None` if its first fragment has not arrived.
+#[inline(always)]
+pub fn find(context: &mut Context, hook: Hook) -> Option<Known> {
+    let scratch = &mut context.scratch.fragment;
+    let parsed = &*context.parsed;
+    set_key(&mut scratch.key, parsed, hook);
+    let stored = Stored::find(&scratch.key)?;
+    let found = stored.value();
+    if helpers::now().saturating_sub(found.last_seen) > context.config.timers.fragment {
+        return None;
+    }
+    scratch.known.to.copy_from(&found.to);
+    let (id, flags) = (found.id, found.flags);
+    let endpoint = maps::live_endpoint(found.endpoint, found.generation)?;
+    if stored.add_bytes(parsed) {
+        // The sender may use the identification for its next datagram. Absence is success.
+        let _ = FRAGMENTS.remove(&scratch.key);
+    }
+    Some(Known {
+        endpoint,
+        flags,
+        id,
+    })
+}

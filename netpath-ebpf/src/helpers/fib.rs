@@ -1,0 +1,158 @@
+//! Routing lookups.
+
+use aya_ebpf::{
+    bindings::{
+        bpf_fib_lookup, bpf_fib_lookup__bindgen_ty_1, bpf_fib_lookup__bindgen_ty_2,
+        bpf_fib_lookup__bindgen_ty_3, bpf_fib_lookup__bindgen_ty_4, bpf_fib_lookup__bindgen_ty_5,
+    },
+    helpers::generated::bpf_fib_lookup as fib_lookup,
+};
+use netpath_common::addr::{Addr, Family};
+
+use super::{NextHop, Route, RouteQuery};
+use crate::packet::skb::Skb;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+const FOUND: i64 = 0;
+const UNREACHABLE_FIRST: i64 = 1;
+const UNREACHABLE_LAST: i64 = 3;
+const NOT_FORWARDED: i64 = 4;
+const NO_NEIGHBOUR: i64 = 7;
+const TOO_BIG: i64 = 8;
+
+/// The route of a packet of `length` bytes (network header and all that follows).
+#[inline(always)]
+pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route {
+    let mut question = question(skb, query, length as u16);
+    let mut result = look_up(skb, &mut question, query.flags);
+    let too_big = result == TOO_BIG;
+    if too_big {
+        // This answer does not contain the next hop.
+        question.__bindgen_anon_1.tot_len = 0;
+        result = look_up(skb, &mut question, query.flags);
+    }
+    match result {
+        // Without a length the kernel compares the packet with the device's MTU, and the answer contains the next hop.
+        FOUND | NO_NEIGHBOUR | TOO_BIG => {}
+        UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Route::Unreachable,
+        NOT_FORWARDED => return Route::Local,
+        _ => return Route::Failed,
+    }
+    let hop = NextHop {
+        family: question.family,
+        ifindex: question.ifindex,
+        // SAFETY: the lookup has filled the member of `family`; the other member spans it.
+        address: unsafe { question.__bindgen_anon_4.ipv6_dst },
+    };
+    if too_big {
+        Route::TooBig(hop)
+    } else {
+        Route::Found(hop)
+    }
+}
+
+/// The source address that the route of a packet prefers. `None` if there is no route, if it leads through another device
+/// than `device`, or if it names no source.
+#[inline(always)]
+pub fn find_source(skb: &Skb, query: &RouteQuery<'_>, device: u32) -> Option<Addr> {
+    let mut question = question(skb, query, 0);
+    // The packet has the sandbox's source; the question is about a packet of the node.
+    question.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
+        ipv6_src: Addr::UNSPECIFIED.raw_words(),
+    };
+    if look_up(skb, &mut question, query.flags) != FOUND || question.ifindex != device {
+        return None;
+    }
+    // SAFETY: a successful lookup has filled the member of the packet's family.
+    let found = unsafe {
+        match query.parsed.family {
+            Family::V4 => Addr::from_raw_v4(question.__bindgen_anon_3.ipv4_src),
+            Family::V6 => Addr::from_raw_words(question.__bindgen_anon_3.ipv6_src),
+        }
+    };
+    (!found.is_unspecified()).then_some(found)
+}
+
+/// Asks the routing table; the answer replaces the question.
+#[inline(always)]
+fn look_up(skb: &Skb, question: &mut bpf_fib_lookup, flags: u32) -> i64 {
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: `question` is a whole structure, and the context is the program's own.
+    unsafe { fib_lookup(skb.as_ptr().cast(), question, size, flags) }
+}
+
+#[inline(always)]
+fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
+    let parsed = query.parsed;
+    let key = &parsed.key;
+    let (family, source, destination) = match parsed.family {
+        Family::V4 => (
+            AF_INET,
+            [key.src.raw_v4(), 0, 0, 0],
+            [key.dst.raw_v4(), 0, 0, 0],
+        ),
+        Family::V6 => (AF_INET6, key.src.raw_words(), key.dst.raw_words()),
+    };
+    let mut question = bpf_fib_lookup {
+        family,
+        l4_protocol: key.protocol,
+        sport: key.sport.raw(),
+        dport: 0,
+        __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: length },
+        ifindex: query.ifindex,
+        // IPv4 has the type of service here, IPv6 the traffic class at its place in the flow information.
+        __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 {
+            flowinfo: match parsed.family {
+                Family::V4 => parsed.tos as u32,
+                Family::V6 => ((parsed.tos as u32) << 20).to_be(),
+            },
+        },
+        __bindgen_anon_3: bpf_fib_lookup__bindgen_ty_3 { ipv6_src: source },
+        __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 {
+            ipv6_dst: destination,
+        },
+        __bindgen_anon_5: bpf_fib_lookup__bindgen_ty_5 { tbid: 0 },
+        smac: mark_field(skb.mark()),
+        dmac: [0; 6],
+    };
+    // Written separately from its neighbour: one store for both is not aligned, which the stack does not allow.
+    // SAFETY: a field of a local structure.
+    unsafe {
+        (&raw mut question.dport).write_volatile(key.dport.raw());
+    }
+    question
+}
+
+/// The field of the source MAC address in a question: the mark is in its first four bytes. A kernel without
+/// `BPF_FIB_LOOKUP_MARK` (Linux 6.10) does not read it.
+#[inline(always)]
+fn mark_field(mark: u32) -> [u8; 6] {
+    let [a, b, c, d] = mark.to_ne_bytes();
+    [a, b, c, d, 0, 0]
+}
+
+/// The result of a lookup with these flags and without addresses.
+#[inline(always)]
+pub fn probe_route(skb: &Skb, flags: u32) -> i32 {
+    let mut question = bpf_fib_lookup {
+        family: AF_INET,
+        l4_protocol: 0,
+        sport: 0,
+        dport: 0,
+        __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: 0 },
+        ifindex: skb.ifindex(),
+        __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 { flowinfo: 0 },
+        __bindgen_anon_3: bpf_fib_lookup__bindgen_ty_3 {
+            ipv6_src: Addr::UNSPECIFIED.raw_words(),
+        },
+        __bindgen_anon_4: bpf_fib_lookup__bindgen_ty_4 {
+            ipv6_dst: Addr::UNSPECIFIED.raw_words(),
+        },
+        __bindgen_anon_5: bpf_fib_lookup__bindgen_ty_5 { tbid: 0 },
+        smac: [0; 6],
+        dmac: [0; 6],
+    };
+    look_up(skb, &mut question, flags) as i32
+}

@@ -1,0 +1,143 @@
+//! The kernel's helpers for host tests: a clock and a routing table that tests set, and a record of what programs do.
+
+use std::cell::RefCell;
+
+use netpath_common::{
+    addr::Addr,
+    flow::FlowKey,
+    hook::Hook,
+    maps::{BUFFER_BYTES, SweepRecord},
+};
+
+use super::{Continue, NextHop, Route, RouteQuery, Socket, Step};
+use crate::packet::{Packet, skb::Skb};
+
+/// What tests set, and what programs did.
+#[derive(Default)]
+pub struct Kernel {
+    /// Coarse monotonic nanoseconds.
+    pub now: u64,
+    /// The route of every packet to the outside; unreachable if there is none.
+    pub route: Option<Route>,
+    /// Questions to the routing table: the tuple of the packet, the device that it arrives at, and the flags.
+    pub questions: Vec<(FlowKey, u32, u32)>,
+    /// Sockets of the node by the tuple of the packets that they receive, and whether they are connected.
+    pub sockets: Vec<(FlowKey, Socket)>,
+    /// Devices that the packet was redirected to.
+    pub redirects: Vec<u32>,
+    /// Next hops that the packet was redirected to.
+    pub neighbours: Vec<NextHop>,
+    /// Hooks that copies of the packet were sent through, and their bytes.
+    pub copies: Vec<(Hook, Vec<u8>)>,
+}
+
+thread_local! {
+    static KERNEL: RefCell<Kernel> = RefCell::default();
+}
+
+/// Accesses the kernel of this test.
+pub fn with_kernel<T>(access: impl FnOnce(&mut Kernel) -> T) -> T {
+    KERNEL.with_borrow_mut(access)
+}
+
+pub fn add_u64(counter: *mut u64, amount: u64) {
+    // SAFETY: callers pass a field of a map value; a test has one thread.
+    unsafe { *counter += amount }
+}
+
+pub fn add_i32(counter: *mut i32, amount: i32) {
+    // SAFETY: as above.
+    unsafe { *counter += amount }
+}
+
+pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe {
+        let before = *counter;
+        *counter = before.wrapping_add(amount);
+        before
+    }
+}
+
+pub fn now() -> u64 {
+    with_kernel(|kernel| kernel.now)
+}
+
+/// Not random, so that tests repeat.
+pub fn random_u32() -> u32 {
+    0x5eed_5eed
+}
+
+pub fn repeat<S: Step>(count: u32, body: &mut S) {
+    for number in 0..count {
+        if body.step(number) == Continue::No {
+            return;
+        }
+    }
+}
+
+pub fn find_socket(_skb: &Skb, key: &FlowKey) -> Socket {
+    with_kernel(|kernel| {
+        let found = kernel.sockets.iter().find(|(other, _)| other == key);
+        found.map_or(Socket::None, |(_, socket)| *socket)
+    })
+}
+
+pub fn find_next_hop(_skb: &Skb, query: &RouteQuery<'_>, _length: usize) -> Route {
+    with_kernel(|kernel| {
+        let question = (query.parsed.key, query.ifindex, query.flags);
+        kernel.questions.push(question);
+        kernel.route.unwrap_or(Route::Unreachable)
+    })
+}
+
+pub fn find_source(_skb: &Skb, _query: &RouteQuery<'_>, _device: u32) -> Option<Addr> {
+    None
+}
+
+pub fn redirect_to_peer(_skb: &Skb, ifindex: u32) {
+    with_kernel(|kernel| kernel.redirects.push(ifindex));
+}
+
+pub fn redirect_to_neighbour(_skb: &Skb, hop: &NextHop) {
+    with_kernel(|kernel| kernel.neighbours.push(*hop));
+}
+
+pub fn clone_redirect(skb: &Skb, hook: Hook) -> bool {
+    with_kernel(|kernel| kernel.copies.push((hook, skb.bytes.clone())));
+    true
+}
+
+pub fn load_bytes(skb: &Skb, buffer: *mut [u8; BUFFER_BYTES], length: u32) -> bool {
+    let length = length as usize;
+    // SAFETY: callers pass a field of a map value.
+    let buffer = unsafe { &mut *buffer };
+    let copied = buffer.get_mut(..length).zip(skb.bytes.get(..length));
+    copied.map(|(to, from)| to.copy_from_slice(from)).is_some()
+}
+
+pub fn replace_packet(skb: &mut Skb, frame: *const [u8; BUFFER_BYTES], length: u32) -> bool {
+    // SAFETY: as above.
+    let frame = unsafe { &*frame };
+    let bytes = frame.get(..length as usize);
+    bytes.map(|bytes| skb.bytes = bytes.to_vec()).is_some()
+}
+
+pub fn load_record(
+    skb: &Skb,
+    offset: usize,
+    use_record: impl FnOnce(&SweepRecord) -> bool,
+) -> bool {
+    if offset + size_of::<SweepRecord>() > skb.len() {
+        return false;
+    }
+    // SAFETY: the bytes are there, and every bit pattern is a record.
+    let record = unsafe {
+        skb.bytes
+            .as_ptr()
+            .add(offset)
+            .cast::<SweepRecord>()
+            .read_unaligned()
+    };
+    use_record(&record)
+}

@@ -1,0 +1,313 @@
+//! The maps of [`netpath_common::for_each_map`], and every access to them.
+//!
+//! `flows` is accessed through [`crate::conntrack::entry`] only. Host tests use plain collections (`host`) instead.
+
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
+
+#[cfg(target_arch = "bpf")]
+use core::ffi::c_void;
+
+#[cfg(target_arch = "bpf")]
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
+use netpath_common::{
+    addr::Addr,
+    flow::{FlowEntry, FlowKey, UDP},
+    for_each_map,
+    maps::{
+        AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count, Cursor,
+        DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram, LEAST_DEFAULT_FLOWS,
+        MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES,
+        MAX_KNOWN, MAX_NETWORKS, MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network,
+        PendingDatagram, PortKey, PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet,
+        Usage,
+    },
+    reason::{COUNTERS, Reason},
+};
+
+use crate::helpers;
+
+#[cfg(target_arch = "bpf")]
+pub(crate) use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+};
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) use host::{
+    Array, BPF_F_NO_PREALLOC, BPF_NOEXIST, HashMap, LpmTrie, LruHashMap, PerCpuArray,
+};
+
+macro_rules! map_type {
+    (Array, $key:ty, $value:ty) => { Array<$value> };
+    (PerCpuArray, $key:ty, $value:ty) => { PerCpuArray<$value> };
+    (HashMap, $key:ty, $value:ty) => { HashMap<$key, $value> };
+    (LruHashMap, $key:ty, $value:ty) => { LruHashMap<$key, $value> };
+    (LpmTrie, $key:ty, $value:ty) => { LpmTrie<$key, $value> };
+}
+
+macro_rules! map_flags {
+    (HashMap) => {
+        BPF_F_NO_PREALLOC
+    };
+    ($other:ident) => {
+        0
+    };
+}
+
+macro_rules! define {
+    ($($name:tt $static:ident: $kind:ident[$key:ty => $value:ty; $capacity:expr], $writer:literal => $readers:literal;)+) => {
+        $(
+            #[cfg_attr(target_arch = "bpf", map(name = $name))]
+            pub(crate) static $static: map_type!($kind, $key, $value) =
+                <map_type!($kind, $key, $value)>::pinned($capacity, map_flags!($kind));
+        )+
+    };
+}
+
+for_each_map!(define);
+
+/// A key of `subnets` starts at `length`. The stack permits aligned access only, so the padding precedes it.
+#[repr(C)]
+struct PrefixKey {
+    pad: u32,
+    length: u32,
+    address: Addr,
+}
+
+/// A key of `allow`.
+#[repr(C)]
+struct AllowKey {
+    length: u32,
+    list: u32,
+    address: Addr,
+}
+
+/// # Safety
+/// `key` has as many bytes as the map's keys.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn find_longest<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> Option<&'static V> {
+    // SAFETY: by contract. The static of a map is its definition, which the loader replaces by the map itself. An element
+    // that is found stays valid while the program runs.
+    unsafe {
+        bpf_map_lookup_elem(map.cast_mut().cast(), key)
+            .cast::<V>()
+            .as_ref()
+    }
+}
+#[cfg(not(target_arch = "bpf"))]
+use host::find_longest;
+
+/// The settings of the node. `None` never happens: an array has all its entries.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// The device with an interface index.
+#[inline(always)]
+pub fn device(ifindex: u32) -> Option<&'static Device> {
+    // SAFETY: the memory of an element remains an element's memory while a program runs. If the element is removed, the memory
+    // may be reused for another element; then one packet is handled by the newer element.
+    unsafe { DEVICES.get(&ifindex) }
+}
+
+/// The endpoint in a slot, whether or not it is in use.
+#[inline(always)]
+pub fn endpoint(slot: u32) -> Option<&'static Endpoint> {
+    ENDPOINTS.get(slot)
+}
+
+/// The endpoint in a slot, if its generation is this one.
+#[inline(always)]
+pub fn live_endpoint(slot: u32, generation: u32) -> Option<&'static Endpoint> {
+    let endpoint = ENDPOINTS.get(slot)?;
+    if endpoint.generation == generation && endpoint.ifindex != 0 {
+        Some(endpoint)
+    } else {
+        None
+    }
+}
+
+/// The owner of an address.
+#[inline(always)]
+pub fn address_owner(addr: &Addr) -> Option<AddressOwner> {
+    // SAFETY: as in `device`.
+    unsafe { ADDRESSES.get(addr) }.map(|record| record.owner())
+}
+
+/// The netpath subnet that contains an address.
+#[inline(always)]
+pub fn subnet(addr: Addr) -> Option<&'static Subnet> {
+    let key = PrefixKey {
+        pad: 0,
+        length: 128,
+        address: addr,
+    };
+    // SAFETY: the key starts at `length` and has the 20 bytes of the map's key size.
+    unsafe { find_longest(&raw const SUBNETS, (&raw const key.length).cast()) }
+}
+
+/// The published range under a key.
+#[inline(always)]
+pub fn published_range(key: &PortKey) -> Option<&'static PublishedRange> {
+    // SAFETY: as in `device`.
+    unsafe { PORTS.get(key) }
+}
+
+/// Whether an allow-list contains a source.
+#[inline(always)]
+pub fn is_allowed(list: u32, source: Addr) -> bool {
+    let key = AllowKey {
+        length: 32 + 128,
+        list,
+        address: source,
+    };
+    // SAFETY: the key has the 24 bytes of the map's key size.
+    unsafe { find_longest(&raw const ALLOW, (&raw const key).cast()) }.is_some()
+}
+
+/// Whether SNAT must not use a port.
+#[inline(always)]
+pub fn is_snat_taken(protocol: u8, port: u16) -> bool {
+    let base = if protocol == UDP { SNAT_WORDS } else { 0 };
+    match SNAT_TAKEN.get(base + (port as u32 >> 6)) {
+        Some(word) => word & (1 << (port & 63)) != 0,
+        None => true,
+    }
+}
+
+/// When the node sent an echo request whose reply has this tuple, in coarse monotonic nanoseconds.
+#[inline(always)]
+pub fn host_echo(answer: &FlowKey) -> Option<u64> {
+    // SAFETY: as in `device`.
+    unsafe { HOST_ECHOES.get(answer) }.copied()
+}
+
+/// Records an echo request of the node by the tuple of its reply.
+#[inline(always)]
+pub fn record_host_echo(answer: &FlowKey, now: u64) {
+    // The only error is that other CPUs are changing every entry at this moment.
+    let _ = HOST_ECHOES.insert(answer, &now, 0);
+}
+
+/// A sequence number that several CPUs read and advance.
+#[derive(Clone, Copy)]
+pub struct Sequence(*mut u32);
+
+impl Sequence {
+    /// The sequence number of a ring.
+    #[inline(always)]
+    pub fn of(ring: Cursor) -> Option<Self> {
+        CURSORS_MAP.get_ptr_mut(ring as u32).map(Self)
+    }
+
+    /// The sequence number in a field of a map value.
+    #[inline(always)]
+    pub(crate) fn in_value(field: *mut u32) -> Self {
+        Self(field)
+    }
+
+    /// Takes the next number; each number goes to one CPU only.
+    #[inline(always)]
+    pub fn take(self) -> u32 {
+        helpers::fetch_add_u32(self.0, 1)
+    }
+
+    /// The next number.
+    #[inline(always)]
+    pub fn get(self) -> u32 {
+        // SAFETY: a map value, readable while the program runs.
+        unsafe { *self.0 }
+    }
+
+    /// Sets the next number.
+    #[inline(always)]
+    pub fn set(self, next: u32) {
+        // SAFETY: as in `get`; a single store.
+        unsafe { *self.0 = next }
+    }
+}
+
+/// Copies the key in a slot of the index of all flows. `false` if there is no such slot.
+///
+/// A key that another CPU is writing names no flow.
+#[inline(always)]
+pub fn copy_index_key(slot: u32, key: &mut FlowKey) -> bool {
+    let Some(found) = FLOW_INDEX.get_ptr_mut(slot) else {
+        return false;
+    };
+    // SAFETY: a map value, readable while the program runs.
+    key.copy_from(unsafe { &*found });
+    true
+}
+
+/// Stores `new` in the next slot of the ring of half-open flows, after copying the key that was there to `old`. `false` if
+/// there is no such slot.
+#[inline(always)]
+pub fn replace_half_open_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
+    let slot = Sequence::of(Cursor::HalfOpen).map(|sequence| sequence.take() & mask);
+    replace_key(slot.and_then(|slot| HALF_OPEN.get_ptr_mut(slot)), new, old)
+}
+
+/// Stores `new` in the next slot of the index of all flows, after copying the key that was there to `old`. `false` if there is
+/// no such slot.
+#[inline(always)]
+pub fn replace_index_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
+    replace_key(next_index_slot(mask), new, old)
+}
+
+/// Stores `new` in the next slot of the index of all flows.
+#[inline(always)]
+pub fn store_index_key(mask: u32, new: &FlowKey) {
+    if let Some(slot) = next_index_slot(mask) {
+        // SAFETY: as in `replace_key`.
+        unsafe { (*slot).copy_from(new) };
+    }
+}
+
+#[inline(always)]
+fn next_index_slot(mask: u32) -> Option<*mut FlowKey> {
+    let slot = Sequence::of(Cursor::FlowIndex)?.take() & mask;
+    FLOW_INDEX.get_ptr_mut(slot)
+}
+
+#[inline(always)]
+fn replace_key(slot: Option<*mut FlowKey>, new: &FlowKey, old: &mut FlowKey) -> bool {
+    let Some(slot) = slot else {
+        return false;
+    };
+    // SAFETY: a map value. The sequence number gives a slot to one CPU; a key that is torn because the whole ring advanced
+    // within this call names no flow.
+    unsafe {
+        old.copy_from(&*slot);
+        (*slot).copy_from(new);
+    }
+    true
+}
+
+/// Counts a packet.
+#[inline(always)]
+pub fn count(reason: Reason, bytes: usize) {
+    if let Some(count) = COUNTERS_MAP.get_ptr_mut(reason as u32) {
+        // SAFETY: the entry belongs to this CPU; a program that interrupts this one loses at most one addition.
+        unsafe {
+            (*count).packets += 1;
+            (*count).bytes += bytes as u64;
+        }
+    }
+}
+
+/// Records the address that a socket asked for. `false` if there is no room.
+#[inline(always)]
+pub fn record_peer(peer: &SocketPeer, asked: &SocketAddr) -> bool {
+    SOCKET_PEERS.insert(peer, asked, 0).is_ok()
+}
+
+/// The address that a socket asked for.
+#[inline(always)]
+pub fn asked_peer(peer: &SocketPeer) -> Option<&'static SocketAddr> {
+    // SAFETY: as in `device`.
+    unsafe { SOCKET_PEERS.get(peer) }
+}

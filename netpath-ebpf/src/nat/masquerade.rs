@@ -1,0 +1,71 @@
+//! Outbound flows: source translation.
+
+use netpath_common::{
+    addr::{Addr, Family},
+    flow::Kind,
+    maps::{Device, Endpoint, MASQUERADE, ROUTED},
+    reason::Reason,
+};
+
+use super::source_port;
+use crate::{
+    conntrack::{LocalEnd, Opening, SourcePort},
+    context::Context,
+    helpers::{self, RouteQuery},
+};
+
+/// Opens a flow from the endpoint in `slot` to the outside, at the uplink through which it leaves.
+///
+/// # Errors
+/// The reason to drop the packet.
+#[inline(never)]
+pub fn open(
+    context: &mut Context,
+    slot: u32,
+    endpoint: &'static Endpoint,
+    uplink: &'static Device,
+) -> Result<(), Reason> {
+    let from = &context.parsed.key;
+    context.scratch.flow.to.copy_from(from);
+    let original = LocalEnd::sender(slot, endpoint);
+    let reply = LocalEnd::receiver(slot, endpoint);
+    let mut opening = Opening {
+        original,
+        reply,
+        kind: Kind::None,
+        source: SourcePort::Keep,
+    };
+    if endpoint.flags & (MASQUERADE | ROUTED) == MASQUERADE {
+        let source = source_address(context, endpoint.bridge, uplink);
+        if source.is_unspecified() {
+            return Err(Reason::NoAddress);
+        }
+        context.scratch.flow.to.src = source;
+        opening.kind = Kind::Snat;
+        opening.source = SourcePort::Choose;
+    }
+    source_port::open(context, &opening)
+}
+
+/// The source address that the route to the destination prefers. The address of the uplink if the kernel has no such lookup
+/// or the route names none.
+#[inline(never)]
+fn source_address(context: &Context, bridge: u32, uplink: &'static Device) -> Addr {
+    let (skb, parsed) = (&context.skb, &*context.parsed);
+    let flags = context.config.source_flags;
+    let query = RouteQuery {
+        parsed,
+        ifindex: bridge,
+        flags,
+    };
+    let found = if flags == 0 {
+        None
+    } else {
+        helpers::find_source(skb, &query, skb.ifindex())
+    };
+    match (found, parsed.family) {
+        (Some(source), _) => source,
+        (None, Family::V4) => uplink.v4,
+        (None, Family::V6) => uplink.v6,
+    }
+}

@@ -1,0 +1,78 @@
+//! A packet with the metadata of a socket buffer, for host tests.
+
+use netpath_common::checksum::Diff;
+
+use super::{Covers, Header, Packet, slice::Slice};
+
+/// A linear packet with complete checksums, and its metadata.
+#[derive(Clone, Debug, Default)]
+pub struct Skb {
+    /// The packet, from its link header.
+    pub bytes: Vec<u8>,
+    /// Interface that the program is attached to.
+    pub ifindex: u32,
+    /// Interface that received the packet; 0 if the node made it.
+    pub ingress_ifindex: u32,
+    /// Whether it has a VLAN tag.
+    pub is_tagged: bool,
+}
+
+impl Skb {
+    /// Interface that the program is attached to.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Interface that received the packet.
+    pub fn ingress_ifindex(&self) -> u32 {
+        self.ingress_ifindex
+    }
+
+    /// Whether it has a VLAN tag.
+    pub fn is_tagged(&self) -> bool {
+        self.is_tagged
+    }
+
+    /// Packets on the wire.
+    pub fn segments(&self) -> u64 {
+        1
+    }
+
+    /// Zero: it is not a GSO packet.
+    pub fn segment_size(&self) -> usize {
+        0
+    }
+
+    /// `false`: it is linear already.
+    pub fn linearize(&mut self) -> bool {
+        false
+    }
+}
+
+impl Packet for Skb {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let bytes = self.bytes.get(offset..)?.get(..size_of::<T>())?;
+        // SAFETY: `bytes` holds exactly one `T`, and `Header` permits any bit pattern at any address.
+        Some(unsafe { &*bytes.as_ptr().cast() })
+    }
+
+    fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        let bytes = self.bytes.get_mut(offset..)?.get_mut(..size_of::<T>())?;
+        // SAFETY: as in `header`, and the bytes are borrowed mutably for as long as the header.
+        Some(unsafe { &mut *bytes.as_mut_ptr().cast() })
+    }
+
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        diff: Diff,
+        covers: Covers,
+        udp: bool,
+    ) -> Option<()> {
+        Slice(&mut self.bytes).update_checksum(offset, diff, covers, udp)
+    }
+}

@@ -1,0 +1,224 @@
+//! One pass from the link header to the transport header.
+//!
+//! ```text
+//! ethernet ─► ipv4 | ipv6 ─► transport ─► icmp
+//! ```
+//!
+//! Offsets in [`Parsed`] count from the network header, whose own offset is [`Parsed::l3`]. So packets with and without an
+//! Ethernet header, and packets inside others, are parsed and rewritten by the same code.
+
+mod ethernet;
+mod icmp;
+mod ipv4;
+mod ipv6;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use netpath_common::{
+    addr::{Addr, Be16, Family},
+    flow::{FlowKey, ICMP, ICMPV6, TCP, UDP},
+    reason::Reason,
+};
+
+pub use self::{
+    ethernet::{ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethertype, may_be_icmp},
+    icmp::{ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_REDIRECT, ICMPV6_ROUTER_ADVERTISEMENT},
+    transport::{ACK, FIN, RST, SYN, UDP_HEADER},
+};
+use crate::packet::Packet;
+
+/// What follows the network header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Transport {
+    /// Has ports, or an echo identifier, that can be rewritten.
+    Flow,
+    /// An ICMP error that quotes another packet.
+    IcmpError,
+    /// ICMPv6 that never leaves a link: neighbour discovery and multicast listener discovery.
+    LinkControl,
+    /// A fragment other than the first: no transport header. See [`Parsed::fragment`].
+    LaterFragment,
+    /// A protocol without known ports.
+    #[default]
+    Other,
+}
+
+/// Which part of its datagram a packet carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FragmentPosition {
+    /// The whole datagram.
+    #[default]
+    Whole,
+    /// The first part, with the transport header.
+    First,
+    /// Another part.
+    Later,
+}
+
+/// What a fragment header says. All fields but the position are undefined if the packet is a whole datagram.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fragment {
+    /// Offset of the identification from the network header.
+    pub id_offset: usize,
+    /// Offset of the datagram's bytes from the network header.
+    pub payload: usize,
+    /// Position of these bytes in the datagram.
+    pub datagram_offset: u32,
+    /// The identification, in host byte order.
+    pub id: u32,
+    /// Which part this is.
+    pub position: FragmentPosition,
+    /// No part of the datagram follows this one.
+    pub is_last: bool,
+}
+
+/// A parsed packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parsed {
+    /// The tuple in the packet; ports are zero unless [`Transport::Flow`].
+    pub key: FlowKey,
+    /// Offset of the network header from the start of the packet.
+    pub l3: usize,
+    /// Offset of the transport header, or of the bytes of a later fragment, from the network header.
+    pub l4: usize,
+    /// Length of the network packet; padding of the link may follow. Of a quoted packet: of its quoted bytes.
+    pub end: usize,
+    /// What the fragment header says.
+    pub fragment: Fragment,
+    /// What follows the network header.
+    pub transport: Transport,
+    /// Address family.
+    pub family: Family,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// ICMP type; 0 for other protocols.
+    pub icmp_type: u8,
+}
+
+impl Parsed {
+    /// Whether this packet may open a flow.
+    #[inline(always)]
+    pub fn opens_flow(&self) -> bool {
+        match self.key.protocol {
+            TCP => self.tcp_flags & (SYN | ACK | RST | FIN) == SYN,
+            ICMP | ICMPV6 => icmp::is_echo_request(self.icmp_type),
+            _ => true,
+        }
+    }
+
+    /// Whether an ICMP error reports what happened to a packet, so that the sender of that packet must receive it:
+    /// destination unreachable, packet too big, time exceeded, parameter problem. Redirects and source quench are for the
+    /// node.
+    #[inline(always)]
+    pub fn reports_packet(&self) -> bool {
+        icmp::reports_packet(self.family, self.icmp_type)
+    }
+
+    /// Offset of the transport checksum from the start of the packet.
+    #[inline(always)]
+    pub fn checksum_offset(&self) -> usize {
+        self.l3
+            + self.l4
+            + match self.key.protocol {
+                TCP => transport::TCP_CHECKSUM,
+                UDP => transport::UDP_CHECKSUM,
+                _ => icmp::ICMP_CHECKSUM,
+            }
+    }
+
+    /// Whether the packet is a later fragment.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        self.transport == Transport::LaterFragment
+    }
+
+    /// Fails before the source address was read.
+    #[inline(always)]
+    fn without_source(&mut self, reason: Reason) -> Result<(), Reason> {
+        self.key.src = Addr::UNSPECIFIED;
+        Err(reason)
+    }
+
+    /// Clears what the parser does not always set.
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.key.sport = Be16::new(0);
+        self.key.dport = Be16::new(0);
+        self.key.pad = 0;
+        self.key.pad2 = 0;
+        self.transport = Transport::Other;
+        self.tcp_flags = 0;
+        self.icmp_type = 0;
+        self.fragment.position = FragmentPosition::Whole;
+    }
+}
+
+/// Parses an IP packet with an Ethernet header.
+///
+/// # Errors
+/// The reason why it cannot be handled: not IP, malformed, or a header chain that is too long. The source address is valid
+/// even then; it is `::` if there is none.
+#[inline(always)]
+pub fn parse<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
+    match ethertype(packet) {
+        Some(ethertype) => parse_at(packet, ETHERNET, ethertype, parsed),
+        None => parsed.without_source(Reason::Malformed),
+    }
+}
+
+/// Parses an IP packet whose network header is at `l3` and has the type `ethertype`.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_at<P: Packet>(
+    packet: &P,
+    l3: usize,
+    ethertype: u16,
+    parsed: &mut Parsed,
+) -> Result<(), Reason> {
+    parsed.clear();
+    parsed.l3 = l3;
+    let Some(limit) = packet.len().checked_sub(l3) else {
+        return parsed.without_source(Reason::Malformed);
+    };
+    match ethertype {
+        ETHERTYPE_IPV4 => ipv4::parse::<P, false>(packet, parsed, l3, limit),
+        ETHERTYPE_IPV6 => ipv6::parse::<P, false>(packet, parsed, l3, limit),
+        _ => parsed.without_source(Reason::NotOurs),
+    }
+}
+
+/// Parses the packet that an ICMP error quotes: its network header and the first eight bytes of its transport header, which
+/// are always quoted (RFC 792, RFC 4443 §2.4).
+///
+/// [`Parsed::end`] is the end of the quoted bytes: the end of the message, or the start of its extensions (RFC 4884).
+///
+/// # Errors
+/// [`Reason::Malformed`] if the quote is truncated, [`Reason::TooManyHeaders`] if its header chain is too long.
+#[inline(always)]
+pub fn parse_quote<P: Packet>(
+    packet: &P,
+    error: &Parsed,
+    quote: &mut Parsed,
+) -> Result<(), Reason> {
+    quote.clear();
+    let start = error.l4 + icmp::ICMP_HEADER;
+    let mut limit = error.end.saturating_sub(start);
+    let length = icmp::quote_length(packet, error)?;
+    if length != 0 && length < limit {
+        limit = length;
+    }
+    quote.l3 = error.l3 + start;
+    match error.family {
+        Family::V4 => ipv4::parse::<P, true>(packet, quote, quote.l3, limit),
+        Family::V6 => ipv6::parse::<P, true>(packet, quote, quote.l3, limit),
+    }
+}

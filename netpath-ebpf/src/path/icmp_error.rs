@@ -1,0 +1,103 @@
+//! ICMP errors about translated packets.
+//!
+//! An error belongs to the flow of the quoted packet. The quoted tuple reversed is the key of the entry for packets in the
+//! other direction. The translation of that entry, reversed, is the tuple that the quoted packet had before translation. So
+//! both directions, published ports, SNAT and hairpin flows are one case. An error never changes a flow (RFC 4787 REQ-12,
+//! RFC 5382 REQ-10, RFC 5508 REQ-6).
+
+use netpath_common::{
+    flow::{REWRITE_DST, REWRITE_SRC},
+    hook::Hook,
+    maps::Endpoint,
+    reason::Reason,
+};
+
+use super::deliver;
+use crate::{
+    conntrack,
+    context::Context,
+    parse::{self, Transport},
+    rewrite,
+};
+
+/// Who reports the error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reporter {
+    /// A router, or the peer.
+    Outside,
+    /// A sandbox: it may report only packets that it received.
+    Sandbox,
+    /// The stack of the node, about a packet that a program has translated.
+    Stack,
+}
+
+/// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if it is about no flow at this hook.
+#[inline(never)]
+pub fn deliver(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
+    match translate(context, hook, reporter) {
+        Outcome::NoFlow => None,
+        Outcome::Failed => Some(Reason::WriteFailed),
+        Outcome::Translated(endpoint) => Some(deliver::routed(context, endpoint, hook)),
+    }
+}
+
+enum Outcome {
+    NoFlow,
+    Failed,
+    /// The local endpoint of the flow.
+    Translated(&'static Endpoint),
+}
+
+/// Translates an error that continues on its way; the reason is then `translated`. `None` if it is about no flow at this hook.
+#[inline(never)]
+pub fn translate_in_place(
+    context: &mut Context,
+    hook: Hook,
+    reporter: Reporter,
+    translated: Reason,
+) -> Option<Reason> {
+    match translate(context, hook, reporter) {
+        Outcome::NoFlow => None,
+        Outcome::Failed => Some(Reason::WriteFailed),
+        Outcome::Translated(_) => Some(translated),
+    }
+}
+
+#[inline(always)]
+fn translate(context: &mut Context, hook: Hook, reporter: Reporter) -> Outcome {
+    let Context {
+        skb,
+        parsed,
+        scratch,
+        ..
+    } = context;
+    let quote = &mut scratch.quote;
+    if !parsed.reports_packet() {
+        return Outcome::NoFlow;
+    }
+    let mut result = parse::parse_quote(skb, parsed, quote);
+    if result.is_err() && skb.linearize() {
+        result = parse::parse_quote(skb, parsed, quote);
+    }
+    // A later fragment has no ports; the bytes at their place must not be taken for ports.
+    if result.is_err() || quote.transport != Transport::Flow || quote.key.src != parsed.key.dst {
+        return Outcome::NoFlow;
+    }
+    let reply = quote.key.reversed();
+    let Some((entry, endpoint)) = conntrack::find_replying(&reply, quote, hook) else {
+        return Outcome::NoFlow;
+    };
+    let is_from_peer = parsed.key.src == reply.src;
+    if reporter == Reporter::Sandbox && !is_from_peer {
+        return Outcome::NoFlow;
+    }
+    let ends = if is_from_peer {
+        REWRITE_SRC | REWRITE_DST
+    } else {
+        REWRITE_DST
+    };
+    match rewrite::translate_error(skb, parsed, quote, entry.to(), ends) {
+        Some(()) => Outcome::Translated(endpoint),
+        None => Outcome::Failed,
+    }
+}
