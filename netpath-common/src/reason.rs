@@ -31,6 +31,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $name),+ }
             }
 
+            /// The reason with a number.
+            #[inline(always)]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+
             /// What happens to such a packet.
             #[inline(always)]
             pub const fn verdict(self) -> Verdict {
@@ -146,6 +152,7 @@ mod tests {
     fn numbers_are_distinct_and_fit() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert!((*reason as u32) < COUNTERS);
+            assert_eq!(Reason::from_number(*reason as u32), Some(*reason));
             assert!(
                 Reason::ALL[..index]
                     .iter()

@@ -11,6 +11,7 @@
 //! | [`packet`] | which bytes may be accessed, and when pointers become invalid |
 //! | [`parse`] | what a packet is |
 //! | `context` | what every stage works on |
+//! | `stage` | which functions the verifier checks once |
 //! | `path` | what happens at each hook, and to each destination |
 //! | `conntrack` | which flow a packet belongs to, and when a flow expires |
 //! | `fragment` | the translation of fragments without ports |
@@ -56,5 +57,7 @@ pub mod path;
 pub mod probe;
 #[cfg(target_arch = "bpf")]
 pub mod socket;
+#[cfg(any(target_arch = "bpf", test))]
+mod stage;
 #[cfg(any(target_arch = "bpf", test))]
 pub mod sweep;

@@ -219,11 +219,11 @@ fn find(
     protocol: u8,
     may_map: bool,
 ) -> Option<publish::Target> {
-    if let Some(target) = publish::find(config, &addr, port, protocol) {
+    if let Some(target) = publish::find_for_socket(config, &addr, port, protocol) {
         return Some(target);
     }
     if may_map && addr.is_loopback() && !addr.is_v4() {
-        return publish::find(config, &LOOPBACK_V4, port, protocol);
+        return publish::find_for_socket(config, &LOOPBACK_V4, port, protocol);
     }
     None
 }

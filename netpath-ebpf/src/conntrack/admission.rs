@@ -10,11 +10,12 @@ use netpath_common::{
 };
 
 use super::{
-    Entry, LocalEnd,
+    Entry,
     accounting::SandboxFlows,
-    lifetime::{has_expired, remove, state},
+    lifetime::{has_expired, remove_flow, state},
 };
 use crate::{
+    context::LocalEnd,
     helpers::{self, Continue, Step, repeat},
     maps::{self, Sequence},
 };
@@ -103,8 +104,8 @@ impl Step for Search<'_> {
         if !maps::copy_index_key(slot, &mut self.key) {
             return Continue::No;
         }
-        if has_expired(&self.key, self.config, self.now) || is_evictable(&self.key, self.slot) {
-            remove(&self.key);
+        if has_expired(&self.key, self.now) || is_evictable(&self.key, self.slot) {
+            remove_flow(&self.key);
         }
         Continue::Yes
     }

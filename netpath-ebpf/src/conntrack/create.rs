@@ -1,71 +1,20 @@
 //! New flows: the insertion of both entries.
 
-use netpath_common::{
-    flow::{BOTH_LOCAL, DELIVER, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC},
-    maps::Endpoint,
+use netpath_common::flow::{
+    BOTH_LOCAL, DELIVER, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
 };
 
 use super::{
-    Entry, accounting, entry::InsertError, half_open, lifetime::has_expired, lifetime::remove,
+    Entry, accounting,
+    entry::InsertError,
+    half_open,
+    lifetime::{has_expired, remove_flow},
     lookup::seen_in,
 };
-use crate::{context::Context, helpers};
-
-/// A flow to be created. Its tuple after translation is in [`NewFlow::to`](crate::context::NewFlow::to).
-#[repr(align(8))]
-pub struct Opening {
-    /// Local end of the original direction.
-    pub original: LocalEnd,
-    /// Local end of the reply direction.
-    pub reply: LocalEnd,
-    /// How it is translated.
-    pub kind: Kind,
-    /// Which source ports it may have.
-    pub source: SourcePort,
-}
-
-/// Which source ports a new flow may have after translation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum SourcePort {
-    /// Only the one of the packet.
-    Keep,
-    /// The one of the packet if its reply tuple is free, otherwise one that SNAT may use.
-    Prefer,
-    /// One that SNAT may use; the one of the packet first.
-    Choose,
-}
-
-/// The local endpoint of one direction.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub struct LocalEnd {
-    pub(super) slot: u32,
-    pub(super) generation: u32,
-    deliver: u32,
-}
-
-impl LocalEnd {
-    /// Packets are delivered to the sandbox.
-    #[inline(always)]
-    pub fn receiver(slot: u32, endpoint: &Endpoint) -> Self {
-        Self {
-            slot,
-            generation: endpoint.generation,
-            deliver: DELIVER as u32,
-        }
-    }
-
-    /// Packets leave the node.
-    #[inline(always)]
-    pub fn sender(slot: u32, endpoint: &Endpoint) -> Self {
-        Self {
-            slot,
-            generation: endpoint.generation,
-            deliver: 0,
-        }
-    }
-}
+use crate::{
+    context::{Context, Opening},
+    helpers,
+};
 
 /// Why a flow was not created.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,11 +25,11 @@ pub enum Refused {
     Full,
 }
 
-/// Inserts both entries, the reply entry first.
+/// Inserts both entries of the flow in `scratch.flow`, the reply entry first.
 ///
 /// If another CPU has created the same flow, that one is used.
 #[inline(always)]
-pub fn create(opening: &Opening, context: &mut Context) -> Result<(), Refused> {
+pub fn create(context: &mut Context) -> Result<(), Refused> {
     let Context {
         config,
         parsed,
@@ -88,8 +37,8 @@ pub fn create(opening: &Opening, context: &mut Context) -> Result<(), Refused> {
         ..
     } = context;
     let (from, flow) = (&parsed.key, &mut scratch.flow);
+    let (opening, entry) = (&flow.opening, &mut flow.entry);
     let (flags, reply_flags) = flags_of(opening, from, &flow.to);
-    let entry = &mut flow.entry;
     entry.last_seen = helpers::now();
     entry.created = entry.last_seen;
     (entry.packets, entry.bytes) = (0, 0);
@@ -107,14 +56,14 @@ pub fn create(opening: &Opening, context: &mut Context) -> Result<(), Refused> {
         Ok(()) => {}
         Err(InsertError::Full) => return Err(Refused::Full),
         Err(InsertError::Exists) => {
-            if !has_expired(&flow.reply_key, config, entry.created) {
+            if !has_expired(&flow.reply_key, entry.created) {
                 // Another CPU may have created the same flow.
                 return match Entry::find(from) {
                     Some(other) if *other.to() == flow.to => Ok(()),
                     _ => Err(Refused::Taken),
                 };
             }
-            remove(&flow.reply_key);
+            remove_flow(&flow.reply_key);
             if Entry::insert(&flow.reply_key, entry).is_err() {
                 return Err(Refused::Taken);
             }

@@ -7,7 +7,7 @@ use netpath_common::{
 
 use super::{
     Entry,
-    lifetime::{has_expired, remove, state},
+    lifetime::{has_expired, remove_flow, state},
 };
 use crate::{
     helpers::{Continue, Step, repeat},
@@ -30,7 +30,7 @@ pub(super) fn enter(key: &FlowKey, config: &Config, now: u64, evicted: &mut Flow
         && let Some(entry) = Entry::find(evicted)
         && state(evicted, entry).is_half_open()
     {
-        remove(evicted);
+        remove_flow(evicted);
     }
     enter_index(key, config, now);
 }
@@ -48,7 +48,7 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64) {
         return;
     }
     let mut displacement = Displacement {
-        config,
+        mask: config.flow_index_mask,
         key: FlowKey::default(),
         displaced: FlowKey::default(),
         now,
@@ -57,8 +57,9 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64) {
     repeat(INDEX_STEPS, &mut displacement);
 }
 
-struct Displacement<'a> {
-    config: &'a Config,
+struct Displacement {
+    /// [`Config::flow_index_mask`].
+    mask: u32,
     /// The key that needs a slot.
     key: FlowKey,
     displaced: FlowKey,
@@ -66,16 +67,15 @@ struct Displacement<'a> {
     now: u64,
 }
 
-impl Step for Displacement<'_> {
+impl Step for Displacement {
     /// Stores the key in the next slot, and continues with the key that was there unless its flow has expired.
     #[inline(always)]
     fn step(&mut self, _number: u32) -> Continue {
-        let mask = self.config.flow_index_mask;
-        if !maps::replace_index_key(mask, &self.key, &mut self.displaced) {
+        if !maps::replace_index_key(self.mask, &self.key, &mut self.displaced) {
             return Continue::No;
         }
-        if has_expired(&self.displaced, self.config, self.now) {
-            remove(&self.displaced);
+        if has_expired(&self.displaced, self.now) {
+            remove_flow(&self.displaced);
             return Continue::No;
         }
         self.key.copy_from(&self.displaced);

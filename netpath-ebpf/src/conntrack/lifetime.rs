@@ -2,20 +2,24 @@
 
 use netpath_common::{
     flow::{FlowKey, State},
-    maps::{Config, SWEEP_ALWAYS, SweepRecord},
+    maps::{SWEEP_ALWAYS, SweepRecord},
 };
 
 use super::{Entry, accounting};
+use crate::{maps, stage::stage};
 
 /// Nanoseconds during which an entry without a reverse entry is taken for a flow that another CPU is creating.
 const CREATION_GRACE: u64 = 1_000_000_000;
 
-/// Removes a flow by the key of either entry.
-#[inline(never)]
-pub fn remove(key: &FlowKey) {
-    if let Some(entry) = Entry::find(key) {
+stage! {
+    /// Removes a flow by the key of either entry. `false` if there is none.
+    pub fn remove_flow(key: &FlowKey) -> bool {
+        let Some(entry) = Entry::find(key) else {
+            return false;
+        };
         let reverse_key = entry.to().reversed();
         remove_both(key, &reverse_key, entry.created());
+        true
     }
 }
 
@@ -56,34 +60,38 @@ pub fn remove_if_idle(record: &SweepRecord) -> bool {
     true
 }
 
-/// Whether the flow has expired: its endpoint was removed, or its idle limit has passed.
-#[inline(never)]
-pub(super) fn has_expired(key: &FlowKey, config: &Config, now: u64) -> bool {
-    let Some(entry) = Entry::find(key) else {
-        return true;
-    };
-    if entry.endpoint().is_none() {
-        return true;
+stage! {
+    /// Whether the flow has expired: its endpoint was removed, or its idle limit has passed.
+    pub(super) fn has_expired(key: &FlowKey, now: u64) -> bool {
+        let Some(config) = maps::config() else {
+            return false;
+        };
+        let Some(entry) = Entry::find(key) else {
+            return true;
+        };
+        if entry.endpoint().is_none() {
+            return true;
+        }
+        let Some(reverse) = entry.reverse() else {
+            return now.saturating_sub(entry.created()) > CREATION_GRACE;
+        };
+        let (original, reply) = if entry.is_original() {
+            (entry, reverse)
+        } else {
+            (reverse, entry)
+        };
+        let state = State::of(key.protocol, original.seen(), reply.seen());
+        let last_seen = if original.last_seen() > reply.last_seen() {
+            original.last_seen()
+        } else {
+            reply.last_seen()
+        };
+        now.saturating_sub(last_seen) > config.timers.idle_limit(key.protocol, state)
     }
-    let Some(reverse) = entry.reverse() else {
-        return now.saturating_sub(entry.created()) > CREATION_GRACE;
-    };
-    let (original, reply) = if entry.is_original() {
-        (entry, reverse)
-    } else {
-        (reverse, entry)
-    };
-    let state = State::of(key.protocol, original.seen(), reply.seen());
-    let last_seen = if original.last_seen() > reply.last_seen() {
-        original.last_seen()
-    } else {
-        reply.last_seen()
-    };
-    now.saturating_sub(last_seen) > config.timers.idle_limit(key.protocol, state)
 }
 
 /// The state of the flow that an entry belongs to.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn state(key: &FlowKey, entry: Entry) -> State {
     let reverse = match entry.reverse() {
         Some(reverse) => reverse.seen(),

@@ -11,7 +11,7 @@ use netpath_common::{
 
 use super::{
     Entry,
-    lifetime::{remove, state},
+    lifetime::{remove_flow, state},
 };
 use crate::{
     packet::{Packet, skb::Skb},
@@ -31,12 +31,12 @@ pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
     let key = &parsed.key;
     let entry = find_at(key, parsed.opens_flow(), hook)?;
     let Some(endpoint) = entry.endpoint() else {
-        remove(key);
+        remove_flow(key);
         return None;
     };
     if key.protocol == TCP && parsed.opens_flow() && state(key, entry).is_finished() {
         if entry.is_original() {
-            remove(key);
+            remove_flow(key);
             return None;
         }
         restart(entry);

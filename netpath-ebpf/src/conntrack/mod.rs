@@ -20,8 +20,8 @@ mod lookup;
 
 pub use self::{
     admission::{admits, reclaim_table},
-    create::{LocalEnd, Opening, Refused, SourcePort, create},
+    create::{Refused, create},
     entry::Entry,
-    lifetime::{remove, remove_if_idle},
+    lifetime::{remove_flow, remove_if_idle},
     lookup::{Found, find, find_replying, record_packet},
 };

@@ -20,6 +20,7 @@ use crate::{
     maps::{self, FRAGMENTS},
     parse::FragmentPosition,
     rewrite,
+    stage::stage,
 };
 
 /// The translation of a later fragment's datagram. Its tuple is in [`FragmentScratch`](crate::context::FragmentScratch).
@@ -48,15 +49,25 @@ impl Known {
 /// # Errors
 /// The reason why the packet ends here: it was sent through this hook again, with the fragments that were buffered.
 #[inline(always)]
-pub fn note_first(context: &mut Context, entry: Entry, hook: Hook) -> Result<u32, Reason> {
+pub fn note_first(context: &mut Context, hook: Hook) -> Result<u32, Reason> {
     if context.parsed.fragment.position != FragmentPosition::First {
         return Ok(context.parsed.fragment.id);
     }
-    store_first(context, entry, hook).ok_or(Reason::FragmentsReplayed)
+    store_first_fragment(context, hook).ok_or(Reason::FragmentsReplayed)
 }
 
-/// Stores the translation of a datagram; `None` if its fragments were sent through the hook again.
-#[inline(never)]
+stage! {
+    /// Stores the translation of a datagram; `None` if its fragments were sent through the hook again.
+    fn store_first_fragment(context: &mut Context, hook: Hook) -> Option<u32> {
+        match Entry::find(&context.parsed.key) {
+            Some(entry) => store_first(context, entry, hook),
+            // Another CPU has removed the flow.
+            None => Some(context.parsed.fragment.id),
+        }
+    }
+}
+
+#[inline(always)]
 fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     let Context {
         skb,

@@ -7,19 +7,17 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::source_port;
 use crate::{
-    conntrack::{LocalEnd, Opening, SourcePort},
-    context::Context,
+    context::{Context, LocalEnd, Opening, SourcePort},
     helpers::{self, RouteQuery},
 };
 
-/// Opens a flow from the endpoint in `slot` to the outside, at the uplink through which it leaves.
+/// Prepares in `scratch.flow` a flow from the endpoint in `slot` to the outside, at the uplink through which it leaves.
 ///
 /// # Errors
 /// The reason to drop the packet.
 #[inline(never)]
-pub fn open(
+pub fn prepare(
     context: &mut Context,
     slot: u32,
     endpoint: &'static Endpoint,
@@ -44,7 +42,8 @@ pub fn open(
         opening.kind = Kind::Snat;
         opening.source = SourcePort::Choose;
     }
-    source_port::open(context, &opening)
+    context.scratch.flow.opening = opening;
+    Ok(())
 }
 
 /// The source address that the route to the destination prefers. The address of the uplink if the kernel has no such lookup

@@ -8,4 +8,4 @@
 
 pub mod masquerade;
 pub mod publish;
-mod source_port;
+pub mod source_port;

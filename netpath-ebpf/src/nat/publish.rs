@@ -8,14 +8,13 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::source_port;
 use crate::{
-    conntrack::{LocalEnd, Opening, SourcePort},
-    context::Context,
+    context::{Context, LocalEnd, Opening, SourcePort},
     helpers::{self, Continue, Socket, Step, repeat},
     maps,
     packet::skb::Skb,
     parse::{ACK, FIN, Parsed, RST, SYN, Transport},
+    stage::stage,
 };
 
 /// The endpoint and port that a published port leads to.
@@ -32,10 +31,65 @@ pub struct Target {
     pub port: Be16,
 }
 
-/// The published port at a destination: entries for the exact address come first, then those for every address of its family,
-/// then those for every address. `None` if there is none, or if its endpoint was removed or has no address of this family.
+impl Target {
+    /// The target of a port in a published range, for a client of the family of `addr`. `None` if the endpoint was removed or
+    /// has no address of this family.
+    #[inline(always)]
+    fn of(range: &PublishedRange, addr: &Addr, port: u16) -> Option<Self> {
+        let endpoint = maps::live_endpoint(range.endpoint, range.generation)?;
+        let inner = endpoint.address(addr.family());
+        if inner.is_unspecified() {
+            return None;
+        }
+        Some(Self {
+            slot: range.endpoint,
+            allow: range.allow,
+            endpoint,
+            addr: inner,
+            port: Be16::new(range.port.wrapping_add(port.wrapping_sub(range.first))),
+        })
+    }
+}
+
+/// The published port at the destination of a packet. `None` if there is none.
+#[inline(always)]
+pub fn find(context: &mut Context) -> Option<Target> {
+    let (key, range) = (&context.parsed.key, &mut context.scratch.published);
+    let port = key.dport.get();
+    if !find_range(context.config, &key.dst, port, key.protocol, range) {
+        return None;
+    }
+    Target::of(range, &key.dst, port)
+}
+
+/// The published port that a socket connects to. `None` if there is none.
+#[cfg(target_arch = "bpf")]
 #[inline(never)]
-pub fn find(config: &Config, addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
+pub fn find_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
+    let mut range = PublishedRange::default();
+    if !find_range(config, addr, port, protocol, &mut range) {
+        return None;
+    }
+    Target::of(&range, addr, port)
+}
+
+stage! {
+    /// Whether a port is published at the destination of the packet.
+    pub fn is_published(context: &mut Context) -> bool {
+        find(context).is_some()
+    }
+}
+
+/// Copies the published range at an address to `range`: entries for the exact address come first, then those for every
+/// address of its family, then those for every address. `false` if there is none.
+#[inline(always)]
+fn find_range(
+    config: &Config,
+    addr: &Addr,
+    port: u16,
+    protocol: u8,
+    range: &mut PublishedRange,
+) -> bool {
     let mut search = Search {
         addr: *addr,
         candidates: candidates(config),
@@ -45,26 +99,11 @@ pub fn find(config: &Config, addr: &Addr, port: u16, protocol: u8) -> Option<Tar
         range: PublishedRange::default(),
     };
     if search.candidates == 0 {
-        return None;
+        return false;
     }
     repeat(search.candidates.count_ones(), &mut search);
-    if !search.found {
-        return None;
-    }
-    let range = &search.range;
-    let endpoint = maps::live_endpoint(range.endpoint, range.generation)?;
-    let inner = endpoint.address(addr.family());
-    if inner.is_unspecified() {
-        return None;
-    }
-    let port = Be16::new(range.port.wrapping_add(port.wrapping_sub(range.first)));
-    Some(Target {
-        slot: range.endpoint,
-        allow: range.allow,
-        endpoint,
-        addr: inner,
-        port,
-    })
+    *range = search.range;
+    search.found
 }
 
 /// A search through the keys that a range around a port may have.
@@ -152,12 +191,12 @@ pub enum Client {
     Sandbox(u32, &'static Endpoint),
 }
 
-/// Opens a flow to a published port.
+/// Prepares a flow to a published port in `scratch.flow`.
 ///
 /// # Errors
 /// The reason why there is none.
 #[inline(always)]
-pub fn open(
+pub fn prepare(
     context: &mut Context,
     client: Client,
     target: &Target,
@@ -189,11 +228,11 @@ pub fn open(
             LocalEnd::receiver(slot, endpoint)
         }
     };
-    let opening = Opening {
+    context.scratch.flow.opening = Opening {
         original,
         reply,
         kind,
         source,
     };
-    source_port::open(context, &opening)
+    Ok(())
 }

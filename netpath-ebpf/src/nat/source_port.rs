@@ -13,46 +13,46 @@ use netpath_common::{
 };
 
 use crate::{
-    conntrack::{self, Opening, Refused, SourcePort},
-    context::Context,
+    conntrack::{self, Refused},
+    context::{Context, SourcePort},
     helpers::{self, Continue, Socket, Step, repeat},
     maps,
     packet::skb::Skb,
+    stage::stage,
 };
 
 /// Candidates before a new flow is refused. A candidate fails only if its port is taken for the same destination, so more
 /// seldom help.
 const ATTEMPTS: u32 = 32;
 
-/// Opens the flow whose tuple is in `scratch.flow.to`. Its source port there becomes the chosen one.
-///
-/// # Errors
-/// The reason to drop the packet.
-#[inline(never)]
-pub fn open(context: &mut Context, opening: &Opening) -> Result<(), Reason> {
-    if !conntrack::admits(context.config, &opening.reply) {
-        return Err(Reason::Quota);
-    }
-    let mut search = Search {
-        opening,
-        context,
-        outcome: Outcome::NoPort,
-    };
-    repeat(ATTEMPTS, &mut search);
-    if search.outcome == Outcome::TableFull {
-        conntrack::reclaim_table(search.context.config);
-        search.outcome = Outcome::NoPort;
+stage! {
+    /// Opens the flow in `scratch.flow`. The source port of its tuple becomes the chosen one.
+    ///
+    /// # Errors
+    /// The reason to drop the packet.
+    pub fn open_flow(context: &mut Context) -> Result<(), Reason> {
+        if !conntrack::admits(context.config, &context.scratch.flow.opening.reply) {
+            return Err(Reason::Quota);
+        }
+        let mut search = Search {
+            context,
+            outcome: Outcome::NoPort,
+        };
         repeat(ATTEMPTS, &mut search);
-    }
-    match search.outcome {
-        Outcome::Opened => Ok(()),
-        Outcome::TableFull => Err(Reason::TableFull),
-        Outcome::NoPort => Err(Reason::NoPort),
+        if search.outcome == Outcome::TableFull {
+            conntrack::reclaim_table(search.context.config);
+            search.outcome = Outcome::NoPort;
+            repeat(ATTEMPTS, &mut search);
+        }
+        match search.outcome {
+            Outcome::Opened => Ok(()),
+            Outcome::TableFull => Err(Reason::TableFull),
+            Outcome::NoPort => Err(Reason::NoPort),
+        }
     }
 }
 
 struct Search<'a> {
-    opening: &'a Opening,
     context: &'a mut Context,
     outcome: Outcome,
 }
@@ -69,9 +69,7 @@ enum Outcome {
 impl Step for Search<'_> {
     #[inline(always)]
     fn step(&mut self, number: u32) -> Continue {
-        let Self {
-            opening, context, ..
-        } = self;
+        let context = &mut *self.context;
         let config = context.config;
         let from = &context.parsed.key;
         let is_echo = matches!(from.protocol, ICMP | ICMPV6);
@@ -82,7 +80,7 @@ impl Step for Search<'_> {
         };
         let to = &mut context.scratch.flow.to;
         to.sport = Be16::new(candidate);
-        let source = opening.source;
+        let source = context.scratch.flow.opening.source;
         let is_kept = source != SourcePort::Choose && number == 0;
         let is_usable = if is_echo {
             is_usable_identifier(config, to)
@@ -92,7 +90,7 @@ impl Step for Search<'_> {
         if !is_usable {
             return Continue::Yes;
         }
-        match conntrack::create(opening, context) {
+        match conntrack::create(context) {
             Ok(()) => self.outcome = Outcome::Opened,
             Err(Refused::Full) => self.outcome = Outcome::TableFull,
             Err(Refused::Taken) if source != SourcePort::Keep => return Continue::Yes,

@@ -22,7 +22,7 @@ use crate::{
 /// Translates a packet of a flow and delivers it to `endpoint` as its gateway would.
 #[inline(never)]
 pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook: Hook) -> Reason {
-    let id = match fragment::note_first(context, entry, hook) {
+    let id = match fragment::note_first(context, hook) {
         Ok(id) => id,
         Err(reason) => return reason,
     };

@@ -16,7 +16,6 @@ use crate::{
     conntrack::Entry,
     context::Context,
     maps,
-    nat::publish::Client,
     parse::{self, ETHERTYPE_ARP, Transport},
 };
 
@@ -58,11 +57,7 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Link if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
         Destination::Link => Reason::LinkLocal,
         Destination::Sandbox(_) | Destination::Host | Destination::Gateway => {
-            let hook = Hook::EndpointIngress;
-            match local::established(context, hook) {
-                Some(reason) => reason,
-                None => local::open(context, hook, Client::Sandbox(slot, endpoint), destination),
-            }
+            local::handle_from_sandbox(context, slot)
         }
         // The bridge would deliver it to another MAC address than the gateway's, without the checks made here.
         Destination::Subnet | Destination::Outside
@@ -110,9 +105,10 @@ fn from_host(context: &mut Context) -> Reason {
     {
         return Reason::FromHost;
     }
-    let (hook, reporter) = (Hook::EndpointEgress, Reporter::Stack);
-    icmp_error::translate_in_place(context, hook, reporter, Reason::FromHost)
-        .unwrap_or(Reason::FromHost)
+    match icmp_error::translate_icmp_error(context, Hook::EndpointEgress, Reporter::Stack) {
+        Some(false) => Reason::WriteFailed,
+        Some(true) | None => Reason::FromHost,
+    }
 }
 
 /// Whether a packet to a sandbox belongs to a flow. A later fragment does not tell, and is useless without its first one.

@@ -18,10 +18,12 @@ use crate::{
     context::Context,
     parse::{self, Transport},
     rewrite,
+    stage::{Argument, stage},
 };
 
 /// Who reports the error.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Reporter {
     /// A router, or the peer.
     Outside,
@@ -31,13 +33,15 @@ pub enum Reporter {
     Stack,
 }
 
-/// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if it is about no flow at this hook.
-#[inline(never)]
-pub fn deliver(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
-    match translate(context, hook, reporter) {
-        Outcome::NoFlow => None,
-        Outcome::Failed => Some(Reason::WriteFailed),
-        Outcome::Translated(endpoint) => Some(deliver::routed(context, endpoint, hook)),
+stage! {
+    /// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if it is about no flow at this
+    /// hook.
+    pub fn deliver_icmp_error(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
+        match translate(context, hook, reporter) {
+            Outcome::NoFlow => None,
+            Outcome::Failed => Some(Reason::WriteFailed),
+            Outcome::Translated(endpoint) => Some(deliver::routed(context, endpoint, hook)),
+        }
     }
 }
 
@@ -48,39 +52,62 @@ enum Outcome {
     Translated(&'static Endpoint),
 }
 
-/// Translates an error that continues on its way; the reason is then `translated`. `None` if it is about no flow at this hook.
-#[inline(never)]
-pub fn translate_in_place(
-    context: &mut Context,
-    hook: Hook,
-    reporter: Reporter,
-    translated: Reason,
-) -> Option<Reason> {
-    match translate(context, hook, reporter) {
-        Outcome::NoFlow => None,
-        Outcome::Failed => Some(Reason::WriteFailed),
-        Outcome::Translated(_) => Some(translated),
+stage! {
+    /// Translates an error that continues on its way; whether it was translated. `None` if it is about no flow at this hook.
+    pub fn translate_icmp_error(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<bool> {
+        match translate(context, hook, reporter) {
+            Outcome::NoFlow => None,
+            Outcome::Failed => Some(false),
+            Outcome::Translated(_) => Some(true),
+        }
+    }
+}
+
+stage! {
+    /// Parses the packet that an error quotes, after making it linear if necessary. `false` if it is truncated or has too many
+    /// headers.
+    fn parse_quote(context: &mut Context) -> bool {
+        let Context {
+            skb,
+            parsed,
+            scratch,
+            ..
+        } = context;
+        parse::parse_quote(skb, parsed, &mut scratch.quote).is_ok()
+            || (skb.linearize() && parse::parse_quote(skb, parsed, &mut scratch.quote).is_ok())
+    }
+}
+
+impl Argument for Reporter {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        match number {
+            0 => Self::Outside,
+            1 => Self::Sandbox,
+            _ => Self::Stack,
+        }
     }
 }
 
 #[inline(always)]
 fn translate(context: &mut Context, hook: Hook, reporter: Reporter) -> Outcome {
+    if !context.parsed.reports_packet() || !parse_quote(context) {
+        return Outcome::NoFlow;
+    }
     let Context {
         skb,
         parsed,
         scratch,
         ..
     } = context;
-    let quote = &mut scratch.quote;
-    if !parsed.reports_packet() {
-        return Outcome::NoFlow;
-    }
-    let mut result = parse::parse_quote(skb, parsed, quote);
-    if result.is_err() && skb.linearize() {
-        result = parse::parse_quote(skb, parsed, quote);
-    }
+    let quote = &scratch.quote;
     // A later fragment has no ports; the bytes at their place must not be taken for ports.
-    if result.is_err() || quote.transport != Transport::Flow || quote.key.src != parsed.key.dst {
+    if quote.transport != Transport::Flow || quote.key.src != parsed.key.dst {
         return Outcome::NoFlow;
     }
     let reply = quote.key.reversed();

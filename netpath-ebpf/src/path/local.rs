@@ -17,7 +17,7 @@ use netpath_common::{
 
 use super::{
     deliver,
-    destination::{self, Destination},
+    destination::{self, Destination, Subnets, classify},
     guard,
     icmp_error::{self, Reporter},
 };
@@ -25,60 +25,131 @@ use crate::{
     conntrack::{self, Entry},
     context::Context,
     fragment, maps,
-    nat::publish::{self, Client, Target},
+    nat::{
+        publish::{self, Client, Target},
+        source_port,
+    },
     parse::{FragmentPosition, Parsed, Transport},
+    stage::stage,
 };
+
+/// Handles a packet from outside.
+#[inline(always)]
+pub fn handle_from_outside(context: &mut Context) -> Reason {
+    let hook = Hook::UplinkIngress;
+    established(context, hook)
+        .or_else(|| prepare_for_outside(context))
+        .or_else(|| source_port::open_flow(context).err())
+        .or_else(|| deliver_first(context, hook))
+        .unwrap_or(Reason::EndpointGone)
+}
+
+/// Handles a packet from the sandbox with the endpoint in `slot`, to an address of the node, a gateway or a sandbox.
+#[inline(always)]
+pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
+    let hook = Hook::EndpointIngress;
+    established(context, hook)
+        .or_else(|| prepare_for_sandbox(context, slot))
+        .or_else(|| source_port::open_flow(context).err())
+        .or_else(|| deliver_first(context, hook))
+        .unwrap_or(Reason::EndpointGone)
+}
+
+stage! {
+    /// Prepares a flow for a host outside. Otherwise the reason why there is none.
+    fn prepare_for_outside(context: &mut Context) -> Option<Reason> {
+        let dst = context.parsed.key.dst;
+        let destination = classify(dst, Subnets::LookUp);
+        match destination {
+            Destination::Sandbox(_) | Destination::Host => {
+                prepare(context, Hook::UplinkIngress, Client::Outside, destination)
+            }
+            Destination::Gateway if destination::is_in_routed_network(dst) => Some(Reason::NotOurs),
+            Destination::Gateway | Destination::Subnet => Some(Reason::DirectAccess),
+            Destination::Link | Destination::Outside => Some(Reason::NotOurs),
+        }
+    }
+}
+
+stage! {
+    /// Prepares a flow for the sandbox with the endpoint in `slot`. Otherwise the reason why there is none.
+    fn prepare_for_sandbox(context: &mut Context, slot: u32) -> Option<Reason> {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return Some(Reason::EndpointGone);
+        };
+        let destination = classify(context.parsed.key.dst, Subnets::Ignore);
+        prepare(context, Hook::EndpointIngress, Client::Sandbox(slot, endpoint), destination)
+    }
+}
 
 /// Delivers a packet that belongs to a flow. `None` if it belongs to none.
 #[inline(always)]
-pub fn established(context: &mut Context, hook: Hook) -> Option<Reason> {
+fn established(context: &mut Context, hook: Hook) -> Option<Reason> {
     match context.parsed.transport {
-        Transport::Flow => {
-            let (entry, endpoint) = conntrack::find(context.parsed, hook)?;
-            if hook == Hook::UplinkIngress && is_shadowed(context, entry) {
-                conntrack::remove(&context.parsed.key);
-                return None;
-            }
-            Some(deliver::translated(context, entry, endpoint, hook))
-        }
-        Transport::LaterFragment => {
-            let known = fragment::find(context, hook)?;
-            Some(deliver::fragment(context, &known, hook))
-        }
+        Transport::Flow => deliver_if_known(context, hook),
+        Transport::LaterFragment => deliver_later_fragment(context, hook),
         Transport::IcmpError => {
             let reporter = match hook {
                 Hook::UplinkIngress | Hook::UplinkEgress => Reporter::Outside,
                 Hook::EndpointIngress | Hook::EndpointEgress => Reporter::Sandbox,
             };
-            icmp_error::deliver(context, hook, reporter)
+            icmp_error::deliver_icmp_error(context, hook, reporter)
         }
         Transport::LinkControl | Transport::Other => None,
+    }
+}
+
+/// Delivers a packet of a flow. `None` if there is no flow.
+#[inline(always)]
+fn deliver_if_known(context: &mut Context, hook: Hook) -> Option<Reason> {
+    let (entry, endpoint) = conntrack::find(context.parsed, hook)?;
+    if hook == Hook::UplinkIngress && is_shadowed(context, entry) {
+        conntrack::remove_flow(&context.parsed.key);
+        return None;
+    }
+    Some(deliver::translated(context, entry, endpoint, hook))
+}
+
+stage! {
+    /// Delivers the packet that has opened a flow. `None` if another CPU has removed the flow.
+    fn deliver_first(context: &mut Context, hook: Hook) -> Option<Reason> {
+        deliver_if_known(context, hook)
+    }
+}
+
+stage! {
+    /// Delivers a later fragment. `None` if its first fragment has not arrived.
+    fn deliver_later_fragment(context: &mut Context, hook: Hook) -> Option<Reason> {
+        let known = fragment::find(context, hook)?;
+        Some(deliver::fragment(context, &known, hook))
     }
 }
 
 /// Whether a segment that opens a connection matches the reply direction of a flow that a sandbox opened, on a port that was
 /// published later. A flow must not hide a published port.
 #[inline(always)]
-fn is_shadowed(context: &Context, entry: Entry) -> bool {
-    let parsed = &*context.parsed;
-    let key = &parsed.key;
+fn is_shadowed(context: &mut Context, entry: Entry) -> bool {
     entry.is_reply()
-        && key.protocol == TCP
-        && parsed.opens_flow()
-        && publish::find(context.config, &key.dst, key.dport.get(), TCP).is_some()
+        && context.parsed.key.protocol == TCP
+        && context.parsed.opens_flow()
+        && publish::is_published(context)
 }
 
-/// Handles a packet that belongs to no flow, to [`Destination::Sandbox`], [`Destination::Host`] or, from a sandbox,
-/// [`Destination::Gateway`].
+/// Prepares a flow if a port is published there. Otherwise the reason why there is none.
 #[inline(always)]
-pub fn open(context: &mut Context, hook: Hook, client: Client, destination: Destination) -> Reason {
-    let reason = decide(context, hook, client, destination);
+fn prepare(
+    context: &mut Context,
+    hook: Hook,
+    client: Client,
+    destination: Destination,
+) -> Option<Reason> {
+    let reason = decide(context, hook, client, destination).err()?;
     if context.parsed.fragment.position == FragmentPosition::First
         && matches!(reason, Reason::NotOurs | Reason::Sibling | Reason::ToHost)
     {
         fragment::mark_untranslated(context, hook);
     }
-    reason
+    Some(reason)
 }
 
 /// What a client may do with a destination.
@@ -94,14 +165,23 @@ enum Access {
     },
 }
 
+/// Prepares a flow.
+///
+/// # Errors
+/// The reason why there is none.
 #[inline(always)]
-fn decide(context: &mut Context, hook: Hook, client: Client, destination: Destination) -> Reason {
+fn decide(
+    context: &mut Context,
+    hook: Hook,
+    client: Client,
+    destination: Destination,
+) -> Result<(), Reason> {
     let access = match client {
         Client::Outside => from_outside(context.parsed, destination),
         Client::Sandbox(_, sender) => from_sandbox(context, hook, sender, destination),
     };
     let (otherwise, buffered) = match access {
-        Access::Decided(reason) => return reason,
+        Access::Decided(reason) => return Err(reason),
         Access::Published {
             otherwise,
             buffered,
@@ -109,32 +189,24 @@ fn decide(context: &mut Context, hook: Hook, client: Client, destination: Destin
     };
     if context.parsed.is_later_fragment() {
         // It may belong to a datagram to a published port whose first fragment arrives later.
-        return match buffered {
+        return Err(match buffered {
             Some(reason) if fragment::buffer(context, hook) => reason,
             _ => otherwise,
-        };
+        });
     }
     if !publish::may_open(context.parsed) {
-        return otherwise;
+        return Err(otherwise);
     }
-    let key = &context.parsed.key;
-    let Some(target) = publish::find(context.config, &key.dst, key.dport.get(), key.protocol)
-    else {
-        return otherwise;
+    let Some(target) = publish::find(context) else {
+        return Err(otherwise);
     };
     if matches!(client, Client::Outside) && is_forged(context.parsed) {
-        return Reason::Martian;
+        return Err(Reason::Martian);
     }
     let Some(kind) = kind_of(context, client, destination, &target) else {
-        return otherwise;
+        return Err(otherwise);
     };
-    if let Err(reason) = publish::open(context, client, &target, kind) {
-        return reason;
-    }
-    match conntrack::find(context.parsed, hook) {
-        Some((entry, endpoint)) => deliver::translated(context, entry, endpoint, hook),
-        None => Reason::EndpointGone,
-    }
+    publish::prepare(context, client, &target, kind)
 }
 
 #[inline(always)]

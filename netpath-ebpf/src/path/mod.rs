@@ -36,22 +36,22 @@ use crate::{
     packet::{Packet, skb::Skb},
     parse::{self, FragmentPosition, Parsed, UDP_HEADER},
     rewrite,
+    stage::stage,
 };
 
 /// Parses a packet, after making its headers linear if necessary.
 #[inline(always)]
 fn parse_packet(context: &mut Context) -> Result<(), Reason> {
-    match parse_linear(&context.skb, context.parsed) {
-        Err(Reason::Malformed) if context.skb.linearize() => {
-            parse_linear(&context.skb, context.parsed)
-        }
-        result => result,
-    }
+    parse_headers(&mut context.skb, context.parsed)
 }
 
-#[inline(never)]
-fn parse_linear(skb: &Skb, parsed: &mut Parsed) -> Result<(), Reason> {
-    parse::parse(skb, parsed)
+stage! {
+    fn parse_headers(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
+        match parse::parse(skb, parsed) {
+            Err(Reason::Malformed) if skb.linearize() => parse::parse(skb, parsed),
+            result => result,
+        }
+    }
 }
 
 /// Gives a packet the translation of its entry, and the identification `id` if it is a first fragment. `false` if it cannot

@@ -8,7 +8,7 @@ use netpath_common::{
 };
 
 use super::{
-    destination::{self, Destination, Subnets, classify},
+    destination,
     icmp_error::{self, Reporter},
     local, parse_packet, translate,
 };
@@ -16,8 +16,9 @@ use crate::{
     conntrack::{self, Found},
     context::Context,
     fragment, helpers, maps,
-    nat::{masquerade, publish::Client},
+    nat::{masquerade, source_port},
     parse::{Parsed, Transport},
+    stage::stage,
 };
 
 /// A packet from outside.
@@ -47,19 +48,7 @@ pub fn ingress(context: &mut Context) -> Reason {
             Reason::NotOurs
         };
     }
-    let hook = Hook::UplinkIngress;
-    if let Some(reason) = local::established(context, hook) {
-        return reason;
-    }
-    let destination = classify(dst, Subnets::LookUp);
-    match destination {
-        Destination::Sandbox(_) | Destination::Host => {
-            local::open(context, hook, Client::Outside, destination)
-        }
-        Destination::Gateway if destination::is_in_routed_network(dst) => Reason::NotOurs,
-        Destination::Gateway | Destination::Subnet => Reason::DirectAccess,
-        Destination::Link | Destination::Outside => Reason::NotOurs,
-    }
+    local::handle_from_outside(context)
 }
 
 /// A packet that leaves the node.
@@ -89,22 +78,21 @@ pub fn egress(context: &mut Context) -> Reason {
     let hook = Hook::UplinkEgress;
     match context.parsed.transport {
         Transport::Flow => {}
-        Transport::LaterFragment => return later_fragment(context),
+        Transport::LaterFragment => return translate_later_fragment(context),
         Transport::IcmpError => {
-            let (reporter, translated) = (Reporter::Sandbox, Reason::Translated);
-            return icmp_error::translate_in_place(context, hook, reporter, translated)
-                .unwrap_or(Reason::IcmpErrorUntranslated);
+            return match icmp_error::translate_icmp_error(context, hook, Reporter::Sandbox) {
+                Some(true) => Reason::Translated,
+                Some(false) => Reason::WriteFailed,
+                None => Reason::IcmpErrorUntranslated,
+            };
         }
         Transport::LinkControl | Transport::Other => return Reason::UnknownProtocol,
     }
-    let (entry, _) = match conntrack::find(context.parsed, hook) {
-        Some(found) => found,
-        None => match open_outbound(context, slot) {
-            Ok(found) => found,
-            Err(reason) => return reason,
-        },
+    let (entry, _) = match find_or_open(context, slot) {
+        Ok(found) => found,
+        Err(reason) => return reason,
     };
-    let id = match fragment::note_first(context, entry, hook) {
+    let id = match fragment::note_first(context, hook) {
         Ok(id) => id,
         Err(reason) => return reason,
     };
@@ -127,9 +115,11 @@ fn from_host(context: &mut Context) -> Reason {
     if context.parsed.transport != Transport::IcmpError {
         return Reason::NotOurs;
     }
-    let (hook, reporter) = (Hook::UplinkEgress, Reporter::Stack);
-    icmp_error::translate_in_place(context, hook, reporter, Reason::Translated)
-        .unwrap_or(Reason::NotOurs)
+    match icmp_error::translate_icmp_error(context, Hook::UplinkEgress, Reporter::Stack) {
+        Some(true) => Reason::Translated,
+        Some(false) => Reason::WriteFailed,
+        None => Reason::NotOurs,
+    }
 }
 
 /// Records an echo request of the node. Its reply belongs to the node, even if a flow of a sandbox has used its identifier.
@@ -145,39 +135,51 @@ fn record_host_echo(context: &Context) {
     let reply = parsed.key.reversed();
     maps::record_host_echo(&reply, helpers::now());
     if conntrack::Entry::find(&reply).is_some() {
-        conntrack::remove(&reply);
+        conntrack::remove_flow(&reply);
     }
 }
 
-/// A later fragment from a sandbox.
-#[inline(never)]
-fn later_fragment(context: &mut Context) -> Reason {
-    match fragment::find(context, Hook::UplinkEgress) {
-        Some(known) if known.translate(context) => Reason::Translated,
-        Some(_) => Reason::WriteFailed,
-        None if fragment::buffer(context, Hook::UplinkEgress) => Reason::FragmentHeld,
-        None => Reason::Fragment,
+stage! {
+    /// A later fragment from a sandbox.
+    fn translate_later_fragment(context: &mut Context) -> Reason {
+        match fragment::find(context, Hook::UplinkEgress) {
+            Some(known) if known.translate(context) => Reason::Translated,
+            Some(_) => Reason::WriteFailed,
+            None if fragment::buffer(context, Hook::UplinkEgress) => Reason::FragmentHeld,
+            None => Reason::Fragment,
+        }
+    }
+}
+
+stage! {
+    /// Prepares a flow from the sandbox with the endpoint in `slot`.
+    fn prepare_outbound(context: &mut Context, slot: u32) -> Result<(), Reason> {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return Err(Reason::EndpointGone);
+        };
+        if endpoint.ifindex == 0 {
+            return Err(Reason::EndpointGone);
+        }
+        if endpoint.is_internal() {
+            return Err(Reason::InternalNetwork);
+        }
+        if !context.parsed.opens_flow() {
+            return Err(Reason::NoFlow);
+        }
+        let Some(uplink) = maps::device(context.skb.ifindex()) else {
+            return Err(Reason::NoUplink);
+        };
+        masquerade::prepare(context, slot, endpoint, uplink)
     }
 }
 
 #[inline(always)]
-fn open_outbound(context: &mut Context, slot: u32) -> Result<Found, Reason> {
-    let Some(endpoint) = maps::endpoint(slot) else {
-        return Err(Reason::EndpointGone);
-    };
-    if endpoint.ifindex == 0 {
-        return Err(Reason::EndpointGone);
+fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
+    if let Some(found) = conntrack::find(context.parsed, Hook::UplinkEgress) {
+        return Ok(found);
     }
-    if endpoint.is_internal() {
-        return Err(Reason::InternalNetwork);
-    }
-    if !context.parsed.opens_flow() {
-        return Err(Reason::NoFlow);
-    }
-    let Some(uplink) = maps::device(context.skb.ifindex()) else {
-        return Err(Reason::NoUplink);
-    };
-    masquerade::open(context, slot, endpoint, uplink)?;
+    prepare_outbound(context, slot)?;
+    source_port::open_flow(context)?;
     // A flow that exists but is not found here is one between sandboxes, through an address that the node has lost.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }

@@ -1,10 +1,10 @@
 //! What every stage of a TC program works on.
 
-use netpath_common::{
-    flow::{FlowEntry, FlowKey},
-    maps::{Config, FragmentKey, KnownDatagram, PendingDatagram},
-};
+mod new_flow;
 
+use netpath_common::maps::{Config, FragmentKey, KnownDatagram, PendingDatagram, PublishedRange};
+
+pub use self::new_flow::{LocalEnd, NewFlow, Opening, SourcePort};
 #[cfg(target_arch = "bpf")]
 use crate::maps::map;
 use crate::{
@@ -31,23 +31,12 @@ struct Workspace {
 pub struct Scratch {
     /// The packet that an ICMP error quotes.
     pub quote: Parsed,
+    /// The published range that contains the packet's destination.
+    pub published: PublishedRange,
     /// A flow that is opened.
     pub flow: NewFlow,
     /// A fragment.
     pub fragment: FragmentScratch,
-}
-
-/// Memory for the creation of a flow.
-#[repr(C)]
-pub struct NewFlow {
-    /// The tuple after translation.
-    pub to: FlowKey,
-    /// The tuple of replies.
-    pub reply_key: FlowKey,
-    /// The key that was in the slot of the ring of half-open flows.
-    pub evicted: FlowKey,
-    /// An entry that is inserted.
-    pub entry: FlowEntry,
 }
 
 /// Memory for fragments beyond the stack.

@@ -1,0 +1,80 @@
+//! A flow that is opened.
+
+use netpath_common::{
+    flow::{DELIVER, FlowEntry, FlowKey, Kind},
+    maps::Endpoint,
+};
+
+/// Memory for the creation of a flow.
+#[repr(C)]
+pub struct NewFlow {
+    /// The tuple after translation.
+    pub to: FlowKey,
+    /// The tuple of replies.
+    pub reply_key: FlowKey,
+    /// The key that was in the slot of the ring of half-open flows.
+    pub evicted: FlowKey,
+    /// An entry that is inserted.
+    pub entry: FlowEntry,
+    /// The local endpoints, and how the flow is translated.
+    pub opening: Opening,
+}
+
+/// The local endpoints of a flow to be created, and how it is translated.
+#[repr(align(8))]
+pub struct Opening {
+    /// Local end of the original direction.
+    pub original: LocalEnd,
+    /// Local end of the reply direction.
+    pub reply: LocalEnd,
+    /// How it is translated.
+    pub kind: Kind,
+    /// Which source ports it may have.
+    pub source: SourcePort,
+}
+
+/// Which source ports a new flow may have after translation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SourcePort {
+    /// Only the one of the packet.
+    Keep,
+    /// The one of the packet if its reply tuple is free, otherwise one that SNAT may use.
+    Prefer,
+    /// One that SNAT may use; the one of the packet first.
+    Choose,
+}
+
+/// The local endpoint of one direction.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct LocalEnd {
+    /// The endpoint's slot.
+    pub slot: u32,
+    /// The endpoint's generation.
+    pub generation: u32,
+    /// [`DELIVER`] or 0.
+    pub deliver: u32,
+}
+
+impl LocalEnd {
+    /// Packets are delivered to the sandbox.
+    #[inline(always)]
+    pub fn receiver(slot: u32, endpoint: &Endpoint) -> Self {
+        Self {
+            slot,
+            generation: endpoint.generation,
+            deliver: DELIVER as u32,
+        }
+    }
+
+    /// Packets leave the node.
+    #[inline(always)]
+    pub fn sender(slot: u32, endpoint: &Endpoint) -> Self {
+        Self {
+            slot,
+            generation: endpoint.generation,
+            deliver: 0,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Stages: functions that the verifier checks once.
+//!
+//! The verifier follows an ordinary function again for every state of its callers, so its work multiplies along a path. A
+//! stage is a global function (Linux 5.6, commit 51c39bb1d5d1): the verifier checks it once for every value of its
+//! arguments, and assumes nothing about its result but that it is a number. So the work of the stages adds up.
+//!
+//! A stage gets the packet and a few numbers, and obtains the [`Context`](crate::context::Context) again. What stages hand
+//! on is in the context's memory. A stage about a flow gets the address of the flow's key instead.
+
+use netpath_common::{hook::Hook, reason::Reason};
+
+/// An argument of a stage.
+pub trait Argument {
+    /// The number that is passed.
+    fn encode(self) -> u64;
+    /// The argument. The verifier checks the stage for every number, so every number has a meaning.
+    fn decode(number: u64) -> Self;
+}
+
+/// The result of a stage.
+pub trait Outcome {
+    /// The number that is returned.
+    fn encode(self) -> u64;
+    /// The result; [`Reason::Internal`] or `None` for a number that no stage returns.
+    fn decode(number: u64) -> Self;
+    /// The result if the context is missing, which never happens.
+    fn without_context() -> Self;
+}
+
+impl Argument for u32 {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        number as Self
+    }
+}
+
+impl Argument for u64 {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        number
+    }
+}
+
+impl Argument for Hook {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        match number {
+            0 => Self::UplinkIngress,
+            1 => Self::UplinkEgress,
+            2 => Self::EndpointIngress,
+            _ => Self::EndpointEgress,
+        }
+    }
+}
+
+/// Above every reason, and above every value of 32 bits.
+const NONE: u64 = 1 << 32;
+
+impl Outcome for Option<Reason> {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        match self {
+            Some(reason) => reason as u64,
+            None => NONE,
+        }
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        if number == NONE {
+            return None;
+        }
+        Some(Reason::from_number(number as u32).unwrap_or(Reason::Internal))
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        Some(Reason::Internal)
+    }
+}
+
+impl Outcome for Reason {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        Self::from_number(number as u32).unwrap_or(Self::Internal)
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        Self::Internal
+    }
+}
+
+impl Outcome for Result<(), Reason> {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self.err().encode()
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        match Option::<Reason>::decode(number) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        Err(Reason::Internal)
+    }
+}
+
+impl Outcome for Option<u32> {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        match self {
+            Some(value) => value as u64,
+            None => NONE,
+        }
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        if number == NONE {
+            None
+        } else {
+            Some(number as u32)
+        }
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        None
+    }
+}
+
+impl Outcome for Option<bool> {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self.map(u32::from).encode()
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        Option::<u32>::decode(number).map(|value| value != 0)
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        None
+    }
+}
+
+impl Outcome for bool {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        number != 0
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        false
+    }
+}
+
+/// Makes the compiler pass an argument of a stage even if the stage does not use it, or gets the same value everywhere: the
+/// verifier requires every argument.
+#[cfg(target_arch = "bpf")]
+macro_rules! require {
+    ($argument:ident) => {
+        // SAFETY: copies a register onto itself. An empty template would leave two line records at one instruction, which the
+        // kernel refuses.
+        unsafe {
+            core::arch::asm!("{0} = {0}", in(reg) $argument, options(nomem, nostack, preserves_flags));
+        }
+    };
+}
+#[cfg(target_arch = "bpf")]
+pub(crate) use require;
+
+/// Defines a stage. Its first arguments are `context: &mut Context`, `key: &FlowKey`, or `skb: &mut Skb, parsed: &mut Parsed`; the
+/// others and the result are numbers ([`Argument`], [`Outcome`]). Its name is a symbol of the object, so it is unique.
+///
+/// Host tests call the body.
+macro_rules! stage {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($context:ident: &mut Context $(, $argument:ident: $type:ty)*)
+        -> $result:ty $body:block) => {
+        $(#[$meta])*
+        #[inline(always)]
+        $visibility fn $name($context: &mut $crate::context::Context $(, $argument: $type)*) -> $result {
+            #[inline(always)]
+            fn body($context: &mut $crate::context::Context $(, $argument: $type)*) -> $result $body
+
+            #[cfg(target_arch = "bpf")]
+            {
+                use $crate::stage::Outcome;
+
+                // SAFETY: no other symbol has this name, or the object is not linked.
+                #[unsafe(no_mangle)]
+                #[inline(never)]
+                extern "C" fn $name(skb: *mut aya_ebpf::bindings::__sk_buff $(, $argument: u64)*) -> u64 {
+                    $crate::stage::require!(skb);
+                    $($crate::stage::require!($argument);)*
+                    let result = match $crate::context::Context::new($crate::packet::skb::Skb::new(skb)) {
+                        Some(mut context) => body(&mut context $(, <$type as $crate::stage::Argument>::decode($argument))*),
+                        None => <$result as Outcome>::without_context(),
+                    };
+                    result.encode()
+                }
+
+                <$result as Outcome>::decode($name($context.skb.as_ptr() $(, $crate::stage::Argument::encode($argument))*))
+            }
+            #[cfg(not(target_arch = "bpf"))]
+            body($context $(, $argument)*)
+        }
+    };
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($skb:ident: &mut Skb, $parsed:ident: &mut Parsed)
+        -> $result:ty $body:block) => {
+        $(#[$meta])*
+        #[inline(always)]
+        $visibility fn $name($skb: &mut $crate::packet::skb::Skb, $parsed: &mut $crate::parse::Parsed) -> $result {
+            #[inline(always)]
+            fn body($skb: &mut $crate::packet::skb::Skb, $parsed: &mut $crate::parse::Parsed) -> $result $body
+
+            #[cfg(target_arch = "bpf")]
+            {
+                use $crate::stage::Outcome;
+
+                // SAFETY: no other symbol has this name, or the object is not linked.
+                #[unsafe(no_mangle)]
+                #[inline(never)]
+                extern "C" fn $name(
+                    skb: *mut aya_ebpf::bindings::__sk_buff,
+                    parsed: *mut $crate::parse::Parsed,
+                ) -> u64 {
+                    // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
+                    let result = match unsafe { parsed.as_mut() } {
+                        Some(parsed) => body(&mut $crate::packet::skb::Skb::new(skb), parsed),
+                        None => <$result as Outcome>::without_context(),
+                    };
+                    result.encode()
+                }
+
+                <$result as Outcome>::decode($name($skb.as_ptr(), $parsed))
+            }
+            #[cfg(not(target_arch = "bpf"))]
+            body($skb, $parsed)
+        }
+    };
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident($key:ident: &FlowKey $(, $argument:ident: $type:ty)*)
+        -> $result:ty $body:block) => {
+        $(#[$meta])*
+        #[inline(always)]
+        $visibility fn $name($key: &netpath_common::flow::FlowKey $(, $argument: $type)*) -> $result {
+            #[inline(always)]
+            fn body($key: &netpath_common::flow::FlowKey $(, $argument: $type)*) -> $result $body
+
+            #[cfg(target_arch = "bpf")]
+            {
+                use $crate::stage::Outcome;
+
+                // SAFETY: no other symbol has this name, or the object is not linked.
+                #[unsafe(no_mangle)]
+                #[inline(never)]
+                extern "C" fn $name(key: *const netpath_common::flow::FlowKey $(, $argument: u64)*) -> u64 {
+                    $($crate::stage::require!($argument);)*
+                    // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
+                    let result = match unsafe { key.as_ref() } {
+                        Some(key) => {
+                            // Linux 6.1 takes the key of a map only from the stack, a packet or a map.
+                            let mut copy = netpath_common::flow::FlowKey::default();
+                            copy.copy_from(key);
+                            body(&copy $(, <$type as $crate::stage::Argument>::decode($argument))*)
+                        }
+                        None => <$result as Outcome>::without_context(),
+                    };
+                    result.encode()
+                }
+
+                <$result as Outcome>::decode($name($key $(, $crate::stage::Argument::encode($argument))*))
+            }
+            #[cfg(not(target_arch = "bpf"))]
+            body($key $(, $argument)*)
+        }
+    };
+}
+pub(crate) use stage;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_survive_the_call() {
+        for reason in Reason::ALL {
+            let results = [Some(*reason), None];
+            for result in results {
+                assert_eq!(Option::<Reason>::decode(result.encode()), result);
+            }
+            let results = [Err(*reason), Ok(())];
+            for result in results {
+                assert_eq!(Result::<(), Reason>::decode(result.encode()), result);
+            }
+            assert_eq!(Reason::decode(reason.encode()), *reason);
+        }
+        for result in [None, Some(0), Some(u32::MAX)] {
+            assert_eq!(Option::<u32>::decode(result.encode()), result);
+        }
+        for result in [None, Some(false), Some(true)] {
+            assert_eq!(Option::<bool>::decode(result.encode()), result);
+        }
+        for result in [false, true] {
+            assert_eq!(bool::decode(result.encode()), result);
+        }
+    }
+
+    #[test]
+    fn arguments_survive_the_call() {
+        for hook in Hook::ALL {
+            assert_eq!(Hook::decode(hook.encode()), hook);
+        }
+        assert_eq!(u32::decode(u32::MAX.encode()), u32::MAX);
+        assert_eq!(u64::decode(u64::MAX.encode()), u64::MAX);
+    }
+
+    #[test]
+    fn unknown_number_is_an_internal_error() {
+        assert_eq!(Reason::decode(u64::from(u32::MAX)), Reason::Internal);
+        assert_eq!(Option::<Reason>::decode(u64::MAX), Some(Reason::Internal));
+        assert_eq!(Reason::without_context(), Reason::Internal);
+    }
+}
