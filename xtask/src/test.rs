@@ -1,6 +1,9 @@
 //! `cargo xtask test`: all levels in one run of the test runner, so that its last line counts them all.
 
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    thread,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -160,7 +163,7 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
         _ => ExitCode::SUCCESS,
     };
 
-    nextest.args(["nextest", "run"]);
+    nextest.args(["nextest", "run", "--test-threads", &threads().to_string()]);
     if levels.contains(&Level::Unit) {
         nextest.args(UNIT.iter().flat_map(|package| ["--package", package]));
     }
@@ -187,6 +190,12 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
     } else {
         command::exit_code(status)
     })
+}
+
+/// Tests at one time: half as many again as there are CPUs, because a test with a daemon waits for the kernel half of the
+/// time.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from) * 3 / 2
 }
 
 /// The levels to run: an absent one is an error if named, and a line if not.
