@@ -25,8 +25,8 @@ pub fn add_i32(counter: *mut i32, amount: i32) {
 
 /// Adds to a counter that other CPUs change as well; returns the value before the addition.
 ///
-/// Not relaxed: LLVM compiles a relaxed addition to the instruction without a result, even if the result is used, and the
-/// register then contains the amount.
+/// The order is not relaxed: LLVM compiles a relaxed addition to an instruction that returns nothing, even if the result is
+/// used, and the result is then the amount.
 #[inline(always)]
 pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
     // SAFETY: as in `add_u64`.
