@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         .collect();
     tables.extend(limits::tables());
     let checks = checks![
-        coverage::every_reason_is_met_by_a_case,
+        coverage::every_reason_is_covered_by_a_case,
         coverage::names_of_cases_are_distinct_within_a_table,
     ];
     table::main(tables, checks)
