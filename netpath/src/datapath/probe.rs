@@ -76,7 +76,7 @@ impl Features {
 
     /// Probes the kernel with the loaded program [`PROBE`].
     pub(super) fn probe(program: &mut SchedClassifier) -> Result<Self, DatapathError> {
-        let mut knows = |helper, flags| accepts_flags(program, Question { helper, flags });
+        let mut accepts_flags = |helper, flags| accepts_flags(program, Question { helper, flags });
         Ok(Self {
             tcx: Mode::probe() == Mode::Tcx,
             skip_neighbour: accepts_flags(ROUTE, SKIP_NEIGHBOUR)?,
