@@ -91,7 +91,7 @@ impl Pending {
         }
         new.first_seen = now;
         new.count = 0;
-        // On an error another CPU has inserted the datagram or the map is full; the lookup below tells which.
+        // This fails if another CPU has inserted the datagram, or if the map is full; the lookup below distinguishes them.
         let _ = PENDING.insert(key, new, BPF_NOEXIST as u64);
         Self::find(key)
     }

@@ -188,7 +188,7 @@ fn decide(
         } => (otherwise, buffered),
     };
     if context.parsed.is_later_fragment() {
-        // Its datagram may be for a published port, which the first fragment will tell.
+        // Its datagram may be for a published port; only the first fragment contains the port.
         return Err(match buffered {
             Some(reason) if fragment::buffer(context, hook) => reason,
             _ => otherwise,

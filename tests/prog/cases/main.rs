@@ -6,7 +6,7 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
-/// Cases of one shape, one per line. The function makes a case from its name and the further arguments.
+/// Cases of one shape, one per line. The function creates a case from its name and the other arguments.
 macro_rules! rows {
     ($case:ident; $($name:literal: $($argument:expr),+;)+) => {
         vec![$($case($name, $($argument),+)),+]
