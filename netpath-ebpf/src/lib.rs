@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`packet`] | which bytes may be accessed, and when pointers become invalid |
 //! | [`parse`] | what a packet is |
-//! | `context` | what every stage works on |
+//! | `context` | the packet, the settings and the working memory that every stage uses |
 //! | `stage` | which functions the verifier checks once |
 //! | `path` | what happens at each hook, and to each destination |
 //! | `conntrack` | which flow a packet belongs to, and when a flow expires |
@@ -19,12 +19,12 @@
 //! | [`rewrite`] | how headers and checksums change |
 //! | `socket` | where sockets of host processes connect to |
 //! | `sweep` | which idle flows are removed for the daemon |
-//! | `maps` | access to state |
+//! | `maps` | access to map entries |
 //! | `helpers` | access to the kernel |
 //!
 //! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules depend on it through `maps`,
-//! `helpers` and `packet::skb` only. Host tests replace these three by plain collections and records, and run the decisions
-//! of `path`, `conntrack`, `fragment` and `nat` without root.
+//! `helpers` and `packet::skb` only. Host tests replace these three by plain collections, and run `path`, `conntrack`,
+//! `fragment` and `nat` without root. The layouts of keys and values are declared in `netpath_common::maps`.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]

@@ -1,4 +1,4 @@
-//! The programs: one function for each hook, and the only place where a reason becomes a verdict.
+//! The BPF object: one function for each hook, and the choice of the verdict for a reason.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 

@@ -1,4 +1,4 @@
-//! Entry points, and the only place where a reason becomes a verdict.
+//! Entry points of the programs. No other module chooses the verdict for a reason.
 
 use aya_ebpf::{
     bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
@@ -118,7 +118,7 @@ fn handle(context: &TcContext, path: impl FnOnce(&mut Context) -> Reason) -> i32
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The build refuses an object in which a panic is reachable.
+    // The build rejects an object in which a panic is reachable.
     loop {}
 }
 

@@ -1,7 +1,7 @@
-//! The only writer of network and transport headers.
+//! Changes of packet headers. No other module writes network and transport headers.
 //!
-//! Old values are those of the parsed tuple, new values those of the flow. All plain fields are written first. The transport
-//! checksum is updated last, because the update may move the packet.
+//! The old values are in the parsed tuple, the new values in the flow. The transport checksum is updated after all other
+//! fields, because its update may move the packet.
 
 use netpath_common::{
     addr::{Addr, Family, MacAddr},
@@ -23,7 +23,7 @@ const V6_SOURCE: usize = 8;
 const V6_DESTINATION: usize = 24;
 const ECHO_IDENTIFIER: usize = 4;
 
-/// Writes the tuple `to`; `flags` (`REWRITE_*`) says which ends change. `None` if the packet cannot be written.
+/// Writes the tuple `to`; `flags` (`REWRITE_*`) selects source, destination or both. `None` if the packet cannot be written.
 #[inline(always)]
 pub fn translate<P: Packet>(
     packet: &mut P,
@@ -76,14 +76,14 @@ pub fn set_fragment_id<P: Packet>(packet: &mut P, parsed: &Parsed, id: u32) -> O
     update_v4_checksum(packet, parsed.l3, Diff::none().half(old, new))
 }
 
-/// Translates an ICMP error outside and inside (RFC 5508 §4.2, §4.3). The quoted packet gets the tuple with which its sender
-/// sent it. The error gets that sender as destination, and a source that the sender knows.
+/// Translates an ICMP error and its quote (RFC 5508 §4.2, §4.3). The quote gets the tuple that its packet had before
+/// translation. The destination of the error becomes the sender of that packet.
 ///
-/// `to` is the translation of packets in the other direction than the quoted one: the quote gets its reverse. `ends`
-/// (`REWRITE_*`) says which ends of the error itself change.
+/// `to` is the translation of packets in the direction opposite to the quoted packet; the quote gets `to` reversed. `ends`
+/// (`REWRITE_*`) selects which addresses of the error itself change.
 ///
-/// The quoted transport checksum is updated if it is quoted, and never verified (RFC 5508 REQ-3). What follows the quoted
-/// transport header does not change. `None` if the packet cannot be written.
+/// The transport checksum in the quote is updated if it is there, and never verified (RFC 5508 REQ-3). The bytes after the
+/// quoted transport header do not change. `None` if the packet cannot be written.
 #[inline(always)]
 pub fn translate_error<P: Packet>(
     packet: &mut P,
@@ -99,14 +99,14 @@ pub fn translate_error<P: Packet>(
     if quote.key.protocol != ICMP {
         covered = covered.and(addresses);
     }
-    // The sum over an IPv4 header with its checksum does not change.
+    // In IPv4, the update of the quoted header checksum cancels the change of the quoted addresses.
     if quote.family == Family::V6 {
         changes = changes.and(addresses);
     }
     let checksum = quote.checksum_offset();
     if checksum + 2 <= quote.l3 + quote.end {
         let udp = quote.key.protocol == UDP;
-        // A header that is not in the linear part is truncated.
+        // The checksum may be missing, because a quote may be truncated.
         if let Some(field) = packet.header_mut::<[u8; 2]>(checksum) {
             let old = u16::from_ne_bytes(*field);
             let mut new = covered.apply(old);

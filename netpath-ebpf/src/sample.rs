@@ -12,7 +12,7 @@ use crate::parse::ETHERNET;
 /// What follows the network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With these flags.
+    /// A TCP segment with these flags.
     Tcp(u8),
     /// A UDP datagram.
     Udp,
@@ -37,13 +37,13 @@ pub struct Sample {
     pub kind: Kind,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// IPv4 options, in words.
+    /// IPv4 options, in 32-bit words.
     pub options: Vec<u32>,
     /// IPv6 extension headers: number and body, which is six bytes more than a multiple of eight.
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// The payload.
     pub payload: Vec<u8>,
-    /// Error of the transport checksum, as a ones'-complement sum; `None` for a checksum of zero.
+    /// Ones'-complement difference from the correct transport checksum; `None` for a UDP datagram without a checksum.
     pub error: Option<u16>,
 }
 

@@ -1,7 +1,7 @@
 //! Sockets of host processes: published ports on 127.0.0.1, ::1 and every address of the node.
 //!
-//! The destination is replaced when the process connects or sends, so no packet is translated. Only sockets of the node's own
-//! network namespace are handled: the loopback address of a sandbox belongs to the sandbox.
+//! The destination is replaced when the process connects or sends, so no packet is translated. Only sockets of the node's
+//! network namespace are handled: in a sandbox, the loopback address is the sandbox's.
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -34,9 +34,9 @@ impl Call {
         Self { context, family }
     }
 
-    /// Before `connect`, and before `sendmsg` with an address: replaces a published port of the node by the sandbox's port.
+    /// For `connect`, and for `sendmsg` with an address: replaces a published port by the sandbox's address and port.
     ///
-    /// `connects` is true for `connect`: an unconnected IPv6 socket cannot send to an IPv4 address.
+    /// `connects` is true for `connect`. An unconnected IPv6 socket cannot send to an IPv4 address.
     #[inline(always)]
     pub fn redirect(&self, connects: bool) -> i32 {
         let Some(config) = self.config() else {
@@ -70,14 +70,14 @@ impl Call {
             port: target.port,
             pad: [0; 3],
         };
-        // Without this record the process would see replies from an address that it did not ask for.
+        // Without this record, the process would see replies from the sandbox's address instead of the requested one.
         if maps::record_peer(&peer, &asked) {
             self.set_destination(target.addr, target.port);
         }
         PROCEED
     }
 
-    /// After `recvmsg`, and for `getpeername`: restores the address that the process asked for.
+    /// For `recvmsg` and `getpeername`: replaces the sandbox's address by the address that the process requested.
     #[inline(always)]
     pub fn restore(&self) -> i32 {
         if self.config().is_none() {
@@ -95,7 +95,7 @@ impl Call {
         PROCEED
     }
 
-    /// For `sendmsg` only: the verifier refuses the field in other programs.
+    /// Whether the socket sends from a loopback address. For `sendmsg` only: the verifier rejects the field elsewhere.
     #[inline(always)]
     fn sends_from_loopback(&self) -> bool {
         // SAFETY: as in `protocol`; the program type of each family may read that family's field.
@@ -185,8 +185,8 @@ unsafe fn words_at(first: *const u32) -> Addr {
     }
 }
 
-/// The address for the lookup of a published port, if the process asked for an address of the node. A connection to the
-/// unspecified address is one to the loopback address.
+/// The address for the lookup of a published port; `None` if `addr` is not an address of the node. A connection to the
+/// unspecified address goes to the loopback address.
 #[inline(always)]
 fn local_address(addr: Addr) -> Option<Addr> {
     if addr.is_unspecified() {
@@ -209,8 +209,8 @@ const LOOPBACK_V4: Addr =
     Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]);
 const LOOPBACK_V6: Addr = Addr::from_octets([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-/// The published port at an address. For `::1` and a sandbox without an IPv6 address, its IPv4 address if `may_map`: a socket
-/// that connects can use it in v4-mapped form.
+/// The published port at an address. If `may_map`, a port that is not found at `::1` is looked up at 127.0.0.1: a connected
+/// IPv6 socket can use an IPv4 address in v4-mapped form.
 #[inline(always)]
 fn find(
     config: &Config,

@@ -1,11 +1,11 @@
 //! Stages: functions that the verifier checks once.
 //!
 //! The verifier follows an ordinary function again for every state of its callers, so its work multiplies along a path. A
-//! stage is a global function (Linux 5.6, commit 51c39bb1d5d1): the verifier checks it once for every value of its
-//! arguments, and assumes nothing about its result but that it is a number. So the work of the stages adds up.
+//! stage is a global function (Linux 5.6, commit 51c39bb1d5d1): the verifier checks it once for all values of its
+//! arguments, and assumes only that its result is a number. So the total work is the sum of the stages' work.
 //!
-//! A stage gets the packet and a few numbers, and obtains the [`Context`](crate::context::Context) again. What stages hand
-//! on is in the context's memory. A stage about a flow gets the address of the flow's key instead.
+//! The arguments of a stage are the packet and a few numbers; the stage obtains the [`Context`](crate::context::Context)
+//! again. Stages pass larger values to each other in the context's memory. A stage may take the key of a flow instead.
 
 use netpath_common::{hook::Hook, reason::Reason};
 
@@ -68,7 +68,7 @@ impl Argument for Hook {
     }
 }
 
-/// Above every reason, and above every value of 32 bits.
+/// `None` as a number: greater than every reason and every 32-bit value.
 const NONE: u64 = 1 << 32;
 
 impl Outcome for Option<Reason> {
@@ -189,13 +189,13 @@ impl Outcome for bool {
     }
 }
 
-/// Makes the compiler pass an argument of a stage even if the stage does not use it, or gets the same value everywhere: the
-/// verifier requires every argument.
+/// Makes the compiler pass an argument even if the stage does not use it or every caller passes the same value: the
+/// verifier requires all arguments.
 #[cfg(target_arch = "bpf")]
 macro_rules! require {
     ($argument:ident) => {
-        // SAFETY: copies a register onto itself. An empty template would leave two line records at one instruction, which the
-        // kernel refuses.
+        // SAFETY: copies a register to itself. With an empty template, one instruction would have two line records, which
+        // the kernel rejects.
         unsafe {
             core::arch::asm!("{0} = {0}", in(reg) $argument, options(nomem, nostack, preserves_flags));
         }
@@ -205,9 +205,9 @@ macro_rules! require {
 pub(crate) use require;
 
 /// Defines a stage. Its first arguments are `context: &mut Context`, `key: &FlowKey`, or `skb: &mut Skb, parsed: &mut Parsed`; the
-/// others and the result are numbers ([`Argument`], [`Outcome`]). Its name is a symbol of the object, so it is unique.
+/// others and the result are numbers ([`Argument`], [`Outcome`]). Its name is a symbol of the object, so it must be unique.
 ///
-/// Host tests call the body.
+/// Host tests call the body directly.
 macro_rules! stage {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($context:ident: &mut Context $(, $argument:ident: $type:ty)*)
         -> $result:ty $body:block) => {

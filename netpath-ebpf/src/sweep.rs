@@ -1,8 +1,8 @@
 //! Removal of idle flows on behalf of the daemon.
 //!
-//! User space can read an entry and delete it, but not in one step: a packet in between would lose its flow. So the daemon
-//! names the flows that it found idle, with the times that it read, in the packet of a test run. This program removes those
-//! whose times have not changed.
+//! User space cannot check an entry and delete it atomically: a packet in between would lose its flow. So the daemon selects
+//! idle flows (`datapath/sweep.rs`) and passes their keys and last times in the packet of a test run. This program removes
+//! those whose times have not changed.
 
 use netpath_common::maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord};
 
@@ -11,7 +11,7 @@ use crate::{
     packet::{Packet, skb::Skb},
 };
 
-/// Removes the named flows that are still idle; returns their number.
+/// Removes the selected flows that are still idle; returns their number.
 #[inline(always)]
 pub fn remove_idle_flows(skb: &Skb) -> i32 {
     let mut removed = 0;

@@ -9,7 +9,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends, Flow},
+    flow::{Ends, Flow, FlowProtocol},
     gate::Offloads,
 };
 
@@ -17,7 +17,7 @@ const PUBLISH: [&str; 2] = ["8080:80", "8080:80/udp"];
 /// Packets of each kind with different identifications and payloads, so that every carry occurs.
 const FRAMES: u16 = 400;
 
-/// N-1: translated packets have right checksums, verified by tshark and by the receiving stacks.
+/// N-1: translated packets have correct checksums, verified by tshark and by the receiving stacks.
 pub fn arithmetic(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
@@ -28,22 +28,22 @@ pub fn arithmetic(offloads: Offloads) {
         Capture::first(&sandbox.netns, "eth0", 100_000),
     );
     for family in [0, 1] {
-        for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
-            let flow = ends.outbound(family, carries, 5000);
-            send(family, carries, &flow.sent(), |packet| {
+        for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp, FlowProtocol::Echo] {
+            let flow = ends.outbound(family, protocol, 5000);
+            send(family, protocol, &flow.sent(), |packet| {
                 ends.send_inside(packet);
             });
         }
-        for carries in [Carries::Tcp, Carries::Udp] {
-            let flow = ends.inbound(family, carries, 4000);
-            send(family, carries, &flow.answered(), |packet| {
+        for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp] {
+            let flow = ends.inbound(family, protocol, 4000);
+            send(family, protocol, &flow.answered(), |packet| {
                 ends.send_outside(packet);
             });
         }
     }
-    // A wrong checksum must stay wrong; a corrected one would hide damage.
+    // An incorrect checksum must stay incorrect: a corrected one would hide the corruption of the packet.
     ends.outside.drain();
-    let udp = ends.outbound(0, Carries::Udp, 5001);
+    let udp = ends.outbound(0, FlowProtocol::Udp, 5001);
     udp.leaves("a wrong UDP checksum", |packet| {
         packet.checksum(Checksum::WrongBy(0x1234))
     });
@@ -70,7 +70,7 @@ pub fn arithmetic(offloads: Offloads) {
     fixture.topology.assert_clean();
 }
 
-/// Display filter of tshark for wrong checksums.
+/// Display filter of tshark for incorrect checksums.
 const BAD: &str = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || \
                    icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
 /// Errors of a stack about received packets, which quote the addresses.
@@ -78,13 +78,13 @@ const ERRORS: &str = "icmp.type == 3 || icmp.type == 11 || icmpv6.type < 128";
 /// Either end is [`crate::flow::REMOTE`].
 const REMOTES: &str = "ip.addr == 203.0.113.7 || ipv6.addr == 2001:db8:203::7";
 
-fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)) {
+fn send(family: usize, protocol: FlowProtocol, packet: &Packet, send: impl Fn(&Packet)) {
     for number in 0..FRAMES {
         let mut packet = packet.clone();
         if family == 0 {
             packet = packet.id(number.wrapping_mul(163));
         }
-        if carries == Carries::Tcp {
+        if protocol == FlowProtocol::Tcp {
             packet = packet.flags(SYN).numbers(u32::from(number) << 16, 0);
         }
         let length = usize::from(number % 7);
@@ -93,28 +93,28 @@ fn send(family: usize, carries: Carries, packet: &Packet, send: impl Fn(&Packet)
     }
 }
 
-/// N-2: an absent UDP checksum stays absent over IPv4, and a computed zero is sent as all ones.
+/// N-2: an absent UDP checksum stays absent over IPv4, and a computed checksum of zero is sent as 0xffff.
 pub fn zero(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
     let sandbox = fixture.sandbox("web", "network_a", &PUBLISH);
     let ends = Ends::new(&fixture, &sandbox);
     let absent = |packet: Packet| packet.checksum(Checksum::Absent);
-    let out = ends.outbound(0, Carries::Udp, 5000);
-    out.leaves("none, outwards", absent);
-    out.arrives("none, back", absent);
-    let inward = ends.inbound(0, Carries::Udp, 4000);
+    let out = ends.outbound(0, FlowProtocol::Udp, 5000);
+    out.leaves("no checksum, outbound", absent);
+    out.arrives("no checksum, reply", absent);
+    let inward = ends.inbound(0, FlowProtocol::Udp, 4000);
     inward.arrives("none, inwards", absent);
-    inward.leaves("none, back", absent);
+    inward.leaves("no checksum, reply", absent);
     for family in [0, 1] {
-        let out = ends.outbound(family, Carries::Udp, 5000);
+        let out = ends.outbound(family, FlowProtocol::Udp, 5000);
         let payload = summing_to_zero(family, &out.left());
         out.leaves("a zero checksum, outbound", |packet| {
             packet.payload(&payload)
         });
         let payload = summing_to_zero(family, &out.arrived());
         out.arrives("a zero checksum, reply", |packet| packet.payload(&payload));
-        let inward: Flow<'_> = ends.inbound(family, Carries::Udp, 4000);
+        let inward: Flow<'_> = ends.inbound(family, FlowProtocol::Udp, 4000);
         let payload = summing_to_zero(family, &inward.arrived());
         inward.arrives("a zero checksum, inbound", |packet| {
             packet.payload(&payload)
@@ -122,7 +122,7 @@ pub fn zero(offloads: Offloads) {
     }
 }
 
-/// The payload that makes a packet's UDP checksum zero, so that the field is all ones.
+/// The payload for which a packet's computed UDP checksum is zero, so that 0xffff is sent.
 fn summing_to_zero(family: usize, packet: &Packet) -> [u8; 2] {
     let field = [14 + 20 + 6, 14 + 40 + 6][family];
     let found = (0..=u16::MAX).map(u16::to_be_bytes).find(|payload| {

@@ -18,7 +18,7 @@ use netpath_tests::{
 
 use crate::{
     datagrams::Datagrams,
-    flow::{Carries, Place},
+    flow::{AddrPort, FlowProtocol},
     gate::{Offloads, run_in_parallel},
     reuse::at,
     segments::published,
@@ -191,7 +191,7 @@ pub fn established_flows_survive(offloads: Offloads) {
         let _ = socket.send_to(b"x", (*address, port));
     }
     for number in 0..2000 {
-        let flow = ends.inbound(usize::from(number % 2), Carries::Tcp, 10_000 + number);
+        let flow = ends.inbound(usize::from(number % 2), FlowProtocol::Tcp, 10_000 + number);
         ends.send_outside(&flow.answered().flags(SYN));
     }
 
@@ -229,18 +229,22 @@ fn other_sources(offloads: Offloads) {
             [203, 0, 113, 8].into(),
             "2001:db8:203::8".parse().expect("v6"),
         ][family];
-        for carries in [Carries::Udp, Carries::Tcp] {
-            let flow = ends.outbound(family, carries, 5000);
-            flow.leaves("the first packet", |packet| match carries {
-                Carries::Tcp => packet.flags(SYN),
+        for protocol in [FlowProtocol::Udp, FlowProtocol::Tcp] {
+            let flow = ends.outbound(family, protocol, 5000);
+            flow.leaves("the first packet", |packet| match protocol {
+                FlowProtocol::Tcp => packet.flags(SYN),
                 _ => packet,
             });
-            let Place(remote, port) = flow.remote;
-            for other_source in [Place(remote, port + 1), Place(other, port), Place(other, 9)] {
+            let AddrPort(remote, port) = flow.remote;
+            for other_source in [
+                AddrPort(remote, port + 1),
+                AddrPort(other, port),
+                AddrPort(other, 9),
+            ] {
                 for flags in [SYN, SYN | ACK, ACK] {
                     let packet = flow.between(other_source, flow.outer);
-                    ends.send_outside(&match carries {
-                        Carries::Tcp => packet.flags(flags),
+                    ends.send_outside(&match protocol {
+                        FlowProtocol::Tcp => packet.flags(flags),
                         _ => packet,
                     });
                 }
@@ -250,8 +254,8 @@ fn other_sources(offloads: Offloads) {
                 let ports = [34, 54][family];
                 frame.get(ports + 2..ports + 4) == Some(&inner[..])
             });
-            flow.arrives("the answer", |packet| match carries {
-                Carries::Tcp => packet.flags(SYN | ACK),
+            flow.arrives("the answer", |packet| match protocol {
+                FlowProtocol::Tcp => packet.flags(SYN | ACK),
                 _ => packet,
             });
         }

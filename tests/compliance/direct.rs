@@ -56,7 +56,7 @@ fn loopback(offloads: Offloads) {
     let web = fixture.sandbox("web", "network_a", &publish);
     let server = peer::serve(&web.netns, "web", &["80"]);
     let host = fixture.host();
-    // The least protective settings of a host.
+    // Host settings with the least protection.
     for device in ["all", "eth0", "eth1"] {
         host.sysctl(&format!("net/ipv4/conf/{device}/route_localnet"), "1");
         host.sysctl(&format!("net/ipv4/conf/{device}/rp_filter"), "0");

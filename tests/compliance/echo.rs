@@ -8,7 +8,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends},
+    flow::{Ends, FlowProtocol},
     gate::Offloads,
 };
 
@@ -36,7 +36,7 @@ pub fn identifiers(offloads: Offloads) {
     }
     let ends = Ends::new(&fixture, &a);
     for family in [0, 1] {
-        let mut flow = ends.outbound(family, Carries::Echo, 4711);
+        let mut flow = ends.outbound(family, FlowProtocol::Echo, 4711);
         for _ in 0..2 {
             flow.opens_inside();
             flow.remote.0 = [

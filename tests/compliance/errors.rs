@@ -9,7 +9,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends, Flow, PUBLISHED, Place, ROUTER, TARGET, address},
+    flow::{AddrPort, Ends, Flow, FlowProtocol, PUBLISHED, ROUTER, TARGET, address},
     gate::Offloads,
     segments::published,
 };
@@ -81,7 +81,13 @@ fn error(from: IpAddr, to: IpAddr, kind: Kind, about: &Packet, quote: Quote) -> 
 
 /// A router's error about a packet of the sandbox: as sent outside, and as the sandbox must receive it.
 #[track_caller]
-fn told_inside(ends: &Ends, flow: &Flow<'_>, kind: Kind, quote: Quote, change: &Change<'_>) {
+fn expect_error_inside(
+    ends: &Ends,
+    flow: &Flow<'_>,
+    kind: Kind,
+    quote: Quote,
+    change: &Change<'_>,
+) {
     let family = usize::from(flow.inner.0.is_ipv6());
     let router = address(ROUTER, family);
     let about = change(flow.left());
@@ -99,43 +105,43 @@ fn same(packet: Packet) -> Packet {
 }
 
 /// Established flows of a family: one from the sandbox, and one to its published port.
-fn flows(ends: &Ends, family: usize) -> Vec<(Flow<'_>, Carries)> {
+fn flows(ends: &Ends, family: usize) -> Vec<(Flow<'_>, FlowProtocol)> {
     let mut flows = Vec::new();
-    for carries in [Carries::Tcp, Carries::Udp, Carries::Echo] {
-        let flow = ends.outbound(family, carries, 5000);
-        open(&flow, carries, true);
-        flows.push((flow, carries));
+    for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp, FlowProtocol::Echo] {
+        let flow = ends.outbound(family, protocol, 5000);
+        open(&flow, protocol, true);
+        flows.push((flow, protocol));
     }
-    for carries in [Carries::Tcp, Carries::Udp] {
-        let flow = ends.inbound(family, carries, 4000);
-        open(&flow, carries, false);
-        flows.push((flow, carries));
+    for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp] {
+        let flow = ends.inbound(family, protocol, 4000);
+        open(&flow, protocol, false);
+        flows.push((flow, protocol));
     }
     flows
 }
 
 #[track_caller]
-fn open(flow: &Flow<'_>, carries: Carries, from_inside: bool) {
-    let flags = |packet: Packet, flags| match carries {
-        Carries::Tcp => packet.flags(flags),
+fn open(flow: &Flow<'_>, protocol: FlowProtocol, from_inside: bool) {
+    let flags = |packet: Packet, flags| match protocol {
+        FlowProtocol::Tcp => packet.flags(flags),
         _ => packet,
     };
     if from_inside {
         flow.leaves("the first packet", |packet| flags(packet, SYN));
         flow.arrives("the answer", |packet| flags(packet, SYN | ACK));
-        if carries == Carries::Tcp {
+        if protocol == FlowProtocol::Tcp {
             flow.leaves("the third packet", |packet| packet.flags(ACK));
         }
     } else {
         flow.arrives("the first packet", |packet| flags(packet, SYN));
         flow.leaves("the answer", |packet| flags(packet, SYN | ACK));
-        if carries == Carries::Tcp {
+        if protocol == FlowProtocol::Tcp {
             flow.arrives("the third packet", |packet| packet.flags(ACK));
         }
     }
 }
 
-/// I-4: errors of routers and of the remote end reach the sandbox; they quote the sandbox's own packet and have right
+/// I-4: errors of routers and of the remote end reach the sandbox; they quote the sandbox's own packet and have correct
 /// checksums. Errors about unknown flows do not reach it.
 pub fn inbound(offloads: Offloads) {
     let fixture = offloads.fixture();
@@ -143,7 +149,7 @@ pub fn inbound(offloads: Offloads) {
     for family in [0, 1] {
         for (flow, _) in flows(&ends, family) {
             for kind in kinds(family) {
-                told_inside(&ends, &flow, *kind, Quote::Whole, &same);
+                expect_error_inside(&ends, &flow, *kind, Quote::Whole, &same);
             }
             unknown(&ends, &flow, kinds(family)[2]);
         }
@@ -154,7 +160,7 @@ pub fn inbound(offloads: Offloads) {
 /// An error about an unknown flow.
 #[track_caller]
 fn unknown(ends: &Ends, flow: &Flow<'_>, kind: Kind) {
-    let other_source = Place(flow.outer.0, 6999);
+    let other_source = AddrPort(flow.outer.0, 6999);
     let about = flow.between(other_source, flow.remote);
     let router = address(ROUTER, usize::from(flow.inner.0.is_ipv6()));
     ends.send_outside(&error(router, flow.outer.0, kind, &about, Quote::Whole));
@@ -178,12 +184,12 @@ pub fn unreachable_from_published(offloads: Offloads) {
         let questions = [Question::new(How::Udp, address, PUBLISHED)];
         let limit = std::time::Duration::from_secs(2);
         let answers = peer::ask_within(fixture.outside(), &questions, limit);
-        let error = answers[0].as_ref().expect_err("nobody serves");
+        let error = answers[0].as_ref().expect_err("no server");
         assert!(error.contains("refused"), "{address}: {error}");
     }
     // The same with every field checked, for a reply that the test builds.
     for family in [0, 1] {
-        let flow = ends.inbound(family, Carries::Udp, 4000);
+        let flow = ends.inbound(family, FlowProtocol::Udp, 4000);
         flow.arrives("a request", same);
         let kind = kinds(family)[if family == 0 { 2 } else { 3 }];
         for quote in [Quote::Whole, Quote::Short] {
@@ -206,9 +212,9 @@ pub fn keep_the_flow(offloads: Offloads) {
     for family in [0, 1] {
         let flows = flows(&ends, family);
         let count = fixture.flows(&[]).len();
-        for (flow, carries) in &flows {
+        for (flow, protocol) in &flows {
             for kind in kinds(family) {
-                told_inside(&ends, flow, *kind, Quote::Whole, &same);
+                expect_error_inside(&ends, flow, *kind, Quote::Whole, &same);
             }
             let other_source = address(OUTSIDE, family);
             let redirect = [(5, 1, [192, 0, 2, 2]), (137, 0, NONE)][family];
@@ -222,8 +228,8 @@ pub fn keep_the_flow(offloads: Offloads) {
                     Quote::Short,
                 ));
             }
-            let flags = |packet: Packet| match carries {
-                Carries::Tcp => packet.flags(ACK),
+            let flags = |packet: Packet| match protocol {
+                FlowProtocol::Tcp => packet.flags(ACK),
                 _ => packet,
             };
             flow.leaves("a packet after the errors", flags);
@@ -247,13 +253,13 @@ pub fn quotations(offloads: Offloads) {
         let kind = kinds(family)[2];
         for (flow, _) in flows(&ends, family) {
             for quote in [Quote::Short, Quote::Whole] {
-                told_inside(&ends, &flow, kind, quote, &same);
+                expect_error_inside(&ends, &flow, kind, quote, &same);
                 if family == 1 {
                     continue;
                 }
                 for words in 1..=10 {
                     let options = vec![1; 4 * words];
-                    told_inside(&ends, &flow, kind, quote, &|packet| {
+                    expect_error_inside(&ends, &flow, kind, quote, &|packet| {
                         packet.options(&options)
                     });
                 }
@@ -290,12 +296,12 @@ pub fn hairpinned(offloads: Offloads) {
     ] {
         let questions = both(HOST).map(|to| Question::new(How::Udp, to, PUBLISHED));
         for answer in peer::ask_within(&sandbox.netns, &questions, limit) {
-            let error = answer.expect_err("nobody serves");
+            let error = answer.expect_err("no server");
             assert!(error.contains("refused"), "{origin}: {error}");
         }
         let questions = both(HOST).map(|to| Question::new(How::Tcp, to, PUBLISHED));
         for answer in peer::ask_within(&sandbox.netns, &questions, limit) {
-            let error = answer.expect_err("nobody serves");
+            let error = answer.expect_err("no server");
             assert!(error.contains("refused"), "{origin}: {error}");
         }
     }

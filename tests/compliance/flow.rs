@@ -9,7 +9,7 @@ use netpath_tests::{
     packet::Packet,
 };
 
-/// A host behind the outside. No network stack has these addresses, so that only the test replies.
+/// A host beyond the outside. No network stack has these addresses, so only the test replies.
 pub const REMOTE: Pair = ("203.0.113.7", "2001:db8:203::7");
 /// A router on the path to [`REMOTE`].
 pub const ROUTER: Pair = ("203.0.113.1", "2001:db8:203::1");
@@ -34,11 +34,11 @@ pub struct Ends {
 
 /// An address and a port.
 #[derive(Clone, Copy, Debug)]
-pub struct Place(pub IpAddr, pub u16);
+pub struct AddrPort(pub IpAddr, pub u16);
 
 /// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
+pub enum FlowProtocol {
     /// TCP.
     Tcp,
     /// UDP.
@@ -51,13 +51,13 @@ pub enum Carries {
 #[derive(Clone, Copy)]
 pub struct Flow<'a> {
     ends: &'a Ends,
-    carries: Carries,
+    protocol: FlowProtocol,
     /// The sandbox's end.
-    pub inner: Place,
+    pub inner: AddrPort,
     /// The sandbox's end as the outside sees it.
-    pub outer: Place,
+    pub outer: AddrPort,
     /// The remote end.
-    pub remote: Place,
+    pub remote: AddrPort,
 }
 
 /// The address of a family (0: IPv4, 1: IPv6).
@@ -98,24 +98,24 @@ impl Ends {
     }
 
     /// A flow from the sandbox, from a port that is kept.
-    pub fn outbound(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
+    pub fn outbound(&self, family: usize, protocol: FlowProtocol, port: u16) -> Flow<'_> {
         Flow {
             ends: self,
-            carries,
-            inner: Place(self.own[family], port),
-            outer: Place(address(HOST, family), port),
-            remote: Place(address(REMOTE, family), 7000),
+            protocol,
+            inner: AddrPort(self.own[family], port),
+            outer: AddrPort(address(HOST, family), port),
+            remote: AddrPort(address(REMOTE, family), 7000),
         }
     }
 
     /// A flow to the sandbox's published port.
-    pub fn inbound(&self, family: usize, carries: Carries, port: u16) -> Flow<'_> {
+    pub fn inbound(&self, family: usize, protocol: FlowProtocol, port: u16) -> Flow<'_> {
         Flow {
             ends: self,
-            carries,
-            inner: Place(self.own[family], TARGET),
-            outer: Place(address(HOST, family), PUBLISHED),
-            remote: Place(address(REMOTE, family), port),
+            protocol,
+            inner: AddrPort(self.own[family], TARGET),
+            outer: AddrPort(address(HOST, family), PUBLISHED),
+            remote: AddrPort(address(REMOTE, family), port),
         }
     }
 
@@ -140,14 +140,14 @@ impl Flow<'_> {
     }
 
     /// A packet of this flow between these ends.
-    pub fn between(&self, from: Place, to: Place) -> Packet {
+    pub fn between(&self, from: AddrPort, to: AddrPort) -> Packet {
         let packet = Packet::ip(from.0, to.0);
-        match self.carries {
-            Carries::Tcp => packet.tcp(from.1, to.1, 0),
-            Carries::Udp => packet.udp(from.1, to.1),
+        match self.protocol {
+            FlowProtocol::Tcp => packet.tcp(from.1, to.1, 0),
+            FlowProtocol::Udp => packet.udp(from.1, to.1),
             // Whether the sandbox opens the flow.
-            Carries::Echo if to.0 == self.remote.0 => packet.echo_request(from.1),
-            Carries::Echo => packet.echo_reply(to.1),
+            FlowProtocol::Echo if to.0 == self.remote.0 => packet.echo_request(from.1),
+            FlowProtocol::Echo => packet.echo_reply(to.1),
         }
     }
 

@@ -16,28 +16,31 @@ use netpath_tests::{
 
 use crate::{
     datagrams::Datagrams,
-    flow::{Carries, Ends, PUBLISHED, TARGET, address},
+    flow::{Ends, FlowProtocol, PUBLISHED, TARGET, address},
     gate::{Offloads, run_in_parallel},
     segments::published,
 };
 use tempfile::TempDir;
 
 /// Bytes of each fragment but the last.
-const PIECE: usize = 800;
+const FRAGMENT_BYTES: usize = 800;
 
 /// Divides a packet into fragments.
-fn pieces(whole: &Packet, id: u16) -> [Packet; 3] {
+fn fragments(whole: &Packet, id: u16) -> [Packet; 3] {
     let header = if whole.is_v4() { 34 } else { 54 };
     let protocol = 17;
     let bytes = whole.build()[header..].to_vec();
-    let mut pieces = bytes.chunks(PIECE).enumerate().map(|(number, piece)| {
-        let offset = u16::try_from(number * PIECE / 8).expect("small");
-        let more = (number + 1) * PIECE < bytes.len();
-        // The first fragment's bytes contain the transport header.
-        let piece = whole.clone().protocol(protocol).payload(piece);
-        piece.id(id).fragment(offset, more)
-    });
-    [0; 3].map(|_| pieces.next().expect("three pieces"))
+    let mut fragments = bytes
+        .chunks(FRAGMENT_BYTES)
+        .enumerate()
+        .map(|(number, fragment)| {
+            let offset = u16::try_from(number * FRAGMENT_BYTES / 8).expect("small");
+            let more = (number + 1) * FRAGMENT_BYTES < bytes.len();
+            // The first fragment's bytes contain the transport header.
+            let fragment = whole.clone().protocol(protocol).payload(fragment);
+            fragment.id(id).fragment(offset, more)
+        });
+    [0; 3].map(|_| fragments.next().expect("three fragments"))
 }
 
 fn payload(mark: u16) -> Vec<u8> {
@@ -45,13 +48,13 @@ fn payload(mark: u16) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// U-14: fragments arrive as one datagram, whatever sends them.
+/// U-14: fragmented datagrams arrive whole, from packet sockets and from network stacks.
 pub fn pass(offloads: Offloads) {
-    run_in_parallel(offloads, &[any_order, answers]);
+    run_in_parallel(offloads, &[any_order, large_dns_replies]);
 }
 
 /// Large replies of a name server, to a published port and to a sandbox.
-fn answers(offloads: Offloads) {
+fn large_dns_replies(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
     let server = fixture.sandbox("server", "network_a", &["5300:5300/udp"]);
@@ -93,8 +96,8 @@ fn answers(offloads: Offloads) {
                 assert!(report.contains(part), "{address}: {report}");
             }
         }
-        let pieces = counters(netns)["IpFragCreates"].min(counters(netns)["Ip6FragCreates"]);
-        assert!(pieces >= 300, "{pieces}");
+        let fragments = counters(netns)["IpFragCreates"].min(counters(netns)["Ip6FragCreates"]);
+        assert!(fragments >= 300, "{fragments}");
     }
     fixture.assert_clean(&[&server, &client]);
 }
@@ -112,56 +115,59 @@ fn any_order(offloads: Offloads) {
         let far = Datagrams::bind(fixture.outside(), &text, 7000);
         let near = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], TARGET);
         let asker = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], 5000);
-        // From the sandbox, and back to it.
-        let out = ends.outbound(family, Carries::Udp, 5000).to(outside);
-        // To the published port, and back from it.
-        let inward = ends.inbound(family, Carries::Udp, 7000).to(outside);
+        // A flow from the sandbox.
+        let out = ends.outbound(family, FlowProtocol::Udp, 5000).to(outside);
+        // A flow to the published port.
+        let inward = ends.inbound(family, FlowProtocol::Udp, 7000).to(outside);
         assert_eq!(inward.outer.1, PUBLISHED);
         for (number, order) in (0_u16..).zip(ORDERS) {
             let id = 0x100 + 16 * number;
             let what = |way: &str| format!("{way}, {order:?}, family {family}");
             let send = |packet: &Packet, id: u16, inside: bool| {
-                let pieces = pieces(&packet.clone().payload(&payload(id)), id);
-                for place in order {
+                let fragments = fragments(&packet.clone().payload(&payload(id)), id);
+                for index in order {
                     if inside {
-                        ends.send_inside(&pieces[place]);
+                        ends.send_inside(&fragments[index]);
                     } else {
-                        ends.send_outside(&pieces[place]);
+                        ends.send_outside(&fragments[index]);
                     }
                 }
             };
             send(&out.sent(), id, true);
-            expect(&far, id, &what("outwards"));
+            expect(&far, id, &what("outbound"));
             send(&out.answered(), id + 1, false);
-            expect(&asker, id + 1, &what("back in"));
+            expect(&asker, id + 1, &what("reply to outbound"));
             send(&inward.answered(), id + 2, false);
-            expect(&near, id + 2, &what("inwards"));
+            expect(&near, id + 2, &what("inbound"));
             send(&inward.sent(), id + 3, true);
-            expect(&far, id + 3, &what("back out"));
-            // A flow that fragments open.
+            expect(&far, id + 3, &what("reply to inbound"));
+            // The first packet of a flow is fragmented.
             let fresh = ends
-                .outbound(family, Carries::Udp, 5100 + number)
+                .outbound(family, FlowProtocol::Udp, 5100 + number)
                 .to(outside);
             send(&fresh.sent(), id + 4, true);
-            expect(&far, id + 4, &what("opening, outwards"));
+            expect(&far, id + 4, &what("first outbound packet"));
             let fresh = ends
-                .inbound(family, Carries::Udp, 6100 + number)
+                .inbound(family, FlowProtocol::Udp, 6100 + number)
                 .to(outside);
             send(&fresh.answered(), id + 5, false);
-            expect(&near, id + 5, &what("opening, inwards"));
+            expect(&near, id + 5, &what("first inbound packet"));
         }
         // Two sandboxes send interleaved fragments with one identification to one receiver.
-        let one = pieces(&out.sent().payload(&payload(1)), 0x7777);
-        let two = other.outbound(family, Carries::Udp, 5001).to(outside);
-        let two = pieces(&two.sent().payload(&payload(2)), 0x7777);
+        let one = fragments(&out.sent().payload(&payload(1)), 0x7777);
+        let two = other.outbound(family, FlowProtocol::Udp, 5001).to(outside);
+        let two = fragments(&two.sent().payload(&payload(2)), 0x7777);
         for (a, b) in one.iter().zip(&two) {
             ends.send_inside(a);
             other.send_inside(b);
         }
         let mut got = [(); 2].map(|()| far.receive("both").0.into_bytes());
         got.sort();
-        assert!(got == [payload(1), payload(2)], "mixed");
-        real(&fixture.outside().clone(), &sandbox.netns, family);
+        assert!(
+            got == [payload(1), payload(2)],
+            "fragments of two datagrams were mixed"
+        );
+        stack_datagrams(&fixture.outside().clone(), &sandbox.netns, family);
     }
     fixture.assert_clean(&[&sandbox, &second]);
 }
@@ -172,8 +178,8 @@ fn expect(socket: &Datagrams, mark: u16, what: &str) {
     assert!(text.as_bytes() == payload(mark), "{what}: {text}");
 }
 
-/// A datagram of many fragments from a network stack, and its echo.
-fn real(outside: &Netns, sandbox: &Netns, family: usize) {
+/// Sends a datagram of many fragments from a network stack, and its echo.
+fn stack_datagrams(outside: &Netns, sandbox: &Netns, family: usize) {
     let own = [OUTSIDE.0, OUTSIDE.1][family];
     let server = Datagrams::bind(outside, own, 7300);
     let client = Datagrams::bind(sandbox, "::", 0);
@@ -200,7 +206,7 @@ pub fn flood(offloads: Offloads) {
     thread::scope(|scope| {
         scope.spawn(|| {
             let orphan = |id: u16| {
-                let flow = ends.inbound(usize::from(id % 2), Carries::Udp, 4000);
+                let flow = ends.inbound(usize::from(id % 2), FlowProtocol::Udp, 4000);
                 let packet = flow.answered().protocol(17).payload(&[7; 640]);
                 let packet = packet.id(id).fragment(80, true);
                 packet.eth(ends.outside.mac, ends.host).build()
@@ -237,7 +243,7 @@ pub fn flood(offloads: Offloads) {
     );
     // Fragments in order still pass.
     for family in [0, 1] {
-        real(fixture.outside(), &sandbox.netns, family);
+        stack_datagrams(fixture.outside(), &sandbox.netns, family);
     }
     fixture.assert_clean(&[&sandbox]);
 }

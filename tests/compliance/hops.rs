@@ -1,4 +1,4 @@
-//! Hops: errors of routers and of the node, and packets that get no reply.
+//! TTL, path MTU, and malformed packets.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,12 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends},
+    flow::{Ends, FlowProtocol},
     gate::Offloads,
     segments::published,
 };
 
-/// The host behind the outside, which is a router.
+/// A host beyond the outside host, which forwards packets.
 const BEYOND: Pair = ("198.18.0.2", "2001:db8:18::2");
 /// The smallest MTU of an IPv6 link.
 const MTU: u32 = 1280;
@@ -26,7 +26,11 @@ pub fn path_mtu(offloads: Offloads) {
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &["8080:80"]);
     let client = fixture.sandbox("client", "network_a", &[]);
-    let beyond = fixture.topology.beyond.clone().expect("somebody beyond");
+    let beyond = fixture
+        .topology
+        .beyond
+        .clone()
+        .expect("a host beyond the router");
     let _server = peer::serve_blobs(&web.netns, 80);
     let _beyond = peer::serve_blobs(&beyond, 7000);
     for (host, far) in [(HOST.0, BEYOND.0), (HOST.1, BEYOND.1)] {
@@ -52,7 +56,7 @@ pub fn path_mtu(offloads: Offloads) {
     fixture.assert_clean(&[&web, &client, &fresh]);
 }
 
-/// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and damaged packets neither affect
+/// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and malformed packets neither affect
 /// flows nor are repaired.
 pub fn limits(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().router(1500), &[], "");
@@ -71,9 +75,9 @@ pub fn limits(offloads: Offloads) {
             assert_eq!(hops, [gateway, router, far], "{method}: {trace}");
         }
     }
-    last_hop(&fixture, &ends);
+    expired_ttl(&fixture, &ends);
     siblings(&fixture);
-    damaged(&fixture, &ends);
+    malformed_packets(&fixture, &ends);
     let _server = peer::serve(&sandbox.netns, "web", &["80"]);
     peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
     peer::ask_all(
@@ -84,20 +88,20 @@ pub fn limits(offloads: Offloads) {
     netpath_tests::assert_no_netfilter(fixture.host());
 }
 
-/// A packet whose TTL ends at the node is dropped, and its sender receives an error.
-fn last_hop(fixture: &Fixture, ends: &Ends) {
+/// A packet whose TTL expires at the node is dropped, and a sandbox that sent it receives an error.
+fn expired_ttl(fixture: &Fixture, ends: &Ends) {
     for family in [0, 1] {
-        let out = ends.outbound(family, Carries::Udp, 5000);
+        let out = ends.outbound(family, FlowProtocol::Udp, 5000);
         ends.send_inside(&out.sent().ttl(1));
         let exceeded = [11, 3][family];
-        let told = ends
+        let error = ends
             .inside
             .wait(std::time::Duration::from_secs(4), |frame| {
                 let (protocol, kind) = ([23, 20][family], [34, 54][family]);
                 frame[protocol] == [1, 58][family] && frame.get(kind) == Some(&exceeded)
             });
-        assert!(told.is_some(), "time exceeded, family {family}");
-        let inward = ends.inbound(family, Carries::Udp, 4000);
+        assert!(error.is_some(), "time exceeded, family {family}");
+        let inward = ends.inbound(family, FlowProtocol::Udp, 4000);
         let arrived = inward.arrived().ttl(1).build();
         ends.send_outside(&inward.answered().ttl(1));
         ends.inside
@@ -122,13 +126,13 @@ fn siblings(fixture: &Fixture) {
     }
 }
 
-/// Damaged packets of every kind, from both sides.
+/// Malformed packets of every kind, from both sides.
 ///
 /// `NETPATH_GATE_FRAMES` is the number of random frames from each side; the full size is 1000000.
-fn damaged(fixture: &Fixture, ends: &Ends) {
+fn malformed_packets(fixture: &Fixture, ends: &Ends) {
     for family in [0, 1] {
-        let out = ends.outbound(family, Carries::Udp, 5000);
-        let inward = ends.inbound(family, Carries::Udp, 4000);
+        let out = ends.outbound(family, FlowProtocol::Udp, 5000);
+        let inward = ends.inbound(family, FlowProtocol::Udp, 4000);
         out.opens_inside();
         inward.opens_outside();
         let frames = [
@@ -138,22 +142,24 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
             (true, inward.sent()),
             (
                 true,
-                ends.outbound(family, Carries::Tcp, 5000).sent().flags(SYN),
+                ends.outbound(family, FlowProtocol::Tcp, 5000)
+                    .sent()
+                    .flags(SYN),
             ),
             (
                 false,
-                ends.inbound(family, Carries::Tcp, 4000)
+                ends.inbound(family, FlowProtocol::Tcp, 4000)
                     .answered()
                     .flags(SYN),
             ),
         ];
         for (inside, packet) in &frames {
-            scramble(ends, *inside, packet);
+            send_mutations(ends, *inside, packet);
         }
         if family == 0 {
-            // A packet with a wrong header checksum is dropped or keeps the error.
+            // An incorrect header checksum must not be corrected: the packet is dropped, or its checksum stays incorrect.
             for (inside, flow) in [(true, &out), (false, &inward)] {
-                let damage = |packet: Packet| packet.header_error(0x0101);
+                let corrupt = |packet: Packet| packet.header_error(0x0101);
                 let (sent, seen) = if inside {
                     (flow.sent(), flow.left())
                 } else {
@@ -162,12 +168,14 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
                 let wire = if inside { &ends.outside } else { &ends.inside };
                 wire.drain();
                 if inside {
-                    ends.send_inside(&damage(sent));
+                    ends.send_inside(&corrupt(sent));
                 } else {
-                    ends.send_outside(&damage(sent));
+                    ends.send_outside(&corrupt(sent));
                 }
-                let healed = seen.build();
-                wire.expect_nothing("a damaged header", |frame| frame[14..] == healed[14..]);
+                let repaired = seen.build();
+                wire.expect_nothing("a repaired header checksum", |frame| {
+                    frame[14..] == repaired[14..]
+                });
             }
         }
         out.opens_inside();
@@ -177,7 +185,7 @@ fn damaged(fixture: &Fixture, ends: &Ends) {
 }
 
 /// Sends a frame with each byte after the ethertype changed, truncated at each length, and with random bytes.
-fn scramble(ends: &Ends, inside: bool, packet: &Packet) {
+fn send_mutations(ends: &Ends, inside: bool, packet: &Packet) {
     let (wire, to) = if inside {
         (&ends.inside, ends.gateway)
     } else {

@@ -8,7 +8,7 @@ use netpath_tests::{
 
 use crate::{
     datagrams::Datagrams,
-    flow::{Carries, Ends, Place, address},
+    flow::{AddrPort, Ends, FlowProtocol, address},
     gate::{Offloads, run_in_parallel},
 };
 use serde_json::json;
@@ -67,8 +67,8 @@ fn smaller_uplink(offloads: Offloads) {
     }
     let receiver = Datagrams::bind(fixture.outside(), OUTSIDE.0, 7001);
     let ends = Ends::new(&fixture, &sandbox);
-    let mut flow = ends.outbound(0, Carries::Udp, 5000);
-    flow.remote = Place(address(OUTSIDE, 0), 7001);
+    let mut flow = ends.outbound(0, FlowProtocol::Udp, 5000);
+    flow.remote = AddrPort(address(OUTSIDE, 0), 7001);
     let text = "abcdefg".repeat(200);
     ends.send_inside(&flow.sent().payload(text.as_bytes()));
     let (received, _) = receiver.receive("a datagram larger than the uplink's MTU");

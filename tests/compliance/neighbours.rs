@@ -10,7 +10,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, ROUTER, address},
+    flow::{FlowProtocol, ROUTER, address},
     gate::Offloads,
     segments::published,
 };
@@ -21,8 +21,8 @@ pub fn control(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (sandbox, ends) = published(&fixture);
     let router = address(ROUTER, 1);
-    for carries in [Carries::Udp, Carries::Echo] {
-        let flow = ends.outbound(1, carries, 5000);
+    for protocol in [FlowProtocol::Udp, FlowProtocol::Echo] {
+        let flow = ends.outbound(1, protocol, 5000);
         flow.opens_inside();
         // Packet too big (also below the minimum MTU), time exceeded, parameter problem, destination unreachable.
         for (kind, code, rest) in [

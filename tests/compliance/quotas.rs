@@ -6,7 +6,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends, Flow},
+    flow::{Ends, Flow, FlowProtocol},
     gate::Offloads,
     segments::published,
 };
@@ -27,7 +27,7 @@ pub fn flows(offloads: Offloads) {
     fill(
         &fixture,
         "greedy",
-        &|number| ends.outbound(usize::from(number % 2), Carries::Udp, 5000 + number),
+        &|number| ends.outbound(usize::from(number % 2), FlowProtocol::Udp, 5000 + number),
         &|flow, more| {
             if more {
                 ends.send_inside(&flow.sent());
@@ -39,7 +39,7 @@ pub fn flows(offloads: Offloads) {
     fill(
         &fixture,
         "web",
-        &|number| published.inbound(usize::from(number % 2), Carries::Udp, 10_000 + number),
+        &|number| published.inbound(usize::from(number % 2), FlowProtocol::Udp, 10_000 + number),
         &|flow, more| {
             if more {
                 published.send_outside(&flow.answered());

@@ -60,7 +60,7 @@ pub fn datagrams(offloads: Offloads) {
 }
 
 /// The network configuration of a host.
-fn shown(fixture: &Fixture) -> Vec<String> {
+fn network_configuration(fixture: &Fixture) -> Vec<String> {
     let commands = [
         "ip -o addr",
         "ip route show table all",
@@ -95,12 +95,12 @@ fn teardown(offloads: Offloads, force: bool) {
     // Created again, so that the configuration before the daemon is known.
     fixture.daemon.cli(&["teardown"]).success();
     fixture.daemon.stop();
-    let before = shown(&fixture);
+    let before = network_configuration(&fixture);
     fixture.daemon.restart();
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);
     let server = peer::serve(&web.netns, "web", &["80"]);
-    let traces = BpfObjects::of(
+    let objects = BpfObjects::of(
         fixture.daemon.bpf_dir(),
         fixture.daemon.process().pid(),
         fixture.host(),
@@ -130,9 +130,9 @@ fn teardown(offloads: Offloads, force: bool) {
         }
         fixture.daemon.cli(&command).success();
     }
-    traces.assert_gone();
-    for (was, is) in before.iter().zip(shown(&fixture)) {
-        assert_eq!(*was, is, "something is left");
+    objects.assert_gone();
+    for (was, is) in before.iter().zip(network_configuration(&fixture)) {
+        assert_eq!(*was, is, "teardown left a difference");
     }
     fixture.topology.assert_clean();
 }

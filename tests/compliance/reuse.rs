@@ -14,7 +14,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, TARGET},
+    flow::{FlowProtocol, TARGET},
     gate::Offloads,
     segments::published,
 };
@@ -107,13 +107,13 @@ pub fn reload(offloads: Offloads) {
     }
 
     for family in [0, 1] {
-        let inward = ends.inbound(family, Carries::Tcp, 4000);
+        let inward = ends.inbound(family, FlowProtocol::Tcp, 4000);
         assert_eq!(inward.inner.1, TARGET);
         inward.arrives("a segment without a flow, inbound", |packet| {
             packet.flags(ACK)
         });
         inward.leaves("its answer", |packet| packet.flags(ACK));
-        let out = ends.outbound(family, Carries::Tcp, 5000);
+        let out = ends.outbound(family, FlowProtocol::Tcp, 5000);
         let before = fixture.counted("drop_no_flow");
         ends.send_inside(&middle(out.sent()));
         let left = middle(out.left()).build();

@@ -6,7 +6,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends, Flow},
+    flow::{Ends, Flow, FlowProtocol},
     gate::Offloads,
 };
 
@@ -22,7 +22,7 @@ pub fn published(fixture: &Fixture) -> (Sandbox, Ends) {
 }
 
 /// A flow, and which end opens it.
-struct Walk<'a> {
+struct Connection<'a> {
     flow: Flow<'a>,
     from_inside: bool,
 }
@@ -30,7 +30,7 @@ struct Walk<'a> {
 const CLIENT: bool = true;
 const SERVER: bool = false;
 
-impl Walk<'_> {
+impl Connection<'_> {
     #[track_caller]
     fn step(&self, what: &str, client: bool, change: impl Fn(Packet) -> Packet) {
         if client == self.from_inside {
@@ -55,14 +55,14 @@ impl Walk<'_> {
 
 /// Runs a sequence on connections opened from inside and from outside, in both families, each from a port of its
 /// own.
-fn walks(ends: &Ends, walk: impl Fn(&Walk<'_>), port: u16) {
+fn on_each_connection(ends: &Ends, connection: impl Fn(&Connection<'_>), port: u16) {
     for family in [0, 1] {
-        walk(&Walk {
-            flow: ends.outbound(family, Carries::Tcp, port),
+        connection(&Connection {
+            flow: ends.outbound(family, FlowProtocol::Tcp, port),
             from_inside: true,
         });
-        walk(&Walk {
-            flow: ends.inbound(family, Carries::Tcp, port),
+        connection(&Connection {
+            flow: ends.inbound(family, FlowProtocol::Tcp, port),
             from_inside: false,
         });
     }
@@ -72,151 +72,153 @@ fn walks(ends: &Ends, walk: impl Fn(&Walk<'_>), port: u16) {
 pub fn sequences(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
-    walks(&ends, retransmitted, 5000);
-    walks(&ends, data_on_syn, 5001);
-    walks(&ends, half_closed, 5002);
-    walks(&ends, closed_at_once, 5003);
-    walks(&ends, challenged, 5004);
-    walks(&ends, odd_segments, 5005);
+    on_each_connection(&ends, retransmitted, 5000);
+    on_each_connection(&ends, data_on_syn, 5001);
+    on_each_connection(&ends, half_closed, 5002);
+    on_each_connection(&ends, simultaneous_close, 5003);
+    on_each_connection(&ends, challenge_ack, 5004);
+    on_each_connection(&ends, unusual_segments, 5005);
     for state in 0..4 {
         for client in [CLIENT, SERVER] {
             let port = 5010 + 2 * state + u16::from(client);
-            walks(&ends, |walk| reset(walk, state, client), port);
+            on_each_connection(&ends, |connection| reset(connection, state, client), port);
         }
     }
-    walks(&ends, crossing, 5030);
+    on_each_connection(&ends, simultaneous_open, 5030);
     assert_eq!(fixture.counted("drop_no_flow"), 0);
     fixture.assert_clean(&[]);
 }
 
-fn retransmitted(walk: &Walk<'_>) {
-    walk.flags("SYN", CLIENT, SYN);
-    walk.flags("SYN again", CLIENT, SYN);
-    walk.flags("SYN-ACK", SERVER, SYN | ACK);
-    walk.flags("SYN-ACK again", SERVER, SYN | ACK);
-    walk.flags("ACK", CLIENT, ACK);
-    walk.flags("SYN-ACK once more", SERVER, SYN | ACK);
-    walk.flags("SYN of an old connection", CLIENT, SYN);
-    walk.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
+fn retransmitted(connection: &Connection<'_>) {
+    connection.flags("SYN", CLIENT, SYN);
+    connection.flags("SYN again", CLIENT, SYN);
+    connection.flags("SYN-ACK", SERVER, SYN | ACK);
+    connection.flags("SYN-ACK again", SERVER, SYN | ACK);
+    connection.flags("ACK", CLIENT, ACK);
+    connection.flags("SYN-ACK once more", SERVER, SYN | ACK);
+    connection.flags("SYN of an old connection", CLIENT, SYN);
+    connection.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
 }
 
 /// TCP Fast Open (RFC 7413).
-fn data_on_syn(walk: &Walk<'_>) {
+fn data_on_syn(connection: &Connection<'_>) {
     let fast_open = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8];
-    walk.step("data on SYN", CLIENT, |packet| {
+    connection.step("data on SYN", CLIENT, |packet| {
         packet.flags(SYN).tcp_options(&fast_open)
     });
-    walk.step("data on SYN-ACK", SERVER, |packet| {
+    connection.step("data on SYN-ACK", SERVER, |packet| {
         packet.flags(SYN | ACK).tcp_options(&fast_open)
     });
-    walk.step("data before ACK", SERVER, |packet| packet.flags(ACK | PSH));
-    walk.flags("ACK", CLIENT, ACK);
+    connection.step("data before ACK", SERVER, |packet| packet.flags(ACK | PSH));
+    connection.flags("ACK", CLIENT, ACK);
 }
 
-fn half_closed(walk: &Walk<'_>) {
+fn half_closed(connection: &Connection<'_>) {
     for (first, second) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
-        walk.handshake();
-        walk.flags("FIN", first, FIN | ACK);
-        walk.flags("FIN again", first, FIN | ACK);
-        walk.flags("ACK of FIN", second, ACK);
-        walk.step("data after FIN", second, |packet| packet.flags(ACK | PSH));
-        walk.flags("ACK of data", first, ACK);
-        walk.flags("second FIN", second, FIN | ACK);
-        walk.flags("repeated second FIN", second, FIN | ACK);
-        walk.flags("last ACK", first, ACK);
-        walk.flags("repeated last ACK", first, ACK);
+        connection.handshake();
+        connection.flags("FIN", first, FIN | ACK);
+        connection.flags("FIN again", first, FIN | ACK);
+        connection.flags("ACK of FIN", second, ACK);
+        connection.step("data after FIN", second, |packet| packet.flags(ACK | PSH));
+        connection.flags("ACK of data", first, ACK);
+        connection.flags("second FIN", second, FIN | ACK);
+        connection.flags("repeated second FIN", second, FIN | ACK);
+        connection.flags("last ACK", first, ACK);
+        connection.flags("repeated last ACK", first, ACK);
     }
 }
 
-fn closed_at_once(walk: &Walk<'_>) {
-    walk.handshake();
-    walk.flags("FIN", CLIENT, FIN | ACK);
-    walk.flags("FIN that crosses it", SERVER, FIN | ACK);
-    walk.flags("ACK", SERVER, ACK);
-    walk.flags("other ACK", CLIENT, ACK);
+fn simultaneous_close(connection: &Connection<'_>) {
+    connection.handshake();
+    connection.flags("FIN", CLIENT, FIN | ACK);
+    connection.flags("FIN of the other side", SERVER, FIN | ACK);
+    connection.flags("ACK", SERVER, ACK);
+    connection.flags("ACK of the other side", CLIENT, ACK);
     // Reused ports (RFC 9293 §3.6.1).
-    walk.handshake();
+    connection.handshake();
 }
 
 /// A SYN for a connection that the server still has is answered with an ACK (RFC 5961 §4).
-fn challenged(walk: &Walk<'_>) {
-    walk.flags("SYN", CLIENT, SYN);
-    walk.flags("challenge", SERVER, ACK);
-    walk.flags("RST", CLIENT, RST);
-    walk.flags("SYN again", CLIENT, SYN);
-    walk.flags("SYN-ACK", SERVER, SYN | ACK);
-    walk.flags("ACK", CLIENT, ACK);
+fn challenge_ack(connection: &Connection<'_>) {
+    connection.flags("SYN", CLIENT, SYN);
+    connection.flags("challenge", SERVER, ACK);
+    connection.flags("RST", CLIENT, RST);
+    connection.flags("SYN again", CLIENT, SYN);
+    connection.flags("SYN-ACK", SERVER, SYN | ACK);
+    connection.flags("ACK", CLIENT, ACK);
 }
 
-fn odd_segments(walk: &Walk<'_>) {
-    walk.handshake();
+fn unusual_segments(connection: &Connection<'_>) {
+    connection.handshake();
     for side in [CLIENT, SERVER] {
-        walk.step("keepalive", side, |packet| {
+        connection.step("keepalive", side, |packet| {
             packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"")
         });
-        walk.step("keepalive with one byte", side, |packet| {
+        connection.step("keepalive with one byte", side, |packet| {
             packet.flags(ACK).numbers(0x0102_0303, 0).payload(b"x")
         });
-        walk.step("far outside the window", side, |packet| {
+        connection.step("far outside the window", side, |packet| {
             packet.flags(ACK).numbers(0xfff0_0000, 0)
         });
-        walk.step("urgent", side, |packet| packet.flags(ACK | URG));
-        walk.step("congestion", side, |packet| packet.flags(ACK | 0xc0));
-        walk.step("selective ACK", side, |packet| {
+        connection.step("urgent", side, |packet| packet.flags(ACK | URG));
+        connection.step("congestion", side, |packet| packet.flags(ACK | 0xc0));
+        connection.step("selective ACK", side, |packet| {
             let blocks = [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9];
             packet.flags(ACK).tcp_options(&blocks)
         });
-        walk.step("full size", side, |packet| {
+        connection.step("full size", side, |packet| {
             packet.flags(ACK).payload(&[7; 1400])
         });
     }
 }
 
-fn reset(walk: &Walk<'_>, state: u16, side: bool) {
-    walk.flags("SYN", CLIENT, SYN);
+fn reset(connection: &Connection<'_>, state: u16, side: bool) {
+    connection.flags("SYN", CLIENT, SYN);
     if state > 0 {
-        walk.flags("SYN-ACK", SERVER, SYN | ACK);
+        connection.flags("SYN-ACK", SERVER, SYN | ACK);
     }
     if state > 1 {
-        walk.flags("ACK", CLIENT, ACK);
+        connection.flags("ACK", CLIENT, ACK);
     }
     if state > 2 {
-        walk.flags("FIN", CLIENT, FIN | ACK);
+        connection.flags("FIN", CLIENT, FIN | ACK);
     }
-    walk.flags("RST", side, RST | ACK);
-    walk.flags("RST again", side, RST);
+    connection.flags("RST", side, RST | ACK);
+    connection.flags("RST again", side, RST);
 }
 
 /// Simultaneous open (RFC 9293 §3.5): the SYN of the other side matches the flow.
-fn crossing(walk: &Walk<'_>) {
-    if !walk.from_inside {
+fn simultaneous_open(connection: &Connection<'_>) {
+    if !connection.from_inside {
         // A connection opened from a published port gets another port, because the port is reserved.
         return;
     }
-    walk.flags("SYN", CLIENT, SYN);
-    walk.flags("SYN that crosses it", SERVER, SYN);
-    walk.flags("SYN-ACK", CLIENT, SYN | ACK);
-    walk.flags("other SYN-ACK", SERVER, SYN | ACK);
-    walk.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
-    walk.step("data back", SERVER, |packet| packet.flags(ACK | PSH));
+    connection.flags("SYN", CLIENT, SYN);
+    connection.flags("SYN of the other side", SERVER, SYN);
+    connection.flags("SYN-ACK", CLIENT, SYN | ACK);
+    connection.flags("SYN-ACK of the other side", SERVER, SYN | ACK);
+    connection.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
+    connection.step("data back", SERVER, |packet| packet.flags(ACK | PSH));
 }
 
 /// P-3: an RST passes and does not remove the flow at once; later segments pass, and the flow expires.
 pub fn resets(offloads: Offloads) {
     let fixture = offloads.configured("[timers]\ntcp_reset = 2\n");
     let (_sandbox, ends) = published(&fixture);
-    walks(
+    on_each_connection(
         &ends,
-        |walk| {
+        |connection| {
             for side in [CLIENT, SERVER] {
-                walk.handshake();
-                walk.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
-                // A forged RST with wrong sequence numbers.
-                walk.step("RST", side, |packet| {
+                connection.handshake();
+                connection.step("data", CLIENT, |packet| packet.flags(ACK | PSH));
+                // A forged RST with invalid sequence numbers.
+                connection.step("RST", side, |packet| {
                     packet.flags(RST).numbers(0xdead_beef, 0).payload(b"")
                 });
-                walk.step("data after RST", !side, |packet| packet.flags(ACK | PSH));
-                walk.step("data of its sender", side, |packet| packet.flags(ACK | PSH));
+                connection.step("data after RST", !side, |packet| packet.flags(ACK | PSH));
+                connection.step("data from the sender of the RST", side, |packet| {
+                    packet.flags(ACK | PSH)
+                });
             }
         },
         5000,
@@ -227,7 +229,11 @@ pub fn resets(offloads: Offloads) {
         states.map(str::to_owned).collect()
     };
     assert_eq!(states(), ["established"; 4], "a forged RST removes no flow");
-    walks(&ends, |walk| walk.flags("RST", SERVER, RST | ACK), 5000);
+    on_each_connection(
+        &ends,
+        |connection| connection.flags("RST", SERVER, RST | ACK),
+        5000,
+    );
     fixture.wait_for("the flows expire", || states().is_empty());
     fixture.assert_clean(&[]);
 }

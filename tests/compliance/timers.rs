@@ -11,7 +11,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    flow::{Carries, Ends, Flow},
+    flow::{Ends, Flow, FlowProtocol},
     gate::{Offloads, run_in_parallel},
     segments::published,
 };
@@ -45,8 +45,8 @@ fn udp_flows(offloads: Offloads) {
     let fixture = offloads.configured(&config);
     let (_sandbox, ends) = published(&fixture);
     let flows = |port: u16| {
-        let out = [0, 1].map(|family| ends.outbound(family, Carries::Udp, port));
-        let inward = [0, 1].map(|family| ends.inbound(family, Carries::Udp, port));
+        let out = [0, 1].map(|family| ends.outbound(family, FlowProtocol::Udp, port));
+        let inward = [0, 1].map(|family| ends.inbound(family, FlowProtocol::Udp, port));
         (out, inward)
     };
     let (lonely, _) = flows(5001);
@@ -151,8 +151,8 @@ fn open<'a>(
     family: usize,
     (state, port, steps): (&str, u16, &[Step]),
 ) -> [Flow<'a>; 2] {
-    let out = ends.outbound(family, Carries::Tcp, port);
-    let inward = ends.inbound(family, Carries::Tcp, port);
+    let out = ends.outbound(family, FlowProtocol::Tcp, port);
+    let inward = ends.inbound(family, FlowProtocol::Tcp, port);
     for (client, flags) in steps {
         if *client {
             out.leaves(state, segment(*flags));

@@ -1,20 +1,20 @@
-//! The format of inputs: a frame, and the tuple that it gets.
+//! The format of inputs: a frame, and the tuple to which it is translated.
 
 use netpath_common::{
     addr::{Addr, Be16, Family},
     flow::{FlowKey, REWRITE_DST, REWRITE_SRC},
 };
 
-/// In the first byte, next to the `REWRITE_*` flags: checksums are corrected first.
+/// Flag in the first byte, which also contains the `REWRITE_*` flags: checksums are corrected first.
 pub const COMPLETE: u8 = 1 << 0;
 
-/// One input: a frame, and the tuple that it gets.
+/// One input: a frame, and the tuple to which it is translated.
 pub struct Input<'a> {
     /// [`REWRITE_SRC`] and [`REWRITE_DST`].
     pub flags: u8,
-    /// Whether checksums are corrected first: after random changes they are almost always wrong.
+    /// Whether checksums are corrected before the checks. After random changes they are almost always incorrect.
     pub complete: bool,
-    /// The frame, from its Ethernet header.
+    /// The frame, which starts with an Ethernet header.
     pub frame: &'a [u8],
     addresses: [[u8; 16]; 2],
     ports: [u16; 2],
@@ -42,8 +42,8 @@ impl<'a> Input<'a> {
         u32::from(self.ports[0]) << 16 | u32::from(self.ports[1])
     }
 
-    /// The tuple that a packet with `from` gets: another one at the ends in `flags`. A port of zero does not change: an echo has
-    /// one identifier only.
+    /// The tuple to which a packet with the tuple `from` is translated: `flags` selects source, destination or both. A port of
+    /// zero does not change, because an echo has only one identifier.
     pub fn target(&self, from: &FlowKey, family: Family, flags: u8) -> FlowKey {
         let address = |octets: [u8; 16]| {
             let [.., a, b, c, d] = octets;
@@ -51,7 +51,7 @@ impl<'a> Input<'a> {
                 Addr::from_raw_v4(u32::from_ne_bytes([a, b, c, d]))
             } else {
                 let addr = Addr::from_octets(octets);
-                // No IPv6 flow has a v4-mapped address.
+                // A v4-mapped address is not valid in an IPv6 flow.
                 if addr.is_v4() {
                     Addr::UNSPECIFIED
                 } else {

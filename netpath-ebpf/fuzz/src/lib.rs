@@ -3,7 +3,7 @@
 //! [`check`] takes any bytes (`input`), parses and rewrites them, and panics if the result differs from the wire format. The
 //! expected result comes from etherparse and from checksums over all bytes (`reference`), not from the code under test.
 //!
-//! `cargo xtask fuzz` searches for inputs by coverage. The corpus of that search is replayed by the unit tests.
+//! `cargo xtask fuzz` searches for inputs with coverage feedback. Unit tests replay the corpus of that search.
 
 mod checks;
 mod input;

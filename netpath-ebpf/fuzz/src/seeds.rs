@@ -1,4 +1,4 @@
-//! Packets that the search starts from: one of each shape that a node meets.
+//! The seeds of the corpus: one packet of each kind that a node receives.
 
 use crate::{
     input::{COMPLETE, join},
@@ -113,7 +113,7 @@ fn transports(v4: bool) -> Vec<(&'static str, u8, Vec<u8>)> {
     transports
 }
 
-/// Options of IPv4 as one entry; extension headers of IPv6, each with its number.
+/// IPv6: number and bytes of an extension header. IPv4: all options in one entry.
 type Header = (u8, Vec<u8>);
 
 fn chains(v4: bool) -> Vec<(&'static str, Vec<Header>)> {
@@ -155,7 +155,7 @@ fn chains(v4: bool) -> Vec<(&'static str, Vec<Header>)> {
     ]
 }
 
-/// What an ICMP error quotes: packets from the network header on.
+/// Packets that an ICMP error quotes, without link header.
 fn quotes(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
     let headers = if v4 { 20 } else { 40 };
     let icmp = if v4 { 1 } else { 58 };
@@ -197,8 +197,8 @@ fn quotes(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
     quotes
 }
 
-/// Errors that say how long the quote is (RFC 4884): padded and with an extension behind it, and shorter than what is
-/// there, with and without the quoted checksum.
+/// Errors with the length of the quote (RFC 4884): a padded quote with an extension after it, and lengths that are shorter
+/// than the quoted bytes, with and without the quoted checksum.
 fn extended(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
     let (icmp, kind, place, unit) = if v4 { (1, 11, 5, 4) } else { (58, 3, 4, 8) };
     let headers = if v4 { 20 } else { 40 };
@@ -222,7 +222,7 @@ fn extended(v4: bool) -> Vec<(&'static str, Vec<u8>)> {
     errors
 }
 
-/// A frame; checksums of network and transport are made right when it is read.
+/// A frame. Its checksums are corrected when the input is read ([`crate::input::COMPLETE`]).
 fn packet(v4: bool, headers: &[Header], protocol: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     if v4 {
@@ -267,7 +267,7 @@ fn tcp(flags: u8, options: u8, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// With something in the checksum field, because zero there means that there is none.
+/// A UDP datagram. Its checksum field is not zero, because zero means that there is no checksum.
 fn udp(data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x9c, 0x41, 0, 53];
     bytes.extend((8 + data.len() as u16).to_be_bytes());

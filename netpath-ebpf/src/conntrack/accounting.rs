@@ -1,7 +1,7 @@
 //! How many flows a sandbox has, and may have.
 //!
-//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. So the number
-//! is that of the reply entries in the map.
+//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. So the count
+//! equals the number of reply entries in the map that name the endpoint.
 
 use netpath_common::{
     flow::{FlowEntry, FlowKey},
@@ -14,12 +14,12 @@ use crate::{
     maps::{Sequence, USAGE},
 };
 
-/// The flows of the sandbox in a slot.
+/// The flow count of the sandbox in a slot.
 #[derive(Clone, Copy)]
 pub(super) struct SandboxFlows(*mut Usage);
 
 impl SandboxFlows {
-    /// The flows of the sandbox in a slot; `None` if another generation is counted there.
+    /// The flow count of the sandbox in a slot; `None` if it is the count of another generation.
     #[inline(always)]
     pub(super) fn find(slot: u32, generation: u32) -> Option<Self> {
         let usage = USAGE.get_ptr_mut(slot)?;
@@ -40,7 +40,7 @@ impl SandboxFlows {
         i64::from(unsafe { (*self.0).flows }) < i64::from(config.flows_per_sandbox)
     }
 
-    /// Where the search for flows to evict continues.
+    /// Sequence number in the index of all flows at which the search for flows to evict continues.
     #[inline(always)]
     pub(super) fn next_search(self) -> Sequence {
         // SAFETY: as in `find`.
@@ -48,7 +48,7 @@ impl SandboxFlows {
     }
 }
 
-/// Counts a reply entry that was inserted.
+/// Increments the flow count for a reply entry that was inserted.
 #[inline(always)]
 pub(super) fn add_reply(entry: &FlowEntry) {
     if let Some(flows) = SandboxFlows::find(entry.endpoint, entry.generation) {
@@ -56,10 +56,10 @@ pub(super) fn add_reply(entry: &FlowEntry) {
     }
 }
 
-/// Removes `entry`, the entry with `key`; a reply entry no longer counts.
+/// Removes `entry`, which has this key. For a reply entry, decrements the flow count.
 #[inline(always)]
 pub(super) fn remove_entry(key: &FlowKey, entry: Entry) {
-    // Read before the removal, after which the memory may be another entry's.
+    // Read before the removal: after it, another entry may reuse the memory.
     let (is_reply, (slot, generation)) = (entry.is_reply(), entry.slot());
     if Entry::remove(key)
         && is_reply

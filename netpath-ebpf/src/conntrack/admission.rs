@@ -1,8 +1,8 @@
 //! Room for a new flow when the table is full, or when a sandbox has reached its limit.
 //!
-//! Expired flows are removed, and finished and half-open ones before their idle limit. Established ones stay (RFC 6888
-//! REQ-11). The index of all flows is searched from its oldest slot, a few slots for each new flow, and again from the
-//! oldest when the newest is reached.
+//! Expired flows are removed. Finished and half-open flows are removed before their idle limit, established ones are not
+//! (RFC 6888 REQ-11). The index of all flows is searched from its oldest slot to its newest, a few slots for each new flow;
+//! then the search restarts at the oldest.
 
 use netpath_common::{
     flow::FlowKey,
@@ -23,14 +23,14 @@ use crate::{
 /// Slots that are searched for one new flow.
 const STEPS: u32 = 16;
 
-/// The slot of no endpoint: flows of every sandbox.
+/// The slot that no endpoint has; it selects the flows of every sandbox.
 const EVERY_SANDBOX: u32 = 0;
 
 /// Whether the sandbox may have one more flow. If its limit is reached, some of its flows are evicted first: expired,
 /// finished, and half-open ones.
 #[inline(always)]
 pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
-    // None while the slot has no endpoint; then the flow has expired before its first packet is delivered.
+    // Without a count of this generation, the endpoint was removed: the flow has expired before its first packet.
     let Some(flows) = SandboxFlows::find(reply.slot, reply.generation) else {
         return true;
     };
@@ -41,7 +41,7 @@ pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
     flows.has_room(config)
 }
 
-/// Evicts flows of any sandbox.
+/// Removes expired, finished and half-open flows of any sandbox.
 #[inline(never)]
 pub fn reclaim_table(config: &Config) {
     if let Some(next) = Sequence::of(Cursor::Reclaim) {
@@ -49,13 +49,13 @@ pub fn reclaim_table(config: &Config) {
     }
 }
 
-/// Evicts flows that count for the sandbox in a slot; those of other sandboxes are removed only if they have expired.
+/// Removes expired flows, and finished and half-open flows that count for the sandbox in a slot.
 #[inline(never)]
 fn reclaim_sandbox(config: &Config, slot: u32, flows: SandboxFlows) {
     search_index(config, flows.next_search(), slot);
 }
 
-/// Searches the slots from `next` on.
+/// Searches [`STEPS`] slots of the index from `next` on.
 #[inline(always)]
 fn search_index(config: &Config, next: Sequence, slot: u32) {
     let Some(newest) = Sequence::of(Cursor::FlowIndex) else {

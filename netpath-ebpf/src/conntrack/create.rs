@@ -19,7 +19,7 @@ use crate::{
 /// Why a flow was not created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Another flow has the reply tuple.
+    /// Another flow uses the reply tuple.
     Taken,
     /// The table is full.
     Full,
@@ -27,7 +27,7 @@ pub enum Refused {
 
 /// Inserts both entries of the flow in `scratch.flow`, the reply entry first.
 ///
-/// If another CPU has created the same flow, that one is used.
+/// If another CPU has created the same flow, its entries are used.
 #[inline(always)]
 pub fn create(context: &mut Context) -> Result<(), Refused> {
     let Context {

@@ -1,9 +1,9 @@
 //! Access to the entries of the map `flows`.
 //!
-//! Several CPUs may use an entry at the same time. Fields that change are changed by atomic additions and by single stores;
-//! each stored value is valid whichever CPU stores last, because every packet in transit is evidence of the same flow. The
-//! other fields do not change while the entry is in the map. When an entry is removed its memory may be reused for another
-//! entry while a program runs; then one packet is handled by the newer entry.
+//! Several CPUs may use an entry at the same time. Counters change by atomic additions, the last time and the seen flags by
+//! single stores. Whichever CPU stores last, the value is valid, because all packets belong to the same flow. The other
+//! fields do not change while the entry is in the map. After the removal of an entry, another entry may reuse its memory
+//! while a program runs; then one packet is handled by the newer entry.
 
 use netpath_common::{
     flow::{DELIVER, FlowEntry, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_RST},
@@ -47,7 +47,7 @@ impl Entry {
         }
     }
 
-    /// Removes the entry with a key. Of several CPUs that remove an entry, one gets `true`.
+    /// Removes the entry with a key. If several CPUs remove an entry, only one of them gets `true`.
     #[inline(always)]
     pub fn remove(key: &FlowKey) -> bool {
         // The only error is that there is no such entry.
@@ -63,7 +63,7 @@ impl Entry {
     /// [`FlowEntry::to`].
     #[inline(always)]
     pub fn to(self) -> &'static FlowKey {
-        // SAFETY: a map value, readable while the program runs; see the module.
+        // SAFETY: a map value, readable while the program runs; see the documentation of the module.
         unsafe { &(*self.0).to }
     }
 

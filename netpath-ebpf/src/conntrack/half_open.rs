@@ -14,17 +14,17 @@ use crate::{
     maps,
 };
 
-/// Slots of the index that one new flow tries at most. In a table where nine tenths of the flows are alive, one new flow in a
-/// thousand finds that many live ones in a row.
+/// The most slots of the index that one new flow examines. If nine tenths of the slots have live flows, one new flow in a
+/// thousand finds only live ones.
 const INDEX_STEPS: u32 = 64;
 
 /// Enters the key of a new flow in both rings.
 ///
-/// The slot in the ring of half-open flows belonged to the flow that was created one ring earlier. If that flow is still
-/// half-open, it is evicted. [`enter_index`] describes the other ring.
+/// In the ring of half-open flows, the key replaces that of the flow that was created one round earlier. If that flow is
+/// still half-open, it is evicted. [`enter_index`] describes the other ring.
 #[inline(always)]
 pub(super) fn enter(key: &FlowKey, config: &Config, now: u64, evicted: &mut FlowKey) {
-    // The key of a flow that was created again may be found there.
+    // The slot may contain the key of an earlier flow with the same tuple.
     if maps::replace_half_open_key(config.half_open_mask, key, evicted)
         && evicted != key
         && let Some(entry) = Entry::find(evicted)
@@ -37,10 +37,10 @@ pub(super) fn enter(key: &FlowKey, config: &Config, now: u64, evicted: &mut Flow
 
 /// Enters a key in the index of all flows.
 ///
-/// While no daemon sweeps the table, the flow that had the slot is removed if it has expired; otherwise its key moves to the
-/// next slot, and so on. So expired flows are found in the index however old they are, and the table remains usable for a
-/// day without a daemon. The index has a slot for each flow, so an expired one is seldom far.
-/// While the daemon sweeps, this search would only cost cache misses.
+/// While no daemon sweeps the table, the flow whose key is in the slot is removed if it has expired; otherwise its key moves
+/// to the next slot, whose key is examined in the same way. So the index keeps the keys of live flows, and flows that expire
+/// later are found: the table remains usable without a daemon. The index has one slot for each flow of the table.
+/// While the daemon sweeps, the search is omitted, because it would only cause cache misses.
 #[inline(always)]
 fn enter_index(key: &FlowKey, config: &Config, now: u64) {
     if now.saturating_sub(config.swept) < SWEEP_PATIENCE {
@@ -60,7 +60,7 @@ fn enter_index(key: &FlowKey, config: &Config, now: u64) {
 struct Displacement {
     /// [`Config::flow_index_mask`].
     mask: u32,
-    /// The key that needs a slot.
+    /// The key to store.
     key: FlowKey,
     displaced: FlowKey,
     /// Coarse monotonic nanoseconds.

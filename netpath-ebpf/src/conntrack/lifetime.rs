@@ -8,7 +8,7 @@ use netpath_common::{
 use super::{Entry, accounting};
 use crate::{maps, stage::stage};
 
-/// Nanoseconds during which an entry without a reverse entry is taken for a flow that another CPU is creating.
+/// Age in nanoseconds up to which an entry without a reverse entry is a flow that another CPU is creating.
 const CREATION_GRACE: u64 = 1_000_000_000;
 
 stage! {
@@ -23,8 +23,8 @@ stage! {
     }
 }
 
-/// Removes both entries of the flow that was created at `created`. An entry that another CPU has created since then under
-/// either key stays.
+/// Removes both entries of the flow that was created at `created`. An entry with either key that another CPU has created
+/// since then is not removed.
 #[inline(always)]
 fn remove_both(key: &FlowKey, reverse_key: &FlowKey, created: u64) {
     if let Some(entry) = Entry::find(reverse_key)
@@ -39,7 +39,7 @@ fn remove_both(key: &FlowKey, reverse_key: &FlowKey, created: u64) {
     }
 }
 
-/// Removes the flow if neither entry was used since the times in `record`. Whether it was removed.
+/// Removes the flow if neither entry was used since the times in `record`. Returns whether it was removed.
 #[inline(always)]
 pub fn remove_if_idle(record: &SweepRecord) -> bool {
     let Some(entry) = Entry::find(&record.key) else {

@@ -1,4 +1,4 @@
-//! Which flow a packet belongs to.
+//! Lookup of the flow that a packet belongs to.
 
 use netpath_common::{
     flow::{
@@ -23,9 +23,9 @@ pub type Found = (Entry, &'static Endpoint);
 
 /// The entry that a packet at `hook` belongs to.
 ///
-/// A flow whose packets do not pass this hook is not found, so forged addresses match nothing. A flow whose endpoint was
-/// removed is removed and not found. So is a finished one when the side that opened it opens a connection with the same
-/// tuple again (RFC 9293 §3.6.1); when the other side does, the flow restarts.
+/// A flow is found only at the hooks that its packets pass, so packets with forged addresses match no flow. A flow whose
+/// endpoint was removed is removed. A SYN on a finished flow (RFC 9293 §3.6.1) removes the flow if it comes from the side
+/// that opened it, and restarts the flow if it comes from the other side.
 #[inline(always)]
 pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
     let key = &parsed.key;
@@ -44,8 +44,8 @@ pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
     Some((entry, endpoint))
 }
 
-/// The entry of the packets that reply to the packet that an ICMP error quotes. An ICMP error neither keeps a flow alive nor
-/// ends it, so nothing is changed.
+/// The entry of the direction opposite to the packet that an ICMP error quotes; `reply` is its key. The entry does not
+/// change: an ICMP error neither refreshes nor removes a flow.
 #[inline(always)]
 pub fn find_replying(reply: &FlowKey, quote: &Parsed, hook: Hook) -> Option<Found> {
     let entry = find_at(reply, !quote.opens_flow(), hook)?;
@@ -56,7 +56,7 @@ pub fn find_replying(reply: &FlowKey, quote: &Parsed, hook: Hook) -> Option<Foun
 #[inline(always)]
 fn find_at(key: &FlowKey, opens: bool, hook: Hook) -> Option<Entry> {
     let entry = Entry::find(key)?;
-    // With identifier 0 the tuples of an echo request and of a reply in the same direction are equal.
+    // With identifier 0, an echo request and an echo reply in the same direction have equal tuples.
     let is_other_echo = matches!(key.protocol, ICMP | ICMPV6) && opens != entry.is_original();
     if entry.flags() & (DELIVER | BOTH_LOCAL) != flags_at(hook) || is_other_echo {
         return None;
@@ -74,7 +74,7 @@ fn flags_at(hook: Hook) -> u8 {
     }
 }
 
-/// Clears what both directions have sent. The translation remains, because the replying side uses it.
+/// Clears the seen flags of both entries. The translation remains, because the replying side uses it.
 #[inline(never)]
 fn restart(entry: Entry) {
     entry.clear_seen();

@@ -1,4 +1,4 @@
-//! What every stage of a TC program works on.
+//! The packet, the settings and the working memory that every stage of a TC program uses.
 
 mod new_flow;
 
@@ -16,10 +16,10 @@ use crate::{
 #[cfg_attr(target_arch = "bpf", map(name = "workspace"))]
 static WORKSPACE: PerCpuArray<Workspace> = PerCpuArray::with_max_entries(1, 0);
 
-/// Memory of a program beyond the 512 bytes of stack; one for each CPU.
+/// Memory of a program in addition to the 512 bytes of stack; one for each CPU.
 ///
-/// TC programs run with bottom halves disabled. One runs inside another only when it sends a copy of a packet through a
-/// hook, after which the outer program reads only [`FragmentScratch`], which documents that.
+/// TC programs run with bottom halves disabled. A program runs inside another one only if the outer program sends a copy of
+/// the packet through a hook. After that, the outer program reads only [`FragmentScratch`].
 #[repr(C)]
 struct Workspace {
     parsed: Parsed,
@@ -33,17 +33,17 @@ pub struct Scratch {
     pub quote: Parsed,
     /// The published range that contains the packet's destination.
     pub published: PublishedRange,
-    /// A flow that is opened.
+    /// The flow that is being opened.
     pub flow: NewFlow,
-    /// A fragment.
+    /// State of the packet's datagram, if the packet is a fragment.
     pub fragment: FragmentScratch,
 }
 
-/// Memory for fragments beyond the stack.
+/// Intermediate results about a fragment.
 ///
-/// The program that sends buffered fragments reads [`PendingDatagram::sequences`] while other programs run on the same CPU.
-/// Such a program writes them only if another CPU buffers a fragment of the same datagram at that moment; then other
-/// fragments of it are sent. All fields are numbers whose every value is checked.
+/// The program that sends buffered fragments reads [`PendingDatagram::sequences`] while nested programs run on the same CPU.
+/// A nested program overwrites the sequences only if another CPU buffers a fragment of the same datagram at the same time;
+/// then other fragments of that datagram are sent. All fields are numbers, which are checked before they are used.
 #[repr(C)]
 pub struct FragmentScratch {
     /// The key of a datagram.
@@ -54,27 +54,27 @@ pub struct FragmentScratch {
     pub pending: PendingDatagram,
 }
 
-/// What every stage of a TC program works on; obtained once for each packet.
+/// The packet, the settings and the working memory of a TC program.
 pub struct Context {
     /// The packet.
     pub skb: Skb,
     /// The settings of the node.
     pub config: &'static Config,
-    /// The parsed packet. In a map, not on the stack: the verifier would track every field on the stack and follow the rest
-    /// of the program once for each combination of values.
+    /// The parsed packet. It is in a map and not on the stack: the verifier tracks every field on the stack and would follow
+    /// the rest of the program once for each combination of values.
     pub parsed: &'static mut Parsed,
     /// Memory for intermediate results.
     pub scratch: &'static mut Scratch,
 }
 
 impl Context {
-    /// The context for a packet. `None` never happens: arrays have all their entries.
+    /// The context for a packet. Never `None` at run time: every entry of an array map exists.
     #[inline(always)]
     pub fn new(skb: Skb) -> Option<Self> {
         let config = maps::config()?;
         let workspace = WORKSPACE.get_ptr_mut(0)?;
-        // SAFETY: no other program uses this CPU's workspace until this one ends (see `Workspace`), and a program calls this
-        // once. All zeroes is a value of each type.
+        // SAFETY: no other program uses this CPU's workspace until this one ends, except as `Workspace` says, and a program
+        // or stage calls this once. All-zero bytes are a valid value of each type.
         let workspace = unsafe { &mut *workspace };
         Some(Self {
             skb,

@@ -1,4 +1,4 @@
-//! A flow that is opened.
+//! The flow that is being opened.
 
 use netpath_common::{
     flow::{DELIVER, FlowEntry, FlowKey, Kind},
@@ -14,7 +14,7 @@ pub struct NewFlow {
     pub reply_key: FlowKey,
     /// The key that was in the slot of the ring of half-open flows.
     pub evicted: FlowKey,
-    /// An entry that is inserted.
+    /// The entry to insert.
     pub entry: FlowEntry,
     /// The local endpoints, and how the flow is translated.
     pub opening: Opening,
@@ -27,9 +27,9 @@ pub struct Opening {
     pub original: LocalEnd,
     /// Local end of the reply direction.
     pub reply: LocalEnd,
-    /// How it is translated.
+    /// How the flow is translated.
     pub kind: Kind,
-    /// Which source ports it may have.
+    /// Which source ports the flow may have after translation.
     pub source: SourcePort,
 }
 
@@ -37,11 +37,11 @@ pub struct Opening {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SourcePort {
-    /// Only the one of the packet.
+    /// Only the packet's source port.
     Keep,
-    /// The one of the packet if its reply tuple is free, otherwise one that SNAT may use.
+    /// The packet's source port if its reply tuple is free, otherwise a port that SNAT may use.
     Prefer,
-    /// One that SNAT may use; the one of the packet first.
+    /// A port that SNAT may use; the packet's source port is the first candidate.
     Choose,
 }
 

@@ -1,4 +1,4 @@
-//! Fragments that arrived before the first one of their datagram.
+//! Later fragments that arrived before the first fragment of their datagram.
 
 use netpath_common::{
     hook::Hook,
@@ -17,8 +17,8 @@ use crate::{
     parse::{ETHERNET, Parsed},
 };
 
-/// A buffer of the ring. A sequence number gives a buffer to one CPU. If the whole ring advances while a buffer is read, its
-/// sequence number has changed, which the reader checks before and after.
+/// A buffer of the ring. Each sequence number is taken by one CPU. If another CPU overwrites a buffer while it is read, its
+/// sequence number changes; the reader compares the number before and after reading.
 #[derive(Clone, Copy)]
 struct Buffer(*mut BufferedFragment);
 
@@ -51,8 +51,8 @@ impl Buffer {
         }
     }
 
-    /// Replaces the packet by the buffered one, if it has this sequence number, belongs to this datagram and is not older than
-    /// `oldest`. Whether it was replaced.
+    /// Replaces the packet by the buffered one, if that has this sequence number, belongs to this datagram and did not arrive
+    /// before `oldest` (coarse monotonic nanoseconds). Returns whether the packet was replaced.
     #[inline(always)]
     fn restore(self, skb: &mut Skb, sequence: u32, key: &FragmentKey, oldest: u64) -> bool {
         // SAFETY: as in `store`. The length is read once: another CPU may change it.
@@ -91,15 +91,15 @@ impl Pending {
         }
         new.first_seen = now;
         new.count = 0;
-        // An error means that another CPU has inserted it, or that there is no room; both show below.
+        // This fails if another CPU has inserted the datagram, or if the map is full; the lookup below distinguishes them.
         let _ = PENDING.insert(key, new, BPF_NOEXIST as u64);
         Self::find(key)
     }
 
-    /// Adds a buffered fragment. `false` if there are as many as there may be.
+    /// Adds a buffered fragment. `false` if the datagram has [`PENDING_SLOTS`] of them already.
     #[inline(always)]
     fn add(self, sequence: u32) -> bool {
-        // SAFETY: a map value, valid while the program runs; the addition gives a slot to one CPU.
+        // SAFETY: a map value, valid while the program runs; the atomic addition gives each slot to one CPU.
         unsafe {
             let number = helpers::fetch_add_u32(&raw mut (*self.0).count, 1) as usize;
             let sequences = &mut (*self.0).sequences;
@@ -125,8 +125,8 @@ impl Pending {
     }
 }
 
-/// Buffers a fragment whose first one has not arrived. `false` if there is no room for it, or if its first one was not
-/// translated.
+/// Buffers a later fragment of a datagram whose first fragment has not arrived. `false` if there is no room, or if the first
+/// fragment was not translated.
 #[inline(never)]
 pub fn buffer(context: &mut Context, hook: Hook) -> bool {
     let (skb, parsed) = (&context.skb, &*context.parsed);
@@ -157,7 +157,7 @@ pub fn buffer(context: &mut Context, hook: Hook) -> bool {
     if !pending.add(sequence) {
         return false;
     }
-    // Another CPU may have handled the first fragment meanwhile, before this one was buffered.
+    // Another CPU may have handled the first fragment before this one was buffered.
     if let Some(stored) = Stored::find(&scratch.key)
         && stored.is_translated_since(now)
     {
@@ -166,8 +166,8 @@ pub fn buffer(context: &mut Context, hook: Hook) -> bool {
     true
 }
 
-/// Sends the packet, a first fragment, and the buffered fragments of its datagram through the hook again. `false` if there
-/// are none, or if the packet could not be sent: then it continues.
+/// Sends the packet, a first fragment, and the buffered fragments of its datagram through the hook again. `false` if no
+/// fragment is buffered or the packet could not be sent; the caller then continues with the packet.
 #[inline(always)]
 pub(super) fn send_again(
     skb: &mut Skb,
@@ -180,13 +180,13 @@ pub(super) fn send_again(
         return false;
     };
     pending.copy_to(&mut scratch.pending);
-    // Absence is success.
+    // It may have been removed already.
     let _ = PENDING.remove(&scratch.key);
     if now.saturating_sub(scratch.pending.first_seen) > limit {
         return false;
     }
     let is_sent = helpers::clone_redirect(skb, hook);
-    // At egress the copy has passed the program, even if it was dropped later.
+    // At egress, a failure may also mean that the copy passed the program and was dropped after it.
     if !is_sent && hook != Hook::UplinkEgress {
         return false;
     }

@@ -11,7 +11,7 @@ pub(super) fn new_id(parsed: &Parsed, key: u64) -> u32 {
     let Some(count) = Sequence::of(Cursor::FragmentId).map(Sequence::take) else {
         return parsed.fragment.id;
     };
-    // A Feistel network is a bijection whatever its round function is; IPv4 uses half of the bits.
+    // A Feistel network is a bijection with any round function. IPv4 uses half of the bits.
     let bits = match parsed.family {
         Family::V4 => 8,
         Family::V6 => 16,

@@ -23,9 +23,9 @@ use crate::{
     stage::stage,
 };
 
-/// The translation of a later fragment's datagram. Its tuple is in [`FragmentScratch`](crate::context::FragmentScratch).
+/// The translation of a datagram. Its tuple is in [`FragmentScratch`](crate::context::FragmentScratch).
 pub struct Known {
-    /// The local endpoint: receiver or sender.
+    /// The local endpoint, which receives or sends the datagram.
     pub endpoint: &'static Endpoint,
     /// As [`netpath_common::flow::FlowEntry::flags`].
     pub flags: u8,
@@ -43,11 +43,11 @@ impl Known {
     }
 }
 
-/// The identification that a packet of a flow gets. If the packet is a first fragment, its translation is stored for the later
-/// ones.
+/// The identification that a packet of a flow gets. If the packet is a first fragment, its translation is stored for the
+/// later fragments.
 ///
 /// # Errors
-/// The reason why the packet ends here: it was sent through this hook again, with the fragments that were buffered.
+/// The reason for the verdict, if the packet and the buffered fragments of its datagram were sent through the hook again.
 #[inline(always)]
 pub fn note_first(context: &mut Context, hook: Hook) -> Result<u32, Reason> {
     if context.parsed.fragment.position != FragmentPosition::First {
@@ -89,8 +89,8 @@ fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     known.id = if known.flags & (REWRITE_SRC | REWRITE_DST) == 0 {
         parsed.fragment.id
     } else {
-        // A first fragment that arrives again, or is sent through the hook again, must keep the identification of the later
-        // fragments that have passed.
+        // A first fragment that is received twice, or sent through the hook again, must get the identification that later
+        // fragments have got already.
         match stored_id(&scratch.key, known, limit) {
             Some(id) => id,
             None => new_id(parsed, config.fragment_key),
@@ -105,7 +105,7 @@ fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     }
 }
 
-/// The identification of a datagram whose first fragment has passed already, with the same translation.
+/// The new identification of a datagram whose first fragment has passed already with the same translation.
 #[inline(always)]
 fn stored_id(key: &FragmentKey, known: &KnownDatagram, limit: u64) -> Option<u32> {
     let found = Stored::find(key)?.value();
@@ -118,12 +118,12 @@ fn stored_id(key: &FragmentKey, known: &KnownDatagram, limit: u64) -> Option<u32
 
 #[inline(always)]
 fn store(key: &FragmentKey, known: &KnownDatagram) {
-    // The only error is that other CPUs are changing every entry of the LRU table at this moment; then the later fragments are
-    // buffered until they are overwritten.
+    // This fails only while other CPUs use every free element of the LRU map. The later fragments are then buffered and not
+    // sent.
     let _ = FRAGMENTS.insert(key, known, 0);
 }
 
-/// Stores that a datagram is not translated, so that its later fragments need not be buffered.
+/// Records that a datagram is not translated, so that its later fragments are not buffered.
 #[inline(never)]
 pub fn mark_untranslated(context: &mut Context, hook: Hook) {
     let scratch = &mut context.scratch.fragment;
@@ -156,7 +156,7 @@ pub fn find(context: &mut Context, hook: Hook) -> Option<Known> {
     let (id, flags) = (found.id, found.flags);
     let endpoint = maps::live_endpoint(found.endpoint, found.generation)?;
     if stored.add_bytes(parsed) {
-        // The sender may use the identification for its next datagram. Absence is success.
+        // The sender may reuse the identification. Another CPU may have removed the entry already.
         let _ = FRAGMENTS.remove(&scratch.key);
     }
     Some(Known {

@@ -1,16 +1,16 @@
 //! Fragments of translated datagrams.
 //!
-//! Only the first fragment has ports. When it passes, the translation of its flow is stored in the map `fragments`, with the
-//! addresses and the identification that all fragments have in common as key, and later fragments get the same
-//! translation (`known`).
+//! Only the first fragment has ports. When it passes, the translation of its flow is stored in the map `fragments`. The key
+//! consists of the addresses and the identification, which all fragments of a datagram have in common. Later fragments get
+//! the same translation (`known`).
 //!
 //! A later fragment that arrives before the first one is copied to a ring of buffers, and its datagram is entered in the map
 //! `pending` (`buffered`). When the first fragment arrives, it and the buffered ones are sent through the same hook again,
-//! where all of them find the stored translation. The maps and the ring are bounded and separate: a flood of fragments
-//! without a first one displaces nothing but such fragments (RFC 4787 REQ-14).
+//! where all of them find the stored translation. The maps and the ring have fixed sizes and are separate: a flood of later
+//! fragments without a first one displaces only such fragments (RFC 4787 REQ-14).
 //!
-//! Two senders may use the same identification for one receiver. After translation both have the same source address, and
-//! the receiver could not tell their fragments apart. So each translated datagram gets a new identification (`id`).
+//! Two senders may use the same identification for one receiver. After translation both have the same source address, so
+//! the receiver would mix their fragments. Therefore each translated datagram gets a new identification (`id`).
 
 mod buffered;
 mod id;

@@ -9,11 +9,11 @@ use crate::{
     parse::Parsed,
 };
 
-/// Slot of no endpoint: the datagram is not translated.
+/// The slot that no endpoint has: the datagram is not translated.
 pub(super) const NO_ENDPOINT: u32 = 0;
 
-/// A value of the map `fragments`. Several CPUs may use it; the table may give its memory to another datagram at any time,
-/// so values are copied before they are used.
+/// A value of the map `fragments`. Several CPUs may use it, and the LRU map may reuse its memory for another datagram at any
+/// time, so values are copied before they are used.
 #[derive(Clone, Copy)]
 pub(super) struct Stored(*mut KnownDatagram);
 
@@ -46,7 +46,7 @@ impl Stored {
         value.last_seen >= time && maps::live_endpoint(value.endpoint, value.generation).is_some()
     }
 
-    /// Counts the bytes of a fragment; whether all bytes of the datagram have passed.
+    /// Adds the bytes of a fragment. Returns whether all bytes of the datagram have passed.
     #[inline(always)]
     pub(super) fn add_bytes(self, parsed: &Parsed) -> bool {
         let length = payload_length(parsed);

@@ -5,7 +5,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-/// Adds to a counter that other CPUs change as well.
+/// Adds to a counter that other CPUs may change at the same time.
 #[inline(always)]
 pub fn add_u64(counter: *mut u64, amount: u64) {
     // SAFETY: callers pass a field of a map value, which is aligned and valid while the program runs.
@@ -14,7 +14,7 @@ pub fn add_u64(counter: *mut u64, amount: u64) {
     }
 }
 
-/// Adds to a signed counter that other CPUs change as well.
+/// Adds to a signed counter that other CPUs may change at the same time.
 #[inline(always)]
 pub fn add_i32(counter: *mut i32, amount: i32) {
     // SAFETY: as above.
@@ -23,10 +23,10 @@ pub fn add_i32(counter: *mut i32, amount: i32) {
     }
 }
 
-/// Adds to a counter that other CPUs change as well; returns the value before the addition.
+/// Adds to a counter that other CPUs may change at the same time; returns the value before the addition.
 ///
-/// Not relaxed: LLVM compiles a relaxed addition to the instruction without a result, even if the result is used, and the
-/// register then contains the amount.
+/// The order is not relaxed: LLVM compiles a relaxed addition to an instruction that returns nothing, even if the result is
+/// used, and the result is then the amount.
 #[inline(always)]
 pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
     // SAFETY: as in `add_u64`.

@@ -23,7 +23,7 @@ pub fn load_bytes(skb: &Skb, buffer: *mut [u8; BUFFER_BYTES], length: u32) -> bo
     unsafe { bpf_skb_load_bytes(skb.as_ptr().cast(), 0, buffer.cast(), length) == 0 }
 }
 
-/// Copies a record out of the packet of a test run. `None` if it is not there.
+/// Reads a record from the packet of a test run. `None` if the packet is too short.
 #[inline(always)]
 pub fn load_record(
     skb: &Skb,
@@ -31,8 +31,8 @@ pub fn load_record(
     use_record: impl FnOnce(&SweepRecord) -> bool,
 ) -> bool {
     let mut record = core::mem::MaybeUninit::<SweepRecord>::uninit();
-    // SAFETY: the helper fills all bytes of `record` or fails; every bit pattern is a value. The record is used in place: a
-    // copy of it calls a byte loop.
+    // SAFETY: the helper fills all bytes of `record` or fails; every bit pattern is a value. The record is used in place,
+    // because a copy would compile to a call of a byte loop.
     unsafe {
         let size = size_of::<SweepRecord>() as u32;
         let buffer = record.as_mut_ptr().cast();
@@ -43,7 +43,7 @@ pub fn load_record(
     }
 }
 
-/// Copies the question of a probe out of the packet of a test run. `None` if it is not there.
+/// Reads the question of a probe from the packet of a test run. `None` if the packet is too short.
 #[inline(always)]
 pub fn load_question(skb: &Skb) -> Option<Question> {
     let mut question = core::mem::MaybeUninit::<Question>::uninit();

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
 
 use crate::packet::skb::Skb;
 
-/// The result of an update by zero at `offset` with these flags.
+/// The result of the checksum helper for a difference of zero at `offset` with these flags.
 #[inline(always)]
 pub fn probe_checksum(skb: &Skb, offset: usize, flags: u32) -> i32 {
     // SAFETY: plain helper call on the program's own context; a difference of zero changes nothing.

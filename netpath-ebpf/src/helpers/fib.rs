@@ -29,12 +29,12 @@ pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route 
     let mut result = look_up(skb, &mut question, query.flags);
     let too_big = result == TOO_BIG;
     if too_big {
-        // This answer does not contain the next hop.
+        // This result does not contain the next hop; a lookup without a length does.
         question.__bindgen_anon_1.tot_len = 0;
         result = look_up(skb, &mut question, query.flags);
     }
     match result {
-        // Without a length the kernel compares the packet with the device's MTU, and the answer contains the next hop.
+        // Without a length the kernel compares the packet with the MTU of the device, and the result has the next hop.
         FOUND | NO_NEIGHBOUR | TOO_BIG => {}
         UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Route::Unreachable,
         NOT_FORWARDED => return Route::Local,
@@ -58,7 +58,7 @@ pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route 
 #[inline(always)]
 pub fn find_source(skb: &Skb, query: &RouteQuery<'_>, device: u32) -> Option<Addr> {
     let mut question = question(skb, query, 0);
-    // The packet has the sandbox's source; the question is about a packet of the node.
+    // The packet has the source address of the sandbox; the lookup is for a packet that the node itself sends.
     question.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
         ipv6_src: Addr::UNSPECIFIED.raw_words(),
     };
@@ -75,7 +75,7 @@ pub fn find_source(skb: &Skb, query: &RouteQuery<'_>, device: u32) -> Option<Add
     (!found.is_unspecified()).then_some(found)
 }
 
-/// Asks the routing table; the answer replaces the question.
+/// Looks up a route; the result replaces the question.
 #[inline(always)]
 fn look_up(skb: &Skb, question: &mut bpf_fib_lookup, flags: u32) -> i64 {
     let size = size_of::<bpf_fib_lookup>() as i32;
@@ -102,7 +102,7 @@ fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
         dport: 0,
         __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: length },
         ifindex: query.ifindex,
-        // IPv4 has the type of service here, IPv6 the traffic class at its place in the flow information.
+        // IPv4: the type of service. IPv6: the flow information, which contains the traffic class.
         __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 {
             flowinfo: match parsed.family {
                 Family::V4 => parsed.tos as u32,
@@ -117,7 +117,7 @@ fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
         smac: mark_field(skb.mark()),
         dmac: [0; 6],
     };
-    // Written separately from its neighbour: one store for both is not aligned, which the stack does not allow.
+    // Written separately: one store for this field and the next would be unaligned, which the verifier rejects on the stack.
     // SAFETY: a field of a local structure.
     unsafe {
         (&raw mut question.dport).write_volatile(key.dport.raw());

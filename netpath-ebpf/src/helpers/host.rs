@@ -1,4 +1,4 @@
-//! The kernel's helpers for host tests: a clock and a routing table that tests set, and a record of what programs do.
+//! The kernel's helpers for host tests: a clock and a routing table that tests set, and a record of the calls.
 
 use std::cell::RefCell;
 
@@ -12,14 +12,14 @@ use netpath_common::{
 use super::{Continue, NextHop, Route, RouteQuery, Socket, Step};
 use crate::packet::{Packet, skb::Skb};
 
-/// What tests set, and what programs did.
+/// The state that tests set, and the calls of programs.
 #[derive(Default)]
 pub struct Kernel {
     /// Coarse monotonic nanoseconds.
     pub now: u64,
-    /// The route of every packet to the outside; unreachable if there is none.
+    /// The route of every packet to the outside; `None` makes every destination unreachable.
     pub route: Option<Route>,
-    /// Questions to the routing table: the tuple of the packet, the device that it arrives at, and the flags.
+    /// Route lookups: the tuple of the packet, the interface index of its ingress device, and the flags.
     pub questions: Vec<(FlowKey, u32, u32)>,
     /// Sockets of the node by the tuple of the packets that they receive, and whether they are connected.
     pub sockets: Vec<(FlowKey, Socket)>,
@@ -27,7 +27,7 @@ pub struct Kernel {
     pub redirects: Vec<u32>,
     /// Next hops that the packet was redirected to.
     pub neighbours: Vec<NextHop>,
-    /// Hooks that copies of the packet were sent through, and their bytes.
+    /// Copies of the packet: the hook that each was sent through, and its bytes.
     pub copies: Vec<(Hook, Vec<u8>)>,
 }
 
@@ -63,7 +63,7 @@ pub fn now() -> u64 {
     with_kernel(|kernel| kernel.now)
 }
 
-/// Not random, so that tests repeat.
+/// A sequence that is the same in every run.
 pub fn random_u32() -> u32 {
     0x5eed_5eed
 }
@@ -131,7 +131,7 @@ pub fn load_record(
     if offset + size_of::<SweepRecord>() > skb.len() {
         return false;
     }
-    // SAFETY: the bytes are there, and every bit pattern is a record.
+    // SAFETY: the slice has the size of a record, and every bit pattern is a record.
     let record = unsafe {
         skb.bytes
             .as_ptr()

@@ -3,7 +3,7 @@
 //! | file | helper |
 //! |---|---|
 //! | `atomic` | atomic additions to map values |
-//! | `bounded` | lengths whose range every verifier sees |
+//! | `bounded` | lengths whose range the verifier of every kernel can prove |
 //! | `bytes` | copies between a packet and memory |
 //! | `checksum` | probes of checksum updates |
 //! | `clone` | sending a copy of a packet |
@@ -67,14 +67,14 @@ pub use route::{NextHop, Route, RouteQuery};
 
 /// The body of a loop; see [`repeat`].
 pub trait Step {
-    /// Runs the body for one number, from 0 upwards; whether the loop continues.
+    /// Runs the body for one number, from 0 upwards. Returns whether the loop continues.
     fn step(&mut self, number: u32) -> Continue;
 }
 
 /// Whether a loop continues.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Continue {
-    /// With the next number.
+    /// The loop continues with the next number.
     Yes,
     /// The loop ends.
     No,
@@ -83,7 +83,7 @@ pub enum Continue {
 /// What kind of socket a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
-    /// There is none.
+    /// No socket.
     None,
     /// Connected to the sender of the packet.
     Connected,

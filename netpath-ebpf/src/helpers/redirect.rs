@@ -12,9 +12,9 @@ use crate::packet::skb::Skb;
 /// `TCX_REDIRECT`. At ingress hooks only.
 #[inline(always)]
 pub fn redirect_to_peer(skb: &Skb, ifindex: u32) {
-    // A frame that was not addressed to the host's end of the veth pair counts as another host's, and the receiver drops it.
-    // Linux 6.15 resets the type on the way into the other namespace (kernel commit c4327229948879814229b46aa26a), older
-    // kernels do not. No kernel resets the mark.
+    // A frame whose destination is not the MAC address of the receiving device has the packet type "other host", and the
+    // receiver drops it. Linux 6.15 resets the type when the frame enters the other namespace (kernel commit
+    // c4327229948879814229b46aa26a), older kernels do not. No kernel resets the mark.
     skb.set_for_this_host();
     skb.clear_mark();
     // SAFETY: plain helper call. It records the device; with flags of zero it cannot fail.

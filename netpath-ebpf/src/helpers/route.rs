@@ -1,12 +1,12 @@
-//! Questions to the routing table and their answers.
+//! Arguments and results of route lookups.
 
 use crate::parse::Parsed;
 
-/// A question about a packet, as if it arrived at a device.
+/// A route lookup for a packet as if it arrived at a device.
 pub struct RouteQuery<'a> {
     /// The packet.
     pub parsed: &'a Parsed,
-    /// Interface index of the device.
+    /// Interface index of that device.
     pub ifindex: u32,
     /// Flags of `bpf_fib_lookup` ([`netpath_common::maps::Config::route_flags`], `source_flags`).
     pub flags: u32,
@@ -23,7 +23,7 @@ pub struct NextHop {
     pub address: [u32; 4],
 }
 
-/// The answer of the routing table.
+/// The result of a route lookup.
 #[derive(Clone, Copy)]
 pub enum Route {
     /// The packet is forwarded.
@@ -34,6 +34,6 @@ pub enum Route {
     Unreachable,
     /// The destination is the node itself.
     Local,
-    /// The routing table cannot be asked.
+    /// The lookup failed for another reason.
     Failed,
 }

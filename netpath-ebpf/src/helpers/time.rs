@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 
-/// Coarse monotonic nanoseconds: the resolution of a tick, without a read of the clock source.
+/// Coarse monotonic nanoseconds. The resolution is one tick (1 to 10 ms); no clock source is read.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: plain helper call.

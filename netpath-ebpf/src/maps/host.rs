@@ -138,7 +138,7 @@ impl<K, V> HashMap<K, V> {
     /// Removes the value under a key.
     ///
     /// # Errors
-    /// If there is none.
+    /// There is no such key.
     pub fn remove(&self, key: &K) -> Result<(), i32> {
         let map = (&raw const *self).addr();
         let removed = VALUES.with_borrow_mut(|values| values.remove(&(map, bytes_of(key))));
@@ -154,7 +154,7 @@ pub struct LpmTrie<K, V> {
 }
 
 impl<K, V> LpmTrie<K, V> {
-    /// A trie without a limit.
+    /// A trie; its capacity is not limited.
     pub const fn pinned(capacity: u32, _flags: u32) -> Self {
         Self {
             _capacity: capacity,

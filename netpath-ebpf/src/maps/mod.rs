@@ -1,4 +1,4 @@
-//! The maps of [`netpath_common::for_each_map`], and every access to them.
+//! Access to the maps. [`netpath_common::for_each_map`] declares them, with the layouts of keys and values.
 //!
 //! `flows` is accessed through [`crate::conntrack::entry`] only. Host tests use plain collections (`host`) instead.
 
@@ -67,7 +67,7 @@ macro_rules! define {
 
 for_each_map!(define);
 
-/// A key of `subnets` starts at `length`. The stack permits aligned access only, so the padding precedes it.
+/// A key of `subnets`, which starts at `length`. Access to the stack must be aligned, so padding precedes the key.
 #[repr(C)]
 struct PrefixKey {
     pad: u32,
@@ -88,8 +88,8 @@ struct AllowKey {
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 unsafe fn find_longest<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> Option<&'static V> {
-    // SAFETY: by contract. The static of a map is its definition, which the loader replaces by the map itself. An element
-    // that is found stays valid while the program runs.
+    // SAFETY: by contract. The loader replaces the address of the static, which defines the map, by the map. An element that
+    // is found stays valid while the program runs.
     unsafe {
         bpf_map_lookup_elem(map.cast_mut().cast(), key)
             .cast::<V>()
@@ -99,7 +99,7 @@ unsafe fn find_longest<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> O
 #[cfg(not(target_arch = "bpf"))]
 use host::find_longest;
 
-/// The settings of the node. `None` never happens: an array has all its entries.
+/// The settings of the node. Never `None` at run time: every entry of an array map exists.
 #[inline(always)]
 pub fn config() -> Option<&'static Config> {
     CONFIG.get(0)
@@ -108,8 +108,8 @@ pub fn config() -> Option<&'static Config> {
 /// The device with an interface index.
 #[inline(always)]
 pub fn device(ifindex: u32) -> Option<&'static Device> {
-    // SAFETY: the memory of an element remains an element's memory while a program runs. If the element is removed, the memory
-    // may be reused for another element; then one packet is handled by the newer element.
+    // SAFETY: while a program runs, the memory of an element is not freed. After the removal of the element, another element
+    // may reuse the memory; then one packet is handled by the newer element.
     unsafe { DEVICES.get(&ifindex) }
 }
 
@@ -119,7 +119,7 @@ pub fn endpoint(slot: u32) -> Option<&'static Endpoint> {
     ENDPOINTS.get(slot)
 }
 
-/// The endpoint in a slot, if its generation is this one.
+/// The endpoint in a slot, if it is in use and has this generation.
 #[inline(always)]
 pub fn live_endpoint(slot: u32, generation: u32) -> Option<&'static Endpoint> {
     let endpoint = ENDPOINTS.get(slot)?;
@@ -188,7 +188,7 @@ pub fn host_echo(answer: &FlowKey) -> Option<u64> {
 /// Records an echo request of the node by the tuple of its reply.
 #[inline(always)]
 pub fn record_host_echo(answer: &FlowKey, now: u64) {
-    // The only error is that other CPUs are changing every entry at this moment.
+    // This fails only while other CPUs use every free element of the LRU map.
     let _ = HOST_ECHOES.insert(answer, &now, 0);
 }
 
@@ -209,7 +209,7 @@ impl Sequence {
         Self(field)
     }
 
-    /// Takes the next number; each number goes to one CPU only.
+    /// Takes the next number. No other CPU gets the same number.
     #[inline(always)]
     pub fn take(self) -> u32 {
         helpers::fetch_add_u32(self.0, 1)
@@ -232,7 +232,7 @@ impl Sequence {
 
 /// Copies the key in a slot of the index of all flows. `false` if there is no such slot.
 ///
-/// A key that another CPU is writing names no flow.
+/// If another CPU writes the slot at the same time, the copied key matches no flow.
 #[inline(always)]
 pub fn copy_index_key(slot: u32, key: &mut FlowKey) -> bool {
     let Some(found) = FLOW_INDEX.get_ptr_mut(slot) else {
@@ -243,16 +243,16 @@ pub fn copy_index_key(slot: u32, key: &mut FlowKey) -> bool {
     true
 }
 
-/// Stores `new` in the next slot of the ring of half-open flows, after copying the key that was there to `old`. `false` if
-/// there is no such slot.
+/// Copies the key in the next slot of the ring of half-open flows to `old`, and stores `new` in the slot. `false` if there
+/// is no such slot.
 #[inline(always)]
 pub fn replace_half_open_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
     let slot = Sequence::of(Cursor::HalfOpen).map(|sequence| sequence.take() & mask);
     replace_key(slot.and_then(|slot| HALF_OPEN.get_ptr_mut(slot)), new, old)
 }
 
-/// Stores `new` in the next slot of the index of all flows, after copying the key that was there to `old`. `false` if there is
-/// no such slot.
+/// Copies the key in the next slot of the index of all flows to `old`, and stores `new` in the slot. `false` if there is no
+/// such slot.
 #[inline(always)]
 pub fn replace_index_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
     replace_key(next_index_slot(mask), new, old)
@@ -278,8 +278,8 @@ fn replace_key(slot: Option<*mut FlowKey>, new: &FlowKey, old: &mut FlowKey) -> 
     let Some(slot) = slot else {
         return false;
     };
-    // SAFETY: a map value. The sequence number gives a slot to one CPU; a key that is torn because the whole ring advanced
-    // within this call names no flow.
+    // SAFETY: a map value. A sequence number gives the slot to one CPU. If the whole ring advances within this call, a key
+    // may consist of parts of two keys; it matches no flow.
     unsafe {
         old.copy_from(&*slot);
         (*slot).copy_from(new);
@@ -291,7 +291,7 @@ fn replace_key(slot: Option<*mut FlowKey>, new: &FlowKey, old: &mut FlowKey) -> 
 #[inline(always)]
 pub fn count(reason: Reason, bytes: usize) {
     if let Some(count) = COUNTERS_MAP.get_ptr_mut(reason as u32) {
-        // SAFETY: the entry belongs to this CPU; a program that interrupts this one loses at most one addition.
+        // SAFETY: the entry belongs to this CPU; if another program interrupts this one, at most one addition is lost.
         unsafe {
             (*count).packets += 1;
             (*count).bytes += bytes as u64;
@@ -299,13 +299,13 @@ pub fn count(reason: Reason, bytes: usize) {
     }
 }
 
-/// Records the address that a socket asked for. `false` if there is no room.
+/// Records the address that a socket connects or sends to before it is replaced. `false` if there is no room.
 #[inline(always)]
 pub fn record_peer(peer: &SocketPeer, asked: &SocketAddr) -> bool {
     SOCKET_PEERS.insert(peer, asked, 0).is_ok()
 }
 
-/// The address that a socket asked for.
+/// The address that a socket connected or sent to before it was replaced.
 #[inline(always)]
 pub fn asked_peer(peer: &SocketPeer) -> Option<&'static SocketAddr> {
     // SAFETY: as in `device`.

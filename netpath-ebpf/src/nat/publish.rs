@@ -21,11 +21,11 @@ use crate::{
 pub struct Target {
     /// Slot of the endpoint.
     pub slot: u32,
-    /// List of the sources that may use it; 0 permits every source.
+    /// Number of the allow-list; 0 permits every source.
     pub allow: u32,
     /// The endpoint.
     pub endpoint: &'static Endpoint,
-    /// Address of the endpoint in the packet's family.
+    /// Address of the endpoint, of the packet's family.
     pub addr: Addr,
     /// Port of the endpoint.
     pub port: Be16,
@@ -80,8 +80,8 @@ stage! {
     }
 }
 
-/// Copies the published range at an address to `range`: entries for the exact address come first, then those for every
-/// address of its family, then those for every address. `false` if there is none.
+/// Copies the published range at an address and port to `range`. An entry for the exact address precedes one for every
+/// address of the family, which precedes one for every address. `false` if there is none.
 #[inline(always)]
 fn find_range(
     config: &Config,
@@ -106,11 +106,11 @@ fn find_range(
     search.found
 }
 
-/// A search through the keys that a range around a port may have.
+/// A search through the keys of all ranges that may contain a port.
 #[repr(C)]
 struct Search {
     addr: Addr,
-    /// A bit for each key that is not looked up yet.
+    /// One bit for each key that was not looked up yet.
     candidates: u64,
     port: u16,
     protocol: u8,
@@ -118,7 +118,7 @@ struct Search {
     range: PublishedRange,
 }
 
-/// The levels in use: those of exact addresses in the lowest bits, then those of one family, then those of every address.
+/// The levels in use as bits, from the lowest: exact addresses, every address of a family, every address.
 #[inline(always)]
 fn candidates(config: &Config) -> u64 {
     config.exact_levels as u64
@@ -167,8 +167,8 @@ pub fn may_open(parsed: &Parsed) -> bool {
         }
 }
 
-/// Whether a segment belongs to an open connection. Without a flow, its flow was lost with the table, and the published port
-/// says where it goes.
+/// Whether a segment belongs to an established connection. If such a segment has no flow, the flow table was lost, and the
+/// published port determines the receiver.
 #[inline(always)]
 fn is_midstream(parsed: &Parsed) -> bool {
     parsed.tcp_flags & (SYN | ACK | RST | FIN) == ACK
@@ -187,14 +187,14 @@ pub fn is_for_socket(skb: &Skb, parsed: &Parsed) -> bool {
 pub enum Client {
     /// A host outside.
     Outside,
-    /// A sandbox of this node: the slot of its endpoint, and the endpoint. It may be the one that publishes the port.
+    /// A sandbox of this node: slot and endpoint. It may be the sandbox that publishes the port.
     Sandbox(u32, &'static Endpoint),
 }
 
 /// Prepares a flow to a published port in `scratch.flow`.
 ///
 /// # Errors
-/// The reason why there is none.
+/// The reason to refuse the flow.
 #[inline(always)]
 pub fn prepare(
     context: &mut Context,
@@ -211,14 +211,14 @@ pub fn prepare(
     to.dst = target.addr;
     to.dport = target.port;
     let original = LocalEnd::receiver(target.slot, target.endpoint);
-    // One client may reach the same port of a sandbox through two addresses of the node with one source port: the second
-    // flow then gets another source port.
+    // A client may reach one port of a sandbox through two addresses of the node, from one source port. The second flow then
+    // gets another source port.
     let mut source = SourcePort::Prefer;
     let reply = match client {
         Client::Outside => LocalEnd::sender(target.slot, target.endpoint),
         Client::Sandbox(slot, endpoint) => {
             if slot == target.slot {
-                // The sandbox would reply to its own address directly, so the gateway's address replaces it.
+                // The sandbox would reply to its own address directly, so the gateway's address replaces the source.
                 to.src = endpoint.gateway(context.parsed.family);
                 source = SourcePort::Choose;
                 if to.src.is_unspecified() {

@@ -1,9 +1,9 @@
 //! The choice of an external source port.
 //!
 //! The source port of the packet is kept if SNAT may use it. The second candidate is a keyed hash of the inner address and
-//! port: unpredictable from outside (RFC 6056), and the same for every destination, so the mapping is endpoint-independent
-//! while nothing collides (RFC 4787 REQ-1). Later candidates are random. The insertion of the reply tuple allocates the
-//! port; there is no separate check.
+//! port. It is unpredictable from outside (RFC 6056) and the same for every destination, so without collisions the mapping
+//! is endpoint-independent (RFC 4787 REQ-1). Later candidates are random. The insertion of the reply entry allocates the
+//! port; it fails if the port is used.
 
 use netpath_common::{
     addr::Be16,
@@ -21,12 +21,12 @@ use crate::{
     stage::stage,
 };
 
-/// Candidates before a new flow is refused. A candidate fails only if its port is taken for the same destination, so more
-/// seldom help.
+/// Number of candidates before a new flow is refused. A candidate is rejected if SNAT must not use its port, or if another
+/// flow to the same destination uses it.
 const ATTEMPTS: u32 = 32;
 
 stage! {
-    /// Opens the flow in `scratch.flow`. The source port of its tuple becomes the chosen one.
+    /// Chooses the source port of the flow in `scratch.flow`, and inserts the entries of the flow.
     ///
     /// # Errors
     /// The reason to drop the packet.
@@ -57,7 +57,7 @@ struct Search<'a> {
     outcome: Outcome,
 }
 
-/// Eight bytes wide: the verifier tracks a whole stack slot.
+/// Eight bytes wide: the verifier tracks values on the stack in units of eight bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 enum Outcome {
@@ -121,7 +121,7 @@ fn is_usable_identifier(config: &Config, to: &FlowKey) -> bool {
     }
 }
 
-/// Maps 32 random bits to the range without a division; to all identifiers for an echo.
+/// Maps 32 random bits to the range of SNAT without a division; for an echo, to every identifier.
 #[inline(always)]
 fn scale(config: &Config, is_echo: bool, random: u32) -> u16 {
     if is_echo {

@@ -11,7 +11,7 @@ pub struct Skb {
     pub bytes: Vec<u8>,
     /// Interface that the program is attached to.
     pub ifindex: u32,
-    /// Interface that received the packet; 0 if the node made it.
+    /// Interface that received the packet; 0 if the node sends it.
     pub ingress_ifindex: u32,
     /// Whether it has a VLAN tag.
     pub is_tagged: bool,

@@ -2,7 +2,7 @@
 //!
 //! The verifier permits a load from a packet only after the pointer was compared with the packet's end, and forgets the
 //! comparison when a helper may have moved the packet. [`Packet`] expresses both rules as types: a header is a reference
-//! that was just compared, and every function that may move the packet takes `&mut self`, so no reference outlives it.
+//! that was just compared, and every function that may move the packet takes `&mut self`, so references end before it.
 //! Code that parses and rewrites is written once for the trait. It runs in the kernel on `skb::Skb` and in host tests on
 //! [`slice::Slice`].
 
@@ -12,7 +12,7 @@ mod host;
 pub mod skb;
 #[cfg(all(test, not(target_arch = "bpf")))]
 pub mod skb {
-    //! The packet of host tests in place of a socket buffer.
+    //! The packet of host tests, in place of a socket buffer.
     pub use super::host::Skb;
 }
 pub mod slice;
@@ -26,7 +26,7 @@ use network_types::{
     udp::UdpHdr,
 };
 
-/// Bytes of a packet that may be read in place.
+/// A type that may be read from packet bytes in place.
 ///
 /// # Safety
 /// The type has alignment 1, no padding, and every bit pattern is a value.
@@ -71,8 +71,8 @@ pub trait Packet {
 
     /// Updates the transport checksum at `offset` for the change `diff`. `None` if it cannot be written.
     ///
-    /// The only way to change a transport checksum: the result depends on whether hardware or the stack completes it.
-    /// With `udp` a checksum of zero stays zero: the datagram has none (RFC 768).
+    /// No other function changes a transport checksum: how it changes depends on whether hardware or the stack completes it.
+    /// With `udp`, a checksum of zero stays zero: the datagram has no checksum (RFC 768).
     fn update_checksum(
         &mut self,
         offset: usize,

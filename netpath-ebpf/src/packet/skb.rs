@@ -13,12 +13,12 @@ use netpath_common::checksum::Diff;
 use super::{Covers, Header, Packet};
 use crate::maps;
 
-/// Largest offset of a header; a power of two, less one. The mask proves to the verifier that the sum of packet start and
-/// offset does not overflow.
+/// Largest offset of a header: a power of two minus one. As a mask it proves to the verifier that the sum of packet start
+/// and offset does not overflow.
 const MAX_OFFSET: usize = 0x3ff;
 
-/// Bytes that are made linear if a header is outside of the linear part: Ethernet, the longest IPv4 header or IPv6 with
-/// extensions, ICMP, and the same of a packet that an ICMP error quotes.
+/// Bytes that are made linear if a header is outside the linear part: Ethernet, network, transport and ICMP header, and the
+/// network and transport header of a packet that an ICMP error quotes.
 const LINEAR: u32 = 14 + 60 + 60 + 8 + 60 + 60;
 
 /// Addressed to this host (linux/if_packet.h).
@@ -49,7 +49,7 @@ impl Skb {
         unsafe { (*self.context).ifindex }
     }
 
-    /// Interface that received the packet; 0 if this namespace made it.
+    /// Interface that received the packet; 0 if this namespace sends it.
     #[inline(always)]
     pub fn ingress_ifindex(&self) -> u32 {
         // SAFETY: as in `ifindex`.
@@ -63,7 +63,7 @@ impl Skb {
         unsafe { (*self.context).mark }
     }
 
-    /// Removes the packet's mark, which means nothing in another network namespace.
+    /// Clears the packet's mark, which has no meaning in another network namespace.
     #[inline(always)]
     pub fn clear_mark(&self) {
         // SAFETY: as in `ifindex`; TC programs may write this field.
@@ -75,7 +75,7 @@ impl Skb {
     /// Marks the packet as addressed to the host that receives it next.
     #[inline(always)]
     pub fn set_for_this_host(&self) {
-        // SAFETY: as in `ifindex`; the helper takes the type it is given, which is a valid one.
+        // SAFETY: as in `ifindex`; the type is a valid argument of the helper.
         unsafe {
             if (*self.context).pkt_type != PACKET_HOST {
                 bpf_skb_change_type(self.context, PACKET_HOST);
@@ -90,7 +90,7 @@ impl Skb {
         unsafe { (*self.context).vlan_present != 0 }
     }
 
-    /// Packets on the wire: the segments of a GSO packet, else 1.
+    /// Number of packets on the wire: the segments of a GSO packet, otherwise 1.
     #[inline(always)]
     pub fn segments(&self) -> u64 {
         // SAFETY: as in `ifindex`.
@@ -113,7 +113,7 @@ impl Skb {
         if self.start() + wanted as usize <= self.end() {
             return false;
         }
-        // SAFETY: plain helper call; pointers into the packet cannot be alive, since `self` is borrowed mutably.
+        // SAFETY: plain helper call; no reference into the packet exists, because `self` is borrowed mutably.
         unsafe { bpf_skb_pull_data(self.context, wanted) == 0 }
     }
 
@@ -132,10 +132,10 @@ impl Skb {
     #[inline(always)]
     fn locate<T: Header>(&self, offset: usize) -> Option<*mut T> {
         let mut start = self.start() + (offset & MAX_OFFSET);
-        // Without this the compiler derives the bounds of one header from the comparison of another, which the verifier does
-        // not follow. With it, the pointer that is used is compared.
-        // SAFETY: copies a register onto itself. An empty template would leave two line records at one instruction,
-        // which the kernel refuses.
+        // Otherwise the compiler derives the bounds of one header from the comparison of another one, which the verifier does
+        // not accept. With this, each pointer is compared itself.
+        // SAFETY: copies a register to itself. With an empty template, one instruction would have two line records, which
+        // the kernel rejects.
         unsafe {
             asm!("{0} = {0}", inout(reg) start, options(pure, nomem, nostack, preserves_flags));
         }
@@ -163,7 +163,7 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn header_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
-        // SAFETY: as in `header`. The kernel made the headers writable before the program began.
+        // SAFETY: as in `header`. The kernel makes the headers writable before the program runs.
         self.locate(offset).map(|header| unsafe { &mut *header })
     }
 
@@ -180,8 +180,8 @@ impl Packet for Skb {
         match covers {
             Covers::Payload => {}
             Covers::PseudoV4 => flags |= BPF_F_PSEUDO_HDR as u64,
-            // Without `BPF_F_IPV6` the helper adds the address change to a complete checksum, although the packet's
-            // bytes show it already: IPv6 has no header checksum that would cancel it.
+            // Without `BPF_F_IPV6` the helper applies the address change to the checksum of the whole packet, whose bytes
+            // include it already. In IPv4 the change of the header checksum cancels it; IPv6 has none.
             Covers::PseudoV6 => {
                 let known = maps::config()?.checksum_v6_flag as u64;
                 flags |= BPF_F_PSEUDO_HDR as u64 | known;
@@ -189,8 +189,8 @@ impl Packet for Skb {
             }
         }
         let change = diff.folded();
-        // SAFETY: plain helper calls on the program's own context. The second one fails for a packet whose checksum is
-        // not complete, where the first one has changed nothing but the packet.
+        // SAFETY: plain helper calls on the program's own context. The second one fails unless the device has supplied a
+        // checksum of the whole packet; without it there is nothing to correct.
         let result = unsafe {
             let result = bpf_l4_csum_replace(self.context, offset as u32, 0, change as u64, flags);
             if undo {

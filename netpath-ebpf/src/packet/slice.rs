@@ -37,7 +37,7 @@ impl Packet for Slice<'_> {
             return Some(());
         }
         let updated = diff.apply(u16::from_ne_bytes(*field));
-        // A computed UDP checksum of zero is sent as all ones (RFC 768).
+        // A computed UDP checksum of zero is sent as 0xffff (RFC 768).
         *field = if udp && updated == 0 {
             [0xff; 2]
         } else {

@@ -22,8 +22,8 @@ pub fn ethertype<P: Packet>(packet: &P) -> Option<u16> {
         .map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// Whether the first network header names ICMP or ICMPv6. Cheaper than parsing; an ICMPv6 message after extension headers is
-/// not recognised.
+/// Whether the protocol field of the network header is ICMP or ICMPv6. Costs less than parsing; an ICMPv6 message after
+/// extension headers is not recognised.
 #[inline(always)]
 pub fn may_be_icmp<P: Packet>(packet: &P) -> bool {
     let (offset, protocol) = match ethertype(packet) {

@@ -26,7 +26,7 @@ pub const ICMPV6_NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// ICMPv6 type of a redirect.
 pub const ICMPV6_REDIRECT: u8 = 137;
 
-/// Whether a type is that of an echo request of either family; other types of one family are not requests of the other.
+/// Whether a type is an echo request: 8 in ICMP, 128 in ICMPv6. Neither number is used by the other protocol.
 #[inline(always)]
 pub(super) fn is_echo_request(icmp_type: u8) -> bool {
     icmp_type == ECHO_REQUEST || icmp_type == V6_ECHO_REQUEST
@@ -41,8 +41,8 @@ pub(super) fn reports_packet(family: Family, icmp_type: u8) -> bool {
     }
 }
 
-/// Bytes that an error quotes, if its header says so (RFC 4884 §3, §4), else 0. The unit of the field is four bytes for
-/// IPv4 and eight bytes for IPv6.
+/// The length field of an error: number of quoted bytes (RFC 4884 §3, §4), or 0 if it is not set. Its unit is four bytes in
+/// ICMP and eight bytes in ICMPv6.
 #[inline(always)]
 pub(super) fn quote_length<P: Packet>(packet: &P, error: &Parsed) -> Result<usize, Reason> {
     let header = packet

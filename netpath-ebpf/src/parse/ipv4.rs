@@ -15,7 +15,7 @@ pub(super) const PROTOCOL: usize = 9;
 const IDENTIFICATION: usize = 4;
 /// More fragments follow.
 const MORE_FRAGMENTS: u16 = 0x2000;
-/// In units of eight bytes.
+/// The fragment offset, in units of eight bytes.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Parses the header at `l3` of a packet that has at most `limit` bytes. A `QUOTED` packet may be truncated.
@@ -36,7 +36,7 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
         return Err(Reason::Malformed);
     }
     let total = match u16::from_be_bytes(header.tot_len) {
-        // A GSO packet that is longer than the field permits has zero there.
+        // A GSO packet that is longer than the field's maximum has a total length of zero.
         0 if limit > u16::MAX as usize => limit,
         total => total as usize,
     };

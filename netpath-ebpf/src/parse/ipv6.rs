@@ -12,7 +12,7 @@ use crate::packet::Packet;
 /// Offset of the number of the next header.
 pub(super) const NEXT_HEADER: usize = 6;
 
-/// Headers that are followed, including the transport header; RFC 8200 §4.1 orders at most five that are followed here.
+/// Most headers that are followed, including the transport header: RFC 8200 §4.1 recommends at most five extension headers.
 const MAX_HEADERS: usize = 6;
 /// Largest offset of a transport header from the start of the packet.
 const MAX_OFFSET: usize = 512;
@@ -28,7 +28,7 @@ const IDENTIFICATION: usize = 4;
 const FRAGMENT_HEADER: usize = 8;
 /// More fragments follow (RFC 8200 §4.5).
 const MORE_FRAGMENTS: u16 = 0x0001;
-/// The field counts units of eight bytes and is shifted by three bits, so masked it is the offset in bytes.
+/// The fragment offset. The field has units of eight bytes and is shifted by three bits, so its masked value is in bytes.
 const FRAGMENT_OFFSET: u16 = 0xfff8;
 
 /// Parses the header at `l3` of a packet that has at most `limit` bytes. A `QUOTED` packet may be truncated.
@@ -49,12 +49,12 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::Malformed);
     }
-    // A v4-mapped address (RFC 4291 §2.5.5.2) never occurs in a packet; the maps would take it for an IPv4 address.
+    // A v4-mapped address (RFC 4291 §2.5.5.2) is not valid in a packet; in the maps it would match an IPv4 address.
     if parsed.key.src.is_v4() || parsed.key.dst.is_v4() {
         return Err(Reason::Martian);
     }
     let payload = match u16::from_be_bytes(header.payload_len) {
-        // A GSO packet that is longer than the field permits has zero there, as a jumbogram has, which is not supported.
+        // A GSO packet that is longer than the field's maximum has a payload length of zero. Jumbograms are not supported.
         0 if limit > Ipv6Hdr::LEN + u16::MAX as usize => limit - Ipv6Hdr::LEN,
         payload => payload as usize,
     };
@@ -97,7 +97,7 @@ fn parse_chain<P: Packet, const QUOTED: bool>(
                 let id = packet
                     .header::<[u8; 4]>(offset + IDENTIFICATION)
                     .ok_or(Reason::Malformed)?;
-                // An atomic fragment (RFC 6946) is a whole datagram and has no offset.
+                // An atomic fragment (RFC 6946) is a whole datagram: no offset, no further fragments.
                 if field & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
                     let fragment = &mut parsed.fragment;
                     fragment.id = u32::from_be_bytes(*id);

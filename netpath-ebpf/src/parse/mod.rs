@@ -32,46 +32,46 @@ use crate::packet::Packet;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Transport {
-    /// Has ports, or an echo identifier, that can be rewritten.
+    /// TCP, UDP or ICMP echo: has ports or an identifier that can be rewritten.
     Flow,
     /// An ICMP error that quotes another packet.
     IcmpError,
-    /// ICMPv6 that never leaves a link: neighbour discovery and multicast listener discovery.
+    /// ICMPv6 that is never forwarded: neighbour discovery and multicast listener discovery.
     LinkControl,
     /// A fragment other than the first: no transport header. See [`Parsed::fragment`].
     LaterFragment,
-    /// A protocol without known ports.
+    /// Any other protocol; it is not translated.
     #[default]
     Other,
 }
 
-/// Which part of its datagram a packet carries.
+/// Which part of its datagram a packet contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FragmentPosition {
     /// The whole datagram.
     #[default]
     Whole,
-    /// The first part, with the transport header.
+    /// The first fragment, which contains the transport header.
     First,
-    /// Another part.
+    /// Any other fragment.
     Later,
 }
 
-/// What a fragment header says. All fields but the position are undefined if the packet is a whole datagram.
+/// The fields of a fragment header. All but the position are undefined if the packet is a whole datagram.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fragment {
     /// Offset of the identification from the network header.
     pub id_offset: usize,
-    /// Offset of the datagram's bytes from the network header.
+    /// Offset of the fragment's data from the network header.
     pub payload: usize,
-    /// Position of these bytes in the datagram.
+    /// Offset of the fragment's data in the datagram, in bytes.
     pub datagram_offset: u32,
     /// The identification, in host byte order.
     pub id: u32,
-    /// Which part this is.
+    /// Which part of the datagram this is.
     pub position: FragmentPosition,
-    /// No part of the datagram follows this one.
+    /// Whether this is the last fragment of the datagram.
     pub is_last: bool,
 }
 
@@ -82,11 +82,11 @@ pub struct Parsed {
     pub key: FlowKey,
     /// Offset of the network header from the start of the packet.
     pub l3: usize,
-    /// Offset of the transport header, or of the bytes of a later fragment, from the network header.
+    /// Offset of the transport header, or of the data of a later fragment, from the network header.
     pub l4: usize,
-    /// Length of the network packet; padding of the link may follow. Of a quoted packet: of its quoted bytes.
+    /// Length of the network packet in bytes; link padding may follow it. Of a quoted packet: length of its quoted bytes.
     pub end: usize,
-    /// What the fragment header says.
+    /// The fields of the fragment header.
     pub fragment: Fragment,
     /// What follows the network header.
     pub transport: Transport,
@@ -113,9 +113,9 @@ impl Parsed {
         }
     }
 
-    /// Whether an ICMP error reports what happened to a packet, so that the sender of that packet must receive it:
-    /// destination unreachable, packet too big, time exceeded, parameter problem. Redirects and source quench are for the
-    /// node.
+    /// Whether an ICMP error is for the sender of the quoted packet: destination unreachable, packet too big, time exceeded,
+    /// parameter problem. Redirect and source quench are ICMP errors too, but they are for the node and are not
+    /// translated.
     #[inline(always)]
     pub fn reports_packet(&self) -> bool {
         icmp::reports_packet(self.family, self.icmp_type)
@@ -139,14 +139,14 @@ impl Parsed {
         self.transport == Transport::LaterFragment
     }
 
-    /// Fails before the source address was read.
+    /// The error of a packet whose source address was not read.
     #[inline(always)]
     fn without_source(&mut self, reason: Reason) -> Result<(), Reason> {
         self.key.src = Addr::UNSPECIFIED;
         Err(reason)
     }
 
-    /// Clears what the parser does not always set.
+    /// Clears the fields that the parser does not always set.
     #[inline(always)]
     fn clear(&mut self) {
         self.key.sport = Be16::new(0);

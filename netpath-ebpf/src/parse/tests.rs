@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn parse_bytes(bytes: &mut [u8]) -> Result<Parsed, Reason> {
-    // The values of the previous packet must have no effect.
+    // Values of a previous packet must have no effect.
     let mut parsed = Parsed {
         key: FlowKey {
             sport: Be16::new(7),
@@ -38,7 +38,7 @@ fn parse_bytes(bytes: &mut [u8]) -> Result<Parsed, Reason> {
     parse(&Slice(bytes), &mut parsed).map(|()| parsed)
 }
 
-/// The end of the transport header at the earliest, from the start of the packet.
+/// The smallest possible end of the transport header, from the start of the packet.
 fn least_end(parsed: &Parsed) -> usize {
     parsed.l3
         + parsed.l4

@@ -24,7 +24,7 @@ pub(super) const TCP_CHECKSUM: usize = 16;
 pub(super) const UDP_CHECKSUM: usize = 6;
 /// Bytes of a UDP header.
 pub const UDP_HEADER: usize = 8;
-/// Bytes of a UDP or ICMP header, and of any transport header that a quote contains at least (RFC 792).
+/// Bytes of a UDP or ICMP header, and the fewest bytes of a transport header that a quote contains (RFC 792).
 const LEAST_TRANSPORT: usize = 8;
 
 /// Parses the transport header at [`Parsed::l4`] of the packet at `l3`. Of a `QUOTED` header only the first eight bytes are
@@ -40,7 +40,7 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
         TCP | UDP | ICMP | ICMPV6 => LEAST_TRANSPORT,
         _ => 0,
     };
-    // Padding of the link is not a header.
+    // Link padding must not be parsed as a header.
     if parsed.l4 + least > parsed.end {
         return Err(Reason::Malformed);
     }
@@ -57,7 +57,7 @@ pub(super) fn parse<P: Packet, const QUOTED: bool>(
             parse_ports(packet, parsed, offset)?
         }
         (UDP, _) => {
-            // Proves the bounds of the whole header, so that the checksum can be changed.
+            // Checks the bounds of the whole header, which contains the checksum.
             packet
                 .header::<[u8; 2]>(offset + UDP_CHECKSUM)
                 .ok_or(Reason::Malformed)?;

@@ -1,4 +1,4 @@
-//! The last step into a sandbox.
+//! Delivery of packets to a sandbox: translation, routing rewrite, redirect.
 
 use netpath_common::{
     addr::Family,
@@ -19,7 +19,7 @@ use crate::{
     rewrite,
 };
 
-/// Translates a packet of a flow and delivers it to `endpoint` as its gateway would.
+/// Translates a packet of a flow and delivers it to `endpoint` as a router would: with a decremented TTL and new MACs.
 #[inline(never)]
 pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook: Hook) -> Reason {
     let id = match fragment::note_first(context, hook) {
@@ -46,8 +46,8 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
     let (skb, parsed) = (&mut context.skb, &*context.parsed);
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
-    // An ICMPv6 error of the stack about it would quote no ports and could not be translated. The sender receives the error
-    // about the first fragment.
+    // The stack's ICMPv6 error about this fragment would quote no ports, so it could not be translated. The sender receives
+    // the error about the first fragment.
     if slow.is_some() && parsed.family == Family::V6 {
         return Reason::Fragment;
     }
@@ -63,7 +63,7 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
     finish(&context.skb, endpoint, slow, hook)
 }
 
-/// Delivers an ICMP error that is translated already.
+/// Delivers an ICMP error that was translated.
 #[inline(always)]
 pub fn routed(context: &mut Context, endpoint: &Endpoint, hook: Hook) -> Reason {
     let (skb, parsed) = (&mut context.skb, &*context.parsed);
@@ -76,7 +76,7 @@ pub fn routed(context: &mut Context, endpoint: &Endpoint, hook: Hook) -> Reason 
     finish(skb, endpoint, None, hook)
 }
 
-/// Delivers a frame inside a network as its bridge would: only the receiver's MAC address may change.
+/// Delivers a frame within a network as its bridge would: only the destination MAC address may change.
 #[inline(always)]
 pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
     let Some(destination) = skb.header_mut::<[u8; 6]>(0) else {
@@ -87,8 +87,8 @@ pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
     Reason::Sibling
 }
 
-/// Why the stack must forward the translated packet: it reports what cannot be forwarded (RFC 1812 §5.3.1, RFC 1191,
-/// RFC 8201), and makes fragments. `path::icmp_error` translates its ICMP errors.
+/// The reason to pass the translated packet to the stack: TTL exceeded, or too big. The stack fragments it or sends an ICMP
+/// error (RFC 1812 §5.3.1, RFC 1191, RFC 8201), which `path::icmp_error` translates. `None` if it can be redirected.
 #[inline(always)]
 fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason> {
     let mtu = endpoint.mtu as usize;
@@ -101,8 +101,8 @@ fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason
     }
 }
 
-/// Whether a packet is a reply from one network to another through an address of the node. After translation its source would
-/// be an address of the node, which the stack drops as forged. Untranslated, the stack forwards it and reports errors as well.
+/// Whether a packet is a reply from one network to another through an address of the node. It is passed to the stack as it is:
+/// after translation its source would be an address of the node, and the stack drops received packets with such a source.
 #[inline(always)]
 fn replies_locally(skb: &Skb, endpoint: &Endpoint, hook: Hook, flags: u8) -> bool {
     hook == Hook::EndpointIngress

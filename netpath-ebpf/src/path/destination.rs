@@ -1,10 +1,10 @@
-//! What a destination address is.
+//! Classification of destination addresses.
 
 use netpath_common::{addr::Addr, maps::AddressOwner};
 
 use crate::maps;
 
-/// What a destination address is.
+/// The class of a destination address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// The address of the endpoint in this slot.
@@ -13,9 +13,9 @@ pub enum Destination {
     Host,
     /// The gateway of a network.
     Gateway,
-    /// An address of a network that belongs to nobody.
+    /// An unused address in a subnet of a network.
     Subnet,
-    /// Multicast, broadcast, or an IPv6 link-local address: packets stay on the link.
+    /// Multicast, broadcast or IPv6 link-local: not routed.
     Link,
     /// Any other address.
     Outside,
@@ -24,13 +24,13 @@ pub enum Destination {
 /// Whether [`classify`] looks up the subnets of networks, which costs more than the lookup of an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Subnets {
-    /// It does.
+    /// Subnets are looked up.
     LookUp,
-    /// It does not; an address of [`Destination::Subnet`] is [`Destination::Outside`].
+    /// Subnets are not looked up; an unused address in a subnet is [`Destination::Outside`].
     Ignore,
 }
 
-/// What a destination address is.
+/// The class of a destination address.
 #[inline(always)]
 pub fn classify(destination: Addr, subnets: Subnets) -> Destination {
     if stays_on_link(destination) {
@@ -47,13 +47,13 @@ pub fn classify(destination: Addr, subnets: Subnets) -> Destination {
     }
 }
 
-/// Whether packets to an address stay on their link.
+/// Whether packets to an address are not routed.
 #[inline(always)]
 pub fn stays_on_link(destination: Addr) -> bool {
     destination.is_multicast_or_broadcast() || destination.is_link_local()
 }
 
-/// Whether an address belongs to a network of sandboxes and not to the node.
+/// Whether an address is in a subnet of a network and is not an address of the node.
 #[inline(always)]
 pub fn is_in_network(addr: Addr) -> bool {
     match maps::address_owner(&addr) {
@@ -62,13 +62,13 @@ pub fn is_in_network(addr: Addr) -> bool {
     }
 }
 
-/// Whether an address belongs to netpath or to the node.
+/// Whether an address is an address of the node or in a subnet of a network.
 #[inline(always)]
 pub fn is_known(addr: Addr) -> bool {
     maps::address_owner(&addr).is_some() || maps::subnet(addr).is_some()
 }
 
-/// Whether an address belongs to a network in gateway mode `routed`, whose addresses are visible outside.
+/// Whether an address belongs to a network in gateway mode `routed`, whose addresses are used outside the node.
 #[inline(always)]
 pub fn is_in_routed_network(addr: Addr) -> bool {
     match maps::subnet(addr) {

@@ -1,4 +1,4 @@
-//! At an endpoint: packets between a sandbox and its node.
+//! Programs at the veth pair of an endpoint: packets between a sandbox and its node.
 
 use netpath_common::{
     hook::Hook,
@@ -19,7 +19,7 @@ use crate::{
     parse::{self, ETHERTYPE_ARP, Transport},
 };
 
-/// A packet from the sandbox.
+/// Handles a packet from the sandbox.
 #[inline(always)]
 pub fn ingress(context: &mut Context) -> Reason {
     let Some((slot, endpoint)) = endpoint_at(context.skb.ifindex()) else {
@@ -59,7 +59,7 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Sandbox(_) | Destination::Host | Destination::Gateway => {
             local::handle_from_sandbox(context, slot)
         }
-        // The bridge would deliver it to another MAC address than the gateway's, without the checks made here.
+        // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
         Destination::Subnet | Destination::Outside
             if !guard::is_to_gateway(&context.skb, endpoint) =>
         {
@@ -72,7 +72,7 @@ pub fn ingress(context: &mut Context) -> Reason {
     }
 }
 
-/// A packet from the stack or the bridge to the sandbox.
+/// Handles a packet from the stack or the bridge to the sandbox.
 #[inline(always)]
 pub fn egress(context: &mut Context) -> Reason {
     let sender = context.skb.ingress_ifindex();
@@ -83,9 +83,9 @@ pub fn egress(context: &mut Context) -> Reason {
         return Reason::EndpointGone;
     };
     match maps::device(sender) {
-        // The stack forwards what was translated at the uplink and could not be redirected.
+        // The uplink program translated it and passed it to the stack, because it could not be redirected.
         Some(device) if device.is_uplink() && is_translated(context) => return Reason::FromHost,
-        // Frames between endpoints of a network were checked at the sender's endpoint; the bridge only carries them.
+        // A frame from another endpoint of the network, which was checked at that endpoint.
         Some(device) if is_sibling(device, sender, endpoint) => return Reason::Bridged,
         _ => {}
     }
@@ -95,8 +95,8 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// A packet of the node itself passes. An ICMP error of its stack about a packet that was translated before the stack received
-/// it is translated back.
+/// Passes a packet of the node itself. If the stack reports an ICMP error about a packet that a program has translated, the
+/// error is translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
     if !parse::may_be_icmp(&context.skb)
@@ -111,7 +111,7 @@ fn from_host(context: &mut Context) -> Reason {
     }
 }
 
-/// Whether a packet to a sandbox belongs to a flow. A later fragment does not tell, and is useless without its first one.
+/// Whether a packet to a sandbox belongs to a flow. `true` for every later fragment, which has no ports.
 #[inline(always)]
 fn is_translated(context: &mut Context) -> bool {
     if parse_packet(context).is_err() {

@@ -25,7 +25,7 @@ pub fn to_outside(context: &mut Context, endpoint: &Endpoint) -> Reason {
     let (hop, is_too_big) = match helpers::find_next_hop(skb, &query, length) {
         Route::Found(hop) => (hop, false),
         Route::TooBig(hop) => (hop, true),
-        // The stack reaches the same result and reports it to the sender.
+        // The stack finds no route either and sends an ICMP error.
         Route::Unreachable => return Reason::Unreachable,
         Route::Local => return Reason::ToHost,
         Route::Failed => return Reason::NoRoute,

@@ -41,7 +41,7 @@ pub fn check_arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
     }
 }
 
-/// Whether the source address is the sandbox's, and a control message is one that a host may send.
+/// Whether the source address is the sandbox's. Neighbour discovery must be of a type that a host may send.
 #[inline(always)]
 pub fn has_own_source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bool {
     let source = parsed.key.src;
@@ -65,7 +65,7 @@ pub fn has_own_source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoin
     }
     match parsed.family {
         Family::V4 => endpoint.v4 == source,
-        // An endpoint without an IPv6 address has the unspecified one.
+        // `endpoint.v6` is unspecified if the endpoint has no IPv6 address.
         Family::V6 => {
             (endpoint.v6 == source && !source.is_unspecified())
                 || (source.is_link_local() && stays_on_link(parsed.key.dst))
@@ -88,7 +88,7 @@ pub fn is_addressed_to<P: Packet>(packet: &P, mac: &MacAddr) -> bool {
     }
 }
 
-/// Whether its receiver may decapsulate the packet. The inner packet would then appear to come from a trusted node.
+/// Whether the node may decapsulate the packet. The inner packet would then appear to come from a trusted node.
 #[inline(always)]
 pub fn is_tunnel(parsed: &Parsed) -> bool {
     match parsed.key.protocol {
@@ -120,7 +120,7 @@ fn link_local(mac: &MacAddr) -> Addr {
 
 #[inline(always)]
 fn same_mac(a: &[u8; 6], b: &[u8; 6]) -> bool {
-    // Compared by words: a comparison of slices calls a byte loop.
+    // Compared as integers: a comparison of slices compiles to a call of a byte loop.
     let [a0, a1, a2, a3, a4, a5] = *a;
     let [b0, b1, b2, b3, b4, b5] = *b;
     u32::from_ne_bytes([a0, a1, a2, a3]) == u32::from_ne_bytes([b0, b1, b2, b3])

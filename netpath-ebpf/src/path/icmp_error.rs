@@ -1,9 +1,9 @@
 //! ICMP errors about translated packets.
 //!
-//! An error belongs to the flow of the quoted packet. The quoted tuple reversed is the key of the entry for packets in the
-//! other direction. The translation of that entry, reversed, is the tuple that the quoted packet had before translation. So
-//! both directions, published ports, SNAT and hairpin flows are one case. An error never changes a flow (RFC 4787 REQ-12,
-//! RFC 5382 REQ-10, RFC 5508 REQ-6).
+//! An error belongs to the flow of the quoted packet. The reversed tuple of the quote is the key of the entry for the other
+//! direction. The reversed translation of that entry is the tuple that the quoted packet had before translation. This holds
+//! for both directions, published ports, SNAT and hairpin flows. An error never changes a flow (RFC 4787 REQ-12, RFC 5382
+//! REQ-10, RFC 5508 REQ-6).
 
 use netpath_common::{
     flow::{REWRITE_DST, REWRITE_SRC},
@@ -21,7 +21,7 @@ use crate::{
     stage::{Argument, stage},
 };
 
-/// Who reports the error.
+/// The sender of the error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reporter {
@@ -34,8 +34,8 @@ pub enum Reporter {
 }
 
 stage! {
-    /// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if it is about no flow at this
-    /// hook.
+    /// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if the quoted packet belongs to
+    /// no flow at this hook.
     pub fn deliver_icmp_error(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
         match translate(context, hook, reporter) {
             Outcome::NoFlow => None,
@@ -53,7 +53,7 @@ enum Outcome {
 }
 
 stage! {
-    /// Translates an error that continues on its way; whether it was translated. `None` if it is about no flow at this hook.
+    /// Translates an error in place. `Some(false)` if it cannot be written, `None` if it is about no flow at this hook.
     pub fn translate_icmp_error(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<bool> {
         match translate(context, hook, reporter) {
             Outcome::NoFlow => None,
@@ -106,7 +106,7 @@ fn translate(context: &mut Context, hook: Hook, reporter: Reporter) -> Outcome {
         ..
     } = context;
     let quote = &scratch.quote;
-    // A later fragment has no ports; the bytes at their place must not be taken for ports.
+    // A quoted later fragment has no ports, so no flow can be found.
     if quote.transport != Transport::Flow || quote.key.src != parsed.key.dst {
         return Outcome::NoFlow;
     }

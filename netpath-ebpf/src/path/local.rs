@@ -56,7 +56,7 @@ pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
 }
 
 stage! {
-    /// Prepares a flow for a host outside. Otherwise the reason why there is none.
+    /// Prepares a flow for a host outside. `Some` is the reason for the verdict if no flow is to be opened.
     fn prepare_for_outside(context: &mut Context) -> Option<Reason> {
         let dst = context.parsed.key.dst;
         let destination = classify(dst, Subnets::LookUp);
@@ -72,7 +72,7 @@ stage! {
 }
 
 stage! {
-    /// Prepares a flow for the sandbox with the endpoint in `slot`. Otherwise the reason why there is none.
+    /// Prepares a flow for the sandbox with the endpoint in `slot`. Returns as `prepare_for_outside` does.
     fn prepare_for_sandbox(context: &mut Context, slot: u32) -> Option<Reason> {
         let Some(endpoint) = maps::endpoint(slot) else {
             return Some(Reason::EndpointGone);
@@ -111,7 +111,7 @@ fn deliver_if_known(context: &mut Context, hook: Hook) -> Option<Reason> {
 }
 
 stage! {
-    /// Delivers the packet that has opened a flow. `None` if another CPU has removed the flow.
+    /// Delivers the packet that opened a flow. `None` if another CPU has removed the flow.
     fn deliver_first(context: &mut Context, hook: Hook) -> Option<Reason> {
         deliver_if_known(context, hook)
     }
@@ -125,8 +125,8 @@ stage! {
     }
 }
 
-/// Whether a segment that opens a connection matches the reply direction of a flow that a sandbox opened, on a port that was
-/// published later. A flow must not hide a published port.
+/// Whether a SYN matches the reply direction of a flow that a sandbox opened, and its destination port was published later.
+/// The published port has precedence.
 #[inline(always)]
 fn is_shadowed(context: &mut Context, entry: Entry) -> bool {
     entry.is_reply()
@@ -135,7 +135,7 @@ fn is_shadowed(context: &mut Context, entry: Entry) -> bool {
         && publish::is_published(context)
 }
 
-/// Prepares a flow if a port is published there. Otherwise the reason why there is none.
+/// Prepares a flow if the destination is a published port. `Some` is the reason for the verdict if no flow is to be opened.
 #[inline(always)]
 fn prepare(
     context: &mut Context,
@@ -152,23 +152,23 @@ fn prepare(
     Some(reason)
 }
 
-/// What a client may do with a destination.
+/// How a packet of no flow to a destination is handled.
 enum Access {
-    /// Nothing depends on published ports.
+    /// The verdict does not depend on published ports.
     Decided(Reason),
     /// A published port is looked up.
     Published {
-        /// The reason if there is none.
+        /// The reason if no port is published there.
         otherwise: Reason,
         /// The reason if the packet is a later fragment and was buffered; `None` if it must not be buffered.
         buffered: Option<Reason>,
     },
 }
 
-/// Prepares a flow.
+/// Prepares a flow to a published port.
 ///
 /// # Errors
-/// The reason why there is none.
+/// The reason for the verdict if no flow is to be opened.
 #[inline(always)]
 fn decide(
     context: &mut Context,
@@ -188,7 +188,7 @@ fn decide(
         } => (otherwise, buffered),
     };
     if context.parsed.is_later_fragment() {
-        // It may belong to a datagram to a published port whose first fragment arrives later.
+        // Its datagram may be for a published port; only the first fragment contains the port.
         return Err(match buffered {
             Some(reason) if fragment::buffer(context, hook) => reason,
             _ => otherwise,
@@ -256,12 +256,12 @@ fn from_sandbox(
             return Access::Decided(Reason::IccOff);
         }
         if is_later {
-            // It may reply to a packet through a published port, whose sender expects the translated address.
+            // It may belong to a reply through a published port, whose receiver expects the translated source address.
             fragment::buffer(context, hook);
         }
         return Access::Decided(deliver::bridged(&mut context.skb, receiver));
     }
-    // A later fragment may belong to a reply, even if no port is published at the receiver.
+    // A later fragment may belong to a reply, so it is handled even if the receiver publishes no port.
     let is_reachable = receiver.is_routed() && !receiver.is_internal();
     if sender.is_internal() || !(is_later || is_reachable) {
         return Access::Decided(Reason::Isolated);
@@ -290,16 +290,16 @@ fn to_host(context: &Context, sender: &'static Endpoint) -> Access {
     }
 }
 
-/// Whether a source address cannot be that of a host outside. Replies would be delivered to the wrong place; the stack, which
-/// checks reverse paths, does not see the packet.
+/// Whether a source address cannot be that of a host outside. A reply would go to the wrong receiver. The stack's reverse path
+/// filter would drop the packet, but a redirected packet does not pass it.
 #[inline(always)]
 fn is_forged(parsed: &Parsed) -> bool {
     let source = parsed.key.src;
     destination::is_known(source) || source.is_unspecified() || source.is_multicast_or_broadcast()
 }
 
-/// How a flow to a published port is translated. `None` if the packet does not go to the published port: it belongs to a socket
-/// of the node, or the port is not published on the sandbox's own address.
+/// How a flow to a published port is translated. `None` if the published port does not apply: the packet belongs to a socket
+/// of the node, or its destination is a sandbox's own address on which the port is not published.
 #[inline(always)]
 fn kind_of(
     context: &Context,

@@ -1,4 +1,4 @@
-//! What happens to a packet at each hook.
+//! The decision about a packet at each hook: published port, forward, host or drop.
 //!
 //! ```text
 //! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver                 else host
@@ -11,10 +11,10 @@
 //! |---|---|
 //! | `uplink`, `endpoint` | the order of the checks at each hook |
 //! | `guard` | what a sandbox may send |
-//! | `destination` | what a destination address is |
-//! | `local` | packets to an address of the node or of a sandbox, whoever sent them |
+//! | `destination` | the class of a destination address |
+//! | `local` | packets to an address of the node or of a sandbox: flow, published port, host or drop |
 //! | `forward` | packets from a sandbox to the outside |
-//! | `deliver` | the last step into a sandbox |
+//! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
 //! | `icmp_error` | ICMP errors about translated packets |
 
 mod deliver;
@@ -54,8 +54,8 @@ stage! {
     }
 }
 
-/// Gives a packet the translation of its entry, and the identification `id` if it is a first fragment. `false` if it cannot
-/// be written.
+/// Translates a packet as its entry says. A first fragment also gets the identification `id`. `false` if the packet cannot be
+/// written.
 #[inline(always)]
 fn translate(context: &mut Context, entry: Entry, id: u32) -> bool {
     let (skb, parsed) = (&mut context.skb, &*context.parsed);
@@ -65,7 +65,7 @@ fn translate(context: &mut Context, entry: Entry, id: u32) -> bool {
             && rewrite::translate(skb, parsed, entry.to(), entry.flags()).is_some())
 }
 
-/// Bytes of the packet on the wire from its network header; of a GSO packet, bytes of each segment.
+/// Bytes of the packet on the wire, from its network header on; for a GSO packet, bytes of one segment.
 #[inline(always)]
 fn wire_length(skb: &Skb, parsed: &Parsed) -> usize {
     let payload = skb.segment_size();

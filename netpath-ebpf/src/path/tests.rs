@@ -1,4 +1,4 @@
-//! Decisions of the packet path on plain collections.
+//! The packet path on plain collections instead of maps.
 
 use std::{mem, net::IpAddr};
 
@@ -364,7 +364,7 @@ fn flows_beyond_sandbox_limit_are_refused() {
     let open = |port| {
         let out = segment(sandbox(1).2, addr(CLIENT), (port, 80), SYN);
         let opened = handle(Hook::UplinkEgress, &mut at_uplink(&out));
-        // Answered and acknowledged, so that it is not half-open.
+        // A whole handshake, so that the flow is not half-open.
         for (hook, packet) in [
             (
                 Hook::UplinkIngress,

@@ -1,4 +1,4 @@
-//! At an uplink: packets between sandboxes and the outside.
+//! Programs at an uplink: packets between sandboxes and the outside.
 
 use netpath_common::{
     flow::{ICMP, ICMPV6},
@@ -21,16 +21,16 @@ use crate::{
     stage::stage,
 };
 
-/// A packet from outside.
+/// Handles a packet from outside.
 #[inline(always)]
 pub fn ingress(context: &mut Context) -> Reason {
-    // Tagged frames belong to the VLAN device above this one.
+    // Tagged frames are for a VLAN device on this one.
     if context.skb.is_tagged() {
         return Reason::NotOurs;
     }
     match parse_packet(context) {
         Ok(()) => {}
-        // The kernel handles a packet to the host.
+        // The stack may accept a longer header chain in a packet to the host.
         Err(Reason::TooManyHeaders) if !destination::is_in_network(context.parsed.key.dst) => {
             return Reason::NotOurs;
         }
@@ -40,7 +40,7 @@ pub fn ingress(context: &mut Context) -> Reason {
     if dst.is_loopback() || src.is_loopback() {
         return Reason::Martian;
     }
-    // Routers do not forward link-local addresses (RFC 4291 §2.5.6), so they are never translated.
+    // Packets with link-local addresses are not forwarded (RFC 4291 §2.5.6), so they are not translated.
     if dst.is_link_local() || src.is_link_local() {
         return if destination::is_in_network(dst) {
             Reason::Martian
@@ -51,7 +51,7 @@ pub fn ingress(context: &mut Context) -> Reason {
     local::handle_from_outside(context)
 }
 
-/// A packet that leaves the node.
+/// Handles a packet that leaves the node.
 #[inline(always)]
 pub fn egress(context: &mut Context) -> Reason {
     let parsing = parse_packet(context);
@@ -71,7 +71,7 @@ pub fn egress(context: &mut Context) -> Reason {
         None if maps::subnet(src).is_some() => return Reason::PrivateSource,
         None => return Reason::NotOurs,
     };
-    // The host may send any packet. A packet of a sandbox has been parsed at its endpoint, if a program was attached there.
+    // The host may send any packet. A packet of a sandbox must be valid.
     if let Err(reason) = parsing {
         return reason;
     }
@@ -104,8 +104,8 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// A packet of the node itself is not translated, except ICMP errors of its stack about packets that were translated before
-/// the stack received them.
+/// Passes a packet of the node itself. If the stack reports an ICMP error about a packet that a program has translated, the
+/// error is translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
     let parsed = &*context.parsed;
@@ -122,12 +122,12 @@ fn from_host(context: &mut Context) -> Reason {
     }
 }
 
-/// Records an echo request of the node. Its reply belongs to the node, even if a flow of a sandbox has used its identifier.
-/// A socket lookup cannot tell, because ping uses raw sockets.
+/// Records an echo request of the node, and removes a flow of a sandbox with the same identifier, so that the reply goes to
+/// the node. A socket lookup would not find the owner of an identifier, because ping may use a raw socket.
 #[inline(never)]
 fn record_host_echo(context: &Context) {
     let parsed: &Parsed = context.parsed;
-    // A forwarded packet has been translated by another program.
+    // A forwarded packet with the node's source address was translated before.
     let is_own = context.skb.ingress_ifindex() == 0;
     if !is_own || parsed.transport != Transport::Flow || !parsed.opens_flow() {
         return;
@@ -140,7 +140,7 @@ fn record_host_echo(context: &Context) {
 }
 
 stage! {
-    /// A later fragment from a sandbox.
+    /// Translates or buffers a later fragment from a sandbox.
     fn translate_later_fragment(context: &mut Context) -> Reason {
         match fragment::find(context, Hook::UplinkEgress) {
             Some(known) if known.translate(context) => Reason::Translated,
@@ -180,6 +180,6 @@ fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
     }
     prepare_outbound(context, slot)?;
     source_port::open_flow(context)?;
-    // A flow that exists but is not found here is one between sandboxes, through an address that the node has lost.
+    // If the flow exists but is not found at this hook, it is one between sandboxes through a former address of the node.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }

@@ -103,7 +103,7 @@ proptest! {
         let mut bytes = sample.build();
         let parsed = parsed(&mut bytes);
         bytes.truncate(cut);
-        // The parser rejects such a packet; the writer must not depend on that.
+        // The parser rejects such a packet; rewriting must be safe without that check.
         let _ = translate(&mut Slice(&mut bytes), &parsed, &to, REWRITE_SRC | REWRITE_DST);
         prop_assert_eq!(bytes.len(), cut.min(sample.build().len()));
     }

@@ -1,7 +1,7 @@
-//! Processes in sandboxes: the one place of the command line that forks, enters namespaces and handles signals.
+//! Processes in sandboxes. No other module of the command line forks, enters namespaces or handles signals.
 //!
-//! Between fork and exec only system calls are made: allocations are done before. A failure there
-//! is reported through a pipe, since `Command` reports only an error number.
+//! Between fork and exec, the child makes only system calls and allocates no memory. It reports the step that failed
+//! through a pipe, because `Command` reports only an error number.
 
 mod child;
 
@@ -30,16 +30,16 @@ use nix::{
 };
 
 use crate::kernel::process as kernel_process;
-use child::{Place, Steps, encode, prepared, sysfs_flags};
+use child::{Steps, Target, encode, prepared, sysfs_flags};
 
-/// How a process gets into a sandbox.
+/// The namespaces of a sandbox that a process enters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Path of the network namespace.
     pub netns: PathBuf,
     /// Host name, in a separate UTS namespace.
     pub hostname: Option<String>,
-    /// Mounts a `/sys` that shows the sandbox's devices, in a separate mount namespace.
+    /// Whether to mount a `/sys` that shows the sandbox's devices, in a separate mount namespace.
     pub sysfs: bool,
 }
 
@@ -57,12 +57,12 @@ pub(super) enum StartError {
     /// The process cannot be created or prepared.
     #[error("could not {what}: {source}")]
     Prepare {
-        /// What was tried.
+        /// The step that failed, as the verb phrase after "could not".
         what: &'static str,
-        /// Why it failed.
+        /// Cause.
         source: io::Error,
     },
-    /// The command is not one.
+    /// The program does not exist or cannot be executed.
     #[error("could not run '{}': {source}", program.display())]
     Exec {
         /// The program.
@@ -75,13 +75,13 @@ pub(super) enum StartError {
 /// Why a detached process did not start.
 #[derive(Debug)]
 pub(super) enum DetachError<E> {
-    /// Waiting for the process failed.
+    /// The sandbox was not created, so the process was withdrawn.
     Withdrawn(E),
     /// The process did not start.
     Start(StartError),
 }
 
-/// Signals that are passed on to a process in the foreground.
+/// Signals that are forwarded to a process in the foreground.
 const FORWARDED: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -92,12 +92,14 @@ const FORWARDED: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// Runs a command in the foreground, passes signals on to it, and returns how it ended. It dies with this process.
+/// Runs a command in the foreground, forwards signals to it, and returns its exit status. The kernel kills the command
+/// when this process ends.
 ///
-/// Signals stay blocked in this process afterwards, so that what remains to be done is done.
+/// The signals stay blocked in this process afterwards, so that they do not interrupt the removal of the sandbox.
 pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStatus, StartError> {
     let failed = |what| move |errno: nix::Error| prepare(what, errno);
-    // SAFETY: no handler is installed. An inherited "ignore" would have the kernel reap the child unseen.
+    // SAFETY: no handler is installed. If SIGCHLD were ignored, which is inherited, the kernel would discard the child's
+    // exit status.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map_err(failed("handle SIGCHLD"))?;
     let signals = SigSet::from_iter(FORWARDED);
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)
@@ -109,7 +111,7 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     let mut steps = Steps::of(entry)?;
     steps.before = Some(Box::new(move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The parent may have died before the request.
+        // The parent may have ended before the call.
         if getppid() == parent {
             Ok(())
         } else {
@@ -121,7 +123,7 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
     drop(process);
     let mut child = spawned.map_err(|error| report.explain(command, error))?;
     let pid = child_pid(child.id());
-    // SIGCHLD is not suitable: any thread of the process may receive it, and a thread that does not block it loses it.
+    // SIGCHLD is not suitable: the kernel may deliver it to a thread that does not block it, where it is lost.
     let gone = kernel_process::pidfd(pid.as_raw())
         .map_err(io::Error::other)
         .and_then(|gone| gone.ok_or_else(|| nix::Error::ESRCH.into()))
@@ -152,34 +154,34 @@ pub(super) fn foreground(command: &[OsString], entry: &Entry) -> Result<ExitStat
         if event.ssi_code <= 0
             && let Ok(signal) = Signal::try_from(number)
         {
-            // It may just have ended.
+            // This fails if the command has just ended.
             let _ = kill(pid, signal);
         }
     }
 }
 
-/// Starts a command in a new session, without terminal and files. `provide` creates the sandbox that it enters, given the
-/// number that the process has from the beginning; the process waits for that. Returns once the command runs.
+/// Starts a command in a new session, with `/dev/null` as standard input, output and error. `provide` gets the process id
+/// and creates the sandbox; the process waits for it, enters it and executes the command. Returns when the command runs.
 pub(super) fn detached<T, E>(
     command: &[OsString],
     provide: impl FnOnce(i32) -> Result<(T, Entry), E>,
 ) -> Result<T, DetachError<E>> {
     let failed = |what| move |errno: nix::Error| DetachError::Start(prepare(what, errno));
-    let (number_out, number_in) = pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
-    let (entry_out, entry_in) = pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
+    let (number_out, number_in) = pipe2(OFlag::O_CLOEXEC).map_err(failed("create a pipe"))?;
+    let (entry_out, entry_in) = pipe2(OFlag::O_CLOEXEC).map_err(failed("create a pipe"))?;
     let foreign = entry_in.as_raw_fd();
     let (mut process, report) = prepared(
         command,
         Steps {
             before: Some(Box::new(move || {
-                // SAFETY: this is the child's copy of the parent's end; nothing else of the child uses it. While it
-                // is open, the end of the parent would go unnoticed.
+                // SAFETY: this is the child's copy of the parent's end of the pipe; nothing else in the child uses it. While
+                // it is open, the child would not notice that the parent has ended.
                 drop(unsafe { OwnedFd::from_raw_fd(foreign) });
                 setsid()?;
                 nix::unistd::write(&number_in, &getpid().as_raw().to_ne_bytes())?;
                 Ok(())
             })),
-            place: Place::Later(entry_out),
+            target: Target::Received(entry_out),
             flags: sysfs_flags(),
         },
     )
@@ -192,18 +194,18 @@ pub(super) fn detached<T, E>(
     // Spawning returns when the command runs, which is after `provide`.
     let spawning = thread::spawn(move || {
         let result = process.spawn().map(drop);
-        // The write end of the pipe is closed with it: otherwise the reader would wait forever.
+        // This closes the write end of the pipe, for which the reader waits.
         drop(process);
         result
     });
     let mut number = [0; 4];
     let provided = match File::from(number_out).read_exact(&mut number) {
         Ok(()) => Some(provide(i32::from_ne_bytes(number))),
-        // The process did not reach this step; the error of spawning says why.
+        // The process did not reach this step; the error of spawning gives the cause.
         Err(_) => None,
     };
     if let Some(Ok((_, entry))) = &provided {
-        // If the process has ended, the error of spawning says why.
+        // This fails if the process has ended; the error of spawning gives the cause.
         let _ = File::from(entry_in).write_all(&encode(entry));
     } else {
         drop(entry_in);
@@ -220,7 +222,7 @@ pub(super) fn detached<T, E>(
     }
 }
 
-/// Replaces this process by a command; returns only if that failed.
+/// Replaces this process by a command. Returns only if that fails.
 pub(super) fn replace(command: &[OsString], entry: &Entry) -> StartError {
     let prepared = Steps::of(entry).and_then(|steps| prepared(command, steps));
     match prepared {
@@ -241,7 +243,7 @@ fn prepare(what: &'static str, errno: nix::Error) -> StartError {
 }
 
 fn child_pid(id: u32) -> Pid {
-    // Process numbers are positive and fit: the kernel has no more than 2^22 of them.
+    // Process ids are positive and at most 2^22.
     Pid::from_raw(i32::try_from(id).unwrap_or(i32::MAX))
 }
 
@@ -269,7 +271,7 @@ mod tests {
         assert!(error.to_string().contains("/nonexistent/netns"), "{error}");
     }
 
-    /// Entering a namespace, even one's own, takes CAP_SYS_ADMIN.
+    /// Entering a namespace, even the current one, needs CAP_SYS_ADMIN.
     fn may_enter() -> bool {
         nix::unistd::geteuid().is_root()
     }

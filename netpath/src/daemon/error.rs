@@ -1,4 +1,4 @@
-//! Why the daemon cannot start.
+//! Errors of the daemon.
 
 use std::{io, path::PathBuf};
 

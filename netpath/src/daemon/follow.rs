@@ -1,4 +1,4 @@
-//! Brings changes of other writers of the store into force.
+//! Applies changes that other writers make in the store.
 
 use crate::{
     commands::Commands,
@@ -16,7 +16,7 @@ pub async fn run(commands: Commands) {
             Err(WatchError::Closed) => return,
         };
         if let Err(error) = commands.follow_store(revision).await {
-            tracing::error!(%error, "cannot bring a change of the store into force");
+            tracing::error!(%error, "cannot apply a change of the store");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon: startup, the tasks that run until its end, and its end.
+//! The daemon: startup, the tasks that run until it ends, and shutdown.
 //!
 //! ```text
 //! front ends ────────────► commands

@@ -12,7 +12,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Longest delay of a reconcile during a burst.
 const LATEST: Duration = Duration::from_secs(2);
 
-/// Periodic reconciles take at most one part in so many of the time.
+/// Periodic reconciles take at most 1/100 of the time.
 const SHARE: u32 = 100;
 
 /// Runs until the daemon ends.
@@ -29,7 +29,7 @@ pub async fn run(commands: Commands, mut watch: Watch) {
     }
 }
 
-/// Returns after `pause`, or after a burst of events that call for a reconcile.
+/// Returns after `pause`, or after a burst of events that require a reconcile.
 async fn wait(commands: &Commands, watch: &mut Watch, pause: Duration) {
     let due = tokio::time::sleep(pause);
     tokio::pin!(due);

@@ -8,10 +8,10 @@ use crate::commands::Commands;
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Requested sweeps take at most one part in so many of the time.
+/// Requested sweeps take at most this fraction of the time, as its denominator.
 const URGENT_SHARE: u32 = 10;
 
-/// Periodic sweeps take at most one part in so many of the time.
+/// Periodic sweeps take at most this fraction of the time, as its denominator.
 const SHARE: u32 = 100;
 
 /// Runs until the daemon ends. The period is a quarter of the shortest idle limit.

@@ -1,4 +1,4 @@
-//! Reading and writing many entries at once: seven times as fast as single entries.
+//! Reading and writing of map entries in batches, which is seven times as fast as single entries.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use super::sys;
 
 const CHUNK: usize = 4_096;
 
-/// Calls `visit` with every entry of a hash map. Entries created or deleted meanwhile may be missed; none is visited twice.
+/// Calls `visit` with every entry of a hash map, at most once. An entry that is created or deleted meanwhile may be missed.
 ///
 /// # Errors
 /// Those of the system call.
@@ -32,7 +32,7 @@ pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
                     return Ok(());
                 }
             }
-            // One bucket holds more than the buffers.
+            // A bucket has more entries than the buffers.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => chunk *= 2,
             Err(error) => return Err(error),
         }
@@ -42,7 +42,7 @@ pub fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
 /// Writes all entries.
 ///
 /// # Errors
-/// A system call fails; earlier entries stay written.
+/// If a system call fails; the entries before it were written.
 pub fn update<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
     keys: &[K],

@@ -1,4 +1,4 @@
-//! What can go wrong with programs, maps and pins.
+//! Errors of programs, maps and pins.
 
 use std::{io, path::PathBuf};
 
@@ -15,40 +15,40 @@ use crate::kernel;
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// The binary was built without the BPF object.
-    #[error("this binary holds no BPF object; build it with 'cargo xtask build'")]
+    #[error("this binary contains no BPF object; build it with 'cargo xtask build'")]
     NoObject,
-    /// The directory for pins is not usable.
+    /// The directory for pins is not on a BPF file system.
     #[error("{} is not on a BPF file system; mount one with 'mount -t bpf bpf {}'", .0.display(), .0.display())]
     NotBpffs(PathBuf),
     /// A file or directory could not be handled.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// What was tried.
+        /// The attempted action, as the verb after "cannot".
         action: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
         /// Cause.
         source: io::Error,
     },
-    /// Pins of another schema version are there.
-    #[error("{} holds maps of another version of netpath; remove them with 'netpath teardown --force' (ends all flows)", .0.display())]
+    /// The directory contains pins of another schema version.
+    #[error("{} contains maps of another version of netpath; remove them with 'netpath teardown --force' (ends all flows)", .0.display())]
     OtherVersion(PathBuf),
-    /// A pinned map does not have the layout it must have.
+    /// The layout of a pinned map differs from that of the object.
     #[error(
         "pinned map {name} has {found}, this version needs {expected}; remove it with 'netpath teardown --force'"
     )]
     Layout {
         /// Map.
         name: String,
-        /// As it is.
+        /// Layout of the pinned map.
         found: String,
-        /// As it must be.
+        /// Layout of the object's map.
         expected: String,
     },
     /// The object could not be loaded.
     #[error("cannot load the BPF object: {0}")]
     Load(#[from] EbpfError),
-    /// A program was refused or could not be attached.
+    /// A program could not be loaded, attached or run.
     #[error("program {program}: {source}")]
     Program {
         /// Program.
@@ -80,7 +80,7 @@ pub enum DatapathError {
         /// Cause.
         source: PinError,
     },
-    /// The object lacks something this version needs.
+    /// The object lacks a program or map that this version needs.
     #[error("the BPF object has no {0}")]
     Missing(String),
     /// A map could not be used.
@@ -94,9 +94,9 @@ pub enum DatapathError {
     /// A raw system call failed.
     #[error("{call} on {object}: {source}")]
     Syscall {
-        /// Which.
+        /// Name of the system call.
         call: &'static str,
-        /// On what.
+        /// The object of the call.
         object: String,
         /// Cause.
         source: io::Error,
@@ -128,8 +128,8 @@ pub enum DatapathError {
         /// Name of the filter.
         name: String,
     },
-    /// A filter is still there after it was deleted.
-    #[error("interface {0} keeps its filter although it was deleted")]
+    /// A filter still exists after its deletion.
+    #[error("interface {0} still has its filter after the deletion")]
     FilterStays(String),
     /// The filters of a device could not be read.
     #[error(transparent)]

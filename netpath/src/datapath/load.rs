@@ -1,4 +1,4 @@
-//! From the object to running programs over pinned maps.
+//! Loads the BPF object: programs that use the pinned maps.
 
 use std::path::{Path, PathBuf};
 
@@ -21,20 +21,20 @@ use super::{
 };
 use crate::plan::Hook;
 
-/// Sizes that are fixed when the maps are made.
+/// Sizes that are fixed when the maps are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Flows.
+    /// Capacity of the flow table, in flows.
     pub flows: u32,
-    /// FlowEntry-open flows.
+    /// Most half-open flows.
     pub half_open: u32,
-    /// Flows of one sandbox on each of its networks; a quarter of all if `None`.
+    /// Most flows of one sandbox on each of its networks; a quarter of the table if `None`.
     pub flows_per_sandbox: Option<u32>,
 }
 
 impl Limits {
-    /// What a machine with so many bytes of memory has unless the settings say otherwise: a full table takes no more than
-    /// a sixteenth of it, except on the smallest ones.
+    /// The defaults for a machine with this many bytes of memory. A full table uses at most a sixteenth of it, except at the
+    /// minimum size of the table.
     pub fn for_memory(bytes: u64) -> Self {
         let mut flows = DEFAULT_FLOWS;
         while flows > LEAST_DEFAULT_FLOWS
@@ -50,17 +50,17 @@ impl Limits {
     }
 }
 
-/// A full table may take one part in so many of the machine's memory.
+/// By default, a full table uses at most one sixteenth of the machine's memory.
 const MEMORY_SHARE: u64 = 16;
 
-/// What the programs must be told of the node.
+/// Settings of the node that the programs read.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeSettings {
     /// Cookie of the node's network namespace.
     pub netns_cookie: u64,
-    /// Random, for a node without pinned maps; one that has them keeps its own.
+    /// Random key for the choice of ports. Pinned maps keep the key that they have.
     pub secret: u64,
-    /// The same for identifications of fragmented datagrams.
+    /// Random key for the identifications of fragmented datagrams. Pinned maps keep the key that they have.
     pub fragment_key: u64,
     /// Idle limits of flows.
     pub timers: Timers,
@@ -74,17 +74,17 @@ pub struct Datapath {
     pub(super) bpf_dir: PathBuf,
     /// Names of the maps that must be pinned.
     pub(super) pinned: Vec<String>,
-    /// Where the programs for sockets are.
+    /// The cgroup that socket programs are attached to.
     pub(super) cgroup: Option<PathBuf>,
     /// How programs are attached to devices.
     pub(super) mode: Mode,
-    /// What the running kernel can do.
+    /// Optional features of the running kernel.
     pub(super) features: Features,
     /// The maps.
     pub tables: Tables,
 }
 
-/// The program that deletes idle flows.
+/// The program that removes idle flows.
 pub(super) const SWEEP: &str = "sweep";
 
 /// The programs for sockets of host processes.
@@ -100,11 +100,11 @@ pub(super) const SOCKET_PROGRAMS: [&str; 8] = [
 ];
 
 impl Datapath {
-    /// Loads all programs over the maps pinned below `bpf_dir`, making those that are missing. Nothing is attached, and
-    /// what is attached goes on with the programs it has.
+    /// Loads all programs with the maps that are pinned below `bpf_dir`, and creates missing maps. Attached programs stay
+    /// attached, and the loaded ones are not attached yet.
     ///
     /// # Errors
-    /// If the directory is not usable, pinned maps have another layout, or the kernel refuses something.
+    /// If the directory is not on bpffs, pinned maps have another layout, or the kernel rejects a map or program.
     pub fn load(
         bpf_dir: &Path,
         limits: Limits,
@@ -164,7 +164,7 @@ impl Datapath {
 }
 
 impl Datapath {
-    /// What the running kernel can do.
+    /// Optional features of the running kernel.
     pub fn features(&self) -> Features {
         self.features
     }
@@ -209,7 +209,7 @@ fn spec(object: &[u8]) -> Result<Vec<(String, Layout)>, DatapathError> {
         .collect())
 }
 
-/// aya takes whatever lies at a pin path; a map of another layout would be read as something it is not.
+/// Fails if a map is pinned with another layout. aya does not compare layouts, so entries would be misread.
 fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), DatapathError> {
     if !pin.exists() {
         return Ok(());
@@ -237,7 +237,8 @@ fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), Datapat
     })
 }
 
-/// Entries of the table and of the two rings as they really are: pinned maps keep the size they were made with.
+/// Actual capacities, in entries, of the flow table and of the two rings. Pinned maps keep the capacity with which they were
+/// created.
 struct Sizes {
     flows: u32,
     half_open: u32,
@@ -257,7 +258,7 @@ fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
     })
 }
 
-/// One sandbox may have one part in so many of the table, unless the settings say otherwise.
+/// By default, the quota of a sandbox is a quarter of the table.
 const QUOTA_SHARE: u32 = 4;
 
 fn configured(
@@ -325,7 +326,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Datapa
         .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
 }
 
-/// The error of a program that the kernel rejects, or that could not be used.
+/// The error of a program that the kernel rejects, or that cannot be attached or run.
 pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
     match source {
         ProgramError::LoadError {
@@ -343,7 +344,7 @@ pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
     }
 }
 
-/// The line of the verifier's log that says why: the last one before its statistics.
+/// The line of the verifier's log that gives the cause: the last one before the statistics.
 fn verdict(log: &str) -> Option<&str> {
     const STATISTICS: [&str; 4] = [
         "processed ",

@@ -1,4 +1,4 @@
-//! The BPF object inside this binary.
+//! The BPF object that this binary contains.
 
 use aya::include_bytes_aligned;
 

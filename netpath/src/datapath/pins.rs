@@ -1,11 +1,11 @@
-//! What lies where below the directory for pins.
+//! Layout of the directory for pins.
 //!
 //! ```text
 //! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
-//! <bpf-dir>/links/<interface>-<hook>       '.' in interface names is written '%2e': bpffs reserves it
+//! <bpf-dir>/links/<interface>-<hook>       '.' in interface names is written '%2e': bpffs forbids dots
 //! <bpf-dir>/links/cgroup-<program>
-//! <bpf-dir>/filters/<interface>-<hook>     the program of a filter, where links do not exist
-//! <bpf-dir>/filters/<interface>-clsact     symbolic link to the index of a device that got the qdisc from netpath
+//! <bpf-dir>/filters/<interface>-<hook>     the program of a filter, on kernels without TCX
+//! <bpf-dir>/filters/<interface>-clsact     symbolic link; its target is the index of the device to which netpath added the qdisc
 //! ```
 
 use std::{
@@ -56,7 +56,7 @@ pub fn device_file(interface: &str, what: &str) -> String {
     format!("{interface}-{what}")
 }
 
-/// The attachment that a pin's file name stands for; `None` for a cgroup's.
+/// The attachment that the file name of a pin denotes; `None` for a socket program's link.
 pub fn attachment(file_name: &str) -> Option<Attachment> {
     Hook::ALL.iter().find_map(|hook| {
         let interface = file_name.strip_suffix(hook.program())?.strip_suffix('-')?;
@@ -72,10 +72,10 @@ pub fn cgroup_link(bpf_dir: &Path, program: &str) -> PathBuf {
     links_dir(bpf_dir).join(format!("cgroup-{program}"))
 }
 
-/// Makes the directories; refuses pins of another schema version.
+/// Creates the directories; refuses pins of another schema version.
 ///
 /// # Errors
-/// If the directory is not on bpffs, cannot be made, or holds maps of another version.
+/// If the directory is not on bpffs, cannot be created, or contains maps of another version.
 pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
     for directory in [
         bpf_dir,
@@ -100,11 +100,11 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Removes our pins below the directory, those of other schema versions included, and the directory if nothing else is
-/// in it. Links that are only pinned end, maps that nobody uses are freed.
+/// Removes netpath's pins below the directory, including those of other schema versions, and the directory if it is then
+/// empty. The kernel detaches links and frees maps that have no other reference. Succeeds if there are no pins.
 ///
 /// # Errors
-/// If something cannot be removed; absence is success.
+/// If a pin cannot be removed.
 pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     for directory in file_names(bpf_dir)? {
         let known = matches!(directory.as_str(), "links" | "filters");
@@ -122,7 +122,7 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
         })?;
     }
     match fs::remove_dir(bpf_dir) {
-        // A mount point of its own, or somebody else's pins.
+        // The directory may be a mount point, or contain pins of other programs.
         Err(error)
             if !matches!(
                 error.raw_os_error(),
@@ -147,7 +147,7 @@ pub(super) fn open_map(maps: &Path, name: &'static str) -> Result<MapData, Datap
     MapData::from_pin(maps.join(name)).map_err(|source| DatapathError::Map { map: name, source })
 }
 
-/// Removes a pin; absence is success.
+/// Removes a pin; succeeds if it does not exist.
 ///
 /// # Errors
 /// If it cannot be removed.
@@ -162,7 +162,7 @@ pub fn remove(pin: &Path) -> Result<(), DatapathError> {
     }
 }
 
-/// Names in a directory; none if it does not exist.
+/// Names of the files in a directory; empty if it does not exist.
 ///
 /// # Errors
 /// If it cannot be read.

@@ -1,4 +1,4 @@
-//! What the running kernel can do, asked by behaviour: distributions backport features, so its version says little.
+//! Optional features of the running kernel, detected by probing: distributions backport features to older versions.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -17,14 +17,14 @@ use super::{
     sys,
 };
 
-/// The program that makes helper calls for user space.
+/// The program that calls helpers on behalf of user space.
 pub(super) const PROBE: &str = "probe";
 
 /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
 pub(super) const SKIP_NEIGHBOUR: u32 = 1 << 2;
-/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): the look-up returns a source address.
+/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): the lookup returns a source address.
 pub(super) const SOURCE: u32 = 1 << 4;
-/// `BPF_FIB_LOOKUP_MARK` (Linux 6.10): the look-up follows rules for the packet's mark.
+/// `BPF_FIB_LOOKUP_MARK` (Linux 6.10): the lookup applies policy rules for the packet's mark.
 pub(super) const MARK: u32 = 1 << 5;
 /// `BPF_F_IPV6` of `bpf_l4_csum_replace` (Linux 6.16).
 pub(super) const CHECKSUM_IPV6: u32 = 1 << 7;
@@ -34,14 +34,15 @@ pub(super) const CHECKSUM_IPV6: u32 = 1 << 7;
 pub struct Features {
     /// TCX links; without them programs are filters of the clsact qdisc.
     pub tcx: bool,
-    /// Route look-ups without a neighbour entry; without them the result is the same, found more slowly.
+    /// Route lookups without a neighbour lookup. Without this flag, the lookup has the same result and takes longer.
     pub skip_neighbour: bool,
-    /// Route look-ups that return a source address; without them outbound flows have the first address of the uplink.
+    /// Route lookups that return the preferred source address. Without them, outbound flows use the first address of the
+    /// uplink.
     pub source: bool,
-    /// Route look-ups that follow rules for the packet's mark; without them those rules do not apply.
+    /// Route lookups that apply policy rules for the packet's mark. Without them, those rules do not apply.
     pub mark: bool,
-    /// Transport checksums of IPv6 that stay right for packets with a complete checksum; without this the programs
-    /// correct the checksum themselves.
+    /// Updates of IPv6 transport checksums that keep the checksum of the whole packet (`CHECKSUM_COMPLETE`) valid. Without
+    /// this flag, the programs correct that checksum.
     pub checksum_ipv6: bool,
 }
 
@@ -73,43 +74,43 @@ impl Features {
         ]
     }
 
-    /// Asks the kernel through the loaded program [`PROBE`].
+    /// Probes the kernel with the loaded program [`PROBE`].
     pub(super) fn probe(program: &mut SchedClassifier) -> Result<Self, DatapathError> {
-        let mut knows = |helper, flags| knows(program, Question { helper, flags });
+        let mut accepts_flags = |helper, flags| accepts_flags(program, Question { helper, flags });
         Ok(Self {
             tcx: Mode::probe() == Mode::Tcx,
-            skip_neighbour: knows(ROUTE, SKIP_NEIGHBOUR)?,
-            source: knows(ROUTE, SOURCE)?,
-            mark: knows(ROUTE, MARK)?,
-            checksum_ipv6: knows(CHECKSUM, CHECKSUM_IPV6)?,
+            skip_neighbour: accepts_flags(ROUTE, SKIP_NEIGHBOUR)?,
+            source: accepts_flags(ROUTE, SOURCE)?,
+            mark: accepts_flags(ROUTE, MARK)?,
+            checksum_ipv6: accepts_flags(CHECKSUM, CHECKSUM_IPV6)?,
         })
     }
 }
 
-/// What a program costs to load.
+/// Cost of loading a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadCost {
-    /// Instructions that the verifier followed.
+    /// Instructions that the verifier processed.
     pub verified: u32,
-    /// Instructions that the kernel runs.
+    /// Instructions of the translated program.
     pub translated: u32,
     /// CPU time, most of it the verifier's.
     pub time: Duration,
 }
 
-/// What loading every program of an object came to.
+/// Result of loading every program of an object.
 #[derive(Debug)]
 pub struct LoadReport {
-    /// Each program by name, with what it costs or why the kernel rejects it.
+    /// Each program by name, with its cost or the error with which the kernel rejects it.
     pub programs: BTreeMap<String, Result<LoadCost, DatapathError>>,
-    /// What the kernel can do; `None` if the program that asks is rejected.
+    /// Optional features of the kernel; `None` if the kernel rejects the probe program.
     pub features: Option<Features>,
 }
 
 /// Loads every program of this binary's object once, with small maps that are pinned below `bpf_dir`.
 ///
 /// # Errors
-/// If the maps cannot be created. A rejected program is no error. Needs Linux 5.16 for the number of instructions.
+/// If the maps cannot be created. A rejected program is part of the report, not an error. The number of instructions needs Linux 5.16.
 pub fn load_all(bpf_dir: &Path) -> Result<LoadReport, DatapathError> {
     let mut ebpf = EbpfLoader::new()
         .default_map_pin_directory(bpf_dir)
@@ -146,9 +147,9 @@ fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
 /// Bytes of an instruction.
 const INSTRUCTION_BYTES: u32 = 8;
 
-/// Whether a helper accepts flags. Anything but "unknown flag" is an answer to the call itself.
-fn knows(program: &mut SchedClassifier, question: Question) -> Result<bool, DatapathError> {
-    /// The kernel refuses packets that are shorter than an Ethernet header.
+/// Whether a helper accepts flags: it does unless the result is [`UNKNOWN_FLAG`].
+fn accepts_flags(program: &mut SchedClassifier, question: Question) -> Result<bool, DatapathError> {
+    /// Length of the packet. The kernel refuses test runs with less than an Ethernet header.
     const LENGTH: usize = 64;
     let mut packet = [0; LENGTH];
     let bytes = [question.helper, question.flags].map(u32::to_ne_bytes);

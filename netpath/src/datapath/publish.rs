@@ -1,9 +1,8 @@
 //! Ports that are published while flows use them.
 //!
-//! SNAT does not use published ports, but a flow may have got its port before it was published. The programs look up the
-//! flow first, so datagrams of the flow's peer to the published port would reach the sandbox that opened the flow. Such UDP
-//! flows are removed when the port is published. A TCP flow stays: a segment that opens a connection is recognised as one to
-//! the published port.
+//! SNAT does not use published ports, but a flow may use a port that is published later. The programs look up the flow first,
+//! so datagrams of the flow's peer to the published port would reach the sandbox that opened the flow. Such UDP flows are
+//! removed when the port is published. TCP flows are not removed: a SYN to the port is recognised as a connection to the published port.
 
 use netpath_common::{
     flow::{FlowEntry, FlowKey, Kind, ORIGINAL, UDP},

@@ -12,13 +12,13 @@ use super::{
 /// The input of a test run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trial<'a> {
-    /// The packet, from its Ethernet header on.
+    /// The packet, which starts with an Ethernet header.
     pub packet: &'a [u8],
     /// Interface that the packet passes, in the network namespace of the calling thread; 0 for the loopback device.
     pub ifindex: u32,
-    /// Index of the ingress interface; 0 if the packet is from the node.
+    /// Index of the ingress interface; 0 if the node sends the packet.
     pub ingress_ifindex: u32,
-    /// Bytes of a segment, if it is a GSO packet.
+    /// Payload bytes of each segment of a GSO packet; 0 for other packets.
     pub gso_size: u32,
     /// Mark of the packet.
     pub mark: u32,
@@ -27,22 +27,22 @@ pub struct Trial<'a> {
 /// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What the program returned.
+    /// Return value of the program.
     pub verdict: u32,
     /// The packet after the program.
     pub packet: Vec<u8>,
-    /// Time that the program took.
+    /// Run time of the program.
     pub duration: Duration,
 }
 
-/// Offsets of fields in `struct __sk_buff`; the kernel requires that all others are zero.
+/// Offsets of fields in `struct __sk_buff`. The kernel requires that all other fields are zero.
 const MARK: usize = 8;
 const INGRESS_IFINDEX: usize = 36;
 const IFINDEX: usize = 40;
 const GSO_SIZE: usize = 176;
 const CONTEXT: usize = 192;
 
-/// Bytes by which a packet may grow.
+/// Bytes by which a program may extend the packet.
 const ROOM: usize = 256;
 
 impl Datapath {

@@ -1,9 +1,9 @@
 //! Expiry of flows.
 //!
-//! A flow has expired if it was idle for too long, its endpoint was removed, its outer address is no longer an address of
-//! the node, the published port that opened it was withdrawn or replaced, or its own port was published (see `publish`).
-//! The daemon nominates flows; the program `sweep` removes those that were not used since. Programs also remove flows,
-//! but only where a new flow needs the entry.
+//! A flow has expired if its idle limit has passed, its endpoint was removed, its outer address is no longer an address of
+//! the node, the published port that opened it was removed or replaced, or its own port was published (see `publish`).
+//! The daemon selects expired flows, and the program `sweep` removes those that no packet has used since. Programs also
+//! remove flows themselves when a new flow needs an entry.
 
 use std::collections::HashSet;
 
@@ -23,13 +23,13 @@ use super::{
 /// The result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Flows in the table before.
+    /// Flows in the table before the sweep.
     pub flows: u64,
     /// Flows removed.
     pub removed: u64,
 }
 
-/// Nanoseconds during which an entry without a reverse entry is taken for a flow that a program is creating.
+/// Age in nanoseconds up to which an entry without a reverse entry is a flow that a program is creating.
 const CREATION_GRACE: u64 = 1_000_000_000;
 
 impl Datapath {
@@ -54,7 +54,7 @@ impl Datapath {
                 flows += u64::from(entry.role == ORIGINAL);
                 let is_live =
                     live.contains(&(entry.endpoint, entry.generation)) && valid.contain(key, entry);
-                // Most flows are alive by the shortest limit that may apply, without a lookup of their reverse entry.
+                // Most flows have not passed even the shortest limit, so their reverse entry need not be looked up.
                 if !is_live
                     || now.saturating_sub(entry.last_seen)
                         > shortest_limit(&timers, key.protocol, entry)
@@ -98,7 +98,7 @@ impl Datapath {
         for record in records {
             packet.extend_from_slice(bytes_of(record));
         }
-        // The kernel reads the ethertype of a test run's packet; this one is for local experiments.
+        // The kernel reads the ethertype of a test run's packet. This one is reserved for local experiments.
         if let Some(ethertype) = packet.get_mut(12..14) {
             ethertype.copy_from_slice(&[0x88, 0xb5]);
         }
@@ -152,7 +152,7 @@ fn shortest_limit(timers: &Timers, protocol: u8, entry: &FlowEntry) -> u64 {
         .unwrap_or_default()
 }
 
-/// What the original and the reply direction have sent; `other` is what the reverse entry says.
+/// The seen flags of the original and of the reply direction; `other` are those of the reverse entry.
 const fn by_direction(entry: &FlowEntry, other: u8) -> (u8, u8) {
     if entry.role == ORIGINAL {
         (entry.seen, other)

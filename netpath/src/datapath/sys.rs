@@ -1,4 +1,4 @@
-//! `bpf(2)` calls that aya does not offer, and the few system calls around them.
+//! `bpf(2)` calls that aya does not provide, and related system calls.
 
 use std::{
     ffi::CString,
@@ -21,16 +21,16 @@ const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
-/// What a link is attached to, and what it runs.
+/// The interface and the program of a TCX link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkTarget {
-    /// Interface index; 0 if the interface is gone or the link was detached by force.
+    /// Interface index; 0 if the interface was removed or the link was detached by force.
     pub ifindex: u32,
     /// Id of its program.
     pub program: u32,
 }
 
-/// Opens what is pinned at a path (Linux 4.4).
+/// Opens the pinned object at a path (Linux 4.4).
 ///
 /// # Errors
 /// Those of `BPF_OBJ_GET`.
@@ -48,11 +48,11 @@ pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
         flags: 0,
     };
     let fd = bpf_value(BPF_OBJ_GET, &mut attr)?;
-    // SAFETY: the call succeeded, so it made this descriptor, and nobody else knows of it.
+    // SAFETY: the call has succeeded, so the descriptor is new and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Asks a TCX link what it is attached to (Linux 6.6).
+/// Reads the interface and the program of a TCX link (Linux 6.6).
 ///
 /// # Errors
 /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
@@ -64,16 +64,16 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     Ok(LinkTarget { ifindex, program })
 }
 
-/// What a cgroup's link is attached to, and what it runs.
+/// The cgroup and the program of a socket program's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketTarget {
-    /// Number of the cgroup; 0 if it is gone or the link was detached by force.
+    /// Id of the cgroup; 0 if it was removed or the link was detached by force.
     pub cgroup: u64,
     /// Id of its program.
     pub program: u32,
 }
 
-/// Asks a cgroup's link what it is attached to (Linux 5.8).
+/// Reads the cgroup and the program of a socket program's link (Linux 5.8).
 ///
 /// # Errors
 /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
@@ -86,7 +86,7 @@ pub fn socket_target(link: BorrowedFd<'_>) -> io::Result<SocketTarget> {
     Ok(SocketTarget { cgroup, program })
 }
 
-/// The head of `struct bpf_link_info`; what `target` holds depends on the kind of link.
+/// The start of `struct bpf_link_info`; the content of `target` depends on the kind of link.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
@@ -115,7 +115,7 @@ fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     Ok(info)
 }
 
-/// Replaces the program of a link in one step (Linux 5.7).
+/// Replaces the program of a link atomically (Linux 5.7).
 ///
 /// # Errors
 /// Those of `BPF_LINK_UPDATE`.
@@ -136,7 +136,7 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     bpf(BPF_LINK_UPDATE, &mut attr)
 }
 
-/// The part of `union bpf_attr` for batches.
+/// The member of `union bpf_attr` for batch operations.
 #[repr(C)]
 struct BatchAttr {
     in_batch: u64,
@@ -149,15 +149,15 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// Where a walk over a hash map stands: opaque to us.
+/// Position in the iteration over a hash map; only the kernel interprets it.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct Position([u64; 8]);
 
-/// Reads the next entries of a map into `keys` and `values`; gives their number and whether more follow (Linux 5.6).
+/// Reads the next entries of a map into `keys` and `values`. Returns their number and whether more follow (Linux 5.6).
 ///
 /// # Errors
-/// Those of `BPF_MAP_LOOKUP_BATCH`; `ENOSPC` says that one bucket holds more than fits.
+/// Those of `BPF_MAP_LOOKUP_BATCH`; `ENOSPC` if a bucket has more entries than the slices.
 pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
     position: &mut Option<Position>,
@@ -169,8 +169,8 @@ pub fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     next_batch(map, position, keys, values, count)
 }
 
-/// The call itself: at most `count` entries at `keys` and `values`, which have room for them. `position` moves on only
-/// if it succeeds.
+/// Reads at most `count` entries to `keys` and `values`, which must have room for them. `position` advances only if the
+/// call succeeds.
 fn next_batch(
     map: BorrowedFd<'_>,
     position: &mut Option<Position>,
@@ -200,7 +200,7 @@ fn next_batch(
     Ok((attr.count as usize, more))
 }
 
-/// Counts the entries of a hash map whose layout is not known here (Linux 5.6).
+/// Counts the entries of a hash map with keys and values of any size (Linux 5.6).
 ///
 /// # Errors
 /// Those of `BPF_MAP_LOOKUP_BATCH`.
@@ -230,7 +230,7 @@ pub fn count_batch(
     }
 }
 
-/// Counts the entries of a map by walking its keys.
+/// Counts the entries of a map by iterating over its keys.
 ///
 /// # Errors
 /// Those of `BPF_MAP_GET_NEXT_KEY`.
@@ -262,7 +262,7 @@ pub fn count_keys(map: BorrowedFd<'_>, key_size: usize) -> io::Result<u64> {
     }
 }
 
-/// Memory of a map in bytes as the kernel counts it (`memlock` in `fdinfo`); 0 if it does not say.
+/// Memory of a map in bytes, as the kernel accounts it (`memlock` in `fdinfo`); 0 if it cannot be read.
 pub fn memory(map: &aya::maps::MapData) -> u64 {
     let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -271,7 +271,7 @@ pub fn memory(map: &aya::maps::MapData) -> u64 {
         .unwrap_or_default()
 }
 
-/// Writes entries; gives how many were written before the first error.
+/// Writes entries. Returns how many were written before the first error.
 ///
 /// # Errors
 /// Those of `BPF_MAP_UPDATE_BATCH`.
@@ -293,7 +293,7 @@ pub fn update_batch<K: aya::Pod, V: aya::Pod>(
     bpf(BPF_MAP_UPDATE_BATCH, &mut attr)
 }
 
-/// Deletes entries; absence of one ends the batch with `ENOENT`, and the number deleted so far is given with it.
+/// Deletes entries. Returns how many were deleted before the first error; a missing entry is the error `ENOENT`.
 ///
 /// # Errors
 /// Those of `BPF_MAP_DELETE_BATCH`.
@@ -317,8 +317,8 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
 }
 
 fn bpf_value<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
-    // SAFETY: `attr` is the command's part of `union bpf_attr` and stays alive during the call; the pointers in it
-    // name buffers of the callers above, which are as large as the counts and lengths beside them say.
+    // SAFETY: `attr` is the command's member of `union bpf_attr` and outlives the call. The pointers in it are to buffers of
+    // the callers above, with the sizes that the counts and lengths in `attr` give.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -335,7 +335,7 @@ pub fn ifindex(name: &str) -> Option<u32> {
 /// Name of an interface of the calling thread's namespace.
 pub fn ifname(index: u32) -> Option<String> {
     let mut buffer = [0; libc::IF_NAMESIZE];
-    // SAFETY: the buffer has the size that the call writes at most.
+    // SAFETY: the buffer has the largest size that the call writes.
     let name = unsafe { libc::if_indextoname(index, buffer.as_mut_ptr()) };
     if name.is_null() {
         return None;

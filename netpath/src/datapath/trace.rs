@@ -1,4 +1,4 @@
-//! Lines that programs log, in builds for debugging: one line costs hundreds of instructions.
+//! Log lines of the programs, in debugging builds only: each line costs hundreds of instructions.
 
 use std::os::fd::AsFd as _;
 
@@ -8,10 +8,10 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{Datapath, DatapathError};
 
 impl Datapath {
-    /// Starts to pass on what the programs log, on the current runtime.
+    /// Forwards the programs' log lines to the daemon's log, in a task of the current runtime.
     ///
     /// # Errors
-    /// If the object was not built for it.
+    /// If the object was built without the feature `trace`.
     pub fn start_trace(&mut self) -> Result<(), DatapathError> {
         let mut logger = EbpfLogger::init(&mut self.ebpf)
             .map_err(|error| DatapathError::Missing(format!("log: {error}")))?;

@@ -48,8 +48,8 @@ impl ValidFlows {
         })
     }
 
-    /// Whether the address or published port that a flow was created with still exists and leads to the same endpoint. Only
-    /// the original entry tells; for a reply entry this is always true.
+    /// Whether the address or published port with which a flow was created still exists and leads to the same endpoint. Only
+    /// the original entry is checked; for a reply entry the result is `true`.
     pub fn contain(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
         if entry.role != ORIGINAL {
             return true;

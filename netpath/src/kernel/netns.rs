@@ -22,19 +22,19 @@ use nix::{
 
 use super::Error;
 
-/// Type of the file system that namespaces live in; `NSFS_MAGIC` of `linux/magic.h`.
+/// File system type of namespace files; `NSFS_MAGIC` of `linux/magic.h`.
 const NSFS: FsType = FsType(0x6e73_6673);
 
 /// The namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// A second bind mount of a directory would hide the mounts in it.
+/// Serialises [`prepare_directory`]: a second bind mount of a directory would hide the mounts below it.
 static PREPARING: Mutex<()> = Mutex::new(());
 
 /// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is mounted there.
 ///
-/// The directory becomes a shared mount, as `ip netns` makes it, so that a namespace that is unmounted here also goes
-/// in mount namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
+/// The directory becomes a shared mount, as with `ip netns`: unmounting a namespace here also unmounts it in mount
+/// namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
 pub fn create(path: &Path) -> Result<(), Error> {
     if inode(path)?.is_some() {
         return Ok(());
@@ -69,7 +69,8 @@ pub fn create(path: &Path) -> Result<(), Error> {
     made
 }
 
-/// Unmounts and removes a namespace that [`create`] has created; succeeds if it does not exist. Processes in it keep it.
+/// Unmounts a namespace that [`create`] has created, and removes the file; succeeds if it does not exist. The kernel removes
+/// the namespace when its last process ends.
 pub fn delete(path: &Path) -> Result<(), Error> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH) {
@@ -84,7 +85,7 @@ pub fn delete(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes every namespace in a directory of [`create`]'s, and the directory; an absent one is a success.
+/// Removes a directory of [`create`] and every namespace in it; succeeds if it does not exist.
 pub fn delete_directory(directory: &Path) -> Result<(), Error> {
     for path in entries(directory)? {
         delete(&path)?;
@@ -104,7 +105,7 @@ pub fn delete_directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes mount points of an interrupted [`create`].
+/// Removes the files that an interrupted [`create`] has left in a directory.
 pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
     for path in entries(directory)? {
         if inode(&path)?.is_none() {
@@ -114,7 +115,7 @@ pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The namespaces in a directory, sorted; none if there is no directory.
+/// Paths of the namespaces in a directory, sorted; empty if the directory does not exist.
 pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for path in entries(directory)? {
@@ -147,8 +148,8 @@ pub fn current_inode() -> Result<u64, Error> {
         .map_err(|source| Error::syscall("stat", OWN, source))
 }
 
-/// Number of the network namespace of the calling thread as BPF programs see it (`bpf_get_netns_cookie`); never reused
-/// while the machine runs. Needs Linux 5.14.
+/// Cookie of the network namespace of the calling thread, as `bpf_get_netns_cookie` returns it. Not reused until the machine
+/// restarts. Needs Linux 5.14.
 pub fn cookie() -> Result<u64, Error> {
     let socket = std::os::unix::net::UnixDatagram::unbound()
         .map_err(|source| Error::syscall("socket", "AF_UNIX", source))?;
@@ -177,7 +178,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
     let not_netns = || Error::NotNetns {
         path: path.display().to_string(),
     };
-    // Opening a pipe or a terminal at this path must not block, and must not make it the controlling terminal.
+    // The path may be a pipe or a terminal: opening it must not block, and must not set the controlling terminal.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -202,7 +203,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
 /// Runs `work` on a separate thread in a namespace and waits for it without blocking the runtime.
 ///
 /// # Errors
-/// When the thread or the namespace cannot be entered; `object` is what the error calls the namespace.
+/// If the thread cannot be created or the namespace cannot be entered; `object` names the namespace in the error.
 pub async fn run_in<T: Send + 'static>(
     namespace: &File,
     object: &str,
@@ -218,7 +219,7 @@ pub async fn run_in<T: Send + 'static>(
             let result = setns(&namespace, CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| Error::syscall("setns", name, errno))
                 .map(|()| work());
-            // Nobody waits any more if the caller was cancelled.
+            // This fails if the caller was cancelled.
             let _ = sender.send(result);
         })
         .map_err(|source| Error::syscall("clone", object, source))?;

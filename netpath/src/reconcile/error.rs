@@ -1,14 +1,14 @@
-//! Why the reconciler fails.
+//! Errors of the reconciler.
 
 use crate::{datapath::DatapathError, kernel, plan::Hook};
 
 /// Why the node cannot be observed, or an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// Of the kernel.
+    /// A request to the kernel failed.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
-    /// Of programs and maps.
+    /// An access to programs or maps failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
     /// An uplink lacks a program.
@@ -22,7 +22,7 @@ pub enum ReconcileError {
     /// An operation failed.
     #[error("{operation}: {source}")]
     Operation {
-        /// The operation as it prints.
+        /// Text of the operation.
         operation: String,
         /// Cause.
         source: Box<ReconcileError>,

@@ -4,8 +4,8 @@
 //! Desired ─► observe (Kernel, Datapath) ─► plan ─► execute (Kernel, Datapath)
 //! ```
 //!
-//! Level-triggered: the state is observed each time, so it does not matter which events were missed. The reconciler
-//! works on the traits [`Kernel`] and [`Datapath`]; [`Host`] and [`crate::datapath::Datapath`] implement them.
+//! Level-triggered: each reconcile observes the state, so missed events have no effect. The reconciler uses the traits
+//! [`Kernel`] and [`Datapath`], which [`Host`] and [`crate::datapath::Datapath`] implement.
 
 mod error;
 mod host;
@@ -28,7 +28,7 @@ pub use scope::{Depth, Scope};
 
 /// Devices, addresses, routes and namespaces.
 pub trait Kernel: Send {
-    /// Puts netpath's bridges, veth pairs and namespaces that are in `scope` into `observed`.
+    /// Adds netpath's bridges, veth pairs and namespaces that are in `scope` to `observed`.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -53,7 +53,7 @@ pub trait Kernel: Send {
 
 /// Programs and maps.
 pub trait Datapath: Send {
-    /// Puts the entries of every map that are in `scope` into `observed`.
+    /// Adds the entries of every map that are in `scope` to `observed`.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -77,7 +77,7 @@ pub trait Datapath: Send {
     /// If the pin cannot be removed.
     fn detach(&mut self, attachment: &Attachment) -> Result<(), DatapathError>;
 
-    /// Whether the running version of the program is attached.
+    /// Whether the loaded version of the program is attached.
     ///
     /// # Errors
     /// If the pin cannot be read.
@@ -114,8 +114,8 @@ pub struct Outcome {
 }
 
 impl<K: Kernel, D: Datapath> Reconciler<K, D> {
-    /// Turns the objects of one change from `before` into `after`. Observes only these objects. Stops at the first
-    /// operation that fails; the reverse change undoes the operations before it.
+    /// Applies a change of objects from `before` to `after`. Observes only these objects. Stops at the first operation that
+    /// fails; the caller reverses the operations before it with the reverse change.
     ///
     /// # Errors
     /// The objects cannot be observed, or an operation failed.
@@ -133,8 +133,8 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
         Ok(operations)
     }
 
-    /// Observes everything that belongs to netpath and repairs what differs from `desired`. Operations after one that
-    /// failed are executed all the same.
+    /// Observes all objects of netpath and corrects differences from `desired`. If an operation fails, the following ones are
+    /// executed nevertheless.
     ///
     /// # Errors
     /// If the node cannot be observed.
@@ -168,7 +168,7 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
             BTreeSet::new()
         };
         for attachment in wanted.union(&pinned) {
-            // A pin without a running program counts as attached unless it is wanted, so that it is removed.
+            // An attachment that is not desired is observed even if its program does not run, so that its pin is removed.
             let stale = !wanted.contains(attachment);
             if stale || self.datapath.is_attached(attachment)? {
                 observed.attached.insert(attachment.clone());
@@ -223,7 +223,8 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
         Ok(())
     }
 
-    /// Programs of endpoints redirect to an uplink as soon as its entry exists, so its own programs come first.
+    /// Fails unless the programs of an uplink are attached. Endpoint programs redirect to an uplink as soon as its entry
+    /// exists, so its own programs must be attached before.
     fn check_programs(&mut self, name: &str) -> Result<(), ReconcileError> {
         for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
             let interface = name.to_owned();

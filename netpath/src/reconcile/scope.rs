@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Attachment, Desired, Veth};
 
-/// How deep [`Scope::All`] observes.
+/// Whether [`Scope::All`] includes the interiors of sandboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The namespace of the node, and the maps.
+    /// Only the namespace of the node, and the maps.
     Outside,
-    /// The container interfaces in every sandbox too.
+    /// The container links in every sandbox too.
     Inside,
 }
 
@@ -27,7 +27,7 @@ pub enum Scope<'a> {
     All {
         /// The desired state.
         desired: &'a Desired,
-        /// Whether to observe container interfaces.
+        /// Whether to observe container links.
         depth: Depth,
     },
 }
@@ -75,7 +75,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The desired veth pair of this name if its container interface is to be observed.
+    /// The desired veth pair of this name, if its container link is to be observed.
     pub fn inside_of(&self, name: &str) -> Option<&'a Veth> {
         match *self {
             Self::Change { after, .. } => after.veths.get(name),

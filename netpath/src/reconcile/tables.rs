@@ -8,10 +8,10 @@ use crate::{
     plan::{Attachment, Desired, Observed, Operation},
 };
 
-/// A table: how to read what is in scope, and which operations write it.
+/// A map: a function that observes the entries in scope, and one that executes its operations.
 struct Table {
     observe: fn(&Tables, &Scope<'_>, &mut Observed) -> Result<(), DatapathError>,
-    /// `None` for operations on something else.
+    /// Executes an operation on this map; `None` for other operations.
     execute: fn(&mut datapath::Datapath, &Operation) -> Option<Result<(), DatapathError>>,
 }
 
@@ -157,7 +157,7 @@ impl Datapath for datapath::Datapath {
     }
 }
 
-/// Reads a small table as a whole, unless no key is in scope, and keeps the keys in scope.
+/// Reads all entries of a small map and keeps those in scope. Reads nothing if no key is in scope.
 fn read_all<K: Ord, V>(
     scope: &Scope<'_>,
     table: fn(&Desired) -> &BTreeMap<K, V>,
@@ -174,7 +174,7 @@ fn read_all<K: Ord, V>(
     Ok(entries)
 }
 
-/// Reads the entries of the keys in scope, or the whole table.
+/// Reads the entries of the keys in scope, or all entries if the scope is not limited.
 fn read_each<K: Ord + Clone, V>(
     scope: &Scope<'_>,
     table: fn(&Desired) -> &BTreeMap<K, V>,

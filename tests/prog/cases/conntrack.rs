@@ -99,7 +99,7 @@ fn reset(side: Side) -> Vec<Case> {
     let connection = Connection(side);
     vec![
         connection
-            .established("data after a forged RST revives the connection")
+            .established("data after a forged RST restores the state of the connection")
             .then(connection.back(RST, "reset"))
             .then(connection.out(ACK, "reset"))
             .then(connection.back(ACK, "established")),
@@ -231,7 +231,7 @@ fn shadows(side: Side) -> Vec<Case> {
     };
     vec![
         Connection(side)
-            .established("a port that is published later is reached in spite of an older flow")
+            .established("a port that is published later is reached despite an older flow")
             .change(publish)
             .then(
                 send(UPLINK_INGRESS, "eth0", &request)
@@ -246,7 +246,7 @@ fn shadows(side: Side) -> Vec<Case> {
             .change(withdraw),
         case(
             side,
-            "a UDP port that is published later is reached in spite of an older flow, also by its peer",
+            "a UDP port that is published later is reached despite an older flow, also by its peer",
         )
         .then(datagram(61_500).number_of_flows(1))
         .then(datagram(61_502).number_of_flows(2))
@@ -254,10 +254,7 @@ fn shadows(side: Side) -> Vec<Case> {
         .then(
             send(UPLINK_INGRESS, "eth0", &answer(61_500))
                 .is(Reason::Inbound)
-                .sends(&delivered(
-                    answer(61_500).destination(inside).dport(53),
-                    2,
-                ))
+                .sends(&delivered(answer(61_500).destination(inside).dport(53), 2))
                 .number_of_flows(2),
         )
         .then(goes_on(61_502))

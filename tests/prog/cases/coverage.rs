@@ -12,27 +12,27 @@ const UNREACHED: [(Reason, &str); 3] = [
     ),
     (
         Reason::WriteFailed,
-        "a test run's packet is always linear and not shared",
+        "the packet of a test run is always linear and not shared, so writes do not fail",
     ),
     (
         Reason::Internal,
-        "arrays have all their entries, so no map lookup that it reports can fail",
+        "every entry of an array map exists, so the lookups that it reports cannot fail",
     ),
 ];
 
 /// Fails unless every reason is covered by a case or listed as unreachable.
-pub fn every_reason_is_met_by_a_case() {
+pub fn every_reason_is_covered_by_a_case() {
     let cases = SUBJECTS
         .into_iter()
         .flat_map(|(_, cases)| cases())
         .chain(limits::cases());
     let cases: Vec<_> = cases.collect();
-    let met: Vec<Reason> = cases.iter().flat_map(|case| case.reasons()).collect();
-    println!("{} cases, {} packets", cases.len(), met.len());
+    let covered: Vec<Reason> = cases.iter().flat_map(|case| case.reasons()).collect();
+    println!("{} cases, {} packets", cases.len(), covered.len());
     for reason in Reason::ALL {
         let unreached = UNREACHED.iter().any(|(other, _)| other == reason);
         assert_eq!(
-            met.contains(reason),
+            covered.contains(reason),
             !unreached,
             "{reason:?}: covered by a case, or listed with the reason why not"
         );

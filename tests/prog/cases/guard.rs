@@ -67,13 +67,19 @@ fn arp() -> Vec<Case> {
     let short = Packet::ethertype(0x0806, &[0; 20]).eth(sandbox_mac(1), [0xff; 6]);
     vec![
         message(
-            "an own ARP request passes",
+            "an ARP request from the sandbox's address passes",
             1,
             own,
             wanted,
             Reason::LinkLocal,
         ),
-        message("an own ARP reply passes", 2, own, wanted, Reason::LinkLocal),
+        message(
+            "an ARP reply from the sandbox's address passes",
+            2,
+            own,
+            wanted,
+            Reason::LinkLocal,
+        ),
         message(
             "an ARP probe passes",
             1,
@@ -133,11 +139,11 @@ fn neighbours() -> Vec<Case> {
     let pass = Reason::LinkLocal;
     let drop = Reason::Spoofed;
     rows! { message;
-        "an own neighbour solicitation passes": about(own, "ff02::1:ff00:1", 135, router), pass;
+        "a solicitation from the sandbox's address passes": about(own, "ff02::1:ff00:1", 135, router), pass;
         "a solicitation from the link-local address passes": about(link, "ff02::1:ff00:1", 135, router), pass;
         "duplicate address detection passes": about(nobody, "ff02::1:ff00:1", 135, own), pass;
         "a solicitation from a sibling's address is dropped": about(sibling, "ff02::1:ff00:1", 135, router), drop;
-        "an own advertisement passes": about(own, "ff02::1", 136, own), pass;
+        "an advertisement of the sandbox's address passes": about(own, "ff02::1", 136, own), pass;
         "an advertisement of the link-local address passes": about(link, "ff02::1", 136, link), pass;
         "an advertisement of the gateway's address is dropped": about(own, "ff02::1", 136, router), drop;
         "an advertisement of a sibling's address is dropped": about(link, "ff02::1", 136, sibling), drop;

@@ -6,7 +6,7 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
-/// Cases of one shape, one per line. The function makes a case from its name and the further arguments.
+/// Cases of one shape, one per line. The function creates a case from its name and the other arguments.
 macro_rules! rows {
     ($case:ident; $($name:literal: $($argument:expr),+;)+) => {
         vec![$($case($name, $($argument),+)),+]
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         .collect();
     tables.extend(limits::tables());
     let checks = checks![
-        coverage::every_reason_is_met_by_a_case,
+        coverage::every_reason_is_covered_by_a_case,
         coverage::names_of_cases_are_distinct_within_a_table,
     ];
     table::main(tables, checks)

@@ -106,7 +106,7 @@ fn contradictions() -> Vec<Case> {
         ),
         damaged(
             v6,
-            "a transport header behind the payload",
+            "a transport header beyond the payload",
             Reason::Malformed,
             patched(4, &[0, 12]),
         ),

@@ -128,9 +128,9 @@ fn out_of_sandboxes(side: Side) -> Vec<Case> {
         "a packet longer than the MTU is passed to the stack": 1, to(1, client).payload(&[7; 1600]), Reason::TooBig;
         "a packet with an unreachable route is passed to the stack": 1, to(1, side.unreachable()), Reason::Unreachable;
         "an unlisted address of the node is passed to the stack": 1, to(1, own), Reason::ToHost;
-        "a route over a device that is no uplink is not used": 1, to(1, side.behind_lan()), Reason::NoUplink;
+        "a route through a device that is not an uplink is not used": 1, to(1, side.behind_lan()), Reason::NoUplink;
         "a packet from a bridge without forwarding is dropped": 10, to(10, client), Reason::NoRoute;
-        "an unused address of a network is passed to the stack": 1, to(1, side.nobody(2)), Reason::NoUplink;
+        "a packet to an unused address of a network is dropped": 1, to(1, side.nobody(2)), Reason::NoUplink;
     }
 }
 
@@ -190,7 +190,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
             Reason::NoAddress,
         ),
         at(
-            "a route over a device that is no uplink gives no source",
+            "a route through a device that is not an uplink gives no source",
             "lan0",
             segment(SYN),
             Reason::NoUplink,

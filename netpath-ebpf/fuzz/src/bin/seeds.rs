@@ -1,4 +1,4 @@
-//! Writes the packets that the search starts from into a directory.
+//! Writes the seeds of the corpus to a directory.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -20,7 +20,7 @@ use crate::{
 /// Both ends of the quoted packet are always written.
 const BOTH: u8 = REWRITE_SRC | REWRITE_DST;
 
-/// An error is parsed, and translated outside and inside; every checksum has the same error as before.
+/// The error and its quote are parsed and translated, and every checksum has the same error as before.
 pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
     let quote = parse_twice(frame, |packet, quote| parse_quote(packet, error, quote));
     let inner = reference::read_quote(frame, outer);
@@ -61,7 +61,7 @@ pub fn check(frame: &[u8], error: &Parsed, outer: &Reading, input: &Input<'_>) {
     };
     assert_eq!(quoted.key, to.reversed(), "the tuple that its sender used");
 
-    // An end of the error that changes is an end of the quoted packet; other ends cannot be restored.
+    // Only an address of the error that is also in the quoted packet can be restored.
     let same_source = !changed(REWRITE_SRC) || error.key.src == answer.src;
     let same_destination = !changed(REWRITE_DST) || error.key.dst == answer.dst;
     if same_source && same_destination {

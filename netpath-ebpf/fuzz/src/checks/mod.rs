@@ -116,7 +116,7 @@ fn parse_twice(
     Ok(clean)
 }
 
-/// A packet of a device without link headers is parsed alike: only the offset of its network header differs.
+/// Without a link header, a packet is parsed in the same way; only the offset of its network header differs.
 fn same_without_link_header(frame: &[u8], with: &Result<Parsed, Reason>) {
     let mut bytes = frame.to_vec();
     let Some(ethertype) = ethertype(&Slice(&mut bytes)) else {
@@ -128,7 +128,7 @@ fn same_without_link_header(frame: &[u8], with: &Result<Parsed, Reason>) {
     let with = match with {
         Ok(with) => with,
         Err(reason) => {
-            // The limit of a header chain counts the link header.
+            // The limit of the transport header's offset includes the link header.
             assert!(result.is_err() || *reason == Reason::TooManyHeaders);
             return;
         }
@@ -267,7 +267,7 @@ fn only_changed(before: &[u8], after: &[u8], ranges: &[Range<usize>]) {
     }
 }
 
-/// Zero has two forms in ones' complement, and an update may result in either: this replaces zero by all ones in checksums.
+/// Replaces checksums of zero by 0xffff: both represent zero in ones' complement, and an update may yield either.
 fn one_zero(frame: &[u8], checksums: &[Range<usize>]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for range in checksums {

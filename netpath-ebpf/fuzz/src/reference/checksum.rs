@@ -4,8 +4,8 @@ use etherparse::IpNumber;
 
 use super::{Content, Reading};
 
-/// What remains of the sum of all 16-bit words when it is divided by 65,535 (RFC 1071): zero for data that carries its
-/// right checksum, and the amount by which it is wrong otherwise.
+/// The sum of all 16-bit words modulo 65,535 (RFC 1071): zero for data with a correct checksum, otherwise the error of the
+/// checksum.
 pub fn residue<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut total = 0_u64;
     for part in parts {
@@ -22,8 +22,8 @@ pub fn network_residue(frame: &[u8], reading: &Reading) -> u32 {
     residue([&frame[reading.l3..reading.l4]])
 }
 
-/// Residue of the transport, its whole header at least, with its pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
-/// ICMPv4 has none.
+/// Residue of the transport header and payload with the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1). ICMPv4 has no
+/// pseudo-header.
 pub fn transport_residue(frame: &[u8], reading: &Reading) -> u32 {
     let least = if IpNumber(reading.protocol) == IpNumber::TCP {
         20
@@ -56,7 +56,7 @@ pub fn checksum_at(reading: &Reading) -> usize {
         }
 }
 
-/// Makes both checksums right, except that a UDP datagram without one stays without.
+/// Corrects both checksums. A UDP datagram without a checksum stays without.
 pub fn complete(frame: &mut [u8], reading: &Reading) {
     if reading.v4 {
         put(frame, reading.l3 + 10, network_residue(frame, reading));
@@ -69,7 +69,7 @@ pub fn complete(frame: &mut [u8], reading: &Reading) {
     }
 }
 
-/// Takes what remains from a checksum. Zero becomes all ones, its other form, as UDP asks for.
+/// Subtracts the residue from a checksum. A result of zero is written as 0xffff, as UDP requires.
 fn put(frame: &mut [u8], at: usize, remains: u32) {
     let old = u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     let new = match (old % 0xffff + 0xffff - remains) % 0xffff {

@@ -1,4 +1,4 @@
-//! The second opinion: what a packet is according to etherparse, and checksums over all bytes.
+//! The reference: parsing by etherparse, and checksums over all bytes.
 
 mod checksum;
 
@@ -11,7 +11,7 @@ pub use checksum::{checksum_at, complete, network_residue, transport_residue};
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
-/// Extension headers that are followed at most, and where the transport header must begin at the latest.
+/// Most extension headers that are followed, and the largest offset of the transport header.
 const MOST_EXTENSIONS: usize = 5;
 const LATEST_TRANSPORT: usize = 512;
 
@@ -32,26 +32,26 @@ pub enum Content {
     Message(u8),
     /// A fragment other than the first.
     Later,
-    /// Something else.
+    /// Another protocol.
     Other,
 }
 
-/// What a fragment says about itself.
+/// Fields of a fragment header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// The identification.
     pub id: u32,
-    /// Its offset.
+    /// Offset of the identification in the frame.
     pub id_at: usize,
-    /// Where the part of the datagram begins in the frame.
+    /// Offset of the fragment's data in the frame.
     pub start: usize,
-    /// Where it begins in the datagram.
+    /// Offset of the fragment's data in the datagram.
     pub at: u32,
-    /// Whether it ends the datagram.
+    /// Whether this is the last fragment.
     pub is_last: bool,
 }
 
-/// A packet as it should be understood.
+/// The expected result of parsing a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// IPv4 rather than IPv6.
@@ -68,41 +68,41 @@ pub struct Reading {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
-    /// Where the network header begins, from the Ethernet header on.
+    /// Offset of the network header in the frame.
     pub l3: usize,
-    /// Where the transport begins.
+    /// Offset of the transport header.
     pub l4: usize,
-    /// If it is a fragment.
+    /// The fragment header; `None` for a whole datagram.
     pub fragment: Option<Fragment>,
-    /// Where the packet ends: a frame may be padded, a quoted packet cut.
+    /// End of the packet. A frame may be padded, a quoted packet may be truncated.
     pub end: usize,
-    /// What it carries.
+    /// What follows the network header.
     pub content: Content,
 }
 
-/// Why a frame is no packet that could be translated.
+/// Why a frame cannot be translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Not IP.
     Foreign,
-    /// Too short, or it contradicts itself.
+    /// Truncated or inconsistent headers.
     Malformed,
-    /// A longer chain of headers than is followed.
+    /// The header chain is longer than [`MOST_EXTENSIONS`] permits.
     Chain,
-    /// An address that never occurs in a packet.
+    /// An address that is not valid in a packet.
     Martian,
 }
 
-/// How much of a packet is there.
+/// Whether a packet is complete.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
-    /// All of it.
+    /// The whole packet.
     Whole,
-    /// What an ICMP error quotes: the network header and eight bytes at least.
+    /// A quote in an ICMP error: at least the network header and eight bytes after it.
     Quoted,
 }
 
-/// Reads a frame.
+/// Parses a frame.
 pub fn read(frame: &[u8]) -> Result<Reading, Refusal> {
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Refusal::Malformed)?;
     match ethernet.ether_type() {
@@ -112,7 +112,7 @@ pub fn read(frame: &[u8]) -> Result<Reading, Refusal> {
     }
 }
 
-/// Reads the packet that an ICMP error quotes (RFC 792, RFC 4443 §3, RFC 4884 §3 to §5).
+/// Parses the packet that an ICMP error quotes (RFC 792, RFC 4443 §3, RFC 4884 §3 to §5).
 pub fn read_quote(frame: &[u8], error: &Reading) -> Result<Reading, Refusal> {
     let start = error.l4 + 8;
     let words = match (error.v4, error.content) {
@@ -133,7 +133,7 @@ pub fn read_quote(frame: &[u8], error: &Reading) -> Result<Reading, Refusal> {
 
 fn read_v4(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Reading, Refusal> {
     let rest = frame.get(l3..).unwrap_or_default();
-    // The options of a quoted packet may be cut; they are stepped over.
+    // The options of a quoted packet may be truncated; they are skipped.
     let mut padded = [0; 60];
     let there = rest.len().min(padded.len());
     padded[..there].copy_from_slice(&rest[..there]);
@@ -185,7 +185,7 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
     let content = l3 + header.header_len();
     let end = match (extent, usize::from(header.payload_length())) {
         (Extent::Quoted, _) => limit,
-        // GSO packets that are longer than the field permits have zero there.
+        // A GSO packet that is longer than the field's maximum has a length of zero.
         (_, 0) if frame.len() > content + usize::from(u16::MAX) => limit,
         (_, length) if content + length > limit => return Err(Refusal::Malformed),
         (_, length) => content + length,
@@ -205,7 +205,7 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
         content: Content::Later,
     };
     let mut count = 0;
-    // Not `Ipv6RawExtHeaderSlice::header_type_supported`: that follows headers of mobility too.
+    // `Ipv6RawExtHeaderSlice::header_type_supported` is not used: it also accepts mobility headers.
     loop {
         let rest = frame.get(reading.l4..).unwrap_or_default();
         match IpNumber(reading.protocol) {
@@ -245,8 +245,8 @@ fn read_v6(frame: &[u8], l3: usize, limit: usize, extent: Extent) -> Result<Read
 fn step_over(rest: &[u8], reading: &mut Reading) -> Result<(), Refusal> {
     let (next, length) = match Ipv6RawExtHeaderSlice::from_slice(rest) {
         Ok(extension) => (extension.next_header().0, extension.slice().len()),
-        // Where it ends is known from its first two bytes, even if the frame ends before: then nothing behind it can be
-        // read.
+        // The first two bytes give the end of the header, even if the frame is truncated within the header. Then nothing
+        // after it can be read.
         Err(_) => {
             let [next, units, ..] = *rest else {
                 return Err(Refusal::Malformed);
@@ -273,7 +273,7 @@ fn read_transport(frame: &[u8], reading: &mut Reading, extent: Extent) -> Result
     reading.content = match IpNumber(reading.protocol) {
         IpNumber::TCP if quoted => {
             let header = UdpHeaderSlice::from_slice(rest).map_err(|_| Refusal::Malformed)?;
-            // Ports are where UDP has them.
+            // Ports have the same offsets as in UDP.
             reading.ports = (header.source_port(), header.destination_port());
             Content::Tcp(0)
         }

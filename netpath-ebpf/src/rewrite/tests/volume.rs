@@ -1,7 +1,7 @@
 //! Many translations, each compared with checksums over all bytes.
 //!
-//! Half of all 16-bit words are boundary values of the ones'-complement sum, so that boundary values occur together. The
-//! sequence is the same in every run. `NETPATH_PAIRS` is the number of pairs of packet and translation.
+//! Half of all 16-bit words are boundary values of the ones'-complement sum, so that combinations of them occur. The sequence
+//! is the same in every run. `NETPATH_PAIRS` sets the number of pairs of packet and translation.
 
 use std::env;
 
@@ -10,10 +10,10 @@ use netpath_common::flow::TCP;
 use super::*;
 use crate::parse::ETHERNET;
 
-/// The default number of pairs: about a second, unoptimised.
+/// The default number of pairs; they take about a second in an unoptimised build.
 const PAIRS: u64 = 100_000;
 
-/// Boundary values: wrapping sums, and the two forms of zero.
+/// Boundary values: those that make sums wrap, and the two representations of zero.
 const CORNERS: [u16; 8] = [0, 1, 0x7fff, 0x8000, 0x8001, 0xff00, 0xfffe, 0xffff];
 
 /// A fixed sequence of pseudo-random numbers (SplitMix64).
@@ -45,7 +45,7 @@ impl Numbers {
     }
 }
 
-/// A packet, and where things are in it.
+/// A packet and the offsets of its fields.
 struct Frame {
     bytes: [u8; 160],
     length: usize,
@@ -53,9 +53,9 @@ struct Frame {
     protocol: u8,
     l4: usize,
     checksum: usize,
-    /// It carries its right transport checksum.
+    /// Whether the transport checksum is correct.
     right: bool,
-    /// It carries none.
+    /// Whether there is no transport checksum.
     absent: bool,
 }
 
@@ -79,7 +79,7 @@ impl Frame {
         } else {
             40
         };
-        // Odd as often as even.
+        // Odd and even lengths are equally frequent.
         let transport = header + (shape >> 16 & 63) as usize;
         let l4 = ETHERNET + network;
         let mut frame = Self {
@@ -113,14 +113,14 @@ impl Frame {
             _ => {}
         }
         if protocol == ICMP {
-            // A message of nothing but zeros has the sum zero, which is the one sum whose checksum is all ones.
+            // Not all zeros: the checksum of an all-zero message is 0xffff, for which an update yields 0.
             bytes[l4 + 6] |= 1;
         }
         frame.finish();
         frame
     }
 
-    /// Puts the right checksums in, the transport's only if it is to be right; otherwise it is what it happens to be.
+    /// Sets the header checksum and, if it is to be correct, the transport checksum. Otherwise the latter stays random.
     fn finish(&mut self) {
         if self.v4 {
             self.bytes[24..26].fill(0);
@@ -138,7 +138,7 @@ impl Frame {
             };
             self.bytes[field].copy_from_slice(&sum.to_be_bytes());
         } else if self.protocol == UDP {
-            // Zero would say that there is none.
+            // Zero would mean that there is no checksum.
             self.bytes[self.checksum] |= 1;
         }
     }
@@ -153,14 +153,14 @@ impl Frame {
         folded(&[body, &self.bytes[addresses], &length, &[0, self.protocol]])
     }
 
-    /// What a receiver does: both sums over everything, checksums included, are all ones.
+    /// Verifies both checksums as a receiver does: the sum including the checksum must be 0xffff.
     fn is_right(&self) -> (bool, bool) {
         let network = !self.v4 || folded(&[&self.bytes[ETHERNET..self.l4]]) == 0xffff;
         (network, self.transport_sum() == 0xffff)
     }
 }
 
-/// The ones'-complement sum of big-endian words (RFC 1071), folded after each.
+/// The ones'-complement sum of big-endian 16-bit words (RFC 1071), folded after each word.
 fn folded(parts: &[&[u8]]) -> u16 {
     let mut sum = 0_u32;
     for part in parts {

@@ -1,4 +1,4 @@
-//! The child between fork and exec.
+//! The child process between fork and exec.
 
 use std::{
     ffi::{CStr, OsStr, OsString},
@@ -30,21 +30,22 @@ type Step = Box<dyn FnMut() -> nix::Result<()> + Send + Sync>;
 pub(super) struct Steps {
     /// An additional first step.
     pub before: Option<Step>,
-    /// The sandbox that it enters.
-    pub place: Place,
+    /// The sandbox that the child enters.
+    pub target: Target,
     /// Mount flags of the new `/sys`.
     pub flags: MsFlags,
 }
 
-pub(super) enum Place {
-    /// Namespace, host name, and whether to mount `/sys`.
+/// The sandbox that the child enters.
+pub(super) enum Target {
+    /// Known before the fork: namespace, host name, and whether to mount `/sys`.
     Known(OwnedFd, Option<String>, bool),
-    /// Received later as [`encode`]d bytes.
-    Later(OwnedFd),
+    /// Received from the parent through a pipe, as [`encode`]d bytes.
+    Received(OwnedFd),
 }
 
 impl Steps {
-    /// What it takes to enter.
+    /// The steps that enter a sandbox.
     pub(super) fn of(entry: &Entry) -> Result<Self, StartError> {
         let netns = File::open(&entry.netns).map_err(|source| StartError::Open {
             path: entry.netns.clone(),
@@ -52,25 +53,25 @@ impl Steps {
         })?;
         Ok(Self {
             before: None,
-            place: Place::Known(netns.into(), entry.hostname.clone(), entry.sysfs),
+            target: Target::Known(netns.into(), entry.hostname.clone(), entry.sysfs),
             flags: sysfs_flags(),
         })
     }
 
-    /// Runs in the child.
+    /// Runs the steps; called in the child.
     fn run(&mut self) -> Result<(), (Stage, nix::Error)> {
         if let Some(before) = &mut self.before {
             before().map_err(|errno| (Stage::Start, errno))?;
         }
         reset_signals().map_err(|errno| (Stage::Start, errno))?;
-        match &self.place {
-            Place::Known(netns, hostname, sysfs) => enter(
+        match &self.target {
+            Target::Known(netns, hostname, sysfs) => enter(
                 netns,
                 hostname.as_deref().map(str::as_bytes),
                 *sysfs,
                 self.flags,
             ),
-            Place::Later(entry) => {
+            Target::Received(entry) => {
                 let mut buffer = [0; MAX_ENTRY];
                 let (netns, hostname, sysfs) =
                     receive(entry, &mut buffer).map_err(|errno| (Stage::Start, errno))?;
@@ -86,8 +87,8 @@ impl Steps {
     }
 }
 
-/// `Command` passes on which signals are blocked and ignored here (by a shell for what it runs in the background, for
-/// instance); the command starts with neither.
+/// Unblocks the signals, and resets those that are ignored. The command would inherit both, for example from a shell that
+/// ignores signals in background commands.
 fn reset_signals() -> nix::Result<()> {
     for number in FORWARDED {
         // SAFETY: no handler is installed.
@@ -111,15 +112,15 @@ fn enter(
     }
     if sysfs {
         unshare(CloneFlags::CLONE_NEWNS).map_err(at(Stage::Mount))?;
-        // What is mounted inside stays inside; what is mounted outside is seen inside.
+        // Mounts in this namespace do not propagate to the host; mounts of the host propagate to this namespace.
         let none: Option<&CStr> = None;
         mount(none, c"/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
             .map_err(at(Stage::Mount))?;
-        let kept = [c"/sys/fs/cgroup", c"/sys/fs/bpf"].map(|path| (path, pick_up(path)));
+        let kept = [c"/sys/fs/cgroup", c"/sys/fs/bpf"].map(|path| (path, clone_mounts(path)));
         mount(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags, none).map_err(at(Stage::Mount))?;
         for (path, tree) in kept {
             if let Some(tree) = tree {
-                put_down(&tree, path);
+                attach_mounts(&tree, path);
             }
         }
     }
@@ -127,7 +128,7 @@ fn enter(
 }
 
 /// A detached copy of the mounts at and below `path`; `None` if nothing is mounted there.
-fn pick_up(path: &CStr) -> Option<OwnedFd> {
+fn clone_mounts(path: &CStr) -> Option<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as u32;
     // SAFETY: the path is a C string that outlives the call; the kernel writes nothing.
     let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
@@ -136,8 +137,8 @@ fn pick_up(path: &CStr) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(tree) })
 }
 
-/// Mounts a copy that [`pick_up`] made. Without it parts of `/sys` are missing, which is not fatal.
-fn put_down(tree: &OwnedFd, path: &CStr) {
+/// Mounts a copy that [`clone_mounts`] created. If this fails, parts of `/sys` are missing, which is not fatal.
+fn attach_mounts(tree: &OwnedFd, path: &CStr) {
     // SAFETY: both paths are C strings that outlive the call; the kernel writes nothing.
     unsafe {
         libc::syscall(
@@ -151,7 +152,7 @@ fn put_down(tree: &OwnedFd, path: &CStr) {
     }
 }
 
-/// A new `/sys` is as restricted as the old one.
+/// Mount flags of the new `/sys`: read-only if the current one is.
 pub(super) fn sysfs_flags() -> MsFlags {
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     if statvfs(c"/sys").is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY)) {
@@ -160,7 +161,7 @@ pub(super) fn sysfs_flags() -> MsFlags {
     flags
 }
 
-/// Room for an encoded [`Entry`]: the longest path and the longest host name.
+/// Size of the buffer for an encoded [`Entry`]: the longest path and the longest host name.
 const MAX_ENTRY: usize = 4096 + 256;
 
 /// An entry as bytes: flag for `/sys`, length of the host name (0 if there is none), host name, path, NUL.
@@ -174,7 +175,7 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-/// Decodes the result of [`encode`], without heap allocation.
+/// Reads and decodes the result of [`encode`] from a pipe, without heap allocation.
 fn receive<'a>(
     from: &OwnedFd,
     buffer: &'a mut [u8; MAX_ENTRY],
@@ -226,7 +227,8 @@ impl Stage {
 /// The read end of the pipe that carries a [`Stage`].
 pub(super) struct Report(OwnedFd);
 
-/// The command, ready to spawn or to exec, and the report of its failure. To be dropped before the report is read.
+/// The command, ready to spawn or to exec, and the report of its failure. The command owns the write end of the report's
+/// pipe: drop it before [`Report::explain`].
 pub(super) fn prepared(
     command: &[OsString],
     mut steps: Steps,
@@ -234,7 +236,8 @@ pub(super) fn prepared(
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| prepare("start the process", nix::Error::EINVAL))?;
-    let (report, stage) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| prepare("make a pipe", errno))?;
+    let (report, stage) =
+        pipe2(OFlag::O_CLOEXEC).map_err(|errno| prepare("create a pipe", errno))?;
     let mut process = Command::new(program);
     process.args(arguments);
     // SAFETY: between fork and exec, the steps make system calls only: no allocation, no locks.
@@ -242,7 +245,7 @@ pub(super) fn prepared(
         process.pre_exec(move || match steps.run() {
             Ok(()) => Ok(()),
             Err((at, errno)) => {
-                // The parent falls back to a vaguer message.
+                // If this fails, the parent reports a less specific error.
                 let _ = nix::unistd::write(&stage, &[at as u8]);
                 Err(errno.into())
             }
@@ -252,7 +255,7 @@ pub(super) fn prepared(
 }
 
 impl Report {
-    /// Why starting `command` failed with `source`.
+    /// The error of a `command` that failed to start with `source`.
     pub(super) fn explain(self, command: &[OsString], source: io::Error) -> StartError {
         let mut stages = Vec::new();
         match File::from(self.0).read_to_end(&mut stages) {
@@ -273,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_survive_the_pipe() {
+    fn encoded_entry_is_decoded_unchanged() {
         for hostname in [None, Some("web".to_owned())] {
             let entry = Entry {
                 hostname: hostname.clone(),

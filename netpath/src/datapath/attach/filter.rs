@@ -1,12 +1,12 @@
 //! Filters of the clsact qdisc, for kernels without TCX.
 //!
 //! The device keeps the filter when the daemon ends. Its program is pinned below `filters`, which records that the
-//! filter is netpath's: the pin is made before the filter and removed after it, so a daemon that is killed in between
-//! leaves nothing that the next one does not find. Replacing changes the program of the filter in one step.
+//! filter is netpath's: the pin is created before the filter and removed after it, so a daemon that is killed in between
+//! leaves no filter that the next one does not find. Replacing changes the program of the filter atomically.
 //!
-//! What TCX guarantees and a filter does not: another tool may add a filter at the same priority, which then runs
-//! first; it may replace or delete the filter or the qdisc, which the next reconcile repairs; and a program on a TCX
-//! hook of a newer kernel runs before every filter.
+//! Unlike a TCX link, a filter can be preceded by a later filter of another tool at the same priority. Another tool may
+//! replace or delete the filter or the qdisc, which the next reconcile repairs. On kernels with TCX, TCX programs run
+//! before every filter.
 
 use std::{
     fs, io, mem,
@@ -33,7 +33,7 @@ const PRIORITY: u16 = 1;
 /// The handle of netpath's filter at its priority: "np".
 const HANDLE: TcHandle = TcHandle::new(0, 0x6e70);
 
-/// Attaches a program at the highest priority, or replaces the older one there.
+/// Attaches a program as a filter at the highest priority, or replaces the program of netpath's filter.
 pub(super) fn attach(
     program: &mut SchedClassifier,
     name: &str,
@@ -46,7 +46,7 @@ pub(super) fn attach(
     ensure_clsact(attachment, index, bpf_dir)?;
     let found = own(attachment, index)?;
     if found.is_none() {
-        // Of an earlier daemon or an earlier device; without a filter it records nothing.
+        // A pin without a filter is left over from an earlier daemon or an earlier device.
         pins::remove(&pin)?;
         pin_program(program, &pin)?;
     }
@@ -83,7 +83,7 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Removes the filter and its record, and the qdisc if netpath has added it and nothing else uses it.
+/// Removes the filter and its pin, and the qdisc if netpath has added it and it has no other filter.
 pub(super) fn detach(attachment: &Attachment, bpf_dir: &Path) -> Result<(), DatapathError> {
     let pin = pins::filter(bpf_dir, attachment);
     if !pin.exists() {
@@ -97,7 +97,7 @@ pub(super) fn detach(attachment: &Attachment, bpf_dir: &Path) -> Result<(), Data
             SchedClassifierLink::attached(&attachment.interface, hook, PRIORITY, HANDLE, None);
         match link {
             Ok(link) => drop(link),
-            // The device has gone since, and the filter with it.
+            // The device, and with it the filter, was removed meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
             Err(source) => {
                 return Err(DatapathError::Syscall {
@@ -131,7 +131,7 @@ pub(super) fn program(
 /// netpath's filter at a hook: at its priority and handle, with the name of the hook's program.
 ///
 /// # Errors
-/// If another tool's filter has the place.
+/// If another tool's filter has this priority and handle.
 fn own(attachment: &Attachment, index: u32) -> Result<Option<Filter>, DatapathError> {
     let filters = filter::filters(index, direction(attachment))?;
     let found = filters
@@ -179,7 +179,7 @@ fn ensure_clsact(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<
         .map_err(|source| refused(attachment.hook.program(), ProgramError::from(source)))
 }
 
-/// Removes the clsact qdisc if netpath has added it to this device and it has no filter any more.
+/// Removes the clsact qdisc if netpath has added it to this device and it has no filter.
 fn remove_clsact(attachment: &Attachment, bpf_dir: &Path) -> Result<(), DatapathError> {
     let record = clsact_record(attachment, bpf_dir);
     let Ok(target) = fs::read_link(&record) else {
@@ -210,7 +210,7 @@ fn pin_program(program: &mut SchedClassifier, pin: &Path) -> Result<(), Datapath
     })
 }
 
-/// Pins the program in place of the older one, in one step.
+/// Replaces the pin of the older program by a pin of this one, atomically.
 fn replace_pin(program: &mut SchedClassifier, pin: &Path) -> Result<(), DatapathError> {
     let mut new = pin.as_os_str().to_owned();
     new.push("-new");

@@ -1,13 +1,12 @@
-//! Programs on devices and on the cgroup.
+//! Attachment of programs to devices and to the cgroup.
 //!
 //! ```text
 //! attach ─► tcx       a link for each device and hook, pinned (Linux 6.6)
-//!        └► filter    a filter of the clsact qdisc, and a pin of its program as the record of it
+//!        └► filter    a filter of the clsact qdisc; a pin of its program records that it is netpath's
 //!        └► socket    a link for each program on the cgroup, pinned
 //! ```
 //!
-//! A program stays attached when the daemon ends, and a newer one replaces it in one step: no packet passes without a
-//! program.
+//! A program stays attached when the daemon ends. A newer one replaces it atomically, so no packet passes unprocessed.
 
 mod filter;
 mod socket;
@@ -29,16 +28,14 @@ pub use socket::socket_programs;
 /// How programs are attached to devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// TCX links (Linux 6.6): first in the chain of the device, kept by a pin.
+    /// TCX links (Linux 6.6): first in the chain of the device, and pinned.
     Tcx,
-    /// Filters of the clsact qdisc, at the highest priority: kept by the device.
+    /// Filters of the clsact qdisc, at the highest priority.
     Filter,
 }
 
 impl Mode {
-    /// The better one of those that the kernel has.
-    ///
-    /// A kernel without TCX does not know the attach type of the query.
+    /// TCX if the kernel has it, otherwise filters. A kernel without TCX rejects the attach type of the query.
     pub(super) fn probe() -> Self {
         match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
             Ok(_) => Self::Tcx,
@@ -61,10 +58,10 @@ impl Datapath {
         self.mode
     }
 
-    /// Attaches programs in this way from now on. [`Datapath::attach`] converts what is attached in the other way.
+    /// Sets the mode of later attachments. [`Datapath::attach`] replaces an attachment of the other mode.
     ///
     /// # Errors
-    /// If the kernel does not have it.
+    /// If the kernel does not support the mode.
     pub fn set_mode(&mut self, mode: Mode) -> Result<(), DatapathError> {
         if mode == Mode::Tcx && Mode::probe() != Mode::Tcx {
             return Err(DatapathError::NoTcx);
@@ -73,12 +70,13 @@ impl Datapath {
         Ok(())
     }
 
-    /// Attaches a program to a device, or replaces the older one there.
+    /// Attaches a program to a device, or replaces the attached one.
     ///
-    /// It runs before the programs of others: what those let pass must not leave with a private source.
+    /// It runs before programs of others. A packet that one of those accepted first would skip this program, and could leave
+    /// with a private source address.
     ///
     /// # Errors
-    /// If the interface is gone or the kernel refuses.
+    /// If the interface does not exist or the kernel refuses.
     pub fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
         let interface = &attachment.interface;
         let index =
@@ -97,7 +95,7 @@ impl Datapath {
         }
     }
 
-    /// Removes a program from a device; absence is success.
+    /// Detaches a program from a device; succeeds if it is not attached.
     ///
     /// # Errors
     /// If a pin or a filter cannot be removed.
@@ -106,7 +104,7 @@ impl Datapath {
         pins::remove(&pins::link(&self.bpf_dir, attachment))
     }
 
-    /// Whether a device has the running program at a hook.
+    /// Whether the loaded version of the program is attached to a device at a hook.
     ///
     /// # Errors
     /// If a pin or the filters of the device cannot be read.
@@ -139,7 +137,7 @@ impl Datapath {
 }
 
 impl Datapath {
-    /// The maps whose pins another process has removed: the next daemon would start with empty ones.
+    /// The maps whose pins another process has removed. Without a pin, the next daemon would start with an empty map.
     pub fn missing_maps(&self) -> Vec<String> {
         let maps = pins::maps_dir(&self.bpf_dir);
         let pinned = self.pinned.iter();
@@ -166,10 +164,11 @@ impl Datapath {
     }
 }
 
-/// Removes every attachment of netpath with its pin, and the pins of maps. Needs no daemon and no program.
+/// Removes every attachment of netpath with its pin, and the pins of maps; succeeds if there are none. Needs no daemon and
+/// no loaded program.
 ///
 /// # Errors
-/// If a filter or a pin cannot be removed; absence is success.
+/// If a filter or a pin cannot be removed.
 pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     for name in pins::file_names(&pins::filters_dir(bpf_dir))? {
         if let Some(attachment) = pins::attachment(&name) {
@@ -179,7 +178,7 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     pins::remove_all(bpf_dir)
 }
 
-/// Whether a pinned attachment still has its device.
+/// Whether the device of a pinned attachment still exists.
 ///
 /// # Errors
 /// If a pin or the filters of the device cannot be read.

@@ -21,7 +21,7 @@ use super::{
 };
 
 impl Datapath {
-    /// Attaches the programs for sockets of host processes to a cgroup, or replaces the older ones there.
+    /// Attaches the programs for sockets of host processes to a cgroup, or replaces the attached ones.
     ///
     /// # Errors
     /// If the cgroup cannot be opened or the kernel refuses.
@@ -32,7 +32,7 @@ impl Datapath {
             .try_for_each(|name| self.attach_socket(name))
     }
 
-    /// Attaches one of the programs for sockets, or replaces the older one.
+    /// Attaches one of the programs for sockets, or replaces the attached one.
     ///
     /// # Errors
     /// If the cgroup cannot be opened or the kernel refuses.
@@ -57,7 +57,7 @@ impl Datapath {
                     }
                 });
             }
-            // Detached by force, or from another cgroup.
+            // The link was detached by force, or is attached to another cgroup.
             Some(_) => pins::remove(&pin)?,
             None => {}
         }
@@ -71,7 +71,7 @@ impl Datapath {
         keep(link, &pin)
     }
 
-    /// The programs for sockets that are not attached to the cgroup, or not in the running version.
+    /// The programs for sockets that are not attached to the cgroup, or attached in another version than the loaded one.
     ///
     /// # Errors
     /// If the cgroup or a pin cannot be read.
@@ -96,7 +96,7 @@ impl Datapath {
     }
 }
 
-/// The number by which the kernel knows a cgroup: the inode of its directory.
+/// The kernel's id of a cgroup: the inode of its directory.
 fn cgroup_id(cgroup: &Path) -> Result<u64, DatapathError> {
     std::fs::metadata(cgroup)
         .map(|metadata| metadata.ino())
@@ -132,7 +132,7 @@ pub fn socket_programs() -> impl Iterator<Item = &'static str> {
     SOCKET_PROGRAMS.into_iter()
 }
 
-/// Pins a link, so that it stays when the daemon goes.
+/// Pins a link, so that it remains attached when the daemon ends.
 pub(super) fn keep(link: FdLink, pin: &Path) -> Result<(), DatapathError> {
     let pinned = link.pin(pin);
     pinned.map(drop).map_err(|source| DatapathError::Pin {

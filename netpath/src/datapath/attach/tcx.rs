@@ -36,13 +36,13 @@ pub(super) fn attach(
             let id = program
                 .attach_to_link(link)
                 .map_err(|source| refused(name, source))?;
-            // The pin keeps the link; this handle on it may go.
+            // The pin keeps the link attached, so this handle is dropped.
             program
                 .take_link(id)
                 .map_err(|source| refused(name, source))?;
             return Ok(());
         }
-        // Its device is gone, even if another one has the name now.
+        // The link's device was removed; another device may have the same name now.
         pins::remove(&pin)?;
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());

@@ -10,7 +10,7 @@ use netpath_common::{
 use super::{Flow, ReadError, Tuple, network_name, open};
 use crate::datapath::{sweep, sys};
 
-/// Flows in the order of their creation. A flow whose endpoint was removed has expired and is left out.
+/// Flows in the order of their creation, without flows whose endpoint was removed: they have expired.
 ///
 /// # Errors
 /// If there are no pinned maps, or they cannot be read.

@@ -1,4 +1,4 @@
-//! Typed rows of the pinned maps. Reads only the pins, so it works while no daemon runs; changes nothing.
+//! Typed rows of the pinned maps. Reads the pins only, so it works while no daemon runs. Changes nothing.
 
 mod flows;
 mod fragments;

@@ -53,11 +53,11 @@ pub struct Flow {
     pub protocol: u8,
     /// Translation.
     pub kind: Kind,
-    /// State, of both directions together.
+    /// State of the flow, which both directions determine.
     pub state: State,
-    /// Packets of the side that opened the flow, before translation.
+    /// Tuple of the side that opened the flow, before translation.
     pub original: Tuple,
-    /// Packets of the other side, before translation.
+    /// Tuple of the other side, before translation.
     pub reply: Tuple,
     /// Name of the sandbox.
     pub sandbox: String,
@@ -141,7 +141,7 @@ pub struct Endpoint {
     pub network: String,
     /// Name of the host interface; empty if the interface was removed.
     pub interface: String,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     pub mac: MacAddr,
     /// At most one per family.
     pub addresses: Vec<IpAddr>,

@@ -13,7 +13,7 @@ use crate::{
     plan::{Uplink, entries::EndpointEntry},
 };
 
-/// Number of sandboxes in the list of those with most flows.
+/// Length of the list of sandboxes with most flows.
 const TOP: usize = 5;
 
 /// Flow count of a sandbox.
@@ -82,7 +82,7 @@ impl Tables {
             .collect())
     }
 
-    /// Fills a slot, and adds its interface to `devices`.
+    /// Writes an endpoint to a slot, and adds its interface to `devices`.
     ///
     /// # Errors
     /// If an interface is missing or a map cannot be written.
@@ -115,7 +115,7 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
-        // Before the first flow of this generation is created.
+        // This must precede the first flow of the generation.
         self.reset_usage(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
@@ -148,7 +148,7 @@ impl Tables {
         absent_is_success("devices", self.devices.remove(&old.ifindex))
     }
 
-    /// Starts to count the flows of another generation.
+    /// Sets the flow count of a slot to zero and assigns it to a generation.
     pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
         if self.usage(slot)?.generation == generation {
             return Ok(());
@@ -160,7 +160,7 @@ impl Tables {
         self.usage.set(slot, usage, 0).map_err(failed("usage"))
     }
 
-    /// The flows of the sandbox in a slot.
+    /// The flow count of the sandbox in a slot.
     ///
     /// # Errors
     /// If the map cannot be read.

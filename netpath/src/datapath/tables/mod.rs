@@ -23,7 +23,7 @@ pub use devices::SandboxFlows;
 /// An allow-list key after its prefix length.
 type AllowData = [u8; 20];
 
-/// The maps that user space writes, and the flows.
+/// The maps that user space accesses.
 pub struct Tables {
     config: Array<MapData, Config>,
     devices: HashMap<MapData, u32, Device>,
@@ -74,8 +74,8 @@ impl Tables {
         Ok(tables)
     }
 
-    /// Writes what is derived from endpoints and published ranges again: a daemon that was killed may have written a part of
-    /// it.
+    /// Writes the entries that are derived from endpoints and published ranges again: a daemon that was killed may have
+    /// written only some of them.
     pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
         for index in 0..2 * SNAT_WORDS {
             self.write_taken(index)?;
@@ -135,7 +135,7 @@ fn index_of(interface: &str) -> Result<u32, DatapathError> {
     super::sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.to_owned()))
 }
 
-/// Whether the kernel said that there is no such entry.
+/// Whether the error means that there is no such entry.
 fn is_absent(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound | MapError::ElementNotFound => true,
@@ -162,7 +162,7 @@ fn absent_is_none<T>(
     }
 }
 
-/// Length and octets of a prefix as the tries keep it: IPv4 in v4-mapped form.
+/// Length and octets of a prefix in the tries: IPv4 in v4-mapped form.
 fn octets_of(prefix: IpNet) -> (u32, [u8; 16]) {
     let extra = if prefix.addr().is_ipv4() { 96 } else { 0 };
     (

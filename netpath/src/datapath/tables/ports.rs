@@ -39,7 +39,7 @@ impl Levels {
         }
     }
 
-    /// The levels in use, as masks.
+    /// The levels in use, as bit masks.
     fn masks(&self) -> [u32; 3] {
         self.0.map(|counts| {
             counts
@@ -73,12 +73,12 @@ impl Default for Taken {
 }
 
 impl Taken {
-    /// Counts a range in or out; returns the words of the bitmap that it changes.
+    /// Counts a range that is published (`taken`) or removed. Returns the words of the bitmap that change.
     pub(super) fn change(&mut self, key: &entries::PortKey, taken: bool) -> RangeInclusive<u32> {
         let base = match key.protocol {
             Protocol::Tcp => 0,
             Protocol::Udp => usize::from(u16::MAX) + 1,
-            // SNAT does not handle it: an empty range.
+            // SCTP is not translated: no word changes.
             Protocol::Sctp => return RangeInclusive::new(1, 0),
         };
         let (first, last) = (base + usize::from(key.first), base + usize::from(key.last));
@@ -126,7 +126,7 @@ impl Tables {
             }
         }
         self.set_taken(new.iter(), true)?;
-        // Programs must search a level before it has entries.
+        // A level is enabled before it has entries, so that programs find each entry at once.
         self.write_levels()?;
         batch::update(self.ports_map.fd().as_fd(), &keys, &values)
             .map_err(syscall("update", "ports"))

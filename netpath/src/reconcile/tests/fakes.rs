@@ -1,4 +1,4 @@
-//! Kernel and datapath without a kernel: both change one simulated world.
+//! Fakes of kernel and datapath. Both change one simulated node.
 
 use std::{
     collections::BTreeSet,
@@ -44,7 +44,7 @@ impl Failure {
         }
     }
 
-    /// Only the first `count` of them.
+    /// Limits the failures to the first `count` of these operations.
     pub(super) fn times(self, count: usize) -> Self {
         Self {
             left: count,

@@ -1,4 +1,4 @@
-//! The reconciler on fakes: order of operations, partial failure, retry, reversal.
+//! The reconciler with fakes: order of operations, partial failure, retry, reversal.
 
 mod fakes;
 

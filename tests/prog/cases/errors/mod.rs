@@ -1,4 +1,4 @@
-//! ICMP errors: the outer header and the quoted packet are translated back, whoever sends the error.
+//! ICMP errors: the outer header and the quoted packet are translated back, for every sender of the error.
 
 mod published;
 
