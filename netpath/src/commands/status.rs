@@ -168,7 +168,9 @@ impl Node {
         let forwarding = networks.filter_map(forwarding_trouble);
         let facts = self.facts.degraded.iter().cloned();
         let troubles = self.troubles.values().cloned();
-        let all = facts.chain(troubles).chain(forwarding);
+        let conflicts = self.state().address_conflicts();
+        let conflicts = conflicts.map(|conflict| format!("{conflict}; remove one of them"));
+        let all = facts.chain(troubles).chain(conflicts).chain(forwarding);
         all.chain(detached).chain(full).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::{
     records::{EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord},
 };
 use crate::{
-    model::{Endpoint, Network, Sandbox, State},
+    model::{Endpoint, Network, RemoteEndpoint, Sandbox, State},
     store::{Revision, Store, Versioned},
 };
 
@@ -19,12 +19,13 @@ struct Found {
     network_slots: BTreeMap<String, NetworkSlot>,
     endpoints: BTreeMap<String, (String, EndpointDefinition)>,
     endpoint_slots: BTreeMap<String, EndpointSlot>,
+    remote: Vec<RemoteEndpoint>,
     sandboxes: BTreeMap<String, SandboxRecord>,
     generation: u32,
 }
 
-/// The objects of this node, and the revision of the store that they are from. Shared networks and endpoints without a
-/// slot on this node belong to other nodes and are left out.
+/// The objects of this node, and the revision of the store that they are from. Shared networks without a slot on this
+/// node belong to other nodes and are left out; the addresses of shared endpoints without a slot are reserved.
 ///
 /// # Errors
 /// The store cannot be read, or its contents are invalid; the error names the key or the object.
@@ -101,7 +102,8 @@ impl Found {
             }
             unbound.push(endpoint);
         }
-        Ok(State::load(networks, sandboxes, self.generation)?.with_endpoints(unbound)?)
+        let state = State::load(networks, sandboxes, self.generation)?;
+        Ok(state.with_endpoints(unbound)?.with_remote(self.remote))
     }
 
     fn networks(&mut self) -> Result<Vec<Network>, ObjectError> {
@@ -127,7 +129,10 @@ impl Found {
                     let sandbox = definition.sandbox.as_ref().map(ToString::to_string);
                     endpoints.insert(id, (sandbox, definition.with(slot)));
                 }
-                None => check_shared(&key)?,
+                None => {
+                    check_shared(&key)?;
+                    self.remote.push(definition.remote());
+                }
             }
         }
         match self.endpoint_slots.first_key_value() {

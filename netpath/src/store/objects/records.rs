@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
-    ProcessId, Sandbox, Scope, Subnet,
+    ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet,
 };
 
 /// A network as every node sees it.
@@ -176,6 +176,16 @@ impl EndpointDefinition {
             adopted: slot.adopted,
             slot: slot.slot,
             generation: slot.generation,
+        }
+    }
+
+    /// The endpoint of another node.
+    pub fn remote(self) -> RemoteEndpoint {
+        RemoteEndpoint {
+            id: self.id,
+            network: self.network,
+            mac: self.mac,
+            addresses: self.addresses,
         }
     }
 
