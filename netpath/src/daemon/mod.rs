@@ -16,6 +16,8 @@ mod resync;
 mod startup;
 mod sweep;
 mod teardown;
+#[cfg(test)]
+mod tests;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
