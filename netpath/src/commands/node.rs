@@ -14,12 +14,12 @@ use crate::{
     datapath::{Datapath, read},
     kernel::{self, NodeFacts, listeners},
     model::{
-        Change, Protocol, State,
+        Change, Name, Protocol, State,
         request::{Env, RequestError},
     },
     plan::Desired,
     reconcile::{self, Depth, Host, Kernel, Outcome, Reconciler},
-    store::Revision,
+    store::{Revision, objects::records::NodeRecord},
 };
 
 use super::{CommandError, Stored, flow_pressure::FlowPressure};
@@ -35,6 +35,10 @@ pub struct Node<K = Host, D = Datapath> {
     pub(super) torn_down: bool,
     /// What is degraded, by topic; [`NodeFacts::degraded`] comes in addition.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    name: Name,
+    underlay_address: Option<IpAddr>,
+    /// What the store has of this node; `None` before the first reconcile.
+    record: Option<NodeRecord>,
     pools: Vec<crate::ipam::Pool>,
     host_netns: PathBuf,
     free_ports: (u16, u16),
@@ -46,6 +50,8 @@ pub struct Node<K = Host, D = Datapath> {
 
 /// Parts of a node.
 pub struct NodeParts<K = Host, D = Datapath> {
+    /// Its name.
+    pub name: Name,
     /// The state and its store.
     pub stored: Stored,
     /// Kernel and datapath.
@@ -54,6 +60,8 @@ pub struct NodeParts<K = Host, D = Datapath> {
     pub facts: NodeFacts,
     /// Where subnets come from.
     pub pools: Vec<crate::ipam::Pool>,
+    /// Address at which other nodes reach it; those of the uplinks if `None`.
+    pub underlay_address: Option<IpAddr>,
     /// Path of the namespace of the node.
     pub host_netns: PathBuf,
     /// First and last of the host ports that are chosen from when the request names none.
@@ -82,6 +90,9 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             last: None,
             torn_down: false,
             troubles: parts.troubles,
+            name: parts.name,
+            underlay_address: parts.underlay_address,
+            record: None,
             pools: parts.pools,
             host_netns: parts.host_netns,
             free_ports: parts.free_ports,
@@ -196,6 +207,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             self.hold_uplinks(&mut facts).await?;
         }
         self.facts = facts;
+        self.store_record();
         let desired = Desired::of_state(self.state(), &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
         self.last = Some(LastReconcile {
@@ -235,6 +247,38 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     /// Stores a change without bringing it into force.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         tokio::task::block_in_place(|| self.stored.record(change))
+    }
+
+    /// Stores the record of this node if it has changed.
+    fn store_record(&mut self) {
+        let uplinks = self.facts.facts.uplinks.values();
+        let addresses: BTreeSet<_> = match self.underlay_address {
+            Some(address) => [address].into(),
+            None => uplinks
+                .flat_map(|uplink| [uplink.v4, uplink.v6])
+                .flatten()
+                .collect(),
+        };
+        let record = NodeRecord {
+            name: self.name.clone(),
+            addresses: addresses.into_iter().collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        if self.record.as_ref() == Some(&record) {
+            return;
+        }
+        match tokio::task::block_in_place(|| self.stored.store_node(&record)) {
+            Ok(()) => {
+                self.troubles.remove("node record");
+                self.record = Some(record);
+            }
+            Err(error) => {
+                // The node works without it: other nodes see the earlier record.
+                tracing::warn!(%error, "cannot store the record of the node");
+                let text = format!("the record of the node is not stored: {error}");
+                self.troubles.insert("node record", text);
+            }
+        }
     }
 }
 

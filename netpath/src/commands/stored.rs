@@ -61,6 +61,17 @@ impl Stored {
         }
     }
 
+    /// Stores the record of this node, if the store has another one.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn store_node(&mut self, node: &NodeRecord) -> Result<(), CommandError> {
+        if let Some(revision) = objects::store_node(self.store.as_ref(), node)? {
+            self.mark_own(revision);
+        }
+        Ok(())
+    }
+
     /// Loads the state if it may lack `revision` or an earlier commit; returns whether it did. `Revision::MAX` stands for
     /// the latest commit.
     ///

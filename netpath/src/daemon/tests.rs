@@ -18,7 +18,7 @@ use crate::{
             fakes::{FakeDatapath, FakeKernel, World},
         },
     },
-    store::{Expected, MemoryStore, Store},
+    store::{Expected, MemoryStore, Store, objects},
 };
 
 /// Time within which a commit is in force.
@@ -45,10 +45,12 @@ impl Daemon {
         let config = Config::resolve(settings, None).unwrap();
         let (kernel, datapath) = world.fakes();
         let node = Node::new(NodeParts {
+            name: config.node.clone(),
             stored: Stored::load(Arc::clone(&store)).unwrap(),
             reconciler: Reconciler { kernel, datapath },
             facts: NodeFacts::default(),
             pools: config.pools.clone(),
+            underlay_address: None,
             host_netns: "/proc/self/ns/net".into(),
             free_ports: (40_000, 50_000),
             uplink_hold: Duration::ZERO,
@@ -158,4 +160,34 @@ async fn invalid_commit_of_a_second_writer_changes_nothing_and_later_ones_are_fo
     daemon.store.delete_if(key, Expected::Anything).unwrap();
     daemon.wait_for(&writer).await;
     assert_eq!(daemon.world.observed().networks.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemon_stores_the_record_of_its_node_and_follows_its_addresses() {
+    let mut daemon = Daemon::new().await;
+    daemon.run();
+    let addresses = || {
+        let nodes = objects::nodes(daemon.store.as_ref()).unwrap();
+        let mut nodes = nodes
+            .into_iter()
+            .filter(|node| node.name.as_str() == "here");
+        nodes.next().map(|node| node.addresses)
+    };
+    let first = vec!["192.0.2.7".parse().unwrap()];
+    daemon
+        .wait_until(|| addresses().as_ref() == Some(&first))
+        .await;
+
+    let second = vec!["192.0.2.8".parse().unwrap(), "2001:db8::8".parse().unwrap()];
+    let mut facts = tests::facts();
+    for uplink in facts.uplinks.values_mut() {
+        (uplink.v4, uplink.v6) = (Some(second[0]), Some(second[1]));
+    }
+    daemon.world.set_facts(facts);
+    // Any commit of another writer leads to a reconcile.
+    let mut writer = daemon.second_writer();
+    writer.record(&network_creation()).unwrap();
+    daemon
+        .wait_until(|| addresses().as_ref() == Some(&second))
+        .await;
 }

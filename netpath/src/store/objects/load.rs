@@ -3,11 +3,15 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use super::{
-    GENERATION, ObjectError, invalid, parse,
-    records::{EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord},
+    GENERATION, ObjectError, invalid,
+    nodes::OWN_NAME,
+    parse,
+    records::{
+        EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, NodeRecord, SandboxRecord,
+    },
 };
 use crate::{
-    model::{Endpoint, Network, RemoteEndpoint, Sandbox, State},
+    model::{Endpoint, Name, Network, RemoteEndpoint, Sandbox, State},
     store::{Revision, Store, Versioned},
 };
 
@@ -45,6 +49,9 @@ impl Found {
             self.generation = parse(entry)?;
             return Ok(());
         }
+        if key == OWN_NAME {
+            return parse::<Name>(entry).map(drop);
+        }
         let mut parts = key.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some("shared" | "local"), Some("networks"), Some(name)) => {
@@ -58,6 +65,10 @@ impl Found {
                 check_name(entry, id, definition.id())?;
                 let value = (key.clone(), definition);
                 self.endpoints.insert(id.to_owned(), value);
+            }
+            (Some("shared"), Some("nodes"), Some(name)) => {
+                let record: NodeRecord = parse(entry)?;
+                check_name(entry, name, record.name)?;
             }
             (Some("local"), Some("network-slots"), Some(name)) => {
                 self.network_slots.insert(name.to_owned(), parse(entry)?);

@@ -203,6 +203,12 @@ fn invalid_values_are_reported_with_their_key() {
             b"{\"index\":9,\"adopted\":null}".to_vec(),
         ),
         ("local/generation", b"-1".to_vec()),
+        ("local/node", b"{}".to_vec()),
+        ("shared/nodes/a", b"{}".to_vec()),
+        (
+            "shared/nodes/a",
+            b"{\"name\":\"b\",\"addresses\":[],\"version\":\"\"}".to_vec(),
+        ),
         ("peers/x", b"1".to_vec()),
     ] {
         let store = MemoryStore::default();

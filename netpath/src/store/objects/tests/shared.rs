@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::*;
+use super::{records::NodeRecord, *};
 use crate::model::{
     Driver, Id, Subnet,
     request::{ErrorKind, RequestError},
@@ -180,4 +180,39 @@ fn address_of_two_nodes_is_a_conflict_and_stays_reserved() {
     assert_eq!(state.address_conflicts().count(), 0);
     let error = refused(&state, &request(Some(&ip.to_string())));
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+fn node(name: &str, addresses: &[&str]) -> NodeRecord {
+    NodeRecord {
+        name: name.parse().unwrap(),
+        addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        version: "1.0".to_owned(),
+    }
+}
+
+#[test]
+fn node_is_stored_once_and_followed_by_its_changes() {
+    let store = MemoryStore::default();
+    assert_eq!(nodes(&store).unwrap(), []);
+    let first = node("a", &["192.0.2.7"]);
+    assert_eq!(store_node(&store, &first).unwrap(), Some(1));
+    assert_eq!(store_node(&store, &first).unwrap(), None);
+    let moved = node("a", &["192.0.2.8", "2001:db8::8"]);
+    assert_eq!(store_node(&store, &moved).unwrap(), Some(2));
+    assert_eq!(nodes(&store).unwrap(), [moved]);
+    assert_eq!(load_state(&store).unwrap().1, 2);
+}
+
+#[test]
+fn renamed_node_removes_its_earlier_record_only() {
+    let store = MemoryStore::default();
+    store_node(&store, &node("a", &[])).unwrap();
+    let other = node("b", &["192.0.2.9"]);
+    let value = serde_json::to_vec(&other).unwrap();
+    store
+        .put_if("shared/nodes/b", &value, Expected::Nothing)
+        .unwrap();
+    let renamed = node("c", &[]);
+    store_node(&store, &renamed).unwrap();
+    assert_eq!(nodes(&store).unwrap(), [other, renamed]);
 }
