@@ -17,7 +17,7 @@ use crate::{
     frontend::http::{
         self,
         client::ClientError,
-        v1::{Flows, MapInfo, Program, SandboxFlows, Status},
+        v1::{Flows, MapInfo, Node, Program, SandboxFlows, Status},
     },
 };
 
@@ -138,6 +138,7 @@ fn describe(status: &Status) -> String {
     if let Some(flows) = &status.flows {
         section(&mut text, "most flows", &flows.top);
     }
+    section(&mut text, "nodes", &status.nodes);
     section(&mut text, "programs", &status.programs);
     section(&mut text, "maps", &status.maps);
     text
@@ -158,6 +159,18 @@ fn section<R: Row>(text: &mut String, title: &str, rows: &[R]) {
     if !rows.is_empty() {
         text.push_str(&format!("\n{title}\n"));
         text.push_str(&output::table(R::COLUMNS, rows.iter().map(R::cells)));
+    }
+}
+
+impl Row for Node {
+    const COLUMNS: &'static [Column] = &["NODE", "ADDRESSES", "VERSION"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            output::list(&self.addresses),
+            self.version.clone(),
+        ]
     }
 }
 
@@ -222,6 +235,14 @@ mod tests {
             node: "a".to_owned(),
             version: "1.0".to_owned(),
             ready: false,
+            nodes: vec![Node {
+                name: "a".to_owned(),
+                addresses: vec![
+                    "192.0.2.7".parse().expect("IPv4"),
+                    "2001:db8::7".parse().expect("IPv6"),
+                ],
+                version: "1.0".to_owned(),
+            }],
             uplinks: vec!["eth0".to_owned(), "eth1".to_owned()],
             store: Store {
                 kind: "file".to_owned(),
@@ -290,6 +311,10 @@ most flows
 SANDBOX  FLOWS
 web         70
 db           5
+
+nodes
+NODE  ADDRESSES              VERSION
+a     192.0.2.7,2001:db8::7  1.0
 
 programs
 NAME            HOOK            INTERFACE  MODE  ATTACHED

@@ -4,9 +4,10 @@ use super::{CommandError, Node};
 use crate::{
     kernel::{netns, process},
     model::{Id, Name, NetnsSource, ProcessId, Sandbox, State},
+    reconcile::{Datapath, Kernel},
 };
 
-impl Node {
+impl<K: Kernel, D: Datapath> Node<K, D> {
     /// Sandboxes whose process or namespace has ended, and the sandboxes that share their namespace, which come first.
     pub(super) fn ended_sandboxes(&self) -> Vec<Name> {
         let ended = self

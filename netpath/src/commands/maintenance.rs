@@ -5,7 +5,7 @@ use crate::{
     datapath::{DatapathError, sweep::Swept},
     kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
     model::{Id, ProcessId},
-    reconcile::Depth,
+    reconcile::{Datapath, Depth, Kernel},
     store::Revision,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repaired(pub usize);
 
-impl Commands {
+impl<K: Kernel, D: Datapath> Commands<K, D> {
     /// Reconciles everything outside of the sandboxes; a torn-down node is left alone.
     ///
     /// # Errors
@@ -80,23 +80,6 @@ impl Commands {
             }
     }
 
-    /// Removes expired flows.
-    ///
-    /// # Errors
-    /// If the flow table cannot be read or the program cannot be run.
-    pub async fn sweep(&self) -> Result<Swept, DatapathError> {
-        let mut node = self.shared.node.lock().await;
-        let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
-        match &swept {
-            Ok(_) => node.troubles.remove("sweep"),
-            Err(error) => node
-                .troubles
-                .insert("sweep", format!("flows do not expire: {error}")),
-        };
-        node.watch_flow_pressure(&self.config().bpf_dir);
-        swept
-    }
-
     /// Removes every sandbox whose process or namespace has ended; returns the processes of the others.
     pub async fn remove_ended_sandboxes(&self) -> Vec<(Id, ProcessId)> {
         let mut node = self.shared.node.lock().await;
@@ -121,5 +104,24 @@ impl Commands {
             self.wake().sweep.notify_one();
         }
         node.watched_processes()
+    }
+}
+
+impl Commands {
+    /// Removes expired flows.
+    ///
+    /// # Errors
+    /// If the flow table cannot be read or the program cannot be run.
+    pub async fn sweep(&self) -> Result<Swept, DatapathError> {
+        let mut node = self.shared.node.lock().await;
+        let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
+        match &swept {
+            Ok(_) => node.troubles.remove("sweep"),
+            Err(error) => node
+                .troubles
+                .insert("sweep", format!("flows do not expire: {error}")),
+        };
+        node.watch_flow_pressure(&self.config().bpf_dir);
+        swept
     }
 }

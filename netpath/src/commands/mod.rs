@@ -30,7 +30,11 @@ use tokio::sync::{Mutex, Notify, broadcast};
 
 use crate::{
     config::Config,
-    datapath::read::{self, MapUse, ReadError},
+    datapath::{
+        Datapath,
+        read::{self, MapUse, ReadError},
+    },
+    reconcile::{self, Host, Kernel},
     store,
 };
 
@@ -42,7 +46,7 @@ pub use namespace::{NamespaceChoice, NamespaceError};
 pub use network::NetworkSpec;
 pub use node::{Node, NodeParts};
 pub use sandbox::SandboxSpec;
-pub use status::{ProgramStatus, ReconcileStatus, Status, StoreStatus};
+pub use status::{NodeView, ProgramStatus, ReconcileStatus, Status, StoreStatus};
 pub use stored::Stored;
 pub use teardown::remove_kernel_state;
 pub use view::{EndpointView, NetworkView, PortView, SandboxView};
@@ -51,14 +55,13 @@ pub use view::{EndpointView, NetworkView, PortView, SandboxView};
 const EVENTS: usize = 1024;
 
 /// The commands of one node. Clones share the node.
-#[derive(Clone)]
-pub struct Commands {
-    shared: Arc<Shared>,
+pub struct Commands<K = Host, D = Datapath> {
+    shared: Arc<Shared<K, D>>,
 }
 
-struct Shared {
+struct Shared<K, D> {
     config: Config,
-    node: Mutex<Node>,
+    node: Mutex<Node<K, D>>,
     events: broadcast::Sender<Event>,
     wake: Wake,
 }
@@ -76,9 +79,17 @@ pub struct Wake {
     pub end: Notify,
 }
 
-impl Commands {
+impl<K, D> Clone for Commands<K, D> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
     /// Commands for a node that [`Node::new`] has made.
-    pub fn new(config: Config, node: Node) -> Self {
+    pub fn new(config: Config, node: Node<K, D>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,

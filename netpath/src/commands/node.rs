@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -11,23 +11,23 @@ use std::{
 use netpath_common::maps::VXLAN_PORT;
 
 use crate::{
-    datapath::read,
+    datapath::{Datapath, read},
     kernel::{self, NodeFacts, listeners},
     model::{
-        Change, Protocol, State,
+        Change, Name, Protocol, State,
         request::{Env, RequestError},
     },
     plan::Desired,
-    reconcile::{Depth, Outcome, Reconciler},
-    store::Revision,
+    reconcile::{self, Depth, Host, Kernel, Outcome, Reconciler},
+    store::{Revision, objects::records::NodeRecord},
 };
 
 use super::{CommandError, Stored, flow_pressure::FlowPressure};
 
 /// Everything that belongs to one node.
-pub struct Node {
+pub struct Node<K = Host, D = Datapath> {
     pub(super) stored: Stored,
-    pub(super) reconciler: Reconciler,
+    pub(super) reconciler: Reconciler<K, D>,
     pub(super) facts: NodeFacts,
     /// The last full reconcile.
     pub(super) last: Option<LastReconcile>,
@@ -35,6 +35,10 @@ pub struct Node {
     pub(super) torn_down: bool,
     /// What is degraded, by topic; [`NodeFacts::degraded`] comes in addition.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    name: Name,
+    underlay_address: Option<IpAddr>,
+    /// What the store has of this node; `None` before the first reconcile.
+    record: Option<NodeRecord>,
     pools: Vec<crate::ipam::Pool>,
     host_netns: PathBuf,
     free_ports: (u16, u16),
@@ -45,15 +49,19 @@ pub struct Node {
 }
 
 /// Parts of a node.
-pub struct NodeParts {
+pub struct NodeParts<K = Host, D = Datapath> {
+    /// Its name.
+    pub name: Name,
     /// The state and its store.
     pub stored: Stored,
     /// Kernel and datapath.
-    pub reconciler: Reconciler,
+    pub reconciler: Reconciler<K, D>,
     /// Facts of the kernel.
     pub facts: NodeFacts,
     /// Where subnets come from.
     pub pools: Vec<crate::ipam::Pool>,
+    /// Address at which other nodes reach it; those of the uplinks if `None`.
+    pub underlay_address: Option<IpAddr>,
     /// Path of the namespace of the node.
     pub host_netns: PathBuf,
     /// First and last of the host ports that are chosen from when the request names none.
@@ -72,9 +80,9 @@ pub(super) struct LastReconcile {
     pub(super) failed: usize,
 }
 
-impl Node {
+impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     /// A node that is not reconciled yet.
-    pub fn new(parts: NodeParts) -> Self {
+    pub fn new(parts: NodeParts<K, D>) -> Self {
         Self {
             stored: parts.stored,
             reconciler: parts.reconciler,
@@ -82,6 +90,9 @@ impl Node {
             last: None,
             torn_down: false,
             troubles: parts.troubles,
+            name: parts.name,
+            underlay_address: parts.underlay_address,
+            record: None,
             pools: parts.pools,
             host_netns: parts.host_netns,
             free_ports: parts.free_ports,
@@ -121,17 +132,6 @@ impl Node {
         Ok(false)
     }
 
-    /// Stores the built-in networks that do not exist yet. The first reconcile creates them.
-    ///
-    /// # Errors
-    /// No subnet is free, or the store cannot be written.
-    pub async fn add_built_in(&mut self) -> Result<(), CommandError> {
-        while let Some(change) = self.answer_with_routes(State::missing_built_in).await? {
-            self.record(&change)?;
-        }
-        Ok(())
-    }
-
     /// Answers a request and makes its change.
     ///
     /// # Errors
@@ -143,18 +143,6 @@ impl Node {
         let change = self.answer_avoiding(&[], answer)?;
         self.make(&change).await?;
         Ok(change)
-    }
-
-    /// Answers a request that may need a new subnet, without making its change.
-    ///
-    /// # Errors
-    /// The request is refused, or the routes of the node cannot be read.
-    pub(super) async fn answer_with_routes<T>(
-        &self,
-        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
-    ) -> Result<T, CommandError> {
-        let avoid: Vec<_> = self.foreign_prefixes().await?;
-        self.answer_avoiding(&avoid, answer)
     }
 
     fn answer_avoiding<T>(
@@ -213,12 +201,13 @@ impl Node {
         }
         let began = Instant::now();
         let adopted = self.state().adopted_devices();
-        let kernel = &self.reconciler.kernel.kernel;
+        let kernel = &self.reconciler.kernel;
         let mut facts = kernel.facts(uplinks, &adopted).await?;
         if uplinks.is_empty() {
             self.hold_uplinks(&mut facts).await?;
         }
         self.facts = facts;
+        self.store_record();
         let desired = Desired::of_state(self.state(), &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
         self.last = Some(LastReconcile {
@@ -232,6 +221,89 @@ impl Node {
             None => self.troubles.remove("reconcile"),
         };
         Ok(outcome)
+    }
+
+    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client removes the route
+    /// for a moment, and without programs the stack would answer packets of flows with resets.
+    async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
+        for (name, uplink) in &self.facts.facts.uplinks {
+            if facts.facts.uplinks.contains_key(name) {
+                self.lost_uplinks.remove(name);
+                continue;
+            }
+            let since = *self
+                .lost_uplinks
+                .entry(name.clone())
+                .or_insert_with(Instant::now);
+            if since.elapsed() < self.uplink_hold && self.reconciler.kernel.has_link(name).await? {
+                facts.facts.uplinks.insert(name.clone(), uplink.clone());
+            }
+        }
+        let held = &facts.facts.uplinks;
+        self.lost_uplinks.retain(|name, _| held.contains_key(name));
+        Ok(())
+    }
+
+    /// Stores a change without bringing it into force.
+    pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
+        tokio::task::block_in_place(|| self.stored.record(change))
+    }
+
+    /// Stores the record of this node if it has changed.
+    fn store_record(&mut self) {
+        let uplinks = self.facts.facts.uplinks.values();
+        let addresses: BTreeSet<_> = match self.underlay_address {
+            Some(address) => [address].into(),
+            None => uplinks
+                .flat_map(|uplink| [uplink.v4, uplink.v6])
+                .flatten()
+                .collect(),
+        };
+        let record = NodeRecord {
+            name: self.name.clone(),
+            addresses: addresses.into_iter().collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        if self.record.as_ref() == Some(&record) {
+            return;
+        }
+        match tokio::task::block_in_place(|| self.stored.store_node(&record)) {
+            Ok(()) => {
+                self.troubles.remove("node record");
+                self.record = Some(record);
+            }
+            Err(error) => {
+                // The node works without it: other nodes see the earlier record.
+                tracing::warn!(%error, "cannot store the record of the node");
+                let text = format!("the record of the node is not stored: {error}");
+                self.troubles.insert("node record", text);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Stores the built-in networks that do not exist yet. The first reconcile creates them.
+    ///
+    /// # Errors
+    /// No subnet is free, or the store cannot be written.
+    pub async fn add_built_in(&mut self) -> Result<(), CommandError> {
+        while let Some(change) = self.answer_with_routes(State::missing_built_in).await? {
+            self.record(&change)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a request that may need a new subnet, without making its change.
+    ///
+    /// # Errors
+    /// The request is refused, or the routes of the node cannot be read.
+    pub(super) async fn answer_with_routes<T>(
+        &self,
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+    ) -> Result<T, CommandError> {
+        let avoid: Vec<_> = self.foreign_prefixes().await?;
+        self.answer_avoiding(&avoid, answer)
     }
 
     /// Reports new flows that were refused because a limit was reached: in the status, and in the log.
@@ -261,38 +333,10 @@ impl Node {
         }
     }
 
-    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client removes the route
-    /// for a moment, and without programs the stack would answer packets of flows with resets.
-    async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
-        for (name, uplink) in &self.facts.facts.uplinks {
-            if facts.facts.uplinks.contains_key(name) {
-                self.lost_uplinks.remove(name);
-                continue;
-            }
-            let since = *self
-                .lost_uplinks
-                .entry(name.clone())
-                .or_insert_with(Instant::now);
-            if since.elapsed() < self.uplink_hold
-                && self.reconciler.kernel.kernel.link(name).await?.is_some()
-            {
-                facts.facts.uplinks.insert(name.clone(), uplink.clone());
-            }
-        }
-        let held = &facts.facts.uplinks;
-        self.lost_uplinks.retain(|name, _| held.contains_key(name));
-        Ok(())
-    }
-
-    /// Stores a change without bringing it into force.
-    pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
-        tokio::task::block_in_place(|| self.stored.record(change))
-    }
-
     /// Prefixes of the node's routes, without those of netpath's networks.
     async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
         let prefixes = self.reconciler.kernel.kernel.route_prefixes().await?;
-        let own: std::collections::BTreeSet<_> = self
+        let own: BTreeSet<_> = self
             .state()
             .networks()
             .flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix))

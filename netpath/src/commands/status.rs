@@ -10,7 +10,7 @@ use crate::{
         read::{self, FlowTable, MapUse},
     },
     kernel::sysctl,
-    model::Network,
+    model::{Name, Network},
     plan::Desired,
     store::objects,
 };
@@ -25,6 +25,8 @@ pub struct Status {
     pub node: String,
     /// Every program is attached and the last reconcile had no failure.
     pub ready: bool,
+    /// Nodes that share the store, this one included; empty if the store cannot be read.
+    pub nodes: Vec<NodeView>,
     /// Interface names of the uplinks.
     pub uplinks: Vec<String>,
     /// The store.
@@ -41,6 +43,17 @@ pub struct Status {
     pub features: BTreeMap<String, bool>,
     /// Use and limits of the flow table.
     pub flows: FlowTable,
+}
+
+/// A node that shares the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its name.
+    pub name: Name,
+    /// Addresses at which other nodes reach it.
+    pub addresses: Vec<IpAddr>,
+    /// Version of its daemon.
+    pub version: String,
 }
 
 /// Status of the store.
@@ -100,6 +113,7 @@ impl Node {
         Ok(Status {
             node: config.node.to_string(),
             ready: !failed && programs.iter().all(|program| program.attached),
+            nodes: self.nodes(),
             uplinks: self.facts.facts.uplinks.keys().cloned().collect(),
             store: StoreStatus {
                 kind: self.stored.store().kind().to_owned(),
@@ -123,6 +137,17 @@ impl Node {
                 .map(|(name, known, _)| (name.to_owned(), known))
                 .into(),
         })
+    }
+
+    fn nodes(&self) -> Vec<NodeView> {
+        // A store that cannot be read is reported as unreachable, an invalid record when it is followed.
+        let nodes = objects::nodes(self.stored.store().as_ref()).unwrap_or_default();
+        let views = nodes.into_iter().map(|record| NodeView {
+            name: record.name,
+            addresses: record.addresses,
+            version: record.version,
+        });
+        views.collect()
     }
 
     fn programs(&mut self) -> Result<Vec<ProgramStatus>, CommandError> {
@@ -168,7 +193,9 @@ impl Node {
         let forwarding = networks.filter_map(forwarding_trouble);
         let facts = self.facts.degraded.iter().cloned();
         let troubles = self.troubles.values().cloned();
-        let all = facts.chain(troubles).chain(forwarding);
+        let conflicts = self.state().address_conflicts();
+        let conflicts = conflicts.map(|conflict| format!("{conflict}; remove one of them"));
+        let all = facts.chain(troubles).chain(conflicts).chain(forwarding);
         all.chain(detached).chain(full).collect()
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::CommandError;
 use crate::{
     model::{Change, State},
-    store::{Revision, Store, objects},
+    store::{
+        Revision, Store,
+        objects::{self, records::NodeRecord},
+    },
 };
 
 /// The state as of one revision of the store.
@@ -46,14 +49,31 @@ impl Stored {
     pub fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         let revision = objects::commit(self.store.as_ref(), &self.state, change)?;
         self.state.apply(change)?;
-        // A commit in between is one of another writer: it stays unseen until `follow` loads it.
+        self.mark_own(revision);
+        Ok(())
+    }
+
+    /// Notes a commit of this node, so that `follow` does not load it. A commit in between is one of another writer: it
+    /// stays unseen until `follow` loads it.
+    fn mark_own(&mut self, revision: Revision) {
         if revision == self.revision + 1 {
             self.revision = revision;
+        }
+    }
+
+    /// Stores the record of this node, if the store has another one.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn store_node(&mut self, node: &NodeRecord) -> Result<(), CommandError> {
+        if let Some(revision) = objects::store_node(self.store.as_ref(), node)? {
+            self.mark_own(revision);
         }
         Ok(())
     }
 
-    /// Loads the state if the store has a commit that is newer than the state; returns whether it did.
+    /// Loads the state if it may lack `revision` or an earlier commit; returns whether it did. `Revision::MAX` stands for
+    /// the latest commit.
     ///
     /// # Errors
     /// If the store cannot be read, or its objects are invalid; the state is unchanged then.
@@ -61,9 +81,12 @@ impl Stored {
         if revision <= self.revision {
             return Ok(false);
         }
-        let (state, revision) = objects::load_state(self.store.as_ref())?;
+        let (state, loaded) = objects::load_state(self.store.as_ref())?;
+        if loaded == self.revision {
+            return Ok(false);
+        }
         self.state = state;
-        self.revision = revision;
+        self.revision = loaded;
         Ok(true)
     }
 }
@@ -123,7 +146,9 @@ mod tests {
         let change = creation(&one, 1);
         one.record(&change).unwrap();
         let revision = one.store().list("").unwrap().revision;
-        assert!(!one.follow(revision).unwrap());
+        for revision in [revision, Revision::MAX] {
+            assert!(!one.follow(revision).unwrap());
+        }
     }
 
     #[test]

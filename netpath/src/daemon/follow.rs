@@ -2,21 +2,24 @@
 
 use crate::{
     commands::Commands,
+    reconcile::{Datapath, Kernel},
     store::{Revision, WatchError},
 };
 
 /// Runs until the daemon ends.
-pub async fn run(commands: Commands) {
+pub async fn run<K: Kernel, D: Datapath>(commands: Commands<K, D>) {
     let mut watch = commands.watch_store().await;
+    // A commit after the state was loaded and before the watch started causes no event.
+    let mut revision = Revision::MAX;
     loop {
-        let revision = match watch.next().await {
+        if let Err(error) = commands.follow_store(revision).await {
+            tracing::error!(%error, "cannot apply a change of the store");
+        }
+        revision = match watch.next().await {
             Ok(event) => event.revision,
             // Events were lost: the state may be older than any revision.
             Err(WatchError::Lagged) => Revision::MAX,
             Err(WatchError::Closed) => return,
         };
-        if let Err(error) = commands.follow_store(revision).await {
-            tracing::error!(%error, "cannot apply a change of the store");
-        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     commands::Commands,
     kernel::process,
     model::{Id, ProcessId},
+    reconcile::{Datapath, Kernel},
 };
 
 /// Time between two checks of namespaces. The end of a process is noticed at once.
@@ -20,7 +21,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 const PAUSE: u32 = 20;
 
 /// Runs until the daemon ends.
-pub async fn run(commands: Commands) {
+pub async fn run<K: Kernel + 'static, D: Datapath + 'static>(commands: Commands<K, D>) {
     let mut watched: HashMap<(Id, ProcessId), JoinHandle<()>> = HashMap::new();
     loop {
         let start = Instant::now();
@@ -45,7 +46,7 @@ pub async fn run(commands: Commands) {
     }
 }
 
-async fn wait_for_process(commands: Commands, process: ProcessId) {
+async fn wait_for_process<K: Kernel, D: Datapath>(commands: Commands<K, D>, process: ProcessId) {
     if let Err(error) = process::wait_gone(process).await {
         tracing::warn!(pid = process.pid, %error, "cannot wait for a process; checking it periodically instead");
     }

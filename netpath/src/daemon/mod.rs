@@ -16,13 +16,19 @@ mod resync;
 mod startup;
 mod sweep;
 mod teardown;
+#[cfg(test)]
+mod tests;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 
-use crate::{commands::Commands, config::Config, frontend::http};
+use crate::{
+    commands::Commands,
+    config::Config,
+    frontend::{self, http},
+};
 
 pub use error::DaemonError;
 pub use teardown::teardown_forced;
@@ -48,7 +54,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         // An error means that the sender was dropped, which is the signal to stop.
         let _ = stopped.await;
     };
-    let frontend = tokio::spawn(http::serve(listener, commands.clone(), stopped));
+    let serving = tokio::spawn(frontend::serve(listener, commands.clone(), stopped));
     tracing::info!(socket = %commands.config().socket.display(), "ready");
     // Fails only without systemd.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
@@ -56,11 +62,11 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     // Running requests are finished first.
     drop(stop);
-    let served = frontend
+    let served = serving
         .await
-        .map_err(|error| runtime("end the front end")(error.into()))?;
+        .map_err(|error| runtime("end the front ends")(error.into()))?;
     if let Err(error) = served {
-        tracing::error!(%error, "the front end has failed");
+        tracing::error!(%error, "a front end has failed");
     }
     let torn_down = commands.is_torn_down().await;
     tasks.abort_all();

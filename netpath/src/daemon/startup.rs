@@ -58,6 +58,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let netns_dir = config.run_dir.join("netns");
     netns::remove_leftovers(&netns_dir)?;
     let mut node = Node::new(NodeParts {
+        name: config.node.clone(),
         stored,
         reconciler: Reconciler {
             kernel: Host { kernel, netns_dir },
@@ -65,6 +66,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         },
         facts,
         pools: config.pools.clone(),
+        underlay_address: config.underlay_address,
         host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
         free_ports: ports,
         uplink_hold: config.reconcile * UPLINK_HOLD,

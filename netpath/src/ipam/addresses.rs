@@ -16,6 +16,8 @@ pub struct Addresses {
     first: u128,
     last: u128,
     taken: Ranges,
+    /// Addresses that are not allocated, but may be in use: endpoints of other nodes have them.
+    reserved: Ranges,
     next: u128,
 }
 
@@ -67,19 +69,23 @@ impl Addresses {
             first,
             last,
             taken,
+            reserved: Ranges::default(),
             next: first,
         }
     }
 
-    /// The next free address; `None` if all are in use.
+    /// The next address that is neither in use nor reserved; `None` if there is none.
     pub fn next(&self) -> Option<IpAddr> {
-        self.taken
-            .first_free(self.next, self.last)
-            .or_else(|| self.taken.first_free(self.first, self.last))
+        let free_from = |first| {
+            self.taken
+                .first_free_beside(&self.reserved, first, self.last)
+        };
+        free_from(self.next)
+            .or_else(|| free_from(self.first))
             .map(|free| address(free, self.prefix.addr()))
     }
 
-    /// Whether `ip` is available.
+    /// Whether `ip` is available. A reserved address is: the caller decides who may use it.
     ///
     /// # Errors
     /// [`AddressError`] states why; `gateway` distinguishes reserved addresses from used ones.
@@ -101,6 +107,11 @@ impl Addresses {
     /// Allocates `ip`.
     pub fn take(&mut self, ip: IpAddr) {
         self.taken.insert(number(ip), number(ip));
+    }
+
+    /// Excludes `ip` from allocation.
+    pub fn reserve(&mut self, ip: IpAddr) {
+        self.reserved.insert(number(ip), number(ip));
     }
 
     /// Continues the allocation after `ip`.
@@ -157,6 +168,21 @@ mod tests {
         assert_eq!(addresses.next(), Some(ip("fd00::8")));
         for last in ["fd00::8", "fd00::9", "fd00::a", "fd00::b"] {
             addresses.take(ip(last));
+        }
+        assert_eq!(addresses.next(), None);
+    }
+
+    #[test]
+    fn reserved_address_is_not_allocated_after_its_release() {
+        let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
+        for reserved in ["10.0.0.2", "10.0.0.4", "10.0.0.6"] {
+            addresses.reserve(ip(reserved));
+        }
+        addresses.take(ip("10.0.0.4"));
+        addresses.release(ip("10.0.0.4"));
+        for expected in ["10.0.0.3", "10.0.0.5"] {
+            assert_eq!(addresses.next(), Some(ip(expected)));
+            addresses.take(ip(expected));
         }
         assert_eq!(addresses.next(), None);
     }

@@ -17,7 +17,9 @@ pub use owner::{Caller, Owner};
 pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub(crate) use sandbox::mac_text;
-pub use sandbox::{Endpoint, Holder, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac};
+pub use sandbox::{
+    Endpoint, Holder, NetnsSource, NetworkMode, ProcessId, RemoteEndpoint, Sandbox, parse_mac,
+};
 pub use state::State;
 
 /// Objects before and after a request.

@@ -121,6 +121,19 @@ pub struct Endpoint {
     pub generation: u32,
 }
 
+/// An endpoint of another node, in a network of global scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteEndpoint {
+    /// Random.
+    pub id: Id,
+    /// The network. It need not exist on this node.
+    pub network: Name,
+    /// MAC address of the container interface.
+    pub mac: MacAddr,
+    /// At most one for each family, with the prefix length of the subnet.
+    pub addresses: Vec<IpNet>,
+}
+
 /// What holds an address in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -128,6 +141,8 @@ pub enum Holder {
     Sandbox(Name),
     /// An endpoint without a sandbox.
     Endpoint(Id),
+    /// An endpoint of another node.
+    Remote(Id),
     /// An endpoint that is being created.
     NewEndpoint,
 }
@@ -137,6 +152,7 @@ impl fmt::Display for Holder {
         match self {
             Self::Sandbox(name) => write!(f, "sandbox '{name}'"),
             Self::Endpoint(id) => write!(f, "endpoint {id}"),
+            Self::Remote(id) => write!(f, "endpoint {id} of another node"),
             Self::NewEndpoint => f.write_str("the endpoint"),
         }
     }

@@ -1,10 +1,14 @@
 //! The kernel of this host.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use super::{Kernel, Scope};
 use crate::{
-    kernel::{self, listeners, netns},
+    kernel::{self, NodeFacts, listeners, netns},
     plan::{Observed, Operation},
 };
 
@@ -17,6 +21,18 @@ pub struct Host {
 }
 
 impl Kernel for Host {
+    async fn facts(
+        &self,
+        uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> Result<NodeFacts, kernel::Error> {
+        self.kernel.facts(uplinks, adopted).await
+    }
+
+    async fn has_link(&self, name: &str) -> Result<bool, kernel::Error> {
+        Ok(self.kernel.link(name).await?.is_some())
+    }
+
     async fn observe(
         &self,
         scope: &Scope<'_>,

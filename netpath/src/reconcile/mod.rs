@@ -12,13 +12,13 @@ mod host;
 mod scope;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     datapath::DatapathError,
-    kernel,
+    kernel::{self, NodeFacts},
     plan::{Attachment, Desired, Hook, Observed, Operation, plan},
 };
 
@@ -28,6 +28,23 @@ pub use scope::{Depth, Scope};
 
 /// Devices, addresses, routes and namespaces.
 pub trait Kernel: Send {
+    /// Reads the facts of the node: its addresses, and its uplinks, which are the devices with the names `uplinks`, or
+    /// every one with a default route if there are none. `adopted` are the names of devices of other programs.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn facts(
+        &self,
+        uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<NodeFacts, kernel::Error>> + Send;
+
+    /// Whether a device of this name exists.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn has_link(&self, name: &str) -> impl Future<Output = Result<bool, kernel::Error>> + Send;
+
     /// Adds netpath's bridges, veth pairs and namespaces that are in `scope` to `observed`.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Schema of the tables and of the objects in them. A change of either increases it and adds a step to `migrate`.
-const SCHEMA: u64 = 2;
+const SCHEMA: u64 = 3;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("netpath-meta");
 const ENTRIES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("netpath-entries");
 /// Size of the cache in bytes. The whole store is a few megabytes at most.
@@ -57,7 +57,7 @@ impl FileStore {
         let database = open(path)?;
         match schema(path, &database)? {
             SCHEMA => {}
-            1 => migrate(path, &database)?,
+            found @ 1..SCHEMA => migrate(path, &database, found)?,
             found => {
                 return Err(StoreError::Schema {
                     path: path.to_owned(),
@@ -254,8 +254,8 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     })
 }
 
-/// Rewrites a file of schema 1 in one transaction.
-fn migrate(path: &Path, database: &Database) -> Result<(), StoreError> {
+/// Rewrites a file of an older schema in one transaction.
+fn migrate(path: &Path, database: &Database, schema: u64) -> Result<(), StoreError> {
     let failed = failed::<redb::Error>(path, "migrate");
     let read = || -> Result<migrate::Entries, redb::Error> {
         let table = database.begin_read()?.open_table(ENTRIES)?;
@@ -265,10 +265,10 @@ fn migrate(path: &Path, database: &Database) -> Result<(), StoreError> {
         });
         entries.collect()
     };
-    let entries = migrate::from_schema_1(read().map_err(&failed)?);
+    let entries = migrate::to_current(schema, read().map_err(&failed)?);
     let entries = entries.map_err(|key| StoreError::Unreadable {
         path: path.to_owned(),
-        reason: format!("key '{key}' is not of schema 1"),
+        reason: format!("key '{key}' is not of schema {schema}"),
     })?;
     let replace = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;

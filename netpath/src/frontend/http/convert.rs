@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::UNIX_EPOCH};
 use super::v1;
 use crate::{
     commands::{
-        self, EndpointView, NetworkView, PortView, ProgramStatus, ReconcileStatus, SandboxView,
-        Status,
+        self, EndpointView, NetworkView, NodeView, PortView, ProgramStatus, ReconcileStatus,
+        SandboxView, Status,
     },
     datapath::read::{FlowTable, MapUse, SandboxFlows},
 };
@@ -99,6 +99,7 @@ impl From<Status> for v1::Status {
             node: status.node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: status.ready,
+            nodes: status.nodes.into_iter().map(Into::into).collect(),
             uplinks: status.uplinks,
             store: v1::Store {
                 kind: status.store.kind,
@@ -111,6 +112,16 @@ impl From<Status> for v1::Status {
             features: status.features,
             flows: Some(status.flows.into()),
             timers,
+        }
+    }
+}
+
+impl From<NodeView> for v1::Node {
+    fn from(node: NodeView) -> Self {
+        Self {
+            name: node.name.to_string(),
+            addresses: node.addresses,
+            version: node.version,
         }
     }
 }

@@ -79,7 +79,7 @@ impl State {
         let addresses = choose_addresses(entry, wanted)?;
         let id = self.allocate_id(env, |id| {
             let fresh = !taken.ids.iter().any(|other| other.device() == id.device());
-            fresh && !entry.macs.contains_key(&id.mac()) && id.mac() != entry.network.mac()
+            fresh && entry.mac_holder(id.mac()).is_none() && id.mac() != entry.network.mac()
         });
         if let Some(mac) = wanted.mac {
             check_mac(entry, &wanted.holder(), mac)?;
@@ -156,15 +156,16 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
             let like = |ip: &&IpAddr| ip.is_ipv4() == subnet.gateway.is_ipv4();
             let ip = match wanted.ips.iter().find(like) {
                 Some(ip) => {
-                    addresses
-                        .check(*ip, subnet.gateway)
-                        .map(|()| *ip)
+                    let checked = addresses.check(*ip, subnet.gateway);
+                    checked
+                        .and_then(|()| entry.remote.check_address(*ip, subnet.prefix))
                         .map_err(|reason| RequestError::Address {
                             holder: wanted.holder(),
                             network: wanted.network.clone(),
                             reason,
-                            owner: entry.holders.get(ip).cloned(),
-                        })?
+                            owner: entry.address_holder(*ip),
+                        })?;
+                    *ip
                 }
                 None => addresses
                     .next()
@@ -196,7 +197,7 @@ fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), 
             "it is the address of the bridge of network '{}'",
             entry.network.name
         ))
-    } else if let Some(owner) = entry.macs.get(&mac) {
+    } else if let Some(owner) = entry.mac_holder(mac) {
         refused(format!(
             "{owner} has it in network '{}'",
             entry.network.name

@@ -307,13 +307,13 @@ pub enum RequestError {
         /// The endpoint.
         endpoint: Id,
     },
-    /// An endpoint without a sandbox uses the network.
-    #[error("network '{name}' is in use by endpoint {endpoint}")]
+    /// An endpoint without a sandbox, or of another node, uses the network.
+    #[error("network '{name}' is in use by {endpoint}")]
     HasEndpoint {
         /// The network.
         name: Name,
         /// The endpoint.
-        endpoint: Id,
+        endpoint: Holder,
     },
     /// A table of the map schema is full.
     #[error("no {what} is left: all {capacity} are in use")]

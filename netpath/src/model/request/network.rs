@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, GatewayMode, Name, Network, Owner, State};
+use crate::model::{Change, Driver, GatewayMode, Holder, Name, Network, Owner, State};
 
 /// The networks that exist from the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -148,10 +148,11 @@ impl State {
             });
         }
         let entry = self.network_entry(name)?;
-        if let Some(endpoint) = entry.unbound.first() {
+        let unbound = entry.unbound.first().copied().map(Holder::Endpoint);
+        if let Some(endpoint) = unbound.or_else(|| entry.remote.first()) {
             return Err(RequestError::HasEndpoint {
                 name: name.clone(),
-                endpoint: *endpoint,
+                endpoint,
             });
         }
         Ok(Change::Network {

@@ -7,10 +7,10 @@ use std::{
 
 use netpath_common::addr::MacAddr;
 
-use super::{State, StateError};
+use super::{State, StateError, remote::RemoteHolders};
 use crate::{
     ipam::{AddressError, Addresses},
-    model::{Endpoint, Holder, Id, Name, Network},
+    model::{Endpoint, Holder, Id, Name, Network, RemoteEndpoint},
 };
 
 /// A network with the addresses that are in use.
@@ -25,6 +25,8 @@ pub(in crate::model) struct NetworkState {
     pub holders: BTreeMap<IpAddr, Holder>,
     /// In the order of the network's subnets.
     pub addresses: Vec<Addresses>,
+    /// Endpoints of other nodes. Their addresses and MAC addresses are not given to new endpoints of this node.
+    pub remote: RemoteHolders,
     /// Highest generation of an endpoint that ever joined.
     youngest: u32,
 }
@@ -43,7 +45,30 @@ impl NetworkState {
             macs: BTreeMap::new(),
             holders: BTreeMap::new(),
             addresses,
+            remote: RemoteHolders::default(),
             youngest: 0,
+        }
+    }
+
+    /// What has an address, on this node or another one.
+    pub fn address_holder(&self, ip: IpAddr) -> Option<Holder> {
+        let own = self.holders.get(&ip).cloned();
+        own.or_else(|| self.remote.with_address(ip))
+    }
+
+    /// What has a MAC address, on this node or another one.
+    pub fn mac_holder(&self, mac: MacAddr) -> Option<Holder> {
+        let own = self.macs.get(&mac).cloned();
+        own.or_else(|| self.remote.with_mac(mac))
+    }
+
+    /// Reserves the addresses of an endpoint of another node.
+    pub fn add_remote(&mut self, endpoint: &RemoteEndpoint) {
+        self.remote.insert(endpoint);
+        for address in &endpoint.addresses {
+            if let Some(addresses) = self.addresses_like(address.addr()) {
+                addresses.reserve(address.addr());
+            }
         }
     }
 
@@ -61,6 +86,7 @@ impl NetworkState {
         match holder {
             Holder::Sandbox(sandbox) => self.members.insert(sandbox.clone()),
             Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.insert(endpoint.id),
+            Holder::Remote(_) => false,
         };
         self.macs.insert(endpoint.mac, holder.clone());
         let newest = endpoint.generation > self.youngest;
@@ -80,6 +106,7 @@ impl NetworkState {
         match holder {
             Holder::Sandbox(sandbox) => self.members.remove(sandbox),
             Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.remove(&endpoint.id),
+            Holder::Remote(_) => false,
         };
         self.macs.remove(&endpoint.mac);
         for address in &endpoint.addresses {
@@ -145,8 +172,11 @@ impl State {
             // The caller has checked that it does not overlap.
             let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
         }
-        self.networks
-            .insert(network.name.clone(), NetworkState::new(network));
+        let mut entry = NetworkState::new(network);
+        for endpoint in self.remote.get(&entry.network.name).into_iter().flatten() {
+            entry.add_remote(endpoint);
+        }
+        self.networks.insert(entry.network.name.clone(), entry);
     }
 
     fn drop_network(&mut self, network: &Network) {

@@ -8,19 +8,21 @@ mod endpoints;
 mod entry;
 mod lookup;
 mod ports;
+mod remote;
 mod sandboxes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, Endpoint, Id, Name, Network, Sandbox};
+use super::{Change, Endpoint, Id, Name, Network, RemoteEndpoint, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
 pub(in crate::model) use entry::NetworkState;
 pub use lookup::Unknown;
 pub(in crate::model) use ports::PortIndex;
+pub use remote::AddressConflict;
 
 /// Every object of a node.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,8 @@ pub struct State {
     pub(in crate::model) ports: PortIndex,
     /// Endpoints without a sandbox.
     pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,
+    /// Endpoints of other nodes, by network. The network need not exist on this node.
+    pub(in crate::model) remote: BTreeMap<Name, Vec<RemoteEndpoint>>,
     /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Adopted namespaces, by inode.

@@ -9,17 +9,18 @@ use std::{
 
 use crate::{
     datapath::DatapathError,
-    kernel,
-    plan::{Attachment, Hook, Observed, Operation, tests::world},
+    kernel::{self, NodeFacts},
+    plan::{Attachment, Facts, Hook, Observed, Operation, tests::world},
     reconcile::{Datapath, Kernel, Scope},
 };
 
 /// A simulated node that both fakes share.
 #[derive(Clone)]
-pub(super) struct World(Arc<Mutex<Inner>>);
+pub(crate) struct World(Arc<Mutex<Inner>>);
 
 struct Inner {
     observed: Observed,
+    facts: NodeFacts,
     /// Pins without a running program.
     stale: BTreeSet<Attachment>,
     executed: Vec<String>,
@@ -27,17 +28,17 @@ struct Inner {
 }
 
 /// Operations that fail.
-pub(super) struct Failure {
+pub(crate) struct Failure {
     prefix: String,
     left: usize,
 }
 
-pub(super) struct FakeKernel(World);
-pub(super) struct FakeDatapath(World);
+pub(crate) struct FakeKernel(World);
+pub(crate) struct FakeDatapath(World);
 
 impl Failure {
     /// Every operation whose line starts with `prefix`.
-    pub(super) fn on(prefix: &str) -> Self {
+    pub(crate) fn on(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
             left: usize::MAX,
@@ -45,7 +46,7 @@ impl Failure {
     }
 
     /// Limits the failures to the first `count` of these operations.
-    pub(super) fn times(self, count: usize) -> Self {
+    pub(crate) fn times(self, count: usize) -> Self {
         Self {
             left: count,
             ..self
@@ -54,45 +55,50 @@ impl Failure {
 }
 
 impl World {
-    pub(super) fn new(observed: Observed) -> Self {
+    pub(crate) fn new(observed: Observed) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             observed,
+            facts: NodeFacts::default(),
             stale: BTreeSet::new(),
             executed: Vec::new(),
             failure: None,
         })))
     }
 
-    pub(super) fn fakes(&self) -> (FakeKernel, FakeDatapath) {
+    pub(crate) fn fakes(&self) -> (FakeKernel, FakeDatapath) {
         (FakeKernel(self.clone()), FakeDatapath(self.clone()))
     }
 
-    pub(super) fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self) -> Observed {
         self.0.lock().unwrap().observed.clone()
     }
 
     /// Lines of the operations that succeeded, in order.
-    pub(super) fn executed(&self) -> Vec<String> {
+    pub(crate) fn executed(&self) -> Vec<String> {
         self.0.lock().unwrap().executed.clone()
     }
 
-    pub(super) fn fail(&self, failure: Failure) {
+    pub(crate) fn fail(&self, failure: Failure) {
         self.0.lock().unwrap().failure = Some(failure);
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Observed)) {
+    pub(crate) fn set_facts(&self, facts: Facts) {
+        self.0.lock().unwrap().facts.facts = facts;
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Observed)) {
         change(&mut self.0.lock().unwrap().observed);
     }
 
     /// Adds a pin without a running program.
-    pub(super) fn pin(&self, interface: &str) {
+    pub(crate) fn pin(&self, interface: &str) {
         self.0.lock().unwrap().stale.insert(Attachment {
             interface: interface.to_owned(),
             hook: Hook::EndpointIngress,
         });
     }
 
-    pub(super) fn pins(&self) -> BTreeSet<Attachment> {
+    pub(crate) fn pins(&self) -> BTreeSet<Attachment> {
         self.0.lock().unwrap().stale.clone()
     }
 
@@ -116,6 +122,19 @@ impl World {
 }
 
 impl Kernel for FakeKernel {
+    async fn facts(
+        &self,
+        _uplinks: &[String],
+        _adopted: &BTreeSet<String>,
+    ) -> Result<NodeFacts, kernel::Error> {
+        Ok(self.0.0.lock().unwrap().facts.clone())
+    }
+
+    async fn has_link(&self, name: &str) -> Result<bool, kernel::Error> {
+        let facts = &self.0.0.lock().unwrap().facts.facts;
+        Ok(facts.uplinks.contains_key(name))
+    }
+
     async fn observe(
         &self,
         scope: &Scope<'_>,

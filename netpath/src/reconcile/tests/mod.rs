@@ -1,6 +1,6 @@
 //! The reconciler with fakes: order of operations, partial failure, retry, reversal.
 
-mod fakes;
+pub(crate) mod fakes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ fn reconciler(world: &World) -> Fakes {
     Reconciler { kernel, datapath }
 }
 
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     let uplink = Uplink {
         mtu: 1500,
         v4: Some("192.0.2.7".parse().unwrap()),
@@ -35,7 +35,7 @@ fn facts() -> Facts {
     }
 }
 
-fn network() -> Network {
+pub(crate) fn network() -> Network {
     Network {
         id: Id::from_random(0x100),
         name: "n".parse().unwrap(),
@@ -57,7 +57,7 @@ fn network() -> Network {
     }
 }
 
-fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     let id = Id::from_random(0x300);
     Sandbox {
         id: Id::from_random(0x200),

@@ -5,9 +5,18 @@ use serde_json::{Map, Value, json};
 /// Keys and values of a store.
 pub type Entries = Vec<(String, Vec<u8>)>;
 
+/// Entries of the current schema from those of an older one. Schema 3 adds `shared/nodes/NAME` and `local/node`; every
+/// entry of schema 2 is one of schema 3. The error is the key of an entry that is not of that schema.
+pub fn to_current(schema: u64, entries: Entries) -> Result<Entries, String> {
+    match schema {
+        1 => from_schema_1(entries),
+        _ => Ok(entries),
+    }
+}
+
 /// Entries of schema 2 from those of schema 1: `networks/NAME` and `sandboxes/NAME` held whole objects, and
-/// `meta/generation` the highest generation. The error is the key of an entry that is not of schema 1.
-pub fn from_schema_1(entries: Entries) -> Result<Entries, String> {
+/// `meta/generation` the highest generation.
+fn from_schema_1(entries: Entries) -> Result<Entries, String> {
     let mut migrated = Vec::new();
     for (key, value) in entries {
         let moved = match key.split_once('/') {

@@ -84,26 +84,45 @@ fn other_file_is_refused_and_unchanged() {
     );
 }
 
+fn set_schema(path: &Path, schema: u64) {
+    let database = Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut meta = transaction.open_table(META).unwrap();
+    meta.insert("schema", schema).unwrap();
+    drop(meta);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn file_of_schema_2_keeps_its_entries() {
+    let (_directory, path) = place();
+    let store = FileStore::open(&path).unwrap();
+    store.put_if("key", b"value", Expected::Nothing).unwrap();
+    drop(store);
+    set_schema(&path, 2);
+    for _ in 0..2 {
+        let store = FileStore::open(&path).unwrap();
+        assert_eq!(schema(&path, &store.database).unwrap(), SCHEMA);
+        let entries = store.list("").unwrap().entries;
+        let values: Vec<_> = entries.iter().map(|entry| &*entry.value).collect();
+        assert_eq!(values, [b"value"]);
+    }
+}
+
 #[test]
 fn newer_schema_is_refused() {
     let (_directory, path) = place();
     drop(FileStore::open(&path).unwrap());
-    let database = Database::open(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    let mut meta = transaction.open_table(META).unwrap();
-    meta.insert("schema", SCHEMA + 1).unwrap();
-    drop(meta);
-    transaction.commit().unwrap();
-    drop(database);
+    set_schema(&path, SCHEMA + 1);
     let error = FileStore::open(&path).unwrap_err();
     assert!(
         matches!(
             error,
             StoreError::Schema {
-                found: 3,
-                known: 2,
+                found,
+                known: SCHEMA,
                 ..
-            }
+            } if found == SCHEMA + 1
         ),
         "{error}"
     );

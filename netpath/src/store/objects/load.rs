@@ -3,11 +3,15 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use super::{
-    GENERATION, ObjectError, invalid, parse,
-    records::{EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord},
+    GENERATION, ObjectError, invalid,
+    nodes::OWN_NAME,
+    parse,
+    records::{
+        EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, NodeRecord, SandboxRecord,
+    },
 };
 use crate::{
-    model::{Endpoint, Network, Sandbox, State},
+    model::{Endpoint, Name, Network, RemoteEndpoint, Sandbox, State},
     store::{Revision, Store, Versioned},
 };
 
@@ -19,12 +23,13 @@ struct Found {
     network_slots: BTreeMap<String, NetworkSlot>,
     endpoints: BTreeMap<String, (String, EndpointDefinition)>,
     endpoint_slots: BTreeMap<String, EndpointSlot>,
+    remote: Vec<RemoteEndpoint>,
     sandboxes: BTreeMap<String, SandboxRecord>,
     generation: u32,
 }
 
-/// The objects of this node, and the revision of the store that they are from. Shared networks and endpoints without a
-/// slot on this node belong to other nodes and are left out.
+/// The objects of this node, and the revision of the store that they are from. Shared networks without a slot on this
+/// node belong to other nodes and are left out; the addresses of shared endpoints without a slot are reserved.
 ///
 /// # Errors
 /// The store cannot be read, or its contents are invalid; the error names the key or the object.
@@ -44,6 +49,9 @@ impl Found {
             self.generation = parse(entry)?;
             return Ok(());
         }
+        if key == OWN_NAME {
+            return parse::<Name>(entry).map(drop);
+        }
         let mut parts = key.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some("shared" | "local"), Some("networks"), Some(name)) => {
@@ -57,6 +65,10 @@ impl Found {
                 check_name(entry, id, definition.id())?;
                 let value = (key.clone(), definition);
                 self.endpoints.insert(id.to_owned(), value);
+            }
+            (Some("shared"), Some("nodes"), Some(name)) => {
+                let record: NodeRecord = parse(entry)?;
+                check_name(entry, name, record.name)?;
             }
             (Some("local"), Some("network-slots"), Some(name)) => {
                 self.network_slots.insert(name.to_owned(), parse(entry)?);
@@ -101,7 +113,8 @@ impl Found {
             }
             unbound.push(endpoint);
         }
-        Ok(State::load(networks, sandboxes, self.generation)?.with_endpoints(unbound)?)
+        let state = State::load(networks, sandboxes, self.generation)?;
+        Ok(state.with_endpoints(unbound)?.with_remote(self.remote))
     }
 
     fn networks(&mut self) -> Result<Vec<Network>, ObjectError> {
@@ -127,7 +140,10 @@ impl Found {
                     let sandbox = definition.sandbox.as_ref().map(ToString::to_string);
                     endpoints.insert(id, (sandbox, definition.with(slot)));
                 }
-                None => check_shared(&key)?,
+                None => {
+                    check_shared(&key)?;
+                    self.remote.push(definition.remote());
+                }
             }
         }
         match self.endpoint_slots.first_key_value() {

@@ -1,6 +1,7 @@
 //! The model's objects in a store, as JSON; see [`records`] for the keys.
 
 mod load;
+mod nodes;
 pub mod records;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use records::{
 };
 
 pub use load::load_state;
+pub use nodes::{nodes, store_node};
 
 /// Prefix of everything that only this node knows.
 pub const LOCAL: &str = "local/";

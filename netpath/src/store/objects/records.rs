@@ -6,14 +6,16 @@
 //! |---|---|---|
 //! | `shared/networks/NAME` | [`NetworkDefinition`] | a network of global scope |
 //! | `shared/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
+//! | `shared/nodes/NAME` | [`NodeRecord`] | a node |
 //! | `local/networks/NAME` | [`NetworkDefinition`] | a network of this node |
 //! | `local/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
 //! | `local/network-slots/NAME` | [`NetworkSlot`] | index and bridge of a network on this node |
 //! | `local/endpoint-slots/ID` | [`EndpointSlot`] | slot, generation and devices of an endpoint on this node |
 //! | `local/sandboxes/NAME` | [`SandboxRecord`] | namespace, process and ports of a sandbox |
+//! | `local/node` | name | this node's name when it last stored its [`NodeRecord`] |
 //! | `local/generation` | number | highest slot generation that was ever used |
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
-    ProcessId, Sandbox, Scope, Subnet,
+    ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet,
 };
 
 /// A network as every node sees it.
@@ -39,6 +41,18 @@ pub struct NetworkDefinition {
     gateway_mode: GatewayMode,
     labels: BTreeMap<String, String>,
     owner: Owner,
+}
+
+/// A node as every node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeRecord {
+    /// Name.
+    pub name: Name,
+    /// Addresses at which other nodes reach it: those of its uplinks, unless the settings name one. May be empty.
+    pub addresses: Vec<IpAddr>,
+    /// Version of its daemon.
+    pub version: String,
 }
 
 /// A network on this node.
@@ -176,6 +190,16 @@ impl EndpointDefinition {
             adopted: slot.adopted,
             slot: slot.slot,
             generation: slot.generation,
+        }
+    }
+
+    /// The endpoint of another node.
+    pub fn remote(self) -> RemoteEndpoint {
+        RemoteEndpoint {
+            id: self.id,
+            network: self.network,
+            mac: self.mac,
+            addresses: self.addresses,
         }
     }
 

@@ -1,20 +1,18 @@
+mod shared;
+
 use std::{fs, path::Path};
 
 use super::*;
 use crate::{
     model::{
-        Caller, Driver, Id, Owner, Subnet,
+        Caller, Owner,
         request::{EndpointRequest, Env, NetworkRequest, SandboxRequest, Source},
     },
     store::{FileStore, MemoryStore},
 };
 
-/// Answers a request, stores the change and applies it, as the daemon does.
-fn make(
-    store: &dyn Store,
-    state: &mut State,
-    ask: impl Fn(&State, &mut Env<'_>) -> Change,
-) -> Change {
+/// Answers a request.
+fn answer<T>(state: &State, ask: impl FnOnce(&State, &mut Env<'_>) -> T) -> T {
     let mut random = u64::from(state.generation()) << 20;
     let mut env = Env {
         random: &mut || {
@@ -28,7 +26,16 @@ fn make(
         tunnel_port: 4789,
         host_netns: Path::new("/proc/1/ns/net"),
     };
-    let change = ask(state, &mut env);
+    ask(state, &mut env)
+}
+
+/// Answers a request, stores the change and applies it, as the daemon does.
+fn make(
+    store: &dyn Store,
+    state: &mut State,
+    ask: impl FnOnce(&State, &mut Env<'_>) -> Change,
+) -> Change {
+    let change = answer(state, ask);
     commit(store, state, &change).unwrap();
     state.apply(&change).unwrap();
     change
@@ -178,46 +185,6 @@ fn change_of_a_sandbox_writes_only_its_changed_records() {
 }
 
 #[test]
-fn shared_objects_hold_nothing_that_only_one_node_knows() {
-    let store = MemoryStore::default();
-    let mut state = State::default();
-    fill(&store, &mut state);
-    let web = state.network(&"web".parse().unwrap()).unwrap().clone();
-    let mut overlay = Network {
-        driver: Driver::Overlay,
-        name: "global".parse().unwrap(),
-        id: Id::from_random(0xabcd_0000),
-        index: 100,
-        ..web
-    };
-    overlay.subnets[0] = Subnet {
-        prefix: "10.99.0.0/24".parse().unwrap(),
-        gateway: "10.99.0.1".parse().unwrap(),
-        range: None,
-    };
-    make(&store, &mut state, |_, _| Change::Network {
-        before: None,
-        after: Some(Box::new(overlay.clone())),
-    });
-    same(&loaded(&store), &state);
-    let entries = store.list("").unwrap().entries;
-    let shared: Vec<_> = entries
-        .iter()
-        .filter(|entry| !entry.key.starts_with(LOCAL))
-        .collect();
-    let keys: Vec<_> = shared.iter().map(|entry| entry.key.as_str()).collect();
-    assert_eq!(keys, ["shared/networks/global"]);
-    let text = String::from_utf8(shared[0].value.clone()).unwrap();
-    assert!(!text.contains("index"), "{text}");
-
-    // A node without a slot for it does not use the network.
-    store
-        .delete_if("local/network-slots/global", Expected::Anything)
-        .unwrap();
-    assert!(loaded(&store).network(&overlay.name).is_err());
-}
-
-#[test]
 fn invalid_values_are_reported_with_their_key() {
     let mut state = State::default();
     let whole = MemoryStore::default();
@@ -236,6 +203,12 @@ fn invalid_values_are_reported_with_their_key() {
             b"{\"index\":9,\"adopted\":null}".to_vec(),
         ),
         ("local/generation", b"-1".to_vec()),
+        ("local/node", b"{}".to_vec()),
+        ("shared/nodes/a", b"{}".to_vec()),
+        (
+            "shared/nodes/a",
+            b"{\"name\":\"b\",\"addresses\":[],\"version\":\"\"}".to_vec(),
+        ),
         ("peers/x", b"1".to_vec()),
     ] {
         let store = MemoryStore::default();

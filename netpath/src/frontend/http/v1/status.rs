@@ -1,6 +1,6 @@
 //! The node.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ pub struct Status {
     pub version: String,
     /// The desired state is in force.
     pub ready: bool,
+    /// Nodes that share the store, this one included.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
     /// Interface names of the uplinks.
     pub uplinks: Vec<String>,
     /// The store.
@@ -38,6 +41,17 @@ pub struct Status {
     /// otherwise.
     #[serde(default)]
     pub timers: BTreeMap<String, serde_json::Number>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Addresses at which other nodes reach it.
+    pub addresses: Vec<IpAddr>,
+    /// Version of its daemon.
+    pub version: String,
 }
 
 /// The flow table and its limits.

@@ -1,7 +1,10 @@
 //! Kinds of refusals, and what the user can do.
 
 use super::{ErrorKind, RequestError};
-use crate::{ipam::AddressError, model::Protocol};
+use crate::{
+    ipam::AddressError,
+    model::{Holder, Protocol},
+};
 
 impl RequestError {
     /// Kind of the refusal.
@@ -128,9 +131,10 @@ impl RequestError {
                 format!("separate it first with POST /v1/endpoints/{endpoint}/leave")
             }
             Self::NotJoined { .. } => "no action is needed".to_owned(),
-            Self::HasEndpoint { endpoint, .. } => {
-                format!("remove it first with DELETE /v1/endpoints/{endpoint}")
-            }
+            Self::HasEndpoint { endpoint, .. } => match endpoint {
+                Holder::Endpoint(id) => format!("remove it first with DELETE /v1/endpoints/{id}"),
+                _ => "remove it first on that node".to_owned(),
+            },
         }
     }
 }

@@ -1,0 +1,193 @@
+//! The tasks of the daemon on a fake kernel and a fake datapath, beside a second writer of the store.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use super::{follow, lifecycle};
+use crate::{
+    commands::{Commands, Node, NodeParts, Stored},
+    config::{Config, Settings},
+    kernel::NodeFacts,
+    model::{Change, Sandbox},
+    plan::{Desired, Observed},
+    reconcile::{
+        Reconciler,
+        tests::{
+            self,
+            fakes::{FakeDatapath, FakeKernel, World},
+        },
+    },
+    store::{Expected, MemoryStore, Store, objects},
+};
+
+/// Time within which a commit is in force.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A daemon without front ends, without kernel events, which need privileges, and without the flow sweep, which needs maps.
+struct Daemon {
+    store: Arc<dyn Store>,
+    world: World,
+    commands: Commands<FakeKernel, FakeDatapath>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Reconciles the node with an empty store.
+    async fn new() -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let world = World::new(Observed::default());
+        world.set_facts(tests::facts());
+        let settings = Settings {
+            node: Some("here".to_owned()),
+            ..Settings::default()
+        };
+        let config = Config::resolve(settings, None).unwrap();
+        let (kernel, datapath) = world.fakes();
+        let node = Node::new(NodeParts {
+            name: config.node.clone(),
+            stored: Stored::load(Arc::clone(&store)).unwrap(),
+            reconciler: Reconciler { kernel, datapath },
+            facts: NodeFacts::default(),
+            pools: config.pools.clone(),
+            underlay_address: None,
+            host_netns: "/proc/self/ns/net".into(),
+            free_ports: (40_000, 50_000),
+            uplink_hold: Duration::ZERO,
+            troubles: BTreeMap::new(),
+        });
+        let commands = Commands::new(config, node);
+        commands.reconcile().await.unwrap();
+        Self {
+            store,
+            world,
+            commands,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts the tasks.
+    fn run(&mut self) {
+        self.tasks.spawn(follow::run(self.commands.clone()));
+        self.tasks.spawn(lifecycle::run(self.commands.clone()));
+    }
+
+    /// Another writer of the same store.
+    fn second_writer(&self) -> Stored {
+        Stored::load(Arc::clone(&self.store)).unwrap()
+    }
+
+    /// Waits until the state of the second writer is in force.
+    async fn wait_for(&self, writer: &Stored) {
+        let desired = Desired::of_state(writer.state(), &tests::facts());
+        let complete = Observed::complete(&desired);
+        self.wait_until(|| self.world.observed() == complete).await;
+    }
+
+    async fn wait_until(&self, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(LIMIT, wait).await;
+        assert!(waited.is_ok(), "{:#?}", self.world.executed());
+    }
+}
+
+/// A sandbox whose namespace exists, so that it has not ended.
+fn sandbox() -> Sandbox {
+    Sandbox {
+        netns: "/proc/self/ns/net".into(),
+        ..tests::sandbox()
+    }
+}
+
+fn network_creation() -> Change {
+    Change::Network {
+        before: None,
+        after: Some(Box::new(tests::network())),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn change_of_a_second_writer_is_brought_into_force_and_reversed() {
+    let mut daemon = Daemon::new().await;
+    daemon.run();
+    let mut writer = daemon.second_writer();
+    daemon.wait_for(&writer).await;
+    assert_eq!(daemon.world.observed().uplinks.len(), 1);
+
+    let creation = Change::Sandbox {
+        before: None,
+        after: Some(Box::new(sandbox())),
+    };
+    writer.record(&network_creation()).unwrap();
+    writer.record(&creation).unwrap();
+    daemon.wait_for(&writer).await;
+    let observed = daemon.world.observed();
+    assert_eq!((observed.ports.len(), observed.veths.len()), (1, 1));
+
+    writer.record(&creation.reversed()).unwrap();
+    daemon.wait_for(&writer).await;
+    let observed = daemon.world.observed();
+    assert_eq!((observed.ports.len(), observed.veths.len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_before_the_watch_starts_is_followed() {
+    let mut daemon = Daemon::new().await;
+    let mut writer = daemon.second_writer();
+    writer.record(&network_creation()).unwrap();
+    daemon.run();
+    daemon.wait_for(&writer).await;
+    assert_eq!(daemon.world.observed().networks.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invalid_commit_of_a_second_writer_changes_nothing_and_later_ones_are_followed() {
+    let mut daemon = Daemon::new().await;
+    daemon.run();
+    let mut writer = daemon.second_writer();
+    daemon.wait_for(&writer).await;
+    let executed = daemon.world.executed();
+    let key = "shared/networks/invalid";
+    daemon.store.put_if(key, b"{}", Expected::Nothing).unwrap();
+    writer.record(&network_creation()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(daemon.world.executed(), executed);
+
+    daemon.store.delete_if(key, Expected::Anything).unwrap();
+    daemon.wait_for(&writer).await;
+    assert_eq!(daemon.world.observed().networks.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemon_stores_the_record_of_its_node_and_follows_its_addresses() {
+    let mut daemon = Daemon::new().await;
+    daemon.run();
+    let addresses = || {
+        let nodes = objects::nodes(daemon.store.as_ref()).unwrap();
+        let mut nodes = nodes
+            .into_iter()
+            .filter(|node| node.name.as_str() == "here");
+        nodes.next().map(|node| node.addresses)
+    };
+    let first = vec!["192.0.2.7".parse().unwrap()];
+    daemon
+        .wait_until(|| addresses().as_ref() == Some(&first))
+        .await;
+
+    let second = vec!["192.0.2.8".parse().unwrap(), "2001:db8::8".parse().unwrap()];
+    let mut facts = tests::facts();
+    for uplink in facts.uplinks.values_mut() {
+        (uplink.v4, uplink.v6) = (Some(second[0]), Some(second[1]));
+    }
+    daemon.world.set_facts(facts);
+    // Any commit of another writer leads to a reconcile.
+    let mut writer = daemon.second_writer();
+    writer.record(&network_creation()).unwrap();
+    daemon
+        .wait_until(|| addresses().as_ref() == Some(&second))
+        .await;
+}
