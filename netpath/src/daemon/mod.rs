@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{commands::Commands, config::Config, frontend::http};
+use lock::Locks;
 
 pub use error::DaemonError;
 pub use teardown::teardown_forced;
@@ -32,8 +33,10 @@ pub use teardown::teardown_forced;
 /// # Errors
 /// If it cannot start.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
+    startup::check_requirements()?;
+    startup::mount_bpffs(&config.bpf_dir)?;
     // Held until the daemon ends.
-    let _lock = lock::take(&config.run_dir)?;
+    let _locks = Locks::take(&config)?;
     let listener = http::socket::bind(&config.socket)?;
     let node = startup::start(&config).await?;
     let watch = crate::kernel::Watch::open()?;

@@ -1,4 +1,4 @@
-//! Startup: checks, store, programs, and the first reconcile. Takes over the kernel state of an earlier daemon.
+//! Startup: requirements, store, programs, and the first reconcile. Takes over the kernel state of an earlier daemon.
 
 use std::{
     collections::BTreeMap,
@@ -21,19 +21,23 @@ use crate::{
 /// Number of reconcile periods for which an uplink without a default route is kept.
 const UPLINK_HOLD: u32 = 4;
 
-/// Checks the requirements, opens the store, loads the programs, and reconciles the node with the store.
+/// Checks the kernel and the capabilities of the process.
+///
+/// # Errors
+/// The requirement that is not met.
+pub fn check_requirements() -> Result<(), DaemonError> {
+    check_kernel()?;
+    check_capabilities()
+}
+
+/// Finds the cgroup, opens the store, loads the programs, and reconciles the node with the store.
 ///
 /// # Errors
 /// The first step that failed.
 pub async fn start(config: &Config) -> Result<Node, DaemonError> {
-    check_kernel()?;
-    check_capabilities()?;
     let cgroup = cgroup(config)?;
-    fs::create_dir_all(&config.state_dir)
-        .map_err(|source| file_error("create", &config.state_dir, source))?;
     let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
     let stored = Stored::load(Arc::new(store))?;
-    mount_bpffs(&config.bpf_dir)?;
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
@@ -113,7 +117,11 @@ fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
     }
 }
 
-fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
+/// Mounts the default BPF file system if the pin directory is on it.
+///
+/// # Errors
+/// If it cannot be mounted.
+pub fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
     const ROOT: &str = "/sys/fs/bpf";
     if bpf_dir.starts_with(ROOT) {
         mounts::mount_bpffs(Path::new(ROOT))?;
