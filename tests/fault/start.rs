@@ -263,6 +263,45 @@ fn lock_files_cannot_be_opened_by_other_users() {
     }
 }
 
+/// Class 6: without the store, the first reconcile would remove every sandbox.
+#[test]
+fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
+    let mut fixture = populated_node();
+    let file = fixture.daemon.state_dir().join("state.redb");
+    let whole = NodeState::of(&fixture);
+    fixture.daemon.stop();
+    let kept = fs::read(&file).expect("read");
+    let mut line = fixture.connect_from_outside(8080).expect("connection");
+    let words = ["state.redb", "restore", "teardown --force", "--bpf-dir"];
+    fs::remove_file(&file).expect("remove");
+    let refused = start_again(&fixture.daemon, &fixture.topology);
+    assert_eq!(error_defect(&refused, 1, &words), None);
+    assert!(!file.exists(), "a refused start creates no store");
+    line.exchange_line();
+
+    fs::write(&file, &kept).expect("write");
+    fixture.daemon.restart();
+    line.exchange_line();
+    assert_eq!(NodeState::of(&fixture), whole);
+
+    fixture.daemon.stop();
+    fs::remove_file(&file).expect("remove");
+    let [run, state, bpf] = directories(&fixture.daemon);
+    let words = [
+        "teardown",
+        "--force",
+        "--run-dir",
+        &run,
+        "--state-dir",
+        &state,
+        "--bpf-dir",
+        &bpf,
+    ];
+    fixture.daemon.cli(&words).success();
+    fixture.daemon.restart();
+    assert_eq!(fixture.sandboxes(), [""; 0]);
+}
+
 fn directories(daemon: &Daemon) -> [String; 3] {
     [daemon.run_dir(), daemon.state_dir(), daemon.bpf_dir()].map(|path| path.display().to_string())
 }

@@ -34,6 +34,11 @@ impl Stored {
         &self.state
     }
 
+    /// The commit that the state is as of; 0 if nothing was ever stored.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

@@ -54,6 +54,22 @@ pub enum DaemonError {
     /// The socket of the HTTP API cannot be created.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The store has no objects, but the kernel has those of an earlier daemon.
+    #[error(
+        "store {} is missing or empty, but pins in {} are in use; restore the store to keep sandboxes and ports, or \
+         remove them with 'netpath teardown --force --run-dir {} --state-dir {} --bpf-dir {}' and start again",
+        store.display(), bpf_dir.display(), run_dir.display(), state_dir.display(), bpf_dir.display()
+    )]
+    LostStore {
+        /// File of the store.
+        store: PathBuf,
+        /// Directory for pins.
+        bpf_dir: PathBuf,
+        /// Run directory.
+        run_dir: PathBuf,
+        /// State directory.
+        state_dir: PathBuf,
+    },
     /// Signals cannot be received, or a task has failed.
     #[error("cannot {action}: {source}")]
     Runtime {

@@ -12,7 +12,7 @@ use super::{DaemonError, lock::file_error};
 use crate::{
     commands::{Node, NodeParts, Stored},
     config::{AttachMode, Config, PINS_LINK},
-    datapath::{Datapath, NodeSettings, attach::Mode},
+    datapath::{Datapath, NodeSettings, attach::Mode, pins},
     kernel::{self, Kernel, host, listeners, mounts, netns},
     reconcile::{Depth, Host, Reconciler},
     store::{self, FileStore},
@@ -36,8 +36,7 @@ pub fn check_requirements() -> Result<(), DaemonError> {
 /// The first step that failed.
 pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let cgroup = cgroup(config)?;
-    let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
-    let stored = Stored::load(Arc::new(store))?;
+    let stored = open_store(config)?;
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
@@ -78,6 +77,29 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     node.add_built_in().await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;
     Ok(node)
+}
+
+/// Opens the store. Without its objects, the first reconcile would remove those of an earlier daemon from the kernel.
+fn open_store(config: &Config) -> Result<Stored, DaemonError> {
+    let path = config.state_dir.join(store::STATE_FILE);
+    let lost = || DaemonError::LostStore {
+        store: path.clone(),
+        bpf_dir: config.bpf_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        state_dir: config.state_dir.clone(),
+    };
+    let exists = path
+        .try_exists()
+        .map_err(|source| file_error("access", &path, source))?;
+    if !exists && pins::exist(&config.bpf_dir)? {
+        return Err(lost());
+    }
+    let stored = Stored::load(Arc::new(FileStore::open(&path)?))?;
+    // A first start that was interrupted leaves an empty store and pins, but none of a sandbox.
+    if stored.revision() == 0 && pins::exist_of_sandboxes(&config.bpf_dir)? {
+        return Err(lost());
+    }
+    Ok(stored)
 }
 
 /// Links the directory of the pins in the run directory, for a command line that reads them while no daemon runs.
