@@ -87,12 +87,23 @@ impl CommandError {
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
             Self::Reconcile(error) => error.can_retry(),
-            Self::Object(_) | Self::Store(_) | Self::State(_) | Self::Read(_) => false,
+            Self::Object(_) | Self::Store(_) => {
+                self.store_failure().is_some_and(StoreError::can_retry)
+            }
+            Self::State(_) | Self::Read(_) => false,
         };
         if retry {
             ErrorKind::Unavailable
         } else {
             ErrorKind::Internal
+        }
+    }
+
+    /// The failure of the store, if it is the cause.
+    pub(super) fn store_failure(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) | Self::Object(ObjectError::Store(error)) => Some(error),
+            _ => None,
         }
     }
 
@@ -103,6 +114,10 @@ impl CommandError {
             Self::Namespace(error) => error.hint().map(str::to_owned),
             Self::TornDown => Some("start the daemon again".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
+            Self::Store(_) | Self::Object(ObjectError::Store(_)) => Some(
+                "check that the file system of the state directory is writable and has free space, and try again"
+                    .to_owned(),
+            ),
             _ if self.kind() == ErrorKind::Unavailable => Some("try again".to_owned()),
             _ => Some("see the daemon's log and 'netpath doctor'".to_owned()),
         }

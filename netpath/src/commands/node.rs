@@ -286,7 +286,13 @@ impl Node {
 
     /// Stores a change without bringing it into force.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
-        tokio::task::block_in_place(|| self.stored.record(change))
+        let recorded = tokio::task::block_in_place(|| self.stored.record(change));
+        if let Err(error) = &recorded
+            && error.store_failure().is_some()
+        {
+            tracing::error!(%error, "cannot write the store");
+        }
+        recorded
     }
 
     /// Prefixes of the node's routes, without those of netpath's networks.

@@ -103,6 +103,7 @@ impl From<Status> for v1::Status {
             store: v1::Store {
                 kind: status.store.kind,
                 reachable: status.store.reachable,
+                writable: status.store.writable,
             },
             programs: status.programs.into_iter().map(Into::into).collect(),
             maps: status.maps.into_iter().map(Into::into).collect(),
