@@ -291,6 +291,36 @@ fn exec_returns_the_commands_status_and_runs_in_the_sandbox() {
     assert_eq!(fixture.sandboxes(), ["one"]);
 }
 
+/// Class 6: the namespace of the node has a path that does not depend on the process of the daemon.
+#[test]
+fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
+    let mut fixture = Fixture::with_fast_reconcile();
+    fixture.cli_ok("sandbox create one --network host");
+    fixture.cli_ok("sandbox create two --network container:one");
+    let own = fixture.topology.host.exec("readlink /proc/self/ns/net");
+    let path = |fixture: &Fixture| {
+        let shown = &fixture.json("sandbox inspect one")[0];
+        shown["netns"].as_str().expect("path").to_owned()
+    };
+    let before = path(&fixture);
+    assert!(!before.starts_with("/proc/"), "{before}");
+    for killed in [false, true] {
+        if killed {
+            fixture.daemon.kill9();
+        }
+        fixture.daemon.restart();
+        assert_eq!(path(&fixture), before);
+        for name in ["one", "two"] {
+            let inside = format!("sandbox exec {name} -- readlink /proc/self/ns/net");
+            assert_eq!(fixture.cli_ok(&inside).trim(), own.trim(), "{name}");
+        }
+    }
+    // While no daemon runs, the path names the same namespace.
+    fixture.daemon.stop();
+    let entered = format!("nsenter --net={before} readlink /proc/self/ns/net");
+    assert_eq!(fixture.topology.host.exec(&entered).trim(), own.trim());
+}
+
 #[test]
 fn path_below_proc_can_be_adopted() {
     let fixture = Fixture::with_fast_reconcile();

@@ -36,7 +36,7 @@ pub struct Node {
     /// What is degraded, by topic; [`NodeFacts::degraded`] comes in addition.
     pub(super) troubles: BTreeMap<&'static str, String>,
     pools: Vec<crate::ipam::Pool>,
-    host_netns: PathBuf,
+    pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
     uplink_hold: Duration,
     /// Uplinks without a default route, and since when.

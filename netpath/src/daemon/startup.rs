@@ -60,6 +60,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let facts = kernel.facts(&config.uplinks, &adopted).await?;
     let netns_dir = config.run_dir.join("netns");
     netns::remove_leftovers(&netns_dir)?;
+    let host_netns = config.host_netns();
+    netns::mount_own(&host_netns)?;
     let mut node = Node::new(NodeParts {
         stored,
         reconciler: Reconciler {
@@ -68,7 +70,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         },
         facts,
         pools: config.pools.clone(),
-        host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+        host_netns,
         free_ports: ports,
         uplink_hold: config.reconcile * UPLINK_HOLD,
         troubles: port_trouble(snat_ports(ports)),

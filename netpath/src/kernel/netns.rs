@@ -69,6 +69,28 @@ pub fn create(path: &Path) -> Result<(), Error> {
     made
 }
 
+/// Mounts the namespace of the calling thread at `path`; succeeds if it is mounted there. Needs `CAP_SYS_ADMIN`.
+pub fn mount_own(path: &Path) -> Result<(), Error> {
+    if inode(path)? == Some(current_inode()?) {
+        return Ok(());
+    }
+    delete(path)?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(path)
+        .map_err(|source| failed("open", path, source))?;
+    mount(
+        Some(OWN),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|errno| failed("mount", path, errno))
+}
+
 /// Unmounts and removes a namespace that [`create`] has created; succeeds if it does not exist. Processes in it keep it.
 pub fn delete(path: &Path) -> Result<(), Error> {
     loop {
