@@ -84,6 +84,7 @@ impl CommandError {
             Self::Namespace(error) => return error.kind(),
             Self::Object(ObjectError::Changed { .. }) => return ErrorKind::Conflict,
             Self::TornDown => return ErrorKind::Unavailable,
+            _ if self.is_name_taken() => return ErrorKind::Conflict,
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
             Self::Reconcile(error) => error.can_retry(),
@@ -97,6 +98,22 @@ impl CommandError {
         } else {
             ErrorKind::Internal
         }
+    }
+
+    /// Whether an interface of another program in the namespace has the name.
+    fn is_name_taken(&self) -> bool {
+        let mut error = match self {
+            Self::Reconcile(error) => error,
+            Self::Kernel(error) => return matches!(error, kernel::Error::NameTaken { .. }),
+            _ => return false,
+        };
+        while let ReconcileError::Operation { source, .. } = error {
+            error = source;
+        }
+        matches!(
+            error,
+            ReconcileError::Kernel(kernel::Error::NameTaken { .. })
+        )
     }
 
     /// The failure of the store, if it is the cause.
@@ -114,6 +131,9 @@ impl CommandError {
             Self::Namespace(error) => error.hint().map(str::to_owned),
             Self::TornDown => Some("start the daemon again".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
+            _ if self.is_name_taken() => {
+                Some("rename or remove the other interface in the namespace".to_owned())
+            }
             Self::Store(_) | Self::Object(ObjectError::Store(_)) => Some(
                 "check that the file system of the state directory is writable and has free space, and try again"
                     .to_owned(),

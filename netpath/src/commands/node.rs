@@ -140,7 +140,19 @@ impl Node {
         &mut self,
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, CommandError> {
-        let change = self.answer_avoiding(&[], answer)?;
+        self.request_in(&[], answer).await
+    }
+
+    /// The same for a request about a namespace that has these interfaces.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub(super) async fn request_in(
+        &mut self,
+        interfaces: &[String],
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+    ) -> Result<Change, CommandError> {
+        let change = self.answer_avoiding(&[], interfaces, answer)?;
         self.make(&change).await?;
         Ok(change)
     }
@@ -154,12 +166,13 @@ impl Node {
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
-        self.answer_avoiding(&avoid, answer)
+        self.answer_avoiding(&avoid, &[], answer)
     }
 
     fn answer_avoiding<T>(
         &self,
         avoid: &[ipnet::IpNet],
+        interfaces: &[String],
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         if self.torn_down {
@@ -176,6 +189,7 @@ impl Node {
             free_ports: self.free_ports,
             tunnel_port: VXLAN_PORT,
             host_netns: &self.host_netns,
+            interfaces,
         };
         Ok(answer(self.state(), &mut env)?)
     }

@@ -7,7 +7,7 @@ use netpath_common::addr::MacAddr;
 
 use super::{
     Action, CommandError, Commands, NamespaceChoice, ObjectKind, SandboxView,
-    namespace::identify_process,
+    namespace::{identify_process, interfaces_at},
 };
 use crate::model::{
     Caller, Name, PortSpec,
@@ -81,8 +81,11 @@ impl Commands {
             unconnected: spec.unconnected,
         };
         let mut node = self.shared.node.lock().await;
+        let interfaces = interfaces_at(&request.source).await?;
         let change = node
-            .request(|state, env| state.create_sandbox(&request, env))
+            .request_in(&interfaces, |state, env| {
+                state.create_sandbox(&request, env)
+            })
             .await?;
         self.wake().sandboxes.notify_one();
         let sandbox = change.new_sandbox()?;

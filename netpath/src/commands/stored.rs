@@ -105,6 +105,7 @@ mod tests {
             free_ports: (40_000, 50_000),
             tunnel_port: 4789,
             host_netns: std::path::Path::new("/proc/1/ns/net"),
+            interfaces: &[],
         };
         stored.state().missing_built_in(&mut env).unwrap().unwrap()
     }

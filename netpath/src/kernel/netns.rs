@@ -16,6 +16,7 @@ use std::{
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
+    net::if_::{Interface, if_nameindex},
     sched::{CloneFlags, setns, unshare},
     sys::statfs::{FsType, fstatfs},
 };
@@ -247,6 +248,27 @@ pub async fn run_in<T: Send + 'static>(
     receiver
         .await
         .map_err(|_| Error::syscall("clone", object, io::Error::other("the thread panicked")))?
+}
+
+/// Names of the interfaces in the namespace at `path`; none if there is no namespace.
+///
+/// # Errors
+/// When the namespace cannot be entered, or its interfaces cannot be listed.
+pub async fn interface_names(path: &Path) -> Result<Vec<String>, Error> {
+    let object = path.display().to_string();
+    let namespace = match open(path) {
+        Err(Error::NotNetns { .. }) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let listed = run_in(&namespace, &object, || {
+        let interfaces = if_nameindex()?;
+        let names = interfaces.iter().map(Interface::name);
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
+    })
+    .await?;
+    listed.map_err(|errno: Errno| failed("if_nameindex", path, errno))
 }
 
 fn prepare_directory(directory: &Path) -> Result<(), Error> {
