@@ -145,6 +145,61 @@ fn sandbox_of_a_detached_command_is_removed_with_its_process() {
     wait_gone(&fixture, "one");
 }
 
+/// Class 6: without its sandbox, the process would run without a network.
+#[test]
+fn sandbox_with_a_running_command_is_removed_only_with_force() {
+    let fixture = Fixture::with_fast_reconcile();
+    let mut output = fixture.daemon.command(&[
+        "run", "-d", "--name", "one", "-p", "8080:80", "--", "sleep", "1000",
+    ]);
+    output.output().expect("run");
+    let pid = sleeper(&fixture, "one");
+    let shown = &fixture.json("sandbox inspect one")[0];
+    assert_eq!(shown["pid"], pid);
+    assert_eq!(shown["state"], "running");
+    assert!(fixture.cli_ok("sandbox ls").contains(&pid.to_string()));
+    let refused = fixture.cli("sandbox rm one").failure(1);
+    assert!(
+        refused.contains(&pid.to_string()) && refused.contains("-f"),
+        "{refused}"
+    );
+    fixture.serve_echo("one");
+    fixture.assert_published(8080, "one");
+    fixture.cli_ok("sandbox rm -f one");
+    let alive = fs::read_to_string(format!("/proc/{pid}/stat"));
+    assert!(alive.is_err() || alive.is_ok_and(|stat| stat.contains(") Z ")));
+    wait_gone(&fixture, "one");
+
+    let mut ran = fixture.daemon.spawn(&[
+        "run",
+        "--name",
+        "two",
+        "--",
+        "sh",
+        "-c",
+        "echo ready; sleep 1000",
+    ]);
+    ran.wait_for_output("ready");
+    fixture.cli("sandbox rm two").failure(1);
+    fixture.cli_ok("sandbox rm -f two");
+    assert_eq!(ran.wait(Duration::from_secs(5)), Some(143));
+    wait_gone(&fixture, "two");
+
+    // netpath does not stop a process that it has not started.
+    let adopted = alone(&fixture);
+    fixture.cli_ok(&format!("sandbox create three --pid {}", adopted.pid()));
+    let shown = &fixture.json("sandbox inspect three")[0];
+    assert_eq!(shown["pid"], adopted.pid());
+    fixture.cli_ok("sandbox rm -f three");
+    assert!(Path::new(&format!("/proc/{}/ns", adopted.pid())).exists());
+    fixture.cli_ok("sandbox create four");
+    let shown = &fixture.json("sandbox inspect four")[0];
+    assert_eq!(
+        (&shown["state"], &shown["pid"]),
+        (&"created".into(), &serde_json::Value::Null)
+    );
+}
+
 /// The process that owns the namespace of a sandbox.
 #[track_caller]
 fn sleeper(fixture: &Fixture, sandbox: &str) -> i32 {

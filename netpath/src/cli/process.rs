@@ -4,6 +4,7 @@
 //! is reported through a pipe, since `Command` reports only an error number.
 
 mod child;
+mod stop;
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,8 @@ use nix::{
 };
 
 use crate::kernel::process as kernel_process;
+pub(super) use stop::{Stop, StopError};
+
 use child::{Place, Steps, encode, prepared, sysfs_flags};
 
 /// How a process gets into a sandbox.

@@ -5,6 +5,7 @@ use crate::{
     datapath::{DatapathError, read::ReadError},
     kernel,
     model::{
+        Name,
         request::{self, RequestError},
         state::{StateError, Unknown},
     },
@@ -21,6 +22,14 @@ pub enum CommandError {
     /// The namespace to adopt cannot be used.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// A process runs in the sandbox to remove.
+    #[error("process {pid} runs in sandbox '{name}'")]
+    Running {
+        /// Name of the sandbox.
+        name: Name,
+        /// Number of the process.
+        pid: i32,
+    },
     /// The node was torn down.
     #[error("the node was torn down and the daemon is ending")]
     TornDown,
@@ -82,7 +91,9 @@ impl CommandError {
                 };
             }
             Self::Namespace(error) => return error.kind(),
-            Self::Object(ObjectError::Changed { .. }) => return ErrorKind::Conflict,
+            Self::Object(ObjectError::Changed { .. }) | Self::Running { .. } => {
+                return ErrorKind::Conflict;
+            }
             Self::TornDown => return ErrorKind::Unavailable,
             _ if self.is_name_taken() => return ErrorKind::Conflict,
             Self::Kernel(error) => error.can_retry(),
@@ -129,6 +140,7 @@ impl CommandError {
         match self {
             Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
             Self::Namespace(error) => error.hint().map(str::to_owned),
+            Self::Running { .. } => Some("stop it first, or use -f, which stops it".to_owned()),
             Self::TornDown => Some("start the daemon again".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
             _ if self.is_name_taken() => {

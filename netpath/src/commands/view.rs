@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use super::Node;
+use super::{Node, ended::process_number};
 use crate::{
     model::{Endpoint, GatewayMode, Name, Network, NetworkMode, Owner, PortMapping, Sandbox},
     plan,
@@ -44,6 +44,8 @@ pub struct SandboxView {
     pub endpoints: Vec<EndpointView>,
     /// Its published ports.
     pub ports: Vec<PortView>,
+    /// Number of its process; `None` if no process of it is known or runs.
+    pub pid: Option<i32>,
 }
 
 /// A published range with the network that carries it.
@@ -85,6 +87,7 @@ impl Node {
                 .map(|endpoint| self.endpoint_view(endpoint, Some(&sandbox.name)))
                 .collect(),
             ports: self.port_views(sandbox),
+            pid: process_number(sandbox),
         }
     }
 

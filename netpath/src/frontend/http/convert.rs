@@ -48,6 +48,15 @@ impl From<SandboxView> for v1::Sandbox {
             network_mode: sandbox.mode.to_string(),
             hostname: sandbox.hostname,
             owner: sandbox.owner,
+            state: match view.pid {
+                Some(_) => "running".to_owned(),
+                None => "created".to_owned(),
+            },
+            pid: view.pid,
+            started_pid: sandbox
+                .process
+                .map(|process| process.pid)
+                .filter(|pid| view.pid == Some(*pid)),
             endpoints: view.endpoints.into_iter().map(Into::into).collect(),
             ports: view.ports.into_iter().map(Into::into).collect(),
         }
