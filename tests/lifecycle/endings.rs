@@ -177,7 +177,7 @@ fn sandbox_with_a_running_command_is_removed_only_with_force() {
         "--",
         "sh",
         "-c",
-        "echo ready; sleep 1000",
+        "echo ready; exec sleep 1000",
     ]);
     ran.wait_for_output("ready");
     fixture.cli("sandbox rm two").failure(1);
@@ -374,6 +374,27 @@ fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
     fixture.daemon.stop();
     let entered = format!("nsenter --net={before} readlink /proc/self/ns/net");
     assert_eq!(fixture.topology.host.exec(&entered).trim(), own.trim());
+}
+
+/// Class 6: a repair must not replace the namespace by an empty one at the same path.
+#[test]
+fn sandbox_whose_namespace_is_unmounted_is_removed_and_not_replaced() {
+    let fixture = Fixture::with_fast_reconcile();
+    for round in 0..6 {
+        let name = format!("s{round}");
+        fixture.cli_ok(&format!("sandbox create {name}"));
+        let shown = &fixture.json(&format!("sandbox inspect {name}"))[0];
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        let path = text(&shown["netns"]);
+        let interface = text(&shown["endpoints"][0]["host_interface"]);
+        nix::mount::umount2(path.as_str(), nix::mount::MntFlags::MNT_DETACH).expect("umount");
+        // The event causes a reconcile. The end of the namespace may have removed the pair already.
+        let words = ["ip", "link", "del", &interface];
+        fixture.topology.host.run(&words);
+        wait_gone(&fixture, &name);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        assert!(!mounts.contains(&path), "a namespace is mounted at {path}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the daemon's timers run: reconcile, sweep, removal of sandboxes that ended.
 
-use super::{Action, CommandError, Commands, ObjectKind};
+use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
     kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
@@ -19,11 +19,13 @@ impl Commands {
     /// # Errors
     /// If the node cannot be observed.
     pub async fn reconcile(&self) -> Result<Repaired, CommandError> {
-        // A sandbox whose namespace was removed has lost its devices: it is to be removed, not repaired.
-        self.wake().sandboxes.notify_one();
         let mut node = self.shared.node.lock().await;
         if node.torn_down {
             return Ok(Repaired(0));
+        }
+        // A sandbox whose namespace was removed is removed too. A repair would replace the namespace by an empty one.
+        if self.remove_ended(&mut node).await {
+            self.wake().sandboxes.notify_one();
         }
         let before = node.facts.facts.host_addresses.clone();
         let outcome = node.reconcile(Depth::Outside, &self.config().uplinks).await;
@@ -103,6 +105,12 @@ impl Commands {
         if node.torn_down {
             return Vec::new();
         }
+        self.remove_ended(&mut node).await;
+        node.watched_processes()
+    }
+
+    /// Removes every sandbox whose process or namespace has ended; returns whether there was one.
+    async fn remove_ended(&self, node: &mut Node) -> bool {
         let mut removed = false;
         for name in node.ended_sandboxes() {
             match node.request(|state, _| state.remove_sandbox(&name)).await {
@@ -120,6 +128,6 @@ impl Commands {
         if removed {
             self.wake().sweep.notify_one();
         }
-        node.watched_processes()
+        removed
     }
 }
