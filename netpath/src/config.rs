@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod memory;
 mod pool;
 mod settings;
 

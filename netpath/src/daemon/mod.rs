@@ -59,12 +59,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     // Running requests are finished first.
     drop(stop);
-    let served = frontend
+    frontend
         .await
         .map_err(|error| runtime("end the front end")(error.into()))?;
-    if let Err(error) = served {
-        tracing::error!(%error, "the front end has failed");
-    }
     let torn_down = commands.is_torn_down().await;
     tasks.abort_all();
     if torn_down {
