@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod memory;
 mod pool;
 mod settings;
 
@@ -81,6 +82,11 @@ pub enum StoreKind {
 }
 
 impl Config {
+    /// Where the network namespace of the node is mounted: a path that stays valid when the daemon ends.
+    pub fn host_netns(&self) -> PathBuf {
+        self.run_dir.join("host-netns")
+    }
+
     /// From flags, and the file they name or else the default one if it exists. `socket` is used as it is given.
     ///
     /// # Errors

@@ -8,4 +8,5 @@ mod crash;
 mod repair;
 mod rollback;
 mod start;
+mod store;
 mod uplink;

@@ -42,16 +42,50 @@ fn assert_undone(fixture: &Fixture, adopted: &Netns, links: &[String], line: &st
     fixture.assert_published(8080, "web");
 }
 
+/// Adds an interface with this alternative name: the daemon does not see the conflict before it renames its own.
+fn occupy(netns: &Netns, name: &str) {
+    netns.exec("ip link add other type bridge");
+    netns.exec(&format!("ip link property add dev other altname {name}"));
+}
+
+/// Class 6: the endpoints get other names.
+#[test]
+fn namespace_with_interfaces_of_another_program_is_adopted() {
+    let fixture = fixture();
+    let adopted = Netns::new("adopted");
+    let path = adopted.path().display().to_string();
+    for name in ["eth0", "eth2"] {
+        adopted.exec(&format!("ip link add {name} type bridge"));
+    }
+    fixture.cli_ok(&format!("sandbox create one --netns {path} -p 8081:80"));
+    fixture.cli_ok("network connect blue one");
+    let sandbox = &fixture.json("sandbox inspect one")[0];
+    let names: Vec<_> = (0..2_usize)
+        .map(|index| sandbox["endpoints"][index]["interface"].as_str())
+        .collect();
+    assert_eq!(names, [Some("eth1"), Some("eth3")]);
+    fixture.serve_echo("one");
+    fixture.assert_published(8081, "one");
+    fixture.cli_ok("sandbox rm one");
+    let links = links_of(&adopted);
+    assert!(
+        ["eth0", "eth2"]
+            .iter()
+            .all(|name| links.iter().any(|link| link.contains(name)))
+    );
+    assert_consistent(&fixture);
+}
+
 #[test]
 fn used_interface_name_in_the_namespace_reverts_the_sandbox() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
-    adopted.exec("ip link add eth0 type bridge");
+    occupy(&adopted, "eth0");
     let links = links_of(&adopted);
     let create = format!("sandbox create one --netns {path} -p 8081:80");
     assert_undone(&fixture, &adopted, &links, &create, "eth0");
-    adopted.exec("ip link del eth0");
+    adopted.exec("ip link del other");
     fixture.cli_ok(&create);
     fixture.serve_echo("one");
     fixture.assert_published(8081, "one");
@@ -62,7 +96,7 @@ fn used_interface_name_for_the_second_endpoint_reverts_the_first() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
-    adopted.exec("ip link add eth1 type bridge");
+    occupy(&adopted, "eth1");
     let links = links_of(&adopted);
     let create =
         format!("sandbox create one --netns {path} --network bridge --network blue -p 8081:80");
@@ -72,7 +106,7 @@ fn used_interface_name_for_the_second_endpoint_reverts_the_first() {
     let links = links_of(&adopted);
     let connect = "network connect blue one";
     assert_undone(&fixture, &adopted, &links, connect, "eth1");
-    adopted.exec("ip link del eth1");
+    adopted.exec("ip link del other");
     fixture.cli_ok(connect);
 }
 

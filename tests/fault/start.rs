@@ -1,9 +1,9 @@
 //! A daemon that cannot start reports the reason in one line and changes nothing.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use netpath_tests::{
-    Daemon, Output,
+    Daemon, Netns, Output,
     fixture::{NodeState, Topology, devices, error_defect, populated_node},
     netpath_binary, pin_names,
 };
@@ -48,6 +48,11 @@ impl StartTest {
 
     /// Starts a daemon with these flags instead of the default ones.
     fn start(&self, before: &[&str], flags: &[(&str, &str)]) -> Output {
+        self.start_on(&self.topology.host, before, flags)
+    }
+
+    /// Starts a daemon on this host.
+    fn start_on(&self, host: &Netns, before: &[&str], flags: &[(&str, &str)]) -> Output {
         let cgroup = self.topology.host.cgroup().expect("cgroup");
         let right = [
             ("--run-dir", self.path("run")),
@@ -66,7 +71,7 @@ impl StartTest {
         for (flag, value) in flags {
             words.extend([(*flag).to_owned(), (*value).to_owned()]);
         }
-        self.topology.host.run(&words)
+        host.run(&words)
     }
 
     #[track_caller]
@@ -174,6 +179,133 @@ fn damaged_state_file_is_refused_and_traffic_continues() {
     assert_eq!(NodeState::of(&fixture), whole);
 }
 
+#[test]
+fn second_daemon_that_shares_a_resource_is_refused() {
+    let fixture = populated_node();
+    let daemon = &fixture.daemon;
+    let before = NodeState::of(&fixture);
+    let other = StartTest::new();
+    let host = &fixture.topology.host;
+    let elsewhere = &other.topology.host;
+    let bpf = daemon.bpf_dir();
+    for (host, shared, words) in [
+        (host, None, &["another daemon", "network namespace"][..]),
+        (
+            elsewhere,
+            Some(("--run-dir", daemon.run_dir())),
+            &["another daemon", "--run-dir"],
+        ),
+        (
+            elsewhere,
+            Some(("--state-dir", daemon.state_dir())),
+            &["another daemon", "--state-dir"],
+        ),
+        (
+            elsewhere,
+            Some(("--bpf-dir", bpf)),
+            &["another daemon", "--bpf-dir"],
+        ),
+    ] {
+        let shared = shared.map(|(flag, path)| (flag, path.display().to_string()));
+        let flags = shared.iter().map(|(flag, path)| (*flag, path.as_str()));
+        let output = other.start_on(host, &[], &flags.collect::<Vec<_>>());
+        assert_eq!(error_defect(&output, 1, words), None);
+        assert_eq!(devices(elsewhere), [""; 0]);
+        assert_eq!(NodeState::of(&fixture), before);
+    }
+    fixture.assert_published(8080, "web");
+}
+
+#[test]
+fn teardown_without_the_daemon_of_the_namespace_is_refused() {
+    let fixture = populated_node();
+    let before = NodeState::of(&fixture);
+    let other = StartTest::new();
+    let [run, bpf] = ["run", "bpf/netpath"].map(|name| other.path(name).display().to_string());
+    let words = ["teardown", "--force", "--run-dir", &run, "--bpf-dir", &bpf];
+    let output = fixture.daemon.cli(&words);
+    assert_eq!(
+        error_defect(&output, 1, &["another daemon", "network namespace"]),
+        None
+    );
+    assert_eq!(NodeState::of(&fixture), before);
+}
+
+/// Class 6: a lock that another user can hold keeps the daemon from starting.
+#[test]
+fn lock_files_cannot_be_opened_by_other_users() {
+    let mut fixture = populated_node();
+    let files = [
+        fixture.daemon.run_dir().join("lock"),
+        fixture.daemon.state_dir().join("lock"),
+        fixture.daemon.bpf_dir().join("links"),
+    ];
+    fixture.daemon.stop();
+    // As an earlier version has created it.
+    fs::set_permissions(&files[0], fs::Permissions::from_mode(0o644)).expect("mode");
+    fixture.daemon.restart();
+    for file in &files {
+        let mode = fs::metadata(file).expect("lock").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+        let path = file.display().to_string();
+        let nobody = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ];
+        let words = nobody
+            .iter()
+            .copied()
+            .chain(["flock", "-s", "-n", &path, "true"]);
+        let output = fixture.topology.host.run(&words.collect::<Vec<_>>());
+        assert_ne!(output.status, Some(0), "{}", file.display());
+    }
+}
+
+/// Class 6: without the store, the first reconcile would remove every sandbox.
+#[test]
+fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
+    let mut fixture = populated_node();
+    let file = fixture.daemon.state_dir().join("state.redb");
+    let whole = NodeState::of(&fixture);
+    fixture.daemon.stop();
+    let kept = fs::read(&file).expect("read");
+    let mut line = fixture.connect_from_outside(8080).expect("connection");
+    let words = ["state.redb", "restore", "teardown --force", "--bpf-dir"];
+    fs::remove_file(&file).expect("remove");
+    let refused = start_again(&fixture.daemon, &fixture.topology);
+    assert_eq!(error_defect(&refused, 1, &words), None);
+    assert!(!file.exists(), "a refused start creates no store");
+    line.exchange_line();
+
+    fs::write(&file, &kept).expect("write");
+    fixture.daemon.restart();
+    line.exchange_line();
+    assert_eq!(NodeState::of(&fixture), whole);
+
+    fixture.daemon.stop();
+    fs::remove_file(&file).expect("remove");
+    let [run, state, bpf] = directories(&fixture.daemon);
+    let words = [
+        "teardown",
+        "--force",
+        "--run-dir",
+        &run,
+        "--state-dir",
+        &state,
+        "--bpf-dir",
+        &bpf,
+    ];
+    fixture.daemon.cli(&words).success();
+    fixture.daemon.restart();
+    assert_eq!(fixture.sandboxes(), [""; 0]);
+}
+
+fn directories(daemon: &Daemon) -> [String; 3] {
+    [daemon.run_dir(), daemon.state_dir(), daemon.bpf_dir()].map(|path| path.display().to_string())
+}
+
 fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
     let cgroup = topology
         .host
@@ -181,8 +313,7 @@ fn start_again(daemon: &Daemon, topology: &Topology) -> Output {
         .expect("cgroup")
         .display()
         .to_string();
-    let [run, state, bpf] = [daemon.run_dir(), daemon.state_dir(), daemon.bpf_dir()]
-        .map(|path| path.display().to_string());
+    let [run, state, bpf] = directories(daemon);
     daemon.cli(&[
         "daemon",
         "--run-dir",

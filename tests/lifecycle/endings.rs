@@ -145,6 +145,61 @@ fn sandbox_of_a_detached_command_is_removed_with_its_process() {
     wait_gone(&fixture, "one");
 }
 
+/// Class 6: without its sandbox, the process would run without a network.
+#[test]
+fn sandbox_with_a_running_command_is_removed_only_with_force() {
+    let fixture = Fixture::with_fast_reconcile();
+    let mut output = fixture.daemon.command(&[
+        "run", "-d", "--name", "one", "-p", "8080:80", "--", "sleep", "1000",
+    ]);
+    output.output().expect("run");
+    let pid = sleeper(&fixture, "one");
+    let shown = &fixture.json("sandbox inspect one")[0];
+    assert_eq!(shown["pid"], pid);
+    assert_eq!(shown["state"], "running");
+    assert!(fixture.cli_ok("sandbox ls").contains(&pid.to_string()));
+    let refused = fixture.cli("sandbox rm one").failure(1);
+    assert!(
+        refused.contains(&pid.to_string()) && refused.contains("-f"),
+        "{refused}"
+    );
+    fixture.serve_echo("one");
+    fixture.assert_published(8080, "one");
+    fixture.cli_ok("sandbox rm -f one");
+    let alive = fs::read_to_string(format!("/proc/{pid}/stat"));
+    assert!(alive.is_err() || alive.is_ok_and(|stat| stat.contains(") Z ")));
+    wait_gone(&fixture, "one");
+
+    let mut ran = fixture.daemon.spawn(&[
+        "run",
+        "--name",
+        "two",
+        "--",
+        "sh",
+        "-c",
+        "echo ready; exec sleep 1000",
+    ]);
+    ran.wait_for_output("ready");
+    fixture.cli("sandbox rm two").failure(1);
+    fixture.cli_ok("sandbox rm -f two");
+    assert_eq!(ran.wait(Duration::from_secs(5)), Some(143));
+    wait_gone(&fixture, "two");
+
+    // netpath does not stop a process that it has not started.
+    let adopted = alone(&fixture);
+    fixture.cli_ok(&format!("sandbox create three --pid {}", adopted.pid()));
+    let shown = &fixture.json("sandbox inspect three")[0];
+    assert_eq!(shown["pid"], adopted.pid());
+    fixture.cli_ok("sandbox rm -f three");
+    assert!(Path::new(&format!("/proc/{}/ns", adopted.pid())).exists());
+    fixture.cli_ok("sandbox create four");
+    let shown = &fixture.json("sandbox inspect four")[0];
+    assert_eq!(
+        (&shown["state"], &shown["pid"]),
+        (&"created".into(), &serde_json::Value::Null)
+    );
+}
+
 /// The process that owns the namespace of a sandbox.
 #[track_caller]
 fn sleeper(fixture: &Fixture, sandbox: &str) -> i32 {
@@ -289,6 +344,57 @@ fn exec_returns_the_commands_status_and_runs_in_the_sandbox() {
     let line = fixture.cli("sandbox exec onee -- true").failure(1);
     assert!(line.contains("one"), "{line}");
     assert_eq!(fixture.sandboxes(), ["one"]);
+}
+
+/// Class 6: the namespace of the node has a path that does not depend on the process of the daemon.
+#[test]
+fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
+    let mut fixture = Fixture::with_fast_reconcile();
+    fixture.cli_ok("sandbox create one --network host");
+    fixture.cli_ok("sandbox create two --network container:one");
+    let own = fixture.topology.host.exec("readlink /proc/self/ns/net");
+    let path = |fixture: &Fixture| {
+        let shown = &fixture.json("sandbox inspect one")[0];
+        shown["netns"].as_str().expect("path").to_owned()
+    };
+    let before = path(&fixture);
+    assert!(!before.starts_with("/proc/"), "{before}");
+    for killed in [false, true] {
+        if killed {
+            fixture.daemon.kill9();
+        }
+        fixture.daemon.restart();
+        assert_eq!(path(&fixture), before);
+        for name in ["one", "two"] {
+            let inside = format!("sandbox exec {name} -- readlink /proc/self/ns/net");
+            assert_eq!(fixture.cli_ok(&inside).trim(), own.trim(), "{name}");
+        }
+    }
+    // While no daemon runs, the path names the same namespace.
+    fixture.daemon.stop();
+    let entered = format!("nsenter --net={before} readlink /proc/self/ns/net");
+    assert_eq!(fixture.topology.host.exec(&entered).trim(), own.trim());
+}
+
+/// Class 6: a repair must not replace the namespace by an empty one at the same path.
+#[test]
+fn sandbox_whose_namespace_is_unmounted_is_removed_and_not_replaced() {
+    let fixture = Fixture::with_fast_reconcile();
+    for round in 0..6 {
+        let name = format!("s{round}");
+        fixture.cli_ok(&format!("sandbox create {name}"));
+        let shown = &fixture.json(&format!("sandbox inspect {name}"))[0];
+        let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+        let path = text(&shown["netns"]);
+        let interface = text(&shown["endpoints"][0]["host_interface"]);
+        nix::mount::umount2(path.as_str(), nix::mount::MntFlags::MNT_DETACH).expect("umount");
+        // The event causes a reconcile. The end of the namespace may have removed the pair already.
+        let words = ["ip", "link", "del", &interface];
+        fixture.topology.host.run(&words);
+        wait_gone(&fixture, &name);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        assert!(!mounts.contains(&path), "a namespace is mounted at {path}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Timers {
     pub tcp_syn_received: u64,
     /// TCP established (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established: u64,
-    /// TCP after one FIN.
+    /// TCP after one FIN. The other side may send for as long as it needs, with pauses.
     pub tcp_half_closed: u64,
     /// TCP after both FINs.
     pub tcp_closing: u64,
@@ -42,7 +42,7 @@ impl Timers {
         tcp_syn_sent: 120 * SECOND,
         tcp_syn_received: 60 * SECOND,
         tcp_established: 86_400 * SECOND,
-        tcp_half_closed: 120 * SECOND,
+        tcp_half_closed: 3_600 * SECOND,
         tcp_closing: 120 * SECOND,
         tcp_refused: 10 * SECOND,
         tcp_reset: 240 * SECOND,
@@ -110,6 +110,10 @@ mod tests {
         assert!(
             timers.tcp_established >= (2 * 60 + 4) * 60 * SECOND,
             "RFC 5382 REQ-5"
+        );
+        assert!(
+            timers.tcp_half_closed >= 3_600 * SECOND,
+            "a half-closed connection may pause for an hour"
         );
         assert!(timers.tcp_reset >= 240 * SECOND, "RFC 7857 §2.2");
         assert!(timers.udp_established >= 120 * SECOND, "RFC 4787 REQ-5");

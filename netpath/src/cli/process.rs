@@ -4,6 +4,7 @@
 //! through a pipe, because `Command` reports only an error number.
 
 mod child;
+mod stop;
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,8 @@ use nix::{
 };
 
 use crate::kernel::process as kernel_process;
+pub(super) use stop::{Stop, StopError};
+
 use child::{Steps, Target, encode, prepared, sysfs_flags};
 
 /// The namespaces of a sandbox that a process enters.

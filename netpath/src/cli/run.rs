@@ -147,7 +147,8 @@ fn detached(
 }
 
 fn remove(context: &Context, runtime: &Runtime, name: &str) -> Result<(), ClientError> {
-    match runtime.block_on(context.client.remove_sandbox(name, false)) {
+    // With force, because this process is the one of the sandbox.
+    match runtime.block_on(context.client.remove_sandbox(name, true)) {
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
     }

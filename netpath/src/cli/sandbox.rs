@@ -9,10 +9,15 @@ use super::{
     Context, Outcome,
     failure::Failure,
     output::{self, Column, Format, Row},
-    port, process, run,
+    port,
+    process::{self, Stop, StopError},
+    run,
 };
 use crate::{
-    frontend::http::v1::{Sandbox, SandboxCreate},
+    frontend::http::{
+        client::Client,
+        v1::{Sandbox, SandboxCreate},
+    },
     model::{Name, parse_mac},
 };
 
@@ -53,7 +58,7 @@ pub(super) enum Command {
         /// Sandboxes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// Sandboxes of other owners too
+        /// Stop the processes that run in them; sandboxes of other owners too
         #[arg(short, long)]
         force: bool,
     },
@@ -172,8 +177,7 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
         }
         Command::Rm { names, force } => {
             for name in &names {
-                let removed = client.remove_sandbox(name, force).await;
-                removed.map_err(Failure::api("sandbox rm", name))?;
+                remove(client, name, force).await?;
                 output::text(&format!("{name}\n"))?;
             }
         }
@@ -181,10 +185,44 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
     Ok(0)
 }
 
+/// Removes a sandbox; with force its process is stopped first. The daemon removes the sandbox when its process has ended.
+async fn remove(client: &Client, name: &str, force: bool) -> Result<(), Failure> {
+    let failed = |error| Failure::api("sandbox rm", name)(error);
+    let stopped = force && stop_process(client, name).await?;
+    match client.remove_sandbox(name, force).await {
+        Err(error) if stopped && error.is_not_found() => Ok(()),
+        result => result.map_err(failed),
+    }
+}
+
+/// Stops the process that netpath has started in the sandbox; returns whether there was one.
+async fn stop_process(client: &Client, name: &str) -> Result<bool, Failure> {
+    let find = || async move {
+        let sandbox = client.sandbox(name).await;
+        sandbox.map_err(|error| Failure::api("sandbox rm", name)(error))
+    };
+    let sandbox = find().await?;
+    let Some(pid) = sandbox.started_pid else {
+        return Ok(false);
+    };
+    let failed = |error: StopError| {
+        Failure::new("sandbox rm", name, error).advice("run as root, or stop the process")
+    };
+    let process = Stop::of(pid).map_err(failed)?;
+    // The number may have been reused before the descriptor was opened.
+    if find().await?.started_pid != Some(pid) {
+        return Ok(true);
+    }
+    process.stop().map_err(failed)?;
+    Ok(true)
+}
+
 impl Row for Sandbox {
     const COLUMNS: &'static [Column] = &[
         "NAME",
         "ID",
+        "STATE",
+        "PID",
         "MODE",
         "OWNER",
         "NETWORKS",
@@ -206,6 +244,8 @@ impl Row for Sandbox {
         vec![
             self.name.clone(),
             self.id.clone(),
+            self.state.clone(),
+            pid(self),
             self.network_mode.clone(),
             self.owner.to_string(),
             output::list(networks),
@@ -216,6 +256,12 @@ impl Row for Sandbox {
     }
 }
 
+fn pid(sandbox: &Sandbox) -> String {
+    sandbox
+        .pid
+        .map_or_else(|| "-".to_owned(), |pid| pid.to_string())
+}
+
 fn describe(sandbox: &Sandbox) -> String {
     let mut text = output::pairs(&[
         ("name", sandbox.name.clone()),
@@ -224,6 +270,8 @@ fn describe(sandbox: &Sandbox) -> String {
         ("network mode", sandbox.network_mode.clone()),
         ("hostname", sandbox.hostname.clone()),
         ("owner", sandbox.owner.to_string()),
+        ("state", sandbox.state.clone()),
+        ("pid", pid(sandbox)),
     ]);
     for endpoint in &sandbox.endpoints {
         text.push_str(&format!("endpoint {}\n", endpoint.id));
@@ -284,8 +332,8 @@ mod tests {
         assert_eq!(
             output::table(Sandbox::COLUMNS, [sandbox.cells()]),
             "\
-NAME  ID            MODE     OWNER   NETWORKS  ADDRESSES      PORTS            NETNS
-web   aaaaaaaaaaaa  network  docker  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
+NAME  ID            STATE    PID  MODE     OWNER   NETWORKS  ADDRESSES      PORTS            NETNS
+web   aaaaaaaaaaaa  running  7    network  docker  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
 "
         );
         assert_eq!(
@@ -297,6 +345,8 @@ netns:         /proc/self/ns/net
 network mode:  network
 hostname:      web
 owner:         docker
+state:         running
+pid:           7
 endpoint bbbbbbbbbbbb
   network:         bridge
   interface:       eth0

@@ -101,10 +101,10 @@ fn describe(status: &Status) -> String {
             last.age_s, last.duration_ms, last.operations, last.failed
         )
     });
-    let reachable = if status.store.reachable {
-        "reachable"
-    } else {
-        "not reachable"
+    let reachable = match (status.store.reachable, status.store.writable) {
+        (false, _) => "not reachable",
+        (true, false) => "reachable, not writable",
+        (true, true) => "reachable",
     };
     let store = match status.store.kind.as_str() {
         "" => String::new(),
@@ -247,6 +247,7 @@ mod tests {
             store: Store {
                 kind: "file".to_owned(),
                 reachable: true,
+                writable: true,
             },
             programs: vec![Program {
                 name: "uplink_ingress".to_owned(),

@@ -70,6 +70,20 @@ fn sharers_first<'a>(state: &State, ended: impl Iterator<Item = &'a Name>) -> Ve
     order
 }
 
+/// The process that netpath has started in the sandbox, or that its creator has named, while it runs.
+pub(super) fn running_process(sandbox: &Sandbox) -> Option<ProcessId> {
+    sandbox
+        .process
+        .filter(|process| matches!(process::alive(*process), Ok(true)))
+}
+
+/// Number of the process of a sandbox: as [`running_process`], or the one that its namespace was adopted from.
+pub(super) fn process_number(sandbox: &Sandbox) -> Option<i32> {
+    let mut alive =
+        processes(sandbox).filter(|process| matches!(process::alive(*process), Ok(true)));
+    alive.next().map(|process| process.pid)
+}
+
 fn processes(sandbox: &Sandbox) -> impl Iterator<Item = ProcessId> {
     let adopted = match sandbox.source {
         NetnsSource::Process { process, .. } => Some(process),

@@ -101,7 +101,8 @@ impl Commands {
         caller: Caller,
     ) -> Result<EndpointView, CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, _| state.join_endpoint(id, sandbox, caller))
+        let interfaces = node.interfaces_of(sandbox).await?;
+        node.request(|state, _| state.join_endpoint(id, sandbox, &interfaces, caller))
             .await?;
         let name = sandbox.as_str();
         self.emit(Action::Connected, ObjectKind::Sandbox, name, None);

@@ -5,6 +5,7 @@ use crate::{
     datapath::{DatapathError, read::ReadError},
     kernel,
     model::{
+        Name,
         request::{self, RequestError},
         state::{StateError, Unknown},
     },
@@ -21,6 +22,14 @@ pub enum CommandError {
     /// The namespace to adopt cannot be used.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// A process runs in the sandbox to remove.
+    #[error("process {pid} runs in sandbox '{name}'")]
+    Running {
+        /// Name of the sandbox.
+        name: Name,
+        /// Number of the process.
+        pid: i32,
+    },
     /// The node was torn down.
     #[error("the node was torn down and the daemon is ending")]
     TornDown,
@@ -82,12 +91,18 @@ impl CommandError {
                 };
             }
             Self::Namespace(error) => return error.kind(),
-            Self::Object(ObjectError::Changed { .. }) => return ErrorKind::Conflict,
+            Self::Object(ObjectError::Changed { .. }) | Self::Running { .. } => {
+                return ErrorKind::Conflict;
+            }
             Self::TornDown => return ErrorKind::Unavailable,
+            _ if self.is_name_taken() => return ErrorKind::Conflict,
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
             Self::Reconcile(error) => error.can_retry(),
-            Self::Object(_) | Self::Store(_) | Self::State(_) | Self::Read(_) => false,
+            Self::Object(_) | Self::Store(_) => {
+                self.store_failure().is_some_and(StoreError::can_retry)
+            }
+            Self::State(_) | Self::Read(_) => false,
         };
         if retry {
             ErrorKind::Unavailable
@@ -96,13 +111,45 @@ impl CommandError {
         }
     }
 
+    /// Whether an interface of another program in the namespace has the name.
+    fn is_name_taken(&self) -> bool {
+        let mut error = match self {
+            Self::Reconcile(error) => error,
+            Self::Kernel(error) => return matches!(error, kernel::Error::NameTaken { .. }),
+            _ => return false,
+        };
+        while let ReconcileError::Operation { source, .. } = error {
+            error = source;
+        }
+        matches!(
+            error,
+            ReconcileError::Kernel(kernel::Error::NameTaken { .. })
+        )
+    }
+
+    /// The failure of the store, if it is the cause.
+    pub(super) fn store_failure(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) | Self::Object(ObjectError::Store(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     /// What the user can do; `None` if nothing is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
             Self::Namespace(error) => error.hint().map(str::to_owned),
+            Self::Running { .. } => Some("stop it first, or use -f, which stops it".to_owned()),
             Self::TornDown => Some("start the daemon again".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
+            _ if self.is_name_taken() => {
+                Some("rename or remove the other interface in the namespace".to_owned())
+            }
+            Self::Store(_) | Self::Object(ObjectError::Store(_)) => Some(
+                "check that the file system of the state directory is writable and has free space, and try again"
+                    .to_owned(),
+            ),
             _ if self.kind() == ErrorKind::Unavailable => Some("try again".to_owned()),
             _ => Some("see the daemon's log and 'netpath doctor'".to_owned()),
         }

@@ -1,6 +1,6 @@
 //! What the daemon's timers run: reconcile, sweep, removal of sandboxes that ended.
 
-use super::{Action, CommandError, Commands, ObjectKind};
+use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
     kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
@@ -19,11 +19,13 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
     /// # Errors
     /// If the node cannot be observed.
     pub async fn reconcile(&self) -> Result<Repaired, CommandError> {
-        // A sandbox whose namespace was removed has lost its devices: it is to be removed, not repaired.
-        self.wake().sandboxes.notify_one();
         let mut node = self.shared.node.lock().await;
         if node.torn_down {
             return Ok(Repaired(0));
+        }
+        // A sandbox whose namespace was removed is removed too. A repair would replace the namespace by an empty one.
+        if self.remove_ended(&mut node).await {
+            self.wake().sandboxes.notify_one();
         }
         let before = node.facts.facts.host_addresses.clone();
         let outcome = node.reconcile(Depth::Outside, &self.config().uplinks).await;
@@ -86,6 +88,12 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         if node.torn_down {
             return Vec::new();
         }
+        self.remove_ended(&mut node).await;
+        node.watched_processes()
+    }
+
+    /// Removes every sandbox whose process or namespace has ended; returns whether there was one.
+    async fn remove_ended(&self, node: &mut Node<K, D>) -> bool {
         let mut removed = false;
         for name in node.ended_sandboxes() {
             match node.request(|state, _| state.remove_sandbox(&name)).await {
@@ -103,7 +111,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         if removed {
             self.wake().sweep.notify_one();
         }
-        node.watched_processes()
+        removed
     }
 }
 

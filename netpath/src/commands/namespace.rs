@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandError, Commands, ErrorKind};
+use super::{CommandError, Commands, ErrorKind, Node};
 use crate::{
     kernel::{netns, process},
-    model::{ProcessId, request::Source},
+    model::{Name, NetworkMode, ProcessId, request::Source},
 };
 
 /// Where the namespace of a sandbox comes from.
@@ -62,6 +62,29 @@ impl NamespaceError {
             ),
             Self::OwnNamespace => Some("use the network 'host'"),
             Self::Missing(_) | Self::Unreadable { .. } | Self::NoProcess(_) => None,
+        }
+    }
+}
+
+impl Node {
+    /// Interface names in the namespace of a sandbox, those of other programs included; none if it has no endpoints or
+    /// its namespace is missing.
+    pub(super) async fn interfaces_of(&self, sandbox: &Name) -> Result<Vec<String>, CommandError> {
+        match self.state().sandbox(sandbox) {
+            Ok(sandbox) if sandbox.mode == NetworkMode::Network => {
+                Ok(netns::interface_names(&sandbox.netns).await?)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Interface names in the namespace that a request adopts; none if it adopts none.
+pub(super) async fn interfaces_at(source: &Source) -> Result<Vec<String>, CommandError> {
+    match source {
+        Source::Created { .. } => Ok(Vec::new()),
+        Source::Path { path, .. } | Source::Process { path, .. } => {
+            Ok(netns::interface_names(path).await?)
         }
     }
 }

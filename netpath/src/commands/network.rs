@@ -93,7 +93,8 @@ impl Commands {
         caller: Caller,
     ) -> Result<SandboxView, CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, env| {
+        let interfaces = node.interfaces_of(sandbox).await?;
+        node.request_in(&interfaces, |state, env| {
             state.check_sandbox_owner(sandbox, caller)?;
             state.connect(network, sandbox, ips, env)
         })

@@ -40,7 +40,7 @@ pub struct Node<K = Host, D = Datapath> {
     /// What the store has of this node; `None` before the first reconcile.
     record: Option<NodeRecord>,
     pools: Vec<crate::ipam::Pool>,
-    host_netns: PathBuf,
+    pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
     uplink_hold: Duration,
     /// Uplinks without a default route, and since when.
@@ -140,7 +140,19 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         &mut self,
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, CommandError> {
-        let change = self.answer_avoiding(&[], answer)?;
+        self.request_in(&[], answer).await
+    }
+
+    /// The same for a request about a namespace that has these interfaces.
+    ///
+    /// # Errors
+    /// The request is refused, or the change failed and was reversed.
+    pub(super) async fn request_in(
+        &mut self,
+        interfaces: &[String],
+        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+    ) -> Result<Change, CommandError> {
+        let change = self.answer_avoiding(&[], interfaces, answer)?;
         self.make(&change).await?;
         Ok(change)
     }
@@ -148,6 +160,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     fn answer_avoiding<T>(
         &self,
         avoid: &[ipnet::IpNet],
+        interfaces: &[String],
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         if self.torn_down {
@@ -164,6 +177,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             free_ports: self.free_ports,
             tunnel_port: VXLAN_PORT,
             host_netns: &self.host_netns,
+            interfaces,
         };
         Ok(answer(self.state(), &mut env)?)
     }
@@ -246,7 +260,13 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
 
     /// Stores a change without bringing it into force.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
-        tokio::task::block_in_place(|| self.stored.record(change))
+        let recorded = tokio::task::block_in_place(|| self.stored.record(change));
+        if let Err(error) = &recorded
+            && error.store_failure().is_some()
+        {
+            tracing::error!(%error, "cannot write the store");
+        }
+        recorded
     }
 
     /// Stores the record of this node if it has changed.
@@ -303,7 +323,7 @@ impl Node {
         answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
-        self.answer_avoiding(&avoid, answer)
+        self.answer_avoiding(&avoid, &[], answer)
     }
 
     /// Reports new flows that were refused because a limit was reached: in the status, and in the log.

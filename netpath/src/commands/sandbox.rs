@@ -7,7 +7,8 @@ use netpath_common::addr::MacAddr;
 
 use super::{
     Action, CommandError, Commands, NamespaceChoice, ObjectKind, SandboxView,
-    namespace::identify_process,
+    ended::running_process,
+    namespace::{identify_process, interfaces_at},
 };
 use crate::model::{
     Caller, Name, PortSpec,
@@ -81,8 +82,11 @@ impl Commands {
             unconnected: spec.unconnected,
         };
         let mut node = self.shared.node.lock().await;
+        let interfaces = interfaces_at(&request.source).await?;
         let change = node
-            .request(|state, env| state.create_sandbox(&request, env))
+            .request_in(&interfaces, |state, env| {
+                state.create_sandbox(&request, env)
+            })
             .await?;
         self.wake().sandboxes.notify_one();
         let sandbox = change.new_sandbox()?;
@@ -91,17 +95,23 @@ impl Commands {
         Ok(node.sandbox_view(sandbox))
     }
 
-    /// Removes a sandbox with its endpoints and ports; its flows expire at once.
+    /// Removes a sandbox with its endpoints and ports; its flows expire at once. With force the process of the sandbox may
+    /// run; it has no network afterwards.
     ///
     /// # Errors
-    /// The request is refused, or the change failed and was reversed.
+    /// The request is refused, the process of the sandbox runs, or the change failed and was reversed.
     pub async fn remove_sandbox(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, _| {
-            state.check_sandbox_owner(name, caller)?;
-            state.remove_sandbox(name)
-        })
-        .await?;
+        node.state().check_sandbox_owner(name, caller)?;
+        if let Some(process) = running_process(node.state().sandbox(name)?)
+            && !caller.force
+        {
+            return Err(CommandError::Running {
+                name: name.clone(),
+                pid: process.pid,
+            });
+        }
+        node.request(|state, _| state.remove_sandbox(name)).await?;
         self.wake().sweep.notify_one();
         self.wake().sandboxes.notify_one();
         self.emit(Action::Removed, ObjectKind::Sandbox, name.as_str(), None);

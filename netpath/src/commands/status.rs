@@ -23,7 +23,7 @@ const FULL: u64 = 80;
 pub struct Status {
     /// Name of the node.
     pub node: String,
-    /// Every program is attached and the last reconcile had no failure.
+    /// Every program is attached, the last reconcile had no failure, and the store can be written.
     pub ready: bool,
     /// Nodes that share the store, this one included; empty if the store cannot be read.
     pub nodes: Vec<NodeView>,
@@ -63,6 +63,8 @@ pub struct StoreStatus {
     pub kind: String,
     /// Whether it can be read.
     pub reachable: bool,
+    /// Whether it can be written.
+    pub writable: bool,
 }
 
 /// A program at a hook.
@@ -110,15 +112,13 @@ impl Node {
         self.watch_flow_pressure(&config.bpf_dir);
         let programs = self.programs()?;
         let failed = self.last.as_ref().is_none_or(|last| last.failed > 0);
+        let store = self.store_status();
         Ok(Status {
             node: config.node.to_string(),
-            ready: !failed && programs.iter().all(|program| program.attached),
+            ready: !failed && store.writable && programs.iter().all(|program| program.attached),
             nodes: self.nodes(),
             uplinks: self.facts.facts.uplinks.keys().cloned().collect(),
-            store: StoreStatus {
-                kind: self.stored.store().kind().to_owned(),
-                reachable: self.stored.store().list(objects::LOCAL).is_ok(),
-            },
+            store,
             degraded: self.degraded(&programs, &maps),
             programs,
             flows: read::flow_table_of(&self.reconciler.datapath.tables, &maps)?,
@@ -148,6 +148,24 @@ impl Node {
             version: record.version,
         });
         views.collect()
+    }
+
+    /// Status of the store. What prevents writes is reported as degraded.
+    fn store_status(&mut self) -> StoreStatus {
+        let store = self.stored.store();
+        let (failure, reachable) = tokio::task::block_in_place(|| {
+            (store.write_failure(), store.list(objects::LOCAL).is_ok())
+        });
+        let status = StoreStatus {
+            kind: store.kind().to_owned(),
+            reachable,
+            writable: failure.is_none(),
+        };
+        match failure {
+            Some(failure) => self.troubles.insert("store-write", failure),
+            None => self.troubles.remove("store-write"),
+        };
+        status
     }
 
     fn programs(&mut self) -> Result<Vec<ProgramStatus>, CommandError> {

@@ -37,6 +37,11 @@ impl Stored {
         &self.state
     }
 
+    /// The commit that the state is as of; 0 if nothing was ever stored.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -123,6 +128,7 @@ mod tests {
             free_ports: (40_000, 50_000),
             tunnel_port: 4789,
             host_netns: std::path::Path::new("/proc/1/ns/net"),
+            interfaces: &[],
         };
         stored.state().missing_built_in(&mut env).unwrap().unwrap()
     }

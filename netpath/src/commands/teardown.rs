@@ -50,6 +50,7 @@ pub async fn remove_kernel_state(kernel: &Kernel, config: &Config) -> Result<(),
         note(netns::delete(&path).map_err(Into::into));
     }
     note(netns::delete_directory(&netns_dir).map_err(Into::into));
+    note(netns::delete(&config.host_netns()).map_err(Into::into));
     note(attach::remove_all(&config.bpf_dir).map_err(Into::into));
     first_error
 }

@@ -1,10 +1,10 @@
 //! Results of commands: objects of the model with what follows from the rest of the state.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
-use super::Node;
+use super::{Node, ended::process_number};
 use crate::{
-    model::{Endpoint, GatewayMode, Name, Network, Owner, PortMapping, Sandbox},
+    model::{Endpoint, GatewayMode, Name, Network, NetworkMode, Owner, PortMapping, Sandbox},
     plan,
 };
 
@@ -44,6 +44,8 @@ pub struct SandboxView {
     pub endpoints: Vec<EndpointView>,
     /// Its published ports.
     pub ports: Vec<PortView>,
+    /// Number of its process; `None` if no process of it is known or runs.
+    pub pid: Option<i32>,
 }
 
 /// A published range with the network that carries it.
@@ -77,11 +79,28 @@ impl Node {
     pub(super) fn sandbox_view(&self, sandbox: &Sandbox) -> SandboxView {
         let endpoints = sandbox.endpoints.iter();
         SandboxView {
-            sandbox: sandbox.clone(),
+            sandbox: Sandbox {
+                netns: self.netns_of(sandbox),
+                ..sandbox.clone()
+            },
             endpoints: endpoints
                 .map(|endpoint| self.endpoint_view(endpoint, Some(&sandbox.name)))
                 .collect(),
             ports: self.port_views(sandbox),
+            pid: process_number(sandbox),
+        }
+    }
+
+    /// Path of the namespace of a sandbox. The one of the node is not taken from the store: an earlier daemon may have
+    /// used another path.
+    fn netns_of(&self, sandbox: &Sandbox) -> PathBuf {
+        match &sandbox.mode {
+            NetworkMode::Host => self.host_netns.clone(),
+            NetworkMode::Container(target) => match self.state().sandbox(target) {
+                Ok(target) => self.netns_of(target),
+                Err(_) => sandbox.netns.clone(),
+            },
+            NetworkMode::Network | NetworkMode::None => sandbox.netns.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use netpath_common::flow::Timers;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, memory};
 use crate::{datapath::Limits, ipam::Pool};
 
 /// Settings before validation: each flag of `netpath daemon` is a key of the file, with `_` or `-`.
@@ -208,7 +208,7 @@ const MAX_FLOWS: u32 = 1 << 27;
 
 impl LimitSettings {
     pub(super) fn resolve(self) -> Result<Limits, ConfigError> {
-        let default = Limits::for_memory(memory());
+        let default = Limits::for_memory(memory::available());
         let limits = Limits {
             flows: self.flows.unwrap_or(default.flows),
             half_open: self.half_open.unwrap_or(default.half_open),
@@ -242,11 +242,6 @@ impl LimitSettings {
         }
         Ok(limits)
     }
-}
-
-/// Memory of the machine in bytes; 0 if unknown.
-fn memory() -> u64 {
-    nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total())
 }
 
 /// Longest idle limit: ten years.

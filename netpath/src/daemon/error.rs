@@ -1,7 +1,11 @@
 //! Errors of the daemon.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
+use super::lock::Resource;
 use crate::{
     commands::CommandError, datapath::DatapathError, frontend::http::socket::BindError, kernel,
     store::StoreError,
@@ -10,9 +14,14 @@ use crate::{
 /// Why the daemon cannot start, or has failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// Another daemon uses the run directory.
-    #[error("another daemon uses {}; stop it, or choose another --run-dir", .0.display())]
-    Running(PathBuf),
+    /// Another daemon uses a resource of the node.
+    #[error("another daemon uses {}", in_use(*resource, path))]
+    Running {
+        /// The resource.
+        resource: Resource,
+        /// Its file or directory.
+        path: PathBuf,
+    },
     /// A file or directory cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
@@ -45,6 +54,22 @@ pub enum DaemonError {
     /// The socket of the HTTP API cannot be created.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The store has no objects, but the kernel has those of an earlier daemon.
+    #[error(
+        "store {} is missing or empty, but pins in {} are in use; restore the store to keep sandboxes and ports, or \
+         remove them with 'netpath teardown --force --run-dir {} --state-dir {} --bpf-dir {}' and start again",
+        store.display(), bpf_dir.display(), run_dir.display(), state_dir.display(), bpf_dir.display()
+    )]
+    LostStore {
+        /// File of the store.
+        store: PathBuf,
+        /// Directory for pins.
+        bpf_dir: PathBuf,
+        /// Run directory.
+        run_dir: PathBuf,
+        /// State directory.
+        state_dir: PathBuf,
+    },
     /// Signals cannot be received, or a task has failed.
     #[error("cannot {action}: {source}")]
     Runtime {
@@ -65,4 +90,21 @@ pub enum DaemonError {
     /// A program or a map failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+}
+
+/// The resource, and what to do.
+fn in_use(resource: Resource, path: &Path) -> String {
+    let (name, flag) = match resource {
+        Resource::RunDirectory => ("run directory", "--run-dir"),
+        Resource::StateDirectory => ("state directory", "--state-dir"),
+        Resource::PinDirectory => ("pin directory", "--bpf-dir"),
+        Resource::Namespace => {
+            return "this network namespace; stop it, or start this one in another namespace"
+                .to_owned();
+        }
+    };
+    format!(
+        "{name} {}; stop it, or choose another {flag}",
+        path.display()
+    )
 }

@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     frontend::{self, http},
 };
+use lock::Locks;
 
 pub use error::DaemonError;
 pub use teardown::teardown_forced;
@@ -38,8 +39,10 @@ pub use teardown::teardown_forced;
 /// # Errors
 /// If it cannot start.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
+    startup::check_requirements()?;
+    startup::mount_bpffs(&config.bpf_dir)?;
     // Held until the daemon ends.
-    let _lock = lock::take(&config.run_dir)?;
+    let _locks = Locks::take(&config)?;
     let listener = http::socket::bind(&config.socket)?;
     let node = startup::start(&config).await?;
     let watch = crate::kernel::Watch::open()?;
@@ -62,12 +65,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     // Running requests are finished first.
     drop(stop);
-    let served = serving
+    serving
         .await
         .map_err(|error| runtime("end the front ends")(error.into()))?;
-    if let Err(error) = served {
-        tracing::error!(%error, "a front end has failed");
-    }
     let torn_down = commands.is_torn_down().await;
     tasks.abort_all();
     if torn_down {

@@ -1,4 +1,4 @@
-//! Startup: checks, store, programs, and the first reconcile. Takes over the kernel state of an earlier daemon.
+//! Startup: requirements, store, programs, and the first reconcile. Takes over the kernel state of an earlier daemon.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use super::{DaemonError, lock::file_error};
 use crate::{
     commands::{Node, NodeParts, Stored},
     config::{AttachMode, Config, PINS_LINK},
-    datapath::{Datapath, NodeSettings, attach::Mode},
+    datapath::{Datapath, NodeSettings, attach::Mode, pins},
     kernel::{self, Kernel, host, listeners, mounts, netns},
     reconcile::{Depth, Host, Reconciler},
     store::{self, FileStore},
@@ -21,19 +21,22 @@ use crate::{
 /// Number of reconcile periods for which an uplink without a default route is kept.
 const UPLINK_HOLD: u32 = 4;
 
-/// Checks the requirements, opens the store, loads the programs, and reconciles the node with the store.
+/// Checks the kernel and the capabilities of the process.
+///
+/// # Errors
+/// The requirement that is not met.
+pub fn check_requirements() -> Result<(), DaemonError> {
+    check_kernel()?;
+    check_capabilities()
+}
+
+/// Finds the cgroup, opens the store, loads the programs, and reconciles the node with the store.
 ///
 /// # Errors
 /// The first step that failed.
 pub async fn start(config: &Config) -> Result<Node, DaemonError> {
-    check_kernel()?;
-    check_capabilities()?;
     let cgroup = cgroup(config)?;
-    fs::create_dir_all(&config.state_dir)
-        .map_err(|source| file_error("create", &config.state_dir, source))?;
-    let store = FileStore::open(&config.state_dir.join(store::STATE_FILE))?;
-    let stored = Stored::load(Arc::new(store))?;
-    mount_bpffs(&config.bpf_dir)?;
+    let stored = open_store(config)?;
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
@@ -57,6 +60,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let facts = kernel.facts(&config.uplinks, &adopted).await?;
     let netns_dir = config.run_dir.join("netns");
     netns::remove_leftovers(&netns_dir)?;
+    let host_netns = config.host_netns();
+    netns::mount_own(&host_netns)?;
     let mut node = Node::new(NodeParts {
         name: config.node.clone(),
         stored,
@@ -67,7 +72,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         facts,
         pools: config.pools.clone(),
         underlay_address: config.underlay_address,
-        host_netns: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+        host_netns,
         free_ports: ports,
         uplink_hold: config.reconcile * UPLINK_HOLD,
         troubles: port_trouble(snat_ports(ports)),
@@ -76,6 +81,29 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     node.add_built_in().await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;
     Ok(node)
+}
+
+/// Opens the store. Without its objects, the first reconcile would remove those of an earlier daemon from the kernel.
+fn open_store(config: &Config) -> Result<Stored, DaemonError> {
+    let path = config.state_dir.join(store::STATE_FILE);
+    let lost = || DaemonError::LostStore {
+        store: path.clone(),
+        bpf_dir: config.bpf_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        state_dir: config.state_dir.clone(),
+    };
+    let exists = path
+        .try_exists()
+        .map_err(|source| file_error("access", &path, source))?;
+    if !exists && pins::exist(&config.bpf_dir)? {
+        return Err(lost());
+    }
+    let stored = Stored::load(Arc::new(FileStore::open(&path)?))?;
+    // A first start that was interrupted leaves an empty store and pins, but none of a sandbox.
+    if stored.revision() == 0 && pins::exist_of_sandboxes(&config.bpf_dir)? {
+        return Err(lost());
+    }
+    Ok(stored)
 }
 
 /// Links the directory of the pins in the run directory, for a command line that reads them while no daemon runs.
@@ -115,7 +143,11 @@ fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
     }
 }
 
-fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
+/// Mounts the default BPF file system if the pin directory is on it.
+///
+/// # Errors
+/// If it cannot be mounted.
+pub fn mount_bpffs(bpf_dir: &Path) -> Result<(), DaemonError> {
     const ROOT: &str = "/sys/fs/bpf";
     if bpf_dir.starts_with(ROOT) {
         mounts::mount_bpffs(Path::new(ROOT))?;

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use super::{
     DaemonError,
-    lock::{self, file_error},
+    lock::{LOCK_FILE, Locks, file_error},
 };
 use crate::{
     commands,
@@ -17,16 +17,16 @@ use crate::{
 /// # Errors
 /// If a daemon runs, or the first removal that failed; the others are done all the same.
 pub async fn teardown_forced(config: &Config) -> Result<(), DaemonError> {
-    let lock = lock::take(&config.run_dir)?;
+    let locks = Locks::take_for_teardown(config)?;
     let kernel = Kernel::open()?;
     commands::remove_kernel_state(&kernel, config).await?;
-    drop(lock);
+    drop(locks);
     remove_run_dir(&config.run_dir)
 }
 
 /// Removes the run directory with the lock and the socket. A directory that contains other files stays.
 pub(super) fn remove_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
-    for name in ["lock", "netpath.sock", PINS_LINK] {
+    for name in [LOCK_FILE, "netpath.sock", PINS_LINK] {
         match fs::remove_file(run_dir.join(name)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(file_error("remove", &run_dir.join(name), source));

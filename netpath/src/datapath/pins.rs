@@ -17,7 +17,10 @@ use aya::maps::MapData;
 use netpath_common::maps::SCHEMA_VERSION;
 
 use super::DatapathError;
-use crate::plan::{Attachment, Hook};
+use crate::{
+    kernel::VETH_PREFIX,
+    plan::{Attachment, Hook},
+};
 
 /// Directory of this version's maps.
 pub fn maps_dir(bpf_dir: &Path) -> PathBuf {
@@ -98,6 +101,34 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), DatapathError> {
         }
     }
     Ok(())
+}
+
+/// Whether anything is pinned below the directory.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn exist(bpf_dir: &Path) -> Result<bool, DatapathError> {
+    for directory in [links_dir(bpf_dir), filters_dir(bpf_dir), maps_dir(bpf_dir)] {
+        if !file_names(&directory)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a program of a sandbox is pinned.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn exist_of_sandboxes(bpf_dir: &Path) -> Result<bool, DatapathError> {
+    for directory in [links_dir(bpf_dir), filters_dir(bpf_dir)] {
+        let names = file_names(&directory)?;
+        let mut attachments = names.iter().filter_map(|name| attachment(name));
+        if attachments.any(|attachment| attachment.interface.starts_with(VETH_PREFIX)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Removes netpath's pins below the directory, including those of other schema versions, and the directory if it is then

@@ -16,6 +16,7 @@ use std::{
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
+    net::if_::{Interface, if_nameindex},
     sched::{CloneFlags, setns, unshare},
     sys::statfs::{FsType, fstatfs},
 };
@@ -67,6 +68,28 @@ pub fn create(path: &Path) -> Result<(), Error> {
         let _ = fs::remove_file(path);
     }
     made
+}
+
+/// Mounts the namespace of the calling thread at `path`; succeeds if it is mounted there. Needs `CAP_SYS_ADMIN`.
+pub fn mount_own(path: &Path) -> Result<(), Error> {
+    if inode(path)? == Some(current_inode()?) {
+        return Ok(());
+    }
+    delete(path)?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(path)
+        .map_err(|source| failed("open", path, source))?;
+    mount(
+        Some(OWN),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .map_err(|errno| failed("mount", path, errno))
 }
 
 /// Unmounts a namespace that [`create`] has created, and removes the file; succeeds if it does not exist. The kernel removes
@@ -226,6 +249,27 @@ pub async fn run_in<T: Send + 'static>(
     receiver
         .await
         .map_err(|_| Error::syscall("clone", object, io::Error::other("the thread panicked")))?
+}
+
+/// Names of the interfaces in the namespace at `path`; none if there is no namespace.
+///
+/// # Errors
+/// When the namespace cannot be entered, or its interfaces cannot be listed.
+pub async fn interface_names(path: &Path) -> Result<Vec<String>, Error> {
+    let object = path.display().to_string();
+    let namespace = match open(path) {
+        Err(Error::NotNetns { .. }) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let listed = run_in(&namespace, &object, || {
+        let interfaces = if_nameindex()?;
+        let names = interfaces.iter().map(Interface::name);
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
+    })
+    .await?;
+    listed.map_err(|errno: Errno| failed("if_nameindex", path, errno))
 }
 
 fn prepare_directory(directory: &Path) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! A store in one file: a redb database.
 //!
-//! A commit is on the disk when it returns. A crash at any moment leaves the store as of some commit. A new file is
+//! A commit is on the disk when it returns. After a failed write the file is opened again by the next operation. A crash at any moment leaves the store as of some commit. A new file is
 //! completed under another name first, so an incomplete file is never opened as a store. The whole file is checked when
 //! it is opened: it is small, and a damaged file must not be used in part. Files of older schemas are migrated when they
 //! are opened; files of newer schemas are refused.
@@ -12,7 +12,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use redb::{
@@ -34,11 +34,22 @@ const CACHE: usize = 8 << 20;
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
-    database: Database,
-    /// Held during a commit, so that watches receive commits in their order.
-    committing: Mutex<()>,
+    /// Locked during a commit, so that watches receive commits in their order.
+    file: Mutex<OpenFile>,
     hub: Hub,
 }
+
+/// The file as it is open.
+#[derive(Debug)]
+struct OpenFile {
+    /// `None` after a failed write, until the file is opened again: a database does not accept writes after that.
+    database: Option<Database>,
+    /// Why the last write failed; `None` if it succeeded.
+    failure: Option<String>,
+}
+
+/// Size in bytes of the test write after a failure.
+const TEST_WRITE: usize = 256 << 10;
 
 impl FileStore {
     /// Opens the store at `path`, or creates an empty one with its directory if the file does not exist. A file of an
@@ -72,8 +83,10 @@ impl FileStore {
     fn on(path: &Path, database: Database) -> Self {
         Self {
             path: path.to_owned(),
-            database,
-            committing: Mutex::new(()),
+            file: Mutex::new(OpenFile {
+                database: Some(database),
+                failure: None,
+            }),
             hub: Hub::default(),
         }
     }
@@ -81,50 +94,19 @@ impl FileStore {
     fn failed<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> StoreError {
         failed(&self.path, action)
     }
-}
 
-impl Store for FileStore {
-    fn kind(&self) -> &'static str {
-        "file"
+    fn lock(&self) -> MutexGuard<'_, OpenFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            let table = self.database.begin_read()?.open_table(ENTRIES)?;
-            let found = table.get(key)?;
-            Ok(found.map(|entry| versioned(key, entry.value())))
-        };
-        read().map_err(self.failed("read"))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            let transaction = self.database.begin_read()?;
-            let revision = transaction.open_table(META)?.get("revision")?;
-            let mut entries = Vec::new();
-            for entry in transaction.open_table(ENTRIES)?.range(prefix..)? {
-                let (key, value) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                entries.push(versioned(key.value(), value.value()));
-            }
-            Ok(Listing {
-                revision: revision.map_or(0, |revision| revision.value()),
-                entries,
-            })
-        };
-        read().map_err(self.failed("read"))
-    }
-
-    fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError> {
-        check_distinct(writes)?;
-        let _order = self
-            .committing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Executes the writes in one transaction; returns the revision, and the writes that change something.
+    fn write<'a>(
+        &self,
+        database: &Database,
+        writes: &'a [Write],
+    ) -> Result<(Revision, Vec<&'a Write>), StoreError> {
         // A dropped transaction is rolled back.
-        let transaction = self.database.begin_write().map_err(self.failed("write"))?;
+        let transaction = database.begin_write().map_err(self.failed("write"))?;
         let (revision, changes) = {
             let mut meta = transaction.open_table(META).map_err(self.failed("write"))?;
             let mut entries = transaction
@@ -149,22 +131,12 @@ impl Store for FileStore {
             };
             (store().map_err(self.failed("write"))?, changes)
         };
-        if changes.is_empty() {
-            return Ok(revision);
+        if !changes.is_empty() {
+            transaction.commit().map_err(self.failed("write"))?;
         }
-        transaction.commit().map_err(self.failed("write"))?;
-        for write in changes {
-            self.hub.tell(write, revision);
-        }
-        Ok(revision)
+        Ok((revision, changes))
     }
 
-    fn watch(&self, prefix: &str) -> Watch {
-        self.hub.watch(prefix)
-    }
-}
-
-impl FileStore {
     /// The writes that change something, if all find the expected revision.
     fn changes<'a>(
         &self,
@@ -184,6 +156,105 @@ impl FileStore {
         }
         Ok(changes)
     }
+}
+
+impl Store for FileStore {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        let mut file = self.lock();
+        let database = file.database(&self.path)?;
+        let read = || -> Result<_, redb::Error> {
+            let table = database.begin_read()?.open_table(ENTRIES)?;
+            let found = table.get(key)?;
+            Ok(found.map(|entry| versioned(key, entry.value())))
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let mut file = self.lock();
+        let database = file.database(&self.path)?;
+        let read = || -> Result<_, redb::Error> {
+            let transaction = database.begin_read()?;
+            let revision = transaction.open_table(META)?.get("revision")?;
+            let mut entries = Vec::new();
+            for entry in transaction.open_table(ENTRIES)?.range(prefix..)? {
+                let (key, value) = entry?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                entries.push(versioned(key.value(), value.value()));
+            }
+            Ok(Listing {
+                revision: revision.map_or(0, |revision| revision.value()),
+                entries,
+            })
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError> {
+        check_distinct(writes)?;
+        let mut file = self.lock();
+        let written = file
+            .database(&self.path)
+            .and_then(|database| self.write(database, writes));
+        match &written {
+            Err(StoreError::Database { .. }) => {
+                let error = written.as_ref().err().map(ToString::to_string);
+                *file = OpenFile {
+                    database: None,
+                    failure: error,
+                };
+            }
+            Ok(_) => file.failure = None,
+            Err(_) => {}
+        }
+        let (revision, changes) = written?;
+        for write in changes {
+            self.hub.tell(write, revision);
+        }
+        Ok(revision)
+    }
+
+    fn watch(&self, prefix: &str) -> Watch {
+        self.hub.watch(prefix)
+    }
+
+    fn write_failure(&self) -> Option<String> {
+        let mut file = self.lock();
+        file.failure.as_ref()?;
+        let tested = test_write(&self.path).and_then(|()| file.database(&self.path).map(drop));
+        if tested.is_ok() {
+            file.failure = None;
+        }
+        file.failure.clone()
+    }
+}
+
+impl OpenFile {
+    /// The database; the file is opened again if the last write failed.
+    fn database(&mut self, path: &Path) -> Result<&Database, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open(path)?,
+        };
+        Ok(self.database.insert(database))
+    }
+}
+
+/// Writes and removes a file beside the store.
+fn test_write(path: &Path) -> Result<(), StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".test");
+    let beside = PathBuf::from(beside);
+    let written = fs::write(&beside, vec![1; TEST_WRITE])
+        .and_then(|()| fs::File::open(&beside)?.sync_all())
+        .map_err(|source| at(&beside, "write", source));
+    written.and(remove_if_there(&beside))
 }
 
 /// Creates an empty store, first under another name.

@@ -80,6 +80,10 @@ impl Store for MemoryStore {
         Ok(revision)
     }
 
+    fn write_failure(&self) -> Option<String> {
+        None
+    }
+
     fn watch(&self, prefix: &str) -> Watch {
         self.hub.watch(prefix)
     }

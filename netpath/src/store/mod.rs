@@ -91,6 +91,9 @@ pub trait Store: Send + Sync {
     /// store cannot be written. Nothing is changed in any of these cases.
     fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError>;
 
+    /// Why the store cannot be written: the error of the last write, unless a test write succeeds now.
+    fn write_failure(&self) -> Option<String>;
+
     /// Every later change of keys that start with `prefix`, in order.
     ///
     /// To follow without a gap: watch, then list, then ignore events up to the revision of the listing.

@@ -146,6 +146,23 @@ pub fn oversized_nested_or_incomplete_requests_are_refused() {
     };
     let mut broken = b"{\"name\":\"".to_vec();
     broken.extend([0xff, 0xfe, b'"', b'}']);
+    let label = format!(
+        r#"{{"name":"x","labels":{{"a":"{}"}}}}"#,
+        "x".repeat(1 << 20)
+    );
+    let source = |index: u32| format!("{:?}", format!("10.{}.{}.0/24", index >> 8, index & 255));
+    let sources: Vec<_> = (0..70_000).map(|index| source(index & 0xffff)).collect();
+    let sources = sources.join(",");
+    let allow = format!(r#"{{"sandbox":"web","publish":["90:90"],"allow":[{sources}]}}"#);
+    for (path, body, word) in [
+        ("/v1/networks", label, "4096 bytes"),
+        ("/v1/ports", allow, "the limit is 1024"),
+    ] {
+        let data = file("body", body.into_bytes());
+        let (status, text) = ask(&fixture, "POST", path, &["--data-binary", &data]);
+        assert_eq!(status, 400, "{path}: {text}");
+        assert!(is_error(&text) && text.contains(word), "{path}: {text}");
+    }
     for (name, content, wanted) in [
         ("large", vec![b' '; 20 << 20], 400),
         ("deep", vec![b'['; 1 << 20], 400),

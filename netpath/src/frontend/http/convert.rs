@@ -48,6 +48,15 @@ impl From<SandboxView> for v1::Sandbox {
             network_mode: sandbox.mode.to_string(),
             hostname: sandbox.hostname,
             owner: sandbox.owner,
+            state: match view.pid {
+                Some(_) => "running".to_owned(),
+                None => "created".to_owned(),
+            },
+            pid: view.pid,
+            started_pid: sandbox
+                .process
+                .map(|process| process.pid)
+                .filter(|pid| view.pid == Some(*pid)),
             endpoints: view.endpoints.into_iter().map(Into::into).collect(),
             ports: view.ports.into_iter().map(Into::into).collect(),
         }
@@ -104,6 +113,7 @@ impl From<Status> for v1::Status {
             store: v1::Store {
                 kind: status.store.kind,
                 reachable: status.store.reachable,
+                writable: status.store.writable,
             },
             programs: status.programs.into_iter().map(Into::into).collect(),
             maps: status.maps.into_iter().map(Into::into).collect(),

@@ -17,23 +17,18 @@ pub mod v1;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{future::Future, io, sync::Arc};
-
-use tokio::net::UnixListener;
+use std::{future::Future, sync::Arc};
 
 use crate::commands::Commands;
 
 pub(crate) use convert::timers;
 
 /// Serves the API until `shutdown` completes, and running requests have ended.
-///
-/// # Errors
-/// If the listener fails.
 pub async fn serve(
-    listener: UnixListener,
+    listener: socket::Listener,
     commands: Commands,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let service = Arc::new(translate::Translator(commands));
-    server::serve(listener, service, shutdown).await
+    server::serve(listener, service, shutdown).await;
 }

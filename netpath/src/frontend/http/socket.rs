@@ -3,14 +3,14 @@
 use std::{
     fs, io,
     os::unix::{
+        self,
         fs::{FileTypeExt, PermissionsExt, chown},
-        net::UnixStream,
     },
     path::{Path, PathBuf},
 };
 
 use nix::unistd::Group;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// The group that may use the socket besides root, if it exists.
 pub const GROUP: &str = "netpath";
@@ -36,12 +36,50 @@ pub enum BindError {
     },
 }
 
+/// A socket that listens at a path.
+#[derive(Debug)]
+pub struct Listener {
+    path: PathBuf,
+    socket: UnixListener,
+    /// Whether the file is missing and cannot be created.
+    lost: bool,
+}
+
+impl Listener {
+    /// Waits for a connection. Cancel-safe.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        self.socket.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Listens again if the file was deleted: no client can connect to a socket without a file.
+    pub fn restore(&mut self) {
+        match fs::symlink_metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => return,
+        }
+        match bind(&self.path) {
+            Ok(listener) => {
+                tracing::warn!(socket = %self.path.display(), "created the socket file, which was deleted");
+                *self = listener;
+            }
+            Err(error) if !self.lost => {
+                self.lost = true;
+                tracing::error!(%error, "the socket file was deleted and cannot be created");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// Listens at `path`, with mode 0660 and the group [`GROUP`] if it exists (root only otherwise). The directory must
 /// exist. A socket without a listener is replaced. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// A daemon answers at `path`, `path` is not a socket, or the kernel refuses.
-pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+pub fn bind(path: &Path) -> Result<Listener, BindError> {
     refuse_if_occupied(path)?;
 
     // Created under another name and renamed after its permissions are set, so that no process can connect before.
@@ -70,7 +108,11 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
             .map_err(failed("set the group of", &unready))?;
     }
     fs::rename(&unready, path).map_err(failed("rename to", path))?;
-    Ok(listener)
+    Ok(Listener {
+        path: path.to_owned(),
+        socket: listener,
+        lost: false,
+    })
 }
 
 fn refuse_if_occupied(path: &Path) -> Result<(), BindError> {
@@ -80,7 +122,7 @@ fn refuse_if_occupied(path: &Path) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket(path.to_owned()));
     }
-    match UnixStream::connect(path) {
+    match unix::net::UnixStream::connect(path) {
         Ok(_) => Err(BindError::InUse(path.to_owned())),
         Err(error)
             if matches!(

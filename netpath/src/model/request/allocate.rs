@@ -113,9 +113,12 @@ impl State {
     }
 }
 
-/// The lowest `ethN` that none of the endpoints has.
-pub(super) fn free_interface(endpoints: &[Endpoint]) -> String {
-    let taken = |name: &str| endpoints.iter().any(|endpoint| endpoint.interface == name);
+/// The lowest `ethN` that neither an endpoint nor another interface of the namespace has.
+pub(super) fn free_interface(endpoints: &[Endpoint], others: &[String]) -> String {
+    let taken = |name: &str| {
+        others.iter().any(|other| other == name)
+            || endpoints.iter().any(|endpoint| endpoint.interface == name)
+    };
     let mut number = 0_u32;
     loop {
         let name = format!("eth{number}");

@@ -40,7 +40,7 @@ impl State {
         let wanted = Wanted {
             sandbox: Some(sandbox),
             network,
-            interface: free_interface(&before.endpoints),
+            interface: free_interface(&before.endpoints, env.interfaces),
             ips,
             mac: None,
             owner: before.owner,

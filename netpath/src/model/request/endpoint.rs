@@ -50,7 +50,7 @@ impl State {
         self.check_adopted_veth(request)?;
         let interface = match &request.interface {
             Some(name) => check_interface(name)?,
-            None => free_interface(&[]),
+            None => free_interface(&[], &[]),
         };
         let wanted = Wanted {
             sandbox: None,
@@ -84,7 +84,7 @@ impl State {
         }
     }
 
-    /// Joins an endpoint to a sandbox.
+    /// Joins an endpoint to a sandbox, whose namespace has these other interfaces.
     ///
     /// # Errors
     /// One of them does not exist, the endpoint is joined already, the sandbox is connected to its network already or
@@ -93,6 +93,7 @@ impl State {
         &self,
         id: Id,
         sandbox: &Name,
+        interfaces: &[String],
         caller: Caller,
     ) -> Result<Change, RequestError> {
         let (endpoint, joined) = self.endpoint(id)?;
@@ -128,8 +129,10 @@ impl State {
         // Flows of an earlier membership stay expired.
         joining.generation = self.generation() + 1;
         let mut others = before.endpoints.iter();
-        if others.any(|other| other.interface == joining.interface) {
-            joining.interface = free_interface(&before.endpoints);
+        if others.any(|other| other.interface == joining.interface)
+            || interfaces.contains(&joining.interface)
+        {
+            joining.interface = free_interface(&before.endpoints, interfaces);
         }
         let mut after = before.clone();
         after.endpoints.push(joining);

@@ -221,6 +221,18 @@ pub enum RequestError {
         /// The program.
         owner: String,
     },
+    /// Too many allowed sources.
+    #[error(
+        "the ports of sandbox '{sandbox}' cannot have {length} allowed sources: the limit is {limit}"
+    )]
+    AllowList {
+        /// The sandbox.
+        sandbox: Name,
+        /// Number of the sources.
+        length: usize,
+        /// Largest number.
+        limit: usize,
+    },
     /// No host port is free.
     #[error("port {spec} of sandbox '{sandbox}' cannot be published: no free host port is left in {}", Span(*.range))]
     PortsExhausted {

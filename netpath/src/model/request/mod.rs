@@ -48,6 +48,8 @@ pub struct Env<'a> {
     pub tunnel_port: u16,
     /// Path of the node's own namespace.
     pub host_netns: &'a Path,
+    /// Interface names in the namespace that the request is about; a new endpoint gets another name.
+    pub interfaces: &'a [String],
 }
 
 /// A network of a sandbox to create.

@@ -102,6 +102,7 @@ impl State {
             });
         }
         check_driver(request)?;
+        check_labels(request)?;
         let subnets = match &request.adopt {
             None => self.choose_subnets(request, env)?,
             Some(bridge) => self.adopt_bridge(request, bridge)?,
@@ -223,6 +224,36 @@ fn check_driver(request: &NetworkRequest) -> Result<(), RequestError> {
         driver: request.driver,
         reason,
     })
+}
+
+/// Limits of labels: number, bytes of a key, bytes of a value.
+const MAX_LABELS: (usize, usize, usize) = (128, 256, 4096);
+
+fn check_labels(request: &NetworkRequest) -> Result<(), RequestError> {
+    let (number, key_size, value_size) = MAX_LABELS;
+    let refused = |option: String, reason| {
+        Err(RequestError::NetworkOption {
+            name: request.name.clone(),
+            option,
+            reason,
+        })
+    };
+    if request.labels.len() > number {
+        let option = format!("{} labels", request.labels.len());
+        return refused(option, "a network has at most 128 labels");
+    }
+    for (key, value) in &request.labels {
+        let start: String = key.chars().take(32).collect();
+        if key.is_empty() || key.len() > key_size {
+            let reason = "the name of a label has 1 to 256 bytes";
+            return refused(format!("label '{start}'"), reason);
+        }
+        if value.len() > value_size {
+            let reason = "the value of a label has at most 4096 bytes";
+            return refused(format!("label '{start}'"), reason);
+        }
+    }
+    Ok(())
 }
 
 /// RFC 791 requires 68 bytes, RFC 8200 §5 1280 bytes.

@@ -20,6 +20,9 @@ use crate::{
 /// Mappings that an error lists.
 const SHOWN: usize = 10;
 
+/// Allowed sources of one request.
+const MAX_SOURCES: usize = 1024;
+
 impl State {
     /// Publishes ports of a sandbox, all of them or none.
     ///
@@ -82,6 +85,7 @@ impl State {
         if specs.is_empty() {
             return Ok(Vec::new());
         }
+        self.check_allow(sandbox, specs, allow)?;
         let (endpoint, network) = self.publisher(sandbox)?;
         let mut mapper = Mapper {
             state: self,
@@ -102,6 +106,29 @@ impl State {
                 GatewayMode::Routed => mapper.routed(spec, allow),
             })
             .collect()
+    }
+
+    /// Each mapping has entries of its own for its allowed sources.
+    fn check_allow(
+        &self,
+        sandbox: &Sandbox,
+        specs: &[PortSpec],
+        allow: &[IpNet],
+    ) -> Result<(), RequestError> {
+        if allow.len() > MAX_SOURCES {
+            return Err(RequestError::AllowList {
+                sandbox: sandbox.name.clone(),
+                length: allow.len(),
+                limit: MAX_SOURCES,
+            });
+        }
+        if self.allowed_sources + specs.len() * allow.len() > MAX_ALLOW as usize {
+            return Err(RequestError::Exhausted {
+                what: "allowed source",
+                capacity: MAX_ALLOW,
+            });
+        }
+        Ok(())
     }
 
     /// The endpoint that carries the sandbox's ports, or why there is none.

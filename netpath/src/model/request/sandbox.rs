@@ -200,7 +200,7 @@ impl State {
             let wanted = Wanted {
                 sandbox: Some(&sandbox.name),
                 network,
-                interface: free_interface(&endpoints),
+                interface: free_interface(&endpoints, env.interfaces),
                 ips: if first { &request.ips } else { &[] },
                 mac: request.mac.filter(|_| first),
                 owner: request.owner,

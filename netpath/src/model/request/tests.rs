@@ -59,6 +59,7 @@ impl Node {
                 free_ports: (40_000, 40_999),
                 tunnel_port: 4789,
                 host_netns: Path::new("/proc/1/ns/net"),
+                interfaces: &[],
             },
         )
     }

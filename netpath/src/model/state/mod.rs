@@ -35,6 +35,8 @@ pub struct State {
     pub(in crate::model) network_numbers: Ranges,
     pub(in crate::model) slots: Ranges,
     pub(in crate::model) allow_lists: Ranges,
+    /// Entries of all allow lists.
+    pub(in crate::model) allowed_sources: usize,
     pub(in crate::model) ports: PortIndex,
     /// Endpoints without a sandbox.
     pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,

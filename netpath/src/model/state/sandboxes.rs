@@ -49,6 +49,7 @@ impl State {
             if reserves {
                 self.ports.insert(mapping, &sandbox.name);
             }
+            self.allowed_sources += mapping.allow.len();
             if mapping.allow_list != 0 {
                 let list = mapping.allow_list.into();
                 self.allow_lists.insert(list, list);
@@ -70,6 +71,7 @@ impl State {
             if reserves {
                 self.ports.remove(mapping);
             }
+            self.allowed_sources -= mapping.allow.len();
             if mapping.allow_list != 0 {
                 let list = mapping.allow_list.into();
                 self.allow_lists.remove(list, list);

@@ -102,8 +102,10 @@ fn file_of_schema_2_keeps_its_entries() {
     set_schema(&path, 2);
     for _ in 0..2 {
         let store = FileStore::open(&path).unwrap();
-        assert_eq!(schema(&path, &store.database).unwrap(), SCHEMA);
         let entries = store.list("").unwrap().entries;
+        drop(store);
+        let database = Database::open(&path).unwrap();
+        assert_eq!(schema(&path, &database).unwrap(), SCHEMA);
         let values: Vec<_> = entries.iter().map(|entry| &*entry.value).collect();
         assert_eq!(values, [b"value"]);
     }

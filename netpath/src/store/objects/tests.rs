@@ -25,6 +25,7 @@ fn answer<T>(state: &State, ask: impl FnOnce(&State, &mut Env<'_>) -> T) -> T {
         free_ports: (40_000, 50_000),
         tunnel_port: 4789,
         host_netns: Path::new("/proc/1/ns/net"),
+        interfaces: &[],
     };
     ask(state, &mut env)
 }
@@ -133,7 +134,7 @@ fn endpoint_survives_a_restart_without_and_with_its_sandbox() {
     let caller = Caller::DAEMON;
     make(&store, &mut state, |state, _| {
         state
-            .join_endpoint(id, &"two".parse().unwrap(), caller)
+            .join_endpoint(id, &"two".parse().unwrap(), &[], caller)
             .unwrap()
     });
     same(&loaded(&store), &state);

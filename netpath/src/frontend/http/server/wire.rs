@@ -12,6 +12,7 @@ use axum::{
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::RECEIVE;
 use crate::{
     frontend::http::{
         service::ApiError,
@@ -75,12 +76,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|error: BytesRejection| {
-                    ApiError::invalid(format!("the body cannot be read: {}", error.body_text()))
-                })?;
+        let received = tokio::time::timeout(RECEIVE, Bytes::from_request(request, state));
+        let Ok(received) = received.await else {
+            let limit = RECEIVE.as_secs();
+            let text = format!("the body was not complete within {limit} seconds");
+            return Err(ApiError::invalid(text));
+        };
+        let bytes = received.map_err(|error: BytesRejection| {
+            ApiError::invalid(format!("the body cannot be read: {}", error.body_text()))
+        })?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }

@@ -133,6 +133,9 @@ pub(crate) fn sandbox(name: &str) -> v1::Sandbox {
         network_mode: "network".to_owned(),
         hostname: name.to_owned(),
         owner: v1::Owner::Docker,
+        state: "running".to_owned(),
+        pid: Some(7),
+        started_pid: Some(7),
         endpoints: vec![endpoint()],
         ports: vec![port(name)],
     }

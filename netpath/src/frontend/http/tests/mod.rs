@@ -47,7 +47,7 @@ pub(crate) struct Running {
     pub fake: Arc<Fake>,
     pub socket: PathBuf,
     end: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     _scratch: Scratch,
 }
 
@@ -74,9 +74,9 @@ impl Running {
         Client::new(&self.socket)
     }
 
-    async fn stop(mut self) -> std::io::Result<()> {
+    async fn stop(mut self) {
         drop(self.end.take());
-        (&mut self.serving).await.unwrap()
+        (&mut self.serving).await.unwrap();
     }
 
     fn socket(&self) -> &Path {

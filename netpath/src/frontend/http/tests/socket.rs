@@ -32,6 +32,22 @@ async fn stale_socket_is_replaced() {
     bind(&path).unwrap();
 }
 
+/// Class 6: no client can connect to a socket without a file.
+#[tokio::test]
+async fn deleted_socket_file_is_created_again() {
+    let running = Running::start();
+    fs::remove_file(running.socket()).unwrap();
+    let client = running.client();
+    assert!(client.status().await.is_err());
+    for _ in 0..100 {
+        if client.status().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the socket file is missing");
+}
+
 #[tokio::test]
 async fn other_file_at_the_socket_path_is_kept() {
     let scratch = Scratch::new();

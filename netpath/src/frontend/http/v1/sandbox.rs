@@ -23,6 +23,15 @@ pub struct Sandbox {
     /// Program that manages it, its endpoints and its ports.
     #[serde(default)]
     pub owner: Owner,
+    /// `running` if its process runs, `created` if no process of it is known.
+    #[serde(default)]
+    pub state: String,
+    /// Number of its process: the one that netpath has started, or that its namespace was adopted from.
+    #[serde(default)]
+    pub pid: Option<i32>,
+    /// The same if `sandbox rm --force` stops it: not the process that the namespace was adopted from.
+    #[serde(default)]
+    pub started_pid: Option<i32>,
     /// Endpoints. The first one carries the default routes and the published ports.
     pub endpoints: Vec<Endpoint>,
     /// Published ports.

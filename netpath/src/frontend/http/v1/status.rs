@@ -87,6 +87,9 @@ pub struct Store {
     pub kind: String,
     /// It answers.
     pub reachable: bool,
+    /// It accepts changes. `degraded` has the reason if it does not.
+    #[serde(default)]
+    pub writable: bool,
 }
 
 /// A program at a hook.

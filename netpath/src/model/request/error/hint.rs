@@ -47,6 +47,7 @@ impl RequestError {
             | Self::Family { .. }
             | Self::Mac { .. }
             | Self::Interface { .. }
+            | Self::AllowList { .. }
             | Self::Port { .. } => ErrorKind::Invalid,
         }
     }
@@ -99,6 +100,7 @@ impl RequestError {
                 format!("'netpath sandbox inspect {sandbox}' shows its networks")
             }
             Self::Mode { .. } => "create the sandbox with --network NETWORK instead".to_owned(),
+            Self::AllowList { .. } => "combine sources into larger prefixes".to_owned(),
             Self::Port { .. } => "change the port specification".to_owned(),
             Self::Published { owner, .. } => {
                 format!("choose another host port, or see 'netpath port ls {owner}'")

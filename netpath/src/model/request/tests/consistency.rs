@@ -147,5 +147,6 @@ proptest! {
         }
         prop_assert_eq!(&node.state.slots, &crate::ipam::Ranges::default());
         prop_assert_eq!(&node.state.allow_lists, &crate::ipam::Ranges::default());
+        prop_assert_eq!(node.state.allowed_sources, 0);
     }
 }

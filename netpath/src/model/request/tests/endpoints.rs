@@ -55,7 +55,7 @@ fn create(node: &mut Node, request: &EndpointRequest) -> Result<Endpoint, Reques
 fn join(node: &mut Node, id: Id, sandbox: &str) -> Result<Change, RequestError> {
     let change = node
         .state
-        .join_endpoint(id, &name(sandbox), Caller::default());
+        .join_endpoint(id, &name(sandbox), &[], Caller::default());
     node.made(change)
 }
 

@@ -119,6 +119,38 @@ fn internal_network_publishes_nothing_and_routed_network_opens_container_ports()
     node.disconnect("routed", "two").unwrap();
 }
 
+/// Class 6: the table of allowed sources has a fixed size.
+#[test]
+fn allow_lists_are_limited() {
+    let mut node = Node::new();
+    let sources = |number: u32| -> Vec<_> {
+        let prefix = |index: u32| {
+            let ip = std::net::Ipv4Addr::from(0x0a00_0000 + index);
+            format!("{ip}/32").parse().unwrap()
+        };
+        (0..number).map(prefix).collect()
+    };
+    let mut request = with_ports("one", &["80:80"]);
+    request.allow = sources(1025);
+    let error = node.run(request.clone()).unwrap_err();
+    assert!(
+        matches!(error, RequestError::AllowList { length: 1025, .. }),
+        "{error}"
+    );
+    request.allow = sources(1024);
+    for port in 0..64 {
+        request.name = Some(name(&format!("s{port}")));
+        request.ports = vec![format!("{port}:80", port = 1000 + port).parse().unwrap()];
+        node.run(request.clone()).unwrap();
+    }
+    request.name = Some(name("more"));
+    request.ports = vec!["2000:80".parse().unwrap()];
+    let error = node.run(request.clone()).unwrap_err();
+    assert!(matches!(error, RequestError::Exhausted { .. }), "{error}");
+    node.unpublish("s3", "1003:80").unwrap();
+    node.run(request).unwrap();
+}
+
 #[test]
 fn allow_lists_have_distinct_numbers() {
     let mut node = Node::new();
