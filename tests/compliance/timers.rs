@@ -39,8 +39,8 @@ pub fn udp(offloads: Offloads) {
 }
 
 fn udp_flows(offloads: Offloads) {
-    const NEW: f64 = 1.0;
-    const ESTABLISHED: f64 = 3.0;
+    const NEW: f64 = 2.0;
+    const ESTABLISHED: f64 = 4.0;
     let config = format!("[timers]\nudp_new = {NEW}\nudp_established = {ESTABLISHED}\n");
     let fixture = offloads.configured(&config);
     let (_sandbox, ends) = published(&fixture);
@@ -174,8 +174,8 @@ fn keep_alive(flows: &[Flow<'_>]) {
 }
 
 fn connections(offloads: Offloads) {
-    const ESTABLISHED: f64 = 4.0;
-    const OTHERS: f64 = 2.0;
+    const ESTABLISHED: f64 = 6.0;
+    const OTHERS: f64 = 3.0;
     let config = format!(
         "[timers]\ntcp_established = {ESTABLISHED}\ntcp_syn_sent = {OTHERS}\n\
          tcp_syn_received = {OTHERS}\ntcp_half_closed = {OTHERS}\ntcp_closing = {OTHERS}\n"
