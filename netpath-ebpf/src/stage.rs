@@ -71,11 +71,11 @@ impl Argument for Hook {
 /// `None` as a number: greater than every reason and every 32-bit value.
 const NONE: u64 = 1 << 32;
 
-impl Outcome for Option<Reason> {
+impl Outcome for Option<u32> {
     #[inline(always)]
     fn encode(self) -> u64 {
         match self {
-            Some(reason) => reason as u64,
+            Some(value) => value as u64,
             None => NONE,
         }
     }
@@ -83,9 +83,27 @@ impl Outcome for Option<Reason> {
     #[inline(always)]
     fn decode(number: u64) -> Self {
         if number == NONE {
-            return None;
+            None
+        } else {
+            Some(number as u32)
         }
-        Some(Reason::from_number(number as u32).unwrap_or(Reason::Internal))
+    }
+
+    #[inline(always)]
+    fn without_context() -> Self {
+        None
+    }
+}
+
+impl Outcome for Option<Reason> {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self.map(|reason| reason as u32).encode()
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        Option::<u32>::decode(number).map(|value| Reason::decode(value as u64))
     }
 
     #[inline(always)]
@@ -128,30 +146,6 @@ impl Outcome for Result<(), Reason> {
     #[inline(always)]
     fn without_context() -> Self {
         Err(Reason::Internal)
-    }
-}
-
-impl Outcome for Option<u32> {
-    #[inline(always)]
-    fn encode(self) -> u64 {
-        match self {
-            Some(value) => value as u64,
-            None => NONE,
-        }
-    }
-
-    #[inline(always)]
-    fn decode(number: u64) -> Self {
-        if number == NONE {
-            None
-        } else {
-            Some(number as u32)
-        }
-    }
-
-    #[inline(always)]
-    fn without_context() -> Self {
-        None
     }
 }
 
@@ -211,75 +205,61 @@ pub(crate) use require;
 macro_rules! stage {
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($context:ident: &mut Context $(, $argument:ident: $type:ty)*)
         -> $result:ty $body:block) => {
-        $(#[$meta])*
-        #[inline(always)]
-        $visibility fn $name($context: &mut $crate::context::Context $(, $argument: $type)*) -> $result {
-            #[inline(always)]
-            fn body($context: &mut $crate::context::Context $(, $argument: $type)*) -> $result $body
-
-            #[cfg(target_arch = "bpf")]
-            {
-                use $crate::stage::Outcome;
-
-                // SAFETY: no other symbol has this name, or the object is not linked.
-                #[unsafe(no_mangle)]
-                #[inline(never)]
-                extern "C" fn $name(skb: *mut aya_ebpf::bindings::__sk_buff $(, $argument: u64)*) -> u64 {
-                    $crate::stage::require!(skb);
-                    $($crate::stage::require!($argument);)*
-                    let result = match $crate::context::Context::new($crate::packet::skb::Skb::new(skb)) {
-                        Some(mut context) => body(&mut context $(, <$type as $crate::stage::Argument>::decode($argument))*),
-                        None => <$result as Outcome>::without_context(),
-                    };
-                    result.encode()
-                }
-
-                <$result as Outcome>::decode($name($context.skb.as_ptr() $(, $crate::stage::Argument::encode($argument))*))
+        $crate::stage::stage! {
+            @define $(#[$meta])* $visibility
+            fn $name($context: &mut $crate::context::Context $(, $argument: $type)*) -> $result $body
+            call ($context.skb.as_ptr() $(, $crate::stage::Argument::encode($argument))*)
+            as (skb: *mut aya_ebpf::bindings::__sk_buff $(, $argument: u64)*)
+            with {
+                $crate::stage::require!(skb);
+                $($crate::stage::require!($argument);)*
             }
-            #[cfg(not(target_arch = "bpf"))]
-            body($context $(, $argument)*)
+            // The context is missing only if the kernel has lost an entry of an array.
+            enter ($crate::context::Context::new($crate::packet::skb::Skb::new(skb)).map(|mut context| {
+                body(&mut context $(, <$type as $crate::stage::Argument>::decode($argument))*)
+            }))
         }
     };
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($skb:ident: &mut Skb, $parsed:ident: &mut Parsed)
         -> $result:ty $body:block) => {
-        $(#[$meta])*
-        #[inline(always)]
-        $visibility fn $name($skb: &mut $crate::packet::skb::Skb, $parsed: &mut $crate::parse::Parsed) -> $result {
-            #[inline(always)]
-            fn body($skb: &mut $crate::packet::skb::Skb, $parsed: &mut $crate::parse::Parsed) -> $result $body
-
-            #[cfg(target_arch = "bpf")]
-            {
-                use $crate::stage::Outcome;
-
-                // SAFETY: no other symbol has this name, or the object is not linked.
-                #[unsafe(no_mangle)]
-                #[inline(never)]
-                extern "C" fn $name(
-                    skb: *mut aya_ebpf::bindings::__sk_buff,
-                    parsed: *mut $crate::parse::Parsed,
-                ) -> u64 {
-                    // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
-                    let result = match unsafe { parsed.as_mut() } {
-                        Some(parsed) => body(&mut $crate::packet::skb::Skb::new(skb), parsed),
-                        None => <$result as Outcome>::without_context(),
-                    };
-                    result.encode()
-                }
-
-                <$result as Outcome>::decode($name($skb.as_ptr(), $parsed))
-            }
-            #[cfg(not(target_arch = "bpf"))]
-            body($skb, $parsed)
+        $crate::stage::stage! {
+            @define $(#[$meta])* $visibility
+            fn $name($skb: &mut $crate::packet::skb::Skb, $parsed: &mut $crate::parse::Parsed) -> $result $body
+            call ($skb.as_ptr(), $parsed)
+            as (skb: *mut aya_ebpf::bindings::__sk_buff, parsed: *mut $crate::parse::Parsed)
+            with {}
+            // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
+            enter (unsafe { parsed.as_mut() }.map(|parsed| body(&mut $crate::packet::skb::Skb::new(skb), parsed)))
         }
     };
     ($(#[$meta:meta])* $visibility:vis fn $name:ident($key:ident: &FlowKey $(, $argument:ident: $type:ty)*)
         -> $result:ty $body:block) => {
+        $crate::stage::stage! {
+            @define $(#[$meta])* $visibility
+            fn $name($key: &netpath_common::flow::FlowKey $(, $argument: $type)*) -> $result $body
+            call ($key $(, $crate::stage::Argument::encode($argument))*)
+            as (key: *const netpath_common::flow::FlowKey $(, $argument: u64)*)
+            with {
+                $($crate::stage::require!($argument);)*
+            }
+            // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
+            enter (unsafe { key.as_ref() }.map(|key| {
+                // Linux 6.1 takes the key of a map only from the stack, a packet or a map.
+                let mut copy = netpath_common::flow::FlowKey::default();
+                copy.copy_from(key);
+                body(&copy $(, <$type as $crate::stage::Argument>::decode($argument))*)
+            }))
+        }
+    };
+    // The stage is called with `call`, whose values it gets as parameters; `with` comes first, `enter` is the result of the
+    // body, or `None` if it cannot run.
+    (@define $(#[$meta:meta])* $visibility:vis fn $name:ident($($parameter:ident: $type:ty),*) -> $result:ty $body:block
+        call ($($passed:expr),*) as ($($raw:ident: $raw_type:ty),*) with { $($with:tt)* } enter ($enter:expr)) => {
         $(#[$meta])*
         #[inline(always)]
-        $visibility fn $name($key: &netpath_common::flow::FlowKey $(, $argument: $type)*) -> $result {
+        $visibility fn $name($($parameter: $type),*) -> $result {
             #[inline(always)]
-            fn body($key: &netpath_common::flow::FlowKey $(, $argument: $type)*) -> $result $body
+            fn body($($parameter: $type),*) -> $result $body
 
             #[cfg(target_arch = "bpf")]
             {
@@ -288,25 +268,16 @@ macro_rules! stage {
                 // SAFETY: no other symbol has this name, or the object is not linked.
                 #[unsafe(no_mangle)]
                 #[inline(never)]
-                extern "C" fn $name(key: *const netpath_common::flow::FlowKey $(, $argument: u64)*) -> u64 {
-                    $($crate::stage::require!($argument);)*
-                    // SAFETY: the only caller passes a reference. The verifier requires the comparison with null.
-                    let result = match unsafe { key.as_ref() } {
-                        Some(key) => {
-                            // Linux 6.1 takes the key of a map only from the stack, a packet or a map.
-                            let mut copy = netpath_common::flow::FlowKey::default();
-                            copy.copy_from(key);
-                            body(&copy $(, <$type as $crate::stage::Argument>::decode($argument))*)
-                        }
-                        None => <$result as Outcome>::without_context(),
-                    };
-                    result.encode()
+                extern "C" fn $name($($raw: $raw_type),*) -> u64 {
+                    $($with)*
+                    let result: Option<$result> = $enter;
+                    result.unwrap_or_else(<$result as Outcome>::without_context).encode()
                 }
 
-                <$result as Outcome>::decode($name($key $(, $crate::stage::Argument::encode($argument))*))
+                <$result as Outcome>::decode($name($($passed),*))
             }
             #[cfg(not(target_arch = "bpf"))]
-            body($key $(, $argument)*)
+            body($($parameter),*)
         }
     };
 }
