@@ -36,20 +36,26 @@ use crate::{
 /// Handles a packet from outside.
 #[inline(always)]
 pub fn handle_from_outside(context: &mut Context) -> Reason {
-    let hook = Hook::UplinkIngress;
-    established(context, hook)
-        .or_else(|| prepare_for_outside(context))
-        .or_else(|| source_port::open_flow(context).err())
-        .or_else(|| deliver_first(context, hook))
-        .unwrap_or(Reason::EndpointGone)
+    handle(context, Hook::UplinkIngress, prepare_for_outside)
 }
 
 /// Handles a packet from the sandbox with the endpoint in `slot`, to an address of the node, a gateway or a sandbox.
 #[inline(always)]
 pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
-    let hook = Hook::EndpointIngress;
+    handle(context, Hook::EndpointIngress, |context| {
+        prepare_for_sandbox(context, slot)
+    })
+}
+
+/// Delivers a packet of a flow. Otherwise `prepare` prepares a flow, which is opened, or returns the reason why there is none.
+#[inline(always)]
+fn handle(
+    context: &mut Context,
+    hook: Hook,
+    prepare: impl FnOnce(&mut Context) -> Option<Reason>,
+) -> Reason {
     established(context, hook)
-        .or_else(|| prepare_for_sandbox(context, slot))
+        .or_else(|| prepare(context))
         .or_else(|| source_port::open_flow(context).err())
         .or_else(|| deliver_first(context, hook))
         .unwrap_or(Reason::EndpointGone)
