@@ -1,10 +1,14 @@
 //! A daemon that cannot start reports the reason in one line and changes nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use netpath_tests::{
     Daemon, Netns, Output,
-    fixture::{NodeState, Topology, devices, error_defect, populated_node},
+    fixture::{EchoClient, Fixture, NodeState, Topology, devices, error_defect, populated_node},
     netpath_binary, pin_names,
 };
 use tempfile::TempDir;
@@ -157,6 +161,20 @@ fn foreign_state_file_is_refused_and_unchanged() {
     }
 }
 
+/// Writes the state file of a stopped daemon again. The daemon starts, the connection continues, and the node is as it was.
+#[track_caller]
+fn assert_restored(
+    fixture: &mut Fixture,
+    line: &mut EchoClient,
+    (file, content): (&Path, &[u8]),
+    whole: &NodeState,
+) {
+    fs::write(file, content).expect("write");
+    fixture.daemon.restart();
+    line.exchange_line();
+    assert_eq!(NodeState::of(fixture), *whole);
+}
+
 #[test]
 fn damaged_state_file_is_refused_and_traffic_continues() {
     let mut fixture = populated_node();
@@ -173,10 +191,7 @@ fn damaged_state_file_is_refused_and_traffic_continues() {
     let refused = start_again(&fixture.daemon, &fixture.topology);
     assert_eq!(error_defect(&refused, 1, &["state.redb"]), None);
     line.exchange_line();
-    fs::write(&file, &good).expect("write");
-    fixture.daemon.restart();
-    line.exchange_line();
-    assert_eq!(NodeState::of(&fixture), whole);
+    assert_restored(&mut fixture, &mut line, (&file, &good), &whole);
 }
 
 #[test]
@@ -279,10 +294,7 @@ fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
     assert!(!file.exists(), "a refused start creates no store");
     line.exchange_line();
 
-    fs::write(&file, &kept).expect("write");
-    fixture.daemon.restart();
-    line.exchange_line();
-    assert_eq!(NodeState::of(&fixture), whole);
+    assert_restored(&mut fixture, &mut line, (&file, &kept), &whole);
 
     fixture.daemon.stop();
     fs::remove_file(&file).expect("remove");
