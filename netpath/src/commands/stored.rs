@@ -77,8 +77,8 @@ impl Stored {
         Ok(())
     }
 
-    /// Loads the state if it may lack `revision` or an earlier commit; returns whether it did. `Revision::MAX` stands for
-    /// the latest commit.
+    /// Loads the state if it may lack `revision` or an earlier commit; returns whether it did. `Revision::MAX` is later
+    /// than every commit.
     ///
     /// # Errors
     /// If the store cannot be read, or its objects are invalid; the state is unchanged then.

@@ -246,15 +246,15 @@ impl OpenFile {
     }
 }
 
-/// Writes and removes a file beside the store.
+/// Writes and removes a file in the directory of the store.
 fn test_write(path: &Path) -> Result<(), StoreError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".test");
-    let beside = PathBuf::from(beside);
-    let written = fs::write(&beside, vec![1; TEST_WRITE])
-        .and_then(|()| fs::File::open(&beside)?.sync_all())
-        .map_err(|source| at(&beside, "write", source));
-    written.and(remove_if_there(&beside))
+    let mut file = path.as_os_str().to_owned();
+    file.push(".test");
+    let file = PathBuf::from(file);
+    let written = fs::write(&file, vec![1; TEST_WRITE])
+        .and_then(|()| fs::File::open(&file)?.sync_all())
+        .map_err(|source| at(&file, "write", source));
+    written.and(remove_if_there(&file))
 }
 
 /// Creates an empty store, first under another name.

@@ -22,7 +22,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The boot image: below `/boot`, or beside the modules since Debian 14.
+    /// The boot image: below `/boot`; in the directory of the modules since Debian 14.
     pub fn image(&self) -> PathBuf {
         let boot = self
             .root
