@@ -1,5 +1,7 @@
 //! What the daemon's timers run: reconcile, sweep, removal of sandboxes that ended.
 
+use std::time::Instant;
+
 use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
@@ -56,6 +58,11 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             self.wake().sweep.notify_one();
         }
         Ok(())
+    }
+
+    /// When the first hold of an uplink without a default route ends.
+    pub async fn uplink_hold_end(&self) -> Option<Instant> {
+        self.shared.node.lock().await.uplink_hold_end()
     }
 
     /// Whether a kernel event may call for a reconcile: false for changes that netpath has made itself.

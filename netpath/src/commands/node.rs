@@ -258,6 +258,12 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         Ok(())
     }
 
+    /// When the first hold of an uplink without a default route ends.
+    pub(super) fn uplink_hold_end(&self) -> Option<Instant> {
+        let since = self.lost_uplinks.values().min()?;
+        Some(*since + self.uplink_hold)
+    }
+
     /// Stores a change without bringing it into force.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         let recorded = tokio::task::block_in_place(|| self.stored.record(change));

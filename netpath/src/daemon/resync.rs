@@ -18,20 +18,33 @@ const SHARE: u32 = 100;
 /// Runs until the daemon ends.
 pub async fn run(commands: Commands, mut watch: Watch) {
     let period = commands.config().reconcile;
-    let mut pause = period;
+    let mut due = Instant::now() + period;
     loop {
-        wait(&commands, &mut watch, pause).await;
+        wait(&commands, &mut watch, due).await;
         let start = Instant::now();
         if let Err(error) = commands.reconcile().await {
             tracing::error!(%error, "reconcile failed");
         }
-        pause = period.max(start.elapsed() * SHARE);
+        let hold_end = commands.uplink_hold_end().await.map(Instant::from_std);
+        due = next_due(start, Instant::now(), period, hold_end);
     }
 }
 
-/// Returns after `pause`, or after a burst of events that require a reconcile.
-async fn wait(commands: &Commands, watch: &mut Watch, pause: Duration) {
-    let due = tokio::time::sleep(pause);
+/// When the reconcile after one from `start` to `end` is due, if no event requires it earlier.
+///
+/// The end of the hold of an uplink causes no event, and must not wait for a pause that grows with the node. One that has
+/// passed was not acted on because the reconcile failed.
+fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Instant>) -> Instant {
+    let due = end + period.max((end - start) * SHARE);
+    match hold_end {
+        Some(hold_end) if hold_end > end => due.min(hold_end),
+        _ => due,
+    }
+}
+
+/// Returns at the time `due`, or after a burst of events that require a reconcile.
+async fn wait(commands: &Commands, watch: &mut Watch, due: Instant) {
+    let due = tokio::time::sleep_until(due);
     tokio::pin!(due);
     let mut latest: Option<Instant> = None;
     loop {
@@ -53,5 +66,38 @@ async fn wait(commands: &Commands, watch: &mut Watch, pause: Duration) {
                 }
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    fn due_after(took: Duration, hold: Option<Duration>) -> Duration {
+        let start = Instant::now();
+        let due = next_due(start, start + took, PERIOD, hold.map(|hold| start + hold));
+        due - (start + took)
+    }
+
+    #[test]
+    fn pause_is_the_period_or_the_share_of_the_duration() {
+        assert_eq!(due_after(Duration::from_millis(1), None), PERIOD);
+        let long = due_after(Duration::from_secs(2), None);
+        assert_eq!(long, Duration::from_secs(200));
+    }
+
+    #[test]
+    fn reconcile_is_due_when_the_hold_of_an_uplink_ends() {
+        let took = Duration::from_secs(2);
+        let due = due_after(took, Some(Duration::from_secs(12)));
+        assert_eq!(due, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn hold_that_ended_before_a_failed_reconcile_leads_to_no_loop() {
+        let took = Duration::from_millis(2);
+        assert_eq!(due_after(took, Some(Duration::from_millis(1))), PERIOD);
     }
 }

@@ -1,6 +1,10 @@
 //! The tasks of the daemon on a fake kernel and a fake datapath, beside a second writer of the store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
@@ -10,7 +14,7 @@ use crate::{
     config::{Config, Settings},
     kernel::NodeFacts,
     model::{Change, Sandbox},
-    plan::{Desired, Observed},
+    plan::{Desired, Facts, Observed},
     reconcile::{
         Reconciler,
         tests::{
@@ -35,6 +39,10 @@ struct Daemon {
 impl Daemon {
     /// Reconciles the node with an empty store.
     async fn new() -> Self {
+        Self::with_uplink_hold(Duration::ZERO).await
+    }
+
+    async fn with_uplink_hold(uplink_hold: Duration) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let world = World::new(Observed::default());
         world.set_facts(tests::facts());
@@ -53,7 +61,7 @@ impl Daemon {
             underlay_address: None,
             host_netns: "/proc/self/ns/net".into(),
             free_ports: (40_000, 50_000),
-            uplink_hold: Duration::ZERO,
+            uplink_hold,
             troubles: BTreeMap::new(),
         });
         let commands = Commands::new(config, node);
@@ -190,4 +198,26 @@ async fn daemon_stores_the_record_of_its_node_and_follows_its_addresses() {
     daemon
         .wait_until(|| addresses().as_ref() == Some(&second))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uplink_without_a_default_route_is_kept_until_its_hold_ends() {
+    let hold = Duration::from_millis(300);
+    let daemon = Daemon::with_uplink_hold(hold).await;
+    assert_eq!(daemon.commands.uplink_hold_end().await, None);
+
+    let before = Instant::now();
+    daemon.world.set_facts(Facts {
+        uplinks: BTreeMap::new(),
+        ..tests::facts()
+    });
+    daemon.commands.reconcile().await.unwrap();
+    let end = daemon.commands.uplink_hold_end().await.unwrap();
+    assert!(before + hold <= end && end <= Instant::now() + hold);
+    assert_eq!(daemon.world.observed().uplinks.len(), 1);
+
+    tokio::time::sleep_until(end.into()).await;
+    daemon.commands.reconcile().await.unwrap();
+    assert_eq!(daemon.world.observed().uplinks.len(), 0);
+    assert_eq!(daemon.commands.uplink_hold_end().await, None);
 }

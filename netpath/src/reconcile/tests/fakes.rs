@@ -22,6 +22,8 @@ struct Inner {
     observed: Observed,
     facts: NodeFacts,
     /// Pins without a running program.
+    /// Names of devices outside of netpath.
+    links: BTreeSet<String>,
     stale: BTreeSet<Attachment>,
     executed: Vec<String>,
     failure: Option<Failure>,
@@ -59,6 +61,7 @@ impl World {
         Self(Arc::new(Mutex::new(Inner {
             observed,
             facts: NodeFacts::default(),
+            links: BTreeSet::new(),
             stale: BTreeSet::new(),
             executed: Vec::new(),
             failure: None,
@@ -82,8 +85,11 @@ impl World {
         self.0.lock().unwrap().failure = Some(failure);
     }
 
+    /// Sets the facts. A device that is no uplink any more still exists.
     pub(crate) fn set_facts(&self, facts: Facts) {
-        self.0.lock().unwrap().facts.facts = facts;
+        let mut inner = self.0.lock().unwrap();
+        inner.links.extend(facts.uplinks.keys().cloned());
+        inner.facts.facts = facts;
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Observed)) {
@@ -131,8 +137,7 @@ impl Kernel for FakeKernel {
     }
 
     async fn has_link(&self, name: &str) -> Result<bool, kernel::Error> {
-        let facts = &self.0.0.lock().unwrap().facts.facts;
-        Ok(facts.uplinks.contains_key(name))
+        Ok(self.0.0.lock().unwrap().links.contains(name))
     }
 
     async fn observe(
