@@ -219,7 +219,7 @@ fn emptied_endpoint_slot_is_refilled() {
     test.host().exec(&format!(
         "bpftool map update pinned {pinned} key 1 0 0 0 value {zeros}"
     ));
-    test.assert_repaired("fill endpoint slot 1");
+    test.assert_repaired("add endpoint in slot 1");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn foreign_map_entries_are_removed() {
         "bpftool map update pinned {pinned} key 77 0 0 0 value {}",
         value.join(" ")
     ));
-    test.assert_repaired("remove network 77 from the maps");
+    test.assert_repaired("remove network with index 77");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use netpath::{datapath::sweep::Swept, model::Protocol};
+use netpath::{datapath::sweep::Swept, model::Protocol, plan::tables::EndpointEntry};
 use netpath_common::{
     flow::{FlowEntry, FlowKey, Timers},
     maps::{SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
@@ -175,7 +175,9 @@ fn flows_of_a_removed_sandbox_are_nominated() {
         }
         let stays = Packet::ip(Side::BOTH[0].sandbox(2), Side::BOTH[0].client()).udp(61_501, 53);
         prog.run(UPLINK_EGRESS, &Place::at("eth0"), &stays.build());
-        prog.tables().remove_endpoint(1).expect("endpoint");
+        prog.tables()
+            .remove::<EndpointEntry>(&[1])
+            .expect("endpoint");
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (3, 2));
         assert_eq!(prog.entries().len(), 2);
@@ -190,7 +192,7 @@ fn flow_on_a_published_port_is_nominated() {
         open(prog, side, 61_500);
         open(prog, side, 61_501);
         let port = port(Protocol::Udp, None, (61_500, 61_500), (53, 2), 0);
-        prog.tables().put_ports(&[port]).expect("port");
+        prog.tables().put(&[port]).expect("port");
         let swept = prog.datapath.sweep().expect("sweep");
         assert_eq!((swept.flows, swept.removed), (2, 1));
     });

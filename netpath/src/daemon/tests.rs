@@ -124,7 +124,7 @@ async fn change_of_a_second_writer_is_brought_into_force_and_reversed() {
     daemon.run();
     let mut writer = daemon.second_writer();
     daemon.wait_for(&writer).await;
-    assert_eq!(daemon.world.observed().uplinks.len(), 1);
+    assert_eq!(daemon.world.observed().entries.uplinks.len(), 1);
 
     let creation = Change::Sandbox {
         before: None,
@@ -134,12 +134,12 @@ async fn change_of_a_second_writer_is_brought_into_force_and_reversed() {
     writer.record(&creation).unwrap();
     daemon.wait_for(&writer).await;
     let observed = daemon.world.observed();
-    assert_eq!((observed.ports.len(), observed.veths.len()), (1, 1));
+    assert_eq!((observed.entries.ports.len(), observed.veths.len()), (1, 1));
 
     writer.record(&creation.reversed()).unwrap();
     daemon.wait_for(&writer).await;
     let observed = daemon.world.observed();
-    assert_eq!((observed.ports.len(), observed.veths.len()), (0, 0));
+    assert_eq!((observed.entries.ports.len(), observed.veths.len()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,7 +149,7 @@ async fn commit_before_the_watch_starts_is_followed() {
     writer.record(&network_creation()).unwrap();
     daemon.run();
     daemon.wait_for(&writer).await;
-    assert_eq!(daemon.world.observed().networks.len(), 1);
+    assert_eq!(daemon.world.observed().entries.networks.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,7 +167,7 @@ async fn invalid_commit_of_a_second_writer_changes_nothing_and_later_ones_are_fo
 
     daemon.store.delete_if(key, Expected::Anything).unwrap();
     daemon.wait_for(&writer).await;
-    assert_eq!(daemon.world.observed().networks.len(), 1);
+    assert_eq!(daemon.world.observed().entries.networks.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,10 +214,10 @@ async fn uplink_without_a_default_route_is_kept_until_its_hold_ends() {
     daemon.commands.reconcile().await.unwrap();
     let end = daemon.commands.uplink_hold_end().await.unwrap();
     assert!(before + hold <= end && end <= Instant::now() + hold);
-    assert_eq!(daemon.world.observed().uplinks.len(), 1);
+    assert_eq!(daemon.world.observed().entries.uplinks.len(), 1);
 
     tokio::time::sleep_until(end.into()).await;
     daemon.commands.reconcile().await.unwrap();
-    assert_eq!(daemon.world.observed().uplinks.len(), 0);
+    assert_eq!(daemon.world.observed().entries.uplinks.len(), 0);
     assert_eq!(daemon.commands.uplink_hold_end().await, None);
 }

@@ -12,18 +12,16 @@ use netpath_common::{
 use super::{Datapath, DatapathError};
 use crate::{
     model::Protocol,
-    plan::entries::{PortEntry, PortKey},
+    plan::tables::{PortEntry, PortKey},
 };
 
 impl Datapath {
-    /// Publishes ranges, and removes the UDP flows that use their ports. The table is not read if the ranges and the ports
-    /// of SNAT do not overlap.
+    /// Removes the UDP flows that use ports of these ranges, which are published. The table of flows is not read if the ranges
+    /// and the ports of SNAT do not overlap.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.
-    pub fn publish(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
-        // After this no new flow gets one of these ports.
-        self.tables.put_ports(list)?;
+    pub fn remove_flows_of(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
         let config = self.tables.config()?;
         let ranges: Vec<_> = list
             .iter()

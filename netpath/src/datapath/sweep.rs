@@ -13,6 +13,8 @@ use netpath_common::{
     maps::{Config, SWEEP_ALWAYS, SWEEP_BATCH, SWEEP_HEADER, SweepRecord},
 };
 
+use crate::plan::tables::EndpointEntry;
+
 use super::{
     Datapath, DatapathError,
     load::{SWEEP, classifier, refused},
@@ -41,7 +43,7 @@ impl Datapath {
         let timers = self.tables.config()?.timers;
         let live: HashSet<(u32, u32)> = self
             .tables
-            .endpoints()?
+            .all::<EndpointEntry>()?
             .into_iter()
             .map(|(slot, entry)| (slot, entry.generation))
             .collect();

@@ -8,7 +8,7 @@ use netpath_common::{
 };
 
 use super::{DatapathError, tables::Tables};
-use crate::plan::entries::{AddressEntry, PortEntry, PortKey};
+use crate::plan::tables::{AddressEntry, PortEntry, PortKey};
 
 /// The addresses of the node and its published ports at one moment.
 pub struct ValidFlows {
@@ -33,10 +33,10 @@ impl ValidFlows {
     /// # Errors
     /// If a map cannot be read.
     pub fn read(tables: &Tables) -> Result<Self, DatapathError> {
-        let own = tables.addresses()?.into_iter();
+        let own = tables.all::<AddressEntry>()?.into_iter();
         let own = own.filter(|(_, entry)| !matches!(entry, AddressEntry::Endpoint(_)));
         let mut ports: HashMap<_, Ranges> = HashMap::new();
-        for (key, entry) in tables.ports()? {
+        for (key, entry) in tables.all::<PortEntry>()? {
             let ranges = ports
                 .entry((key.protocol.number(), class(&key)))
                 .or_default();

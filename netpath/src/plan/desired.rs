@@ -10,9 +10,7 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::entries::{
-    AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
-};
+use super::tables::{Entries, PortKey};
 
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +95,6 @@ pub struct Inside {
 #[serde(default)]
 pub struct Desired {
     /// By interface name.
-    pub uplinks: BTreeMap<String, Uplink>,
-    /// By interface name.
     pub bridges: BTreeMap<String, Bridge>,
     /// Namespaces that netpath creates.
     pub namespaces: BTreeSet<Namespace>,
@@ -106,19 +102,8 @@ pub struct Desired {
     pub veths: BTreeMap<String, Veth>,
     /// Host interfaces of adopted veth pairs. They get programs and nothing else.
     pub adopted: BTreeSet<String>,
-    /// By index.
-    pub networks: BTreeMap<u32, NetworkEntry>,
-    /// By slot.
-    pub endpoints: BTreeMap<u32, EndpointEntry>,
-    /// By address.
-    pub addresses: BTreeMap<IpAddr, AddressEntry>,
-    /// By prefix.
-    pub subnets: BTreeMap<IpNet, SubnetEntry>,
-    /// Published ranges.
-    #[serde(with = "super::pairs")]
-    pub ports: BTreeMap<PortKey, PortEntry>,
-    /// Sources of published ranges.
-    pub allow: BTreeSet<AllowEntry>,
+    /// Entries of the maps.
+    pub entries: Entries,
 }
 
 impl Desired {
@@ -126,12 +111,13 @@ impl Desired {
     /// have thousands.
     pub fn drop_common_ports(&mut self, other: &mut Self) {
         let same: BTreeSet<PortKey> = self
+            .entries
             .ports
             .iter()
-            .filter(|(key, entry)| other.ports.get(key) == Some(*entry))
+            .filter(|(key, entry)| other.entries.ports.get(key) == Some(*entry))
             .map(|(key, _)| *key)
             .collect();
-        self.ports.retain(|key, _| !same.contains(key));
-        other.ports.retain(|key, _| !same.contains(key));
+        self.entries.ports.retain(|key, _| !same.contains(key));
+        other.entries.ports.retain(|key, _| !same.contains(key));
     }
 }

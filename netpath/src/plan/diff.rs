@@ -9,19 +9,23 @@ use std::{
 };
 
 use super::{
-    Attachment, Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
-    entries::AddressEntry,
+    Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Uplink, Veth,
+    tables::{
+        AddressEntry, AllowEntry, EndpointEntry, Entries, Entry as _, NetworkEntry, PortEntry,
+        Stage, SubnetEntry, Table, for_each_table,
+    },
 };
 
 /// Operations that turn the observed into the desired state, in the order of execution: first every removal,
 /// then every creation, each in the order of the variants of [`Operation`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let fresh = Fresh::of(desired, observed);
-    let mut operations = Vec::new();
-    remove_from_maps(desired, observed, &mut operations);
+    let mut operations = remove_entries(desired, observed);
     remove_devices(desired, observed, &fresh, &mut operations);
+    attach_uplinks(desired, observed, &mut operations);
+    operations.extend(put_entries(Stage::BeforeDevices, desired, observed, &fresh));
     make_devices(desired, observed, &fresh, &mut operations);
-    fill_maps(desired, observed, &fresh, &mut operations);
+    operations.extend(put_entries(Stage::AfterDevices, desired, observed, &fresh));
     operations
 }
 
@@ -49,27 +53,89 @@ impl<'a> Fresh<'a> {
                 .collect(),
         }
     }
+
+    fn contains(&self, interface: &str) -> bool {
+        self.bridges.contains(interface) || self.veths.contains(interface)
+    }
 }
 
-fn remove_from_maps(desired: &Desired, observed: &Observed, operations: &mut Vec<Operation>) {
-    let gone_slots: BTreeSet<u32> = gone(&desired.endpoints, &observed.endpoints)
-        .copied()
-        .collect();
-    let ports = observed.ports.iter().filter(|(key, entry)| {
-        !desired.ports.contains_key(key) || gone_slots.contains(&entry.endpoint)
+/// Removals from every table, in the reverse order of additions.
+fn remove_entries(desired: &Desired, observed: &Observed) -> Vec<Operation> {
+    let endpoints = removed(&desired.entries.endpoints, &observed.entries.endpoints);
+    let slots: BTreeSet<u32> = endpoints.copied().collect();
+    let mut tables = Vec::new();
+    macro_rules! remove {
+        ($($field:ident: $Table:ident($Entry:ident),)+) => {
+            $(tables.push((
+                $Entry::STAGE,
+                removals::<$Entry>(&desired.entries, &observed.entries, &slots),
+            ));)+
+        };
+    }
+    for_each_table!(remove);
+    // The sort is stable: tables of one stage keep their order.
+    tables.sort_by_key(|(stage, _)| *stage);
+    let tables = tables.into_iter().rev();
+    tables.flat_map(|(_, operations)| operations).collect()
+}
+
+/// Removals of entries that are not desired, or that refer to an endpoint in one of the `slots`.
+fn removals<E: Table>(
+    desired: &Entries,
+    observed: &Entries,
+    slots: &BTreeSet<u32>,
+) -> Vec<Operation> {
+    let entries = E::of(observed).iter().filter(|(key, entry)| {
+        let dangling = entry.endpoint().is_some_and(|slot| slots.contains(&slot));
+        !E::of(desired).contains_key(key) || dangling
     });
-    let ports: Vec<_> = ports.map(|(key, _)| *key).collect();
-    let allow: Vec<_> = observed.allow.difference(&desired.allow).copied().collect();
-    let addresses = observed.addresses.iter().filter(|(ip, entry)| {
-        let dangling = matches!(entry, AddressEntry::Endpoint(slot) if gone_slots.contains(slot));
-        !desired.addresses.contains_key(ip) || dangling
+    let keys = entries.map(|(key, _)| key.clone()).collect();
+    operations(keys, E::BATCHED, E::remove)
+}
+
+/// Additions to every table of a stage.
+fn put_entries(
+    stage: Stage,
+    desired: &Desired,
+    observed: &Observed,
+    fresh: &Fresh<'_>,
+) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    macro_rules! put {
+        ($($field:ident: $Table:ident($Entry:ident),)+) => {
+            $(if $Entry::STAGE == stage {
+                operations.extend(additions::<$Entry>(&desired.entries, &observed.entries, fresh));
+            })+
+        };
+    }
+    for_each_table!(put);
+    operations
+}
+
+/// Additions of entries that are missing or different, or that hold the index of a device to create.
+fn additions<E: Table>(desired: &Entries, observed: &Entries, fresh: &Fresh<'_>) -> Vec<Operation> {
+    let entries = E::of(desired).iter().filter(|(key, entry)| {
+        let mut interfaces = entry.interfaces().into_iter();
+        E::of(observed).get(key) != Some(*entry) || interfaces.any(|name| fresh.contains(name))
     });
-    let addresses: Vec<_> = addresses.map(|(ip, _)| *ip).collect();
-    operations.extend(unless_empty(ports, Operation::RemovePorts));
-    operations.extend(unless_empty(allow, Operation::RemoveAllow));
-    operations.extend(unless_empty(addresses, Operation::RemoveAddresses));
-    let slots = gone_slots.into_iter();
-    operations.extend(slots.map(|slot| Operation::RemoveEndpoint { slot }));
+    let entries = entries.map(|(key, entry)| (key.clone(), entry.clone()));
+    operations(entries.collect(), E::BATCHED, E::put)
+}
+
+/// One operation for all items, or one for each item, whose failure does not affect the others.
+fn operations<T>(
+    items: Vec<T>,
+    batched: bool,
+    operation: impl Fn(Vec<T>) -> Operation,
+) -> Vec<Operation> {
+    if items.is_empty() {
+        return Vec::new();
+    }
+    if batched {
+        return vec![operation(items)];
+    }
+    let items = items.into_iter();
+    items.map(|item| operation(vec![item])).collect()
 }
 
 fn remove_devices(
@@ -78,9 +144,7 @@ fn remove_devices(
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
-    // The entry of an uplink goes before its programs: no endpoint redirects to it then.
-    let uplinks = gone(&desired.uplinks, &observed.uplinks).cloned();
-    operations.extend(uplinks.map(|name| Operation::RemoveUplink { name }));
+    // The entries of uplinks are removed before their programs, so that no endpoint redirects to an uplink without programs.
     let wanted = desired.attachments();
     let attached = observed.attached.iter().filter(|attachment| {
         !wanted.contains(attachment) || fresh.veths.contains(attachment.interface.as_str())
@@ -94,12 +158,19 @@ fn remove_devices(
     let foreign = observed.namespaces.iter();
     let foreign = foreign.filter(|path| !ours.contains(path));
     operations.extend(foreign.cloned().map(Operation::DeleteNamespace));
-    let subnets = gone(&desired.subnets, &observed.subnets).copied();
-    operations.extend(subnets.map(Operation::RemoveSubnet));
-    let networks = gone(&desired.networks, &observed.networks).copied();
-    operations.extend(networks.map(|index| Operation::RemoveNetwork { index }));
-    let bridges = gone(&desired.bridges, &observed.bridges).cloned();
+    let bridges = removed(&desired.bridges, &observed.bridges).cloned();
     operations.extend(bridges.map(|name| Operation::DeleteBridge { name }));
+}
+
+/// Attaches the programs of uplinks. Their entries, which make endpoints redirect to them, come later.
+fn attach_uplinks(desired: &Desired, observed: &Observed, operations: &mut Vec<Operation>) {
+    let attachments = desired.attachments().into_iter();
+    let (egress, ingress): (Vec<_>, Vec<_>) = attachments
+        .filter(|wanted| !Hook::OF_ENDPOINT.contains(&wanted.hook))
+        .filter(|wanted| !observed.attached.contains(wanted))
+        .partition(|attachment| attachment.hook == Hook::UplinkEgress);
+    // Egress, which translates, comes first.
+    operations.extend(egress.into_iter().chain(ingress).map(Operation::Attach));
 }
 
 fn make_devices(
@@ -108,32 +179,6 @@ fn make_devices(
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
-    let (on_veths, on_uplinks): (Vec<Attachment>, Vec<Attachment>) = desired
-        .attachments()
-        .into_iter()
-        .filter(|wanted| {
-            let again = fresh.veths.contains(wanted.interface.as_str());
-            again || !observed.attached.contains(wanted)
-        })
-        .partition(|wanted| Hook::OF_ENDPOINT.contains(&wanted.hook));
-
-    // Programs come before the entry of the uplink, which makes endpoints redirect to it. Egress, which translates, comes first.
-    let (egress, ingress): (Vec<_>, Vec<_>) = on_uplinks
-        .into_iter()
-        .partition(|attachment| attachment.hook == Hook::UplinkEgress);
-    operations.extend(egress.into_iter().chain(ingress).map(Operation::Attach));
-    for (name, uplink) in differing(&desired.uplinks, &observed.uplinks) {
-        operations.push(Operation::PutUplink {
-            name: name.clone(),
-            uplink: uplink.clone(),
-        });
-    }
-    for (prefix, entry) in differing(&desired.subnets, &observed.subnets) {
-        operations.push(Operation::PutSubnet {
-            prefix: *prefix,
-            entry: *entry,
-        });
-    }
     for (name, bridge) in &desired.bridges {
         let right = ObservedBridge::complete(bridge);
         if observed.bridges.get(name) != Some(&right) {
@@ -143,28 +188,18 @@ fn make_devices(
             });
         }
     }
-    for (index, entry) in &desired.networks {
-        let again = fresh.bridges.contains(entry.bridge.as_str());
-        if again || observed.networks.get(index) != Some(entry) {
-            operations.push(Operation::PutNetwork {
-                index: *index,
-                entry: entry.clone(),
-            });
-        }
-    }
     for namespace in &desired.namespaces {
         if !observed.namespaces.contains(&namespace.path) {
             operations.push(Operation::CreateNamespace(namespace.clone()));
         }
     }
-    make_veths(desired, observed, fresh, on_veths, operations);
+    make_veths(desired, observed, fresh, operations);
 }
 
 fn make_veths(
     desired: &Desired,
     observed: &Observed,
     fresh: &Fresh<'_>,
-    attachments: Vec<Attachment>,
     operations: &mut Vec<Operation>,
 ) {
     for (name, veth) in &desired.veths {
@@ -175,7 +210,13 @@ fn make_veths(
             });
         }
     }
-    operations.extend(attachments.into_iter().map(Operation::Attach));
+    let attachments = desired.attachments().into_iter();
+    let attachments = attachments.filter(|wanted| {
+        let missing = !observed.attached.contains(wanted);
+        let again = fresh.veths.contains(wanted.interface.as_str());
+        Hook::OF_ENDPOINT.contains(&wanted.hook) && (missing || again)
+    });
+    operations.extend(attachments.map(Operation::Attach));
     let seen = |name: &String| {
         let seen = observed.veths.get(name);
         seen.filter(|_| !fresh.veths.contains(name.as_str()))
@@ -200,32 +241,6 @@ fn make_veths(
     }
 }
 
-fn fill_maps(
-    desired: &Desired,
-    observed: &Observed,
-    fresh: &Fresh<'_>,
-    operations: &mut Vec<Operation>,
-) {
-    for (slot, entry) in &desired.endpoints {
-        let again = fresh.veths.contains(entry.host_interface.as_str())
-            || fresh.bridges.contains(entry.bridge.as_str());
-        if again || observed.endpoints.get(slot) != Some(entry) {
-            operations.push(Operation::PutEndpoint {
-                slot: *slot,
-                entry: entry.clone(),
-            });
-        }
-    }
-    let addresses = differing(&desired.addresses, &observed.addresses);
-    let addresses: Vec<_> = addresses.map(|(ip, entry)| (*ip, *entry)).collect();
-    operations.extend(unless_empty(addresses, Operation::PutAddresses));
-    let allow: Vec<_> = desired.allow.difference(&observed.allow).copied().collect();
-    operations.extend(unless_empty(allow, Operation::PutAllow));
-    let ports = differing(&desired.ports, &observed.ports);
-    let ports: Vec<_> = ports.map(|(key, entry)| (*key, *entry)).collect();
-    operations.extend(unless_empty(ports, Operation::PutPorts));
-}
-
 impl ObservedVeth {
     fn is_host_end_of(&self, veth: &Veth) -> bool {
         self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
@@ -245,26 +260,9 @@ fn namespaces(desired: &Desired) -> BTreeSet<&PathBuf> {
 }
 
 /// Keys of `observed` that are not in `desired`.
-fn gone<'a, K: Ord, V, W>(
+fn removed<'a, K: Ord, V, W>(
     desired: &'a BTreeMap<K, V>,
     observed: &'a BTreeMap<K, W>,
 ) -> impl Iterator<Item = &'a K> {
     observed.keys().filter(|key| !desired.contains_key(*key))
-}
-
-/// Entries of `desired` that are missing or different in `observed`.
-fn differing<'a, K: Ord, V: PartialEq>(
-    desired: &'a BTreeMap<K, V>,
-    observed: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    desired
-        .iter()
-        .filter(|(key, value)| observed.get(*key) != Some(*value))
-}
-
-fn unless_empty<T>(
-    items: Vec<T>,
-    operation: impl FnOnce(Vec<T>) -> Operation,
-) -> Option<Operation> {
-    (!items.is_empty()).then(|| operation(items))
 }

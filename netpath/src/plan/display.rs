@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    Operation, Phase,
-    entries::{AllowEntry, PortKey},
-};
+use super::{Operation, Phase};
 
 /// Items of a list that are shown.
 const SHOWN: usize = 3;
@@ -14,32 +11,20 @@ impl Operation {
     /// Phase of the operation.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::RemovePorts(_)
-            | Self::RemoveAllow(_)
-            | Self::RemoveAddresses(_)
-            | Self::RemoveEndpoint { .. }
+            Self::Remove(_)
             | Self::Detach(_)
             | Self::DeleteVeth { .. }
             | Self::DeleteNamespace(_)
-            | Self::RemoveSubnet(_)
-            | Self::RemoveNetwork { .. }
-            | Self::DeleteBridge { .. }
-            | Self::RemoveUplink { .. } => Phase::Remove,
-            Self::PutUplink { .. }
-            | Self::Attach(_)
+            | Self::DeleteBridge { .. } => Phase::Remove,
+            Self::Attach(_)
             | Self::PinMap { .. }
             | Self::AttachSocket { .. }
-            | Self::PutSubnet { .. }
             | Self::SetBridge { .. }
-            | Self::PutNetwork { .. }
             | Self::CreateNamespace(_)
             | Self::CreateVeth { .. }
             | Self::SetVeth { .. }
             | Self::SetInside { .. }
-            | Self::PutEndpoint { .. }
-            | Self::PutAddresses(_)
-            | Self::PutAllow(_)
-            | Self::PutPorts(_) => Phase::Make,
+            | Self::Put(_) => Phase::Make,
         }
     }
 }
@@ -48,37 +33,20 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RemovePorts(keys) => write!(f, "withdraw {}", List("port", keys.iter())),
-            Self::RemoveAllow(entries) => {
-                write!(f, "disallow {}", List("source", entries.iter()))
-            }
-            Self::RemoveAddresses(ips) => write!(f, "remove {}", List("address", ips.iter())),
-            Self::RemoveEndpoint { slot } => write!(f, "clear endpoint slot {slot}"),
+            Self::Remove(removal) => removal.fmt(f),
             Self::Detach(at) => write!(f, "detach {} from {}", at.hook, at.interface),
             Self::DeleteVeth { name } => write!(f, "delete veth {name}"),
             Self::DeleteNamespace(path) => write!(f, "delete namespace {}", path.display()),
-            Self::RemoveSubnet(prefix) => write!(f, "remove subnet {prefix}"),
-            Self::RemoveNetwork { index } => write!(f, "remove network {index} from the maps"),
             Self::DeleteBridge { name } => write!(f, "delete bridge {name}"),
-            Self::RemoveUplink { name } => write!(f, "remove uplink {name} from the maps"),
-            Self::PutUplink { name, uplink } => {
-                write!(f, "add uplink {name} with MTU {}", uplink.mtu)
-            }
             Self::Attach(at) => write!(f, "attach {} to {}", at.hook, at.interface),
             Self::PinMap { map } => write!(f, "pin map {map} again"),
             Self::AttachSocket { program } => write!(f, "attach {program} to the cgroup"),
-            Self::PutSubnet { prefix, entry } => {
-                write!(f, "add subnet {prefix} of network {}", entry.network)
-            }
             Self::SetBridge { name, bridge } => write!(
                 f,
                 "set bridge {name} up with MTU {} and {}",
                 bridge.mtu,
                 List("address", bridge.addresses.iter())
             ),
-            Self::PutNetwork { index, entry } => {
-                write!(f, "add network '{}' with index {index}", entry.name)
-            }
             Self::CreateNamespace(namespace) => {
                 write!(f, "create namespace {}", namespace.path.display())
             }
@@ -95,63 +63,23 @@ impl fmt::Display for Operation {
                 List("address", veth.inside.addresses.iter()),
                 List("gateway", veth.inside.gateways.iter())
             ),
-            Self::PutEndpoint { slot, entry } => write!(
-                f,
-                "fill endpoint slot {slot} with {} of sandbox '{}', generation {}",
-                entry.host_interface, entry.sandbox, entry.generation
-            ),
-            Self::PutAddresses(entries) => {
-                let ips = entries.iter().map(|(ip, _)| ip);
-                write!(f, "add {}", List("address", ips))
-            }
-            Self::PutAllow(entries) => {
-                write!(f, "allow {}", List("source", entries.iter()))
-            }
-            Self::PutPorts(entries) => {
-                let keys = entries.iter().map(|(key, _)| key);
-                write!(f, "publish {}", List("port", keys))
-            }
+            Self::Put(addition) => addition.fmt(f),
         }
     }
 }
 
-impl fmt::Display for PortKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(ip) = self.host_ip {
-            write!(
-                f,
-                "{}:",
-                if ip.is_ipv6() {
-                    format!("[{ip}]")
-                } else {
-                    ip.to_string()
-                }
-            )?;
-        }
-        let span = crate::model::Span((self.first, self.last));
-        write!(f, "{span}/{}", self.protocol)
-    }
-}
-
-impl fmt::Display for AllowEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (list {})", self.prefix, self.list)
-    }
-}
-
-/// `1 port 80/tcp`, `5 ports 80/tcp, 81/tcp, 82/tcp, …`
-struct List<I>(&'static str, I);
+/// Noun in the singular, and items: `port 80/tcp`, `5 ports 80/tcp, 81/tcp, 82/tcp, …`, `0 gateways`.
+pub(super) struct List<I>(pub(super) &'static str, pub(super) I);
 
 impl<I: ExactSizeIterator<Item = T> + Clone, T: fmt::Display> fmt::Display for List<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(noun, items) = self;
         let count = items.len();
-        let plural = match (count, noun.ends_with('s')) {
-            (1, _) => "",
-            (_, true) => "es",
-            (_, false) => "s",
-        };
-        write!(f, "{count} {noun}{plural}")?;
+        match (count, noun.ends_with('s')) {
+            (1, _) => f.write_str(noun)?,
+            (_, true) => write!(f, "{count} {noun}es")?,
+            (_, false) => write!(f, "{count} {noun}s")?,
+        }
         for (position, item) in items.clone().take(SHOWN).enumerate() {
             write!(f, "{} {item}", if position == 0 { "" } else { "," })?;
         }

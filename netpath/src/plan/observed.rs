@@ -10,12 +10,7 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Bridge, Desired, Inside, Veth,
-    entries::{
-        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
-    },
-};
+use super::{Bridge, Desired, Inside, Veth, tables::Entries};
 
 pub use netpath_common::hook::Hook;
 
@@ -90,21 +85,8 @@ pub struct Observed {
     pub veths: BTreeMap<String, ObservedVeth>,
     /// Programs that are attached and of the running version.
     pub attached: BTreeSet<Attachment>,
-    /// Uplink entries of `devices`, by interface name.
-    pub uplinks: BTreeMap<String, super::Uplink>,
-    /// By index.
-    pub networks: BTreeMap<u32, NetworkEntry>,
-    /// By slot; the interface name is empty if the interface was removed.
-    pub endpoints: BTreeMap<u32, EndpointEntry>,
-    /// By address.
-    pub addresses: BTreeMap<IpAddr, AddressEntry>,
-    /// By prefix.
-    pub subnets: BTreeMap<IpNet, SubnetEntry>,
-    /// Published ranges.
-    #[serde(with = "super::pairs")]
-    pub ports: BTreeMap<PortKey, PortEntry>,
-    /// Sources of published ranges.
-    pub allow: BTreeSet<AllowEntry>,
+    /// Entries of the maps.
+    pub entries: Entries,
 }
 
 impl Observed {
@@ -124,13 +106,7 @@ impl Observed {
                 .map(|(name, veth)| (name.clone(), ObservedVeth::complete(veth)))
                 .collect(),
             attached: desired.attachments(),
-            uplinks: desired.uplinks.clone(),
-            networks: desired.networks.clone(),
-            endpoints: desired.endpoints.clone(),
-            addresses: desired.addresses.clone(),
-            subnets: desired.subnets.clone(),
-            ports: desired.ports.clone(),
-            allow: desired.allow.clone(),
+            entries: desired.entries.clone(),
         }
     }
 }

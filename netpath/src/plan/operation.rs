@@ -1,37 +1,20 @@
 //! Operations: the steps of a plan, as values.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Attachment, Bridge, Namespace, Uplink, Veth,
-    entries::{
-        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
-    },
+    Attachment, Bridge, Namespace, Veth,
+    tables::{Addition, Removal},
 };
 
 /// One step of a plan. Execution is idempotent; removing an object that does not exist succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
-    /// Withdraw published ranges.
-    RemovePorts(Vec<PortKey>),
-    /// Withdraw allow-list entries.
-    RemoveAllow(Vec<AllowEntry>),
-    /// Remove addresses from the maps.
-    RemoveAddresses(Vec<IpAddr>),
-    /// Clear a slot; flows of its generation expire at once.
-    RemoveEndpoint {
-        /// Slot.
-        slot: u32,
-    },
-    /// Remove an uplink from the maps.
-    RemoveUplink {
-        /// Interface name.
-        name: String,
-    },
+    /// Remove entries from the maps. Flows of a removed endpoint expire at once.
+    Remove(Removal),
     /// Detach a program from a device, and remove its pin.
     Detach(Attachment),
     /// Delete an endpoint's veth pair.
@@ -41,13 +24,6 @@ pub enum Operation {
     },
     /// Unmount and delete a namespace.
     DeleteNamespace(PathBuf),
-    /// Remove a subnet from the maps.
-    RemoveSubnet(IpNet),
-    /// Remove a network from the maps.
-    RemoveNetwork {
-        /// Index.
-        index: u32,
-    },
     /// Delete a bridge.
     DeleteBridge {
         /// Interface name.
@@ -67,33 +43,12 @@ pub enum Operation {
         /// Program.
         program: String,
     },
-    /// Add an uplink to the maps.
-    PutUplink {
-        /// Interface name.
-        name: String,
-        /// Entry.
-        uplink: Uplink,
-    },
-    /// Add a subnet to the maps, before any endpoint can send from it.
-    PutSubnet {
-        /// Prefix.
-        prefix: IpNet,
-        /// Entry.
-        entry: SubnetEntry,
-    },
     /// Create a bridge, or bring it to this state.
     SetBridge {
         /// Interface name.
         name: String,
         /// State.
         bridge: Bridge,
-    },
-    /// Add a network to the maps; its entry names the bridge.
-    PutNetwork {
-        /// Index.
-        index: u32,
-        /// Entry.
-        entry: NetworkEntry,
     },
     /// Create and mount a namespace.
     CreateNamespace(Namespace),
@@ -120,19 +75,8 @@ pub enum Operation {
         /// Both interfaces.
         veth: Veth,
     },
-    /// Fill a slot.
-    PutEndpoint {
-        /// Slot.
-        slot: u32,
-        /// Entry.
-        entry: EndpointEntry,
-    },
-    /// Add addresses to the maps.
-    PutAddresses(Vec<(IpAddr, AddressEntry)>),
-    /// Allow sources; before the ports that refer to them.
-    PutAllow(Vec<AllowEntry>),
-    /// Publish ranges.
-    PutPorts(Vec<(PortKey, PortEntry)>),
+    /// Add entries to the maps, or replace entries.
+    Put(Addition),
 }
 
 /// Phases of a plan: removals come before creations.

@@ -11,8 +11,9 @@ use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, ROUTED};
 
 use super::{
     Attachment, Bridge, Desired, Facts, Hook, Inside, Namespace, Veth,
-    entries::{
-        AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+    tables::{
+        AddressEntry, AllowEntry, AllowKey, EndpointEntry, Entries, NetworkEntry, PortEntry,
+        PortKey, SubnetEntry,
     },
 };
 use crate::model::{
@@ -39,8 +40,11 @@ impl Desired {
     pub fn of_node(facts: &Facts) -> Self {
         let addresses = facts.host_addresses.iter();
         Self {
-            uplinks: facts.uplinks.clone(),
-            addresses: addresses.map(|ip| (*ip, AddressEntry::Host)).collect(),
+            entries: Entries {
+                uplinks: facts.uplinks.clone(),
+                addresses: addresses.map(|ip| (*ip, AddressEntry::Host)).collect(),
+                ..Entries::default()
+            },
             ..Self::default()
         }
     }
@@ -90,7 +94,10 @@ impl Desired {
         let gateways = network.subnets.iter().map(|subnet| subnet.gateway);
         let gateways = gateways.filter(|ip| facts.host_addresses.contains(ip));
         for ip in gateways.filter(|_| network.adopted.is_some()) {
-            self.addresses.entry(ip).or_insert(AddressEntry::Host);
+            self.entries
+                .addresses
+                .entry(ip)
+                .or_insert(AddressEntry::Host);
         }
     }
 
@@ -100,10 +107,10 @@ impl Desired {
             interface: interface.clone(),
             hook,
         };
-        let uplinks = self
-            .uplinks
-            .keys()
-            .flat_map(|name| [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| on(name, hook)));
+        let uplinks =
+            self.entries.uplinks.keys().flat_map(|name| {
+                [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| on(name, hook))
+            });
         let veths = self.veths.keys().chain(&self.adopted);
         let veths = veths.flat_map(|name| Hook::OF_ENDPOINT.map(|hook| on(name, hook)));
         uplinks.chain(veths).collect()
@@ -130,14 +137,16 @@ impl Desired {
             bridge: network.bridge(),
             name: network.name.clone(),
         };
-        self.networks.insert(network.index, entry);
+        self.entries.networks.insert(network.index, entry);
         for subnet in &network.subnets {
             let entry = SubnetEntry {
                 network: network.index,
                 flags,
             };
-            self.subnets.insert(subnet.prefix, entry);
-            self.addresses.insert(subnet.gateway, AddressEntry::Gateway);
+            self.entries.subnets.insert(subnet.prefix, entry);
+            self.entries
+                .addresses
+                .insert(subnet.gateway, AddressEntry::Gateway);
         }
     }
 
@@ -158,7 +167,8 @@ impl Desired {
             self.add_endpoint(sandbox, endpoint, network, gateways, facts);
         }
         let carrier = state.port_carrier(sandbox);
-        let carrier = carrier.filter(|(endpoint, _)| self.endpoints.contains_key(&endpoint.slot));
+        let carrier =
+            carrier.filter(|(endpoint, _)| self.entries.endpoints.contains_key(&endpoint.slot));
         if let Some((endpoint, network)) = carrier {
             for mapping in &sandbox.ports {
                 self.add_port(mapping, endpoint, network);
@@ -201,7 +211,7 @@ impl Desired {
         let addresses: Vec<IpAddr> = endpoint.addresses.iter().map(IpNet::addr).collect();
         for ip in &addresses {
             let entry = AddressEntry::Endpoint(endpoint.slot);
-            self.addresses.insert(*ip, entry);
+            self.entries.addresses.insert(*ip, entry);
         }
         let entry = EndpointEntry {
             host_interface: endpoint.host_interface(),
@@ -220,7 +230,7 @@ impl Desired {
                 .collect(),
             sandbox: sandbox.name.clone(),
         };
-        self.endpoints.insert(endpoint.slot, entry);
+        self.entries.endpoints.insert(endpoint.slot, entry);
     }
 
     fn add_port(&mut self, mapping: &PortMapping, endpoint: &Endpoint, network: &Network) {
@@ -239,11 +249,11 @@ impl Desired {
         match (network.gateway_mode, mapping.host_ip) {
             (GatewayMode::Nat, Some(ip)) if endpoint.address(ip).is_none() => return,
             (GatewayMode::Nat, host_ip) => {
-                self.ports.insert(key(host_ip), entry);
+                self.entries.ports.insert(key(host_ip), entry);
             }
             (GatewayMode::Routed, _) => {
                 let addresses = endpoint.addresses.iter().map(IpNet::addr);
-                self.ports.extend(addresses.map(|ip| {
+                self.entries.ports.extend(addresses.map(|ip| {
                     let key = PortKey {
                         first: mapping.container_port,
                         last: mapping.container_port_end,
@@ -255,8 +265,9 @@ impl Desired {
         }
         let list = mapping.allow_list;
         let prefixes = mapping.allow.iter().copied();
-        self.allow
-            .extend(prefixes.map(|prefix| AllowEntry { list, prefix }));
+        self.entries
+            .allow
+            .extend(prefixes.map(|prefix| (AllowKey { list, prefix }, AllowEntry)));
     }
 }
 

@@ -19,7 +19,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 use crate::{
     datapath::DatapathError,
     kernel::{self, NodeFacts},
-    plan::{Attachment, Desired, Hook, Observed, Operation, plan},
+    plan::{
+        Attachment, Desired, Hook, Observed, Operation, plan,
+        tables::{Addition, Removal},
+    },
 };
 
 pub use error::ReconcileError;
@@ -214,28 +217,19 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
             | Operation::CreateVeth { .. }
             | Operation::SetVeth { .. }
             | Operation::SetInside { .. } => self.kernel.execute(operation).await?,
-            Operation::RemoveAddresses(addresses) => {
-                self.datapath.execute(operation)?;
-                self.kernel.abort_connected(addresses);
-            }
-            Operation::PutUplink { name, .. } => {
-                self.check_programs(name)?;
+            Operation::Put(Addition::Uplinks(uplinks)) => {
+                for (name, _) in uplinks {
+                    self.check_programs(name)?;
+                }
                 self.datapath.execute(operation)?;
             }
-            Operation::RemovePorts(_)
-            | Operation::RemoveAllow(_)
-            | Operation::RemoveEndpoint { .. }
-            | Operation::RemoveUplink { .. }
-            | Operation::RemoveSubnet(_)
-            | Operation::RemoveNetwork { .. }
+            Operation::Put(_)
+            | Operation::Remove(_)
             | Operation::PinMap { .. }
-            | Operation::AttachSocket { .. }
-            | Operation::PutSubnet { .. }
-            | Operation::PutNetwork { .. }
-            | Operation::PutEndpoint { .. }
-            | Operation::PutAddresses(_)
-            | Operation::PutAllow(_)
-            | Operation::PutPorts(_) => self.datapath.execute(operation)?,
+            | Operation::AttachSocket { .. } => self.datapath.execute(operation)?,
+        }
+        if let Operation::Remove(Removal::Addresses(addresses)) = operation {
+            self.kernel.abort_connected(addresses);
         }
         Ok(())
     }

@@ -24,8 +24,9 @@ use netpath::{
     model::{Name, Protocol},
     plan::{
         Uplink,
-        entries::{
-            AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey, SubnetEntry,
+        tables::{
+            AddressEntry, AllowEntry, AllowKey, EndpointEntry, NetworkEntry, PortEntry, PortKey,
+            SubnetEntry,
         },
     },
 };
@@ -236,10 +237,11 @@ pub(super) fn fill(tables: &mut Tables) {
             .find(|side| !side.is_v4())
             .map(|side| side.host()),
     };
-    tables
-        .put_uplink("eth0", &uplink(&Side::BOTH))
-        .expect("uplink");
-    tables.put_uplink("eth1", &uplink(&[])).expect("uplink");
+    let uplinks = [
+        ("eth0".to_owned(), uplink(&Side::BOTH)),
+        ("eth1".to_owned(), uplink(&[])),
+    ];
+    tables.put(&uplinks).expect("uplinks");
     let mut addresses = Vec::new();
     for side in Side::BOTH {
         addresses.push((side.host(), AddressEntry::Host));
@@ -251,23 +253,23 @@ pub(super) fn fill(tables: &mut Tables) {
             bridge: format!("br{network}"),
             name: name(&format!("n{network}")),
         };
-        tables.put_network(network, &entry).expect("network");
+        tables.put(&[(network, entry)]).expect("network");
         for side in Side::BOTH {
             let length = if side.is_v4() { 24 } else { 64 };
             let prefix = ipnet::IpNet::new(side.gateway(network), length).expect("prefix");
             let entry = SubnetEntry { network, flags };
-            tables.put_subnet(prefix.trunc(), entry).expect("subnet");
+            tables.put(&[(prefix.trunc(), entry)]).expect("subnet");
             addresses.push((side.gateway(network), AddressEntry::Host));
         }
         for slot in slots {
             let entry = endpoint(*slot);
             let known = entry.addresses.iter();
             addresses.extend(known.map(|ip| (*ip, AddressEntry::Endpoint(*slot))));
-            tables.put_endpoint(*slot, &entry).expect("endpoint");
+            tables.put(&[(*slot, entry)]).expect("endpoint");
         }
     }
-    tables.put_addresses(&addresses).expect("addresses");
-    tables.put_ports(&ports()).expect("ports");
+    tables.put(&addresses).expect("addresses");
+    tables.put(&ports()).expect("ports");
     let allow = [
         "198.51.100.0/24",
         "2001:db8:51::/48",
@@ -276,12 +278,12 @@ pub(super) fn fill(tables: &mut Tables) {
     ];
     let allow: Vec<_> = allow
         .iter()
-        .map(|prefix| AllowEntry {
-            list: 1,
-            prefix: prefix.parse().expect("prefix"),
+        .map(|prefix| {
+            let prefix = prefix.parse().expect("prefix");
+            (AllowKey { list: 1, prefix }, AllowEntry)
         })
         .collect();
-    tables.put_allow(&allow).expect("allow");
+    tables.put(&allow).expect("allow");
 }
 
 /// The entry of a slot.

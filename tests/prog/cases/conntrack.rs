@@ -1,6 +1,10 @@
 //! Creation, states and removal of flows.
 
-use netpath::model::Protocol;
+use netpath::{
+    model::Protocol,
+    plan::tables::{EndpointEntry, PortEntry, Table as _},
+    reconcile::Datapath as _,
+};
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
@@ -122,7 +126,7 @@ fn reset(side: Side) -> Vec<Case> {
 fn replace(prog: &mut Prog) {
     let mut entry = endpoint(1);
     entry.generation += 1;
-    prog.tables().put_endpoint(1, &entry).expect("endpoint");
+    prog.tables().put(&[(1, entry)]).expect("endpoint");
 }
 
 fn generations(side: Side) -> Vec<Case> {
@@ -142,7 +146,11 @@ fn generations(side: Side) -> Vec<Case> {
             .is(Reason::NotOurs)
             .number_of_flows(0)
     };
-    let gone = |prog: &mut Prog| prog.tables().remove_endpoint(1).expect("endpoint");
+    let gone = |prog: &mut Prog| {
+        prog.tables()
+            .remove::<EndpointEntry>(&[1])
+            .expect("endpoint")
+    };
     let segment = inbound(side, host).tcp(80, 61_500, ACK);
     vec![
         case(
@@ -196,24 +204,25 @@ fn shadows(side: Side) -> Vec<Case> {
     let (client, host) = (side.client(), side.host());
     let publish = |prog: &mut Prog| {
         let port = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
-        prog.tables().put_ports(&[port]).expect("port");
+        prog.tables().put(&[port]).expect("port");
     };
     let withdraw = |prog: &mut Prog| {
         let (key, _) = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
-        prog.tables().remove_ports(&[key]).expect("port");
+        prog.tables().remove::<PortEntry>(&[key]).expect("port");
     };
     let request = inbound(side, host).tcp(80, 61_500, SYN);
     let inside = side.sandbox(2);
     let publish_udp = |host_ip| {
         move |prog: &mut Prog| {
             let port = port(Protocol::Udp, host_ip, (61_500, 61_501), (53, 2), 0);
-            prog.datapath.publish(&[port]).expect("port");
+            let operation = PortEntry::put(vec![port]);
+            prog.datapath.execute(&operation).expect("port");
         }
     };
     let withdraw_udp = |host_ip| {
         move |prog: &mut Prog| {
             let (key, _) = port(Protocol::Udp, host_ip, (61_500, 61_501), (53, 2), 0);
-            prog.tables().remove_ports(&[key]).expect("port");
+            prog.tables().remove::<PortEntry>(&[key]).expect("port");
         }
     };
     let datagram = |sport| {

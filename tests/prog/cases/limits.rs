@@ -237,5 +237,5 @@ fn quota() -> Vec<Case> {
 fn replace(prog: &mut Prog) {
     let mut entry = endpoint(1);
     entry.generation += 1;
-    prog.tables().put_endpoint(1, &entry).expect("endpoint");
+    prog.tables().put(&[(1, entry)]).expect("endpoint");
 }

@@ -1,5 +1,6 @@
 //! Packets that are dropped, and packets that are left to the stack.
 
+use netpath::plan::tables::EndpointEntry;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
@@ -241,7 +242,9 @@ fn at_the_border(side: Side) -> Vec<Case> {
 
 fn without_endpoint(side: Side) -> Vec<Case> {
     let gone = |prog: &mut netpath_tests::prog::Prog| {
-        prog.tables().remove_endpoint(1).expect("endpoint");
+        prog.tables()
+            .remove::<EndpointEntry>(&[1])
+            .expect("endpoint");
     };
     let request = inbound(side, side.host()).tcp(40_000, 8080, SYN);
     let to_gone = from_sandbox(side, 2, side.sandbox(1)).udp(1, 2);

@@ -8,7 +8,10 @@ use netpath_common::{
 };
 
 use super::{Flow, ReadError, Tuple, network_name, open};
-use crate::datapath::{sweep, sys};
+use crate::{
+    datapath::{sweep, sys},
+    plan::tables::{EndpointEntry, NetworkEntry},
+};
 
 /// Flows in the order of their creation, without flows whose endpoint was removed: they have expired.
 ///
@@ -16,8 +19,8 @@ use crate::datapath::{sweep, sys};
 /// If there are no pinned maps, or they cannot be read.
 pub fn nat(bpf_dir: &Path) -> Result<Vec<Flow>, ReadError> {
     let tables = open(bpf_dir)?;
-    let endpoints = tables.endpoints()?;
-    let networks = tables.networks()?;
+    let endpoints = tables.all::<EndpointEntry>()?;
+    let networks = tables.all::<NetworkEntry>()?;
     let timers = tables.config()?.timers;
     let mut entries = HashMap::new();
     tables.for_each_flow(|key: &FlowKey, entry: &FlowEntry| {

@@ -5,7 +5,10 @@ use std::{os::fd::AsFd as _, path::Path};
 use netpath_common::maps::{FragmentKey, KnownDatagram};
 
 use super::{FragmentId, Fragments, ReadError, existing, network_name, open};
-use crate::datapath::{DatapathError, batch, pins, sys};
+use crate::{
+    datapath::{DatapathError, batch, pins, sys},
+    plan::tables::{EndpointEntry, NetworkEntry},
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -15,8 +18,8 @@ const SECOND: u64 = 1_000_000_000;
 /// If there are no pinned maps, or they cannot be read.
 pub fn fragments(bpf_dir: &Path) -> Result<Vec<Fragments>, ReadError> {
     let tables = open(bpf_dir)?;
-    let endpoints = tables.endpoints()?;
-    let networks = tables.networks()?;
+    let endpoints = tables.all::<EndpointEntry>()?;
+    let networks = tables.all::<NetworkEntry>()?;
     let limit = tables.config()?.timers.fragment;
     let map = pins::open_map(&existing(bpf_dir)?, "fragments")?;
     let now = sys::now();

@@ -14,7 +14,7 @@ use netpath_common::{
 };
 
 use super::{DatapathError, batch, pins, sys, tables::Tables};
-use crate::plan::entries::{AllowEntry, EndpointEntry, NetworkEntry, PortEntry, PortKey};
+use crate::plan::tables::{AllowEntry, AllowKey, EndpointEntry, NetworkEntry, PortEntry, PortKey};
 
 pub use super::tables::SandboxFlows;
 pub use flows::nat;
@@ -53,13 +53,13 @@ pub fn list(bpf_dir: &Path) -> Result<Vec<MapUse>, ReadError> {
 /// If there are no pinned maps, or they cannot be read.
 pub fn ports(bpf_dir: &Path) -> Result<Vec<PublishedRange>, ReadError> {
     let tables = open(bpf_dir)?;
-    let endpoints = tables.endpoints()?;
-    let networks = tables.networks()?;
+    let endpoints = tables.all::<EndpointEntry>()?;
+    let networks = tables.all::<NetworkEntry>()?;
     let mut allow: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-    for AllowEntry { list, prefix } in tables.allow()? {
+    for AllowKey { list, prefix } in tables.all::<AllowEntry>()?.into_keys() {
         allow.entry(list).or_default().push(prefix);
     }
-    let ports = tables.ports()?;
+    let ports = tables.all::<PortEntry>()?;
     let ports = ports.iter().filter_map(|(key, entry)| {
         let endpoint = endpoints.get(&entry.endpoint)?;
         let allow = allow
@@ -84,7 +84,7 @@ pub fn ports(bpf_dir: &Path) -> Result<Vec<PublishedRange>, ReadError> {
 /// If there are no pinned maps, or they cannot be read.
 pub fn endpoints(bpf_dir: &Path) -> Result<Vec<Endpoint>, ReadError> {
     let tables = open(bpf_dir)?;
-    let networks = tables.networks()?;
+    let networks = tables.all::<NetworkEntry>()?;
     let row = |(slot, entry): (u32, EndpointEntry)| Endpoint {
         slot,
         generation: entry.generation,
@@ -96,7 +96,11 @@ pub fn endpoints(bpf_dir: &Path) -> Result<Vec<Endpoint>, ReadError> {
         gateways: entry.gateways,
         mtu: entry.mtu,
     };
-    Ok(tables.endpoints()?.into_iter().map(row).collect())
+    Ok(tables
+        .all::<EndpointEntry>()?
+        .into_iter()
+        .map(row)
+        .collect())
 }
 
 /// Networks, by index.
@@ -114,7 +118,8 @@ pub fn networks(bpf_dir: &Path) -> Result<Vec<Network>, ReadError> {
             .map(|(_, name)| *name)
             .collect(),
     };
-    Ok(open(bpf_dir)?.networks()?.into_iter().map(row).collect())
+    let networks = open(bpf_dir)?.all::<NetworkEntry>()?;
+    Ok(networks.into_iter().map(row).collect())
 }
 
 /// Packet counters by reason; reasons without packets are left out.

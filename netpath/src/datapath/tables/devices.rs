@@ -1,16 +1,19 @@
 //! Uplinks and endpoints.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netpath_common::{
     addr::Addr,
     maps::{Device, Endpoint, Role, Text, Usage},
 };
 
-use super::{Tables, absent_is_success, failed, index_of};
+use super::{MapTable, Tables, absent_is_success, failed, index_of, read_each};
 use crate::{
     datapath::{DatapathError, sys},
-    plan::{Uplink, entries::EndpointEntry},
+    plan::{Uplink, tables::EndpointEntry},
 };
 
 /// Length of the list of sandboxes with most flows.
@@ -25,68 +28,91 @@ pub struct SandboxFlows {
     pub flows: u64,
 }
 
-impl Tables {
-    /// Adds an uplink to `devices`.
-    ///
-    /// # Errors
-    /// If there is no such interface or the map cannot be written.
-    pub fn put_uplink(&mut self, name: &str, uplink: &Uplink) -> Result<(), DatapathError> {
-        let index = index_of(name)?;
-        let device = Device {
-            role: Role::Uplink as u32,
-            index: 0,
-            mtu: uplink.mtu,
-            pad: 0,
-            v4: uplink.v4.map(Addr::from).unwrap_or_default(),
-            v6: uplink.v6.map(Addr::from).unwrap_or_default(),
-        };
-        self.devices
-            .insert(index, device, 0)
-            .map_err(failed("devices"))
+/// Uplinks in `devices`.
+impl MapTable for Uplink {
+    fn write(tables: &mut Tables, list: &[(String, Self)]) -> Result<(), DatapathError> {
+        for (name, uplink) in list {
+            let device = Device {
+                role: Role::Uplink as u32,
+                index: 0,
+                mtu: uplink.mtu,
+                pad: 0,
+                v4: uplink.v4.map(Addr::from).unwrap_or_default(),
+                v6: uplink.v6.map(Addr::from).unwrap_or_default(),
+            };
+            let written = tables.devices.insert(index_of(name)?, device, 0);
+            written.map_err(failed("devices"))?;
+        }
+        Ok(())
     }
 
-    /// Removes the uplink of that name, and uplinks whose interface was removed.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_uplink(&mut self, name: &str) -> Result<(), DatapathError> {
-        for (index, device) in self.devices()? {
-            if device.is_uplink() && sys::ifname(index).is_none_or(|found| found == name) {
-                absent_is_success("devices", self.devices.remove(&index))?;
+    /// Removes uplinks whose interface was removed too.
+    fn delete(tables: &mut Tables, keys: &[String]) -> Result<(), DatapathError> {
+        for (index, device) in tables.devices()? {
+            if device.is_uplink() && sys::ifname(index).is_none_or(|name| keys.contains(&name)) {
+                absent_is_success("devices", tables.devices.remove(&index))?;
             }
         }
         Ok(())
     }
 
-    /// Uplinks by name; `#INDEX` if the interface was removed.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn uplinks(&self) -> Result<BTreeMap<String, Uplink>, DatapathError> {
+    /// The key is `#INDEX` if the interface was removed.
+    fn read_all(tables: &Tables) -> Result<BTreeMap<String, Self>, DatapathError> {
         let known = |addr: Addr| (!addr.is_unspecified()).then(|| addr.ip());
-        Ok(self
-            .devices()?
-            .into_iter()
-            .filter(|(_, device)| device.is_uplink())
+        let devices = tables.devices()?.into_iter();
+        let uplinks = devices.filter(|(_, device)| device.is_uplink());
+        Ok(uplinks
             .map(|(index, device)| {
                 let name = sys::ifname(index).unwrap_or_else(|| format!("#{index}"));
-                (
-                    name,
-                    Uplink {
-                        mtu: device.mtu,
-                        v4: known(device.v4),
-                        v6: known(device.v6),
-                    },
-                )
+                let uplink = Self {
+                    mtu: device.mtu,
+                    v4: known(device.v4),
+                    v6: known(device.v6),
+                };
+                (name, uplink)
             })
             .collect())
     }
+}
 
-    /// Writes an endpoint to a slot, and adds its interface to `devices`.
-    ///
-    /// # Errors
-    /// If an interface is missing or a map cannot be written.
-    pub fn put_endpoint(&mut self, slot: u32, entry: &EndpointEntry) -> Result<(), DatapathError> {
+/// Endpoints in `endpoints`, and their interfaces in `devices`.
+impl MapTable for EndpointEntry {
+    fn write(tables: &mut Tables, list: &[(u32, Self)]) -> Result<(), DatapathError> {
+        let mut list = list.iter();
+        list.try_for_each(|(slot, entry)| tables.write_endpoint(*slot, entry))
+    }
+
+    /// Flows of their generations expire at once.
+    fn delete(tables: &mut Tables, keys: &[u32]) -> Result<(), DatapathError> {
+        for slot in keys {
+            let old = tables.endpoints.get(slot, 0).map_err(failed("endpoints"))?;
+            let cleared = tables.endpoints.set(*slot, Endpoint::default(), 0);
+            cleared.map_err(failed("endpoints"))?;
+            tables.reset_usage(*slot, 0)?;
+            if old.ifindex != 0 {
+                absent_is_success("devices", tables.devices.remove(&old.ifindex))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_all(tables: &Tables) -> Result<BTreeMap<u32, Self>, DatapathError> {
+        let devices = tables.devices()?.into_iter();
+        let endpoints = devices.filter(|(_, device)| device.is_endpoint());
+        let slots: BTreeSet<u32> = endpoints.map(|(_, device)| device.index).collect();
+        Self::read(tables, &slots.iter().collect())
+    }
+
+    fn read(tables: &Tables, keys: &BTreeSet<&u32>) -> Result<BTreeMap<u32, Self>, DatapathError> {
+        read_each(keys, |slot| {
+            let endpoint = tables.endpoints.get(slot, 0).map_err(failed("endpoints"))?;
+            Ok(endpoint_entry(&endpoint))
+        })
+    }
+}
+
+impl Tables {
+    fn write_endpoint(&mut self, slot: u32, entry: &EndpointEntry) -> Result<(), DatapathError> {
         let family = |addresses: &[IpAddr], v4: bool| {
             addresses
                 .iter()
@@ -132,22 +158,6 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Clears a slot; flows of its generation expire at once.
-    ///
-    /// # Errors
-    /// If a map cannot be written.
-    pub fn remove_endpoint(&mut self, slot: u32) -> Result<(), DatapathError> {
-        let old = self.endpoints.get(&slot, 0).map_err(failed("endpoints"))?;
-        self.endpoints
-            .set(slot, Endpoint::default(), 0)
-            .map_err(failed("endpoints"))?;
-        self.reset_usage(slot, 0)?;
-        if old.ifindex == 0 {
-            return Ok(());
-        }
-        absent_is_success("devices", self.devices.remove(&old.ifindex))
-    }
-
     /// Sets the flow count of a slot to zero and assigns it to a generation.
     pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
         if self.usage(slot)?.generation == generation {
@@ -174,7 +184,7 @@ impl Tables {
     /// If a map cannot be read.
     pub fn top(&self) -> Result<Vec<SandboxFlows>, DatapathError> {
         let mut by_sandbox: BTreeMap<String, u64> = BTreeMap::new();
-        for (slot, entry) in self.endpoints()? {
+        for (slot, entry) in self.all::<EndpointEntry>()? {
             let usage = self.usage(slot)?;
             let flows = u64::try_from(usage.flows).unwrap_or_default();
             if usage.generation == entry.generation && flows > 0 {
@@ -191,59 +201,36 @@ impl Tables {
         Ok(top)
     }
 
-    /// The endpoint in a slot; `None` if it is free.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn endpoint(&self, slot: u32) -> Result<Option<EndpointEntry>, DatapathError> {
-        let endpoint = self.endpoints.get(&slot, 0).map_err(failed("endpoints"))?;
-        if endpoint.ifindex == 0 {
-            return Ok(None);
-        }
-        let Ok(sandbox) = endpoint.sandbox.as_str().parse() else {
-            return Ok(None);
-        };
-        let known = |pair: [Addr; 2]| {
-            pair.iter()
-                .filter(|addr| !addr.is_unspecified())
-                .map(|addr| addr.ip())
-                .collect()
-        };
-        Ok(Some(EndpointEntry {
-            host_interface: sys::ifname(endpoint.ifindex).unwrap_or_default(),
-            generation: endpoint.generation,
-            network: endpoint.network,
-            flags: endpoint.flags,
-            bridge: sys::ifname(endpoint.bridge).unwrap_or_default(),
-            mtu: endpoint.mtu,
-            mac: endpoint.mac,
-            gateway_mac: endpoint.gateway_mac,
-            addresses: known([endpoint.v4, endpoint.v6]),
-            gateways: known([endpoint.gateway_v4, endpoint.gateway_v6]),
-            sandbox,
-        }))
-    }
-
-    /// Every slot in use.
-    ///
-    /// # Errors
-    /// If a map cannot be read.
-    pub fn endpoints(&self) -> Result<BTreeMap<u32, EndpointEntry>, DatapathError> {
-        let mut endpoints = BTreeMap::new();
-        for (_, device) in self.devices()? {
-            if device.is_endpoint()
-                && let Some(entry) = self.endpoint(device.index)?
-            {
-                endpoints.insert(device.index, entry);
-            }
-        }
-        Ok(endpoints)
-    }
-
     fn devices(&self) -> Result<Vec<(u32, Device)>, DatapathError> {
         self.devices
             .iter()
             .collect::<Result<_, _>>()
             .map_err(failed("devices"))
     }
+}
+
+/// The entry of a slot; `None` if the slot is free.
+fn endpoint_entry(endpoint: &Endpoint) -> Option<EndpointEntry> {
+    if endpoint.ifindex == 0 {
+        return None;
+    }
+    let known = |pair: [Addr; 2]| {
+        pair.iter()
+            .filter(|addr| !addr.is_unspecified())
+            .map(|addr| addr.ip())
+            .collect()
+    };
+    Some(EndpointEntry {
+        host_interface: sys::ifname(endpoint.ifindex).unwrap_or_default(),
+        generation: endpoint.generation,
+        network: endpoint.network,
+        flags: endpoint.flags,
+        bridge: sys::ifname(endpoint.bridge).unwrap_or_default(),
+        mtu: endpoint.mtu,
+        mac: endpoint.mac,
+        gateway_mac: endpoint.gateway_mac,
+        addresses: known([endpoint.v4, endpoint.v6]),
+        gateways: known([endpoint.gateway_v4, endpoint.gateway_v6]),
+        sandbox: endpoint.sandbox.as_str().parse().ok()?,
+    })
 }

@@ -4,7 +4,12 @@ mod devices;
 mod networks;
 mod ports;
 
-use std::{io, os::fd::AsFd as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::AsFd as _,
+    path::Path,
+};
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use ipnet::IpNet;
@@ -18,6 +23,7 @@ use netpath_common::{
 };
 
 use super::{DatapathError, batch, pins::open_map};
+use crate::plan::tables::{EndpointEntry, PortEntry, Table};
 pub use devices::SandboxFlows;
 
 /// An allow-list key after its prefix length.
@@ -44,7 +50,68 @@ pub struct Tables {
     taken: ports::Taken,
 }
 
+/// A planned table in its maps.
+pub trait MapTable: Table {
+    /// Writes entries.
+    ///
+    /// # Errors
+    /// If an interface is missing or a map cannot be written. The entries before it are written.
+    fn write(tables: &mut Tables, list: &[(Self::Key, Self)]) -> Result<(), DatapathError>;
+
+    /// Removes entries; missing ones are skipped.
+    ///
+    /// # Errors
+    /// If a map cannot be written.
+    fn delete(tables: &mut Tables, keys: &[Self::Key]) -> Result<(), DatapathError>;
+
+    /// Reads every entry.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    fn read_all(tables: &Tables) -> Result<BTreeMap<Self::Key, Self>, DatapathError>;
+
+    /// Reads the entries with these keys. This implementation reads every entry, which suits a small table.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    fn read(
+        tables: &Tables,
+        keys: &BTreeSet<&Self::Key>,
+    ) -> Result<BTreeMap<Self::Key, Self>, DatapathError> {
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut entries = Self::read_all(tables)?;
+        entries.retain(|key, _| keys.contains(key));
+        Ok(entries)
+    }
+}
+
 impl Tables {
+    /// Writes entries of a table, as [`MapTable::write`] does.
+    ///
+    /// # Errors
+    /// Those of [`MapTable::write`].
+    pub fn put<E: MapTable>(&mut self, list: &[(E::Key, E)]) -> Result<(), DatapathError> {
+        E::write(self, list)
+    }
+
+    /// Removes entries of a table; missing ones are skipped.
+    ///
+    /// # Errors
+    /// Those of [`MapTable::delete`].
+    pub fn remove<E: MapTable>(&mut self, keys: &[E::Key]) -> Result<(), DatapathError> {
+        E::delete(self, keys)
+    }
+
+    /// Every entry of a table.
+    ///
+    /// # Errors
+    /// Those of [`MapTable::read_all`].
+    pub fn all<E: MapTable>(&self) -> Result<BTreeMap<E::Key, E>, DatapathError> {
+        E::read_all(self)
+    }
+
     /// Opens the pinned maps.
     ///
     /// # Errors
@@ -67,7 +134,7 @@ impl Tables {
             levels: ports::Levels::default(),
             taken: ports::Taken::default(),
         };
-        for key in tables.ports()?.into_keys() {
+        for key in tables.all::<PortEntry>()?.into_keys() {
             tables.levels.add(&key);
             tables.taken.change(&key, true);
         }
@@ -80,7 +147,7 @@ impl Tables {
         for index in 0..2 * SNAT_WORDS {
             self.write_taken(index)?;
         }
-        for (slot, entry) in self.endpoints()? {
+        for (slot, entry) in self.all::<EndpointEntry>()? {
             self.reset_usage(slot, entry.generation)?;
         }
         self.write_levels()
@@ -110,6 +177,20 @@ impl Tables {
         let config = change(self.config()?)?;
         self.config.set(0, config, 0).map_err(failed("config"))
     }
+}
+
+/// The entries of `keys`, each read by `one`.
+fn read_each<K: Ord + Clone, V>(
+    keys: &BTreeSet<&K>,
+    one: impl Fn(&K) -> Result<Option<V>, DatapathError>,
+) -> Result<BTreeMap<K, V>, DatapathError> {
+    let mut entries = BTreeMap::new();
+    for key in keys {
+        if let Some(entry) = one(key)? {
+            entries.insert(K::clone(key), entry);
+        }
+    }
+    Ok(entries)
 }
 
 fn typed<T>(name: &'static str, map: Map) -> Result<T, DatapathError>

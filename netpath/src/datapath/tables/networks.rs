@@ -1,6 +1,9 @@
 //! Networks, their subnets, and the owners of addresses.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
@@ -9,149 +12,122 @@ use netpath_common::{
     maps::{AddressOwner, AddressRecord, Network, Subnet, Text},
 };
 
-use super::{Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of};
+use super::{
+    MapTable, Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of, read_each,
+};
 use crate::{
     datapath::{DatapathError, sys},
-    plan::entries::{AddressEntry, NetworkEntry, SubnetEntry},
+    plan::tables::{AddressEntry, NetworkEntry, SubnetEntry},
 };
 
-impl Tables {
-    /// Writes a network.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn put_network(&mut self, index: u32, entry: &NetworkEntry) -> Result<(), DatapathError> {
-        let bridge = sys::ifindex(&entry.bridge).unwrap_or_default();
-        let network = Network {
-            flags: entry.flags,
-            bridge,
-            name: Text::new(entry.name.as_str()),
-        };
-        self.networks
-            .insert(index, network, 0)
-            .map_err(failed("networks"))
+impl MapTable for NetworkEntry {
+    fn write(tables: &mut Tables, list: &[(u32, Self)]) -> Result<(), DatapathError> {
+        for (index, entry) in list {
+            let network = Network {
+                flags: entry.flags,
+                bridge: sys::ifindex(&entry.bridge).unwrap_or_default(),
+                name: Text::new(entry.name.as_str()),
+            };
+            let written = tables.networks.insert(index, network, 0);
+            written.map_err(failed("networks"))?;
+        }
+        Ok(())
     }
 
-    /// Removes a network.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_network(&mut self, index: u32) -> Result<(), DatapathError> {
-        absent_is_success("networks", self.networks.remove(&index))
+    fn delete(tables: &mut Tables, keys: &[u32]) -> Result<(), DatapathError> {
+        let mut keys = keys.iter();
+        keys.try_for_each(|index| absent_is_success("networks", tables.networks.remove(index)))
     }
 
-    /// Every network.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn networks(&self) -> Result<BTreeMap<u32, NetworkEntry>, DatapathError> {
+    fn read_all(tables: &Tables) -> Result<BTreeMap<u32, Self>, DatapathError> {
         let mut networks = BTreeMap::new();
-        for item in self.networks.iter() {
+        for item in tables.networks.iter() {
             let (index, network) = item.map_err(failed("networks"))?;
             if let Ok(name) = network.name.as_str().parse() {
-                let bridge = sys::ifname(network.bridge).unwrap_or_default();
-                networks.insert(
-                    index,
-                    NetworkEntry {
-                        flags: network.flags,
-                        bridge,
-                        name,
-                    },
-                );
+                let entry = Self {
+                    flags: network.flags,
+                    bridge: sys::ifname(network.bridge).unwrap_or_default(),
+                    name,
+                };
+                networks.insert(index, entry);
             }
         }
         Ok(networks)
     }
+}
 
-    /// Writes addresses.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn put_addresses(&mut self, list: &[(IpAddr, AddressEntry)]) -> Result<(), DatapathError> {
+impl MapTable for AddressEntry {
+    fn write(tables: &mut Tables, list: &[(IpAddr, Self)]) -> Result<(), DatapathError> {
         for (ip, entry) in list {
             let owner = match entry {
-                AddressEntry::Gateway => AddressOwner::Gateway,
-                AddressEntry::Host => AddressOwner::Host,
-                AddressEntry::Endpoint(slot) => AddressOwner::Endpoint(*slot),
+                Self::Gateway => AddressOwner::Gateway,
+                Self::Host => AddressOwner::Host,
+                Self::Endpoint(slot) => AddressOwner::Endpoint(*slot),
             };
-            self.addresses
-                .insert(Addr::from(*ip), AddressRecord::new(owner), 0)
-                .map_err(failed("addresses"))?;
+            let record = AddressRecord::new(owner);
+            let written = tables.addresses.insert(Addr::from(*ip), record, 0);
+            written.map_err(failed("addresses"))?;
         }
         Ok(())
     }
 
-    /// Removes addresses.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_addresses(&mut self, list: &[IpAddr]) -> Result<(), DatapathError> {
-        for ip in list {
-            absent_is_success("addresses", self.addresses.remove(&Addr::from(*ip)))?;
+    fn delete(tables: &mut Tables, keys: &[IpAddr]) -> Result<(), DatapathError> {
+        for ip in keys {
+            absent_is_success("addresses", tables.addresses.remove(&Addr::from(*ip)))?;
         }
         Ok(())
     }
 
-    /// The owner of an address.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn address(&self, ip: IpAddr) -> Result<Option<AddressEntry>, DatapathError> {
-        absent_is_none("addresses", self.addresses.get(&Addr::from(ip), 0))
-            .map(|found| found.map(address_entry))
-    }
-
-    /// Every address.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn addresses(&self) -> Result<BTreeMap<IpAddr, AddressEntry>, DatapathError> {
+    fn read_all(tables: &Tables) -> Result<BTreeMap<IpAddr, Self>, DatapathError> {
         let mut addresses = BTreeMap::new();
-        for item in self.addresses.iter() {
+        for item in tables.addresses.iter() {
             let (addr, record) = item.map_err(failed("addresses"))?;
             addresses.insert(addr.ip(), address_entry(record));
         }
         Ok(addresses)
     }
 
-    /// Writes a subnet.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn put_subnet(&mut self, prefix: IpNet, entry: SubnetEntry) -> Result<(), DatapathError> {
-        let subnet = Subnet {
-            network: entry.network,
-            flags: entry.flags,
-        };
-        self.subnets
-            .insert(&subnet_key(prefix), subnet, 0)
-            .map_err(failed("subnets"))
+    fn read(
+        tables: &Tables,
+        keys: &BTreeSet<&IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Self>, DatapathError> {
+        read_each(keys, |ip| {
+            let found = tables.addresses.get(&Addr::from(*ip), 0);
+            Ok(absent_is_none("addresses", found)?.map(address_entry))
+        })
+    }
+}
+
+impl MapTable for SubnetEntry {
+    fn write(tables: &mut Tables, list: &[(IpNet, Self)]) -> Result<(), DatapathError> {
+        for (prefix, entry) in list {
+            let subnet = Subnet {
+                network: entry.network,
+                flags: entry.flags,
+            };
+            let written = tables.subnets.insert(&subnet_key(*prefix), subnet, 0);
+            written.map_err(failed("subnets"))?;
+        }
+        Ok(())
     }
 
-    /// Removes a subnet.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_subnet(&mut self, prefix: IpNet) -> Result<(), DatapathError> {
-        absent_is_success("subnets", self.subnets.remove(&subnet_key(prefix)))
+    fn delete(tables: &mut Tables, keys: &[IpNet]) -> Result<(), DatapathError> {
+        for prefix in keys {
+            absent_is_success("subnets", tables.subnets.remove(&subnet_key(*prefix)))?;
+        }
+        Ok(())
     }
 
-    /// Every subnet.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn subnets(&self) -> Result<BTreeMap<IpNet, SubnetEntry>, DatapathError> {
+    fn read_all(tables: &Tables) -> Result<BTreeMap<IpNet, Self>, DatapathError> {
         let mut subnets = BTreeMap::new();
-        for item in self.subnets.iter() {
+        for item in tables.subnets.iter() {
             let (key, subnet) = item.map_err(failed("subnets"))?;
             if let Some(prefix) = prefix_of(key.prefix_len(), key.data()) {
-                subnets.insert(
-                    prefix,
-                    SubnetEntry {
-                        network: subnet.network,
-                        flags: subnet.flags,
-                    },
-                );
+                let entry = Self {
+                    network: subnet.network,
+                    flags: subnet.flags,
+                };
+                subnets.insert(prefix, entry);
             }
         }
         Ok(subnets)

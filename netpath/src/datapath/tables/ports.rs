@@ -15,11 +15,14 @@ use netpath_common::{
     portmap,
 };
 
-use super::{Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of, syscall};
+use super::{
+    MapTable, Tables, absent_is_none, absent_is_success, failed, octets_of, prefix_of, read_each,
+    syscall,
+};
 use crate::{
     datapath::{DatapathError, batch},
     model::Protocol,
-    plan::entries::{self, AllowEntry, PortEntry},
+    plan::tables::{self, AllowEntry, AllowKey, PortEntry},
 };
 
 /// Number of ranges at each level, for exact, family-wide and node-wide addresses.
@@ -27,13 +30,13 @@ use crate::{
 pub(super) struct Levels([[u32; portmap::LEVELS as usize]; 3]);
 
 impl Levels {
-    pub(super) fn add(&mut self, key: &entries::PortKey) {
+    pub(super) fn add(&mut self, key: &tables::PortKey) {
         if let Some(count) = self.place(key) {
             *count += 1;
         }
     }
 
-    fn remove(&mut self, key: &entries::PortKey) {
+    fn remove(&mut self, key: &tables::PortKey) {
         if let Some(count) = self.place(key) {
             *count = count.saturating_sub(1);
         }
@@ -50,7 +53,7 @@ impl Levels {
         })
     }
 
-    fn place(&mut self, key: &entries::PortKey) -> Option<&mut u32> {
+    fn place(&mut self, key: &tables::PortKey) -> Option<&mut u32> {
         let class = match key.host_ip {
             Some(ip) if !ip.is_unspecified() => 0,
             Some(_) => 1,
@@ -74,7 +77,7 @@ impl Default for Taken {
 
 impl Taken {
     /// Counts a range that is published (`taken`) or removed. Returns the words of the bitmap that change.
-    pub(super) fn change(&mut self, key: &entries::PortKey, taken: bool) -> RangeInclusive<u32> {
+    pub(super) fn change(&mut self, key: &tables::PortKey, taken: bool) -> RangeInclusive<u32> {
         let base = match key.protocol {
             Protocol::Tcp => 0,
             Protocol::Udp => usize::from(u16::MAX) + 1,
@@ -104,15 +107,8 @@ impl Taken {
     }
 }
 
-impl Tables {
-    /// Publishes ranges.
-    ///
-    /// # Errors
-    /// If a map cannot be written.
-    pub fn put_ports(
-        &mut self,
-        list: &[(entries::PortKey, PortEntry)],
-    ) -> Result<(), DatapathError> {
+impl MapTable for PortEntry {
+    fn write(tables: &mut Tables, list: &[(tables::PortKey, Self)]) -> Result<(), DatapathError> {
         let keys: Vec<_> = list.iter().map(|(key, _)| port_key(key)).collect();
         let values: Vec<_> = list
             .iter()
@@ -120,55 +116,36 @@ impl Tables {
             .collect();
         let mut new = Vec::new();
         for (key, _) in list {
-            if self.port(key)?.is_none() {
-                self.levels.add(key);
+            if tables.port(key)?.is_none() {
+                tables.levels.add(key);
                 new.push(*key);
             }
         }
-        self.set_taken(new.iter(), true)?;
+        tables.set_taken(new.iter(), true)?;
         // A level is enabled before it has entries, so that programs find each entry at once.
-        self.write_levels()?;
-        batch::update(self.ports_map.fd().as_fd(), &keys, &values)
+        tables.write_levels()?;
+        batch::update(tables.ports_map.fd().as_fd(), &keys, &values)
             .map_err(syscall("update", "ports"))
     }
 
-    /// Removes ranges.
-    ///
-    /// # Errors
-    /// If a map cannot be written.
-    pub fn remove_ports(&mut self, list: &[entries::PortKey]) -> Result<(), DatapathError> {
-        let mut known = Vec::with_capacity(list.len());
-        for key in list {
-            if self.port(key)?.is_some() {
+    fn delete(tables: &mut Tables, keys: &[tables::PortKey]) -> Result<(), DatapathError> {
+        let mut known = Vec::with_capacity(keys.len());
+        for key in keys {
+            if tables.port(key)?.is_some() {
                 known.push(*key);
             }
         }
         let keys: Vec<_> = known.iter().map(port_key).collect();
-        batch::delete(self.ports_map.fd().as_fd(), &keys).map_err(syscall("delete", "ports"))?;
-        known.iter().for_each(|key| self.levels.remove(key));
-        self.set_taken(known.iter(), false)?;
-        self.write_levels()
+        batch::delete(tables.ports_map.fd().as_fd(), &keys).map_err(syscall("delete", "ports"))?;
+        known.iter().for_each(|key| tables.levels.remove(key));
+        tables.set_taken(known.iter(), false)?;
+        tables.write_levels()
     }
 
-    /// The published range under a key.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn port(&self, key: &entries::PortKey) -> Result<Option<PortEntry>, DatapathError> {
-        let found = absent_is_none("ports", self.ports.get(&port_key(key), 0))?;
-        Ok(found
-            .filter(|range| (range.first, range.last) == (key.first, key.last))
-            .map(|range| port_entry(&range)))
-    }
-
-    /// Every published range.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn ports(&self) -> Result<BTreeMap<entries::PortKey, PortEntry>, DatapathError> {
+    fn read_all(tables: &Tables) -> Result<BTreeMap<tables::PortKey, Self>, DatapathError> {
         let mut ports = BTreeMap::new();
         batch::for_each(
-            self.ports_map.fd().as_fd(),
+            tables.ports_map.fd().as_fd(),
             |key: &PortKey, range: &PublishedRange| {
                 if let Some(key) = entry_key(key, range) {
                     ports.insert(key, port_entry(range));
@@ -179,57 +156,56 @@ impl Tables {
         Ok(ports)
     }
 
-    /// Adds sources to allow-lists.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn put_allow(&mut self, list: &[AllowEntry]) -> Result<(), DatapathError> {
-        for entry in list {
-            self.allow
-                .insert(&allow_key(entry), 1, 0)
-                .map_err(failed("allow"))?;
+    fn read(
+        tables: &Tables,
+        keys: &BTreeSet<&tables::PortKey>,
+    ) -> Result<BTreeMap<tables::PortKey, Self>, DatapathError> {
+        read_each(keys, |key| tables.port(key))
+    }
+}
+
+impl MapTable for AllowEntry {
+    fn write(tables: &mut Tables, list: &[(AllowKey, Self)]) -> Result<(), DatapathError> {
+        for (key, _) in list {
+            let written = tables.allow.insert(&allow_key(key), 1, 0);
+            written.map_err(failed("allow"))?;
         }
         Ok(())
     }
 
-    /// Removes allowed sources.
-    ///
-    /// # Errors
-    /// If the map cannot be written.
-    pub fn remove_allow(&mut self, list: &[AllowEntry]) -> Result<(), DatapathError> {
-        for entry in list {
-            absent_is_success("allow", self.allow.remove(&allow_key(entry)))?;
-        }
-        Ok(())
+    fn delete(tables: &mut Tables, keys: &[AllowKey]) -> Result<(), DatapathError> {
+        let mut keys = keys.iter().map(allow_key);
+        keys.try_for_each(|key| absent_is_success("allow", tables.allow.remove(&key)))
     }
 
-    /// Every source of every allow-list.
-    ///
-    /// # Errors
-    /// If the map cannot be read.
-    pub fn allow(&self) -> Result<BTreeSet<AllowEntry>, DatapathError> {
-        let mut allow = BTreeSet::new();
-        for item in self.allow.iter() {
+    fn read_all(tables: &Tables) -> Result<BTreeMap<AllowKey, Self>, DatapathError> {
+        let mut allow = BTreeMap::new();
+        for item in tables.allow.iter() {
             let (key, _) = item.map_err(failed("allow"))?;
             let [a, b, c, d, octets @ ..] = key.data();
-            if let Some(prefix) = key
-                .prefix_len()
-                .checked_sub(32)
-                .and_then(|length| prefix_of(length, octets))
-            {
-                allow.insert(AllowEntry {
-                    list: u32::from_ne_bytes([a, b, c, d]),
-                    prefix,
-                });
+            let length = key.prefix_len().checked_sub(32);
+            if let Some(prefix) = length.and_then(|length| prefix_of(length, octets)) {
+                let list = u32::from_ne_bytes([a, b, c, d]);
+                allow.insert(AllowKey { list, prefix }, Self);
             }
         }
         Ok(allow)
+    }
+}
+
+impl Tables {
+    /// The published range under a key.
+    fn port(&self, key: &tables::PortKey) -> Result<Option<PortEntry>, DatapathError> {
+        let found = absent_is_none("ports", self.ports.get(&port_key(key), 0))?;
+        Ok(found
+            .filter(|range| (range.first, range.last) == (key.first, key.last))
+            .map(|range| port_entry(&range)))
     }
 
     /// Updates the ports that SNAT must not choose because of these ranges.
     fn set_taken<'a>(
         &mut self,
-        keys: impl Iterator<Item = &'a entries::PortKey>,
+        keys: impl Iterator<Item = &'a tables::PortKey>,
         taken: bool,
     ) -> Result<(), DatapathError> {
         for index in keys
@@ -258,7 +234,7 @@ impl Tables {
     }
 }
 
-fn port_key(key: &entries::PortKey) -> PortKey {
+fn port_key(key: &tables::PortKey) -> PortKey {
     let addr = match key.host_ip {
         None => PortKey::ANY,
         Some(ip) if !ip.is_unspecified() => Addr::from(ip),
@@ -268,7 +244,7 @@ fn port_key(key: &entries::PortKey) -> PortKey {
     PortKey::of_range(addr, key.protocol.number(), key.first, key.last)
 }
 
-fn published_range(key: &entries::PortKey, entry: &PortEntry) -> PublishedRange {
+fn published_range(key: &tables::PortKey, entry: &PortEntry) -> PublishedRange {
     PublishedRange {
         first: key.first,
         last: key.last,
@@ -284,7 +260,7 @@ fn published_range(key: &entries::PortKey, entry: &PortEntry) -> PublishedRange 
 pub(in crate::datapath) fn entry_key(
     key: &PortKey,
     range: &PublishedRange,
-) -> Option<entries::PortKey> {
+) -> Option<tables::PortKey> {
     let protocol = match key.protocol {
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
@@ -298,7 +274,7 @@ pub(in crate::datapath) fn entry_key(
     } else {
         Some(key.addr.ip())
     };
-    Some(entries::PortKey {
+    Some(tables::PortKey {
         protocol,
         host_ip,
         first: range.first,
@@ -315,11 +291,11 @@ const fn port_entry(range: &PublishedRange) -> PortEntry {
     }
 }
 
-fn allow_key(entry: &AllowEntry) -> Key<[u8; 20]> {
-    let (length, octets) = octets_of(entry.prefix);
+fn allow_key(key: &AllowKey) -> Key<[u8; 20]> {
+    let (length, octets) = octets_of(key.prefix);
     let mut data = [0; 20];
     let (list, address) = data.split_at_mut(4);
-    list.copy_from_slice(&entry.list.to_ne_bytes());
+    list.copy_from_slice(&key.list.to_ne_bytes());
     address.copy_from_slice(&octets);
     Key::new(length + 32, data)
 }

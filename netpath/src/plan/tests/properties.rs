@@ -167,11 +167,11 @@ fn damage(world: &mut Observed, damage: Damage) {
         Damage::Namespace => drop(world.namespaces.pop_first()),
         Damage::Programs => world.attached.clear(),
         Damage::Maps => {
-            world.endpoints.clear();
-            world.ports.pop_first();
-            world.addresses.pop_last();
-            world.subnets.clear();
-            world.allow.clear();
+            world.entries.endpoints.clear();
+            world.entries.ports.pop_first();
+            world.entries.addresses.pop_last();
+            world.entries.subnets.clear();
+            world.entries.allow.clear();
         }
         Damage::Down => {
             world.veths.values_mut().for_each(|veth| veth.up = false);

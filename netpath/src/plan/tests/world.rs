@@ -4,34 +4,19 @@ use std::collections::BTreeSet;
 
 use crate::plan::{
     Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth, Operation,
-    entries::AddressEntry,
+    tables::{Addition, Entries, Entry as _, Removal, for_each_table},
 };
 
 /// Executes one operation, with the same effect as kernel and datapath.
 pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
     match operation.clone() {
-        Operation::RemovePorts(keys) => world.ports.retain(|key, _| !keys.contains(key)),
-        Operation::RemoveAllow(entries) => {
-            world.allow.retain(|entry| !entries.contains(entry));
-        }
-        Operation::RemoveAddresses(ips) => {
-            world.addresses.retain(|ip, _| !ips.contains(ip));
-        }
-        Operation::RemoveEndpoint { slot } => {
-            assert!(
-                !world.ports.values().any(|entry| entry.endpoint == slot),
-                "ports go first"
-            );
-            let entry = AddressEntry::Endpoint(slot);
-            assert!(
-                !world.addresses.values().any(|other| *other == entry),
-                "addresses go first"
-            );
-            world.endpoints.remove(&slot);
+        Operation::Remove(removal) => {
+            check_removal(world, &removal);
+            remove(&mut world.entries, removal);
         }
         Operation::Detach(attachment) => {
             assert!(
-                !world.uplinks.contains_key(&attachment.interface),
+                !world.entries.uplinks.contains_key(&attachment.interface),
                 "nothing may be sent to an uplink without programs"
             );
             world.attached.remove(&attachment);
@@ -45,22 +30,9 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             world.veths.remove(&name);
         }
         Operation::DeleteNamespace(path) => drop(world.namespaces.remove(&path)),
-        Operation::RemoveSubnet(prefix) => drop(world.subnets.remove(&prefix)),
-        Operation::RemoveNetwork { index } => drop(world.networks.remove(&index)),
         Operation::DeleteBridge { name } => {
             forget_device(world, &name);
             world.bridges.remove(&name);
-        }
-        Operation::RemoveUplink { name } => drop(world.uplinks.remove(&name)),
-        Operation::PutUplink { name, uplink } => {
-            for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
-                let interface = name.clone();
-                assert!(
-                    world.attached.contains(&Attachment { interface, hook }),
-                    "programs come before anything is sent to {name}"
-                );
-            }
-            world.uplinks.insert(name, uplink);
         }
         Operation::Attach(attachment) => {
             let name = &attachment.interface;
@@ -74,9 +46,8 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
         }
         // No plan has these.
         Operation::PinMap { .. } | Operation::AttachSocket { .. } => {}
-        Operation::PutSubnet { prefix, entry } => drop(world.subnets.insert(prefix, entry)),
         Operation::SetBridge { name, bridge } => {
-            for name in world.uplinks.keys() {
+            for name in world.entries.uplinks.keys() {
                 let hook = Hook::UplinkEgress;
                 let guard = Attachment {
                     interface: name.clone(),
@@ -89,20 +60,13 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             }
             for address in &bridge.addresses {
                 assert!(
-                    world.subnets.contains_key(&address.trunc()),
+                    world.entries.subnets.contains_key(&address.trunc()),
                     "subnets come first"
                 );
             }
             world
                 .bridges
                 .insert(name, ObservedBridge::complete(&bridge));
-        }
-        Operation::PutNetwork { index, entry } => {
-            assert!(
-                world.bridges.contains_key(&entry.bridge),
-                "bridges come first"
-            );
-            world.networks.insert(index, entry);
         }
         Operation::CreateNamespace(namespace) => drop(world.namespaces.insert(namespace.path)),
         Operation::CreateVeth { name, veth } => {
@@ -146,38 +110,96 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             seen.mtu = veth.mtu;
             seen.inside = Some(ObservedInside::complete(&veth.inside));
         }
-        Operation::PutEndpoint { slot, entry } => {
-            assert!(
-                world.veths.contains_key(&entry.host_interface),
-                "pairs come first"
-            );
-            assert!(
-                world.bridges.contains_key(&entry.bridge),
-                "bridges come first"
-            );
-            world.endpoints.insert(slot, entry);
+        Operation::Put(addition) => {
+            check_addition(world, &addition);
+            put(&mut world.entries, addition);
         }
-        Operation::PutAddresses(entries) => {
-            for (ip, entry) in entries {
-                if let AddressEntry::Endpoint(slot) = entry {
-                    assert!(
-                        world.endpoints.contains_key(&slot),
-                        "slots come before addresses"
-                    );
-                }
-                world.addresses.insert(ip, entry);
+    }
+}
+
+macro_rules! access {
+    ($($field:ident: $Table:ident($Entry:ident),)+) => {
+        fn put(entries: &mut Entries, addition: Addition) {
+            match addition {
+                $(Addition::$Table(list) => entries.$field.extend(list),)+
             }
         }
-        Operation::PutAllow(entries) => world.allow.extend(entries),
-        Operation::PutPorts(entries) => {
-            for (key, entry) in entries {
-                let listed = world.allow.iter().any(|allow| allow.list == entry.allow);
-                assert!(entry.allow == 0 || listed, "sources come before ports");
+
+        fn remove(entries: &mut Entries, removal: Removal) {
+            match removal {
+                $(Removal::$Table(keys) => entries.$field.retain(|key, _| !keys.contains(key)),)+
+            }
+        }
+    };
+}
+
+for_each_table!(access);
+
+fn check_removal(world: &Observed, removal: &Removal) {
+    let Removal::Endpoints(slots) = removal else {
+        return;
+    };
+    let entries = &world.entries;
+    let removed = |slot: Option<u32>| slot.is_some_and(|slot| slots.contains(&slot));
+    let mut ports = entries.ports.values();
+    assert!(
+        !ports.any(|entry| removed(entry.endpoint())),
+        "published ports are removed before their endpoint"
+    );
+    let mut addresses = entries.addresses.values();
+    assert!(
+        !addresses.any(|entry| removed(entry.endpoint())),
+        "addresses are removed before their endpoint"
+    );
+}
+
+fn check_addition(world: &Observed, addition: &Addition) {
+    let entries = &world.entries;
+    match addition {
+        Addition::Uplinks(list) => {
+            for (name, _) in list {
+                for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
+                    let interface = name.clone();
+                    assert!(
+                        world.attached.contains(&Attachment { interface, hook }),
+                        "the programs of {name} are attached before its entry is added"
+                    );
+                }
+            }
+        }
+        Addition::Subnets(_) | Addition::Allow(_) => {}
+        Addition::Networks(list) => assert!(
+            list.iter()
+                .all(|(_, entry)| world.bridges.contains_key(&entry.bridge)),
+            "bridges are created before networks are added"
+        ),
+        Addition::Endpoints(list) => {
+            for (_, entry) in list {
                 assert!(
-                    world.endpoints.contains_key(&entry.endpoint),
-                    "slots come before ports"
+                    world.veths.contains_key(&entry.host_interface)
+                        && world.bridges.contains_key(&entry.bridge),
+                    "devices are created before endpoints are added"
                 );
-                world.ports.insert(key, entry);
+            }
+        }
+        Addition::Addresses(list) => {
+            let mut slots = list.iter().filter_map(|(_, entry)| entry.endpoint());
+            assert!(
+                slots.all(|slot| entries.endpoints.contains_key(&slot)),
+                "endpoints are added before their addresses"
+            );
+        }
+        Addition::Ports(list) => {
+            for (_, entry) in list {
+                let listed = entries.allow.keys().any(|key| key.list == entry.allow);
+                assert!(
+                    entry.allow == 0 || listed,
+                    "allowed sources are added before published ports"
+                );
+                assert!(
+                    entries.endpoints.contains_key(&entry.endpoint),
+                    "endpoints are added before their published ports"
+                );
             }
         }
     }
@@ -189,14 +211,14 @@ pub(crate) fn forget_device(world: &mut Observed, name: &str) {
     for veth in world.veths.values_mut() {
         veth.bridge.take_if(|bridge| bridge == name);
     }
-    for entry in world.endpoints.values_mut() {
+    for entry in world.entries.endpoints.values_mut() {
         for device in [&mut entry.host_interface, &mut entry.bridge] {
             if device == name {
                 device.clear();
             }
         }
     }
-    for entry in world.networks.values_mut() {
+    for entry in world.entries.networks.values_mut() {
         if entry.bridge == name {
             entry.bridge.clear();
         }

@@ -112,11 +112,11 @@ fn default_route_uses_the_first_external_network_of_each_family() {
             ("eth3".to_owned(), Vec::new()),
         ]
     );
-    let entry = &desired.endpoints[&3];
+    let entry = &desired.entries.endpoints[&3];
     assert_eq!(entry.flags, INTERNAL);
     assert_eq!(entry.gateways, ["10.3.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(
-        desired.addresses[&"10.3.0.1".parse().unwrap()],
+        desired.entries.addresses[&"10.3.0.1".parse().unwrap()],
         AddressEntry::Gateway
     );
 }
@@ -130,8 +130,13 @@ fn routed_network_publishes_at_endpoint_addresses() {
     };
     let endpoints = vec![endpoint(1, &["10.1.0.2/24", "fd00:1::2/64"])];
     let desired = desired(vec![routed], sandbox(endpoints, vec![mapping(None, 80)]));
-    assert_eq!(desired.networks[&1].flags, ROUTED | ICC_OFF);
-    let keys: Vec<String> = desired.ports.keys().map(PortKey::to_string).collect();
+    assert_eq!(desired.entries.networks[&1].flags, ROUTED | ICC_OFF);
+    let keys: Vec<String> = desired
+        .entries
+        .ports
+        .keys()
+        .map(PortKey::to_string)
+        .collect();
     assert_eq!(keys, ["10.1.0.2:80/tcp", "[fd00:1::2]:80/tcp"]);
 }
 
@@ -144,7 +149,12 @@ fn ports_need_external_access_and_an_address_of_their_family() {
     ];
     let joined = sandbox(vec![endpoint(1, &["10.1.0.2/24"])], ports.clone());
     let keys = |desired: Desired| -> Vec<String> {
-        desired.ports.keys().map(PortKey::to_string).collect()
+        desired
+            .entries
+            .ports
+            .keys()
+            .map(PortKey::to_string)
+            .collect()
     };
     let open = desired(vec![network(1, &["10.1.0.0/24"])], joined.clone());
     assert_eq!(keys(open), ["80/tcp", "0.0.0.0:82/tcp"]);
@@ -220,7 +230,7 @@ fn adopted_devices_get_programs_and_entries_only() {
         .map(|at| at.interface)
         .collect();
     assert_eq!(interfaces, BTreeSet::from(["veth1".to_owned()]));
-    let entry = &desired.endpoints[&1];
+    let entry = &desired.entries.endpoints[&1];
     assert_eq!(
         (entry.host_interface.as_str(), entry.bridge.as_str()),
         ("veth1", "br0")
@@ -229,7 +239,7 @@ fn adopted_devices_get_programs_and_entries_only() {
         (entry.gateway_mac, entry.mtu),
         (MacAddr([2, 0, 0, 0, 0, 1]), 1400)
     );
-    assert_eq!(desired.ports.len(), 1);
+    assert_eq!(desired.entries.ports.len(), 1);
 }
 
 #[test]
@@ -239,7 +249,7 @@ fn missing_adopted_device_leaves_no_entry() {
         facts.adopted.remove(missing);
         let desired = Desired::of_state(&state, &facts);
         assert!(
-            desired.endpoints.is_empty() && desired.ports.is_empty(),
+            desired.entries.endpoints.is_empty() && desired.entries.ports.is_empty(),
             "{missing}"
         );
         assert!(desired.attachments().is_empty(), "{missing}");
@@ -256,6 +266,9 @@ fn address_of_an_adopted_bridge_is_a_host_address_without_its_network() {
     };
     let (before, after) = Desired::of_change(&removal, &state, &facts);
     let ip = "10.1.0.1".parse().unwrap();
-    assert_eq!(before.addresses.get(&ip), Some(&AddressEntry::Gateway));
-    assert_eq!(after.addresses.get(&ip), Some(&AddressEntry::Host));
+    assert_eq!(
+        before.entries.addresses.get(&ip),
+        Some(&AddressEntry::Gateway)
+    );
+    assert_eq!(after.entries.addresses.get(&ip), Some(&AddressEntry::Host));
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     datapath::DatapathError,
     kernel::{self, NodeFacts},
-    plan::{Attachment, Facts, Hook, Observed, Operation, tests::world},
+    plan::{Attachment, Facts, Hook, Observed, Operation, tables::for_each_table, tests::world},
     reconcile::{Datapath, Kernel, Scope},
 };
 
@@ -21,9 +21,9 @@ pub(crate) struct World(Arc<Mutex<Inner>>);
 struct Inner {
     observed: Observed,
     facts: NodeFacts,
-    /// Pins without a running program.
     /// Names of devices outside of netpath.
     links: BTreeSet<String>,
+    /// Pins without a running program.
     stale: BTreeSet<Attachment>,
     executed: Vec<String>,
     failure: Option<Failure>,
@@ -200,24 +200,18 @@ impl FakeDatapath {
 
 impl Datapath for FakeDatapath {
     fn observe(&self, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError> {
-        macro_rules! keep {
-            ($world:ident, $($table:ident),*) => {$(
-                let wanted = scope.keys(|desired| &desired.$table);
-                observed.$table = $world.$table;
-                observed
-                    .$table
-                    .retain(|key, _| wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
-            )*};
-        }
         let world = self.0.observed();
-        let allow = scope.members(|desired| &desired.allow);
-        observed.allow = world.allow;
-        observed
-            .allow
-            .retain(|entry| allow.as_ref().is_none_or(|wanted| wanted.contains(entry)));
-        keep!(
-            world, uplinks, networks, subnets, endpoints, addresses, ports
-        );
+        macro_rules! keep {
+            ($($field:ident: $Table:ident($Entry:ident),)+) => {$(
+                let wanted = scope.keys(|desired| &desired.entries.$field);
+                observed.entries.$field = world.entries.$field;
+                observed
+                    .entries
+                    .$field
+                    .retain(|key, _| wanted.as_ref().is_none_or(|wanted| wanted.contains(key)));
+            )+};
+        }
+        for_each_table!(keep);
         Ok(())
     }
 

@@ -172,7 +172,7 @@ async fn change_stops_at_the_first_failure_and_its_reverse_undoes_it() {
 async fn reconcile_continues_after_a_failure_and_the_next_one_completes_it() {
     let desired = Desired::of_state(&state(), &facts());
     let world = World::new(Observed::default());
-    world.fail(Failure::on("publish").times(1));
+    world.fail(Failure::on("add published port").times(1));
     let mut reconciler = reconciler(&world);
     let first = reconciler.reconcile(&desired, Depth::Inside).await.unwrap();
     assert_eq!(first.errors.len(), 1);
@@ -201,14 +201,14 @@ async fn uplink_without_programs_is_not_used() {
         errors[1].contains("has no program at uplink-egress yet"),
         "{errors:?}"
     );
-    assert!(world.observed().uplinks.is_empty());
+    assert!(world.observed().entries.uplinks.is_empty());
 
     let second = reconciler
         .reconcile(&desired, Depth::Outside)
         .await
         .unwrap();
     assert!(second.errors.is_empty());
-    assert_eq!(world.observed().uplinks.len(), 1);
+    assert_eq!(world.observed().entries.uplinks.len(), 1);
 }
 
 #[tokio::test]
@@ -216,12 +216,12 @@ async fn deleted_objects_are_restored() {
     let desired = Desired::of_state(&state(), &facts());
     let complete = Observed::complete(&desired);
     let losses: [fn(&mut Observed); 6] = [
-        |world| world.ports.clear(),
-        |world| world.allow.clear(),
-        |world| world.addresses.clear(),
-        |world| world.subnets.clear(),
+        |world| world.entries.ports.clear(),
+        |world| world.entries.allow.clear(),
+        |world| world.entries.addresses.clear(),
+        |world| world.entries.subnets.clear(),
         |world| world.attached.clear(),
-        |world| world.networks.clear(),
+        |world| world.entries.networks.clear(),
     ];
     for lose in losses {
         let world = World::new(complete.clone());
