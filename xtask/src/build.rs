@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the BPF object first, then the binary that carries it.
+//! `cargo xtask build`: the BPF object first, then the binary that contains it.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -22,12 +22,12 @@ pub struct Args {
     /// For debugging: log a line for every dropped packet.
     #[arg(long)]
     trace: bool,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let toolchain = toolchain::ensure(Install::unless(args.no_install))?;

@@ -15,12 +15,12 @@ use crate::{
 /// Example: cargo xtask ci
 #[derive(clap::Args)]
 pub struct Args {
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
 
-/// Runs the verb. The tests come last, so that their summary ends the log.
+/// Runs the command. The tests come last, so that their summary ends the log.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let install = Install::unless(args.no_install);
     let workspace = Workspace::load()?;

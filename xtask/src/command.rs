@@ -25,14 +25,14 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command with the terminal as its output and hands its status on.
+/// Runs a command with the terminal as its output and returns its status.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
     command
         .status()
         .with_context(|| format!("cannot run `{}`", shown(command)))
 }
 
-/// Runs a command and returns what it printed; a status other than 0 is an error with what it said on stderr.
+/// Runs a command and returns what it printed; a status other than 0 is an error with its stderr.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -53,7 +53,7 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn host() -> Result<String> {
     let version = output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
+    Ok(host.context("rustc reports no host")?.to_owned())
 }
 
 /// The exit code of this process for the status of a child: the same number, or 128 + the signal as shells do.
@@ -65,7 +65,7 @@ pub fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(number).unwrap_or(1))
 }
 
-/// The command line as one would type it.
+/// The command line as it is typed in a shell.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
@@ -83,7 +83,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
-/// Whether the file exists and anybody may execute it.
+/// Whether the file exists and it has an execute permission.
 pub fn is_executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

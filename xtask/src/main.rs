@@ -1,4 +1,4 @@
-//! Every command a person or the CI types from a checkout: `cargo xtask VERB`. One file or folder per verb.
+//! Commands for developers and CI in a checkout: `cargo xtask VERB`. One file or folder per verb.
 
 mod bench;
 mod bpf;
@@ -24,8 +24,8 @@ use clap::Parser;
 
 /// Builds, runs, tests and checks netpath from source.
 ///
-/// On a new machine `cargo xtask run --demo` and `cargo xtask test` are enough: what they need is installed, each
-/// step named before it runs.
+/// On a new machine `cargo xtask run --demo` and `cargo xtask test` are enough. They install missing tools, and
+/// announce each step before it runs.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {

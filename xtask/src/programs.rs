@@ -1,4 +1,4 @@
-//! The outside programs that the demo and the tests use: which Debian package brings which.
+//! External programs that the demo and the tests use, with their Debian packages.
 
 use std::{path::Path, process::Command};
 
@@ -10,7 +10,7 @@ use crate::{
     toolchain::{Install, apt, cargo},
 };
 
-/// A package and what shows that it is there: a program, or a file.
+/// A package, and the program or file that shows that it is installed.
 pub type Entry = (&'static str, &'static str);
 
 /// What the demo needs.
@@ -56,11 +56,11 @@ const SERVICES: [(&str, &str); 4] = [
     ("nsd", "nsd"),
 ];
 
-/// Installs what is missing, or says what is.
+/// Installs missing packages, or reports them.
 pub fn ensure(entries: &[Entry], install: Install) -> Result<()> {
     let missing: Vec<_> = entries
         .iter()
-        .filter(|(_, evidence)| !present(evidence))
+        .filter(|(_, evidence)| !is_installed(evidence))
         .copied()
         .collect();
     if missing.is_empty() {
@@ -76,7 +76,7 @@ pub fn ensure(entries: &[Entry], install: Install) -> Result<()> {
     if !apt::present() {
         let programs: Vec<_> = missing.iter().map(|(_, evidence)| *evidence).collect();
         step!(
-            "not found, install them if you can: {}; what uses them will fail",
+            "not found: {}; tests that use them fail",
             programs.join(" ")
         );
         return Ok(());
@@ -87,12 +87,12 @@ pub fn ensure(entries: &[Entry], install: Install) -> Result<()> {
         .iter()
         .filter(|(package, _)| packages.contains(package))
     {
-        quiet(service)?;
+        disable_service(service)?;
     }
     Ok(())
 }
 
-fn present(evidence: &str) -> bool {
+fn is_installed(evidence: &str) -> bool {
     if evidence.starts_with('/') {
         Path::new(evidence).exists()
     } else {
@@ -100,8 +100,8 @@ fn present(evidence: &str) -> bool {
     }
 }
 
-/// A test dependency must not leave a server running on the user's machine.
-fn quiet(service: &str) -> Result<()> {
+/// Disables a service, so that no test dependency leaves a server running on the user's machine.
+fn disable_service(service: &str) -> Result<()> {
     if Path::new("/run/systemd/system").exists() {
         step!("systemctl disable --now {service}: the tests start their own");
         command::status(
@@ -127,7 +127,7 @@ pub fn ensure_nextest(install: Install) -> Result<()> {
     }
     step!("compiling the test runner cargo-nextest {NEXTEST} (some minutes)");
     cargo::install("cargo-nextest", |command| {
-        // Updating itself is a third of it, and needs TLS.
+        // The self-update is a third of the compilation, and needs TLS.
         command.args(["--no-default-features", "--features=default-no-update"]);
         command.args(["--version", NEXTEST]);
     })

@@ -12,7 +12,7 @@ use crate::{
     build, command, command::step, kernels, programs, toolchain::Install, workspace::Workspace,
 };
 
-/// The packages whose tests need nothing.
+/// The packages whose tests need no root.
 const UNIT: [&str; 5] = [
     "netpath",
     "netpath-common",
@@ -26,7 +26,7 @@ const TESTS: &str = "netpath-tests";
 /// A level of tests; see CONTRIBUTING.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Level {
-    /// Model, address management, plans, parsers, tables: needs nothing.
+    /// Model, address management, plans, parsers, tables: needs no root.
     Unit,
     /// Every BPF program by test run: needs root.
     Prog,
@@ -69,7 +69,7 @@ impl Level {
         self == Self::Unit || self.targets().iter().any(there)
     }
 
-    /// The tests of this level in the language of the test runner.
+    /// The tests of this level, as a filter expression of the test runner.
     fn filter(self) -> String {
         match self {
             Self::Unit => format!("(not package({TESTS}) or kind(lib))"),
@@ -99,7 +99,7 @@ pub struct Args {
     /// Only tests with this text in their name.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
@@ -126,7 +126,7 @@ impl Selection {
     }
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     if let Some(Machines::Kernels(args)) = &args.machines {
         return kernels::main(args);
@@ -192,13 +192,12 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
     })
 }
 
-/// Tests at one time: half as many again as there are CPUs, because a test with a daemon waits for the kernel half of the
-/// time.
+/// Number of parallel tests: 1.5 per CPU, because a test with a daemon waits for the kernel half of the time.
 fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from) * 3 / 2
 }
 
-/// The levels to run: an absent one is an error if named, and a line if not.
+/// The levels to run. A level without tests is an error if it is named; otherwise it is reported and skipped.
 fn levels(workspace: &Workspace, named: &[Level]) -> Result<Vec<Level>> {
     if let Some(level) = named.iter().find(|level| !level.exists(workspace)) {
         bail!(
@@ -220,7 +219,7 @@ fn levels(workspace: &Workspace, named: &[Level]) -> Result<Vec<Level>> {
     Ok(present)
 }
 
-/// The examples in the documentation, which the test runner does not know. Quiet unless one fails.
+/// The examples in the documentation, which the test runner does not run. Prints output only on failure.
 fn documentation(workspace: &Workspace) -> Result<ExitCode> {
     step!("testing the examples in the documentation");
     let mut cargo = workspace.cargo();
@@ -239,7 +238,7 @@ fn documentation(workspace: &Workspace) -> Result<ExitCode> {
     Ok(command::exit_code(output.status))
 }
 
-/// The build stays with the user, only the test programs run as root.
+/// Cargo builds as the user; only the test programs run as root.
 fn run_tests_as_root(nextest: &mut Command) -> Result<()> {
     let variable = format!(
         "CARGO_TARGET_{}_RUNNER",

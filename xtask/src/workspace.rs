@@ -1,4 +1,4 @@
-//! Where things are in the checkout, and the cargo that started us.
+//! Paths in the checkout, and the cargo that started this program.
 
 use std::{
     env,
@@ -21,7 +21,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Reads the metadata from cargo.
     pub fn load() -> Result<Self> {
         let text = command::output(cargo_in(&root()).args([
             "metadata",
@@ -44,7 +44,7 @@ impl Workspace {
         })
     }
 
-    /// A cargo command in the checkout that knows the BPF object, so that no build forgets it and none is repeated.
+    /// A cargo command in the checkout that knows the BPF object, so that every build contains it and none is repeated.
     pub fn cargo(&self) -> Command {
         let mut cargo = cargo_in(&self.root);
         let object = self.bpf_object();
@@ -54,7 +54,7 @@ impl Workspace {
         cargo
     }
 
-    /// Where `bpf::build` leaves the object.
+    /// The path to which `bpf::build` writes the object.
     pub fn bpf_object(&self) -> PathBuf {
         self.target.join("bpf/netpath.bpf.o")
     }

@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     shell: Shell,
 }
 
-/// Prints them.
+/// Prints the completions.
 pub(super) fn execute(arguments: Arguments) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "netpath", &mut script);

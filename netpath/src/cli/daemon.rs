@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     settings: Settings,
 }
 
-/// Runs it until its end.
+/// Runs the daemon until it stops.
 pub(super) async fn execute(
     arguments: Arguments,
     socket: Option<PathBuf>,

@@ -46,7 +46,7 @@ impl Failure {
         }
     }
 
-    /// The daemon did not do `action` with `object`.
+    /// The request to the daemon for `action` with `object` failed.
     pub(super) fn api(
         action: &'static str,
         object: impl Into<String>,
@@ -60,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// The settings are wrong.
+    /// The settings are invalid.
     pub(super) fn config(action: &'static str) -> impl FnOnce(ConfigError) -> Self {
         move |error| {
             let advice = error.hint();
@@ -78,7 +78,7 @@ impl Failure {
 
     /// Printing failed.
     pub(super) fn output(error: io::Error) -> Self {
-        Self::new("print", "", error).advice("check where stdout goes")
+        Self::new("print", "", error).advice("check the destination of stdout")
     }
 
     /// The same with advice.
@@ -120,7 +120,7 @@ impl Failure {
         text.push('\n');
         if verbose {
             for cause in &self.causes {
-                text.push_str("  because: ");
+                text.push_str("  caused by: ");
                 text.push_str(&one_line(cause));
                 text.push('\n');
             }
@@ -129,7 +129,7 @@ impl Failure {
     }
 }
 
-/// Without error numbers, and without line breaks and other control characters, which an untrusted name may carry.
+/// Without error numbers, and without line breaks and other control characters, which an untrusted name may contain.
 fn one_line(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -171,7 +171,7 @@ mod tests {
         let failure = Failure::chain("daemon", &error);
         assert_eq!(
             failure.report(true),
-            "netpath: daemon: could not attach: no such device; see 'netpath daemon --help'\n  because: no such device\n"
+            "netpath: daemon: could not attach: no such device; see 'netpath daemon --help'\n  caused by: no such device\n"
         );
     }
 }

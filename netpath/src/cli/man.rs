@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     dir: PathBuf,
 }
 
-/// Writes them.
+/// Writes the pages.
 pub(super) fn execute(arguments: Arguments) -> Outcome {
     clap_mangen::generate_to(Cli::command(), &arguments.dir).map_err(|error| {
         Failure::new("man", arguments.dir.display().to_string(), error)

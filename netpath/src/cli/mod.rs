@@ -39,7 +39,7 @@ use crate::{
 use failure::Failure;
 use output::Format;
 
-/// Where help shows what every command takes.
+/// Heading of the options that every command accepts.
 const GLOBAL: &str = "Global options";
 
 /// Container networks on Linux hosts with the packet path in eBPF.
@@ -65,7 +65,7 @@ pub struct Cli {
     /// Show the causes of a failure
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
-    /// How to print
+    /// Output format
     #[arg(
         short,
         long,
@@ -101,7 +101,7 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// What commands share.
+/// State that all commands use.
 struct Context {
     client: Client,
     format: Format,
@@ -109,13 +109,13 @@ struct Context {
 }
 
 impl Context {
-    /// The directory for pinned maps: the one that was named; else that which the daemon noted beside its socket; else
-    /// the default one.
+    /// The directory for pinned maps: `named` if given; otherwise the one that the daemon has recorded next to its
+    /// socket; otherwise the default.
     fn pins(&self, named: Option<&Path>) -> PathBuf {
-        let noted = || fs::read_link(self.client.socket().parent()?.join(PINS_LINK)).ok();
+        let recorded = || fs::read_link(self.client.socket().parent()?.join(PINS_LINK)).ok();
         named
             .map(Path::to_owned)
-            .or_else(noted)
+            .or_else(recorded)
             .unwrap_or_else(|| DEFAULT_BPF_DIR.into())
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 
-/// How to print.
+/// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people.
@@ -21,7 +21,7 @@ pub(super) enum Format {
 /// Title of a column; one that ends in `#` holds numbers, which are aligned at their ends.
 pub(super) type Column = &'static str;
 
-/// Something that is a row of a table.
+/// A value that is printed as a row of a table.
 pub(super) trait Row {
     /// Titles.
     const COLUMNS: &'static [Column];
@@ -121,7 +121,7 @@ fn cell(text: &str, title: &str) -> Cell {
     }
 }
 
-/// Without control characters: labels and names of other nodes must not steer the terminal.
+/// Without control characters: labels and names of other nodes must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '?' } else { c })
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_lists_show() {
+    fn empty_list_is_shown_as_dash() {
         assert_eq!(list(["a", "b"]), "a,b");
         assert_eq!(list::<&str>([]), "-");
     }

@@ -78,7 +78,7 @@ pub(super) enum StartError {
 /// Why a detached process did not start.
 #[derive(Debug)]
 pub(super) enum DetachError<E> {
-    /// The sandbox was not created, so the process was withdrawn.
+    /// The sandbox was not created, so the process was ended.
     Withdrawn(E),
     /// The process did not start.
     Start(StartError),

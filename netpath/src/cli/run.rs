@@ -48,7 +48,8 @@ impl Arguments {
     }
 }
 
-/// Runs it. The runtime runs only during requests to the daemon: no other thread may run while processes are created.
+/// Runs the command. The runtime runs only during requests to the daemon: no other thread may run while processes are
+/// created.
 pub(super) fn execute(context: &Context, runtime: &Runtime, mut arguments: Arguments) -> Outcome {
     let command = std::mem::take(&mut arguments.command);
     if arguments.detach {
@@ -68,7 +69,7 @@ pub(super) fn entry(sandbox: &Sandbox) -> Entry {
     }
 }
 
-/// A command that did not start, with the exit status that shells have for it.
+/// A command that did not start, with the exit status that shells use.
 pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) -> Failure {
     let (status, advice) = match &error {
         StartError::Open { source, .. } | StartError::Prepare { source, .. }
@@ -100,13 +101,13 @@ fn foreground(
         .block_on(context.client.create_sandbox(&request))
         .map_err(Failure::api("run", name))?;
     let ended = process::foreground(command, &entry(&sandbox));
-    // The daemon would do it within seconds; the caller of this process does not have to wait for that.
+    // The daemon would remove the sandbox within seconds. The caller of this process does not have to wait for that.
     let removed = remove(context, runtime, &sandbox.name);
     match ended {
         Ok(status) => {
             if let Err(error) = removed {
                 let failure = Failure::api("run", &sandbox.name)(error)
-                    .advice("the daemon removes the sandbox when it runs again");
+                    .advice("the daemon removes the sandbox when it is restarted");
                 output::complain(&failure.report(context.verbose));
             }
             Ok(code(status))
@@ -154,7 +155,7 @@ fn remove(context: &Context, runtime: &Runtime, name: &str) -> Result<(), Client
     }
 }
 
-/// The exit status as a shell has it.
+/// The exit status as shells report it.
 fn code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,

@@ -209,7 +209,7 @@ async fn stop_process(client: &Client, name: &str) -> Result<bool, Failure> {
         Failure::new("sandbox rm", name, error).advice("run as root, or stop the process")
     };
     let process = Stop::of(pid).map_err(failed)?;
-    // The number may have been reused before the descriptor was opened.
+    // The process id may have been reused before the descriptor was opened.
     if find().await?.started_pid != Some(pid) {
         return Ok(true);
     }
@@ -303,7 +303,7 @@ fn mac(text: &str) -> Result<String, String> {
     }
 }
 
-/// RFC 1123 §2.1, and what the kernel takes.
+/// Accepts host names of RFC 1123 §2.1 that the kernel accepts too.
 fn hostname(text: &str) -> Result<String, String> {
     let label = |label: &str| {
         !label.is_empty()

@@ -21,31 +21,31 @@ use crate::{
     },
 };
 
-/// Show how the node does; exit status 1 unless it is ready
+/// Show node status; exit status 1 unless the node is ready
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  netpath status --wait 10")]
 pub(super) struct Arguments {
     /// Wait until the node is ready, at most this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
-    /// Directory for pinned maps, to be looked at while the daemon is down
+    /// Directory for pinned maps, read while the daemon is down
     /// [default: that of the daemon with this socket]
     #[arg(long, value_name = "DIR")]
     bpf_dir: Option<PathBuf>,
 }
 
-/// How long an answer may take, even when the time is over.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Shortest timeout of a request, which also applies after the deadline.
+const MIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to sleep between two questions.
+/// Pause between two requests.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Asks, until the node is ready or the time is over.
+/// Requests the status until the node is ready or the deadline has passed.
 pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
     let deadline = Instant::now() + arguments.wait.unwrap_or_default();
     let answer = loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let client = context.client.with_timeout(left.max(PATIENCE));
+        let client = context.client.with_timeout(left.max(MIN_TIMEOUT));
         let answer = client.status().await;
         let ready = answer.as_ref().is_ok_and(|status| status.ready);
         if ready || Instant::now() >= deadline {
@@ -77,7 +77,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
     }
 }
 
-/// What can be said while the daemon does not answer.
+/// Status from the pinned maps, while the daemon does not respond.
 fn without_daemon(error: &ClientError, bpf_dir: &Path) -> Status {
     let maps = read::list(bpf_dir).unwrap_or_default();
     let table = read::flow_table(bpf_dir, &maps).ok();
@@ -128,7 +128,11 @@ fn describe(status: &Status) -> String {
         ("features", features.collect::<Vec<_>>().join(" ")),
         (
             "flows",
-            status.flows.as_ref().map(in_words).unwrap_or_default(),
+            status
+                .flows
+                .as_ref()
+                .map(describe_flows)
+                .unwrap_or_default(),
         ),
         ("idle limits", timers.join(" ")),
     ];
@@ -144,9 +148,9 @@ fn describe(status: &Status) -> String {
     text
 }
 
-fn in_words(flows: &Flows) -> String {
+fn describe_flows(flows: &Flows) -> String {
     format!(
-        "{} of {}, at most {} for a sandbox and {} unanswered, {} bytes each",
+        "{} of {}, at most {} per sandbox and {} half-open, {} bytes each",
         flows.entries,
         flows.capacity,
         flows.per_sandbox_limit,
@@ -230,7 +234,7 @@ mod tests {
     use crate::frontend::http::v1::{Reconcile, Store};
 
     #[test]
-    fn a_node_is_shown_as_a_whole() {
+    fn status_shows_every_section() {
         let status = Status {
             node: "a".to_owned(),
             version: "1.0".to_owned(),
@@ -304,7 +308,7 @@ uplinks:      eth0,eth1
 store:        file (reachable)
 reconciled:   2 s ago, 3 ms, 4 operations, 0 failed
 features:     +tcx -xdp
-flows:        75 of 1000, at most 250 for a sandbox and 64 unanswered, 456 bytes each
+flows:        75 of 1000, at most 250 per sandbox and 64 half-open, 456 bytes each
 idle limits:  icmp=60 other=600
 degraded:     eth1 has no address
 
@@ -329,7 +333,7 @@ flows  hash        1    4  25%   4096
     }
 
     #[test]
-    fn a_node_without_daemon_is_not_ready_and_says_why() {
+    fn status_without_daemon_is_not_ready_and_has_the_reason() {
         let error = ClientError::Unreachable {
             path: "/run/netpath/netpath.sock".into(),
             source: std::io::ErrorKind::NotFound.into(),

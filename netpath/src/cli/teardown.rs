@@ -16,7 +16,7 @@ use crate::{
                   The daemon does it and ends. With --force it is done without a daemon, and needs root; the \
                   directories are then those of the settings file, of these options, or the default ones.")]
 pub(super) struct Arguments {
-    /// Do it without a daemon
+    /// Work without a daemon
     #[arg(long)]
     force: bool,
     /// Settings file of the daemon
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     cgroup: Option<PathBuf>,
 }
 
-/// Does it.
+/// Executes the command.
 pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
     if arguments.force {
         let settings = Settings {

@@ -142,7 +142,7 @@ impl Datapath {
         }
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
-        let sizes = tables_sizes(&maps)?;
+        let sizes = table_sizes(&maps)?;
         let features = Features::probe(classifier(&mut ebpf, PROBE)?)?;
         tables.set_node(|old| Ok(configured(old, settings, limits, &sizes, features)))?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
@@ -245,7 +245,7 @@ struct Sizes {
     flow_index: u32,
 }
 
-fn tables_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
+fn table_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
     let size = |map: &'static str| {
         MapInfo::from_pin(maps.join(map))
             .map(|info| info.max_entries())
@@ -334,7 +334,7 @@ pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
             verifier_log,
         } => DatapathError::Rejected {
             program: name.to_owned(),
-            reason: verdict(&verifier_log.to_string())
+            reason: rejection_reason(&verifier_log.to_string())
                 .map_or_else(|| io_error.to_string(), str::to_owned),
         },
         source => DatapathError::Program {
@@ -345,7 +345,7 @@ pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
 }
 
 /// The line of the verifier's log that gives the cause: the last one before the statistics.
-fn verdict(log: &str) -> Option<&str> {
+fn rejection_reason(log: &str) -> Option<&str> {
     const STATISTICS: [&str; 4] = [
         "processed ",
         "verification time ",
@@ -362,20 +362,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verifier_log_ends_with_its_reason() {
+    fn rejection_reason_is_read_from_verifier_log() {
         let log = "0: (79) r6 = *(u64 *)(r1 +0)\n\
                    R4 invalid zero-sized read: u64=[0,4294967295]\n\
                    processed 12 insns (limit 1000000) max_states_per_insn 0 total_states 1\n\
                    stack depth 8\n";
         assert_eq!(
-            verdict(log),
+            rejection_reason(log),
             Some("R4 invalid zero-sized read: u64=[0,4294967295]")
         );
-        assert_eq!(verdict(""), None);
+        assert_eq!(rejection_reason(""), None);
     }
 
     #[test]
-    fn the_table_is_as_large_as_memory_allows() {
+    fn flow_capacity_depends_on_memory() {
         const MIB: u64 = 1 << 20;
         for (memory, flows) in [
             (256, 65_536),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! object ─► load ─► programs ─► attach ─► links   pinned: packets are forwarded without the daemon
-//!             └───► tables   typed maps           pinned: flows outlive the daemon
+//!             └───► tables   typed maps           pinned: flows persist without the daemon
 //!                     └────► sweep, read, run
 //! ```
 

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_names_stand_for_attachments() {
+    fn pin_name_identifies_attachment() {
         for interface in [
             "eth0",
             "npv-0123456789",

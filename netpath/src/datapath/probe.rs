@@ -54,12 +54,12 @@ impl Features {
             (
                 "route-skip-neighbour",
                 self.skip_neighbour,
-                "the redirect resolves neighbours that the look-up does not know",
+                "the redirect resolves neighbours that the lookup does not find",
             ),
             (
                 "route-source",
                 self.source,
-                "outbound flows have the first address of the uplink, the 'src' of a route is not used",
+                "outbound flows use the first address of the uplink, not the 'src' of a route",
             ),
             (
                 "route-mark",
@@ -69,7 +69,7 @@ impl Features {
             (
                 "ipv6-checksum-flag",
                 self.checksum_ipv6,
-                "programs correct complete checksums themselves",
+                "the programs correct checksums of whole packets (CHECKSUM_COMPLETE)",
             ),
         ]
     }
@@ -131,11 +131,17 @@ fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
     let info = match program {
         Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
         Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
-        _ => return Err(DatapathError::Missing(format!("use for program '{name}'"))),
+        _ => {
+            return Err(DatapathError::Missing(format!(
+                "supported type for program '{name}'"
+            )));
+        }
     };
     let info = info.map_err(|error| refused(name, error))?;
     let count = |count: Option<u32>| {
-        count.ok_or_else(|| DatapathError::Missing(format!("size of program '{name}'")))
+        count.ok_or_else(|| {
+            DatapathError::Missing(format!("instruction count for program '{name}'"))
+        })
     };
     Ok(LoadCost {
         verified: count(info.verified_instruction_count())?,

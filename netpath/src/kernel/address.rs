@@ -20,9 +20,9 @@ pub struct Address {
     pub net: IpNet,
     /// Valid beyond the link: neither link-local nor loopback.
     pub global: bool,
-    /// Duplicate address detection has not ended; it cannot be used yet.
+    /// Duplicate address detection is in progress; the address cannot be used yet.
     pub tentative: bool,
-    /// Duplicate address detection has found another owner; it cannot be used.
+    /// Duplicate address detection has found another owner; the address cannot be used.
     pub duplicate: bool,
     /// Not to be used for new flows (RFC 4862 §5.5.4).
     pub deprecated: bool,
@@ -65,7 +65,7 @@ impl Socket {
         }
     }
 
-    /// Gives a device exactly these global addresses, without duplicate address detection.
+    /// Sets exactly these global addresses on a device, without duplicate address detection.
     pub(super) async fn set_addresses(
         &self,
         object: &str,
@@ -156,7 +156,7 @@ fn parse(message: &Message) -> Option<Address> {
             _ => {}
         }
     }
-    // On a point-to-point device IFA_ADDRESS is the other side's.
+    // On a point-to-point device, IFA_ADDRESS is the address of the peer.
     let net = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
     let flags = AddressFlags::from_bits_retain(flags);
     Some(Address {

@@ -10,7 +10,7 @@ use super::{Error, Kernel, sysctl};
 use crate::plan::Bridge;
 
 impl Kernel {
-    /// Makes a bridge, or brings it to this state: MAC address, MTU, exactly these global addresses, forwarding, up.
+    /// Creates a bridge, or changes it to this state: MAC address, MTU, exactly these global addresses, forwarding, up.
     ///
     /// # Errors
     /// [`Error::ForeignLink`] if the name belongs to another kind of device.

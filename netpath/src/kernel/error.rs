@@ -1,4 +1,4 @@
-//! What can go wrong when talking to the kernel.
+//! Errors of requests to the kernel.
 
 use std::io;
 
@@ -8,9 +8,9 @@ pub enum Error {
     /// The kernel refused a netlink request.
     #[error("netlink request {request} for {object}: {source}")]
     Netlink {
-        /// The request as the kernel calls it, `RTM_NEWLINK`.
+        /// Name of the request in the kernel, such as `RTM_NEWLINK`.
         request: &'static str,
-        /// What it was about.
+        /// Object of the request.
         object: String,
         /// Its errno.
         source: io::Error,
@@ -18,25 +18,25 @@ pub enum Error {
     /// The netlink socket was closed, or a reply is invalid.
     #[error("netlink request {request} for {object}: no usable reply")]
     NoReply {
-        /// The request as the kernel calls it.
+        /// Name of the request in the kernel.
         request: &'static str,
-        /// What it was about.
+        /// Object of the request.
         object: String,
     },
     /// The kernel's table kept changing while it was being read.
     #[error("netlink request {request} for {object}: the table kept changing while it was read")]
     Unstable {
-        /// The request as the kernel calls it.
+        /// Name of the request in the kernel.
         request: &'static str,
-        /// What it was about.
+        /// Object of the request.
         object: String,
     },
     /// A system call failed.
     #[error("{call} for {object}: {source}")]
     Syscall {
-        /// The call.
+        /// Name of the system call.
         call: &'static str,
-        /// What it was about: a path, a process.
+        /// Object of the call: a path, a process.
         object: String,
         /// Its errno.
         source: io::Error,
@@ -47,14 +47,14 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A device of another kind has the name of one of netpath's.
+    /// A device of another kind has a name that netpath uses for its own devices.
     #[error("{name} is a device of kind {found}, expected {expected}: it is not netpath's")]
     ForeignLink {
         /// The name.
         name: String,
         /// The kind that was found.
         found: String,
-        /// The kind it should have.
+        /// The expected kind.
         expected: &'static str,
     },
     /// The interface name is in use inside a sandbox.
@@ -71,7 +71,7 @@ pub enum Error {
         /// Its name.
         bridge: String,
     },
-    /// The other end of a veth pair is not in the namespace where it should be.
+    /// The other end of a veth pair is not in the expected namespace.
     #[error("the other end of {name} is not in the namespace {netns}")]
     PeerElsewhere {
         /// Name of the host interface.
@@ -85,14 +85,14 @@ pub enum Error {
         /// The path.
         path: String,
     },
-    /// A file of the kernel has a form that is not understood.
+    /// A file of the kernel has an unknown format.
     #[error("{path}: expected {expected}, found '{found}'")]
     Format {
         /// The file.
         path: String,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
-        /// What it holds.
+        /// The content.
         found: String,
     },
 }
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// The errno, if the kernel gave one.
+    /// The errno, if the kernel returned one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Netlink { source, .. } | Self::Syscall { source, .. } => source.raw_os_error(),

@@ -8,18 +8,18 @@ use std::{
 use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
 use crate::plan::{AdoptedDevice, Facts, Uplink};
 
-/// The facts, and what is degraded.
+/// The facts of the node, and what is degraded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// What the planner works with.
+    /// Input of the planner.
     pub facts: Facts,
-    /// What is degraded, one line each.
+    /// What is degraded, one text per problem.
     pub degraded: Vec<String>,
 }
 
 impl Kernel {
     /// Reads the facts of the node. Uplinks are the devices with these names, or, if there are none, every one with a default
-    /// route; only Ethernet devices can be one.
+    /// route. Only Ethernet devices can be uplinks.
     /// `adopted` are the names of devices of other programs that netpath uses.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ fn from_parts(
     for link in candidates(config_uplinks, links, routes, &mut degraded) {
         if !link.ethernet {
             degraded.push(format!(
-                "{} is not an Ethernet device: what leaves by it is neither translated nor filtered",
+                "{} is not an Ethernet device: packets that leave through it are neither translated nor filtered",
                 link.name
             ));
             continue;
@@ -86,7 +86,7 @@ fn from_parts(
         .iter()
         .filter(|address| !address.duplicate)
         .map(|address| address.net.addr())
-        // The device may have others: a service address that is announced by routing.
+        // The loopback device may have other addresses, such as a service address that a routing daemon announces.
         .filter(|ip| !ip.is_loopback())
         .collect();
     NodeFacts {

@@ -1,4 +1,4 @@
-//! Traffic-control filters and the clsact qdisc: what is attached where, and removal of the qdisc.
+//! Traffic-control filters and the clsact qdisc: reading both, and removing the qdisc.
 //!
 //! Synchronous: the callers hold programs, which do not cross threads.
 
@@ -64,7 +64,7 @@ pub fn filters(ifindex: u32, direction: Direction) -> Result<Vec<Filter>, Error>
         replies => replies?,
     };
     let filters = replies.into_iter().filter_map(|reply| match reply {
-        // The dump begins each priority with a line of its own, which has no handle.
+        // For each priority, the dump contains an additional message, which has no handle.
         Message::NewTrafficFilter(message) => {
             let filter = filter(&message);
             (filter.handle != 0).then_some(filter)
@@ -79,7 +79,7 @@ pub fn filters(ifindex: u32, direction: Direction) -> Result<Vec<Filter>, Error>
 /// # Errors
 /// If the kernel refuses the request.
 pub fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, Error> {
-    // The reply is a notification, which the requester gets only if it asks for an echo.
+    // The reply is a notification. The kernel sends it to the requester only with NLM_F_ECHO.
     let request = Message::GetQueueDiscipline(message(ifindex, PARENT));
     let replies = match exchange("RTM_GETQDISC", request, NLM_F_ACK | NLM_F_ECHO, ifindex) {
         Err(Error::Netlink { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {

@@ -1,4 +1,4 @@
-//! What netpath needs of a host: the version of its kernel and capabilities.
+//! Requirements on a host: kernel version and capabilities.
 
 /// Oldest kernel that is tested, major and minor number.
 pub const OLDEST: (u32, u32) = (6, 1);
@@ -19,7 +19,7 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
     numbers.next().zip(numbers.next())
 }
 
-/// Capabilities that netpath needs and a process does not have, by the text of its `/proc/PID/status`.
+/// Capabilities that netpath needs and that a process lacks. `status` is the text of its `/proc/PID/status`.
 pub fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let held = status
         .lines()

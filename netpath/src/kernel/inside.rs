@@ -1,4 +1,4 @@
-//! Container interfaces of veth pairs.
+//! Container links: the ends of veth pairs in sandboxes.
 
 use std::{fs::File, path::Path};
 
@@ -13,12 +13,12 @@ use crate::plan::{ObservedInside, Veth};
 const LOOPBACK: u32 = 1;
 
 impl Kernel {
-    /// Brings the container interface to this state: name, MAC address, MTU, exactly these global addresses and
-    /// default routes, up, and the loopback device too.
+    /// Changes the container link to this state: name, MAC address, MTU, exactly these global addresses and
+    /// default routes, up. Also sets the loopback device up.
     ///
     /// # Errors
     /// [`Error::NoLink`] if there is no such pair, [`Error::PeerElsewhere`] if its other end is in another namespace,
-    /// [`Error::NameTaken`] if another device there has the name.
+    /// [`Error::NameTaken`] if another device in the namespace has the name.
     pub async fn set_inside(&self, name: &str, wanted: &Veth) -> Result<(), Error> {
         let namespace = netns::open(&wanted.netns)?;
         let host = self.socket.existing_link(name).await?;
@@ -60,8 +60,8 @@ impl Kernel {
             .await
     }
 
-    /// What the other end of the veth pair with this index on the host is like; `None` if the pair or the namespace is
-    /// removed, or the peer is not in that namespace.
+    /// The state of the container link whose host interface has this index; `None` if the pair or the namespace does
+    /// not exist, or the link is not in that namespace.
     pub async fn observe_inside(
         &self,
         path: &Path,

@@ -35,7 +35,7 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The namespace of [`Self::peer`] as numbered in this one; `None` if it is this one.
     pub peer_netnsid: Option<i32>,
-    /// Whether its frames are Ethernet's (`ARPHRD_ETHER`).
+    /// Whether it is an Ethernet device (`ARPHRD_ETHER`).
     pub ethernet: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
@@ -78,11 +78,11 @@ impl Kernel {
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
         let deleted = self.socket.change(name, Message::DelLink(message), 0).await;
-        absent_is_fine(deleted)
+        ok_if_absent(deleted)
     }
 
-    /// Deletes virtual devices, as far as they exist, in the time of one deletion: each waits
-    /// for all processors, some 20 ms, and here they wait together.
+    /// Deletes those of the virtual devices that exist. One request deletes all of them, because the kernel waits about
+    /// 20 ms for all CPUs in each request.
     pub async fn delete_links(&self, names: &[String]) -> Result<(), Error> {
         for name in names {
             let mut message = LinkMessage::default();
@@ -91,7 +91,7 @@ impl Kernel {
                 LinkAttribute::Group(DOOMED),
             ];
             let marked = self.socket.change(name, Message::SetLink(message), 0).await;
-            absent_is_fine(marked)?;
+            ok_if_absent(marked)?;
         }
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(DOOMED));
@@ -100,7 +100,7 @@ impl Kernel {
             .socket
             .change(&object, Message::DelLink(message), 0)
             .await;
-        absent_is_fine(deleted)
+        ok_if_absent(deleted)
     }
 }
 
@@ -123,7 +123,7 @@ impl Socket {
         message
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
-        self.one(name, message).await
+        self.find_link(name, message).await
     }
 
     /// As [`Self::link`], with an error if there is none.
@@ -136,10 +136,10 @@ impl Socket {
     pub(super) async fn link_by_index(&self, index: u32) -> Result<Option<Link>, Error> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        self.one(&format!("device {index}"), message).await
+        self.find_link(&format!("device {index}"), message).await
     }
 
-    /// Changes attributes of a device, and sets it up or down if `up` says so, in one request.
+    /// Changes attributes of a device, and its administrative state if `up` is given, in one request.
     pub(super) async fn set_link(
         &self,
         object: &str,
@@ -157,7 +157,7 @@ impl Socket {
         self.change(object, Message::SetLink(message), 0).await
     }
 
-    async fn one(&self, object: &str, message: LinkMessage) -> Result<Option<Link>, Error> {
+    async fn find_link(&self, object: &str, message: LinkMessage) -> Result<Option<Link>, Error> {
         match self.get(object, Message::GetLink(query(message))).await {
             Ok(reply) => Ok(parse(&reply)),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
@@ -166,7 +166,7 @@ impl Socket {
     }
 }
 
-fn absent_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+fn ok_if_absent(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(()),
         other => other,

@@ -1,17 +1,17 @@
-//! The kernel's devices, addresses, routes, namespaces and sysctls: the only module that talks netlink.
+//! The kernel's devices, addresses, routes, namespaces and sysctls. Only this module uses netlink.
 //!
 //! ```text
-//!  Kernel ── links, addresses, routes ──► facts        what the planner must know
-//!     │                                    observe     what is there
-//!     └──── bridge, veth, inside                       what an operation asks for
+//!  Kernel ── links, addresses, routes ──► facts        input of the planner
+//!     │                                    observe     observed state
+//!     └──── bridge, veth, inside                       execution of operations
 //!  host · netns · process · mounts · sysctl · listeners · watch
 //! ```
 //!
 //! Every change is idempotent: requesting the current state changes nothing, removing a missing object
 //! succeeds. No operation on one object lists all objects, so the cost of an operation is independent of their number.
 //!
-//! A [`Kernel`] belongs to the network namespace of the thread that opened it. Sysctls and `/proc/net` always show the
-//! namespace of the thread that asks, so threads of one runtime must not sit in different namespaces.
+//! A [`Kernel`] belongs to the network namespace of the thread that opened it. Sysctls and `/proc/net` always refer to
+//! the namespace of the calling thread, so all threads of one runtime must be in the same namespace.
 
 mod address;
 mod bridge;

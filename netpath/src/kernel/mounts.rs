@@ -17,7 +17,7 @@ use super::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// Root of the cgroup v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` where v1 is mounted beside it; `None`
+/// Root of the cgroup v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` if v1 is mounted too; `None`
 /// if it is not mounted.
 pub fn cgroup2() -> Result<Option<PathBuf>, Error> {
     let text = fs::read_to_string(MOUNTINFO)
@@ -32,7 +32,7 @@ pub fn is_bpffs(path: &Path) -> Result<bool, Error> {
         .map_err(|errno| Error::syscall("statfs", path.display(), errno))
 }
 
-/// Makes the directory if needed and mounts a BPF file system on it, unless it is on one.
+/// Creates the directory if needed, and mounts a BPF file system on it unless it already is on one.
 pub fn mount_bpffs(directory: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -75,7 +75,7 @@ pub fn with_private_bpffs<T: Send>(work: impl FnOnce(&Path) -> T + Send) -> Resu
     }
 }
 
-/// The mount with the shortest path that shows the hierarchy from its root.
+/// The mount with the shortest path that contains the whole hierarchy.
 fn find_cgroup2(mountinfo: &str) -> Option<PathBuf> {
     mountinfo
         .lines()

@@ -32,7 +32,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 /// Serialises [`prepare_directory`]: a second bind mount of a directory would hide the mounts below it.
 static PREPARING: Mutex<()> = Mutex::new(());
 
-/// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is mounted there.
+/// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is already mounted.
 ///
 /// The directory becomes a shared mount, as with `ip netns`: unmounting a namespace here also unmounts it in mount
 /// namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
@@ -70,7 +70,7 @@ pub fn create(path: &Path) -> Result<(), Error> {
     made
 }
 
-/// Mounts the namespace of the calling thread at `path`; succeeds if it is mounted there. Needs `CAP_SYS_ADMIN`.
+/// Mounts the namespace of the calling thread at `path`; succeeds if it is already mounted. Needs `CAP_SYS_ADMIN`.
 pub fn mount_own(path: &Path) -> Result<(), Error> {
     if inode(path)? == Some(current_inode()?) {
         return Ok(());
@@ -254,7 +254,7 @@ pub async fn run_in<T: Send + 'static>(
 /// Names of the interfaces in the namespace at `path`; none if there is no namespace.
 ///
 /// # Errors
-/// When the namespace cannot be entered, or its interfaces cannot be listed.
+/// If the namespace cannot be entered, or its interfaces cannot be listed.
 pub async fn interface_names(path: &Path) -> Result<Vec<String>, Error> {
     let object = path.display().to_string();
     let namespace = match open(path) {

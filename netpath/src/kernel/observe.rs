@@ -48,7 +48,7 @@ impl Kernel {
         Ok(global_nets(&addresses).into_iter().collect())
     }
 
-    /// Every host interface of netpath, by name, without the container interface.
+    /// Every host interface of netpath, by name, without the container link.
     pub async fn observe_veths(&self) -> Result<BTreeMap<String, IndexedVeth>, Error> {
         let links = self.links().await?;
         let names: BTreeMap<u32, &str> = links
@@ -66,7 +66,7 @@ impl Kernel {
             .collect())
     }
 
-    /// One host interface, without the container interface; `None` if there is no veth pair of that name.
+    /// One host interface, without the container link; `None` if there is no veth pair of that name.
     pub async fn observe_veth(&self, name: &str) -> Result<Option<IndexedVeth>, Error> {
         let Some(link) = self.link(name).await? else {
             return Ok(None);

@@ -31,17 +31,17 @@ pub fn start_time(pid: i32) -> Result<Option<u64>, Error> {
     })
 }
 
-/// The process that has this number now; `None` if there is none.
+/// The process that currently has this id; `None` if there is none.
 pub fn identify(pid: i32) -> Result<Option<ProcessId>, Error> {
     Ok(start_time(pid)?.map(|start| ProcessId { pid, start }))
 }
 
-/// Whether exactly this process is still there.
+/// Whether exactly this process still runs.
 pub fn alive(process: ProcessId) -> Result<bool, Error> {
     Ok(start_time(process.pid)? == Some(process.start))
 }
 
-/// Where the network namespace of a process is found while it lives.
+/// Path of the network namespace of a process. Valid while the process runs.
 pub fn netns_path(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
@@ -51,13 +51,13 @@ pub fn netns_inode(pid: i32) -> Result<Option<u64>, Error> {
     netns::inode(&netns_path(pid))
 }
 
-/// Returns when exactly this process has ended, at once if it has. Needs Linux 5.3 (pidfd).
+/// Returns when exactly this process has ended, immediately if it has already ended. Needs Linux 5.3 (pidfd).
 pub async fn wait_gone(process: ProcessId) -> Result<(), Error> {
     let object = || format!("process {}", process.pid);
     let Some(fd) = pidfd(process.pid)? else {
         return Ok(());
     };
-    // The number may have been reused before the descriptor was opened.
+    // The id may have been reused before the descriptor was opened.
     if !alive(process)? {
         return Ok(());
     }
@@ -70,7 +70,7 @@ pub async fn wait_gone(process: ProcessId) -> Result<(), Error> {
         .map_err(|source| Error::syscall("epoll_wait", object(), source))
 }
 
-/// A descriptor of a process that is readable when it has ended; `None` if there is none of that number (Linux 5.3).
+/// A descriptor that becomes readable when the process ends; `None` if no process has this id (Linux 5.3).
 pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     // SAFETY: the call takes two integers and no memory.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -86,7 +86,7 @@ pub fn pidfd(pid: i32) -> Result<Option<OwnedFd>, Error> {
     }
 }
 
-/// Sends a signal to the process with this descriptor and number; succeeds if it has ended (Linux 5.1).
+/// Sends a signal to the process with this descriptor and id; succeeds if it has ended (Linux 5.1).
 pub fn send_signal(process: &OwnedFd, pid: i32, signal: Signal) -> Result<(), Error> {
     let no_details = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open, and the kernel accepts a null pointer for the details of the signal.
@@ -111,7 +111,7 @@ pub fn send_signal(process: &OwnedFd, pid: i32, signal: Signal) -> Result<(), Er
 
 /// `Some(None)` for a zombie: its namespace and descriptors are released.
 fn parse_stat(text: &str) -> Option<Option<u64>> {
-    // The second field is the program's name in brackets and may hold anything, brackets too.
+    // The second field is the program's name in brackets, and may contain any characters, including brackets.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_alive_and_a_different_start_is_not() {
+    fn process_is_alive_only_with_its_start_time() {
         let own = identify(std::process::id().cast_signed())
             .expect("stat")
             .expect("this process");

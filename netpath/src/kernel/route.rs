@@ -17,19 +17,19 @@ use rtnetlink::packet_route::{
 
 use super::{Error, Kernel, socket::Socket};
 
-/// The table that holds the namespace's own addresses.
+/// The table with the routes to the namespace's own addresses (`RT_TABLE_LOCAL`).
 const TABLE_LOCAL: u32 = 255;
 
 /// A default route over one device. A multipath route counts once per next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
-    /// Index of the device it leaves by.
+    /// Index of the output device.
     pub index: u32,
     /// Whether it is an IPv6 route.
     pub v6: bool,
-    /// Next hop; `None` if the whole world is on the link.
+    /// Next hop; `None` if every destination is on-link.
     pub gateway: Option<IpAddr>,
-    /// Metric; the lowest wins.
+    /// Metric; the route with the lowest metric is used.
     pub metric: u32,
     /// The routing table.
     pub table: u32,
@@ -161,7 +161,7 @@ impl Socket {
         }
         let object = if v6 { "IPv6 routes" } else { "IPv4 routes" };
         let replies = match self.dump(object, Message::GetRoute(message)).await {
-            // The kernel runs without IPv6, or the device was just removed.
+            // IPv6 is disabled, or the device has just been removed.
             Err(error) if matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::ENODEV)) => {
                 return Ok(Vec::new());
             }
@@ -252,7 +252,7 @@ fn destination(attributes: &[RouteAttribute], v6: bool) -> Option<IpAddr> {
         RouteAttribute::Destination(address) => Some(ip(address)),
         _ => None,
     });
-    // Left out for prefixes like 0.0.0.0/1.
+    // The kernel omits the attribute for prefixes like 0.0.0.0/1.
     found.unwrap_or(Some(if v6 {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
     } else {

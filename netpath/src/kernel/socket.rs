@@ -1,4 +1,4 @@
-//! One rtnetlink socket and the form that every request has.
+//! An rtnetlink socket, and the requests on it.
 
 use futures_util::StreamExt;
 use rtnetlink::{
@@ -11,7 +11,7 @@ use rtnetlink::{
 
 use super::Error;
 
-/// How often a dump is repeated when the table changed under it.
+/// Attempts of a dump, which is repeated if the table changes meanwhile.
 const DUMP_ATTEMPTS: usize = 8;
 
 /// A socket for requests, bound to the namespace it was opened in; clones share it.
@@ -30,7 +30,7 @@ impl Socket {
         Ok(Self { handle })
     }
 
-    /// A change, acknowledged by the kernel. `flags` are the `NLM_F_*` of the request.
+    /// Requests a change and waits for the acknowledgement. `flags` are the `NLM_F_*` of the request.
     pub(super) async fn change(
         &self,
         object: &str,
@@ -42,7 +42,7 @@ impl Socket {
             .map(|_| ())
     }
 
-    /// One object.
+    /// Requests one object.
     pub(super) async fn get(&self, object: &str, message: Message) -> Result<Message, Error> {
         let request = name_of(&message);
         let replies = self.exchange(object, message, 0).await?;
@@ -56,7 +56,7 @@ impl Socket {
             })
     }
 
-    /// All objects that match, as they stood at one moment.
+    /// Requests all matching objects, as a consistent snapshot.
     pub(super) async fn dump(&self, object: &str, message: Message) -> Result<Vec<Message>, Error> {
         for _ in 0..DUMP_ATTEMPTS {
             let replies = self.exchange(object, message.clone(), NLM_F_DUMP).await?;

@@ -1,4 +1,4 @@
-//! Sysctls, of the network namespace of the calling thread where they are per namespace.
+//! Sysctls. Those that exist per network namespace are the ones of the calling thread's namespace.
 //!
 //! Keys are paths below `/proc/sys`: with dots, interface names that contain one would be ambiguous.
 
@@ -40,7 +40,7 @@ pub fn write(key: &str, value: &str) -> Result<(), Error> {
     fs::write(&path, value).map_err(|source| Error::syscall("write", path, source))
 }
 
-/// Sets `key` unless it has that value: a write of the same value has effects for some keys.
+/// Sets `key` unless it has that value: for some keys, writing the current value has effects.
 pub fn ensure(key: &str, value: &str) -> Result<(), Error> {
     if read(key)? == value {
         return Ok(());
@@ -48,7 +48,7 @@ pub fn ensure(key: &str, value: &str) -> Result<(), Error> {
     write(key, value)
 }
 
-/// Whether the kernel runs with IPv6 at all.
+/// Whether IPv6 is enabled in the kernel.
 pub fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }

@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 fn in_fresh_namespaces<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     assert!(
         nix::unistd::geteuid().is_root(),
-        "this test makes network namespaces: run it as root"
+        "this test creates network namespaces: run it as root"
     );
     let outcome = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("unshare");

@@ -16,12 +16,12 @@ use super::{Error, Kernel, Link, netns, sysctl};
 use crate::plan::Veth;
 
 impl Kernel {
-    /// Makes a veth pair: the host's end a port of its bridge and down, the other end down in its namespace under its
-    /// final name. A pair of that name whose other end is elsewhere is replaced.
+    /// Creates a veth pair, both ends down. The host interface is a port of its bridge; the container link is in its
+    /// namespace and has its final name. A pair of that name whose other end is in another namespace is replaced.
     ///
     /// # Errors
-    /// [`Error::ForeignLink`] if the name belongs to another kind of device, [`Error::NameTaken`] if the name inside
-    /// is in use, [`Error::NoLink`] if there is no bridge, [`Error::NotNetns`] if there is no namespace.
+    /// [`Error::ForeignLink`] if the name belongs to another kind of device, [`Error::NameTaken`] if the name of the
+    /// container link is in use, [`Error::NoLink`] if there is no bridge, [`Error::NotNetns`] if there is no namespace.
     pub async fn create_veth(&self, name: &str, wanted: &Veth) -> Result<(), Error> {
         let namespace = netns::open(&wanted.netns)?;
         if let Some(link) = self.link(name).await? {
@@ -65,7 +65,7 @@ impl Kernel {
         }
     }
 
-    /// Brings the host interface to this state: port of the bridge, MTU, IPv6 disabled, up.
+    /// Changes the host interface to this state: port of the bridge, MTU, IPv6 disabled, up.
     ///
     /// # Errors
     /// [`Error::NoLink`] if there is no such pair or no such bridge, [`Error::ForeignLink`] if the name belongs to
@@ -111,7 +111,7 @@ impl Kernel {
         let Message::NewNsId(reply) = reply else {
             return Ok(false);
         };
-        // A namespace without an id in this one has no peer of a device of this one.
+        // A namespace that has no id in this one contains no peer of a device of this one.
         let id = reply
             .attributes
             .iter()

@@ -1,4 +1,4 @@
-//! Events of the kernel about changes of devices, addresses and routes.
+//! Netlink events about changes of devices, addresses and routes.
 
 use std::{collections::VecDeque, io, os::fd::AsFd};
 
@@ -13,35 +13,36 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Error;
 
-/// Enough for bursts of some thousand events.
+/// Size of the receive buffer in bytes; enough for bursts of several thousand events.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
-/// The largest datagram that the kernel sends to a multicast group is much smaller.
+/// Size of the buffer for one datagram in bytes. The kernel sends smaller ones to multicast groups.
 const DATAGRAM: usize = 64 << 10;
 
-/// The table of the namespace's own addresses; it changes with them, so its routes are no news.
+/// The table with the routes to the namespace's own addresses (`RT_TABLE_LOCAL`). Its changes are ignored, because the
+/// kernel also sends an event for each changed address.
 const TABLE_LOCAL: u8 = 255;
 
-/// Something has changed.
+/// A change in the network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A device appeared, changed or went.
+    /// A device was created, changed or removed.
     LinkChanged {
         /// Its index.
         index: u32,
         /// Its name.
         name: String,
-        /// Whether it went.
+        /// Whether it was removed.
         gone: bool,
     },
-    /// An address appeared or went.
+    /// An address was added, changed or removed.
     AddressChanged {
         /// Index of its device.
         index: u32,
     },
-    /// A route appeared or went.
+    /// A route was added, changed or removed.
     RouteChanged,
-    /// Events were lost: everything must be observed again.
+    /// Events were lost: the receiver must observe the whole state.
     Lost,
 }
 
@@ -51,12 +52,12 @@ pub struct Watch {
     socket: AsyncFd<Socket>,
     buffer: Vec<u8>,
     queue: VecDeque<Event>,
-    /// The kernel has reported lost events. It drops more of them silently until the socket is empty.
+    /// Whether the kernel has reported lost events. It drops further events without a report until the socket is empty.
     congested: bool,
 }
 
 impl Watch {
-    /// For the namespace of the calling thread. Later changes cause events.
+    /// Opens the socket in the namespace of the calling thread. Later changes cause events.
     ///
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
@@ -64,7 +65,7 @@ impl Watch {
         Self::with_receive_buffer(RECEIVE_BUFFER)
     }
 
-    /// With a receive buffer of about this many bytes.
+    /// As [`Self::open`], with a receive buffer of about this many bytes.
     pub(super) fn with_receive_buffer(bytes: usize) -> Result<Self, Error> {
         let failed = |call| move |source: io::Error| Error::syscall(call, "netlink events", source);
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed("socket"))?;
@@ -128,7 +129,7 @@ impl Watch {
 fn parse(mut datagram: &[u8], queue: &mut VecDeque<Event>) {
     while !datagram.is_empty() {
         let Ok(message) = NetlinkMessage::<Message>::deserialize(datagram) else {
-            // A change that this version does not parse.
+            // A kind of change that this version does not parse.
             queue.push_back(Event::Lost);
             return;
         };
@@ -153,7 +154,7 @@ fn event(payload: NetlinkPayload<Message>) -> Option<Event> {
                     LinkAttribute::IfName(name) => Some(name.clone()),
                     _ => None,
                 });
-            // In the bridge family, a port has left its bridge; the device still exists.
+            // In the bridge family, the message means that a port has left its bridge; the device still exists.
             let gone = matches!(message, Message::DelLink(_))
                 && link.header.interface_family != AddressFamily::Bridge;
             Some(Event::LinkChanged {

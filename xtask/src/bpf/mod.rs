@@ -74,11 +74,11 @@ fn rustflags(workspace: &Workspace, toolchain: &Toolchain) -> String {
     let mut linker = std::ffi::OsString::from("-Clinker=");
     linker.push(&toolchain.linker);
     [
-        // The default CPU has no fetching atomics.
+        // The default BPF CPU version has no atomic operations that return the old value.
         "-Ctarget-cpu=v3".to_owned(),
         "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         linker.to_string_lossy().into_owned(),
-        // BTF is made from debug information.
+        // BTF is generated from debug information.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
@@ -89,7 +89,7 @@ fn rustflags(workspace: &Workspace, toolchain: &Toolchain) -> String {
     .join("\x1f")
 }
 
-/// The other cargo must not see what the cargo that runs us, or rustup, has set for this program.
+/// Removes the variables that rustup and the calling cargo have set for this program.
 fn clean_environment(command: &mut Command) {
     const KEPT: [&str; 6] = [
         "CARGO_HOME",

@@ -1,4 +1,4 @@
-//! The linked object as a file: what must not be in it, what need not be, and how large its programs are.
+//! The linked object as a file: refuses panics, removes debug information, counts instructions.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const PANICS: [&str; 4] = [
     "panic_bounds_check",
 ];
 
-/// Refuses an object in which a panic can be reached: the verifier would, with a message that does not say why.
+/// Refuses an object in which a panic can be reached. The verifier refuses it too, but does not state the cause.
 pub fn refuse_panics(content: &[u8]) -> Result<()> {
     let object = parse(content)?;
     let names = object
@@ -35,7 +35,7 @@ pub fn refuse_panics(content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Drops the debug information, of which the kernel takes only the BTF that was made from it: the object is parsed at
+/// Removes the debug information: the kernel uses only the BTF that is generated from it, and the object is parsed at
 /// every start of the daemon.
 pub fn strip(content: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(content).context("cannot read the BPF object")?;
@@ -57,7 +57,7 @@ pub fn strip(content: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// Instructions by program with its section; what programs call stands together in one entry.
+/// Instructions by program with its section; the functions that programs call are counted in one entry.
 pub fn instructions(content: &[u8]) -> Result<BTreeMap<String, u64>> {
     let object = parse(content)?;
     let mut count = BTreeMap::new();

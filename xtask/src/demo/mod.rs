@@ -76,7 +76,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let took = started.elapsed().as_secs_f32();
     match result {
         Ok(()) if left.is_empty() => {
-            println!("\n✓ all steps passed, nothing is left behind ({took:.1} s)");
+            println!("\n✓ all steps passed, everything has been removed ({took:.1} s)");
             Ok(ExitCode::SUCCESS)
         }
         _ => Ok(ExitCode::FAILURE),

@@ -29,7 +29,7 @@ pub const OUTSIDE: (&str, &str) = ("192.0.2.2", "2001:db8:2::2");
 /// Number of lines of the daemon's log that are shown after a failed step.
 const LOG_LINES: usize = 30;
 
-/// The place where a command runs.
+/// Where a command runs.
 #[derive(Clone, Copy)]
 pub enum Place<'a> {
     /// The host's namespace and cgroup.

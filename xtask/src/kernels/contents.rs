@@ -15,7 +15,7 @@ use crate::{command, toolchain::cargo, workspace::Workspace};
 /// The directories of system programs.
 const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Programs that tests start, where this machine has them.
+/// Programs that tests start, if this machine has them.
 const PROGRAMS: [&str; 31] = [
     "bash",
     "bpftool",
@@ -84,15 +84,15 @@ const SLOWDOWN: u32 = 8;
 
 /// What a machine does.
 pub struct Script {
-    /// The tests, in the language of the test runner.
+    /// The tests, as a filter expression of the test runner.
     pub filter: String,
-    /// Whether the verifier's work is recorded.
+    /// Whether the verifier's instruction counts are recorded.
     pub update_budget: bool,
     /// Whether `netpath doctor` runs.
     pub doctor: bool,
 }
 
-/// The test runner's binary, its description of the test binaries, and where everything is.
+/// The test runner's binary, its description of the test binaries, and the paths of both.
 pub struct Contents {
     root: PathBuf,
     netpath: PathBuf,
@@ -232,7 +232,7 @@ impl Contents {
         Ok(())
     }
 
-    /// The first process: mounts, then one section of the console after another, see [`report`].
+    /// The script of the init process: mounts file systems, then prints the sections of the console, see [`report`].
     fn init(&self, script: &Script) -> String {
         let Self {
             root,
@@ -324,13 +324,13 @@ fn system_program(name: &str) -> Option<PathBuf> {
         .find(|path| command::is_executable(path))
 }
 
-/// The modules of a kernel with their index, so that the kernel loads what a request needs.
+/// The modules of a kernel with their index, so that the kernel loads modules on demand.
 fn modules(image: &mut Initramfs, kernel: &Kernel) -> Result<()> {
     let directory = kernel.modules();
     let base = directory
         .ancestors()
         .nth(3)
-        .context("the modules lie below lib/modules")?;
+        .context("the modules are not below lib/modules")?;
     command::run(
         Command::new("depmod")
             .arg("-b")

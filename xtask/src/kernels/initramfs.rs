@@ -16,7 +16,7 @@ const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 
-/// What an archive entry holds.
+/// Content of an archive entry.
 enum Entry {
     Directory,
     Symlink(PathBuf),
@@ -50,7 +50,7 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds a file at its own path; a program brings its libraries.
+    /// Adds a file at its own path; the libraries of a program are added too.
     pub fn file(&mut self, path: &Path) -> Result<()> {
         self.file_as(path, path)
     }

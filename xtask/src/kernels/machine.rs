@@ -20,10 +20,10 @@ pub const CPUS: u32 = 2;
 /// Memory of the machine, which holds the root file system too.
 const MEMORY: &str = "6G";
 
-/// Boots a kernel and hands every line of its console to `line`, until it powers off.
+/// Boots a kernel and calls `line` with every line of its console, until it powers off.
 ///
 /// # Errors
-/// If the emulator does not start, or the machine still runs after `limit`; it is ended then.
+/// If the emulator does not start, or the machine still runs after `limit`; it is killed then.
 pub fn boot(
     kernel: &Kernel,
     initramfs: &Path,

@@ -61,13 +61,13 @@ pub struct Args {
     /// Only the part that CI runs: every program loads on 6.1 and 6.12, and the cases of fragments pass.
     #[arg(long, conflicts_with_all = ["versions", "filter", "update_budget"])]
     smoke: bool,
-    /// Record the verifier's work on each kernel in .config/verifier-budget.toml.
+    /// Record the verifier's instruction counts on each kernel in .config/verifier-budget.toml.
     #[arg(long)]
     update_budget: bool,
     /// Show the consoles of the machines.
     #[arg(long)]
     console: bool,
-    /// Install nothing: check, and say what to install.
+    /// Install nothing; report what is missing.
     #[arg(long)]
     no_install: bool,
 }
@@ -83,7 +83,7 @@ enum Tests {
 }
 
 impl Tests {
-    /// In the language of the test runner.
+    /// The filter expression for the test runner.
     fn filter(&self) -> String {
         match self {
             Self::Core => format!("binary(/^prog/) or test(/{CORE}/)"),
@@ -97,7 +97,7 @@ impl Tests {
 /// programs, takeover by a second daemon, a killed daemon, removal of attachments.
 const CORE: &str = "^(gate_(02|04|16)_.*default_offloads|origins::(connected|host|sandbox)|dump::.*source_translation|\
     filters::|takeover::traffic_|teardown::(forced|second))";
-/// Cases of fragments, whose lengths the verifiers of old kernels must see.
+/// Cases of fragments, whose lengths the verifiers of old kernels must be able to bound.
 const SMOKE: &str = "^fragments::";
 
 /// A run over some kernels.
@@ -109,7 +109,7 @@ struct Run<'a> {
     console: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let install = Install::unless(args.no_install);
     let workspace = Workspace::load()?;
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tests each kernel; `false` if something failed. A kernel that no archive has is skipped by name.
+    /// Tests each kernel; `false` if something failed. A kernel that is in no archive is skipped with a message.
     fn start(&self, workspace: &Workspace, install: Install) -> Result<bool> {
         if std::env::consts::ARCH != "x86_64" {
             bail!("the kernels level needs an x86_64 machine");
@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The file with the verifier's work by kernel; `tests/prog/budget.rs` reads and writes it.
+/// The file with the verifier's instruction counts by kernel; `tests/prog/budget.rs` reads and writes it.
 fn budget(workspace: &Workspace) -> PathBuf {
     workspace.root.join(".config/verifier-budget.toml")
 }

@@ -1,4 +1,4 @@
-//! Debian's kernel packages: which one a version means, and its files.
+//! Debian's kernel packages: selection by version, and files.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{command, command::step, toolchain::apt};
 
-/// Names the newest kernel of Debian's development branch.
+/// Selects the newest kernel of Debian's development branch.
 pub const NEWEST: &str = "newest";
 
 /// An unpacked kernel package.
@@ -111,8 +111,8 @@ impl Archive {
         }
     }
 
-    /// Debian's development branch on the same mirror, with lists and cache of its own. The machine's configuration
-    /// stays as it is.
+    /// Debian's development branch on the same mirror, with separate lists and cache. The machine's configuration
+    /// does not change.
     fn development(directory: &Path) -> Result<Self> {
         let directory = directory.join("apt");
         for part in ["lists/partial", "cache/archives/partial"] {
@@ -131,7 +131,7 @@ impl Archive {
                 set("Dir::Cache", &directory.join("cache")),
             ],
         };
-        step!("apt-get update (Debian's development branch, lists of its own)");
+        step!("apt-get update (Debian's development branch, separate lists)");
         command::run(archive.apt("apt-get").args(["update", "-qq"]))?;
         Ok(archive)
     }
@@ -158,7 +158,7 @@ impl Archive {
         Ok(newest(releases.collect()))
     }
 
-    /// The packages of a release. Since Debian 14 the boot image and the modules are packages of their own.
+    /// The packages of a release. Since Debian 14 the boot image and the modules are separate packages.
     fn packages(&self, release: &str) -> Result<Vec<String>> {
         let names = command::output(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
         let parts =

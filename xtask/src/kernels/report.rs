@@ -1,4 +1,4 @@
-//! What a machine said on its console.
+//! Parses the console output of a machine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,18 +7,18 @@ use std::{
 
 use anyhow::Result;
 
-/// Begins the section with the verifier's work on each program.
+/// First line of the section with the verifier's statistics of each program.
 pub const PROGRAMS: &str = "@@ programs";
-/// Begins the section with the recorded budget.
+/// First line of the section with the recorded budget.
 pub const BUDGET: &str = "@@ budget";
-/// Begins the section with the output of `netpath doctor`.
+/// First line of the section with the output of `netpath doctor`.
 pub const DOCTOR: &str = "@@ doctor";
-/// Begins the section with the test runner's output.
+/// First line of the section with the test runner's output.
 pub const TESTS: &str = "@@ tests";
 /// The last line, followed by the test runner's exit status.
 pub const EXIT: &str = "@@ exit";
 
-/// What the verifier did for a program.
+/// The verifier's statistics of a program.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program {
     verified: u64,
@@ -37,7 +37,7 @@ pub struct Report {
     pub budget: String,
     /// Wall-clock time from boot to power-off.
     duration: Duration,
-    /// Failed tests with the test runner's word for it, and what kept the machine from finishing.
+    /// Failed tests with their status, and the reason if the machine did not finish.
     failures: Vec<String>,
     passed: usize,
     status: Option<i32>,
@@ -56,7 +56,7 @@ enum Section {
 }
 
 impl Report {
-    /// Nothing is known of a kernel.
+    /// An empty report of a kernel.
     pub fn new(release: &str) -> Self {
         Self {
             release: release.to_owned(),
@@ -64,7 +64,7 @@ impl Report {
         }
     }
 
-    /// Takes one line of the console.
+    /// Processes one line of the console.
     pub fn read(&mut self, line: &str) {
         match line {
             PROGRAMS => self.section = Section::Programs,
@@ -111,7 +111,7 @@ impl Report {
         }
     }
 
-    /// Takes how the machine ended and how long it ran.
+    /// Records the result and the duration of the run.
     pub fn end(&mut self, duration: Duration, ended: Result<()>) {
         self.duration = duration;
         if let Err(error) = ended {
@@ -145,7 +145,7 @@ fn program(line: &str) -> Option<(String, Program)> {
     Some((name.to_owned(), program))
 }
 
-/// The test runner's word for a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog_cases guard::a case`.
+/// The printed status of a test, and the test: `PASS [   0.1s] (1/9) netpath-tests::prog_cases guard::a case`.
 fn verdict(line: &str) -> Option<(&str, &str)> {
     let (word, rest) = line.trim_start().split_once(" [")?;
     let known = [

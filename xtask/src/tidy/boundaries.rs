@@ -15,43 +15,43 @@ const BOUNDARIES: [Boundary; 7] = [
         name: "rtnetlink",
         within: "netpath/src/",
         only: &["netpath/src/kernel/"],
-        why: "one module talks netlink",
+        why: "only this module uses netlink",
     },
     Boundary {
         name: "netlink_",
         within: "netpath/src/",
         only: &["netpath/src/kernel/"],
-        why: "one module talks netlink",
+        why: "only this module uses netlink",
     },
     Boundary {
         name: "aya::",
         within: "netpath/src/",
         only: &["netpath/src/datapath/"],
-        why: "one module talks to programs and maps",
+        why: "only this module uses programs and maps",
     },
     Boundary {
         name: "redb",
         within: "netpath/src/",
         only: &["netpath/src/store/"],
-        why: "one module knows how the store keeps things",
+        why: "only this module accesses the database",
     },
     Boundary {
         name: "axum",
         within: "netpath/src/",
         only: &["netpath/src/frontend/http/"],
-        why: "one module speaks HTTP to clients",
+        why: "only this module serves HTTP",
     },
     Boundary {
         name: "anyhow",
         within: "netpath/src/",
         only: &["netpath/src/cli/", "netpath/src/main.rs"],
-        why: "a library's errors have types",
+        why: "errors of a library are typed",
     },
     Boundary {
         name: "crate::store",
         within: "netpath/src/cli/",
         only: &[],
-        why: "commands talk to the daemon",
+        why: "commands use the HTTP API",
     },
 ];
 
@@ -81,7 +81,7 @@ pub fn modules(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// Modules that only compute.
+/// Pure modules.
 const PURE: [&str; 3] = [
     "netpath/src/model/",
     "netpath/src/ipam/",
@@ -110,7 +110,7 @@ pub fn pure(sources: &[Source]) -> Vec<String> {
         for name in IMPURE {
             if let Some(line) = first_use(source, name) {
                 complaints.push(format!(
-                    "{}:{line}: uses `{name}`, but this module only computes",
+                    "{}:{line}: uses `{name}`, but this module must be pure",
                     source.path
                 ));
             }
@@ -203,7 +203,7 @@ mod tests {
         ));
         assert_eq!(
             found,
-            ["netpath/src/model/id.rs:1: uses `std::time`, but this module only computes"]
+            ["netpath/src/model/id.rs:1: uses `std::time`, but this module must be pure"]
         );
         assert!(pure(&source("netpath/src/daemon.rs", "use std::time::Instant;")).is_empty());
     }

@@ -39,7 +39,7 @@ pub fn page(sources: &[Source]) -> Vec<String> {
                 let (id, star) = id.split_once(' ').unwrap_or((id, ""));
                 found.push(id);
                 if !MARKS.contains(&mark) {
-                    complain(format!("`{mark}` is no mark"));
+                    complain(format!("`{mark}` is not a valid mark"));
                 }
                 let must_have = !star.is_empty() && matches!(mark, "comply" | "deviates");
                 if must_have && tests.is_empty() {
@@ -60,11 +60,11 @@ pub fn page(sources: &[Source]) -> Vec<String> {
     for id in &rows {
         match found.iter().filter(|other| *other == id).count() {
             1 => {}
-            count => complaints.push(format!("{PAGE}: {id} is there {count} times")),
+            count => complaints.push(format!("{PAGE}: {id} has {count} rows")),
         }
     }
     let unknown = found.iter().filter(|id| !rows.contains(id));
-    complaints.extend(unknown.map(|id| format!("{PAGE}: {id} is no requirement")));
+    complaints.extend(unknown.map(|id| format!("{PAGE}: {id} is not a known requirement")));
     complaints
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let mut sources = source(PAGE, lines);
         sources.extend(source("tests/e2e/a.rs", "fn works() {}"));
         sources.extend(source("tests/prog/cases/a.rs", "(\"it works\")"));
-        let absent = |text: &String| !text.ends_with(" is there 0 times");
+        let absent = |text: &String| !text.ends_with(" has 0 rows");
         page(&sources).into_iter().filter(absent).collect()
     }
 

@@ -67,6 +67,6 @@ pub fn unused(exceptions: &[Exception], needed: &[String], sources: &[Source]) -
     exceptions
         .iter()
         .filter(|(place, _)| whole && !needed.iter().any(|needed| needed == place))
-        .map(|(place, _)| format!("xtask/src/tidy/exceptions.rs: `{place}` is not needed any more"))
+        .map(|(place, _)| format!("xtask/src/tidy/exceptions.rs: `{place}` is no longer needed"))
         .collect()
 }

@@ -26,7 +26,7 @@ use tree::Source;
 /// Example: cargo xtask tidy
 #[derive(clap::Args)]
 pub struct Args {
-    /// Record the present map schema. Raise `SCHEMA_VERSION` first, unless no release has this version.
+    /// Record the current map schema. Raise `SCHEMA_VERSION` first, unless no release has this version.
     #[arg(long)]
     bless: bool,
 }

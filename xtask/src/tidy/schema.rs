@@ -50,7 +50,7 @@ pub fn check(root: &Path) -> Result<Option<String>> {
     Ok(compare(recorded, now))
 }
 
-/// Records the present layout.
+/// Records the current layout.
 pub fn bless(root: &Path) -> Result<()> {
     let Schema {
         version,

@@ -11,7 +11,7 @@ pub fn present() -> bool {
     command::find("apt-get").is_some() && command::find("dpkg-query").is_some()
 }
 
-/// Whether apt can install the package in at least this version. Refreshes the package lists, so only ask this when
+/// Whether apt can install the package in at least this version. Refreshes the package lists, so call it only if
 /// something is missing.
 pub fn offers(package: &str, (major, minor): (u32, u32)) -> Result<bool> {
     if !present() {
@@ -22,7 +22,7 @@ pub fn offers(package: &str, (major, minor): (u32, u32)) -> Result<bool> {
     Ok(candidate(&policy).is_some_and(|version| version >= (major, minor)))
 }
 
-/// Installs those of the packages that are not there.
+/// Installs the missing ones of the packages.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<_> = packages
         .iter()

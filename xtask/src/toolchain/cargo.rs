@@ -14,7 +14,7 @@ pub fn install(package: &str, arrange: impl FnOnce(&mut Command)) -> Result<()> 
         // Not in the checkout: its configuration is for netpath.
         .current_dir("/")
         .env_remove("CARGO_TARGET_DIR")
-        // A tool that waits for other programs need not be fast; its user waits for the compiler.
+        // Optimisation would cost more compile time than it saves, because the tool mostly waits for other programs.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_LTO", "off");

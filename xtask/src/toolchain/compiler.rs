@@ -1,4 +1,4 @@
-//! Compilers that can build `core` for the BPF target: those with the sources of the library beside them.
+//! Compilers that can build `core` for the BPF target: those whose library sources are installed.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use crate::{command, command::step};
 
 /// The oldest compiler the workspace accepts (`rust-version`).
 pub const OLDEST: (u32, u32) = (1, 95);
-/// The packages of Debian's newest compiler, which stand beside rustup.
+/// The packages of Debian's newest compiler, which can be installed in addition to rustup.
 pub const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// A compiler that has the sources of its library.
@@ -29,7 +29,7 @@ pub struct Compiler {
     pub llvm: u32,
 }
 
-/// All that are usable: the system's first, then those of rustup, stable before nightly.
+/// All usable compilers: the system's first, then those of rustup, stable before nightly.
 pub fn installed() -> Vec<Compiler> {
     let system = ["/usr/local/bin", "/usr/bin"].map(PathBuf::from);
     let mut rustup: Vec<_> = fs::read_dir(rustup_home().join("toolchains"))

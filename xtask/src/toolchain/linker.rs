@@ -1,4 +1,4 @@
-//! `bpf-linker`: it must understand the bitcode of the compiler, so both must have the same LLVM.
+//! `bpf-linker`: it must read the bitcode of the compiler, so both must have the same LLVM.
 
 use std::{
     env, fs,
@@ -18,7 +18,7 @@ pub const VERSION: &str = "0.13.0";
 pub struct Linker {
     /// The program.
     pub path: PathBuf,
-    /// The LLVM it is linked to; `None` if it carries its own, as released binaries do.
+    /// The LLVM it is linked to; `None` if it contains LLVM, as released binaries do.
     llvm: Option<u32>,
 }
 
@@ -55,7 +55,7 @@ pub fn packages(llvm: u32) -> Vec<String> {
     packages
 }
 
-/// Installs one for an LLVM: compiled where that LLVM can be had, else the released binary, which carries its own.
+/// Installs one for an LLVM: compiled if that LLVM is available, otherwise the released binary, which contains LLVM.
 pub fn install(llvm: u32) -> Result<()> {
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
     let config = prefix.join("bin/llvm-config");
@@ -67,7 +67,7 @@ pub fn install(llvm: u32) -> Result<()> {
     download(llvm)
 }
 
-/// A linker of the user's with another LLVM is left alone: this one then goes beside it.
+/// A linker of the user that has another LLVM is kept; this one is then installed in another directory.
 fn destination(llvm: u32) -> PathBuf {
     let taken = cargo::home().join("bin/bpf-linker").exists();
     if taken {
@@ -154,7 +154,7 @@ mod tests {
     use super::Linker;
 
     #[test]
-    fn a_linker_fits_its_own_llvm_and_a_static_one_fits_all() {
+    fn linker_fits_its_llvm_and_static_linker_fits_every_llvm() {
         let linker = |llvm| Linker {
             path: "bpf-linker".into(),
             llvm,

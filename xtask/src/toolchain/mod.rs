@@ -1,6 +1,6 @@
 //! What building the BPF object needs: a compiler with the sources of `core`, and a `bpf-linker` of the same LLVM.
 //!
-//! Looking takes milliseconds. Only what is missing is installed, and each step is named before it runs.
+//! The check takes milliseconds. Only missing parts are installed, and each step is announced before it runs.
 
 pub mod apt;
 pub mod cargo;
@@ -18,7 +18,7 @@ use compiler::Compiler;
 pub enum Install {
     /// Install what is missing.
     Missing,
-    /// Only say what is missing; that is then an error.
+    /// Report missing parts as an error.
     Nothing,
 }
 
@@ -100,7 +100,7 @@ pub fn ensure(install: Install) -> Result<Toolchain> {
             missing(None)
         );
     };
-    // The new compiler may fit the linker that was there before.
+    // The existing linker may fit the new compiler.
     if let Some(linker) = linkers
         .into_iter()
         .find(|linker| linker.fits(compiler.llvm))

@@ -1,4 +1,4 @@
-//! The kernel's verifier and helpers: every program is loaded once, outside of any namespace that others see.
+//! Verifier and helpers: every program is loaded once, in a private mount namespace.
 
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ fn list(features: Features) -> Finding {
     }
 }
 
-/// What this host is configured for and its kernel does not let netpath follow.
+/// Configuration of this host that netpath cannot apply, because the kernel lacks a feature.
 fn needed(features: Features) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !features.mark {
@@ -97,7 +97,10 @@ fn both_families(arguments: &[&str]) -> Option<Vec<Value>> {
 
 fn judge(name: &'static str, found: Vec<String>, effect: &str) -> Finding {
     if found.is_empty() {
-        Finding::ok(name, "no entry of this host needs what the kernel lacks")
+        Finding::ok(
+            name,
+            "the kernel lacks this feature; no entry of this host depends on it",
+        )
     } else {
         Finding::warn(
             name,
@@ -107,7 +110,7 @@ fn judge(name: &'static str, found: Vec<String>, effect: &str) -> Finding {
     }
 }
 
-/// Rules for a mark, by preference.
+/// Policy rules with a mark, by priority.
 fn marked(rules: &[Value]) -> Vec<String> {
     let with_mark = rules.iter().filter(|rule| rule.get("fwmark").is_some());
     with_mark

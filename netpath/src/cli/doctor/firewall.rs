@@ -1,8 +1,8 @@
-//! Rules of other programs in this network namespace that touch the same packets.
+//! Rules of other programs in this network namespace that affect netpath's packets.
 
 use super::{Finding, Printed, print_of};
 
-/// Checks nftables, and iptables' older tables.
+/// Checks nftables and legacy iptables.
 pub(super) fn check() -> Vec<Finding> {
     let nft = match print_of("nft", &["list", "ruleset"]) {
         Printed::Text(text) => judge("nftables", nft_drops(&text), nft_translates(&text)),
@@ -36,7 +36,7 @@ fn judge(name: &'static str, drops: bool, translations: usize) -> Finding {
     match (drops, translations) {
         (true, _) => Finding::warn(
             name,
-            "forwarded packets are dropped by policy: what needs the stack, such as fragments, does not pass",
+            "a chain drops forwarded packets by default: packets that netpath passes to the stack, such as too big ones, are lost",
             if name == "nftables" {
                 "accept forwarding in that chain: nft list chains | grep -A2 'hook forward'"
             } else {
@@ -46,11 +46,13 @@ fn judge(name: &'static str, drops: bool, translations: usize) -> Finding {
         (false, 0) => Finding::ok(name, "no rules that translate or drop forwarded packets"),
         (false, rules) => Finding::warn(
             name,
-            format!("{rules} rules of other programs translate addresses and may take ports"),
+            format!(
+                "{rules} rules of other programs translate addresses and may use the same ports"
+            ),
             if name == "nftables" {
-                "see whose they are: nft list ruleset"
+                "check which program owns them: nft list ruleset"
             } else {
-                "see whose they are: iptables-legacy-save -t nat"
+                "check which program owns them: iptables-legacy-save -t nat"
             },
         ),
     }
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fine() {
+    fn empty_firewall_output_is_ok() {
         assert!(!nft_drops("") && !save_drops(""));
         assert_eq!(
             judge("nftables", false, nft_translates("")).status,

@@ -1,4 +1,4 @@
-//! `netpath doctor`: what this host lacks, and what gets in the way. Looks only, changes nothing.
+//! `netpath doctor`: checks requirements on this host, and configuration that interferes. Changes nothing.
 
 mod datapath;
 mod firewall;
@@ -20,37 +20,37 @@ use super::{
     output::{self, Column, Format, Row},
 };
 
-/// Check what netpath needs of this host and what gets in its way
+/// Check requirements on this host, and configuration that interferes
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  netpath doctor\n\nThe exit status is 1 if something that netpath needs is missing."
 )]
 pub(super) struct Arguments {}
 
-/// What one check found.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
-    /// Which check.
+    /// Name of the check.
     name: &'static str,
-    /// How bad.
+    /// Severity.
     status: Level,
     /// What was found.
     message: String,
-    /// The command that mends it.
+    /// The command or advice that corrects it.
     fix: Option<String>,
 }
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
     /// The check could not run.
     Unchecked,
-    /// Works, with a limit.
+    /// netpath works with a limitation.
     Warn,
-    /// Does not work.
+    /// netpath does not work.
     Fail,
 }
 
@@ -124,10 +124,12 @@ pub(super) fn execute(context: &Context, _arguments: Arguments) -> Outcome {
     if failed.is_empty() {
         Ok(0)
     } else {
-        Err(
-            Failure::because("doctor", failed.join(", "), "netpath cannot work like this")
-                .advice("use the fixes shown above"),
+        Err(Failure::because(
+            "doctor",
+            failed.join(", "),
+            "netpath does not work on this host",
         )
+        .advice("use the fixes shown above"))
     }
 }
 
@@ -164,17 +166,17 @@ fn paint(table: &str, colours: bool) -> String {
     painted
 }
 
-/// What a program prints.
+/// Result of a program.
 enum Printed {
-    /// It is not installed.
+    /// The program is not installed.
     Missing,
-    /// It failed, for this reason.
+    /// The program failed, for this reason.
     Failed(String),
     /// Its stdout.
     Text(String),
 }
 
-/// Runs a program of the system that only looks.
+/// Runs a program that changes nothing.
 fn print_of(program: &str, arguments: &[&str]) -> Printed {
     match Command::new(program).args(arguments).output() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Printed::Missing,
@@ -197,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_have_a_form_for_programs() {
+    fn finding_has_fields_of_the_contract() {
         let finding = Finding::fail("bpffs", "not mounted", "mount it");
         assert_eq!(
             serde_json::to_value(finding).unwrap(),
@@ -208,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn colours_change_nothing_else() {
+    fn colours_do_not_change_the_text() {
         let table = "STATUS  CHECK\nok      btf\nFAIL    bpffs\n";
         assert_eq!(paint(table, false), table);
         assert!(paint(table, true).contains("\x1b[31mFAIL\x1b[0m    bpffs\n"));
     }
 
     #[test]
-    fn a_missing_program_is_told_from_a_failing_one() {
+    fn missing_and_failing_programs_are_distinguished() {
         assert!(matches!(print_of("/nonexistent/x", &[]), Printed::Missing));
         assert!(matches!(print_of("false", &[]), Printed::Failed(_)));
     }

@@ -39,8 +39,8 @@ fn cgroup() -> Finding {
     } else {
         Finding::warn(
             "cgroup",
-            format!("something else is mounted over {path}"),
-            "name the cgroup v2 mount with --cgroup",
+            format!("another file system is mounted over {path}"),
+            "set the cgroup v2 mount with --cgroup",
         )
     }
 }

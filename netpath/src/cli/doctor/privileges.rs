@@ -1,4 +1,4 @@
-//! Capabilities of this process, as a stand-in for those of the daemon started from the same place.
+//! Capabilities of this process. A daemon that is started from the same shell has the same ones.
 
 use super::Finding;
 use crate::kernel::host;
@@ -12,7 +12,10 @@ pub(super) fn check() -> Vec<Finding> {
 fn capabilities(status: &str) -> Finding {
     let missing = host::missing_capabilities(status);
     if missing.is_empty() {
-        Finding::ok("capabilities", "this process has what the daemon needs")
+        Finding::ok(
+            "capabilities",
+            "this process has the capabilities that the daemon needs",
+        )
     } else {
         Finding::warn(
             "capabilities",

@@ -1,4 +1,4 @@
-//! BPF programs of others on network devices. They stay: netpath runs beside them.
+//! BPF programs of other tools on network devices. netpath does not change them.
 
 use serde_json::Value;
 
@@ -25,17 +25,20 @@ pub(super) fn check() -> Vec<Finding> {
 
 fn judge(foreign: &[String]) -> Finding {
     if foreign.is_empty() {
-        Finding::ok("programs", "no programs of others on network devices")
+        Finding::ok("programs", "no programs of other tools on network devices")
     } else {
         Finding::warn(
             "programs",
-            format!("others see packets too: {}", foreign.join(", ")),
-            "make sure that they pass what they do not want: bpftool net show",
+            format!(
+                "programs of other tools process packets too: {}",
+                foreign.join(", ")
+            ),
+            "make sure that they pass netpath's packets: bpftool net show",
         )
     }
 }
 
-/// `PROGRAM on DEVICE` for each program that is not ours.
+/// `PROGRAM on DEVICE` for each program that is not netpath's.
 fn foreign(json: &str) -> Vec<String> {
     let document: Value = serde_json::from_str(json).unwrap_or_default();
     let groups = document.as_array().into_iter().flatten();
@@ -53,12 +56,12 @@ fn foreign(json: &str) -> Vec<String> {
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or("unnamed");
-            let ours = device.starts_with(VETH_PREFIX)
+            let own = device.starts_with(VETH_PREFIX)
                 || device.starts_with(BRIDGE_PREFIX)
                 || name.starts_with("netpath")
                 || name.starts_with("uplink_")
                 || name.starts_with("endpoint_");
-            (!ours).then(|| format!("{name} on {device}"))
+            (!own).then(|| format!("{name} on {device}"))
         })
         .collect()
 }
@@ -68,7 +71,7 @@ mod tests {
     use super::{super::Level, *};
 
     #[test]
-    fn ours_are_told_from_others() {
+    fn programs_of_other_tools_are_listed() {
         let json = r#"[{"xdp":[{"devname":"eth0","ifindex":2,"mode":"driver","id":4}],
             "tc":[{"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"uplink_ingress","prog_id":7},
                   {"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"cil_from_netdev","prog_id":8}],

@@ -1,4 +1,4 @@
-//! Settings of the kernel that change what programs may do and which packets survive.
+//! Sysctls that affect BPF programs and forwarding.
 
 use super::Finding;
 use crate::kernel::sysctl;
@@ -16,11 +16,12 @@ pub(super) fn check() -> Vec<Finding> {
             read("net/ipv6/conf/all/forwarding").as_deref(),
         ),
         unprivileged(read("kernel/unprivileged_bpf_disabled").as_deref()),
-        compiler(read("net/core/bpf_jit_enable").as_deref()),
+        jit(read("net/core/bpf_jit_enable").as_deref()),
     ]
 }
 
-/// Interfaces that filter strictly for themselves; the effective value is the larger one of theirs and that of `all`.
+/// Interfaces whose own `rp_filter` is strict. The effective value is the larger of the interface's
+/// and that of `all`.
 fn strict_interfaces() -> Vec<String> {
     let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv4/conf") else {
         return Vec::new();
@@ -39,7 +40,8 @@ fn strict_interfaces() -> Vec<String> {
 }
 
 fn reverse_path(all: Option<&str>, strict: &[String]) -> Finding {
-    const HARM: &str = "strict reverse path filtering drops what takes another way back";
+    const EFFECT: &str =
+        "strict reverse path filtering drops packets whose return route uses another interface";
     match (all, strict) {
         // A loose `all` makes every interface loose.
         (Some("2"), _) | (_, []) if all != Some("1") => {
@@ -47,12 +49,12 @@ fn reverse_path(all: Option<&str>, strict: &[String]) -> Finding {
         }
         (Some("1"), _) => Finding::warn(
             "rp_filter",
-            format!("{HARM}, on every interface"),
+            format!("{EFFECT}, on every interface"),
             "sysctl -w net.ipv4.conf.all.rp_filter=2",
         ),
         _ => Finding::warn(
             "rp_filter",
-            format!("{HARM}, on {}", strict.join(", ")),
+            format!("{EFFECT}, on {}", strict.join(", ")),
             "sysctl -w net.ipv4.conf.all.rp_filter=2",
         ),
     }
@@ -62,12 +64,12 @@ fn forwarding(v4: Option<&str>, v6: Option<&str>) -> Finding {
     match (v4, v6) {
         (Some("0"), _) => Finding::warn(
             "forwarding",
-            "IPv4 forwarding is off: packets that need the stack, such as fragments, do not pass",
+            "IPv4 forwarding is off: packets that netpath passes to the stack, such as too big ones, are lost",
             "sysctl -w net.ipv4.ip_forward=1",
         ),
         (_, Some("0")) => Finding::ok(
             "forwarding",
-            "on for IPv4; off for IPv6, where only packets that need the stack would miss it",
+            "on for IPv4; off for IPv6: IPv6 packets that netpath passes to the stack, such as too big ones, are lost",
         ),
         _ => Finding::ok("forwarding", "on"),
     }
@@ -84,7 +86,7 @@ fn unprivileged(value: Option<&str>) -> Finding {
     }
 }
 
-fn compiler(value: Option<&str>) -> Finding {
+fn jit(value: Option<&str>) -> Finding {
     match value {
         Some("0") => Finding::warn(
             "bpf_jit",
@@ -100,13 +102,13 @@ mod tests {
     use super::{super::Level, *};
 
     #[test]
-    fn values_that_hurt_come_with_a_command() {
+    fn harmful_value_is_reported_with_a_command() {
         for finding in [
             reverse_path(Some("1"), &[]),
             reverse_path(Some("0"), &["eth0".to_owned()]),
             forwarding(Some("0"), Some("1")),
             unprivileged(Some("0")),
-            compiler(Some("0")),
+            jit(Some("0")),
         ] {
             assert_eq!(finding.status, Level::Warn);
             assert!(finding.fix.unwrap().starts_with("sysctl -w "));
@@ -116,7 +118,7 @@ mod tests {
             reverse_path(Some("0"), &[]),
             forwarding(Some("1"), None),
             unprivileged(Some("2")),
-            compiler(None),
+            jit(None),
         ] {
             assert_eq!(finding.status, Level::Ok, "{finding:?}");
         }

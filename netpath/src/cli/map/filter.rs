@@ -12,13 +12,13 @@ use crate::frontend::http::v1::{
 /// Which rows to show: those that meet every condition.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Filter {
-    /// Only of this sandbox
+    /// Only rows of this sandbox
     #[arg(long)]
     pub sandbox: Option<String>,
-    /// Only of this protocol
+    /// Only rows of this protocol
     #[arg(long, value_enum)]
     pub protocol: Option<FlowProtocol>,
-    /// Only with this address at any place
+    /// Only rows that contain this address
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
 }
@@ -59,7 +59,7 @@ impl Filter {
                     table.to_string(),
                     format!("{name} does not apply to this table"),
                 )
-                .advice("leave it out")
+                .advice("remove the option")
                 .exit(2));
             }
         }

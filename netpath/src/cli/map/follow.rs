@@ -30,8 +30,8 @@ impl<R: Tracked> Follower<R> {
         }
     }
 
-    /// Lines for rows that are new, removed or changed. With `+`, `-` and `~` for
-    /// people, as one JSON document each for programs.
+    /// Lines for rows that are new, removed or changed. Tables mark them
+    /// with `+`, `-` and `~`; JSON has one document per line.
     pub(super) fn next(&mut self, rows: Vec<R>) -> String {
         let mut text = String::new();
         let now: BTreeMap<String, R> = rows.into_iter().map(|row| (row.key(), row)).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_a_document_a_line() {
+    fn json_output_has_one_document_per_line() {
         let mut follower = Follower::new(Format::Json);
         assert_eq!(
             follower.next(vec![counter("a", 1)]),

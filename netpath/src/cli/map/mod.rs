@@ -54,7 +54,7 @@ pub(super) struct Dump {
     table: MapTable,
     #[command(flatten)]
     filter: Filter,
-    /// Follow changes, every second
+    /// Print changes, every second
     #[arg(long)]
     follow: bool,
     #[command(flatten)]

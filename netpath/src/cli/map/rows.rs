@@ -11,10 +11,10 @@ use crate::frontend::http::v1::{
 
 /// A row that can be followed over time.
 pub(super) trait Tracked: Row + Serialize {
-    /// What stays the same as long as it is the same object; also the order of rows.
+    /// Identifies the object across dumps. Rows are sorted by it.
     fn key(&self) -> String;
 
-    /// The part whose change is shown.
+    /// The part of the row that is compared with the previous dump.
     fn mark(&self) -> String;
 
     /// A last line for the table.
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_stand_in_a_line_each_with_totals() {
+    fn flow_table_has_one_line_per_flow_and_totals() {
         let flows = [
             flow(FlowProtocol::Tcp, "172.17.0.2:40000", Some("web")),
             flow(FlowProtocol::Icmp, "172.17.0.3:7", None),

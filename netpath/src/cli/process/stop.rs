@@ -16,7 +16,7 @@ use crate::kernel::{self, process};
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Time for the end after SIGKILL.
+/// Time in which the process must end after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a process is not stopped.
@@ -25,20 +25,20 @@ pub(in crate::cli) enum StopError {
     /// The process cannot be opened, or the signal cannot be sent.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
-    /// Its end cannot be awaited.
+    /// Waiting for its end failed.
     #[error("cannot wait for process {pid}: poll: {source}")]
     Wait {
-        /// Number of the process.
+        /// Process id.
         pid: i32,
         /// Cause.
         source: io::Error,
     },
-    /// It runs after SIGKILL.
+    /// It still runs after SIGKILL.
     #[error("process {0} does not end")]
     Runs(i32),
 }
 
-/// A process to stop, which its number may not identify.
+/// A process to stop, identified by a descriptor, because its id may be reused.
 pub(in crate::cli) struct Stop {
     pid: i32,
     /// `None` if it has ended.
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Stop {
 }
 
 impl Stop {
-    /// The process that has this number now.
+    /// The process that currently has this id.
     pub(in crate::cli) fn of(pid: i32) -> Result<Self, StopError> {
         Ok(Self {
             pid,
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_process_is_stopped_and_an_ended_one_is_no_failure() {
+    fn running_process_is_stopped_and_ended_one_is_ok() {
         let mut child = Command::new("sleep")
             .arg("1000")
             .stdout(Stdio::null())

@@ -1,8 +1,8 @@
 //! Filters of the clsact qdisc, for kernels without TCX.
 //!
 //! The device keeps the filter when the daemon ends. Its program is pinned below `filters`, which records that the
-//! filter is netpath's: the pin is created before the filter and removed after it, so a daemon that is killed in between
-//! leaves no filter that the next one does not find. Replacing changes the program of the filter atomically.
+//! filter is netpath's: the pin is created before the filter and removed after it, so the next daemon
+//! finds every filter of a daemon that was killed. Replacing changes the program of the filter atomically.
 //!
 //! Unlike a TCX link, a filter can be preceded by a later filter of another tool at the same priority. Another tool may
 //! replace or delete the filter or the qdisc, which the next reconcile repairs. On kernels with TCX, TCX programs run

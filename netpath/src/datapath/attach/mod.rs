@@ -72,8 +72,8 @@ impl Datapath {
 
     /// Attaches a program to a device, or replaces the attached one.
     ///
-    /// It runs before programs of others. A packet that one of those accepted first would skip this program, and could leave
-    /// with a private source address.
+    /// It runs before the programs of other tools. Otherwise, a packet that one of them accepts would skip this
+    /// program, and could leave the node with a private source address.
     ///
     /// # Errors
     /// If the interface does not exist or the kernel refuses.
@@ -147,7 +147,7 @@ impl Datapath {
             .collect()
     }
 
-    /// Pins a map again.
+    /// Restores the pin of a map.
     ///
     /// # Errors
     /// If the kernel refuses.

@@ -45,7 +45,7 @@ pub enum ClientError {
     Broken {
         /// The socket.
         path: PathBuf,
-        /// In words.
+        /// Description.
         reason: String,
     },
     /// The daemon does not respond in time.
@@ -59,7 +59,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What the user can do.
+    /// Advice for the user.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { source, .. }
@@ -238,17 +238,20 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Answer<T> {
-        tokio::time::timeout(self.timeout, self.converse(method, target, body))
-            .await
-            .unwrap_or_else(|_| {
-                Err(ClientError::Silent {
-                    path: self.socket.clone(),
-                    timeout: self.timeout,
-                })
+        tokio::time::timeout(
+            self.timeout,
+            self.exchange_without_timeout(method, target, body),
+        )
+        .await
+        .unwrap_or_else(|_| {
+            Err(ClientError::Silent {
+                path: self.socket.clone(),
+                timeout: self.timeout,
             })
+        })
     }
 
-    async fn converse<T: DeserializeOwned>(
+    async fn exchange_without_timeout<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,

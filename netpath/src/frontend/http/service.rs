@@ -9,7 +9,7 @@ use crate::{commands, model::Caller};
 
 /// Handles the requests of the API.
 ///
-/// A method that changes something returns when the change is stored and in force, or reversed.
+/// A method that changes something returns when the change is stored and applied, or reversed.
 pub trait Service: Send + Sync + 'static {
     /// Every network, by name.
     fn networks(&self) -> impl Future<Output = Result<Vec<v1::Network>, ApiError>> + Send;
@@ -137,7 +137,7 @@ pub trait Service: Send + Sync + 'static {
     /// Removes netpath's kernel state and run directory; the daemon ends after the response.
     fn teardown(&self) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Events from now on. A reader that is too slow loses the oldest ones.
+    /// Subscribes to later events. A slow receiver loses the oldest events.
     fn events(&self) -> broadcast::Receiver<commands::Event>;
 }
 
@@ -147,9 +147,9 @@ pub trait Service: Send + Sync + 'static {
 pub struct ApiError {
     /// Kind of the failure.
     pub kind: ErrorKind,
-    /// Which object, and why.
+    /// Object and cause.
     pub message: String,
-    /// What the user can do.
+    /// Advice for the user.
     pub hint: Option<String>,
 }
 
@@ -208,7 +208,7 @@ impl ApiError {
         Self::new(ErrorKind::Conflict, message)
     }
 
-    /// A failure that may not happen again.
+    /// A failure after which a later attempt may succeed.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
     }

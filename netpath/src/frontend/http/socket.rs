@@ -15,23 +15,23 @@ use tokio::net::{UnixListener, UnixStream};
 /// The group that may use the socket besides root, if it exists.
 pub const GROUP: &str = "netpath";
 
-/// Why there is no socket.
+/// Why the socket cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// A daemon answers at the path.
+    /// Another daemon listens at the path.
     #[error("the socket {} is in use by another daemon", .0.display())]
     InUse(PathBuf),
-    /// Something that is not a socket is in the way.
+    /// The path exists and is not a socket.
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// The kernel refused.
     #[error("could not {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action, as the verb phrase after "could not".
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause.
         source: io::Error,
     },
 }
@@ -62,7 +62,7 @@ impl Listener {
         }
         match bind(&self.path) {
             Ok(listener) => {
-                tracing::warn!(socket = %self.path.display(), "created the socket file, which was deleted");
+                tracing::warn!(socket = %self.path.display(), "the socket file was deleted and has been created again");
                 *self = listener;
             }
             Err(error) if !self.lost => {
@@ -78,7 +78,7 @@ impl Listener {
 /// exist. A socket without a listener is replaced. Must be called within a tokio runtime.
 ///
 /// # Errors
-/// A daemon answers at `path`, `path` is not a socket, or the kernel refuses.
+/// Another daemon listens at `path`, `path` is not a socket, or the kernel refuses.
 pub fn bind(path: &Path) -> Result<Listener, BindError> {
     refuse_if_occupied(path)?;
 

@@ -56,7 +56,7 @@ pub(super) fn abort_connected(remotes: &[IpAddr]) -> Result<usize, Error> {
     Ok(aborted)
 }
 
-/// `false` if there is no such socket any more.
+/// `false` if the socket no longer exists.
 fn destroy(family: i32, identity: &[u8]) -> Result<bool, Error> {
     let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(failed(DESTROY))?;
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
@@ -168,7 +168,7 @@ fn listener(body: &[u8], protocol: Protocol) -> Option<Listener> {
     })
 }
 
-/// The address at an offset, of the family that the message has.
+/// The address at an offset. Its family is that of the message.
 fn ip(body: &[u8], at: usize) -> Option<IpAddr> {
     let address: [u8; 16] = body.get(at..at + 16)?.try_into().ok()?;
     if i32::from(*body.first()?) != libc::AF_INET {

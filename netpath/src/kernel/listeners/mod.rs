@@ -25,15 +25,15 @@ pub struct Listener {
     pub ip: IpAddr,
     /// Port.
     pub port: u16,
-    /// Whether an IPv6 socket takes no IPv4 (`IPV6_V6ONLY`).
+    /// Whether an IPv6 socket does not receive IPv4 packets (`IPV6_V6ONLY`).
     pub v6_only: bool,
     /// Inode of the socket, for [`owner()`].
     pub inode: u64,
 }
 
 impl Listener {
-    /// Whether it would receive packets to `ip`; `None` is every address and an unspecified address every
-    /// address of its family.
+    /// Whether it would receive packets to `ip`; `None` means every address, and an unspecified
+    /// address means every address of its family.
     pub fn serves(&self, ip: Option<IpAddr>) -> bool {
         let Some(ip) = ip else {
             return true;
@@ -47,7 +47,7 @@ impl Listener {
     }
 }
 
-/// Every TCP listener, every bound UDP socket, every SCTP endpoint.
+/// Every socket of a protocol that receives packets to its port: TCP listener, bound UDP socket, or SCTP endpoint.
 pub fn all(protocol: Protocol) -> Result<Vec<Listener>, Error> {
     match protocol {
         Protocol::Tcp | Protocol::Udp => diag::listeners(protocol),

@@ -1,9 +1,9 @@
-//! Whose socket it is.
+//! The process that owns a socket.
 
 use std::{fs, path::Path};
 
 /// The process that has a socket open, as `nginx (pid 123)`; `None` if none is found, which happens when it runs in
-/// another process namespace. Looks at every descriptor of every process.
+/// another process namespace. Reads every descriptor of every process.
 pub fn owner(inode: u64) -> Option<String> {
     let target = format!("socket:[{inode}]");
     let process = fs::read_dir("/proc")

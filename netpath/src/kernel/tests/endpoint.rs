@@ -1,4 +1,4 @@
-//! Veth pairs and container interfaces.
+//! Veth pairs and container links.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -54,7 +54,7 @@ async fn bring_up(kernel: &Kernel, name: &str, wanted: &Veth) {
     kernel
         .set_veth(name, &wanted.bridge, wanted.mtu)
         .await
-        .expect("host's end");
+        .expect("host interface");
     kernel.set_inside(name, wanted).await.expect("inside");
 }
 
@@ -96,11 +96,11 @@ async fn check(kernel: &Kernel, wanted: &Veth, when: &str) {
     assert_eq!(found.gateways, wanted.inside.gateways, "{when}");
 }
 
-/// Nobody listens in the sandbox, and it says so at once.
+/// Checks that the stack of the sandbox refuses a connection, because it has no listener.
 fn check_reachable(ip: &str) {
     let target = SocketAddr::new(ip.parse().expect("address"), 9);
     let error =
-        TcpStream::connect_timeout(&target, Duration::from_secs(2)).expect_err("nobody listens");
+        TcpStream::connect_timeout(&target, Duration::from_secs(2)).expect_err("no listener");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{ip}");
 }
 
@@ -113,7 +113,7 @@ fn endpoint_is_created_repaired_and_removed() {
         netns::create(&wanted.netns).expect("namespace");
         kernel.create_veth(NAME, &wanted).await.expect("create");
         let link = kernel.link(NAME).await.expect("link").expect("veth");
-        assert!(!link.up, "not up before it is complete");
+        assert!(!link.up, "not up before it is configured");
         bring_up(&kernel, NAME, &wanted).await;
         check(&kernel, &wanted, "made").await;
         let outer = ip("-6 addr show dev npv-0000000001");
@@ -126,7 +126,7 @@ fn endpoint_is_created_repaired_and_removed() {
         check_reachable("172.30.1.2");
         check_reachable("fd00:30::1:2");
         bring_up(&kernel, NAME, &wanted).await;
-        check(&kernel, &wanted, "made twice").await;
+        check(&kernel, &wanted, "created twice").await;
 
         ip("link set npv-0000000001 nomaster mtu 1300 down");
         inside(
@@ -159,7 +159,7 @@ fn endpoint_is_created_repaired_and_removed() {
 }
 
 #[test]
-fn container_interface_is_set_before_host_interface_is_up() {
+fn container_link_is_configured_before_host_interface_is_up() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("order");
         let kernel = node_with_bridge().await;
@@ -170,7 +170,7 @@ fn container_interface_is_set_before_host_interface_is_up() {
         kernel
             .set_veth(NAME, &wanted.bridge, wanted.mtu)
             .await
-            .expect("host's end");
+            .expect("host interface");
         check(&kernel, &wanted, "in the other order").await;
         let outer = ip("-6 addr show dev npv-0000000001");
         assert!(!outer.contains("inet6"), "{outer}");

@@ -1,4 +1,4 @@
-//! What is read of a node, and bridges.
+//! Facts of a node, and bridges.
 
 use std::collections::BTreeSet;
 

@@ -12,8 +12,8 @@ use super::{
 const ENDPOINTS: u16 = 200;
 const SAMPLE: usize = 40;
 
-/// The quickest: what else the machine does can only add to it.
-fn quickest(times: &[Duration]) -> Duration {
+/// The minimum, because other load on the machine only increases the time.
+fn shortest(times: &[Duration]) -> Duration {
     times.iter().copied().min().unwrap_or_default()
 }
 
@@ -22,26 +22,26 @@ fn endpoint_cost_is_independent_of_their_number() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("speed");
         let kernel = node_with_bridge().await;
-        let mut unsharing = Vec::new();
-        let mut making = Vec::new();
-        let mut setting = Vec::new();
-        let mut looking = Vec::new();
+        let mut namespace_times = Vec::new();
+        let mut host_times = Vec::new();
+        let mut container_times = Vec::new();
+        let mut observe_times = Vec::new();
         for number in 1..=ENDPOINTS {
             let name = format!("npv-{number:010x}");
             let wanted = veth(scratch.0.join(format!("netns/{number}")), number);
             let start = Instant::now();
             netns::create(&wanted.netns).expect("namespace");
-            unsharing.push(start.elapsed());
+            namespace_times.push(start.elapsed());
             let start = Instant::now();
             kernel.create_veth(&name, &wanted).await.expect("create");
             kernel
                 .set_veth(&name, &wanted.bridge, wanted.mtu)
                 .await
-                .expect("host's end");
-            making.push(start.elapsed());
+                .expect("host interface");
+            host_times.push(start.elapsed());
             let start = Instant::now();
             kernel.set_inside(&name, &wanted).await.expect("inside");
-            setting.push(start.elapsed());
+            container_times.push(start.elapsed());
             let start = Instant::now();
             let (index, _) = kernel
                 .observe_veth(&name)
@@ -53,7 +53,7 @@ fn endpoint_cost_is_independent_of_their_number() {
                 .await
                 .expect("observe")
                 .expect("inside");
-            looking.push(start.elapsed());
+            observe_times.push(start.elapsed());
         }
         let name = |number: u16| format!("npv-{number:010x}");
         let start = Instant::now();
@@ -66,14 +66,14 @@ fn endpoint_cost_is_independent_of_their_number() {
         kernel.delete_links(&names).await.expect("delete again");
         assert!(kernel.observe_veths().await.expect("observe").is_empty());
         for (what, times) in [
-            ("namespace", &unsharing),
-            ("host's end", &making),
-            ("inside", &setting),
-            ("observe", &looking),
+            ("namespace", &namespace_times),
+            ("host interface", &host_times),
+            ("container link", &container_times),
+            ("observe", &observe_times),
         ] {
             let (first, last) = (
-                quickest(&times[..SAMPLE]),
-                quickest(&times[times.len() - SAMPLE..]),
+                shortest(&times[..SAMPLE]),
+                shortest(&times[times.len() - SAMPLE..]),
             );
             let mut sorted = times.clone();
             sorted.sort();
@@ -83,7 +83,7 @@ fn endpoint_cost_is_independent_of_their_number() {
             );
             assert!(
                 last < first * 3 + Duration::from_millis(1),
-                "{what}: {first:?} has become {last:?}"
+                "{what}: increased from {first:?} to {last:?}"
             );
         }
     });

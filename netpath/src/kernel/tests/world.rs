@@ -190,8 +190,8 @@ fn changes_cause_events() {
         };
         tokio::time::timeout(Duration::from_secs(5), search)
             .await
-            .expect("br0 goes");
-        assert_eq!(gone, ["br0"], "leaving a bridge is not going");
+            .expect("event about the removal of br0");
+        assert_eq!(gone, ["br0"], "a port that leaves a bridge still exists");
     });
 }
 
@@ -206,7 +206,7 @@ fn lost_events_are_reported() {
         ip("link add name last type bridge");
         expect_event(
             &mut watch,
-            "what comes after a loss",
+            "device after the loss",
             |event| matches!(event, Event::LinkChanged { name, .. } if name == "last"),
         )
         .await;

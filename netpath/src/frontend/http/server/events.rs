@@ -18,8 +18,8 @@ fn sse(event: &v1::Event) -> Event {
         .unwrap_or_else(|error| Event::default().comment(error.to_string()))
 }
 
-/// Streams events until the client leaves or the daemon ends. Events that were lost because the client is slow show
-/// as a comment.
+/// Streams events until the client disconnects or the daemon stops. A comment reports events that were lost because
+/// the client is slow.
 pub(super) async fn stream<S: Service>(
     State(api): State<Shared<S>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

@@ -52,7 +52,7 @@ pub async fn serve<S: Service>(
             () = &mut shutdown => break,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok(stream) => {
-                    connections.spawn(converse(stream, router.clone(), ended.clone()));
+                    connections.spawn(serve_connection(stream, router.clone(), ended.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the API");
@@ -66,12 +66,12 @@ pub async fn serve<S: Service>(
     end.send_replace(true);
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
-    // Connections that are left are closed.
+    // Remaining connections are closed.
     let _ = time::timeout(GRACE, rest).await;
 }
 
-/// Answers the requests of one connection.
-async fn converse(stream: UnixStream, router: Router, mut ended: watch::Receiver<bool>) {
+/// Handles the requests of one connection.
+async fn serve_connection(stream: UnixStream, router: Router, mut ended: watch::Receiver<bool>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(RECEIVE)

@@ -1,4 +1,4 @@
-//! What the handlers of all routes share.
+//! State of the handlers of all routes.
 
 use std::sync::Arc;
 

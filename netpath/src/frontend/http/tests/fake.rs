@@ -23,7 +23,7 @@ pub(crate) struct Fake {
     events: broadcast::Sender<commands::Event>,
 }
 
-/// What a [`Fake`] remembers.
+/// What a [`Fake`] records.
 #[derive(Default)]
 pub(crate) struct State {
     pub networks: BTreeMap<String, v1::Network>,
@@ -52,7 +52,7 @@ impl Fake {
             name: name.to_owned(),
             message: None,
         };
-        // Nobody listening is fine.
+        // Without a subscriber, sending fails; that is not an error.
         let _ = self.events.send(event);
     }
 

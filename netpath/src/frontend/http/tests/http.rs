@@ -11,14 +11,14 @@ use tokio::{
 use super::{Running, fake};
 use crate::frontend::http::v1;
 
-/// Status and body of the answer to a request.
+/// Status and body of the response to a request.
 async fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // The server may answer and hang up before it has read everything.
+    // The server may respond and close the connection before it has read the whole request.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;

@@ -9,13 +9,13 @@ pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-/// What went wrong.
+/// The failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDetail {
     /// For programs: `invalid`, `not_found`, `conflict`, `unavailable` or `internal`.
     pub code: String,
-    /// For people: which object, and why.
+    /// For people: object and cause.
     pub message: String,
-    /// What to do about it.
+    /// Advice for the user.
     pub hint: Option<String>,
 }

@@ -16,7 +16,7 @@ pub struct MapInfo {
     pub kind: String,
     /// Entries in use.
     pub entries: u64,
-    /// Entries that fit.
+    /// Capacity in entries.
     pub max_entries: u64,
     /// Memory in bytes.
     pub bytes: u64,
@@ -75,7 +75,7 @@ impl fmt::Display for MapTable {
     }
 }
 
-/// Rows of one table; on the wire just the list.
+/// Rows of one table; in JSON, only the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum MapDump {
@@ -104,17 +104,17 @@ pub struct NatFlow {
     pub kind: FlowKind,
     /// `new`, `syn-received`, `established`, `half-closed`, `closing` or `reset`.
     pub state: String,
-    /// Packets of the side that opened the flow, before translation.
+    /// Tuple of the side that opened the flow, before translation.
     pub original: Tuple,
-    /// Packets of the other side, before translation.
+    /// Tuple of the other side, before translation.
     pub reply: Tuple,
     /// Name of the sandbox.
     pub sandbox: Option<String>,
     /// Name of that sandbox's network.
     pub network: Option<String>,
-    /// Packets of the opening side, and of the answering one.
+    /// Packets in the original and in the reply direction.
     pub packets: [u64; 2],
-    /// Bytes of the opening side, and of the answering one.
+    /// Bytes in the original and in the reply direction.
     pub bytes: [u64; 2],
     /// Seconds since it was created.
     pub age_s: u64,
@@ -135,9 +135,9 @@ pub struct Fragmented {
     pub sandbox: String,
     /// Name of that sandbox's network.
     pub network: String,
-    /// Bytes that have passed.
+    /// Bytes forwarded so far.
     pub bytes: u64,
-    /// Bytes of the whole datagram; `null` until its last fragment has passed.
+    /// Bytes of the whole datagram; `null` before its last fragment.
     pub total: Option<u64>,
     /// Seconds since the latest fragment.
     pub age_s: u64,
@@ -173,15 +173,15 @@ pub struct Tuple {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowProtocol {
-    /// RFC 9293.
+    /// TCP, RFC 9293.
     Tcp,
-    /// RFC 768.
+    /// UDP, RFC 768.
     Udp,
-    /// RFC 9260.
+    /// SCTP, RFC 9260.
     Sctp,
-    /// RFC 792.
+    /// ICMP, RFC 792.
     Icmp,
-    /// RFC 4443.
+    /// ICMPv6, RFC 4443.
     #[value(name = "icmpv6")]
     Icmpv6,
 }
@@ -253,7 +253,7 @@ impl fmt::Display for FlowKind {
 /// An entry of the endpoints map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapEndpoint {
-    /// Slot.
+    /// Slot in the map `endpoints`.
     pub slot: u32,
     /// Generation of the slot.
     pub generation: u32,
@@ -263,7 +263,7 @@ pub struct MapEndpoint {
     pub network: String,
     /// Name of the host interface; empty if it was removed.
     pub interface: String,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     pub mac: String,
     /// At most one for each family.
     pub addresses: Vec<IpAddr>,
@@ -276,7 +276,7 @@ pub struct MapEndpoint {
 /// An entry of the networks map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapNetwork {
-    /// Index.
+    /// Index in the map `networks`.
     pub index: u32,
     /// Name.
     pub name: String,
@@ -295,7 +295,7 @@ pub struct Counter {
     pub verdict: Verdict,
     /// Packets; a GSO packet counts once.
     pub packets: u64,
-    /// Bytes from the link header on.
+    /// Bytes, link header included.
     pub bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Wire types of version 1: the names of these fields are the promise to users.
+//! Wire types of version 1: the names of their fields are a stable interface.
 //!
 //! Fields may be added. Requests refuse fields they do not know, so that a misspelt option is an error and not
 //! silently ignored.

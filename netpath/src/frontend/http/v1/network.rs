@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Owner;
 use crate::model;
 
-/// A network as it is.
+/// An existing network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Unique name.
@@ -18,7 +18,7 @@ pub struct Network {
     pub id: String,
     /// Driver.
     pub driver: Driver,
-    /// Where it exists.
+    /// Scope of the network.
     pub scope: Scope,
     /// At most one for each family.
     pub subnets: Vec<IpNet>,
@@ -36,7 +36,7 @@ pub struct Network {
     pub masquerade: bool,
     /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
-    /// Program that manages it.
+    /// Front end that may change it.
     #[serde(default)]
     pub owner: Owner,
     /// Interface name of its bridge if another program has created it; `null` otherwise.
@@ -173,7 +173,7 @@ pub struct NetworkCreate {
     /// Driver; `bridge` by default.
     #[serde(default)]
     pub driver: Driver,
-    /// At most one for each family; empty for a free one from the pools.
+    /// At most one for each family; if empty, a free one from the pools.
     #[serde(default)]
     pub subnets: Vec<IpNet>,
     /// At most one for each family; the subnet's first address by default.

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::Owner;
 use crate::model;
 
-/// A published range: host and container ports have the same number, in the same order.
+/// A published range: both ranges have the same length, and their ports correspond in order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Port {
     /// Name of the sandbox.
     pub sandbox: String,
-    /// Name of the network it is reached through.
+    /// Name of the network through which it is reached.
     pub network: String,
     /// Transport protocol.
     pub protocol: Protocol,
@@ -32,7 +32,7 @@ pub struct Port {
     pub container_port_end: u16,
     /// Allowed sources; empty for all.
     pub allow: Vec<IpNet>,
-    /// Program that manages it. Missing in dumps of the pinned maps, which do not hold it.
+    /// Front end that may change it. Missing in dumps of the pinned maps, which do not contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 }
@@ -41,11 +41,11 @@ pub struct Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// RFC 9293.
+    /// TCP, RFC 9293.
     Tcp,
-    /// RFC 768.
+    /// UDP, RFC 768.
     Udp,
-    /// RFC 9260.
+    /// SCTP, RFC 9260.
     Sctp,
 }
 
@@ -88,6 +88,6 @@ pub struct Publish {
 pub struct Unpublish {
     /// Name of the sandbox.
     pub sandbox: String,
-    /// As in [`Publish`]; without a host port, whatever host port it has.
+    /// As in [`Publish`]; without a host port, every host port matches.
     pub publish: Vec<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Owner, Port};
 
-/// A sandbox as it is.
+/// An existing sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// Unique name.
@@ -20,16 +20,16 @@ pub struct Sandbox {
     pub network_mode: String,
     /// Host name.
     pub hostname: String,
-    /// Program that manages it, its endpoints and its ports.
+    /// Front end that may change it, its endpoints and its ports.
     #[serde(default)]
     pub owner: Owner,
     /// `running` if its process runs, `created` if no process of it is known.
     #[serde(default)]
     pub state: String,
-    /// Number of its process: the one that netpath has started, or that its namespace was adopted from.
+    /// Id of its process: the one that netpath has started, or from which its namespace was adopted.
     #[serde(default)]
     pub pid: Option<i32>,
-    /// The same if `sandbox rm --force` stops it: not the process that the namespace was adopted from.
+    /// Id of the process that `sandbox rm --force` stops. `null` for a process from which the namespace was adopted.
     #[serde(default)]
     pub started_pid: Option<i32>,
     /// Endpoints. The first one carries the default routes and the published ports.
@@ -48,17 +48,17 @@ pub struct Endpoint {
     /// Name of its sandbox; `null` if it has none.
     #[serde(default)]
     pub sandbox: Option<String>,
-    /// Program that manages it.
+    /// Front end that may change it.
     #[serde(default)]
     pub owner: Owner,
-    /// Name of the container interface.
+    /// Name of the container link.
     pub interface: String,
     /// Name of the host interface.
     pub host_interface: String,
     /// Whether another program has created its veth pair.
     #[serde(default)]
     pub adopted: bool,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     pub mac: String,
     /// At most one for each family, with the prefix length of the subnet.
     pub addresses: Vec<IpNet>,
@@ -90,9 +90,9 @@ pub struct SandboxCreate {
     pub netns: Option<PathBuf>,
     /// Adopts the namespace of this process.
     pub pid: Option<i32>,
-    /// Number of a process; the sandbox is removed when that process ends.
+    /// Id of a process; the sandbox is removed when that process ends.
     pub owner_pid: Option<i32>,
-    /// With no network, not even the default one: endpoints are joined later.
+    /// Connects the sandbox to no network, not even the default one: endpoints are joined later.
     pub unconnected: bool,
 }
 
@@ -105,10 +105,10 @@ pub struct EndpointCreate {
     /// Addresses, at most one per family; free ones by default.
     #[serde(default)]
     pub ips: Vec<IpAddr>,
-    /// MAC address of the container interface. Required with `host_interface`.
+    /// MAC address of the container link. Required with `host_interface`.
     #[serde(default)]
     pub mac: Option<String>,
-    /// Name of the container interface; the lowest free `ethN` by default.
+    /// Name of the container link; the lowest free `ethN` by default.
     #[serde(default)]
     pub interface: Option<String>,
     /// Host interface of an existing veth pair of another program, a port of the adopted bridge of the network.

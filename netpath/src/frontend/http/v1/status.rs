@@ -13,7 +13,7 @@ pub struct Status {
     pub node: String,
     /// Version of the daemon.
     pub version: String,
-    /// The desired state is in force.
+    /// Whether the desired state is applied.
     pub ready: bool,
     /// Nodes that share the store, this one included.
     #[serde(default)]
@@ -59,13 +59,13 @@ pub struct Node {
 pub struct Flows {
     /// Flows in the table, expired ones included until they are removed.
     pub entries: u64,
-    /// Flows that it has room for.
+    /// Capacity in flows.
     pub capacity: u64,
-    /// Flows that may be unanswered.
+    /// Limit of half-open flows.
     pub half_open_budget: u64,
-    /// Flows that one sandbox may have on each of its networks.
+    /// Limit of flows that one sandbox may have on each of its networks.
     pub per_sandbox_limit: u64,
-    /// Memory of a flow in a table that is full.
+    /// Memory per flow of a full table, in bytes.
     pub bytes_per_flow: u64,
     /// The sandboxes with most flows, at most five, in descending order.
     pub top: Vec<SandboxFlows>,
@@ -85,9 +85,9 @@ pub struct SandboxFlows {
 pub struct Store {
     /// `file` or `etcd`.
     pub kind: String,
-    /// It answers.
+    /// Whether it responds.
     pub reachable: bool,
-    /// It accepts changes. `degraded` has the reason if it does not.
+    /// Whether it accepts changes. If not, `degraded` contains the reason.
     #[serde(default)]
     pub writable: bool,
 }
@@ -97,13 +97,13 @@ pub struct Store {
 pub struct Program {
     /// Name of the program.
     pub name: String,
-    /// Where on the interface, or which cgroup hook.
+    /// Hook of the interface or of the cgroup.
     pub hook: String,
     /// Interface name; `null` for cgroup hooks.
     pub interface: Option<String>,
     /// Whether it is attached.
     pub attached: bool,
-    /// How: `tcx`, `netlink`, `cgroup`, `xdp-native` or `xdp-generic`.
+    /// Kind of attachment: `tcx`, `netlink`, `cgroup`, `xdp-native` or `xdp-generic`.
     #[serde(default)]
     pub mode: Option<String>,
 }
