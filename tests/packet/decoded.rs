@@ -1,8 +1,8 @@
 //! A packet as named fields.
 //!
 //! A transport checksum field has the value `correct`, or its difference from the correct value in ones' complement.
-//! This allows two packets to be compared although their ports differ, also where an ICMP error quotes only the beginning of
-//! a packet: an incremental update keeps the difference.
+//! This allows two packets to be compared although their ports differ, also where an ICMP error quotes only the
+//! beginning of a packet: an incremental update keeps the difference.
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
