@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use netpath_tests::Netns;
 
-use crate::stage::{Family, INSIDE, PUBLISHED};
+use crate::setups::{Family, INSIDE, PUBLISHED};
 
 /// The bridge of Docker's default network.
 pub const BRIDGE: &str = "docker0";

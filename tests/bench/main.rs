@@ -21,7 +21,7 @@ mod machine;
 mod measure;
 mod prog;
 mod report;
-mod stage;
+mod setups;
 mod stats;
 
 use std::{fs, path::PathBuf, time::Duration};
@@ -29,7 +29,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use clap::Parser;
 
 use measure::{Measure, Path, Sample};
-use stage::{Family, Side, Stage};
+use setups::{Family, Setup, Setups};
 
 /// Compares netpath with dockerd's iptables rules and with plain routing.
 #[derive(Parser)]
@@ -60,7 +60,7 @@ struct Args {
     path: Option<Path>,
     /// Only this setup, for a profiler; nothing is compared.
     #[arg(long, value_name = "SIDE")]
-    only: Option<Side>,
+    only: Option<Setup>,
     /// Write all values to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -91,36 +91,36 @@ fn main() {
         proxy: !args.no_userland_proxy,
         user_network: args.user_network,
     };
-    let stage = Stage::new(family, docker);
+    let setups = Setups::new(family, docker);
     let mut report = report::Report::new(&args, machine::facts());
-    let wanted = |name| args.names.is_empty() || args.names.contains(&name);
+    let is_selected = |name| args.names.is_empty() || args.names.contains(&name);
 
     let measures: Vec<Measure> = Measure::all()
         .filter(|measure| {
-            wanted(measure.name()) && args.path.is_none_or(|path| measure.path() == path)
+            is_selected(measure.name()) && args.path.is_none_or(|path| measure.path() == path)
         })
         .collect();
     for round in 0..args.rounds {
         for measure in &measures {
             let mut samples = Vec::new();
-            for turn in 0..Side::ALL.len() {
-                let side = Side::ALL[(round + turn) % Side::ALL.len()];
-                if args.only.is_some_and(|only| only != side) {
+            for offset in 0..Setup::ALL.len() {
+                let setup = Setup::ALL[(round + offset) % Setup::ALL.len()];
+                if args.only.is_some_and(|only| only != setup) {
                     continue;
                 }
                 let value =
-                    measure.take(&stage, side, round, Duration::from_secs_f64(args.seconds));
-                samples.push(Sample { side, value });
+                    measure.take(&setups, setup, round, Duration::from_secs_f64(args.seconds));
+                samples.push(Sample { setup, value });
             }
             report.progress(round, measure, &samples);
             report.add(*measure, &samples);
         }
     }
     if !measures.is_empty() && args.only.is_none() {
-        stage.assert_paths();
+        setups.assert_paths();
     }
-    if wanted(Name::Prog) {
-        report.programs(prog::measure(&stage, args.rounds));
+    if is_selected(Name::Prog) {
+        report.programs(prog::measure(&setups, args.rounds));
     }
     report.finish(machine::load());
     report.print();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use crate::{
     Name,
     load::{self, Ends, Flow},
-    stage::{INSIDE, Side, Stage},
+    setups::{INSIDE, Setup, Setups},
 };
 
 /// The direction in which connections are opened.
@@ -35,7 +35,7 @@ enum Kind {
 /// A value.
 pub struct Sample {
     /// The setup.
-    pub side: Side,
+    pub setup: Setup,
     /// In the unit of the measurement.
     pub value: f64,
 }
@@ -97,33 +97,33 @@ impl Measure {
 
     /// netpath's target as a multiple of another setup. A bridge makes an outbound stream more expensive for netfilter
     /// and routing.
-    pub fn target(&self, other: Side) -> f64 {
+    pub fn target(&self, other: Setup) -> f64 {
         match (other, self.kind) {
-            (Side::Iptables, Kind::Tcp(_)) if self.enters_sandbox() => 1.15,
-            (Side::Iptables, Kind::Tcp(_)) => 1.5,
-            (Side::Iptables, Kind::Udp) => 2.0,
-            (Side::Iptables, Kind::Http) => 1.8,
-            (Side::Iptables, Kind::Connect) => 3.0,
+            (Setup::Iptables, Kind::Tcp(_)) if self.enters_sandbox() => 1.15,
+            (Setup::Iptables, Kind::Tcp(_)) => 1.5,
+            (Setup::Iptables, Kind::Udp) => 2.0,
+            (Setup::Iptables, Kind::Http) => 1.8,
+            (Setup::Iptables, Kind::Connect) => 3.0,
             _ => 1.0,
         }
     }
 
     /// Takes one measurement.
-    pub fn take(&self, stage: &Stage, side: Side, round: usize, time: Duration) -> f64 {
-        let site = stage.site(side);
-        let outside = stage.outside(round);
+    pub fn take(&self, setups: &Setups, setup: Setup, round: usize, time: Duration) -> f64 {
+        let hosts = setups.hosts(setup);
+        let outside = setups.outside(round);
         let ends = match self.path {
             Path::Published => Ends {
-                client: &site.topology.outside,
+                client: &hosts.topology.outside,
                 source: outside,
-                server: &site.sandbox,
-                listen: SocketAddr::new(site.inside, INSIDE),
-                target: site.published,
+                server: &hosts.sandbox,
+                listen: SocketAddr::new(hosts.inside, INSIDE),
+                target: hosts.published,
             },
             Path::Outbound => Ends {
-                client: &site.sandbox,
-                source: site.inside,
-                server: &site.topology.outside,
+                client: &hosts.sandbox,
+                source: hosts.inside,
+                server: &hosts.topology.outside,
                 listen: SocketAddr::new(outside, INSIDE),
                 target: SocketAddr::new(outside, INSIDE),
             },

@@ -28,7 +28,7 @@ use netpath_tests::packet::Packet;
 
 use crate::{
     load::{Ends, udp},
-    stage::{INSIDE, PUBLISHED, SERVER, SIBLING, Side, Stage},
+    setups::{INSIDE, PUBLISHED, SERVER, SIBLING, Setup, Setups},
 };
 use nix::net::if_::if_nametoindex;
 
@@ -64,11 +64,11 @@ struct Case {
 }
 
 /// Measures all rows.
-pub fn measure(stage: &Stage, rounds: usize) -> Vec<Cost> {
-    let server = Endpoint::of(stage, SERVER);
-    let sibling = Endpoint::of(stage, SIBLING);
-    let mut flows = Flows::open(stage);
-    let cases = cases(stage, &mut flows, &server, &sibling);
+pub fn measure(setups: &Setups, rounds: usize) -> Vec<Cost> {
+    let server = Endpoint::of(setups, SERVER);
+    let sibling = Endpoint::of(setups, SIBLING);
+    let mut flows = Flows::open(setups);
+    let cases = cases(setups, &mut flows, &server, &sibling);
     let mut costs: Vec<Cost> = cases
         .iter()
         .map(|case| Cost {
@@ -80,17 +80,17 @@ pub fn measure(stage: &Stage, rounds: usize) -> Vec<Cost> {
     for round in 0..rounds {
         eprintln!("round {}/{rounds}: programs", round + 1);
         for (case, cost) in cases.iter().zip(&mut costs) {
-            cost.nanoseconds.push(run(stage, case));
+            cost.nanoseconds.push(run(setups, case));
         }
     }
     flows.restore();
     costs
 }
 
-fn run(stage: &Stage, case: &Case) -> f64 {
-    let links = stage.daemon.bpf_dir().join("links");
+fn run(setups: &Setups, case: &Case) -> f64 {
+    let links = setups.daemon.bpf_dir().join("links");
     let program = program(&links.join(format!("{}-{}", case.device, case.program)));
-    stage.site(Side::Netpath).topology.host.enter(|| {
+    setups.hosts(Setup::Netpath).topology.host.enter(|| {
         let index = if_nametoindex(case.device.as_str()).expect("the device");
         let from = case
             .from
@@ -148,19 +148,19 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn of(stage: &Stage, sandbox: &str) -> Self {
-        let found = stage.daemon.json(&["sandbox", "inspect", sandbox]);
+    fn of(setups: &Setups, sandbox: &str) -> Self {
+        let found = setups.daemon.json(&["sandbox", "inspect", sandbox]);
         let endpoint = &found[0]["endpoints"][0];
         let text = |key: &str| endpoint[key].as_str().expect(key).to_owned();
         let device = text("host_interface");
         let link = |device: &str| -> serde_json::Value {
-            let host = &stage.site(Side::Netpath).topology.host;
+            let host = &setups.hosts(Setup::Netpath).topology.host;
             let shown = host.exec(&format!("ip -json link show dev {device}"));
             serde_json::from_str(&shown).expect("JSON")
         };
         let bridge = link(link(&device)[0]["master"].as_str().expect("a bridge"));
         Self {
-            address: stage.address_of(sandbox),
+            address: setups.address_of(sandbox),
             mac: octets(&text("mac")),
             gateway: octets(bridge[0]["address"].as_str().expect("an address")),
             device,
@@ -185,8 +185,8 @@ struct Flows {
 }
 
 impl Flows {
-    fn open(stage: &Stage) -> Self {
-        let maps = stage
+    fn open(setups: &Setups) -> Self {
+        let maps = setups
             .daemon
             .bpf_dir()
             .join(format!("maps-v{SCHEMA_VERSION}"));
@@ -223,27 +223,27 @@ impl Flows {
     }
 }
 
-fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint) -> Vec<Case> {
-    let site = stage.site(Side::Netpath);
-    let outside = stage.outside(0);
+fn cases(setups: &Setups, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint) -> Vec<Case> {
+    let hosts = setups.hosts(Setup::Netpath);
+    let outside = setups.outside(0);
     let far = SocketAddr::new(outside, INSIDE);
     let near = SocketAddr::new(server.address, INSIDE);
     let beside = SocketAddr::new(sibling.address, INSIDE);
     let client = udp::answered(&Ends {
-        client: &site.topology.outside,
+        client: &hosts.topology.outside,
         source: outside,
-        server: &site.sandbox,
+        server: &hosts.sandbox,
         listen: near,
-        target: site.published,
+        target: hosts.published,
     });
     let caller = udp::answered(&Ends {
-        client: &site.sandbox,
+        client: &hosts.sandbox,
         source: server.address,
-        server: &site.topology.outside,
+        server: &hosts.topology.outside,
         listen: far,
         target: far,
     });
-    let host = |port| SocketAddr::new(site.published.ip(), port);
+    let host = |port| SocketAddr::new(hosts.published.ip(), port);
 
     flows.swing(
         &key(client, host(PUBLISHED)),
@@ -266,7 +266,7 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         key(SocketAddr::new(sibling.address, mapped), far),
     );
 
-    let stranger = SocketAddr::new(outside, 4000);
+    let other_client = SocketAddr::new(outside, 4000);
     let ingress = |packet, from, to| Case {
         program: "uplink_ingress",
         packet,
@@ -298,13 +298,13 @@ fn cases(stage: &Stage, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint
         Case {
             repeat: RUNS,
             verdict: NEXT,
-            ..ingress("for the host itself", stranger, host(9))
+            ..ingress("for the host itself", other_client, host(9))
         },
         egress("from a sandbox", caller, far),
         egress("answer of a published port", near, client),
         Case {
             from: None,
-            ..egress("of the host itself", host(9), stranger)
+            ..egress("of the host itself", host(9), other_client)
         },
         endpoint("to the outside", far),
         Case {

@@ -7,7 +7,7 @@ use crate::{
     Args,
     measure::{Measure, Sample},
     prog::Cost,
-    stage::Side,
+    setups::Setup,
     stats::Spread,
 };
 
@@ -21,30 +21,30 @@ pub struct Report {
     rounds: usize,
 }
 
-/// A measurement over all rounds, values in the order of [`Side::ALL`].
+/// A measurement over all rounds, values in the order of [`Setup::ALL`].
 struct Line {
     measure: Measure,
     rounds: Vec<[f64; 3]>,
 }
 
 impl Line {
-    fn values(&self, side: Side) -> Vec<f64> {
-        let of_side = self.rounds.iter().map(|round| round[side as usize]);
-        of_side.collect()
+    fn values(&self, setup: Setup) -> Vec<f64> {
+        let of_setup = self.rounds.iter().map(|round| round[setup as usize]);
+        of_setup.collect()
     }
 
     /// netpath as a multiple of another setup, per round.
-    fn ratios(&self, other: Side) -> Vec<f64> {
+    fn ratios(&self, other: Setup) -> Vec<f64> {
         let ratios = self
             .rounds
             .iter()
-            .map(|round| round[Side::Netpath as usize] / round[other as usize]);
+            .map(|round| round[Setup::Netpath as usize] / round[other as usize]);
         ratios.collect()
     }
 }
 
 /// The setups that netpath is compared with.
-const OTHERS: [Side; 2] = [Side::Iptables, Side::Routing];
+const OTHERS: [Setup; 2] = [Setup::Iptables, Setup::Routing];
 
 impl Report {
     /// No results.
@@ -69,7 +69,7 @@ impl Report {
     pub fn add(&mut self, measure: Measure, samples: &[Sample]) {
         let mut values = [f64::NAN; 3];
         for sample in samples {
-            values[sample.side as usize] = sample.value;
+            values[sample.setup as usize] = sample.value;
         }
         let label = measure.label();
         match self
@@ -88,9 +88,9 @@ impl Report {
     /// Prints a round of a measurement.
     pub fn progress(&self, round: usize, measure: &Measure, samples: &[Sample]) {
         let mut values = Vec::new();
-        for side in Side::ALL {
-            for sample in samples.iter().filter(|sample| sample.side == side) {
-                values.push(format!("{} {}", side.name(), number(sample.value)));
+        for setup in Setup::ALL {
+            for sample in samples.iter().filter(|sample| sample.setup == setup) {
+                values.push(format!("{} {}", setup.name(), number(sample.value)));
             }
         }
         eprintln!(
@@ -166,7 +166,7 @@ impl Report {
         ]);
         for line in &self.lines {
             let mut row = vec![line.measure.label(), line.measure.unit().to_owned()];
-            row.extend(Side::ALL.map(|side| number(Spread::of(&line.values(side)).median)));
+            row.extend(Setup::ALL.map(|setup| number(Spread::of(&line.values(setup)).median)));
             for other in OTHERS {
                 let ratio = Spread::of(&line.ratios(other));
                 let target = line.measure.target(other);
@@ -207,11 +207,11 @@ impl Report {
     pub fn json(&self) -> String {
         let lines = self.lines.iter().map(|line| {
             let mut sides = Map::new();
-            for side in Side::ALL {
-                let values = line.values(side);
+            for setup in Setup::ALL {
+                let values = line.values(setup);
                 let spread = Spread::of(&values);
                 sides.insert(
-                    side.name().to_owned(),
+                    setup.name().to_owned(),
                     json!({ "values": values, "spread": spread }),
                 );
             }

@@ -104,7 +104,7 @@ pub fn zero(offloads: Offloads) {
     out.leaves("no checksum, outbound", absent);
     out.arrives("no checksum, reply", absent);
     let inward = ends.inbound(0, FlowProtocol::Udp, 4000);
-    inward.arrives("none, inwards", absent);
+    inward.arrives("no checksum, inbound", absent);
     inward.leaves("no checksum, reply", absent);
     for family in [0, 1] {
         let out = ends.outbound(family, FlowProtocol::Udp, 5000);

@@ -9,9 +9,9 @@ use std::{
 use netpath_tests::Netns;
 
 /// Timeout of an expected datagram.
-const PATIENCE: Duration = Duration::from_secs(4);
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time in which an unwanted datagram would arrive.
-const IMPATIENCE: Duration = Duration::from_millis(250);
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A UDP socket that sends and receives text.
 pub struct Datagrams {
@@ -46,14 +46,14 @@ impl Datagrams {
     /// Waits for a text; also returns the source port.
     #[track_caller]
     pub fn receive(&self, what: &str) -> (String, u16) {
-        let received = self.try_receive(PATIENCE);
+        let received = self.try_receive(DATAGRAM_TIMEOUT);
         received.unwrap_or_else(|| panic!("not received: {what}"))
     }
 
     /// Fails if a datagram arrives.
     #[track_caller]
     pub fn assert_silent(&self) {
-        assert_eq!(self.try_receive(IMPATIENCE), None, "received");
+        assert_eq!(self.try_receive(SILENCE_TIMEOUT), None, "received");
     }
 
     /// The datagram that arrives within a time, if any.

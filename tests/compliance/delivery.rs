@@ -275,16 +275,16 @@ fn discovery(offloads: Offloads) {
          --log-file stdout --simple-log --pidfile /dev/null",
     );
     outside.wait_for_port(netpath_tests::Transport::Udp, 3478);
-    let ask = |netns: &Netns| {
+    let discover = |netns: &Netns| {
         let command = "turnutils_natdiscovery -m -f 192.0.2.2";
         netns.exec(command)
     };
-    let control = ask(fixture.host());
+    let control = discover(fixture.host());
     assert!(
         control.contains("Endpoint Independent Filtering"),
         "{control}"
     );
-    let found = ask(&sandbox.netns);
+    let found = discover(&sandbox.netns);
     assert!(found.contains("Endpoint Independent Mapping"), "{found}");
     assert!(
         found.contains("Address and Port Dependent Filtering"),

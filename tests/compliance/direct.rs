@@ -1,4 +1,4 @@
-//! Attempts to reach sandboxes around published ports.
+//! Attempts to reach sandboxes without a published port.
 
 use netpath_common::addr::MacAddr;
 use netpath_tests::{
@@ -8,7 +8,7 @@ use netpath_tests::{
 
 use crate::gate::{Offloads, run_in_parallel};
 
-/// H-4: neither a sandbox's own address nor a port published on loopback is reachable from the link.
+/// H-4: hosts on the link reach neither a sandbox's own address nor a port published on loopback.
 pub fn direct_access(offloads: Offloads) {
     run_in_parallel(offloads, &[own_address, loopback]);
 }
@@ -27,7 +27,10 @@ fn own_address(offloads: Offloads) {
     let second = fixture.topology.second.clone().expect("second");
 
     // The host itself reaches sandboxes directly.
-    peer::ask_all(fixture.host(), &peer::both_ways(web.addresses(), 81));
+    peer::send_requests(
+        fixture.host(),
+        &peer::tcp_and_udp_requests(web.addresses(), 81),
+    );
     for (netns, via) in [
         (fixture.outside(), HOST),
         (&neighbour, HOST),
@@ -35,8 +38,8 @@ fn own_address(offloads: Offloads) {
     ] {
         add_routes(netns, via);
         let before = fixture.counted("drop_direct_access");
-        let questions = [80, 81].map(|port| peer::both_ways(web.addresses(), port));
-        peer::assert_no_answer(netns, &questions.concat());
+        let requests = [80, 81].map(|port| peer::tcp_and_udp_requests(web.addresses(), port));
+        peer::assert_no_reply(netns, &requests.concat());
         peer::assert_pings(netns, web.addresses(), false);
         let dropped = fixture.counted("drop_direct_access") - before;
         assert!(dropped >= 10, "{}: {dropped}", netns.name());
@@ -79,9 +82,9 @@ fn loopback(offloads: Offloads) {
             ("198.51.100.1", "2001:db8:51::1"),
         ),
     ] {
-        peer::assert_no_answer(
+        peer::assert_no_reply(
             netns,
-            &peer::both_ways([host_address.0, host_address.1], 8080),
+            &peer::tcp_and_udp_requests([host_address.0, host_address.1], 8080),
         );
         let ether = format!(
             "Ether(src='{}',dst='{}')",
@@ -110,9 +113,12 @@ fn loopback(offloads: Offloads) {
     let dropped = fixture.counted("drop_martian");
     assert!(dropped >= 16, "{dropped}");
 
-    for answer in peer::ask_all(host, &peer::both_ways([LOOPBACK.0, LOOPBACK.1], 8080)) {
+    for reply in peer::send_requests(
+        host,
+        &peer::tcp_and_udp_requests([LOOPBACK.0, LOOPBACK.1], 8080),
+    ) {
         let gateways = [GATEWAY_A.0, GATEWAY_A.1];
-        assert!(gateways.contains(&answer.peer.as_str()), "{answer:?}");
+        assert!(gateways.contains(&reply.peer.as_str()), "{reply:?}");
     }
     assert!(
         server.output().contains("udp 80 "),

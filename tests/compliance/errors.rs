@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_tests::{
     fixture::{HOST, OUTSIDE, Service, both},
     packet::{ACK, Packet, SYN},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 use crate::{
@@ -181,10 +181,10 @@ pub fn unreachable_from_published(offloads: Offloads) {
     let fixture = offloads.fixture();
     let (_sandbox, ends) = published(&fixture);
     for address in both(HOST) {
-        let questions = [Question::new(How::Udp, address, PUBLISHED)];
+        let requests = [Request::new(SocketType::Udp, address, PUBLISHED)];
         let limit = std::time::Duration::from_secs(2);
-        let answers = peer::ask_within(fixture.outside(), &questions, limit);
-        let error = answers[0].as_ref().expect_err("no server");
+        let replies = peer::send_requests_within(fixture.outside(), &requests, limit);
+        let error = replies[0].as_ref().expect_err("no server");
         assert!(error.contains("refused"), "{address}: {error}");
     }
     // The same with every field checked, for a reply that the test builds.
@@ -294,14 +294,14 @@ pub fn hairpinned(offloads: Offloads) {
         ("other network", &service.other),
         ("itself", &service.web),
     ] {
-        let questions = both(HOST).map(|to| Question::new(How::Udp, to, PUBLISHED));
-        for answer in peer::ask_within(&sandbox.netns, &questions, limit) {
-            let error = answer.expect_err("no server");
+        let requests = both(HOST).map(|to| Request::new(SocketType::Udp, to, PUBLISHED));
+        for reply in peer::send_requests_within(&sandbox.netns, &requests, limit) {
+            let error = reply.expect_err("no server");
             assert!(error.contains("refused"), "{origin}: {error}");
         }
-        let questions = both(HOST).map(|to| Question::new(How::Tcp, to, PUBLISHED));
-        for answer in peer::ask_within(&sandbox.netns, &questions, limit) {
-            let error = answer.expect_err("no server");
+        let requests = both(HOST).map(|to| Request::new(SocketType::Tcp, to, PUBLISHED));
+        for reply in peer::send_requests_within(&sandbox.netns, &requests, limit) {
+            let error = reply.expect_err("no server");
             assert!(error.contains("refused"), "{origin}: {error}");
         }
     }

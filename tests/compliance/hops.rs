@@ -79,10 +79,13 @@ pub fn limits(offloads: Offloads) {
     siblings(&fixture);
     malformed_packets(&fixture, &ends);
     let _server = peer::serve(&sandbox.netns, "web", &["80"]);
-    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
-    peer::ask_all(
+    peer::send_requests(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
+    peer::send_requests(
         fixture.host(),
-        &peer::both_ways([LOOPBACK.0, LOOPBACK.1], 8080),
+        &peer::tcp_and_udp_requests([LOOPBACK.0, LOOPBACK.1], 8080),
     );
     peer::assert_pings(&sandbox.netns, [OUTSIDE.0, OUTSIDE.1], true);
     netpath_tests::assert_no_netfilter(fixture.host());

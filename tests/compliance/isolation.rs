@@ -21,18 +21,24 @@ fn published_ports_only(offloads: Offloads) {
     let other = fixture.sandbox("other", "network_b", &[]);
     let _server = peer::serve(&web.netns, "web", &["80", "81"]);
 
-    for answer in peer::ask_all(&sibling.netns, &peer::both_ways(web.addresses(), 81)) {
+    for reply in peer::send_requests(
+        &sibling.netns,
+        &peer::tcp_and_udp_requests(web.addresses(), 81),
+    ) {
         assert!(
-            sibling.addresses().contains(&answer.peer.as_str()),
-            "{answer:?}"
+            sibling.addresses().contains(&reply.peer.as_str()),
+            "{reply:?}"
         );
     }
     peer::assert_pings(&sibling.netns, web.addresses(), true);
-    peer::ask_all(&other.netns, &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::send_requests(
+        &other.netns,
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
 
     let before = fixture.counted("drop_isolated");
-    let questions = [80, 81].map(|port| peer::both_ways(web.addresses(), port));
-    peer::assert_no_answer(&other.netns, &questions.concat());
+    let requests = [80, 81].map(|port| peer::tcp_and_udp_requests(web.addresses(), port));
+    peer::assert_no_reply(&other.netns, &requests.concat());
     peer::assert_pings(&other.netns, web.addresses(), false);
     peer::assert_pings(&web.netns, other.addresses(), false);
     assert!(fixture.counted("drop_isolated") - before >= 12);
@@ -51,19 +57,34 @@ fn internal(offloads: Offloads) {
     let _host = peer::serve(fixture.host(), "host", &["7777"]);
     let _other = peer::serve(&other.netns, "other", &["80"]);
 
-    peer::ask_all(&sibling.netns, &peer::both_ways(inner.addresses(), 80));
-    peer::ask_all(
+    peer::send_requests(
+        &sibling.netns,
+        &peer::tcp_and_udp_requests(inner.addresses(), 80),
+    );
+    peer::send_requests(
         &inner.netns,
-        &peer::both_ways([GATEWAY_A.0, GATEWAY_A.1], 7777),
+        &peer::tcp_and_udp_requests([GATEWAY_A.0, GATEWAY_A.1], 7777),
     );
     peer::assert_pings(&inner.netns, [GATEWAY_A.0, GATEWAY_A.1], true);
-    peer::ask_all(&other.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::send_requests(
+        &other.netns,
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
+    );
 
-    peer::assert_no_answer(&inner.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::assert_no_reply(
+        &inner.netns,
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
+    );
     peer::assert_pings(&inner.netns, [OUTSIDE.0, OUTSIDE.1], false);
-    peer::assert_no_answer(&inner.netns, &peer::both_ways(other.addresses(), 80));
-    peer::assert_no_answer(&other.netns, &peer::both_ways(inner.addresses(), 80));
-    // Even if a route exists.
+    peer::assert_no_reply(
+        &inner.netns,
+        &peer::tcp_and_udp_requests(other.addresses(), 80),
+    );
+    peer::assert_no_reply(
+        &other.netns,
+        &peer::tcp_and_udp_requests(inner.addresses(), 80),
+    );
+    // The same with a default route.
     inner
         .netns
         .exec(&format!("ip route replace default via {}", GATEWAY_A.0));
@@ -71,15 +92,27 @@ fn internal(offloads: Offloads) {
         .netns
         .exec(&format!("ip route replace default via {}", GATEWAY_A.1));
     let before = fixture.counted("drop_internal");
-    peer::assert_no_answer(&inner.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000));
+    peer::assert_no_reply(
+        &inner.netns,
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
+    );
     peer::assert_pings(&inner.netns, [OUTSIDE.0, OUTSIDE.1], false);
-    peer::assert_no_answer(&inner.netns, &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::assert_no_reply(
+        &inner.netns,
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
     assert!(fixture.counted("drop_internal") > before);
 
     // The command may fail or have no effect; the sandbox stays unreachable.
     let _ = fixture.daemon.cli(&["port", "publish", "inner", "8088:80"]);
-    peer::assert_no_answer(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8088));
-    peer::assert_no_answer(&other.netns, &peer::both_ways([HOST.0, HOST.1], 8088));
+    peer::assert_no_reply(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8088),
+    );
+    peer::assert_no_reply(
+        &other.netns,
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8088),
+    );
     fixture.assert_clean(&[&inner, &sibling, &other]);
 }
 
@@ -91,22 +124,31 @@ fn without_icc(offloads: Offloads) {
     let _server = peer::serve(&web.netns, "web", &["80"]);
     let _outside = peer::serve(fixture.outside(), "outside", &["7000"]);
 
-    peer::ask_all(
+    peer::send_requests(
         &sibling.netns,
-        &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000),
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
     );
-    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::send_requests(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
     let before = fixture.counted("drop_icc_off");
-    peer::assert_no_answer(&sibling.netns, &peer::both_ways(web.addresses(), 80));
+    peer::assert_no_reply(
+        &sibling.netns,
+        &peer::tcp_and_udp_requests(web.addresses(), 80),
+    );
     peer::assert_pings(&sibling.netns, web.addresses(), false);
     assert!(fixture.counted("drop_icc_off") > before);
-    // Nor with static neighbour entries.
+    // The same with static neighbour entries.
     for (one, two) in [(&sibling, &web), (&web, &sibling)] {
         for address in two.addresses() {
             let neighbour = format!("ip neigh replace {address} lladdr {} dev eth0", two.mac);
             one.netns.exec(&neighbour);
         }
     }
-    peer::assert_no_answer(&sibling.netns, &peer::both_ways(web.addresses(), 80));
+    peer::assert_no_reply(
+        &sibling.netns,
+        &peer::tcp_and_udp_requests(web.addresses(), 80),
+    );
     fixture.assert_clean(&[&web, &sibling]);
 }

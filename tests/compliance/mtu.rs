@@ -38,7 +38,7 @@ fn inherited(offloads: Offloads) {
     fixture.assert_clean(&[&sandbox]);
 }
 
-/// A sandbox whose MTU is larger than the uplink's; the links behind the uplink have the larger MTU too.
+/// A sandbox whose MTU is larger than the uplink's; the links beyond the uplink have the larger MTU too.
 fn smaller_uplink(offloads: Offloads) {
     let topology = offloads.topology().build();
     topology.host.exec("ip link set eth0 mtu 1300");
@@ -58,8 +58,8 @@ fn smaller_uplink(offloads: Offloads) {
         assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
         assert_eq!(mtu, Some(1300), "{address}");
     }
-    // Without DF, the sandbox fragments what it knows to be too large, and the node the rest. The replies must
-    // fit into the uplink's MTU.
+    // Without DF, the sandbox fragments by the path MTU that it has learned, and the node fragments the rest.
+    // The replies must fit into the uplink's MTU.
     fixture.outside().exec("ip link set eth0 mtu 1300");
     for address in [OUTSIDE.0, OUTSIDE.1] {
         let ping = format!("ping -q -n -c 3 -i 0.2 -W 2 -M dont -s 3000 {address}");

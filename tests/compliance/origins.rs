@@ -6,7 +6,7 @@ use netpath_tests::{
     fixture::{
         GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, PUBLISHED, Service, assert_source_seen, both,
     },
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 use crate::gate::{Offloads, run_in_parallel};
@@ -64,10 +64,13 @@ pub fn client_address(offloads: Offloads) {
         (neighbour, ["192.0.2.3", "2001:db8:2::3"]),
     ] {
         for (own, host) in own.into_iter().zip(both(HOST)) {
-            for how in How::ALL {
-                let answer = peer::ask(netns, &Question::new(how, host, PUBLISHED));
-                assert_eq!(answer.peer, own, "{how:?}: {answer:?}");
-                assert_eq!(answer.peer_port, answer.own_port, "{how:?}: {answer:?}");
+            for socket_type in SocketType::ALL {
+                let reply = peer::send_request(netns, &Request::new(socket_type, host, PUBLISHED));
+                assert_eq!(reply.peer, own, "{socket_type:?}: {reply:?}");
+                assert_eq!(
+                    reply.peer_port, reply.own_port,
+                    "{socket_type:?}: {reply:?}"
+                );
             }
         }
     }
@@ -96,10 +99,10 @@ fn protocols(offloads: Offloads) {
         (fixture.outside(), both(HOST)),
         (fixture.host(), both(LOOPBACK)),
     ] {
-        for question in peer::both_ways(addresses, 7000) {
-            let expected = question.to_string();
-            let answer = peer::ask(netns, &question);
-            assert!(expected.starts_with(&answer.name), "{question}: {answer:?}");
+        for request in peer::tcp_and_udp_requests(addresses, 7000) {
+            let expected = request.to_string();
+            let reply = peer::send_request(netns, &request);
+            assert!(expected.starts_with(&reply.name), "{request}: {reply:?}");
         }
     }
     fixture.assert_clean(&[&tcp.0, &udp.0]);
@@ -131,9 +134,10 @@ fn most_specific(offloads: Offloads) {
         .collect();
     let (outside, host) = (fixture.outside(), fixture.host());
     fixture.wait_for("the new addresses are in use", || {
-        let probes = ["192.0.2.9", "2001:db8:2::9"].map(|to| Question::new(How::Tcp, to, 7050));
-        let answers = peer::ask_within(outside, &probes, Duration::from_millis(300));
-        answers.iter().all(Result::is_ok)
+        let probes =
+            ["192.0.2.9", "2001:db8:2::9"].map(|to| Request::new(SocketType::Tcp, to, 7050));
+        let replies = peer::send_requests_within(outside, &probes, Duration::from_millis(300));
+        replies.iter().all(Result::is_ok)
     });
     let client = &servers[0].0.netns;
     for (from, address, port, expected) in [
@@ -157,9 +161,10 @@ fn most_specific(offloads: Offloads) {
         (client, "2001:db8:2::1", 7050, "host6"),
         (client, "2001:db8:2::9", 7050, "any6"),
     ] {
-        let questions = [How::Tcp, How::SendTo].map(|how| Question::new(how, address, port));
-        for (question, answer) in questions.iter().zip(peer::ask_all(from, &questions)) {
-            assert_eq!(answer.name, expected, "{question} from {}", from.name());
+        let requests = [SocketType::Tcp, SocketType::SendTo]
+            .map(|socket_type| Request::new(socket_type, address, port));
+        for (request, reply) in requests.iter().zip(peer::send_requests(from, &requests)) {
+            assert_eq!(reply.name, expected, "{request} from {}", from.name());
         }
     }
     let sandboxes: Vec<_> = servers.iter().map(|(sandbox, _)| sandbox).collect();

@@ -1,11 +1,11 @@
-//! An outer port belongs to one of: the node's sockets, published ports, flows from sandboxes.
+//! Each outer port belongs to a socket of the node, to a published port, or to a flow from a sandbox.
 
 use std::thread;
 
 use netpath_tests::{
     Netns,
     fixture::{Fixture, HOST, NETWORK_A, OUTSIDE},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 use crate::{datagrams::Datagrams, gate::Offloads};
@@ -78,17 +78,19 @@ fn published_later(fixture: &Fixture) {
 fn concurrent_with_the_host(fixture: &Fixture) {
     let sandbox = fixture.sandbox("busy", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "server", &["7001"]);
-    let ask = |netns: &Netns| {
+    let connect_repeatedly = |netns: &Netns| {
         for address in [OUTSIDE.0, OUTSIDE.1] {
-            for how in [How::Tcp, How::Udp] {
-                let many: Vec<_> = (0..60).map(|_| Question::new(how, address, 7001)).collect();
-                peer::ask_all(netns, &many);
+            for socket_type in [SocketType::Tcp, SocketType::Udp] {
+                let many: Vec<_> = (0..60)
+                    .map(|_| Request::new(socket_type, address, 7001))
+                    .collect();
+                peer::send_requests(netns, &many);
             }
         }
     };
     thread::scope(|scope| {
         for netns in [fixture.host(), &sandbox.netns] {
-            scope.spawn(|| ask(netns));
+            scope.spawn(|| connect_repeatedly(netns));
         }
     });
 }
@@ -107,31 +109,39 @@ fn unused_ports(fixture: &Fixture) {
     let ephemeral = 32_768..=60_999;
 
     let taken = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
-    for how in [How::Tcp, How::Udp] {
+    for socket_type in [SocketType::Tcp, SocketType::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
-            let ask = |port| Question::new(how, address, 7000).source_port(port);
-            for (port, answer) in taken
+            let request_to = |port| Request::new(socket_type, address, 7000).source_port(port);
+            for (port, reply) in taken
                 .into_iter()
-                .zip(peer::ask_all(&sandbox.netns, &taken.map(ask)))
+                .zip(peer::send_requests(&sandbox.netns, &taken.map(request_to)))
             {
-                let seen = answer.peer_port;
-                let free_for_udp = how == How::Udp && port == 9050;
+                let seen = reply.peer_port;
+                let free_for_udp = socket_type == SocketType::Udp && port == 9050;
                 assert!(
                     seen != port || free_for_udp,
-                    "{how:?} {address}: {port} is taken"
+                    "{socket_type:?} {address}: {port} is taken"
                 );
             }
-            assert_eq!(peer::ask(&sandbox.netns, &ask(20_000)).peer_port, 20_000);
+            assert_eq!(
+                peer::send_request(&sandbox.netns, &request_to(20_000)).peer_port,
+                20_000
+            );
 
-            let many: Vec<Question> = (0..60).map(|_| Question::new(how, address, 7000)).collect();
-            for answer in peer::ask_all(&sandbox.netns, &many) {
-                let seen = answer.peer_port;
+            let many: Vec<Request> = (0..60)
+                .map(|_| Request::new(socket_type, address, 7000))
+                .collect();
+            for reply in peer::send_requests(&sandbox.netns, &many) {
+                let seen = reply.peer_port;
                 assert!(
                     seen >= 1024 && !ephemeral.contains(&seen),
-                    "{how:?}: {seen}"
+                    "{socket_type:?}: {seen}"
                 );
-                assert!(seen != 8081 && seen != 9999, "{how:?}: {seen}");
-                assert!(how == How::Udp || !(9000..=9100).contains(&seen), "{seen}");
+                assert!(seen != 8081 && seen != 9999, "{socket_type:?}: {seen}");
+                assert!(
+                    socket_type == SocketType::Udp || !(9000..=9100).contains(&seen),
+                    "{seen}"
+                );
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use netpath_tests::{
     fixture::{Fixture, OUTSIDE},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 use crate::{
@@ -49,9 +49,11 @@ pub fn flows(offloads: Offloads) {
         },
     );
     for address in [OUTSIDE.0, OUTSIDE.1] {
-        for how in [How::Tcp, How::Udp] {
-            let many: Vec<_> = (0..30).map(|_| Question::new(how, address, 7000)).collect();
-            peer::ask_all(&neighbour.netns, &many);
+        for socket_type in [SocketType::Tcp, SocketType::Udp] {
+            let many: Vec<_> = (0..30)
+                .map(|_| Request::new(socket_type, address, 7000))
+                .collect();
+            peer::send_requests(&neighbour.netns, &many);
         }
     }
     fixture.assert_clean(&[&greedy, &neighbour]);

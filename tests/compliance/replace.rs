@@ -7,7 +7,7 @@ use std::{
 
 use netpath_tests::{
     fixture::{BpfObjects, Fixture, HOST, LOOPBACK, NETWORK_A, OUTSIDE},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 use crate::{
@@ -22,12 +22,12 @@ pub fn datagrams(offloads: Offloads) {
     fixture.network("network_a", NETWORK_A, &[]);
     let clients = [(HOST.0, OUTSIDE.0), (HOST.1, OUTSIDE.1)]
         .map(|(host, own)| (host, Datagrams::bind(fixture.outside(), own, 5353)));
-    let ask = |text: &str| {
+    let send = |text: &str| {
         for (host, client) in &clients {
             client.send((host, 8080), text);
         }
     };
-    ask("before the port is published");
+    send("before the port is published");
     for name in ["first", "second", "third"] {
         // The host's port differs from the sandbox's, and belongs to a range.
         let sandbox = fixture.sandbox(name, "network_a", &["8000-8100:9000-9100/udp"]);
@@ -36,19 +36,19 @@ pub fn datagrams(offloads: Offloads) {
         for (host, client) in &clients {
             loop {
                 client.send((host, 8080), "who?");
-                let answer = client.try_receive(Duration::from_millis(200));
-                if answer.is_some_and(|(text, _)| text.contains(name)) {
+                let reply = client.try_receive(Duration::from_millis(200));
+                if reply.is_some_and(|(text, _)| text.contains(name)) {
                     break;
                 }
                 let waited = start.elapsed();
                 assert!(waited < Duration::from_secs(2), "{host}: not {name} yet");
             }
         }
-        ask("once more");
+        send("once more");
         drop(server);
         fixture.daemon.cli(&["sandbox", "rm", name]).success();
         for _ in 0..5 {
-            ask("while the port is unpublished");
+            send("while the port is unpublished");
             thread::sleep(Duration::from_millis(20));
         }
         for (_, client) in &clients {
@@ -92,7 +92,7 @@ pub fn cleanup(offloads: Offloads) {
 
 fn teardown(offloads: Offloads, force: bool) {
     let mut fixture = offloads.fixture();
-    // Created again, so that the configuration before the daemon is known.
+    // The uplinks are recreated, so that the configuration without a daemon is known.
     fixture.daemon.cli(&["teardown"]).success();
     fixture.daemon.stop();
     let before = network_configuration(&fixture);
@@ -105,14 +105,15 @@ fn teardown(offloads: Offloads, force: bool) {
         fixture.daemon.process().pid(),
         fixture.host(),
     );
-    let questions = |pair: (&'static str, &'static str)| peer::both_ways([pair.0, pair.1], 8080);
-    peer::ask_all(fixture.outside(), &questions(HOST));
+    let requests =
+        |pair: (&'static str, &'static str)| peer::tcp_and_udp_requests([pair.0, pair.1], 8080);
+    peer::send_requests(fixture.outside(), &requests(HOST));
     fixture.daemon.kill9();
-    peer::ask_all(fixture.outside(), &questions(HOST));
-    peer::ask_all(fixture.host(), &questions(LOOPBACK));
+    peer::send_requests(fixture.outside(), &requests(HOST));
+    peer::send_requests(fixture.host(), &requests(LOOPBACK));
     let _outside = peer::serve(fixture.outside(), "outside", &["7000"]);
     for to in [OUTSIDE.0, OUTSIDE.1] {
-        peer::ask(&web.netns, &Question::new(How::Tcp, to, 7000));
+        peer::send_request(&web.netns, &Request::new(SocketType::Tcp, to, 7000));
     }
     drop(server);
     if !force {

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use netpath_tests::{
     Capture, Netns, Wire,
     fixture::{Fixture, GATEWAY_A, HOST, NETWORK_A, OUTSIDE},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
     scapy_frames,
 };
 
@@ -159,11 +159,15 @@ fn own_addresses_only(offloads: Offloads) {
         before,
         "the neighbour entry has changed"
     );
-    assert_eq!(server.output().trim(), "serving", "something arrived");
+    assert_eq!(
+        server.output().trim(),
+        "serving",
+        "the victim received a request"
+    );
     let routes = victim.netns.exec("ip -6 route show default");
     assert_eq!(routes.lines().count(), 1, "{routes}");
     let seen = capture.packets(fixture.outside(), &["udp port 80"]);
-    assert_eq!(seen, "", "something left");
+    assert_eq!(seen, "", "a spoofed packet was sent outside");
     // The sandbox still works.
     assert_eq!(peer::ping(&attacker_socket.netns, OUTSIDE.0, 1, 2), 2);
     assert_eq!(peer::ping(&attacker_socket.netns, OUTSIDE.1, 1, 2), 2);
@@ -180,7 +184,10 @@ fn restarts(offloads: Offloads) {
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
     let works = |fixture: &Fixture| {
         for address in [OUTSIDE.0, OUTSIDE.1] {
-            peer::ask(&sandbox.netns, &Question::new(How::Tcp, address, 7000));
+            peer::send_request(
+                &sandbox.netns,
+                &Request::new(SocketType::Tcp, address, 7000),
+            );
         }
         thread::sleep(Duration::from_millis(200));
         fixture.counted("translated")
@@ -202,7 +209,10 @@ fn restarts(offloads: Offloads) {
     let all = capture.packets(outside, &["udp or tcp"]);
     assert!(all.lines().count() > 200, "{}", all.lines().count());
     let leaked = capture.packets(outside, &[PRIVATE]);
-    assert_eq!(leaked, "", "a private source has left");
+    assert_eq!(
+        leaked, "",
+        "a packet with a private source was sent outside"
+    );
     fixture.assert_clean(&[]);
 }
 

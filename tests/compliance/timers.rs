@@ -107,7 +107,7 @@ pub fn tcp(offloads: Offloads) {
     run_in_parallel(offloads, &[connections, tcp_defaults]);
 }
 
-/// What brings a connection into a state.
+/// Segments that bring a connection into a state.
 const STATES: [(&str, u16, &[Step]); 5] = [
     (
         "established",

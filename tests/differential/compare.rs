@@ -9,23 +9,28 @@ use std::{
 use netpath_tests::packet::{Decoded, Value, decode, fragments::Assembled};
 
 use crate::{
-    pair::{Map, Place, TestNode},
+    pair::{End, Map, TestNode},
     sequence::{Arrivals, Sequence, Step, Tuple, View, tuple},
 };
 
 /// One step on one node.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct StepResult {
     /// The frames that were sent.
     pub sent: Vec<Vec<u8>>,
     /// The packets that arrived.
-    pub arrived: Vec<(Place, Assembled)>,
+    pub arrived: Vec<(End, Assembled)>,
 }
 
 /// Runs a sequence on a node.
-pub fn play(node: &mut TestNode, map: &Map, sequence: &Sequence, serial: u16) -> Vec<Moment> {
+pub fn execute(
+    node: &mut TestNode,
+    map: &Map,
+    sequence: &Sequence,
+    serial: u16,
+) -> Vec<StepResult> {
     let mut arrivals = Arrivals::default();
-    let mut moments = Vec::new();
+    let mut results = Vec::new();
     for step in &sequence.steps {
         let sent = (step.make)(&View {
             map,
@@ -37,7 +42,7 @@ pub fn play(node: &mut TestNode, map: &Map, sequence: &Sequence, serial: u16) ->
         if let (Some((flow, forward)), true) = (step.flow, step.carries) {
             let receiver = if forward { flow.server } else { flow.client };
             let protocol = flow.protocol.number(sequence.v6);
-            let found = arrived.iter().filter(|(place, _)| *place == receiver);
+            let found = arrived.iter().filter(|(end, _)| *end == receiver);
             for (_, whole) in found {
                 let decoded = decode(&whole.frame);
                 // netpath may deliver a fragment of an incomplete packet; netfilter does not.
@@ -53,9 +58,9 @@ pub fn play(node: &mut TestNode, map: &Map, sequence: &Sequence, serial: u16) ->
                 }
             }
         }
-        moments.push(Moment { sent, arrived });
+        results.push(StepResult { sent, arrived });
     }
-    moments
+    results
 }
 
 /// The kind of a difference.
@@ -101,7 +106,7 @@ pub struct Difference<'a> {
     /// The previous packet of the same direction, as netpath delivered it.
     pub tuple_before: Option<Tuple>,
     /// The receiver, or the expected receiver.
-    pub place: Place,
+    pub end: End,
     /// The difference.
     pub kind: Kind,
 }
@@ -130,7 +135,7 @@ impl fmt::Display for Difference<'_> {
             self.number + 1,
             self.sequence.steps.len(),
             self.step().from,
-            self.place
+            self.end
         )?;
         for sent in self.sent {
             writeln!(f, "    sent:      {}", sent.line())?;
@@ -199,8 +204,8 @@ impl Ports {
 pub fn compare(
     map: &Map,
     sequence: &Sequence,
-    netfilter: &[Moment],
-    netpath: &[Moment],
+    netfilter: &[StepResult],
+    netpath: &[StepResult],
     mut found: impl FnMut(Difference<'_>),
 ) {
     let mut ports = Ports::default();
@@ -219,10 +224,10 @@ pub fn compare(
         }
         let sent: Vec<Decoded> = right.sent.iter().map(|frame| decode(frame)).collect();
         let step = &sequence.steps[number];
-        let way = step.flow.map(|(flow, forward)| (flow.id, forward));
-        let tuple_before = way.and_then(|way| known_flows.get(&way).copied());
-        let known = way.is_some_and(|(flow, _)| known_flows.contains_key(&(flow, true)));
-        let mut report = |place, kind| {
+        let direction = step.flow.map(|(flow, forward)| (flow.id, forward));
+        let tuple_before = direction.and_then(|direction| known_flows.get(&direction).copied());
+        let known = direction.is_some_and(|(flow, _)| known_flows.contains_key(&(flow, true)));
+        let mut report = |end, kind| {
             found(Difference {
                 sequence,
                 map,
@@ -231,13 +236,13 @@ pub fn compare(
                 number,
                 sent: &sent,
                 sent_ports: &sent_ports,
-                place,
+                end,
                 kind,
             });
         };
-        for place in Place::ALL {
-            let at = |moment: &Moment| -> Vec<Decoded> {
-                let here = moment.arrived.iter().filter(|(found, _)| *found == place);
+        for end in End::ALL {
+            let at = |result: &StepResult| -> Vec<Decoded> {
+                let here = result.arrived.iter().filter(|(found, _)| *found == end);
                 here.map(|(_, whole)| describe(whole)).collect()
             };
             let (left, mut right) = (at(left), at(right));
@@ -249,19 +254,19 @@ pub fn compare(
                             packet.is_icmp_error() && !sent.iter().any(Decoded::is_icmp_error);
                         let marks = (!is_own).then_some(&sent_marks);
                         for field in fields(&packet, &other, &mut ports, marks) {
-                            report(place, Kind::Field(Box::new(field)));
+                            report(end, Kind::Field(Box::new(field)));
                         }
                     }
-                    None => report(place, Kind::Missing(packet)),
+                    None => report(end, Kind::Missing(packet)),
                 }
             }
             for packet in right {
-                report(place, Kind::Extra(packet));
+                report(end, Kind::Extra(packet));
             }
         }
         if let (Some((flow, forward)), true) = (step.flow, step.carries) {
             let receiver = if forward { flow.server } else { flow.client };
-            let mut here = right.arrived.iter().filter(|(place, _)| *place == receiver);
+            let mut here = right.arrived.iter().filter(|(end, _)| *end == receiver);
             if let Some(tuple) = here.find_map(|(_, whole)| tuple(&decode(&whole.frame))) {
                 known_flows.insert((flow.id, forward), tuple);
             }

@@ -3,24 +3,24 @@
 use netpath_tests::packet::{Checksum, Packet, fragments::Assembled};
 
 use crate::{
-    compare::{Moment, compare},
+    compare::{StepResult, compare},
     differences::expected,
-    pair::{Map, Place},
+    pair::{End, Map},
     run::Oracle,
     sequence::{Flow, Group, IcmpError, Protocol, Sequence},
 };
 
 /// Unexpected differences between the packets that the nodes are assumed to have delivered.
-fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<String> {
-    let flow = Flow::out(Protocol::Udp, Place::One);
+fn found(netfilter: &[(End, Packet)], netpath: &[(End, Packet)]) -> Vec<String> {
+    let flow = Flow::out(Protocol::Udp, End::A1);
     let sequence = Sequence::new(Group::Udp, false, "control").forward(flow, |p| p);
-    let moment = |arrived: &[(Place, Packet)]| Moment {
+    let result = |arrived: &[(End, Packet)]| StepResult {
         sent: vec![sent().build()],
         arrived: arrived
             .iter()
-            .map(|(place, packet)| {
+            .map(|(end, packet)| {
                 let (frame, fragments) = (packet.build(), String::new());
-                (*place, Assembled { frame, fragments })
+                (*end, Assembled { frame, fragments })
             })
             .collect(),
     };
@@ -28,8 +28,8 @@ fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<Stri
     compare(
         &Map::example(),
         &sequence,
-        &[moment(netfilter)],
-        &[moment(netpath)],
+        &[result(netfilter)],
+        &[result(netpath)],
         |difference| {
             if !expected().any(|expected| (expected.is)(&difference)) {
                 found.push(difference.to_string());
@@ -41,16 +41,16 @@ fn found(netfilter: &[(Place, Packet)], netpath: &[(Place, Packet)]) -> Vec<Stri
 
 fn sent() -> Packet {
     let map = Map::example();
-    let (source, peer) = (map.sandbox(Place::One, false), "100.64.0.1");
+    let (source, peer) = (map.sandbox(End::A1, false), "100.64.0.1");
     Packet::ip(source, peer.parse().expect("an address")).udp(20_000, 53)
 }
 
-fn right() -> Packet {
+fn expected_packet() -> Packet {
     sent().source(Map::host(false)).routed()
 }
 
 pub fn equal_packets_have_no_difference() {
-    let both = [(Place::Outside, right())];
+    let both = [(End::Outside, expected_packet())];
     assert_eq!(found(&both, &both), [""; 0]);
     assert_eq!(found(&[], &[]), [""; 0]);
 }
@@ -63,9 +63,9 @@ pub fn every_changed_field_is_found() {
         ("ip.tos", |p| p.tos(2)),
         ("ip.id", |p| p.id(0x1235)),
         ("ip.ttl", |p| p.ttl(62)),
-        ("ip.source", |p| p.source(Map::gateway(Place::One, false))),
+        ("ip.source", |p| p.source(Map::gateway(End::A1, false))),
         ("ip.destination", |p| {
-            p.destination(Map::gateway(Place::One, false))
+            p.destination(Map::gateway(End::A1, false))
         }),
         ("ip.options", |p| p.options(&[1, 1, 1, 0])),
         ("ip.checksum", |p| p.header_error(1)),
@@ -77,8 +77,8 @@ pub fn every_changed_field_is_found() {
     ];
     for (field, change) in changes {
         let found = found(
-            &[(Place::Outside, right())],
-            &[(Place::Outside, change(right()))],
+            &[(End::Outside, expected_packet())],
+            &[(End::Outside, change(expected_packet()))],
         );
         assert!(
             found
@@ -90,27 +90,30 @@ pub fn every_changed_field_is_found() {
 }
 
 pub fn packet_at_one_node_only_is_found() {
-    let delivered = [(Place::Outside, right())];
+    let delivered = [(End::Outside, expected_packet())];
     assert_eq!(found(&delivered, &[]).len(), 1, "missing");
     assert_eq!(found(&[], &delivered).len(), 1, "extra");
     assert_eq!(
-        found(&delivered, &[(Place::Two, right())]).len(),
+        found(&delivered, &[(End::A2, expected_packet())]).len(),
         2,
         "elsewhere"
     );
-    let twice = [(Place::Outside, right()), (Place::Outside, right())];
+    let twice = [
+        (End::Outside, expected_packet()),
+        (End::Outside, expected_packet()),
+    ];
     assert_eq!(found(&delivered, &twice).len(), 1, "twice");
 }
 
 pub fn changed_port_within_a_sequence_is_found() {
-    let ends = |port| right().sport(port);
+    let ends = |port| expected_packet().sport(port);
     let kept = [
-        (Place::Outside, ends(999)),
-        (Place::Outside, ends(999).payload(&[1])),
+        (End::Outside, ends(999)),
+        (End::Outside, ends(999).payload(&[1])),
     ];
     let changed = [
-        (Place::Outside, ends(5_000)),
-        (Place::Outside, ends(5_001).payload(&[1])),
+        (End::Outside, ends(5_000)),
+        (End::Outside, ends(5_001).payload(&[1])),
     ];
     assert_ne!(found(&kept, &changed), [""; 0]);
 }
@@ -119,14 +122,14 @@ pub fn difference_in_a_quoted_packet_is_found() {
     let error = |quoted: Packet| {
         let bytes = quoted.build()[14..].to_vec();
         let router = "100.66.0.1".parse().expect("an address");
-        let packet = Packet::ip(router, Map::example().sandbox(Place::One, false));
-        [(Place::One, packet.icmp(3, 3, [0; 4]).payload(&bytes))]
+        let packet = Packet::ip(router, Map::example().sandbox(End::A1, false));
+        [(End::A1, packet.icmp(3, 3, [0; 4]).payload(&bytes))]
     };
     let wrong = [
         sent().dport(54),
         sent().tos(2),
         sent().checksum(Checksum::WrongBy(5)),
-        right(),
+        expected_packet(),
     ];
     for wrong in wrong {
         assert_ne!(found(&error(sent()), &error(wrong)), [""; 0]);
@@ -135,7 +138,7 @@ pub fn difference_in_a_quoted_packet_is_found() {
 
 pub fn node_without_forwarding_is_found() {
     let mut oracle = Oracle::new();
-    let flow = Flow::out(Protocol::Udp, Place::One);
+    let flow = Flow::out(Protocol::Udp, End::A1);
     let sequence = || {
         Sequence::new(Group::Udp, false, "control")
             .forward(flow, |p| p)

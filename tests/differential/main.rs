@@ -1,6 +1,6 @@
 //! The same packets through netfilter and netpath, on two nodes with equal topologies, compared field by field.
 //!
-//! A [sequence](sequence) is data. It is [run](compare::play) on [both nodes](pair), and the packets that arrive are
+//! A [sequence](sequence) is data. It is [run](compare::execute) on [both nodes](pair), and the packets that arrive are
 //! [compared](compare::compare). Intended differences are listed in [`differences`].
 #![expect(
     clippy::expect_used,

@@ -5,7 +5,7 @@ use std::env;
 use netpath_tests::packet::{ACK, Checksum, FIN, Packet, RST, SYN};
 
 use crate::{
-    pair::Place,
+    pair::End,
     sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
@@ -63,7 +63,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// The progress of a flow.
 #[derive(Clone, Copy)]
-struct Line {
+struct FlowProgress {
     flow: Flow,
     /// The next sequence numbers of server and client.
     next: [u32; 2],
@@ -76,8 +76,8 @@ pub fn session(seed: u64, number: u64) -> Sequence {
     let random = &mut Random::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
     let v6 = random.one_in(2);
     let mut sequence = Sequence::new(Group::Random, v6, format!("seed {seed} session {number}"));
-    let mut lines: Vec<Line> = (0..2 + random.below(3))
-        .map(|id| Line {
+    let mut lines: Vec<FlowProgress> = (0..2 + random.below(3))
+        .map(|id| FlowProgress {
             flow: flow(random, id as u16),
             next: [random.next() as u32, random.next() as u32],
             sent: 0,
@@ -91,7 +91,7 @@ pub fn session(seed: u64, number: u64) -> Sequence {
 }
 
 fn flow(random: &mut Random, id: u16) -> Flow {
-    let sandboxes = [Place::One, Place::Two, Place::Three];
+    let sandboxes = [End::A1, End::A2, End::B1];
     let sandbox = random.pick(&sandboxes);
     let protocol = random.pick(&[
         Protocol::Tcp,
@@ -111,12 +111,12 @@ fn flow(random: &mut Random, id: u16) -> Flow {
         .with(random.pick(&[Remote::Peer, Remote::Second]));
     // Sometimes two sandboxes use the same port, or one uses a port that cannot be kept.
     match random.below(8) {
-        0 if flow.server == Place::Outside => flow.with_sport(random.pick(&[999, 40_000, 9_999])),
+        0 if flow.server == End::Outside => flow.with_sport(random.pick(&[999, 40_000, 9_999])),
         _ => flow,
     }
 }
 
-fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> Sequence {
+fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut FlowProgress) -> Sequence {
     let flow = line.flow;
     let is_begun = line.sent > 1;
     line.sent += 1;
@@ -125,7 +125,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
             let error = icmp_error(random, v6);
             sequence.icmp_error(flow, random.one_in(2), error)
         }
-        2 if is_begun && flow.server == Place::Outside => sequence.stray(flow, Remote::Router),
+        2 if is_begun && flow.server == End::Outside => sequence.stray(flow, Remote::Router),
         3 if is_begun => {
             let (sizes, orders): (&[usize], [&[usize]; 4]) = if random.one_in(2) {
                 (&[24, 48], [&[0, 1, 2], &[2, 0, 1], &[1, 2, 0], &[2, 1, 0]])
@@ -157,7 +157,7 @@ fn step(random: &mut Random, sequence: Sequence, v6: bool, line: &mut Line) -> S
 /// The next packet of a flow.
 fn shape(
     random: &mut Random,
-    line: &mut Line,
+    line: &mut FlowProgress,
     forward: bool,
 ) -> impl Fn(Packet) -> Packet + Clone + Send + Sync + 'static {
     let payload = vec![random.next() as u8; random.pick(&[0, 1, 5, 64, 500])];
@@ -166,7 +166,7 @@ fn shape(
     let checksum = match random.below(25) {
         0 => Checksum::WrongBy(1 + random.below(0xfffe) as u16),
         1 if line.flow.protocol == Protocol::Udp => Checksum::Absent,
-        _ => Checksum::Right,
+        _ => Checksum::Correct,
     };
     let own = usize::from(forward);
     let flags = match (line.sent, forward) {

@@ -9,7 +9,7 @@ use netpath_tests::{
 };
 
 use crate::{
-    compare::{Moment, compare, play},
+    compare::{StepResult, compare, execute},
     corpus,
     differences::expected,
     pair::NodePair,
@@ -77,11 +77,11 @@ impl Oracle {
     pub fn check(&mut self, sequence: &Sequence) -> bool {
         self.serial += 1;
         let map = self.nodes.map.clone();
-        let netfilter = play(&mut self.nodes.netfilter, &map, sequence, self.serial);
-        let netpath = play(&mut self.nodes.netpath, &map, sequence, self.serial);
+        let netfilter = execute(&mut self.nodes.netfilter, &map, sequence, self.serial);
+        let netpath = execute(&mut self.nodes.netpath, &map, sequence, self.serial);
         self.sequences += 1;
-        let arrived = |moments: &[Moment]| -> usize {
-            moments.iter().map(|moment| moment.arrived.len()).sum()
+        let arrived = |results: &[StepResult]| -> usize {
+            results.iter().map(|result| result.arrived.len()).sum()
         };
         self.packets += arrived(&netfilter) + arrived(&netpath);
 
@@ -158,15 +158,15 @@ impl Oracle {
     }
 
     /// Writes sent and received packets, in order, to a capture file.
-    fn keep(&self, sequence: &Sequence, node: &str, moments: &[Moment]) {
+    fn keep(&self, sequence: &Sequence, node: &str, results: &[StepResult]) {
         let name = sequence.name.replace(['/', ' '], "-");
         let path = artifacts().join(format!("{name}.{node}.pcap"));
-        let frames = moments.iter().flat_map(|moment| {
-            let arrived = moment
+        let frames = results.iter().flat_map(|result| {
+            let arrived = result
                 .arrived
                 .iter()
                 .map(|(_, whole)| whole.frame.as_slice());
-            moment.sent.iter().map(Vec::as_slice).chain(arrived)
+            result.sent.iter().map(Vec::as_slice).chain(arrived)
         });
         if let Err(error) = write_pcap(&path, &frames.collect::<Vec<_>>()) {
             eprintln!("{}: {error}", path.display());

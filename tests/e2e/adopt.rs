@@ -9,7 +9,7 @@ use std::{
 use netpath_tests::{
     Netns,
     fixture::{Fixture, HOST, OUTSIDE},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 use serde_json::{Value, json};
 
@@ -200,12 +200,15 @@ fn foreign_bridge_and_veths_are_used_and_stay_unchanged() {
     // A published port, the other container, and external access.
     let _server = peer::serve(&one.netns, "one", &["80"]);
     let _outside = peer::serve(fixture.outside(), "outside", &["7000"]);
-    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
-    peer::ask_all(&two.netns, &peer::both_ways(one.addresses, 80));
+    peer::send_requests(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
+    peer::send_requests(&two.netns, &peer::tcp_and_udp_requests(one.addresses, 80));
     for (address, source) in [(OUTSIDE.0, HOST.0), (OUTSIDE.1, HOST.1)] {
-        for how in How::ALL {
-            let answer = peer::ask(&one.netns, &Question::new(how, address, 7000));
-            assert_eq!(answer.peer, source, "masquerade of {address}");
+        for socket_type in SocketType::ALL {
+            let reply = peer::send_request(&one.netns, &Request::new(socket_type, address, 7000));
+            assert_eq!(reply.peer, source, "masquerade of {address}");
         }
     }
     let counted = fixture.flows(&["--sandbox", "one"]);
@@ -231,13 +234,19 @@ fn foreign_bridge_and_veths_are_used_and_stay_unchanged() {
         refused.stderr
     );
 
-    // Leaving, joining again, and removal.
+    // The endpoint leaves the sandbox, joins it a second time, and is removed.
     let leave = format!("/v1/endpoints/{id}/leave?owner=docker");
     succeed(&fixture, "POST", &leave, &Value::Null);
-    peer::assert_no_answer(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::assert_no_reply(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
     let join = format!("/v1/endpoints/{id}/join?owner=docker");
     succeed(&fixture, "POST", &join, &json!({ "sandbox": "one" }));
-    peer::ask_all(fixture.outside(), &peer::both_ways([HOST.0, HOST.1], 8080));
+    peer::send_requests(
+        fixture.outside(),
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080),
+    );
     succeed(
         &fixture,
         "DELETE",

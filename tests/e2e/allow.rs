@@ -18,13 +18,13 @@ fn port_with_allow_list_accepts_listed_sources_and_counts_others() {
     fixture.daemon.cli(&command).success();
     let _server = peer::serve(&web.netns, "web", &["80"]);
 
-    let to = |port| peer::both_ways([HOST.0, HOST.1], port);
+    let to = |port| peer::tcp_and_udp_requests([HOST.0, HOST.1], port);
     let neighbour = fixture.topology.neighbour.as_ref().expect("a neighbour");
-    peer::ask_all(fixture.outside(), &to(8443));
+    peer::send_requests(fixture.outside(), &to(8443));
     for other_source in [neighbour, &sibling.netns] {
-        peer::ask_all(other_source, &to(8080));
+        peer::send_requests(other_source, &to(8080));
         let before = fixture.counted("drop_not_allowed");
-        peer::assert_no_answer(other_source, &to(8443));
+        peer::assert_no_reply(other_source, &to(8443));
         let dropped = fixture.counted("drop_not_allowed") - before;
         assert!(dropped >= 4, "{}: {dropped}", other_source.name());
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use netpath_tests::{
     fixture::{Fixture, HOST, OUTSIDE, Sandbox},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 struct Service {
@@ -72,9 +72,9 @@ fn dump_shows_source_translation() {
         .enumerate()
     {
         let own = service.other.addresses()[family];
-        for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
-            let question = Question::new(how, outside, 7000).source_port(5000);
-            let answer = peer::ask(&service.other.netns, &question);
+        for (socket_type, protocol) in [(SocketType::Tcp, "tcp"), (SocketType::Udp, "udp")] {
+            let request = Request::new(socket_type, outside, 7000).source_port(5000);
+            let reply = peer::send_request(&service.other.netns, &request);
             let flows = service
                 .fixture
                 .flows(&["--protocol", protocol, "--address", outside]);
@@ -84,7 +84,7 @@ fn dump_shows_source_translation() {
                 flow,
                 "snat",
                 &tuple(own, 5000, outside, 7000),
-                &tuple(outside, 7000, host, answer.peer_port),
+                &tuple(outside, 7000, host, reply.peer_port),
                 ("other", "network_b"),
             );
         }
@@ -100,9 +100,9 @@ fn dump_shows_destination_translation() {
         .enumerate()
     {
         let own = service.web.addresses()[family];
-        for (how, protocol) in [(How::Tcp, "tcp"), (How::Udp, "udp")] {
-            let question = Question::new(how, host, 8080).source_port(5000);
-            peer::ask(service.fixture.outside(), &question);
+        for (socket_type, protocol) in [(SocketType::Tcp, "tcp"), (SocketType::Udp, "udp")] {
+            let request = Request::new(socket_type, host, 8080).source_port(5000);
+            peer::send_request(service.fixture.outside(), &request);
             let flows = service
                 .fixture
                 .flows(&["--protocol", protocol, "--address", own]);
@@ -126,8 +126,8 @@ fn dump_shows_hairpin() {
             service.web.addresses()[family],
             service.other.addresses()[family],
         );
-        let question = Question::new(How::Udp, host, 8080).source_port(5000);
-        peer::ask(&service.other.netns, &question);
+        let request = Request::new(SocketType::Udp, host, 8080).source_port(5000);
+        peer::send_request(&service.other.netns, &request);
         let flows = service.fixture.flows(&["--address", client]);
         check(
             only(&flows),
@@ -216,15 +216,18 @@ fn dump_shows_fragmented_datagram_until_it_is_complete() {
 fn dump_filters_select_flows() {
     let service = service();
     let fixture = &service.fixture;
-    peer::ask(
+    peer::send_request(
         &service.other.netns,
-        &Question::new(How::Tcp, OUTSIDE.0, 7000),
+        &Request::new(SocketType::Tcp, OUTSIDE.0, 7000),
     );
-    peer::ask(
+    peer::send_request(
         &service.other.netns,
-        &Question::new(How::Udp, OUTSIDE.1, 7000),
+        &Request::new(SocketType::Udp, OUTSIDE.1, 7000),
     );
-    peer::ask(fixture.outside(), &Question::new(How::Tcp, HOST.0, 8080));
+    peer::send_request(
+        fixture.outside(),
+        &Request::new(SocketType::Tcp, HOST.0, 8080),
+    );
     for (filter, expected) in [
         (&[][..], 3),
         (&["--sandbox", "other"], 2),

@@ -79,20 +79,17 @@ fn filters_carry_traffic_of_every_origin() {
         assert_eq!(program["attached"], true, "{program}");
     }
 
-    let published = peer::both_ways([HOST.0, HOST.1], 8080);
+    let published = peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080);
     for from in [fixture.outside(), fixture.host(), &client.netns, &web.netns] {
-        for answer in peer::ask_all(from, &published) {
-            assert_eq!(answer.name, "web", "{answer:?}");
+        for reply in peer::send_requests(from, &published) {
+            assert_eq!(reply.name, "web", "{reply:?}");
         }
     }
-    for answer in peer::ask_all(
+    for reply in peer::send_requests(
         &client.netns,
-        &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000),
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
     ) {
-        assert!(
-            [HOST.0, HOST.1].contains(&answer.peer.as_str()),
-            "{answer:?}"
-        );
+        assert!([HOST.0, HOST.1].contains(&reply.peer.as_str()), "{reply:?}");
     }
     fixture.assert_clean(&[&web, &client]);
 }
@@ -104,16 +101,16 @@ fn restart_replaces_programs_of_filters() {
     let _server = peer::serve(&web.netns, "web", &["80"]);
     let before = program(fixture.host(), "eth0");
     fixture.daemon.kill9();
-    peer::ask_all(
+    peer::send_requests(
         fixture.outside(),
-        &peer::both_ways([HOST.0, HOST.1], 8080)[..1],
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080)[..1],
     );
     fixture.daemon.restart();
     assert_ne!(program(fixture.host(), "eth0"), before);
     assert_eq!(filters(fixture.host(), "eth0", "ingress").len(), 1);
-    peer::ask_all(
+    peer::send_requests(
         fixture.outside(),
-        &peer::both_ways([HOST.0, HOST.1], 8080)[..1],
+        &peer::tcp_and_udp_requests([HOST.0, HOST.1], 8080)[..1],
     );
 }
 

@@ -3,7 +3,7 @@
 use netpath_tests::{
     Netns,
     fixture::{Fixture, HOST, NETWORK_A, NETWORK_B, OUTSIDE, Sandbox, add_routes},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 #[test]
@@ -19,25 +19,25 @@ fn routed_network_is_reached_at_sandbox_addresses_and_published_ports() {
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
     let check = |from: &Netns, sources: [&str; 2]| {
-        for answer in peer::ask_all(from, &peer::both_ways(web.addresses(), 80)) {
-            assert!(sources.contains(&answer.peer.as_str()), "{answer:?}");
-            assert!(
-                web.addresses().contains(&answer.from.as_str()),
-                "{answer:?}"
-            );
+        for reply in peer::send_requests(from, &peer::tcp_and_udp_requests(web.addresses(), 80)) {
+            assert!(sources.contains(&reply.peer.as_str()), "{reply:?}");
+            assert!(web.addresses().contains(&reply.from.as_str()), "{reply:?}");
         }
     };
     check(outside, [OUTSIDE.0, OUTSIDE.1]);
     check(&other.netns, other.addresses());
-    peer::assert_no_answer(outside, &peer::both_ways(web.addresses(), 81));
-    peer::assert_no_answer(&other.netns, &peer::both_ways(web.addresses(), 81));
+    peer::assert_no_reply(outside, &peer::tcp_and_udp_requests(web.addresses(), 81));
+    peer::assert_no_reply(
+        &other.netns,
+        &peer::tcp_and_udp_requests(web.addresses(), 81),
+    );
 
-    for answer in peer::ask_all(&web.netns, &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000)) {
-        assert!(
-            web.addresses().contains(&answer.peer.as_str()),
-            "{answer:?}"
-        );
-        assert_eq!(answer.peer_port, answer.own_port);
+    for reply in peer::send_requests(
+        &web.netns,
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
+    ) {
+        assert!(web.addresses().contains(&reply.peer.as_str()), "{reply:?}");
+        assert_eq!(reply.peer_port, reply.own_port);
     }
     peer::assert_pings(&web.netns, [OUTSIDE.0, OUTSIDE.1], true);
     fixture.assert_clean(&[&web, &other]);
@@ -53,21 +53,21 @@ fn network_without_masquerade_sends_from_sandbox_addresses() {
     add_routes(outside, HOST);
     let _outside = peer::serve(outside, "outside", &["7000"]);
 
-    for answer in peer::ask_all(
+    for reply in peer::send_requests(
         &client.netns,
-        &peer::both_ways([OUTSIDE.0, OUTSIDE.1], 7000),
+        &peer::tcp_and_udp_requests([OUTSIDE.0, OUTSIDE.1], 7000),
     ) {
         assert!(
-            client.addresses().contains(&answer.peer.as_str()),
-            "{answer:?}"
+            client.addresses().contains(&reply.peer.as_str()),
+            "{reply:?}"
         );
-        assert_eq!(answer.peer_port, answer.own_port);
+        assert_eq!(reply.peer_port, reply.own_port);
     }
     peer::assert_pings(&client.netns, [OUTSIDE.0, OUTSIDE.1], true);
-    peer::ask(outside, &Question::new(How::Tcp, HOST.0, 8080));
-    peer::ask(outside, &Question::new(How::Tcp, HOST.1, 8080));
+    peer::send_request(outside, &Request::new(SocketType::Tcp, HOST.0, 8080));
+    peer::send_request(outside, &Request::new(SocketType::Tcp, HOST.1, 8080));
     // Only replies are delivered to the sandbox.
-    peer::assert_no_answer(outside, &peer::both_ways(client.addresses(), 81));
+    peer::assert_no_reply(outside, &peer::tcp_and_udp_requests(client.addresses(), 81));
     peer::assert_pings(outside, client.addresses(), false);
     fixture.assert_clean(&[&client]);
 }

@@ -5,7 +5,7 @@ use netpath_tests::{
         Fixture, GATEWAY_A, GATEWAY_B, HOST, LOOPBACK, OUTSIDE, PUBLISHED, Service,
         assert_source_seen, both,
     },
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 fn service() -> Service {
@@ -44,22 +44,24 @@ fn host_process_bound_to_a_local_address_reaches_published_port() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (GATEWAY_A, HOST)] {
-        let questions = both(own)
+        let requests = both(own)
             .into_iter()
             .zip(both(asked))
             .flat_map(|(own, asked)| {
-                How::ALL.map(|how| Question::new(how, asked, PUBLISHED).source_address(own))
+                SocketType::ALL.map(|socket_type| {
+                    Request::new(socket_type, asked, PUBLISHED).source_address(own)
+                })
             });
-        let questions: Vec<Question> = questions.collect();
-        let answers = peer::ask_all(service.fixture.host(), &questions);
-        for (question, answer) in questions.iter().zip(answers) {
-            assert_eq!(answer.from, question.address(), "{question}: {answer:?}");
+        let requests: Vec<Request> = requests.collect();
+        let replies = peer::send_requests(service.fixture.host(), &requests);
+        for (request, reply) in requests.iter().zip(replies) {
+            assert_eq!(reply.from, request.address(), "{request}: {reply:?}");
         }
     }
     service.fixture.assert_clean(&[&service.web]);
 }
 
-/// Python program that connects a UDP socket, waits for a reply, and then for a further result.
+/// Python program that connects a UDP socket and waits for a reply, and then for a second reply or an error.
 const CONNECTED: &str = "
 import socket, sys
 peer = socket.getaddrinfo(sys.argv[1], 8080, type=socket.SOCK_DGRAM)[0]
@@ -108,12 +110,12 @@ fn sandbox_loopback_is_not_translated() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     let _own = peer::serve(&service.sibling.netns, "own", &["8080"]);
-    for how in How::ALL {
+    for socket_type in SocketType::ALL {
         for address in [LOOPBACK.0, LOOPBACK.1] {
-            let question = Question::new(how, address, PUBLISHED);
-            let answer = peer::ask(&service.sibling.netns, &question);
-            assert_eq!(answer.name, "own", "{question}");
-            peer::assert_no_answer(&service.other.netns, &[question]);
+            let request = Request::new(socket_type, address, PUBLISHED);
+            let reply = peer::send_request(&service.sibling.netns, &request);
+            assert_eq!(reply.name, "own", "{request}");
+            peer::assert_no_reply(&service.other.netns, &[request]);
         }
     }
     service
@@ -127,25 +129,26 @@ fn client_uses_one_source_port_for_two_node_addresses() {
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
     let host = service.fixture.host();
     host.exec("ip addr add 192.0.2.9/24 dev eth0");
-    let ask = |how, address| Question::new(how, address, PUBLISHED).source_port(22_000);
+    let request_to =
+        |socket_type, address| Request::new(socket_type, address, PUBLISHED).source_port(22_000);
     service.fixture.wait_for("the new address is in use", || {
-        let probe = [Question::new(How::Tcp, "192.0.2.9", PUBLISHED)];
-        peer::ask_within(
+        let probe = [Request::new(SocketType::Tcp, "192.0.2.9", PUBLISHED)];
+        peer::send_requests_within(
             service.fixture.outside(),
             &probe,
             std::time::Duration::from_millis(200),
         )[0]
         .is_ok()
     });
-    for how in [How::Tcp, How::Udp] {
-        let answers =
-            [HOST.0, "192.0.2.9"].map(|to| peer::ask(service.fixture.outside(), &ask(how, to)));
-        for answer in &answers {
-            assert_eq!(answer.peer, OUTSIDE.0, "{answer:?}");
+    for socket_type in [SocketType::Tcp, SocketType::Udp] {
+        let replies = [HOST.0, "192.0.2.9"]
+            .map(|to| peer::send_request(service.fixture.outside(), &request_to(socket_type, to)));
+        for reply in &replies {
+            assert_eq!(reply.peer, OUTSIDE.0, "{reply:?}");
         }
-        assert_eq!(answers[0].peer_port, 22_000, "a free source port is kept");
+        assert_eq!(replies[0].peer_port, 22_000, "a free source port is kept");
         assert_ne!(
-            answers[1].peer_port, 22_000,
+            replies[1].peer_port, 22_000,
             "a taken source port is replaced"
         );
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, thread};
 use netpath_tests::{
     Netns,
     fixture::{Fixture, HOST, NETWORK_A, OUTSIDE, Pair, Sandbox, Topology},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 /// A destination to which the host has a specific route.
@@ -19,12 +19,12 @@ fn far(netns: &Netns) {
 /// The outside must see these source addresses, one per family.
 #[track_caller]
 fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
-    for how in How::ALL {
+    for socket_type in SocketType::ALL {
         for (address, seen) in [to.0, to.1].into_iter().zip(seen) {
-            let question = Question::new(how, address, 7000);
-            let answer = peer::ask(&sandbox.netns, &question);
-            assert_eq!(answer.peer, seen, "{question}");
-            assert_eq!(answer.from, address, "{question}");
+            let request = Request::new(socket_type, address, 7000);
+            let reply = peer::send_request(&sandbox.netns, &request);
+            assert_eq!(reply.peer, seen, "{request}");
+            assert_eq!(reply.from, address, "{request}");
         }
     }
 }
@@ -50,7 +50,10 @@ fn outbound_source_is_the_preferred_address_of_the_route() {
     host.exec("ip route replace 203.0.113.0/24 via 192.0.2.2 src 192.0.2.77");
     host.exec("ip route replace 2001:db8:203::/64 via 2001:db8:2::2 src 2001:db8:2::77");
     check(&sandbox, FAR, ["192.0.2.77", "2001:db8:2::77"]);
-    let own = peer::ask(&sandbox.netns, &Question::new(How::Tcp, OUTSIDE.0, 7000));
+    let own = peer::send_request(
+        &sandbox.netns,
+        &Request::new(SocketType::Tcp, OUTSIDE.0, 7000),
+    );
     assert_eq!(own.peer, HOST.0, "the first address of the link");
     fixture.assert_clean(&[&sandbox]);
 }
@@ -127,16 +130,16 @@ fn sandboxes_with_equal_source_ports_get_distinct_outer_ports() {
     let sandboxes = [("a", "network_a"), ("b", "network_a"), ("c", "network_b")]
         .map(|(name, network)| fixture.sandbox(name, network, &[]));
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
-    for how in [How::Tcp, How::Udp] {
+    for socket_type in [SocketType::Tcp, SocketType::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
             let ports = sandboxes.each_ref().map(|sandbox| {
-                let question = Question::new(how, address, 7000).source_port(5555);
-                let answer = peer::ask(&sandbox.netns, &question);
-                assert_eq!(answer.own_port, 5555);
-                answer.peer_port
+                let request = Request::new(socket_type, address, 7000).source_port(5555);
+                let reply = peer::send_request(&sandbox.netns, &request);
+                assert_eq!(reply.own_port, 5555);
+                reply.peer_port
             });
             let distinct = BTreeSet::from(ports);
-            assert_eq!(distinct.len(), 3, "{how:?} {address}: {ports:?}");
+            assert_eq!(distinct.len(), 3, "{socket_type:?} {address}: {ports:?}");
             assert!(distinct.contains(&5555), "a free port is kept: {ports:?}");
         }
     }

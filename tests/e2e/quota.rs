@@ -84,7 +84,7 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
         "{warnings:?}"
     );
 
-    // Flows that end are available again.
+    // Flows that have expired no longer count.
     fixture.daemon.cli(&["sandbox", "rm", "greedy"]).success();
     fixture.wait_for("its flows have expired", || {
         fixture.daemon.json(&["status"])["flows"]["entries"] == 20

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use netpath_tests::{
     fixture::{Fixture, HOST, LOOPBACK, NETWORK_A},
-    peer::{self, How, Question},
+    peer::{self, Request, SocketType},
 };
 
 #[track_caller]
@@ -40,15 +40,15 @@ fn range_is_one_entry_and_every_port_works() {
         (fixture.host(), [LOOPBACK.0, LOOPBACK.1]),
     ] {
         for address in addresses {
-            let ask = |port: u16| Question::new(How::Udp, address, port);
+            let request_to = |port: u16| Request::new(SocketType::Udp, address, port);
             let inside = [10_000, 10_001, 16_384, 20_000, 29_999, 30_000];
-            let answers = peer::ask_all(from, &inside.map(ask));
-            for (port, answer) in inside.into_iter().zip(answers) {
-                assert_eq!((answer.port, answer.from_port), (port, port));
+            let replies = peer::send_requests(from, &inside.map(request_to));
+            for (port, reply) in inside.into_iter().zip(replies) {
+                assert_eq!((reply.port, reply.from_port), (port, port));
             }
-            let mut beyond: Vec<Question> = [9999, 30_001].map(ask).into();
-            beyond.push(Question::new(How::Tcp, address, 20_000));
-            peer::assert_no_answer(from, &beyond);
+            let mut beyond: Vec<Request> = [9999, 30_001].map(request_to).into();
+            beyond.push(Request::new(SocketType::Tcp, address, 20_000));
+            peer::assert_no_reply(from, &beyond);
         }
     }
     fixture.assert_clean(&[&web]);
@@ -62,12 +62,13 @@ fn range_maps_to_other_port_numbers() {
     let web = fixture.sandbox("web", "network_a", &publish);
     let _server = peer::serve(&web.netns, "web", &["4999-5011"]);
     for address in [HOST.0, HOST.1] {
-        for how in [How::Tcp, How::Udp] {
-            let ask = |port: u16| Question::new(how, address, port);
-            let answers = peer::ask_all(fixture.outside(), &[4000, 4005, 4010].map(ask));
-            let found: Vec<u16> = answers.iter().map(|answer| answer.port).collect();
+        for socket_type in [SocketType::Tcp, SocketType::Udp] {
+            let request_to = |port: u16| Request::new(socket_type, address, port);
+            let replies =
+                peer::send_requests(fixture.outside(), &[4000, 4005, 4010].map(request_to));
+            let found: Vec<u16> = replies.iter().map(|reply| reply.port).collect();
             assert_eq!(found, [5000, 5005, 5010]);
-            peer::assert_no_answer(fixture.outside(), &[3999, 4011].map(ask));
+            peer::assert_no_reply(fixture.outside(), &[3999, 4011].map(request_to));
         }
     }
     fixture.assert_clean(&[&web]);

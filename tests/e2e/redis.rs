@@ -5,7 +5,7 @@ use netpath_tests::{
     fixture::{Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox},
 };
 
-/// Output of redis-benchmark about connections that are not kept, whether or not they succeed.
+/// Output of redis-benchmark about connections without keep-alive. It also appears if they succeed.
 const TIME_WAIT_WARNING: &str = "WARNING: Keepalive disabled. You probably need 'echo 1 > \
      /proc/sys/net/ipv4/tcp_tw_reuse' for Linux and 'sudo sysctl -w net.inet.tcp.msl=1000' for Mac OS X in order to \
      use a lot of clients/requests";

@@ -48,7 +48,7 @@ pub(crate) fn assert_consistent(fixture: &Fixture) {
     let sorted = |dump: &str| {
         let dump = fixture.json(dump);
         let without_owner = |port: &&Value| {
-            // The pinned maps do not hold owners.
+            // The pinned maps do not contain owners.
             let mut port = (*port).clone();
             port.as_object_mut().map(|fields| fields.remove("owner"));
             port.to_string()
@@ -106,7 +106,7 @@ fn kills_during_changes_leave_a_consistent_node() {
         };
         let words: Vec<&str> = command.split(' ').collect();
         let running = fixture.daemon.spawn(&words);
-        // From before the request arrives to after its reply.
+        // The delays range from before the request arrives to after its reply.
         thread::sleep(Duration::from_millis((round * 7) % 60));
         fixture.daemon.kill9();
         drop(running);
@@ -116,7 +116,7 @@ fn kills_during_changes_leave_a_consistent_node() {
         made.retain(|name| there.contains(name));
         if let Some(name) = made.last() {
             let ports = fixture.json(&format!("port ls {name}"));
-            assert_eq!(list(&ports).len(), 1, "{name} is whole");
+            assert_eq!(list(&ports).len(), 1, "{name} has its port");
             fixture.cli_ok(&format!("sandbox exec {name} -- ip route get 192.0.2.9"));
         }
     }

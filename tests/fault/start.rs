@@ -161,7 +161,7 @@ fn foreign_state_file_is_refused_and_unchanged() {
     }
 }
 
-/// Writes the state file of a stopped daemon again. The daemon starts, the connection continues, and the node is as it was.
+/// Restores the state file of a stopped daemon. The daemon starts, the connection continues, and the node is as it was.
 #[track_caller]
 fn assert_restored(
     fixture: &mut Fixture,

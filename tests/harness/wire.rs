@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Timeout of an expected frame.
-const PATIENCE: Duration = Duration::from_secs(4);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time in which an unwanted frame would arrive.
-const IMPATIENCE: Duration = Duration::from_millis(250);
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Bytes of the MAC addresses, which comparisons ignore.
 const MACS: usize = 12;
 
@@ -65,7 +65,7 @@ impl Wire {
     #[track_caller]
     pub fn expect(&self, what: &str, expected: &Packet) {
         let expected = expected.build();
-        let found = self.wait(PATIENCE, |frame| frame[MACS..] == expected[MACS..]);
+        let found = self.wait(FRAME_TIMEOUT, |frame| frame[MACS..] == expected[MACS..]);
         if found.is_none() {
             let mut text = String::new();
             for frame in self.others().iter().rev().take(6) {
@@ -81,7 +81,7 @@ impl Wire {
     /// Fails if an unwanted frame arrives within a quarter of a second.
     #[track_caller]
     pub fn expect_nothing(&self, what: &str, unwanted: impl Fn(&[u8]) -> bool) {
-        let found = self.wait(IMPATIENCE, unwanted);
+        let found = self.wait(SILENCE_TIMEOUT, unwanted);
         assert_eq!(found, None, "{what}: seen at {}", self.name);
     }
 

@@ -7,7 +7,7 @@ pub fn netpath_binary() -> PathBuf {
     let path = env::var_os("NETPATH_BIN").map_or_else(|| target().join("netpath"), PathBuf::from);
     assert!(
         path.is_file(),
-        "{} is not there: build it with `cargo xtask build`, or set NETPATH_BIN",
+        "{} does not exist: build it with `cargo xtask build`, or set NETPATH_BIN",
         path.display()
     );
     path

@@ -119,7 +119,7 @@ fn cost_of_a_sandbox_is_independent_of_their_number() {
     );
     assert_eq!(status["ready"], true, "{status}");
 
-    // A bridge has 1023 ports: the next sandbox is refused and leaves nothing behind.
+    // A bridge has 1023 ports: the next sandbox is refused and nothing of it remains.
     let more: Vec<_> = (SANDBOXES..1023).map(create).collect();
     ask(&fixture, &more);
     let line = fixture.cli("sandbox create toomany").failure(1);

@@ -50,8 +50,8 @@ impl Packet {
         header.extend(octets(ip.src));
         header.extend(octets(ip.dst));
         header.extend(options);
-        let right = checksum(&header);
-        header[10..12].copy_from_slice(&off_by(right, self.header_error).to_ne_bytes());
+        let correct = checksum(&header);
+        header[10..12].copy_from_slice(&off_by(correct, self.header_error).to_ne_bytes());
         header.extend(body);
         header
     }
@@ -146,19 +146,19 @@ impl Packet {
 
     /// RFC 9293 §3.1, RFC 768, RFC 792, RFC 4443 §2.3.
     fn transport_checksum(&self, ip: &Ip, bytes: &[u8]) -> u16 {
-        let right = right_checksum(ip.src, ip.dst, self.number(ip), bytes);
+        let correct = correct_checksum(ip.src, ip.dst, self.number(ip), bytes);
         let udp = matches!(self.transport, Transport::Udp { .. });
         match self.checksum {
             Checksum::Absent => 0,
-            Checksum::Right if udp && right == 0 => 0xffff,
-            Checksum::Right => right,
-            Checksum::WrongBy(error) => off_by(right, error),
+            Checksum::Correct if udp && correct == 0 => 0xffff,
+            Checksum::Correct => correct,
+            Checksum::WrongBy(error) => off_by(correct, error),
         }
     }
 }
 
 /// The checksum of a transport header with a zero checksum field and its payload, as the word to store.
-pub(super) fn right_checksum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
+pub(super) fn correct_checksum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
     let mut total = sum(bytes);
     if protocol != 1 {
         total += sum(&octets(src)) + sum(&octets(dst));
@@ -167,9 +167,9 @@ pub(super) fn right_checksum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8
     !fold(total)
 }
 
-/// A checksum field that differs from the right one by `error`, a ones'-complement sum.
-fn off_by(right: u16, error: u16) -> u16 {
-    !fold(u64::from(!right) + u64::from(error.to_be()))
+/// A checksum field that differs from the correct one by `error`, a ones'-complement sum.
+fn off_by(correct: u16, error: u16) -> u16 {
+    !fold(u64::from(!correct) + u64::from(error.to_be()))
 }
 
 pub(super) fn octets(ip: IpAddr) -> Vec<u8> {

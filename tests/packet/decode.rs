@@ -305,7 +305,7 @@ impl Reader<'_> {
 
 fn remainder(total: u64) -> String {
     match fold(total) {
-        0xffff => "right".to_owned(),
+        0xffff => "correct".to_owned(),
         rest => format!("off {:#06x}", u16::from_be(rest)),
     }
 }

@@ -1,8 +1,8 @@
 //! A packet as named fields.
 //!
-//! A transport checksum field has the value `right`, or its difference from the right value in ones' complement. This
-//! allows two packets to be compared although their ports differ, also where an ICMP error quotes only the beginning of
-//! a packet: an incremental update keeps the difference.
+//! A transport checksum field has the value `correct`, or its difference from the correct value in ones' complement.
+//! This allows two packets to be compared although their ports differ, also where an ICMP error quotes only the
+//! beginning of a packet: an incremental update keeps the difference.
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
@@ -94,7 +94,7 @@ impl Decoded {
         }
         for name in ["ip.checksum", "checksum"] {
             let value = text(name);
-            if !value.is_empty() && value != "right" {
+            if !value.is_empty() && value != "correct" {
                 let _ = write!(line, " {name} {value}");
             }
         }

@@ -48,17 +48,17 @@ pub fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
     longer[0] = 0x40 | (longer.len() / 4) as u8;
     let header = longer.len();
     longer.extend(&packet[header_length(packet)..]);
-    seal(&mut longer, header);
+    set_length(&mut longer, header);
     longer
 }
 
 /// Sets length and header checksum of an IPv4 packet.
-fn seal(packet: &mut [u8], header: usize) {
+fn set_length(packet: &mut [u8], header: usize) {
     let length = (packet.len() as u16).to_be_bytes();
     packet[2..4].copy_from_slice(&length);
     packet[10..12].fill(0);
-    let right = checksum(&packet[..header]);
-    packet[10..12].copy_from_slice(&right.to_ne_bytes());
+    let correct = checksum(&packet[..header]);
+    packet[10..12].copy_from_slice(&correct.to_ne_bytes());
 }
 
 /// Divides a frame into fragments; `sizes` are the bytes of all fragments but the last, multiples of eight.
@@ -76,7 +76,7 @@ pub fn cut(frame: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
         if is_v4(packet) {
             fragment[6..8].copy_from_slice(&(field | u16::from(more) << 13).to_be_bytes());
             fragment.extend(&body[at..end]);
-            seal(&mut fragment, header.len());
+            set_length(&mut fragment, header.len());
         } else {
             fragment[6] = FRAGMENT;
             fragment.extend([header[6], 0]);
@@ -102,7 +102,7 @@ pub fn fragment_id(packet: &[u8]) -> u32 {
     }
 }
 
-/// A hash of the content. A sum would not do, because right checksums make the sums of all packets equal.
+/// A hash of the content. A sum is unsuitable, because correct checksums make the sums of all packets equal.
 fn identification(body: &[u8]) -> u32 {
     body.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
@@ -136,7 +136,7 @@ fn fragment(frame: &[u8]) -> Option<Fragment<'_>> {
         let mut plain = frame[..ETHERNET + header].to_vec();
         plain[ETHERNET + 6] &= 0x40;
         plain[ETHERNET + 7] = 0;
-        // The reassembled packet gets a right header checksum, so that each fragment must have one.
+        // The reassembled packet gets a correct header checksum. Therefore each fragment must have one.
         let is_right = fold(sum(packet.get(..header)?)) == 0xffff;
         return (field & 0x3fff != 0 && is_right).then_some(Fragment {
             key: [packet.get(4..6)?, packet.get(9..10)?, packet.get(12..20)?].concat(),
@@ -212,7 +212,7 @@ fn join(mut fragments: Vec<Fragment<'_>>) -> Option<Assembled> {
     frame.extend(body);
     let packet = &mut frame[ETHERNET..];
     if is_v4(packet) {
-        seal(packet, header);
+        set_length(packet, header);
     } else {
         let length = (packet.len() - V6) as u16;
         packet[4..6].copy_from_slice(&length.to_be_bytes());

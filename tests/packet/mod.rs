@@ -25,7 +25,7 @@ pub const RST: u8 = 0x04;
 /// TCP flag ACK.
 pub const ACK: u8 = 0x10;
 
-/// A packet. Defaults: TTL 64, 16 bytes of payload, right checksums.
+/// A packet. Defaults: TTL 64, 16 bytes of payload, correct checksums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     eth: [[u8; 6]; 2],
@@ -84,11 +84,11 @@ enum Transport {
 /// The transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
-    /// The right checksum.
-    Right,
+    /// The correct checksum.
+    Correct,
     /// Zero: UDP over IPv4 without one.
     Absent,
-    /// Different from the right checksum by this much, in ones' complement.
+    /// Different from the correct checksum by this much, in ones' complement.
     WrongBy(u16),
 }
 
@@ -142,7 +142,7 @@ impl Packet {
             network,
             transport: Transport::Other(253),
             payload: (0..16).collect(),
-            checksum: Checksum::Right,
+            checksum: Checksum::Correct,
             header_error: 0,
         }
     }
@@ -333,7 +333,7 @@ impl Packet {
         self
     }
 
-    /// An IPv4 header checksum that differs from the right one by this much.
+    /// An IPv4 header checksum that differs from the correct one by this much.
     pub fn header_error(mut self, error: u16) -> Self {
         self.header_error = error;
         self

@@ -8,7 +8,7 @@ use netpath_common::{
 };
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{Place, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Family, PacketContext, Prog, Setup, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 #[test]
@@ -16,7 +16,7 @@ fn full_table_takes_documented_memory() {
     let mut setup = Setup::default();
     setup.limits.flows = LEAST_DEFAULT_FLOWS;
     Prog::with(setup, |prog| {
-        let side = Side::BOTH[0];
+        let family = Family::BOTH[0];
         let memory = |prog: &Prog| -> u64 {
             let maps = prog.maps();
             let maps = maps
@@ -27,8 +27,8 @@ fn full_table_takes_documented_memory() {
         let empty = memory(prog);
         for number in 0..LEAST_DEFAULT_FLOWS {
             let key = FlowKey {
-                src: side.sandbox(1).into(),
-                dst: side.client().into(),
+                src: family.sandbox(1).into(),
+                dst: family.client().into(),
                 sport: Be16::new(number as u16),
                 dport: Be16::new((number >> 16) as u16),
                 protocol: 6,
@@ -75,21 +75,21 @@ fn ports(number: u32) -> (u16, u16) {
 }
 
 /// A segment of a connection from the sandbox, and the reply from outside.
-fn segments(side: Side, number: u32, flags: [u8; 2]) -> [Packet; 2] {
+fn segments(family: Family, number: u32, flags: [u8; 2]) -> [Packet; 2] {
     let (inner, outer) = ports(number);
     [
-        Packet::ip(side.sandbox(1), side.client()).tcp(inner, outer, flags[0]),
-        Packet::ip(side.client(), side.host()).tcp(outer, inner, flags[1]),
+        Packet::ip(family.sandbox(1), family.client()).tcp(inner, outer, flags[0]),
+        Packet::ip(family.client(), family.host()).tcp(outer, inner, flags[1]),
     ]
 }
 
 /// Opens the first connection with packets, and writes the entries of the others like it.
-fn connect(prog: &mut Prog, side: Side) {
-    let [request, answer] = segments(side, 0, [SYN, SYN | ACK]);
-    let [end, _] = segments(side, 0, [ACK, ACK]);
-    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &request.build());
-    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &answer.build());
-    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &end.build());
+fn connect(prog: &mut Prog, family: Family) {
+    let [request, answer] = segments(family, 0, [SYN, SYN | ACK]);
+    let [end, _] = segments(family, 0, [ACK, ACK]);
+    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &request.build());
+    prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &answer.build());
+    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &end.build());
     let like = prog.flows()[0].clone();
     let (_, reply) = like.reply.expect("reply");
     for number in 1..CONNECTIONS {
@@ -117,28 +117,28 @@ fn established_connections_survive_floods() {
     setup.limits.half_open = 4_096;
     setup.limits.flows_per_sandbox = Some(u32::MAX);
     Prog::with(setup, |prog| {
-        let side = Side::BOTH[0];
+        let family = Family::BOTH[0];
         prog.set_snat_ports(20_000, 65_000);
-        connect(prog, side);
+        connect(prog, family);
         let address = |number: u32| {
             let [_, _, high, low] = number.to_be_bytes();
             std::net::Ipv4Addr::new(198, 51, high, low).into()
         };
         let datagram = |prog: &mut Prog, number: u32, answered: bool| {
             let (peer, port) = (address(number), 53_000);
-            let out = Packet::ip(side.sandbox(2), peer).udp(port, 53);
-            prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out.build());
+            let out = Packet::ip(family.sandbox(2), peer).udp(port, 53);
+            prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &out.build());
             if answered {
-                let back = Packet::ip(peer, side.host()).udp(53, port);
-                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back.build());
+                let back = Packet::ip(peer, family.host()).udp(53, port);
+                prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &back.build());
             }
         };
         for number in 0..40_000 {
             datagram(prog, number, false);
         }
         for number in 0..40_000 {
-            let request = Packet::ip(address(number), side.host()).tcp(40_000, 8090, SYN);
-            prog.run(UPLINK_INGRESS, &Place::at("eth0"), &request.build());
+            let request = Packet::ip(address(number), family.host()).tcp(40_000, 8090, SYN);
+            prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &request.build());
         }
         // These flows are not half-open, so that the table fills up.
         for number in 0..3 * ROOM {
@@ -150,9 +150,9 @@ fn established_connections_survive_floods() {
         let flows = prog.flows_of(1);
         assert_eq!(flows, CONNECTIONS as usize, "of {CONNECTIONS} connections");
         for number in (0..CONNECTIONS).step_by(16) {
-            let [out, back] = segments(side, number, [ACK, ACK]).map(|packet| packet.build());
-            let sent = prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out);
-            let received = prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back);
+            let [out, back] = segments(family, number, [ACK, ACK]).map(|packet| packet.build());
+            let sent = prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &out);
+            let received = prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &back);
             assert!(
                 sent.packet != out && received.packet != back,
                 "connection {number}"

@@ -7,7 +7,7 @@ use netpath_tests::{
     artifacts,
     packet::{ACK, Packet, SYN, write_pcap},
     prog::{
-        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, PACKET_PROGRAMS, Place, Prog, Setup, Side,
+        ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, PACKET_PROGRAMS, PacketContext, Prog, Setup,
         UPLINK_EGRESS, gateway_mac, sandbox_mac, verdict,
     },
 };
@@ -38,16 +38,21 @@ impl Random {
 /// Valid packets of every kind, between addresses of every kind.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for side in Side::BOTH {
-        let sandboxes = [1, 2, 3, 4, 5, 7, 9].map(|slot| side.sandbox(slot));
-        let others = [side.client(), side.host(), side.gateway(1), side.nobody(1)];
+    for family in Family::BOTH {
+        let sandboxes = [1, 2, 3, 4, 5, 7, 9].map(|slot| family.sandbox(slot));
+        let others = [
+            family.client(),
+            family.host(),
+            family.gateway(1),
+            family.unused_address(1),
+        ];
         let ends: Vec<IpAddr> = sandboxes.into_iter().chain(others).collect();
         for (src, dst) in ends
             .iter()
             .flat_map(|src| ends.iter().map(move |dst| (*src, *dst)))
         {
             let packet = Packet::ip(src, dst).eth(sandbox_mac(1), gateway_mac(1));
-            let packet = if src == side.client() {
+            let packet = if src == family.client() {
                 packet.eth(MAC_OUTSIDE, MAC_UPLINK)
             } else {
                 packet
@@ -60,7 +65,7 @@ fn seeds() -> Vec<Vec<u8>> {
                 packet.clone().icmp(3, 4, [0; 4]),
                 packet.clone().protocol(47),
                 packet.clone().udp(1, 5353).fragment(3, true),
-                if side.is_v4() {
+                if family.is_v4() {
                     packet.options(&[7, 7, 4, 0, 0, 0, 0]).udp(61_500, 5353)
                 } else {
                     packet.extension(60, &[1, 4, 0, 0, 0, 0]).udp(61_500, 5353)
@@ -124,8 +129,8 @@ fn source(packet: &[u8]) -> Option<IpAddr> {
 /// Whether an address belongs to a network that is translated or internal, and not to the node.
 fn is_private(ip: IpAddr) -> bool {
     let of_network = |network| {
-        let side = Side::BOTH[usize::from(ip.is_ipv6())];
-        let gateway = side.gateway(network);
+        let family = Family::BOTH[usize::from(ip.is_ipv6())];
+        let gateway = family.gateway(network);
         let prefix = ipnet::IpNet::new(gateway, if ip.is_ipv4() { 24 } else { 64 });
         prefix.expect("prefix").contains(&ip) && ip != gateway
     };
@@ -150,14 +155,14 @@ fn mutated_packets_get_a_valid_verdict_and_no_private_source_leaves() {
                 } else {
                     "ve1"
                 };
-                let place = Place {
+                let context = PacketContext {
                     mark: 0,
                     device: device.to_owned(),
                     from: (random.below(2) == 0)
                         .then(|| (*random.pick(&["ve2", "eth0"])).to_owned()),
                     gso_size: 0,
                 };
-                let outcome = match prog.try_run(program, &place, &packet) {
+                let outcome = match prog.try_run(program, &context, &packet) {
                     Ok(outcome) => outcome,
                     Err(_) if is_short(&packet) => continue,
                     Err(error) => panic!("seed {seed}, round {round}, {program}: {error:?}"),
@@ -183,14 +188,14 @@ fn mutated_packets_get_a_valid_verdict_and_no_private_source_leaves() {
                 prog.forget_flows();
             }
         }
-        let met: Vec<_> = prog
+        let seen: Vec<_> = prog
             .counters()
             .into_iter()
             .filter(|(_, packets, _)| *packets > 0)
             .collect();
-        for (reason, packets, _) in &met {
+        for (reason, packets, _) in &seen {
             println!("{packets:>8}  {}", reason.name());
         }
-        assert!(met.len() > 20, "the packets meet too few reasons");
+        assert!(seen.len() > 20, "the packets cover too few reasons");
     });
 }

@@ -8,28 +8,28 @@ use std::{
 
 use netpath_tests::{
     packet::{ACK, Packet},
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_INGRESS},
+    prog::{Family, MAC_OUTSIDE, MAC_UPLINK, PacketContext, Prog, Setup, UPLINK_INGRESS},
 };
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
-/// A connection of the host may use the port that is published afterwards.
+/// A connection of the host may use a port that is published later.
 #[test]
 fn segment_of_a_host_connection_is_not_picked_up() {
     Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let (host, client) = (side.host(), side.client());
+        for family in Family::BOTH {
+            let (host, client) = (family.host(), family.client());
             let segment = Packet::ip(client, host)
                 .eth(MAC_OUTSIDE, MAC_UPLINK)
                 .tcp(40_000, 8080, ACK);
             let passes = |prog: &mut Prog| {
                 prog.forget_flows();
                 let bytes = segment.build();
-                let outcome = prog.run(UPLINK_INGRESS, &Place::at("eth0"), &bytes);
+                let outcome = prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &bytes);
                 outcome.packet == bytes && prog.flows().is_empty()
             };
             let listener = TcpListener::bind((host, 8080)).expect("bind");
-            assert!(!passes(prog), "{side:?}: a listener has no connection");
-            let (length, flags) = if side.is_v4() {
+            assert!(!passes(prog), "{family:?}: a listener has no connection");
+            let (length, flags) = if family.is_v4() {
                 (32, "")
             } else {
                 (128, "nodad")
@@ -41,7 +41,7 @@ fn segment_of_a_host_connection_is_not_picked_up() {
             };
             ip("add");
             let connection = connect(client, host);
-            assert!(passes(prog), "{side:?}: the host has the connection");
+            assert!(passes(prog), "{family:?}: the host has the connection");
             drop(connection);
             ip("del");
             drop(listener);

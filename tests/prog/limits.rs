@@ -5,14 +5,14 @@ use std::{thread, time::Duration};
 use netpath_common::{flow::Timers, reason::Reason};
 use netpath_tests::{
     packet::{Packet, SYN},
-    prog::{Place, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Family, PacketContext, Prog, Setup, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 /// Sends a datagram from a sandbox; returns whether it was translated.
 fn leaves(prog: &mut Prog, sport: u16) -> bool {
-    let side = Side::BOTH[0];
-    let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
-    let outcome = prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
+    let family = Family::BOTH[0];
+    let packet = Packet::ip(family.sandbox(1), family.client()).udp(sport, 53);
+    let outcome = prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &packet.build());
     outcome.packet != packet.build()
 }
 
@@ -43,12 +43,12 @@ fn flooding_sandbox_is_limited_by_its_quota_and_its_neighbour_is_not() {
     let mut setup = Setup::sized(8_000, 1_024);
     setup.limits.flows_per_sandbox = Some(QUOTA);
     Prog::with(setup, |prog| {
-        let side = Side::BOTH[0];
+        let family = Family::BOTH[0];
         let send = |prog: &mut Prog, slot: u32, sport: u16| {
-            let out = Packet::ip(side.sandbox(slot), side.client()).udp(sport, 53);
-            prog.run(UPLINK_EGRESS, &Place::at("eth0"), &out.build());
-            let back = Packet::ip(side.client(), side.host()).udp(53, sport);
-            prog.run(UPLINK_INGRESS, &Place::at("eth0"), &back.build());
+            let out = Packet::ip(family.sandbox(slot), family.client()).udp(sport, 53);
+            prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &out.build());
+            let back = Packet::ip(family.client(), family.host()).udp(53, sport);
+            prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &back.build());
         };
         for sport in 61_000..65_000 {
             send(prog, 1, sport);
@@ -94,10 +94,7 @@ fn chosen_ports_are_distinct_and_not_consecutive() {
             .windows(2)
             .filter(|pair| pair[1] == pair[0] + 1)
             .count();
-        assert!(
-            steps < 10,
-            "{steps} of 99 ports follow one another: {ports:?}"
-        );
+        assert!(steps < 10, "{steps} of 99 ports are consecutive: {ports:?}");
     });
 }
 
@@ -108,12 +105,12 @@ fn ports_chosen_after_a_collision_are_uniformly_distributed() {
     const FIRST: u16 = 20_000;
     const BIN: u16 = 2_500;
     Prog::with(Setup::sized(8_192, 8_192), |prog| {
-        let side = Side::BOTH[0];
+        let family = Family::BOTH[0];
         prog.set_snat_ports(FIRST, 65_000);
         for sport in 61_000..61_000 + COLLISIONS {
             for slot in [1, 2] {
-                let packet = Packet::ip(side.sandbox(slot), side.client()).udp(sport, 53);
-                prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
+                let packet = Packet::ip(family.sandbox(slot), family.client()).udp(sport, 53);
+                prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &packet.build());
             }
         }
         let mut flows = prog.flows();
@@ -122,7 +119,7 @@ fn ports_chosen_after_a_collision_are_uniformly_distributed() {
         let ports: Vec<_> = flows.iter().map(|flow| flow.outer_port()).collect();
         assert_eq!(ports.len(), usize::from(COLLISIONS));
         let steps = ports.windows(2).filter(|pair| pair[0] + 1 == pair[1]);
-        assert!(steps.count() <= 2, "ports follow one another: {ports:?}");
+        assert!(steps.count() <= 2, "ports are consecutive: {ports:?}");
         // Ports below those that sandbox 1 keeps are equally likely.
         let mut bins = [0_f64; 16];
         for port in &ports {
@@ -144,18 +141,18 @@ fn ports_chosen_after_a_collision_are_uniformly_distributed() {
 fn port_of_a_host_socket_is_not_chosen() {
     use std::net::{TcpListener, UdpSocket};
     Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let any = side.pick([0; 4], "::");
+        for family in Family::BOTH {
+            let any = family.pick([0; 4], "::");
             let packets = [
-                Packet::ip(side.sandbox(1), side.client()).udp(61_500, 53),
-                Packet::ip(side.sandbox(1), side.client()).tcp(61_500, 80, SYN),
+                Packet::ip(family.sandbox(1), family.client()).udp(61_500, 53),
+                Packet::ip(family.sandbox(1), family.client()).tcp(61_500, 80, SYN),
             ];
             let mut port = |packet: &Packet| {
                 prog.forget_flows();
-                prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
+                prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &packet.build());
                 prog.flows()[0].outer_port()
             };
-            for address in [any, side.host()] {
+            for address in [any, family.host()] {
                 let udp = UdpSocket::bind((address, 61_500)).expect("bind");
                 let tcp = TcpListener::bind((address, 61_500)).expect("bind");
                 for packet in &packets {

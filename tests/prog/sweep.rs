@@ -9,13 +9,13 @@ use netpath_common::{
 };
 use netpath_tests::{
     packet::Packet,
-    prog::{Place, Prog, SWEEP, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS, port},
+    prog::{Family, PacketContext, Prog, SWEEP, Setup, UPLINK_EGRESS, UPLINK_INGRESS, port},
 };
 
 /// Opens a flow; returns its entries, the original first.
-fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, FlowEntry); 2] {
-    let packet = Packet::ip(side.sandbox(1), side.client()).udp(sport, 53);
-    prog.run(UPLINK_EGRESS, &Place::at("eth0"), &packet.build());
+fn open(prog: &mut Prog, family: Family, sport: u16) -> [(FlowKey, FlowEntry); 2] {
+    let packet = Packet::ip(family.sandbox(1), family.client()).udp(sport, 53);
+    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &packet.build());
     let flows = prog.flows();
     let flow = flows
         .iter()
@@ -24,9 +24,9 @@ fn open(prog: &mut Prog, side: Side, sport: u16) -> [(FlowKey, FlowEntry); 2] {
     [(flow.key, flow.entry), flow.reply.expect("reply")]
 }
 
-fn answer(prog: &mut Prog, side: Side, sport: u16) {
-    let packet = Packet::ip(side.client(), side.host()).udp(53, sport);
-    prog.run(UPLINK_INGRESS, &Place::at("eth0"), &packet.build());
+fn answer(prog: &mut Prog, family: Family, sport: u16) {
+    let packet = Packet::ip(family.client(), family.host()).udp(53, sport);
+    prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &packet.build());
 }
 
 /// Runs the program on records; returns the number of flows that it removed.
@@ -43,7 +43,7 @@ fn sweep(prog: &mut Prog, records: &[SweepRecord]) -> u32 {
         packet.extend(record.last_seen.to_ne_bytes());
         packet.extend(record.reverse_last_seen.to_ne_bytes());
     }
-    prog.run(SWEEP, &Place::default(), &packet).verdict
+    prog.run(SWEEP, &PacketContext::default(), &packet).verdict
 }
 
 fn record([this, reverse]: [(FlowKey, FlowEntry); 2]) -> SweepRecord {
@@ -57,8 +57,8 @@ fn record([this, reverse]: [(FlowKey, FlowEntry); 2]) -> SweepRecord {
 #[test]
 fn sweep_removes_both_entries_if_their_times_match() {
     Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let entries = open(prog, side, 61_500);
+        for family in Family::BOTH {
+            let entries = open(prog, family, 61_500);
             let right = record(entries);
             let newer = |change: fn(&mut SweepRecord)| {
                 let mut record = right;
@@ -77,7 +77,7 @@ fn sweep_removes_both_entries_if_their_times_match() {
             }
             assert_eq!(sweep(prog, &[right]), 1);
             assert!(prog.entries().is_empty());
-            let [original, reply] = open(prog, side, 61_500);
+            let [original, reply] = open(prog, family, 61_500);
             assert_eq!(
                 sweep(prog, &[record([reply, original])]),
                 1,
@@ -92,10 +92,10 @@ fn sweep_removes_both_entries_if_their_times_match() {
 #[test]
 fn packet_after_nomination_keeps_the_flow() {
     Prog::with(Setup::default(), |prog| {
-        let side = Side::BOTH[0];
-        let nominated = record(open(prog, side, 61_500));
+        let family = Family::BOTH[0];
+        let nominated = record(open(prog, family, 61_500));
         thread::sleep(Duration::from_millis(20));
-        answer(prog, side, 61_500);
+        answer(prog, family, 61_500);
         assert_eq!(sweep(prog, &[nominated]), 0);
         assert_eq!(prog.entries().len(), 2);
     });
@@ -104,7 +104,7 @@ fn packet_after_nomination_keeps_the_flow() {
 #[test]
 fn sweep_removes_an_entry_without_its_reverse() {
     Prog::with(Setup::default(), |prog| {
-        let [_, (key, entry)] = open(prog, Side::BOTH[0], 61_500);
+        let [_, (key, entry)] = open(prog, Family::BOTH[0], 61_500);
         prog.forget_flows();
         prog.put_entry(&key, &entry);
         let record = SweepRecord {
@@ -120,10 +120,10 @@ fn sweep_removes_an_entry_without_its_reverse() {
 #[test]
 fn sweep_handles_a_full_batch_and_ignores_a_truncated_record() {
     Prog::with(Setup::default(), |prog| {
-        let side = Side::BOTH[1];
+        let family = Family::BOTH[1];
         let count = SWEEP_BATCH as u16 + 3;
         let records: Vec<_> = (0..count)
-            .map(|number| record(open(prog, side, 61_000 + number)))
+            .map(|number| record(open(prog, family, 61_000 + number)))
             .collect();
         let (first, rest) = records.split_at(SWEEP_BATCH);
         assert_eq!(sweep(prog, first), SWEEP_BATCH as u32);
@@ -147,12 +147,12 @@ fn short() -> Setup {
 #[test]
 fn idle_flows_are_nominated_by_the_limit_of_their_state() {
     Prog::with(short(), |prog| {
-        let side = Side::BOTH[0];
+        let family = Family::BOTH[0];
         for number in 0..100 {
-            open(prog, side, 61_000 + number);
+            open(prog, family, 61_000 + number);
         }
         for number in 0..10 {
-            answer(prog, side, 61_000 + number);
+            answer(prog, family, 61_000 + number);
         }
         thread::sleep(Duration::from_millis(50));
         let swept = prog.datapath.sweep().expect("sweep");
@@ -170,11 +170,12 @@ fn idle_flows_are_nominated_by_the_limit_of_their_state() {
 #[test]
 fn flows_of_a_removed_sandbox_are_nominated() {
     Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            open(prog, side, 61_500);
+        for family in Family::BOTH {
+            open(prog, family, 61_500);
         }
-        let stays = Packet::ip(Side::BOTH[0].sandbox(2), Side::BOTH[0].client()).udp(61_501, 53);
-        prog.run(UPLINK_EGRESS, &Place::at("eth0"), &stays.build());
+        let stays =
+            Packet::ip(Family::BOTH[0].sandbox(2), Family::BOTH[0].client()).udp(61_501, 53);
+        prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &stays.build());
         prog.tables()
             .remove::<EndpointEntry>(&[1])
             .expect("endpoint");
@@ -188,9 +189,9 @@ fn flows_of_a_removed_sandbox_are_nominated() {
 #[test]
 fn flow_on_a_published_port_is_nominated() {
     Prog::with(Setup::default(), |prog| {
-        let side = Side::BOTH[0];
-        open(prog, side, 61_500);
-        open(prog, side, 61_501);
+        let family = Family::BOTH[0];
+        open(prog, family, 61_500);
+        open(prog, family, 61_501);
         let port = port(Protocol::Udp, None, (61_500, 61_500), (53, 2), 0);
         prog.tables().put(&[port]).expect("port");
         let swept = prog.datapath.sweep().expect("sweep");

@@ -6,7 +6,7 @@ use netpath::plan::{Attachment, Hook};
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::Packet,
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, gateway_mac, sandbox_mac},
+    prog::{Family, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, gateway_mac, sandbox_mac},
 };
 
 fn count(prog: &Prog, reason: Reason) -> u64 {
@@ -42,11 +42,11 @@ fn tagged_frame_is_dropped_at_an_endpoint_and_passed_at_an_uplink() {
             let attachment = Attachment { interface, hook };
             prog.datapath.attach(&attachment).expect("attach");
         }
-        let side = Side::BOTH[0];
-        let outbound = Packet::ip(side.sandbox(1), side.client()).udp(1, 2);
+        let family = Family::BOTH[0];
+        let outbound = Packet::ip(family.sandbox(1), family.client()).udp(1, 2);
         send_tagged("vi1", &outbound.eth(sandbox_mac(1), gateway_mac(1)));
         let not_ours = count(prog, Reason::NotOurs);
-        let inbound = Packet::ip(side.client(), side.host()).udp(1, 5353);
+        let inbound = Packet::ip(family.client(), family.host()).udp(1, 5353);
         send_tagged("eth0p", &inbound.eth(MAC_OUTSIDE, MAC_UPLINK));
         for _ in 0..100 {
             let tagged = count(prog, Reason::Tagged);

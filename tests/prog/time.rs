@@ -3,7 +3,7 @@
 use netpath_tests::{
     packet::{Packet, SYN},
     prog::{
-        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side, UPLINK_EGRESS,
+        ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, PacketContext, Prog, Setup, UPLINK_EGRESS,
         UPLINK_INGRESS, gateway_mac, sandbox_mac,
     },
 };
@@ -13,9 +13,9 @@ const REPEAT: usize = 1_000;
 #[test]
 fn serial_time_per_packet_is_printed() {
     Prog::with(Setup::default(), |prog| {
-        for side in Side::BOTH {
-            let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
-            let outbound = Packet::ip(side.sandbox(1), side.client());
+        for family in Family::BOTH {
+            let inbound = Packet::ip(family.client(), family.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
+            let outbound = Packet::ip(family.sandbox(1), family.client());
             let inside = outbound.clone().eth(sandbox_mac(1), gateway_mac(1));
             let rows = [
                 (
@@ -39,8 +39,8 @@ fn serial_time_per_packet_is_printed() {
                 ("sent out", ENDPOINT_IN, "ve1", inside.tcp(61_500, 80, SYN)),
             ];
             for (what, program, device, packet) in rows {
-                let time = prog.time(program, &Place::at(device), &packet.build(), REPEAT);
-                println!("{:?} {what:<12}{:>6} ns", side.0, time.as_nanos());
+                let time = prog.time(program, &PacketContext::at(device), &packet.build(), REPEAT);
+                println!("{:?} {what:<12}{:>6} ns", family, time.as_nanos());
             }
         }
     });

@@ -4,7 +4,7 @@ use netpath_common::reason::Verdict;
 use netpath_tests::{
     packet::{Packet, SYN},
     prog::{
-        ENDPOINT_IN, ENDPOINT_OUT, MAC_OUTSIDE, MAC_UPLINK, Place, Prog, Setup, Side,
+        ENDPOINT_IN, ENDPOINT_OUT, Family, MAC_OUTSIDE, MAC_UPLINK, PacketContext, Prog, Setup,
         UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac, verdict,
     },
 };
@@ -12,7 +12,7 @@ use netpath_tests::{
 const ETHERNET: usize = 14;
 
 /// Packets by what follows their addresses.
-fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
+fn shapes(family: Family) -> Vec<fn(Packet) -> Packet> {
     let mut shapes: Vec<fn(Packet) -> Packet> = vec![
         |packet| packet.tcp(61_500, 8080, SYN),
         |packet| {
@@ -26,7 +26,7 @@ fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
         |packet| packet.protocol(50),
         |packet| packet.udp(61_500, 5353).fragment(0, true),
     ];
-    if side.is_v4() {
+    if family.is_v4() {
         shapes.push(|packet| packet.options(&[7, 39, 4]).udp(61_500, 5353));
         shapes.push(|packet| packet.options(&[1; 40]).tcp(61_500, 8080, SYN));
     } else {
@@ -41,11 +41,11 @@ fn shapes(side: Side) -> Vec<fn(Packet) -> Packet> {
     shapes
 }
 
-/// Programs, devices, and the packet that each program does most with.
-fn places(side: Side) -> [(&'static str, &'static str, Packet); 5] {
-    let inbound = Packet::ip(side.client(), side.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
-    let outbound = Packet::ip(side.sandbox(1), side.client());
-    let sibling = Packet::ip(side.sandbox(1), side.host2());
+/// Programs and devices, each with a packet that uses most of the program's steps.
+fn places(family: Family) -> [(&'static str, &'static str, Packet); 5] {
+    let inbound = Packet::ip(family.client(), family.host()).eth(MAC_OUTSIDE, MAC_UPLINK);
+    let outbound = Packet::ip(family.sandbox(1), family.client());
+    let sibling = Packet::ip(family.sandbox(1), family.host2());
     let inside = |packet: Packet| packet.eth(sandbox_mac(1), gateway_mac(1));
     [
         (UPLINK_INGRESS, "eth0", inbound.clone()),
@@ -62,12 +62,12 @@ fn places(side: Side) -> [(&'static str, &'static str, Packet); 5] {
 
 /// Runs a program on every prefix of a packet.
 fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u8])) {
-    for side in Side::BOTH {
-        for (program, device, base) in places(side) {
-            for shape in shapes(side) {
+    for family in Family::BOTH {
+        for (program, device, base) in places(family) {
+            for shape in shapes(family) {
                 let whole = shape(base.clone()).build();
                 // A test run refuses a packet without a whole network header; the unit tests of the parser cover those.
-                let least = ETHERNET + if side.is_v4() { 20 } else { 40 };
+                let least = ETHERNET + if family.is_v4() { 20 } else { 40 };
                 for length in least..=whole.len() {
                     check(prog, program, device, &whole, &whole[..length]);
                 }
@@ -80,7 +80,7 @@ fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u
 fn truncated_packet_is_neither_changed_nor_forwarded() {
     Prog::with(Setup::default(), |prog| {
         each_length(prog, |prog, program, device, whole, cut| {
-            let outcome = prog.run(program, &Place::at(device), cut);
+            let outcome = prog.run(program, &PacketContext::at(device), cut);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             if cut.len() < whole.len() {
@@ -93,7 +93,7 @@ fn truncated_packet_is_neither_changed_nor_forwarded() {
     });
 }
 
-/// The length field gives the truncated length.
+/// The packet with a length field that matches the truncated length.
 fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
     let mut packet = cut.to_vec();
     let is_v4 = packet.get(12..14)? == [8, 0];
@@ -111,7 +111,7 @@ fn short_packet_is_changed_only_in_its_headers() {
             let Some(packet) = with_length(cut) else {
                 return;
             };
-            let outcome = prog.run(program, &Place::at(device), &packet);
+            let outcome = prog.run(program, &PacketContext::at(device), &packet);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             assert_eq!(outcome.packet.len(), packet.len(), "{program}");

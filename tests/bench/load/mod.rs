@@ -38,7 +38,7 @@ pub enum Flow {
     ToClient,
 }
 
-/// Time before the measurement: neighbours are resolved, TCP windows and caches are warm.
+/// Time before the measurement, in which neighbours are resolved, TCP windows open and caches fill.
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// The cores of client and server; the same one if there is only one.

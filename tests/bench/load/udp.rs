@@ -95,7 +95,7 @@ fn send(socket: &UdpSocket, end: Instant) {
         };
         if sent < 0 {
             let error = io::Error::last_os_error();
-            // A full queue, which the device empties.
+            // The device's queue is full.
             assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS), "{error}");
         }
     }

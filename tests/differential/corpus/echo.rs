@@ -3,7 +3,7 @@
 use netpath_tests::packet::Packet;
 
 use crate::{
-    pair::{Map, Place},
+    pair::{End, Map},
     sequence::{Flow, Group, Protocol, Remote, Sequence},
 };
 
@@ -14,7 +14,7 @@ pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
         let name = |what: &str| Sequence::new(Group::Echo, v6, what);
-        for client in [Place::One, Place::Three] {
+        for client in [End::A1, End::B1] {
             let echo = Flow::out(Protocol::Echo, client);
             let from = format!("{client:?}");
             let name = |what: &str| name(&format!("{from}: {what}"));
@@ -96,11 +96,7 @@ fn sizes(sequence: Sequence, echo: Flow) -> Sequence {
 fn collisions(v6: bool) -> Vec<Sequence> {
     let name = |what: &str| Sequence::new(Group::Echo, v6, what);
     let same = |id, client| Flow::out(Protocol::Echo, client).number(id).with_sport(7);
-    let (one, two, three) = (
-        same(0, Place::One),
-        same(1, Place::Two),
-        same(2, Place::Three),
-    );
+    let (one, two, three) = (same(0, End::A1), same(1, End::A2), same(2, End::B1));
     vec![
         name("the same identifier of two sandboxes")
             .forward(one, |p| p)
@@ -124,8 +120,8 @@ fn collisions(v6: bool) -> Vec<Sequence> {
 }
 
 fn to_the_node(v6: bool) -> Vec<Sequence> {
-    let echo = Flow::published(Protocol::Echo, Place::One);
-    let to_host = move |view: &crate::sequence::View<'_>, from: Place, to| {
+    let echo = Flow::published(Protocol::Echo, End::A1);
+    let to_host = move |view: &crate::sequence::View<'_>, from: End, to| {
         let source = view.own(from, Remote::Peer);
         view.eth(from, Packet::ip(source, to).echo_request(77), to)
     };
@@ -134,17 +130,16 @@ fn to_the_node(v6: bool) -> Vec<Sequence> {
         name("from outside to the node")
             .forward(echo, |p| p)
             .forward(echo, |p| p),
-        name("from a sandbox to the node").send(Place::One, move |view| {
-            to_host(view, Place::One, Map::host(v6))
+        name("from a sandbox to the node")
+            .send(End::A1, move |view| to_host(view, End::A1, Map::host(v6))),
+        name("from a sandbox to its gateway").send(End::A1, move |view| {
+            to_host(view, End::A1, Map::gateway(End::A1, v6))
         }),
-        name("from a sandbox to its gateway").send(Place::One, move |view| {
-            to_host(view, Place::One, Map::gateway(Place::One, v6))
+        name("from a sandbox to another gateway").send(End::A1, move |view| {
+            to_host(view, End::A1, Map::gateway(End::B1, v6))
         }),
-        name("from a sandbox to another gateway").send(Place::One, move |view| {
-            to_host(view, Place::One, Map::gateway(Place::Three, v6))
-        }),
-        name("from a sandbox to its sibling").send(Place::One, move |view| {
-            to_host(view, Place::One, view.own(Place::Two, Remote::Peer))
+        name("from a sandbox to its sibling").send(End::A1, move |view| {
+            to_host(view, End::A1, view.own(End::A2, Remote::Peer))
         }),
     ]
 }
@@ -158,15 +153,15 @@ fn other_questions(v6: bool) -> Vec<Sequence> {
     };
     let mut sequences = Vec::new();
     for kind in kinds {
-        for (way, flow, forward) in [
-            ("out", Flow::out(Protocol::Echo, Place::One), true),
-            ("in", Flow::out(Protocol::Echo, Place::One), false),
+        for (path, flow, forward) in [
+            ("out", Flow::out(Protocol::Echo, End::A1), true),
+            ("in", Flow::out(Protocol::Echo, End::A1), false),
         ] {
             // The node's reply contains its clock, which differs between runs.
             if *kind == 13 && !forward {
                 continue;
             }
-            let sequence = Sequence::new(Group::Echo, v6, format!("type {kind} {way}"));
+            let sequence = Sequence::new(Group::Echo, v6, format!("type {kind} {path}"));
             let shape = move |p: Packet| p.icmp(*kind, 0, [0x27, 0x10, 0, 1]);
             sequences.push(if forward {
                 sequence.forward(flow, shape)

@@ -3,11 +3,11 @@
 use netpath_tests::packet::{Checksum, Packet};
 
 use crate::{
-    pair::{Map, Place},
+    pair::{End, Map},
     sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
-use super::{FAMILIES, WAYS, flow, opened};
+use super::{FAMILIES, PATHS, flow, opened};
 
 /// Every type of error with the number of its assigned codes.
 const V4_TYPES: [(u8, u8); 4] = [(3, 16), (4, 1), (11, 2), (12, 3)];
@@ -24,7 +24,7 @@ pub fn sequences() -> Vec<Sequence> {
     for v6 in FAMILIES {
         for (kind, codes) in if v6 { V6_TYPES } else { V4_TYPES } {
             for code in 0..codes {
-                sequences.extend(every_way(v6, IcmpError::new(kind, code)));
+                sequences.extend(every_path(v6, IcmpError::new(kind, code)));
             }
         }
         for protocol in PROTOCOLS {
@@ -50,18 +50,18 @@ fn with_rest(mut error: IcmpError, v6: bool) -> IcmpError {
 }
 
 /// Errors about an established flow, from a router and from the receiver.
-fn every_way(v6: bool, error: IcmpError) -> Vec<Sequence> {
+fn every_path(v6: bool, error: IcmpError) -> Vec<Sequence> {
     let error = with_rest(error, v6);
     let mut router = error.clone();
     router.from = Some(Remote::Router);
     let mut sequences = Vec::new();
     for protocol in PROTOCOLS {
-        let name = |way: &str| {
+        let name = |path: &str| {
             let IcmpError { kind, code, .. } = error;
-            let name = format!("{kind}/{code} {way} {}", protocol.name());
+            let name = format!("{kind}/{code} {path} {}", protocol.name());
             Sequence::new(Group::IcmpErrors, v6, name)
         };
-        let out = Flow::out(protocol, Place::One);
+        let out = Flow::out(protocol, End::A1);
         sequences.push(
             opened(name("in, about outbound"), out)
                 .icmp_error(out, true, error.clone())
@@ -71,7 +71,7 @@ fn every_way(v6: bool, error: IcmpError) -> Vec<Sequence> {
         if protocol == Protocol::Echo {
             continue;
         }
-        let published = Flow::published(protocol, Place::Two);
+        let published = Flow::published(protocol, End::A2);
         sequences.push(
             opened(name("in, about published"), published)
                 .icmp_error(published, false, error.clone())
@@ -111,17 +111,17 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         error.shape = |packet| packet.options(OPTIONS);
         errors.push(("options before the error".to_owned(), error));
         let mut error = plain.clone();
-        error.spoil = Some(|quoted| quoted[10] ^= 0x55);
+        error.mutation = Some(|quoted| quoted[10] ^= 0x55);
         errors.push(("wrong header checksum in the quote".to_owned(), error));
     }
     let mut error = plain.clone();
     error.shape = |packet| packet.checksum(Checksum::WrongBy(0x1234));
     errors.push(("wrong checksum stays wrong".to_owned(), error));
     let mut error = plain.clone();
-    error.spoil = Some(|quoted| quoted.extend([0x20, 0, 0xdf, 0xff, 0, 8, 1, 1, 0, 1, 0, 1]));
+    error.mutation = Some(|quoted| quoted.extend([0x20, 0, 0xdf, 0xff, 0, 8, 1, 1, 0, 1, 0, 1]));
     errors.push(("extension after the quote".to_owned(), error));
     let mut error = plain.clone();
-    error.spoil = Some(|quoted| {
+    error.mutation = Some(|quoted| {
         let last = quoted.len() - 1;
         quoted[last] ^= 0xff;
     });
@@ -135,17 +135,17 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
 
     let mut sequences = Vec::new();
     for (what, error) in errors {
-        let name = |way: &str| {
+        let name = |path: &str| {
             Sequence::new(
                 Group::IcmpErrors,
                 v6,
-                format!("{what}, {way} {}", protocol.name()),
+                format!("{what}, {path} {}", protocol.name()),
             )
         };
-        let out = Flow::out(protocol, Place::One);
+        let out = Flow::out(protocol, End::A1);
         sequences.push(opened(name("about outbound"), out).icmp_error(out, true, error.clone()));
         if protocol != Protocol::Echo {
-            let published = Flow::published(protocol, Place::One);
+            let published = Flow::published(protocol, End::A1);
             sequences.push(
                 opened(name("about published, from the client"), published).icmp_error(
                     published,
@@ -166,7 +166,7 @@ fn quotes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
 fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let name =
         |what: &str| Sequence::new(Group::IcmpErrors, v6, format!("{} {what}", protocol.name()));
-    let out = Flow::out(protocol, Place::Two);
+    let out = Flow::out(protocol, End::A2);
     let error = IcmpError::closed(v6);
     let mut sequences = vec![
         opened(name("continues after errors"), out)
@@ -193,11 +193,11 @@ fn lifetimes(v6: bool, protocol: Protocol) -> Vec<Sequence> {
 
 fn hairpins(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
-    for way in &WAYS[3..] {
+    for path in &PATHS[3..] {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let flow = flow(protocol, *way);
+            let flow = flow(protocol, *path);
             let name = |what: &str| {
-                let name = format!("{}: {what} {}", way.0, protocol.name());
+                let name = format!("{}: {what} {}", path.0, protocol.name());
                 Sequence::new(Group::IcmpErrors, v6, name)
             };
             let error = IcmpError::closed(v6);
@@ -223,14 +223,14 @@ fn unknown(v6: bool) -> Vec<Sequence> {
         let error = IcmpError::closed(v6);
         let mut router = error.clone();
         router.from = Some(Remote::Router);
-        let out = Flow::out(protocol, Place::One);
+        let out = Flow::out(protocol, End::A1);
         sequences.push(
             name("in, about no flow")
                 .icmp_error(out, true, error.clone())
                 .icmp_error(out, true, router),
         );
         if protocol != Protocol::Echo {
-            let published = Flow::published(protocol, Place::One);
+            let published = Flow::published(protocol, End::A1);
             sequences.push(name("in, about no client").icmp_error(published, false, error.clone()));
         }
         // A quoted sandbox address cannot be known outside.
@@ -250,11 +250,11 @@ fn unknown(v6: bool) -> Vec<Sequence> {
             .build();
         let (kind, rest) = if v6 { (1, [0; 4]) } else { (5, [192, 0, 2, 3]) };
         let packet = Packet::ip(source, host).icmp(kind, 1, rest);
-        view.eth(Place::Outside, packet.payload(&quoted[14..]), host)
+        view.eth(End::Outside, packet.payload(&quoted[14..]), host)
     };
     sequences.push(
         Sequence::new(Group::IcmpErrors, v6, "another error about no flow")
-            .send(Place::Outside, redirect),
+            .send(End::Outside, redirect),
     );
     sequences
 }

@@ -3,7 +3,7 @@
 use netpath_tests::packet::{ACK, Packet, RST, SYN};
 
 use crate::{
-    pair::{Map, Place},
+    pair::{End, Map},
     sequence::{Flow, Group, Protocol, Remote, Sequence, View},
 };
 
@@ -14,7 +14,7 @@ pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            sequences.extend(strangers(v6, protocol));
+            sequences.extend(other_sources(v6, protocol));
             sequences.extend(to_the_node(v6, protocol));
             sequences.extend(inside(v6, protocol));
         }
@@ -28,10 +28,10 @@ fn name(v6: bool, protocol: Protocol, what: &str) -> Sequence {
 }
 
 /// Another host sends to the outer port of a flow.
-fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
+fn other_sources(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let mut sequences = Vec::new();
-    let out = Flow::out(protocol, Place::One);
-    let stranger = Flow::published(protocol, Place::One)
+    let out = Flow::out(protocol, End::A1);
+    let unpublished = Flow::published(protocol, End::A1)
         .number(1)
         .with(Remote::Second);
     for flags in [SYN, SYN | ACK, ACK, RST] {
@@ -60,7 +60,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         );
         sequences.push(
             sequence
-                .send(Place::Outside, move |view| {
+                .send(End::Outside, move |view| {
                     to_flow(view, view.remote(Remote::Second), None)
                 })
                 .back(out, |p| p),
@@ -75,13 +75,13 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         );
         sequences.push(
             sequence
-                .send(Place::Outside, move |view| {
+                .send(End::Outside, move |view| {
                     to_flow(view, view.remote(Remote::Peer), Some(4))
                 })
                 .back(out, |p| p),
         );
         for port in [1, 22, 80, 8_079, 8_090, 20_000, 40_000, 65_535] {
-            let flow = stranger.with_dport(port);
+            let flow = unpublished.with_dport(port);
             let what = format!("to unused port {port}, flags {flags:#x}");
             sequences.push(name(v6, protocol, &what).forward(flow, shape));
         }
@@ -92,7 +92,7 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             8_080
         };
         let what = format!("to a port published for the other protocol, flags {flags:#x}");
-        sequences.push(name(v6, protocol, &what).forward(stranger.with_dport(other), shape));
+        sequences.push(name(v6, protocol, &what).forward(unpublished.with_dport(other), shape));
     }
     sequences
 }
@@ -100,43 +100,43 @@ fn strangers(v6: bool, protocol: Protocol) -> Vec<Sequence> {
 /// From sandboxes to the node's own addresses.
 fn to_the_node(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let udp = protocol == Protocol::Udp;
-    let (published, _) = Place::Two.published(udp);
+    let (published, _) = End::A2.published(udp);
     let mut sequences = Vec::new();
     for (what, to, port) in [
         ("to a closed port of the node", Map::host(v6), 9),
         (
             "to a closed port of the gateway",
-            Map::gateway(Place::One, v6),
+            Map::gateway(End::A1, v6),
             9,
         ),
         (
             "to a closed port of another gateway",
-            Map::gateway(Place::Three, v6),
+            Map::gateway(End::B1, v6),
             9,
         ),
         (
             "to a published port of the gateway",
-            Map::gateway(Place::One, v6),
+            Map::gateway(End::A1, v6),
             published,
         ),
         (
             "to a published port of another gateway",
-            Map::gateway(Place::Three, v6),
+            Map::gateway(End::B1, v6),
             published,
         ),
     ] {
         let make = move |view: &View<'_>| {
-            let flow = Flow::between(protocol, Place::One, Place::Two);
+            let flow = Flow::between(protocol, End::A1, End::A2);
             let sport = view.sport(&flow);
-            let from = view.own(Place::One, Remote::Peer);
-            let packet = view.eth(Place::One, Packet::ip(from, to), to);
+            let from = view.own(End::A1, Remote::Peer);
+            let packet = view.eth(End::A1, Packet::ip(from, to), to);
             if udp {
                 packet.udp(sport, port)
             } else {
                 packet.tcp(sport, port, SYN)
             }
         };
-        sequences.push(name(v6, protocol, what).send(Place::One, make));
+        sequences.push(name(v6, protocol, what).send(End::A1, make));
     }
     sequences
 }
@@ -144,7 +144,7 @@ fn to_the_node(v6: bool, protocol: Protocol) -> Vec<Sequence> {
 /// To a sandbox's own address, without a published port.
 fn inside(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let direct = |client, server| Flow::between(protocol, client, server).direct();
-    let flow = direct(Place::One, Place::Two);
+    let flow = direct(End::A1, End::A2);
     let shape = move |p: Packet| match protocol {
         Protocol::Tcp => p.flags(SYN),
         _ => p,
@@ -154,25 +154,25 @@ fn inside(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             .forward(flow, |p| p)
             .back(flow, |p| p),
         name(v6, protocol, "to a sandbox of another network")
-            .forward(direct(Place::Three, Place::One), shape),
+            .forward(direct(End::B1, End::A1), shape),
         name(v6, protocol, "from outside to a sandbox's address")
-            .forward(direct(Place::Outside, Place::One), shape),
+            .forward(direct(End::Outside, End::A1), shape),
     ]
 }
 
 /// With a source address that does not belong to the sender.
 fn spoofed(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
-    let udp = Flow::out(Protocol::Udp, Place::One);
+    let udp = Flow::out(Protocol::Udp, End::A1);
     for (what, source) in [
-        ("its sibling", Some(Place::Two)),
-        ("a sandbox of another network", Some(Place::Three)),
-        ("an outside host", Some(Place::Outside)),
+        ("its sibling", Some(End::A2)),
+        ("a sandbox of another network", Some(End::B1)),
+        ("an outside host", Some(End::Outside)),
         ("the node", None),
     ] {
         let make = move |view: &View<'_>| {
             let source = match source {
-                Some(place) => view.own(place, Remote::Second),
+                Some(end) => view.own(end, Remote::Second),
                 None => Map::host(v6),
             };
             view.forward(&udp).source(source)
@@ -182,13 +182,13 @@ fn spoofed(v6: bool) -> Vec<Sequence> {
             v6,
             format!("a sandbox sends from the address of {what}"),
         );
-        sequences.push(sequence.send(Place::One, make));
+        sequences.push(sequence.send(End::A1, make));
     }
     for (what, inside) in [("a sandbox", true), ("the node", false)] {
-        let published = Flow::published(Protocol::Udp, Place::One);
+        let published = Flow::published(Protocol::Udp, End::A1);
         let make = move |view: &View<'_>| {
             let source = if inside {
-                view.own(Place::Two, Remote::Peer)
+                view.own(End::A2, Remote::Peer)
             } else {
                 Map::host(v6)
             };
@@ -199,7 +199,7 @@ fn spoofed(v6: bool) -> Vec<Sequence> {
             v6,
             format!("the outside sends from the address of {what}"),
         );
-        sequences.push(sequence.send(Place::Outside, make));
+        sequences.push(sequence.send(End::Outside, make));
     }
     sequences
 }

@@ -3,11 +3,11 @@
 use netpath_tests::packet::{ORDERS, fragments};
 
 use crate::{
-    pair::Place,
+    pair::End,
     sequence::{Flow, Group, IcmpError, Protocol, Sequence},
 };
 
-use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
+use super::{FAMILIES, PATHS, UPLINK_PATHS, flow, opened};
 
 /// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
@@ -48,13 +48,13 @@ fn three(v6: bool, order: [usize; 3]) -> Vec<Sequence> {
         );
     };
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for way in UPLINK_WAYS {
-            add(way.0, flow(protocol, way));
+        for path in UPLINK_PATHS {
+            add(path.0, flow(protocol, path));
         }
     }
-    add("out", Flow::out(Protocol::Echo, Place::One));
-    for way in &WAYS[3..] {
-        add(way.0, flow(Protocol::Udp, *way));
+    add("out", Flow::out(Protocol::Echo, End::A1));
+    for path in &PATHS[3..] {
+        add(path.0, flow(Protocol::Udp, *path));
     }
     sequences
 }
@@ -62,10 +62,10 @@ fn three(v6: bool, order: [usize; 3]) -> Vec<Sequence> {
 fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     let payload = |p: netpath_tests::packet::Packet| p.payload(&[9; 120]);
-    for way in UPLINK_WAYS {
-        let flow = flow(protocol, way);
+    for path in UPLINK_PATHS {
+        let flow = flow(protocol, path);
         let name = |what: &str| {
-            let name = format!("{} {}: {what}", way.0, protocol.name());
+            let name = format!("{} {}: {what}", path.0, protocol.name());
             Sequence::new(Group::Fragments, v6, name)
         };
         let begun = |what: &str| opened(name(what), flow);
@@ -120,7 +120,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         ));
         let mut error = IcmpError::closed(v6);
         error.from = Some(crate::sequence::Remote::Router);
-        if flow.server == Place::Outside {
+        if flow.server == End::Outside {
             sequences.push(
                 begun("error about a reassembled datagram")
                     .fragments(flow, true, &[64], vec![0, 1], payload)

@@ -4,11 +4,11 @@ use netpath_common::checksum::checksum;
 use netpath_tests::packet::Packet;
 
 use crate::{
-    pair::Place,
+    pair::End,
     sequence::{Group, Protocol, Remote, Sequence},
 };
 
-use super::{FAMILIES, UPLINK_WAYS, WAYS, flow, opened};
+use super::{FAMILIES, PATHS, UPLINK_PATHS, flow, opened};
 
 const TOS: [u8; 8] = [0x00, 0x01, 0x02, 0x03, 0x10, 0xb8, 0xe0, 0xff];
 
@@ -42,11 +42,11 @@ const EXTENSIONS: [(&str, &[Extension]); 4] = [
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
-        for way in WAYS {
+        for path in PATHS {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let flow = flow(protocol, way);
+                let flow = flow(protocol, path);
                 let name = |what: &str| {
-                    let name = format!("{} {}: {what}", way.0, protocol.name());
+                    let name = format!("{} {}: {what}", path.0, protocol.name());
                     Sequence::new(Group::Headers, v6, name)
                 };
                 let begun = |what: &str| opened(name(what), flow);
@@ -100,12 +100,12 @@ pub fn sequences() -> Vec<Sequence> {
         for number in [4, 41, 47, 50, 51, 89, 132, 136, 253] {
             sequences.push(
                 Sequence::new(Group::Headers, v6, format!("protocol {number} out")).send(
-                    Place::One,
+                    End::A1,
                     move |view| {
                         let to = view.remote(Remote::Peer);
-                        let from = view.own(Place::One, Remote::Peer);
+                        let from = view.own(End::A1, Remote::Peer);
                         let packet = Packet::ip(from, to).protocol(number).payload(&[0x45; 40]);
-                        view.eth(Place::One, packet, to)
+                        view.eth(End::A1, packet, to)
                     },
                 ),
             );
@@ -117,12 +117,12 @@ pub fn sequences() -> Vec<Sequence> {
 /// Packets larger than the uplink's MTU (U-13, M-1, M-2): the sender gets an error, or the packet is fragmented.
 fn sizes(v6: bool) -> Vec<Sequence> {
     let mut sequences = Vec::new();
-    for way in UPLINK_WAYS {
+    for path in UPLINK_PATHS {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let flow = flow(protocol, way);
-            let forward = flow.server == Place::Outside;
+            let flow = flow(protocol, path);
+            let forward = flow.server == End::Outside;
             let name = |what: &str| {
-                let name = format!("{} {}: {what}", way.0, protocol.name());
+                let name = format!("{} {}: {what}", path.0, protocol.name());
                 Sequence::new(Group::Headers, v6, name)
             };
             let headers = if v6 { 40 } else { 20 } + if protocol == Protocol::Tcp { 20 } else { 8 };
@@ -150,7 +150,7 @@ fn sizes(v6: bool) -> Vec<Sequence> {
 fn dont_fragment(mut frame: Vec<u8>) -> Vec<u8> {
     frame[20] |= 0x40;
     frame[24..26].fill(0);
-    let right = checksum(&frame[14..34]);
-    frame[24..26].copy_from_slice(&right.to_ne_bytes());
+    let correct = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&correct.to_ne_bytes());
     frame
 }

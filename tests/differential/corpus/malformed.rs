@@ -2,15 +2,15 @@
 
 use netpath_common::checksum::checksum;
 
-use super::{FAMILIES, UPLINK_WAYS, flow, opened};
+use super::{FAMILIES, UPLINK_PATHS, flow, opened};
 use crate::sequence::{Group, Protocol, Sequence};
 
 /// Changes to a frame.
-type Spoil = fn(&mut Vec<u8>);
+type Mutation = fn(&mut Vec<u8>);
 
 const IP: usize = 14;
 
-const V4: &[(&str, Spoil)] = &[
+const V4: &[(&str, Mutation)] = &[
     ("version 5", |f| edit(f, |p| p[0] = 0x55)),
     ("header of four words", |f| edit(f, |p| p[0] = 0x44)),
     ("header longer than the packet", |f| {
@@ -36,7 +36,7 @@ const V4: &[(&str, Spoil)] = &[
     ("half a port", |f| shorten(f, 1)),
 ];
 
-const V6: &[(&str, Spoil)] = &[
+const V6: &[(&str, Mutation)] = &[
     ("version 5", |f| f[IP] = 0x50),
     ("payload length longer than the frame", |f| f[IP + 5] += 8),
     ("padding after the packet", |f| f.extend([0xee; 9])),
@@ -53,7 +53,7 @@ const V6: &[(&str, Spoil)] = &[
     }),
 ];
 
-const TCP: &[(&str, Spoil)] = &[
+const TCP: &[(&str, Mutation)] = &[
     ("data offset of four words", |f| {
         with_transport(f, |t| t[12] = 0x40)
     }),
@@ -66,7 +66,7 @@ const TCP: &[(&str, Spoil)] = &[
     }),
 ];
 
-const UDP: &[(&str, Spoil)] = &[
+const UDP: &[(&str, Mutation)] = &[
     ("UDP length longer than the packet", |f| {
         with_transport(f, |t| t[5] += 5)
     }),
@@ -86,16 +86,16 @@ const UDP: &[(&str, Spoil)] = &[
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
-        for way in UPLINK_WAYS {
+        for path in UPLINK_PATHS {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let flow = flow(protocol, way);
+                let flow = flow(protocol, path);
                 let own = if protocol == Protocol::Tcp { TCP } else { UDP };
                 let network = if v6 { V6 } else { V4 };
-                for (what, spoil) in network.iter().chain(own) {
-                    let name = format!("{} {}: {what}", way.0, protocol.name());
+                for (what, mutation) in network.iter().chain(own) {
+                    let name = format!("{} {}: {what}", path.0, protocol.name());
                     let spoiled = |p: netpath_tests::packet::Packet| {
                         let mut frame = p.build();
-                        spoil(&mut frame);
+                        mutation(&mut frame);
                         vec![frame]
                     };
                     sequences.push(
@@ -117,8 +117,8 @@ fn edit(frame: &mut [u8], change: impl FnOnce(&mut [u8])) {
     let header = &mut frame[IP..IP + 20];
     change(header);
     header[10..12].fill(0);
-    let right = checksum(header);
-    header[10..12].copy_from_slice(&right.to_ne_bytes());
+    let correct = checksum(header);
+    header[10..12].copy_from_slice(&correct.to_ne_bytes());
 }
 
 /// Truncates the packet after this many bytes of its transport header.

@@ -10,7 +10,7 @@ mod tcp;
 mod udp;
 
 use crate::{
-    pair::Place,
+    pair::End,
     sequence::{Flow, Group, Protocol, Sequence},
 };
 
@@ -43,20 +43,20 @@ pub fn group(group: Group) -> Vec<Sequence> {
 const FAMILIES: [bool; 2] = [false, true];
 
 /// Every path of TCP and UDP flows through a node: name, client and server.
-const WAYS: [(&str, Place, Place); 6] = [
-    ("out", Place::One, Place::Outside),
-    ("out of another network", Place::Three, Place::Outside),
-    ("published", Place::Outside, Place::Two),
-    ("hairpin to a sibling", Place::One, Place::Two),
-    ("hairpin to itself", Place::One, Place::One),
-    ("hairpin to another network", Place::Three, Place::One),
+const PATHS: [(&str, End, End); 6] = [
+    ("out", End::A1, End::Outside),
+    ("out of another network", End::B1, End::Outside),
+    ("published", End::Outside, End::A2),
+    ("hairpin to a sibling", End::A1, End::A2),
+    ("hairpin to itself", End::A1, End::A1),
+    ("hairpin to another network", End::B1, End::A1),
 ];
 
 /// The paths over the uplink.
-const UPLINK_WAYS: [(&str, Place, Place); 2] = [WAYS[0], WAYS[2]];
+const UPLINK_PATHS: [(&str, End, End); 2] = [PATHS[0], PATHS[2]];
 
-/// A flow on one of the [`WAYS`].
-fn flow(protocol: Protocol, (_, client, server): (&str, Place, Place)) -> Flow {
+/// A flow on one of the [`PATHS`].
+fn flow(protocol: Protocol, (_, client, server): (&str, End, End)) -> Flow {
     Flow::between(protocol, client, server)
 }
 

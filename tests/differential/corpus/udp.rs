@@ -3,11 +3,11 @@
 use netpath_tests::packet::{ACK, Checksum, Packet, RST, SYN};
 
 use crate::{
-    pair::Place,
+    pair::End,
     sequence::{Flow, Group, IcmpError, Protocol, Remote, Sequence},
 };
 
-use super::{FAMILIES, WAYS, flow};
+use super::{FAMILIES, PATHS, flow};
 
 const SIZES: [usize; 9] = [0, 1, 2, 3, 7, 8, 1_001, 1_431, 1_432];
 
@@ -15,9 +15,9 @@ const SIZES: [usize; 9] = [0, 1, 2, 3, 7, 8, 1_001, 1_431, 1_432];
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
-        for way in WAYS {
-            let name = |what: &str| Sequence::new(Group::Udp, v6, format!("{}: {what}", way.0));
-            let udp = flow(Protocol::Udp, way);
+        for path in PATHS {
+            let name = |what: &str| Sequence::new(Group::Udp, v6, format!("{}: {what}", path.0));
+            let udp = flow(Protocol::Udp, path);
             sequences.push(
                 name("request and reply")
                     .forward(udp, |p| p)
@@ -54,7 +54,7 @@ pub fn sequences() -> Vec<Sequence> {
         }
         sequences.extend(ports(v6));
         sequences.extend(collisions(v6));
-        sequences.extend(both_ways(v6));
+        sequences.extend(published_source_ports(v6));
     }
     sequences
 }
@@ -106,7 +106,7 @@ fn ports(v6: bool) -> Vec<Sequence> {
         1, 53, 123, 512, 1_023, 1_024, 4_789, 8_053, 8_080, 32_767, 32_768, 60_999, 65_535,
     ];
     let sequence = |protocol: Protocol, port: u16| {
-        let flow = Flow::out(protocol, Place::Two).with_sport(port);
+        let flow = Flow::out(protocol, End::A2).with_sport(port);
         let name = format!("out: {} from port {port}", protocol.name());
         super::opened(Sequence::new(Group::Udp, v6, name), flow)
             .forward(flow, |p| p)
@@ -118,12 +118,12 @@ fn ports(v6: bool) -> Vec<Sequence> {
 }
 
 /// A published port from which its sandbox or another sandbox also sends.
-fn both_ways(v6: bool) -> Vec<Sequence> {
+fn published_source_ports(v6: bool) -> Vec<Sequence> {
     let name = |what: &str| Sequence::new(Group::Udp, v6, what);
     let mut router = IcmpError::closed(v6);
     router.from = Some(Remote::Router);
     let mut sequences = Vec::new();
-    for server in [Place::Two, Place::Three] {
+    for server in [End::A2, End::B1] {
         let udp = Flow::published(Protocol::Udp, server);
         let (outer, inner) = server.published(true);
         sequences.push(
@@ -137,7 +137,7 @@ fn both_ways(v6: bool) -> Vec<Sequence> {
             .forward(udp, |p| p),
         );
     }
-    let shadow = Flow::out(Protocol::Tcp, Place::Three).with_sport(8_080);
+    let shadow = Flow::out(Protocol::Tcp, End::B1).with_sport(8_080);
     sequences.push(
         name("out: from a port that another sandbox publishes, and refused")
             .forward(shadow, |p| p.flags(SYN))
@@ -154,11 +154,7 @@ fn collisions(v6: bool) -> Vec<Sequence> {
         let name =
             |what: &str| Sequence::new(Group::Udp, v6, format!("out: {} {what}", protocol.name()));
         let same = |id: u16, client| Flow::out(protocol, client).number(id).with_sport(20_500);
-        let (one, two, three) = (
-            same(0, Place::One),
-            same(1, Place::Two),
-            same(2, Place::Three),
-        );
+        let (one, two, three) = (same(0, End::A1), same(1, End::A2), same(2, End::B1));
         let both = super::opened(name("from the same port of two sandboxes"), one);
         let both = super::opened(both, two)
             .forward(one, |p| p)
@@ -178,7 +174,7 @@ fn collisions(v6: bool) -> Vec<Sequence> {
         let other_port = one.number(4).with_dport(4_433);
         let mapping = super::opened(name("from one port to two ports"), one);
         sequences.push(super::opened(mapping, other_port).back(one, |p| p));
-        let published = Flow::published(protocol, Place::One);
+        let published = Flow::published(protocol, End::A1);
         let mixed = super::opened(name("and a published port at the same time"), one);
         let mixed = super::opened(mixed, published.number(5));
         sequences.push(mixed.back(one, |p| p).back(published.number(5), |p| p));

@@ -4,13 +4,13 @@ use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
 use crate::{
     compare::Kind,
-    pair::Place,
+    pair::End,
     sequence::{Group, Protocol},
 };
 
 use super::{
-    Intended, is_early_fragment, is_private, is_reset_by_node, is_senseless, is_tuple_before,
-    may_keep,
+    Intended, has_invalid_flags, has_previous_tuple, is_early_fragment, is_private,
+    is_reset_by_node, may_keep,
 };
 
 /// All entries of this module.
@@ -58,7 +58,7 @@ pub const LIST: &[Intended] = &[
                     .is_some_and(|(other, forward)| other.id == flow.id && !forward)
             });
             outer == inner
-                && flow.server == difference.place
+                && flow.server == difference.end
                 && has_spoken
                 && match &difference.kind {
                     Kind::Field(field) => field.ports.is_some_and(|[netfilter, netpath]| {
@@ -87,7 +87,7 @@ pub const LIST: &[Intended] = &[
             difference.ports().is_some_and(|[netfilter, netpath]| {
                 !difference.sent_ports.contains(&netfilter)
                     && difference.sent_ports.contains(&netpath)
-                    && (may_keep(difference, netpath) || difference.place != Place::Outside)
+                    && (may_keep(difference, netpath) || difference.end != End::Outside)
             })
         },
     },
@@ -97,7 +97,7 @@ pub const LIST: &[Intended] = &[
         reason: "netfilter passes invalid packets without translation; netpath drops packets without a flow",
         diverges: true,
         is: |difference| {
-            difference.place == Place::Outside
+            difference.end == End::Outside
                 && matches!(&difference.kind, Kind::Missing(packet) if packet.addresses.first().is_some_and(|source| is_private(*source)))
         },
     },
@@ -109,7 +109,7 @@ pub const LIST: &[Intended] = &[
         diverges: true,
         is: |difference| {
             difference.known
-                && difference.sent_flags().is_some_and(is_senseless)
+                && difference.sent_flags().is_some_and(has_invalid_flags)
                 && difference.is_delivered_or_refused_by_netfilter()
         },
     },
@@ -137,8 +137,8 @@ pub const LIST: &[Intended] = &[
         diverges: true,
         is: |difference| {
             let is_as_before = match &difference.kind {
-                Kind::Extra(packet) => is_tuple_before(difference, packet),
-                Kind::Field(field) => is_tuple_before(difference, &field.packets[1]),
+                Kind::Extra(packet) => has_previous_tuple(difference, packet),
+                Kind::Field(field) => has_previous_tuple(difference, &field.packets[1]),
                 Kind::Missing(_) => true,
             };
             difference.sequence.group == Group::Random
@@ -198,9 +198,9 @@ pub const LIST: &[Intended] = &[
                  later packets then reach another sandbox or the node",
         diverges: true,
         is: |difference| {
-            matches!(difference.step().flow, Some((flow, false)) if flow.server == Place::Outside
-                && flow.client != difference.place)
-                && difference.place != Place::Outside
+            matches!(difference.step().flow, Some((flow, false)) if flow.server == End::Outside
+                && flow.client != difference.end)
+                && difference.end != End::Outside
                 && difference.known
                 && difference.is_missing()
         },

@@ -6,7 +6,7 @@ use netpath_tests::packet::{ACK, Decoded, FIN, RST, SYN, number};
 
 use crate::{
     compare::{Difference, Field, Kind},
-    pair::Place,
+    pair::End,
     sequence::tuple,
 };
 
@@ -48,24 +48,22 @@ fn one_less(field: &Field) -> bool {
 
 /// Whether a sandbox sends a packet through the node to its own network.
 fn is_hairpin_on_one_link(difference: &Difference<'_>) -> bool {
-    let is_on_link = |from: Place, to: Place| {
-        from != Place::Outside
-            && to != Place::Outside
-            && (from == Place::Three) == (to == Place::Three)
+    let is_on_link = |from: End, to: End| {
+        from != End::Outside && to != End::Outside && (from == End::B1) == (to == End::B1)
     };
-    let place = difference.place;
+    let end = difference.end;
     if let Some((flow, _)) = difference.step().flow {
-        let is_on_link = is_on_link(flow.client, flow.server) && is_on_link(flow.client, place);
+        let is_on_link = is_on_link(flow.client, flow.server) && is_on_link(flow.client, end);
         return is_on_link && !flow.is_direct();
     }
     let is_direct = !difference.all_sent(|[_, destination]| {
         let v6 = destination.is_ipv6();
-        let sandboxes = [Place::One, Place::Two, Place::Three];
+        let sandboxes = [End::A1, End::A2, End::B1];
         sandboxes
             .iter()
             .all(|sandbox| difference.own(*sandbox, v6) != Some(destination))
     });
-    !is_direct && is_on_link(difference.step().from, place)
+    !is_direct && is_on_link(difference.step().from, end)
 }
 
 /// Whether netpath delivers a fragment of an incomplete packet in the flow's direction.
@@ -137,8 +135,8 @@ impl Difference<'_> {
     }
 
     /// The address of a sandbox.
-    fn own(&self, place: Place, v6: bool) -> Option<IpAddr> {
-        (place != Place::Outside).then(|| self.map.sandbox(place, v6))
+    fn own(&self, end: End, v6: bool) -> Option<IpAddr> {
+        (end != End::Outside).then(|| self.map.sandbox(end, v6))
     }
 
     /// TCP flags of the packet that was sent.
@@ -154,15 +152,15 @@ impl Difference<'_> {
         };
         let receiver = if forward { flow.server } else { flow.client };
         match &self.kind {
-            Kind::Extra(_) | Kind::Field(_) => self.place == receiver,
-            Kind::Missing(packet) => self.place == receiver || is_reset_by_node(self, packet),
+            Kind::Extra(_) | Kind::Field(_) => self.end == receiver,
+            Kind::Missing(packet) => self.end == receiver || is_reset_by_node(self, packet),
         }
     }
 }
 
-/// Whether netpath translates the packet as the previous one. A direction's first packet has no previous one, nor has
-/// the first packet after a server has sent to a sibling before the sibling's request.
-fn is_tuple_before(difference: &Difference<'_>, packet: &Decoded) -> bool {
+/// Whether netpath translates the packet as the previous one of its direction. True if there is no previous one: for
+/// the first packet, and after a server has sent to a sibling before the sibling's request.
+fn has_previous_tuple(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let own = difference.own(difference.step().from, difference.sequence.v6);
     difference
         .tuple_before
@@ -176,7 +174,7 @@ fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
         .sent
         .iter()
         .any(|sent| sent.addresses.get(1) == source);
-    difference.place == difference.step().from
+    difference.end == difference.step().from
         && answered
         && packet.tcp_flags.is_some_and(|flags| flags & RST != 0)
 }
@@ -189,7 +187,7 @@ fn is_time_exceeded(packet: &Decoded) -> bool {
 }
 
 /// Whether the length field of a transport header is invalid.
-fn is_contradictory(sent: &Decoded) -> bool {
+fn has_invalid_length(sent: &Decoded) -> bool {
     let number = |name: &str| {
         let text = sent.text(name);
         let digits = text.strip_prefix("0x");
@@ -206,8 +204,8 @@ fn is_contradictory(sent: &Decoded) -> bool {
     is_whole && number("udp.length").is_some_and(|length| length != sent.transport_length)
 }
 
-/// Whether these TCP flags are invalid for netfilter.
-fn is_senseless(flags: u8) -> bool {
+/// Whether netfilter considers a segment with these TCP flags invalid.
+fn has_invalid_flags(flags: u8) -> bool {
     let essential = flags & (FIN | SYN | RST | ACK);
     !matches!(flags & 0x37, 0x22 | 0x30 | 0x31)
         && !matches!(essential | flags & 0x20, SYN | RST | ACK)

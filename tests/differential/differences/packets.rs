@@ -1,14 +1,14 @@
 //! Differences in which packets are delivered, and in their fields.
 
 use super::{
-    Intended, cut, is_contradictory, is_early_fragment, is_early_fragment_to_sibling,
+    Intended, cut, has_invalid_length, is_early_fragment, is_early_fragment_to_sibling,
     is_hairpin_on_one_link, is_private, is_time_exceeded, network, one_less,
 };
 use netpath_tests::packet::number;
 
 use crate::{
     compare::Kind,
-    pair::{Map, Place},
+    pair::{End, Map},
 };
 
 /// All entries of this module.
@@ -33,7 +33,7 @@ pub const LIST: &[Intended] = &[
         reason: "the netfilter node has no filter rules",
         diverges: true,
         is: |difference| {
-            difference.step().from == Place::Outside
+            difference.step().from == End::Outside
                 && difference.all_sent(|[_, destination]| is_private(destination))
                 && difference.is_missing()
         },
@@ -46,7 +46,7 @@ pub const LIST: &[Intended] = &[
         is: |difference| {
             let from = difference.step().from;
             let own = [false, true].map(|v6| difference.own(from, v6));
-            from != Place::Outside
+            from != End::Outside
                 && difference.all_sent(|[source, _]| !own.contains(&Some(source)))
                 && difference.is_missing()
         },
@@ -58,7 +58,7 @@ pub const LIST: &[Intended] = &[
         diverges: false,
         is: |difference| {
             let host = [false, true].map(Map::host);
-            difference.step().from == Place::Outside
+            difference.step().from == End::Outside
                 && difference.all_sent(|[source, _]| is_private(source) || host.contains(&source))
                 && difference.is_missing()
         },
@@ -71,7 +71,7 @@ pub const LIST: &[Intended] = &[
         is: |difference| {
             let kind = difference.sent.first().and_then(|sent| sent.icmp);
             kind.is_some_and(|(kind, _)| matches!(kind, 13 | 15 | 17 | 139))
-                && difference.place == Place::Outside
+                && difference.end == End::Outside
                 && difference.is_missing()
         },
     },
@@ -109,7 +109,7 @@ pub const LIST: &[Intended] = &[
         is: |difference| match (&difference.kind, difference.sent) {
             (Kind::Extra(packet), [sent]) => {
                 let wrong = sent.text("checksum");
-                sent.is_icmp_error() && wrong != "right" && packet.text("checksum") == wrong
+                sent.is_icmp_error() && wrong != "correct" && packet.text("checksum") == wrong
             }
             _ => false,
         },
@@ -208,7 +208,7 @@ pub const LIST: &[Intended] = &[
                 .sent
                 .iter()
                 .all(|sent| !known.contains(&sent.protocol))
-                && difference.place == Place::Outside
+                && difference.end == End::Outside
                 && difference.is_missing()
         },
     },
@@ -248,14 +248,14 @@ pub const LIST: &[Intended] = &[
         diverges: true,
         is: |difference| {
             difference.known
-                && difference.sent.iter().all(is_contradictory)
+                && difference.sent.iter().all(has_invalid_length)
                 && difference.is_delivered_or_refused_by_netfilter()
         },
     },
     Intended {
         name: "a hairpin with TTL 1 within a network expires at the gateway",
         row: "G-1",
-        reason: "netfilter translates it in the bridge, which is no hop",
+        reason: "netfilter translates it in the bridge, which does not decrement the TTL",
         diverges: false,
         is: |difference| {
             let is_last_hop = difference
@@ -278,7 +278,7 @@ pub const LIST: &[Intended] = &[
         diverges: false,
         is: |difference| {
             difference.is_field("ip.source", |field| {
-                let gateway = Map::gateway(difference.place, difference.sequence.v6);
+                let gateway = Map::gateway(difference.end, difference.sequence.v6);
                 is_time_exceeded(&field.packets[1]) && field.values[1] == gateway.to_string()
             })
         },

@@ -22,30 +22,30 @@ use nodes::{disable_rate_limits, mac, neighbour, netfilter_node, netpath_node};
 
 /// An end that sends and receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum End {
     /// A sandbox of `network_a`.
-    One,
+    A1,
     /// A second sandbox of `network_a`.
-    Two,
+    A2,
     /// A sandbox of `network_b`.
-    Three,
-    /// All hosts behind the uplink.
+    B1,
+    /// All hosts beyond the uplink.
     Outside,
 }
 
-impl Place {
+impl End {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Outside];
+    pub const ALL: [Self; 4] = [Self::A1, Self::A2, Self::B1, Self::Outside];
 
     /// The published port of a sandbox: the host's port and the sandbox's port.
     pub const fn published(self, udp: bool) -> (u16, u16) {
         match (self, udp) {
-            (Self::One, false) => (8080, 80),
-            (Self::One, true) => (8053, 53),
-            (Self::Two, false) => (8081, 80),
-            (Self::Two, true) => (8054, 53),
-            (Self::Three | Self::Outside, false) => (8082, 8082),
-            (Self::Three | Self::Outside, true) => (8055, 8055),
+            (Self::A1, false) => (8080, 80),
+            (Self::A1, true) => (8053, 53),
+            (Self::A2, false) => (8081, 80),
+            (Self::A2, true) => (8054, 53),
+            (Self::B1 | Self::Outside, false) => (8082, 8082),
+            (Self::B1 | Self::Outside, true) => (8055, 8055),
         }
     }
 }
@@ -69,10 +69,10 @@ const NETWORKS: [(&str, [&str; 2], [&str; 2]); 2] = [
         ["10.89.0.1", "fd00:89::1"],
     ),
 ];
-const SANDBOXES: [(&str, Place, usize); 3] = [
-    ("one", Place::One, 0),
-    ("two", Place::Two, 0),
-    ("three", Place::Three, 1),
+const SANDBOXES: [(&str, End, usize); 3] = [
+    ("one", End::A1, 0),
+    ("two", End::A2, 0),
+    ("three", End::B1, 1),
 ];
 /// Smaller than the MTU of sandboxes, so that packets can be too large.
 const UPLINK_MTU: u16 = 1_490;
@@ -113,8 +113,8 @@ impl Map {
     }
 
     /// A sandbox's own address.
-    pub fn sandbox(&self, place: Place, v6: bool) -> IpAddr {
-        self.members[place as usize].addresses[usize::from(v6)]
+    pub fn sandbox(&self, end: End, v6: bool) -> IpAddr {
+        self.members[end as usize].addresses[usize::from(v6)]
     }
 
     /// The node's address on the uplink.
@@ -123,23 +123,23 @@ impl Map {
     }
 
     /// The gateway of a sandbox.
-    pub fn gateway(place: Place, v6: bool) -> IpAddr {
-        let (_, _, gateways) = NETWORKS[usize::from(place == Place::Three)];
+    pub fn gateway(end: End, v6: bool) -> IpAddr {
+        let (_, _, gateways) = NETWORKS[usize::from(end == End::B1)];
         gateways[usize::from(v6)].parse().expect("an address")
     }
 
     /// Source and destination MAC address of a frame from an end to an address.
-    pub fn macs(&self, from: Place, to: IpAddr) -> ([u8; 6], [u8; 6]) {
-        if from == Place::Outside {
+    pub fn macs(&self, from: End, to: IpAddr) -> ([u8; 6], [u8; 6]) {
+        if from == End::Outside {
             return (mac(ROUTER_MAC), mac(HOST_MAC));
         }
         let member = &self.members[from as usize];
-        let sibling = SANDBOXES.iter().find(|(_, place, network)| {
+        let sibling = SANDBOXES.iter().find(|(_, end, network)| {
             *network == SANDBOXES[from as usize].2
-                && self.members[*place as usize].addresses.contains(&to)
+                && self.members[*end as usize].addresses.contains(&to)
         });
-        let to = sibling.map_or(member.gateway_mac, |(_, place, _)| {
-            self.members[*place as usize].mac
+        let to = sibling.map_or(member.gateway_mac, |(_, end, _)| {
+            self.members[*end as usize].mac
         });
         (member.mac, to)
     }
@@ -165,50 +165,44 @@ impl TestNode {
                 .eth(src, dst)
                 .udp(sport, dport)
         };
-        let one = map.sandbox(Place::One, false);
+        let one = map.sandbox(End::A1, false);
         Self {
             name,
             taps,
             barriers: 0,
             barrier: [
-                packet(Place::One, one, far, [inside, outside]),
-                packet(Place::Outside, far, Map::host(false), [outside, inside]),
+                packet(End::A1, one, far, [inside, outside]),
+                packet(End::Outside, far, Map::host(false), [outside, inside]),
             ],
         }
     }
 
     /// Sends frames from one end. Returns all packets that arrive because of them, in order of arrival at each end,
     /// reassembled if they are complete.
-    pub fn exchange(&mut self, from: Place, frames: &[Vec<u8>]) -> Vec<(Place, Assembled)> {
+    pub fn exchange(&mut self, from: End, frames: &[Vec<u8>]) -> Vec<(End, Assembled)> {
         for frame in frames {
             self.taps[from as usize].send(frame);
         }
         let mut arrived = Vec::new();
-        self.barrier(0, Place::One, Place::Outside, &mut arrived);
-        self.barrier(1, Place::Outside, Place::One, &mut arrived);
-        for place in Place::ALL {
-            while let Some(frame) = self.taps[place as usize].receive() {
-                arrived.push((place, frame));
+        self.barrier(0, End::A1, End::Outside, &mut arrived);
+        self.barrier(1, End::Outside, End::A1, &mut arrived);
+        for end in End::ALL {
+            while let Some(frame) = self.taps[end as usize].receive() {
+                arrived.push((end, frame));
             }
         }
         let mut assembled = Vec::new();
-        for place in Place::ALL {
+        for end in End::ALL {
             let here = arrived
                 .iter()
-                .filter(|(found, frame)| *found == place && !is_discovery(frame));
+                .filter(|(found, frame)| *found == end && !is_discovery(frame));
             let frames = here.map(|(_, frame)| frame.clone()).collect();
-            assembled.extend(assemble(frames).into_iter().map(|whole| (place, whole)));
+            assembled.extend(assemble(frames).into_iter().map(|whole| (end, whole)));
         }
         assembled
     }
 
-    fn barrier(
-        &mut self,
-        which: usize,
-        from: Place,
-        to: Place,
-        arrived: &mut Vec<(Place, Vec<u8>)>,
-    ) {
+    fn barrier(&mut self, which: usize, from: End, to: End, arrived: &mut Vec<(End, Vec<u8>)>) {
         self.barriers += 1;
         let number = self.barriers.to_be_bytes();
         let frame = self.barrier[which].clone().payload(&number).build();
@@ -291,7 +285,7 @@ impl NodePair {
         &self.topologies[0].host
     }
 
-    /// Checks that netfilter did nothing on netpath's node, and that netpath leaves nothing behind.
+    /// Checks that netfilter did nothing on netpath's node, and that teardown of netpath removes everything.
     pub fn finish(self) {
         assert_no_netfilter(&self.topologies[1].host);
         for sandbox in &self.sandboxes[..SANDBOXES.len()] {

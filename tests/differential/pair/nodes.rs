@@ -15,14 +15,14 @@ pub fn netpath_node(daemon: &Daemon, host: &Netns) -> (Map, Vec<Netns>) {
     }
     let mut members = Vec::new();
     let mut sandboxes = Vec::new();
-    for (name, place, network) in SANDBOXES {
+    for (name, end, network) in SANDBOXES {
         let (network, _, gateways) = NETWORKS[network];
         let publish = [false, true].map(|udp| {
-            let (outer, inner) = place.published(udp);
+            let (outer, inner) = end.published(udp);
             let protocol = if udp { "udp" } else { "tcp" };
             format!("{outer}:{inner}/{protocol}")
         });
-        let mac_text = format!("02:00:00:00:bb:0{}", place as u8);
+        let mac_text = format!("02:00:00:00:bb:0{}", end as u8);
         let mut command = vec!["sandbox", "create", name, "--network", network];
         command.extend(["--mac", &mac_text]);
         command.extend(publish.iter().flat_map(|spec| ["-p", spec]));
@@ -61,9 +61,9 @@ pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
         host.exec(&format!("ip addr add {v6}/64 dev {name} nodad"));
     }
     let mut sandboxes = Vec::new();
-    for (name, place, network) in SANDBOXES {
+    for (name, end, network) in SANDBOXES {
         let (network, ..) = NETWORKS[network];
-        let member = &map.members[place as usize];
+        let member = &map.members[end as usize];
         let mac = text(member.mac);
         let netns = Netns::new(name);
         host.exec(&format!(
@@ -91,10 +91,10 @@ pub fn netfilter_node(map: &Map, host: &Netns) -> Vec<Netns> {
             let subnet = subnets[usize::from(v6)];
             nat(&format!("POSTROUTING -s {subnet} -o eth0 -j MASQUERADE"));
         }
-        for (_, place, _) in SANDBOXES {
-            let to = map.sandbox(place, v6);
+        for (_, end, _) in SANDBOXES {
+            let to = map.sandbox(end, v6);
             for udp in [false, true] {
-                let (outer, inner) = place.published(udp);
+                let (outer, inner) = end.published(udp);
                 let protocol = if udp { "udp" } else { "tcp" };
                 let target = if v6 {
                     format!("[{to}]:{inner}")

@@ -2,7 +2,7 @@
 
 use netpath_tests::packet::number;
 
-use crate::pair::Place;
+use crate::pair::End;
 
 /// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Protocol {
     }
 }
 
-/// A host behind the uplink. Every sequence has hosts of its own, so that it cannot meet flows of another sequence.
+/// A host beyond the uplink. Every sequence has hosts of its own, so that it shares no flow with another sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// The peer of most flows.
@@ -55,9 +55,9 @@ pub struct Flow {
     /// Protocol.
     pub protocol: Protocol,
     /// The end that sends first.
-    pub client: Place,
+    pub client: End,
     /// The end that replies.
-    pub server: Place,
+    pub server: End,
     /// The host outside.
     pub remote: Remote,
     /// The client's port or identifier, if it is not the default of the flow.
@@ -69,17 +69,17 @@ pub struct Flow {
 
 impl Flow {
     /// From a sandbox to the outside.
-    pub fn out(protocol: Protocol, client: Place) -> Self {
-        Self::between(protocol, client, Place::Outside)
+    pub fn out(protocol: Protocol, client: End) -> Self {
+        Self::between(protocol, client, End::Outside)
     }
 
     /// From the outside to the published port of a sandbox.
-    pub fn published(protocol: Protocol, server: Place) -> Self {
-        Self::between(protocol, Place::Outside, server)
+    pub fn published(protocol: Protocol, server: End) -> Self {
+        Self::between(protocol, End::Outside, server)
     }
 
     /// From a client to the outside or to the published port of a sandbox.
-    pub fn between(protocol: Protocol, client: Place, server: Place) -> Self {
+    pub fn between(protocol: Protocol, client: End, server: End) -> Self {
         Self {
             id: 0,
             protocol,

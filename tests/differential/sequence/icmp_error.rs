@@ -20,7 +20,7 @@ pub struct IcmpError {
     /// The host outside that sends the error; the receiver of the packet if `None`.
     pub from: Option<Remote>,
     /// Changes the quoted packet.
-    pub spoil: Option<fn(&mut Vec<u8>)>,
+    pub mutation: Option<fn(&mut Vec<u8>)>,
     /// Changes the error.
     pub shape: fn(Packet) -> Packet,
 }
@@ -35,7 +35,7 @@ impl IcmpError {
             quote: None,
             quoted_options: &[],
             from: None,
-            spoil: None,
+            mutation: None,
             shape: |packet| packet,
         }
     }
@@ -50,13 +50,13 @@ impl IcmpError {
         if !view.v6 {
             quoted = fragments::with_options(&quoted, self.quoted_options);
         }
-        if let Some(spoil) = self.spoil {
-            spoil(&mut quoted);
+        if let Some(mutation) = self.mutation {
+            mutation(&mut quoted);
         }
         let header = fragments::header_length(&quoted);
         // A router quotes no more than fits into the smallest packet that every link accepts.
         quoted.truncate(self.quote.map_or(548, |bytes| header + bytes));
-        let place = if about_client {
+        let end = if about_client {
             flow.server
         } else {
             flow.client
@@ -67,7 +67,7 @@ impl IcmpError {
             None => quoted_destination,
         };
         let packet = Packet::ip(source, quoted_source).icmp(self.kind, self.code, self.rest);
-        let packet = view.eth(place, packet.payload(&quoted), quoted_source);
+        let packet = view.eth(end, packet.payload(&quoted), quoted_source);
         (self.shape)(packet).build()
     }
 }

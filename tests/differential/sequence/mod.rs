@@ -10,7 +10,7 @@ use std::{
 
 use netpath_tests::packet::{ACK, Decoded, Packet, fragments};
 
-use crate::pair::{Map, Place};
+use crate::pair::{End, Map};
 
 pub use flow::{Flow, Protocol, Remote};
 pub use icmp_error::IcmpError;
@@ -81,9 +81,9 @@ impl View<'_> {
     }
 
     /// The own address of an end.
-    pub fn own(&self, place: Place, remote: Remote) -> IpAddr {
-        match place {
-            Place::Outside => self.remote(remote),
+    pub fn own(&self, end: End, remote: Remote) -> IpAddr {
+        match end {
+            End::Outside => self.remote(remote),
             sandbox => self.map.sandbox(sandbox, self.v6),
         }
     }
@@ -99,7 +99,7 @@ impl View<'_> {
         let source = self.own(flow.client, flow.remote);
         let (outer, inner) = flow.server.published(flow.is_udp());
         let (destination, port) = match flow.server {
-            Place::Outside => (self.remote(flow.remote), inner),
+            End::Outside => (self.remote(flow.remote), inner),
             server if flow.direct => (self.map.sandbox(server, self.v6), inner),
             _ => (Map::host(self.v6), outer),
         };
@@ -110,7 +110,7 @@ impl View<'_> {
     /// The server's reply to the source of the client's last packet, or to the expected source if none has arrived.
     pub fn back(&self, flow: &Flow) -> Packet {
         let known = self.arrived.tuples.get(&(flow.id, true)).copied();
-        let tuple = known.unwrap_or_else(|| self.guess(flow));
+        let tuple = known.unwrap_or_else(|| self.expected_tuple(flow));
         let [peer, own] = tuple.addresses;
         let [peer_port, port] = tuple.ports;
         self.packet(flow, flow.server, [own, peer], [port, peer_port], false)
@@ -123,7 +123,7 @@ impl View<'_> {
             return frame[14..].to_vec();
         }
         let packet = if forward {
-            let tuple = self.guess(flow);
+            let tuple = self.expected_tuple(flow);
             self.packet(flow, flow.client, tuple.addresses, tuple.ports, true)
         } else {
             self.forward(flow).reversed()
@@ -132,20 +132,20 @@ impl View<'_> {
     }
 
     /// Sets the MAC addresses of a packet.
-    pub fn eth(&self, from: Place, packet: Packet, to: IpAddr) -> Packet {
+    pub fn eth(&self, from: End, packet: Packet, to: IpAddr) -> Packet {
         let (source, destination) = self.map.macs(from, to);
         packet.eth(source, destination)
     }
 
-    fn guess(&self, flow: &Flow) -> Tuple {
+    fn expected_tuple(&self, flow: &Flow) -> Tuple {
         let (_, inner) = flow.server.published(flow.is_udp());
         let source = match flow.client {
             client if client == flow.server => Map::gateway(client, self.v6),
-            _ if flow.server == Place::Outside => Map::host(self.v6),
+            _ if flow.server == End::Outside => Map::host(self.v6),
             client => self.own(client, flow.remote),
         };
         let port = match flow.server {
-            Place::Outside => flow.dport.unwrap_or(inner),
+            End::Outside => flow.dport.unwrap_or(inner),
             _ => inner,
         };
         Tuple {
@@ -157,7 +157,7 @@ impl View<'_> {
     fn packet(
         &self,
         flow: &Flow,
-        from: Place,
+        from: End,
         [source, destination]: [IpAddr; 2],
         [sport, dport]: [u16; 2],
         forward: bool,
@@ -177,7 +177,7 @@ type Make = dyn Fn(&View<'_>) -> Vec<Vec<u8>> + Send + Sync;
 /// A step: an end sends frames.
 pub struct Step {
     /// The sender.
-    pub from: Place,
+    pub from: End,
     /// The flow, and whether its client sends.
     pub flow: Option<(Flow, bool)>,
     /// Whether the frames belong to the flow itself; otherwise they are errors about it.
@@ -271,7 +271,7 @@ impl Sequence {
     /// A packet that belongs to no flow.
     pub fn send(
         mut self,
-        from: Place,
+        from: End,
         make: impl Fn(&View<'_>) -> Packet + Send + Sync + 'static,
     ) -> Self {
         self.steps.push(Step {

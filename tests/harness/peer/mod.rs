@@ -7,13 +7,13 @@ use serde_json::Value;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/harness/peer/peer.py");
 
 /// Timeout of a request that must be answered.
-const PATIENCE: Duration = Duration::from_secs(4);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Timeout of a request that must not be answered.
-const IMPATIENCE: Duration = Duration::from_millis(700);
+const SILENCE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The socket type of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum SocketType {
     /// TCP.
     Tcp,
     /// A connected UDP socket.
@@ -22,25 +22,25 @@ pub enum How {
     SendTo,
 }
 
-impl How {
+impl SocketType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::SendTo];
 }
 
 /// A request to a server.
 #[derive(Clone, Debug)]
-pub struct Question {
-    how: How,
+pub struct Request {
+    socket_type: SocketType,
     address: String,
     port: u16,
     bind: (String, u16),
 }
 
-impl Question {
+impl Request {
     /// A request to an address and port.
-    pub fn new(how: How, address: &str, port: u16) -> Self {
+    pub fn new(socket_type: SocketType, address: &str, port: u16) -> Self {
         Self {
-            how,
+            socket_type,
             address: address.to_owned(),
             port,
             bind: (String::new(), 0),
@@ -65,14 +65,14 @@ impl Question {
     }
 
     fn word(&self) -> String {
-        let how = match self.how {
-            How::Tcp => "tcp",
-            How::Udp => "udp",
-            How::SendTo => "sendto",
+        let socket_type = match self.socket_type {
+            SocketType::Tcp => "tcp",
+            SocketType::Udp => "udp",
+            SocketType::SendTo => "sendto",
         };
         let (address, port) = &self.bind;
         format!(
-            "{how},{},{},{},{}",
+            "{socket_type},{},{},{},{}",
             self.address,
             self.port,
             address,
@@ -86,13 +86,14 @@ impl Question {
 }
 
 /// Requests to a port of both addresses, by TCP and by connected UDP.
-pub fn both_ways(addresses: [&str; 2], port: u16) -> Vec<Question> {
-    let how = [How::Tcp, How::Udp].into_iter();
-    how.flat_map(|how| addresses.map(|address| Question::new(how, address, port)))
+pub fn tcp_and_udp_requests(addresses: [&str; 2], port: u16) -> Vec<Request> {
+    let socket_type = [SocketType::Tcp, SocketType::Udp].into_iter();
+    socket_type
+        .flat_map(|socket_type| addresses.map(|address| Request::new(socket_type, address, port)))
         .collect()
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.word())
     }
@@ -100,7 +101,7 @@ impl fmt::Display for Question {
 
 /// The reply of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Reply {
     /// Name of the server.
     pub name: String,
     /// The client's address as the server sees it.
@@ -129,37 +130,37 @@ pub fn serve(netns: &Netns, name: &str, ports: &[&str]) -> Process {
 
 /// Sends all requests at the same time and waits for replies until the timeout.
 #[track_caller]
-pub fn ask_within(
+pub fn send_requests_within(
     netns: &Netns,
-    questions: &[Question],
+    requests: &[Request],
     limit: Duration,
-) -> Vec<Result<Answer, String>> {
-    let mut command: Vec<String> = ["python3", SCRIPT, "ask"].map(str::to_owned).into();
+) -> Vec<Result<Reply, String>> {
+    let mut command: Vec<String> = ["python3", SCRIPT, "request"].map(str::to_owned).into();
     command.push(limit.as_secs_f64().to_string());
-    command.extend(questions.iter().map(Question::word));
+    command.extend(requests.iter().map(Request::word));
     let text = netns.run(&command).success();
-    let answers: Vec<Value> = serde_json::from_str(&text).expect("answers");
-    assert_eq!(answers.len(), questions.len());
-    answers.iter().map(answer).collect()
+    let replies: Vec<Value> = serde_json::from_str(&text).expect("replies");
+    assert_eq!(replies.len(), requests.len());
+    replies.iter().map(parse_reply).collect()
 }
 
 /// Sends a request, which must be answered.
 #[track_caller]
-pub fn ask(netns: &Netns, question: &Question) -> Answer {
-    let answers = ask_all(netns, std::slice::from_ref(question));
-    answers.into_iter().next().expect("an answer")
+pub fn send_request(netns: &Netns, request: &Request) -> Reply {
+    let replies = send_requests(netns, std::slice::from_ref(request));
+    replies.into_iter().next().expect("a reply")
 }
 
 /// Sends all requests at the same time; each must be answered.
 #[track_caller]
-pub fn ask_all(netns: &Netns, questions: &[Question]) -> Vec<Answer> {
-    let answers = ask_within(netns, questions, PATIENCE);
-    let failed: Vec<String> = questions
+pub fn send_requests(netns: &Netns, requests: &[Request]) -> Vec<Reply> {
+    let replies = send_requests_within(netns, requests, REPLY_TIMEOUT);
+    let failed: Vec<String> = requests
         .iter()
-        .zip(&answers)
-        .filter_map(|(question, answer)| {
-            let error = answer.as_ref().err()?;
-            Some(format!("{question}: {error}"))
+        .zip(&replies)
+        .filter_map(|(request, reply)| {
+            let error = reply.as_ref().err()?;
+            Some(format!("{request}: {error}"))
         })
         .collect();
     assert!(
@@ -167,21 +168,21 @@ pub fn ask_all(netns: &Netns, questions: &[Question]) -> Vec<Answer> {
         "in {}, {} of {}: {failed:#?}",
         netns.name(),
         failed.len(),
-        questions.len()
+        requests.len()
     );
-    answers.into_iter().flatten().collect()
+    replies.into_iter().flatten().collect()
 }
 
 /// Sends all requests at the same time; none may be answered.
 #[track_caller]
-pub fn assert_no_answer(netns: &Netns, questions: &[Question]) {
-    let answers = ask_within(netns, questions, IMPATIENCE);
-    let answered: Vec<_> = questions
+pub fn assert_no_reply(netns: &Netns, requests: &[Request]) {
+    let replies = send_requests_within(netns, requests, SILENCE_TIMEOUT);
+    let answered: Vec<_> = requests
         .iter()
-        .zip(&answers)
-        .filter_map(|(question, answer)| {
-            let answer = answer.as_ref().ok()?;
-            Some(format!("{question}: {answer:?}"))
+        .zip(&replies)
+        .filter_map(|(request, reply)| {
+            let reply = reply.as_ref().ok()?;
+            Some(format!("{request}: {reply:?}"))
         })
         .collect();
     assert!(answered.is_empty(), "in {}: {answered:#?}", netns.name());
@@ -198,8 +199,8 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     u32::try_from(answered.expect("a number")).expect("small")
 }
 
-/// Sends an echo request to each address, all at the same time. Fails unless all or none are answered, as `answered`
-/// says.
+/// Sends an echo request to each address, all at the same time. Fails unless each is answered if `answered` is
+/// true, and none otherwise.
 #[track_caller]
 pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
     let counts = thread::scope(|scope| {
@@ -278,10 +279,10 @@ fn script(netns: &Netns, arguments: &[&str]) -> Value {
     let mut command = vec!["python3", SCRIPT];
     command.extend(arguments);
     let text = netns.run(&command).success();
-    serde_json::from_str(&text).expect("an answer")
+    serde_json::from_str(&text).expect("a reply")
 }
 
-fn answer(value: &Value) -> Result<Answer, String> {
+fn parse_reply(value: &Value) -> Result<Reply, String> {
     if let Some(error) = value["error"].as_str() {
         return Err(error.to_owned());
     }
@@ -290,7 +291,7 @@ fn answer(value: &Value) -> Result<Answer, String> {
         let number = value[key].as_u64().expect(key);
         u16::try_from(number).expect(key)
     };
-    Ok(Answer {
+    Ok(Reply {
         name: text("name"),
         peer: text("peer"),
         peer_port: port("peer_port"),

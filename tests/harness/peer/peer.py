@@ -51,20 +51,20 @@ def serve(name, *ports):
     threading.Event().wait()
 
 
-def ask(how, address, port, bind_address, bind_port, timeout):
+def send_request(socket_type, address, port, bind_address, bind_port, timeout):
     """Sends a request by `tcp`, by a connected `udp` socket, or by `sendto` on an unconnected one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, STREAM if how == "tcp" else DATAGRAM) as client:
+    with socket.socket(family, STREAM if socket_type == "tcp" else DATAGRAM) as client:
         client.settimeout(timeout)
         if bind_address or bind_port:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             client.bind((bind_address, int(bind_port or 0)))
-        if how == "sendto":
+        if socket_type == "sendto":
             client.sendto(b"?", (address, int(port)))
             reply, source = client.recvfrom(65535)
         else:
             client.connect((address, int(port)))
-            if how == "udp":
+            if socket_type == "udp":
                 client.send(b"?")
             source = client.getpeername()
             reply = client.recv(65535)
@@ -74,17 +74,17 @@ def ask(how, address, port, bind_address, bind_port, timeout):
         return reply
 
 
-def ask_all(timeout, *questions):
-    """Sends requests `HOW,ADDRESS,PORT,BIND-ADDRESS,BIND-PORT`, all at the same time."""
-    replies = [None] * len(questions)
+def send_requests(timeout, *requests):
+    """Sends requests `TYPE,ADDRESS,PORT,BIND-ADDRESS,BIND-PORT`, all at the same time."""
+    replies = [None] * len(requests)
 
-    def run(number, question):
+    def run(number, request):
         try:
-            replies[number] = ask(*question.split(","), float(timeout))
+            replies[number] = send_request(*request.split(","), float(timeout))
         except (OSError, ValueError) as error:
             replies[number] = {"error": str(error) or type(error).__name__}
 
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(questions)]
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(requests)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -179,7 +179,7 @@ def exchange(address, port, megabytes, back):
 
 
 def flood(*addresses):
-    """Opens flows without end: a datagram from a new socket and a TCP connection, to each address in turn."""
+    """Opens flows until it is killed: for each address, a datagram from a new socket and a TCP connection."""
     print("flooding", flush=True)
     while True:
         for address in addresses:
@@ -216,5 +216,6 @@ def datagram(address, port, size):
 
 
 if __name__ == "__main__":
-    commands = dict(serve=serve, ask=ask_all, ping=ping, blobs=blobs, exchange=exchange, flood=flood, datagram=datagram)
+    commands = dict(serve=serve, request=send_requests, ping=ping, blobs=blobs, exchange=exchange, flood=flood,
+                    datagram=datagram)
     commands[sys.argv[1]](*sys.argv[2:])

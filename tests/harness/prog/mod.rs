@@ -24,7 +24,7 @@ use netpath_common::{
 use crate::Netns;
 pub use bpffs::Bpffs;
 pub use flows::{Flow, Shown};
-pub use node::{Family, MAC_OUTSIDE, MAC_UPLINK, Side, endpoint, gateway_mac, port, sandbox_mac};
+pub use node::{Family, MAC_OUTSIDE, MAC_UPLINK, endpoint, gateway_mac, port, sandbox_mac};
 
 /// Names of the packet programs, and of the program that removes flows.
 pub const UPLINK_INGRESS: &str = "uplink_ingress";
@@ -111,9 +111,9 @@ pub struct Prog {
     bpffs: Bpffs,
 }
 
-/// The device at which a packet passes a program.
+/// The context in which a program processes a packet: devices, GSO size and mark.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct PacketContext {
     /// The device of the hook.
     pub device: String,
     /// The device the packet was received on; none if the node sends it.
@@ -124,7 +124,7 @@ pub struct Place {
     pub mark: u32,
 }
 
-impl Place {
+impl PacketContext {
     /// A packet that the node sends at a device.
     pub fn at(device: &str) -> Self {
         Self {
@@ -185,8 +185,8 @@ impl Prog {
     /// # Panics
     /// If the kernel refuses the packet.
     #[track_caller]
-    pub fn run(&mut self, program: &str, place: &Place, packet: &[u8]) -> Outcome {
-        self.try_run(program, place, packet)
+    pub fn run(&mut self, program: &str, context: &PacketContext, packet: &[u8]) -> Outcome {
+        self.try_run(program, context, packet)
             .unwrap_or_else(|error| panic!("{program}: {error:?}"))
     }
 
@@ -194,15 +194,15 @@ impl Prog {
     pub fn try_run(
         &mut self,
         program: &str,
-        place: &Place,
+        context: &PacketContext,
         packet: &[u8],
     ) -> Result<Outcome, netpath::datapath::DatapathError> {
         let trial = Trial {
             packet,
-            ifindex: index_of(&place.device),
-            ingress_ifindex: place.from.as_deref().map_or(0, index_of),
-            gso_size: place.gso_size,
-            mark: place.mark,
+            ifindex: index_of(&context.device),
+            ingress_ifindex: context.from.as_deref().map_or(0, index_of),
+            gso_size: context.gso_size,
+            mark: context.mark,
         };
         self.datapath.run(program, &trial)
     }
@@ -210,10 +210,16 @@ impl Prog {
     /// Time of a program for a packet: the median of `repeat` runs, less the median of a program that does nothing.
     ///
     /// Each run gets the original packet. The kernel's own repetition would pass on the changed packet.
-    pub fn time(&mut self, program: &str, place: &Place, packet: &[u8], repeat: usize) -> Duration {
+    pub fn time(
+        &mut self,
+        program: &str,
+        context: &PacketContext,
+        packet: &[u8],
+        repeat: usize,
+    ) -> Duration {
         let mut median = |program: &str, packet: &[u8]| {
             let mut times: Vec<_> = (0..repeat.max(1))
-                .map(|_| self.run(program, place, packet).duration)
+                .map(|_| self.run(program, context, packet).duration)
                 .collect();
             times.sort_unstable();
             times[times.len() / 2]
@@ -310,8 +316,8 @@ impl Prog {
         }
         for (cursor, ring) in (0..).zip(&mut self.rings) {
             let used = self.cursors.get(&cursor, 0).expect("cursors");
-            for place in 0..used.min(ring.len()) {
-                ring.set(place, FlowKey::default(), 0).expect("ring");
+            for slot in 0..used.min(ring.len()) {
+                ring.set(slot, FlowKey::default(), 0).expect("ring");
             }
             self.cursors.set(cursor, 0, 0).expect("cursors");
         }

@@ -39,7 +39,7 @@ use crate::Netns;
 
 /// MAC address of `eth0`.
 pub const MAC_UPLINK: [u8; 6] = [2, 0, 0, 0, 2, 1];
-/// MAC address of the next hop behind `eth0`.
+/// MAC address of the next hop at `eth0`.
 pub const MAC_OUTSIDE: [u8; 6] = [2, 0, 0, 0, 2, 2];
 
 /// Flags and slots of each network; network indices start at 1.
@@ -69,7 +69,7 @@ pub fn gateway_mac(slot: u32) -> [u8; 6] {
     [2, 0, 0, 0, 1, network_of(slot) as u8]
 }
 
-/// Address family.
+/// An address family, with the addresses of the node and its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4.
@@ -78,17 +78,13 @@ pub enum Family {
     V6,
 }
 
-/// The node's addresses in one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Side(pub Family);
-
-impl Side {
+impl Family {
     /// Both families.
-    pub const BOTH: [Self; 2] = [Self(Family::V4), Self(Family::V6)];
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// Whether it is IPv4.
     pub fn is_v4(self) -> bool {
-        self.0 == Family::V4
+        self == Self::V4
     }
 
     /// The node's address at `eth0`.
@@ -107,12 +103,12 @@ impl Side {
     }
 
     /// A client outside that is in no allow-list.
-    pub fn stranger(self) -> IpAddr {
+    pub fn unlisted_client(self) -> IpAddr {
         self.pick([198, 51, 101, 7], "2001:db8:52::7")
     }
 
-    /// A host behind `lan0`, which is no uplink.
-    pub fn behind_lan(self) -> IpAddr {
+    /// A host that is reached through `lan0`, which is not an uplink.
+    pub fn lan_host(self) -> IpAddr {
         self.pick([198, 18, 0, 1], "2001:db8:18::1")
     }
 
@@ -127,7 +123,7 @@ impl Side {
     }
 
     /// An address of a network that no sandbox has.
-    pub fn nobody(self, network: u32) -> IpAddr {
+    pub fn unused_address(self, network: u32) -> IpAddr {
         self.inside(network, 200)
     }
 
@@ -138,16 +134,16 @@ impl Side {
 
     /// The address of this family.
     pub fn pick(self, v4: [u8; 4], v6: &str) -> IpAddr {
-        match self.0 {
-            Family::V4 => Ipv4Addr::from(v4).into(),
-            Family::V6 => v6.parse().expect("address"),
+        match self {
+            Self::V4 => Ipv4Addr::from(v4).into(),
+            Self::V6 => v6.parse().expect("address"),
         }
     }
 
     fn inside(self, network: u32, last: u8) -> IpAddr {
-        match self.0 {
-            Family::V4 => Ipv4Addr::new(10, network as u8, 0, last).into(),
-            Family::V6 => Ipv6Addr::new(0xfd00, 0, 0, network as u16, 0, 0, 0, last.into()).into(),
+        match self {
+            Self::V4 => Ipv4Addr::new(10, network as u8, 0, last).into(),
+            Self::V6 => Ipv6Addr::new(0xfd00, 0, 0, network as u16, 0, 0, 0, last.into()).into(),
         }
     }
 }
@@ -181,13 +177,13 @@ pub(super) fn make_devices(netns: &Netns) {
             line(format!("link set vi{slot} up"));
             line(format!("link set ve{slot} up"));
         }
-        for side in Side::BOTH {
-            let (length, no_dad) = if side.is_v4() {
+        for family in Family::BOTH {
+            let (length, no_dad) = if family.is_v4() {
                 (24, "")
             } else {
                 (64, "nodad")
             };
-            let gateway = side.gateway(network);
+            let gateway = family.gateway(network);
             line(format!(
                 "addr add {gateway}/{length} dev br{network} {no_dad}"
             ));
@@ -226,26 +222,26 @@ pub(super) fn make_devices(netns: &Netns) {
 
 /// Writes the entries of the maps. Restores what a test has changed, except entries that it added.
 pub(super) fn fill(tables: &mut Tables) {
-    let uplink = |sides: &[Side]| Uplink {
+    let uplink = |families: &[Family]| Uplink {
         mtu: 1500,
-        v4: sides
+        v4: families
             .iter()
-            .find(|side| side.is_v4())
-            .map(|side| side.host()),
-        v6: sides
+            .find(|family| family.is_v4())
+            .map(|family| family.host()),
+        v6: families
             .iter()
-            .find(|side| !side.is_v4())
-            .map(|side| side.host()),
+            .find(|family| !family.is_v4())
+            .map(|family| family.host()),
     };
     let uplinks = [
-        ("eth0".to_owned(), uplink(&Side::BOTH)),
+        ("eth0".to_owned(), uplink(&Family::BOTH)),
         ("eth1".to_owned(), uplink(&[])),
     ];
     tables.put(&uplinks).expect("uplinks");
     let mut addresses = Vec::new();
-    for side in Side::BOTH {
-        addresses.push((side.host(), AddressEntry::Host));
-        addresses.push((side.host2(), AddressEntry::Host));
+    for family in Family::BOTH {
+        addresses.push((family.host(), AddressEntry::Host));
+        addresses.push((family.host2(), AddressEntry::Host));
     }
     for (network, (flags, slots)) in (1..).zip(NETWORKS) {
         let entry = NetworkEntry {
@@ -254,12 +250,12 @@ pub(super) fn fill(tables: &mut Tables) {
             name: name(&format!("n{network}")),
         };
         tables.put(&[(network, entry)]).expect("network");
-        for side in Side::BOTH {
-            let length = if side.is_v4() { 24 } else { 64 };
-            let prefix = ipnet::IpNet::new(side.gateway(network), length).expect("prefix");
+        for family in Family::BOTH {
+            let length = if family.is_v4() { 24 } else { 64 };
+            let prefix = ipnet::IpNet::new(family.gateway(network), length).expect("prefix");
             let entry = SubnetEntry { network, flags };
             tables.put(&[(prefix.trunc(), entry)]).expect("subnet");
-            addresses.push((side.gateway(network), AddressEntry::Host));
+            addresses.push((family.gateway(network), AddressEntry::Host));
         }
         for slot in slots {
             let entry = endpoint(*slot);
@@ -290,12 +286,12 @@ pub(super) fn fill(tables: &mut Tables) {
 pub fn endpoint(slot: u32) -> EndpointEntry {
     let network = network_of(slot);
     let (flags, _) = NETWORKS[network as usize - 1];
-    let sides: &[Side] = if network == FOUR {
-        &Side::BOTH[..1]
+    let families: &[Family] = if network == FOUR {
+        &Family::BOTH[..1]
     } else {
-        &Side::BOTH
+        &Family::BOTH
     };
-    let gateways = sides.iter().filter(|_| network != FOUR);
+    let gateways = families.iter().filter(|_| network != FOUR);
     EndpointEntry {
         host_interface: format!("ve{slot}"),
         generation: GENERATION,
@@ -305,8 +301,8 @@ pub fn endpoint(slot: u32) -> EndpointEntry {
         mtu: 1500,
         mac: MacAddr(sandbox_mac(slot)),
         gateway_mac: MacAddr(gateway_mac(slot)),
-        addresses: sides.iter().map(|side| side.sandbox(slot)).collect(),
-        gateways: gateways.map(|side| side.gateway(network)).collect(),
+        addresses: families.iter().map(|family| family.sandbox(slot)).collect(),
+        gateways: gateways.map(|family| family.gateway(network)).collect(),
         sandbox: name(&format!("s{slot}")),
     }
 }
@@ -350,12 +346,12 @@ fn ports() -> Vec<(PortKey, PortEntry)> {
         tcp(8091, 80, 3),
         tcp(62_000, 80, 1),
     ];
-    for side in Side::BOTH {
-        let any = side.pick([0, 0, 0, 0], "::");
+    for family in Family::BOTH {
+        let any = family.pick([0, 0, 0, 0], "::");
         let exact = |ip, target| port(Protocol::Tcp, Some(ip), (8443, 8443), target, 0);
-        ports.push(exact(side.host(), (443, 1)));
+        ports.push(exact(family.host(), (443, 1)));
         ports.push(exact(any, (443, 2)));
-        let own = Some(side.sandbox(4));
+        let own = Some(family.sandbox(4));
         ports.push(port(Protocol::Tcp, own, (80, 80), (80, 4), 0));
     }
     ports

@@ -6,7 +6,7 @@ use netpath_common::reason::{Reason, Verdict};
 use netpath_tests::{
     artifacts_of,
     packet::{Packet, difference, fragments::fragment_id, write_pcap},
-    prog::{Flow, Place, Prog, Setup, Shown, verdict},
+    prog::{Flow, PacketContext, Prog, Setup, Shown, verdict},
     table::{Requests, Table},
 };
 
@@ -27,7 +27,7 @@ pub enum Step {
 /// A packet and its expected result.
 pub struct Send {
     program: &'static str,
-    place: Place,
+    context: PacketContext,
     packet: Vec<u8>,
     reason: Reason,
     output: Output,
@@ -116,9 +116,9 @@ pub fn send(program: &'static str, device: impl Into<String>, packet: &Packet) -
 pub fn send_bytes(program: &'static str, device: impl Into<String>, packet: Vec<u8>) -> Send {
     Send {
         program,
-        place: Place {
+        context: PacketContext {
             device: device.into(),
-            ..Place::default()
+            ..PacketContext::default()
         },
         packet,
         reason: Reason::NotOurs,
@@ -130,13 +130,13 @@ pub fn send_bytes(program: &'static str, device: impl Into<String>, packet: Vec<
 impl Send {
     /// Sets the device the packet was received on.
     pub fn from(mut self, device: impl Into<String>) -> Self {
-        self.place.from = Some(device.into());
+        self.context.from = Some(device.into());
         self
     }
 
     /// Makes it a GSO packet with segments of this many bytes.
     pub fn gso(mut self, size: u32) -> Self {
-        self.place.gso_size = size;
+        self.context.gso_size = size;
         self
     }
 
@@ -183,7 +183,7 @@ impl Send {
         let counters = prog.counters();
         let before = shown(&prog.flows(), Shown::Plain);
         let outcome = prog
-            .try_run(self.program, &self.place, &self.packet)
+            .try_run(self.program, &self.context, &self.packet)
             .map_err(|error| format!("    the kernel refuses: {error:?}"))?;
         let mut complaints = Vec::new();
         let mut moved = Vec::new();

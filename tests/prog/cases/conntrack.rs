@@ -8,7 +8,7 @@ use netpath::{
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{Prog, Side, UPLINK_EGRESS, UPLINK_INGRESS, endpoint, port},
+    prog::{Family, Prog, UPLINK_EGRESS, UPLINK_INGRESS, endpoint, port},
 };
 
 use crate::case::{Case, Send, send};
@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
 
 /// A connection from a sandbox, one segment at a time.
 #[derive(Clone, Copy)]
-struct Connection(Side);
+struct Connection(Family);
 
 impl Connection {
     fn flow(self, state: &str) -> String {
@@ -68,16 +68,16 @@ impl Connection {
     }
 }
 
-fn tcp(side: Side) -> Vec<Case> {
-    let connection = Connection(side);
+fn tcp(family: Family) -> Vec<Case> {
+    let connection = Connection(family);
     vec![
         connection
             .closing("a connection passes all states from SYN to close")
             .then(connection.out(ACK, "closing")),
-        case(side, "a repeated SYN keeps flow and port")
+        case(family, "a repeated SYN keeps flow and port")
             .then(connection.out(SYN, "new"))
             .then(connection.out(SYN, "new")),
-        case(side, "a repeated SYN after the reply keeps the flow")
+        case(family, "a repeated SYN after the reply keeps the flow")
             .then(connection.out(SYN, "new"))
             .then(connection.back(SYN | ACK, "syn-received"))
             .then(connection.out(SYN, "syn-received")),
@@ -99,8 +99,8 @@ fn tcp(side: Side) -> Vec<Case> {
     ]
 }
 
-fn reset(side: Side) -> Vec<Case> {
-    let connection = Connection(side);
+fn reset(family: Family) -> Vec<Case> {
+    let connection = Connection(family);
     vec![
         connection
             .established("data after a forged RST restores the state of the connection")
@@ -115,7 +115,7 @@ fn reset(side: Side) -> Vec<Case> {
             .established("an RST is delivered")
             .then(connection.back(RST | ACK, "reset"))
             .then(connection.back(RST | ACK, "reset")),
-        case(side, "a refused connection may be tried again")
+        case(family, "a refused connection may be tried again")
             .then(connection.out(SYN, "new"))
             .then(connection.back(RST | ACK, "refused"))
             .then(connection.out(SYN, "new")),
@@ -129,40 +129,40 @@ fn replace(prog: &mut Prog) {
     prog.tables().put(&[(1, entry)]).expect("endpoint");
 }
 
-fn generations(side: Side) -> Vec<Case> {
-    let connection = Connection(side);
-    let (client, host) = (side.client(), side.host());
-    let datagram = leaving(side, 1, client).udp(61_500, 53);
-    let answer = inbound(side, host).udp(53, 61_500);
+fn generations(family: Family) -> Vec<Case> {
+    let connection = Connection(family);
+    let (client, host) = (family.client(), family.host());
+    let datagram = leaving(family, 1, client).udp(61_500, 53);
+    let answer = inbound(family, host).udp(53, 61_500);
     let sent = || {
         send(UPLINK_EGRESS, "eth0", &datagram)
             .is(Reason::Translated)
             .sends(&datagram.clone().source(host))
             .number_of_flows(1)
     };
-    let query = inbound(side, host).udp(40_000, 5353);
+    let query = inbound(family, host).udp(40_000, 5353);
     let lost = |packet: &Packet| {
         send(UPLINK_INGRESS, "eth0", packet)
             .is(Reason::NotOurs)
             .number_of_flows(0)
     };
-    let gone = |prog: &mut Prog| {
+    let remove_endpoint = |prog: &mut Prog| {
         prog.tables()
             .remove::<EndpointEntry>(&[1])
             .expect("endpoint")
     };
-    let segment = inbound(side, host).tcp(80, 61_500, ACK);
+    let segment = inbound(family, host).tcp(80, 61_500, ACK);
     vec![
         case(
-            side,
+            family,
             "a reply to a replaced sandbox is not delivered to the new one",
         )
         .then(sent())
         .change(replace)
         .then(lost(&answer)),
-        case(side, "a reply to a removed sandbox is not delivered")
+        case(family, "a reply to a removed sandbox is not delivered")
             .then(sent())
-            .change(gone)
+            .change(remove_endpoint)
             .then(lost(&answer)),
         connection
             .established("an established connection of a replaced sandbox expires at once")
@@ -175,23 +175,23 @@ fn generations(side: Side) -> Vec<Case> {
                 send(
                     UPLINK_EGRESS,
                     "eth0",
-                    &leaving(side, 1, client).tcp(61_500, 80, ACK),
+                    &leaving(family, 1, client).tcp(61_500, 80, ACK),
                 )
                 .is(Reason::NoFlow)
                 .number_of_flows(0),
             ),
         case(
-            side,
+            family,
             "a datagram to a port of a replaced sandbox is not delivered",
         )
-        .then(published_packet(side, &query, 53))
+        .then(published_packet(family, &query, 53))
         .change(replace)
         .then(lost(&query)),
-        case(side, "the port of an expired flow is free")
+        case(family, "the port of an expired flow is free")
             .then(sent())
-            .change(gone)
+            .change(remove_endpoint)
             .then({
-                let packet = leaving(side, 2, client).udp(61_500, 53);
+                let packet = leaving(family, 2, client).udp(61_500, 53);
                 send(UPLINK_EGRESS, "eth0", &packet)
                     .is(Reason::Translated)
                     .sends(&packet.clone().source(host))
@@ -200,8 +200,8 @@ fn generations(side: Side) -> Vec<Case> {
     ]
 }
 
-fn shadows(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
+fn shadows(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
     let publish = |prog: &mut Prog| {
         let port = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
         prog.tables().put(&[port]).expect("port");
@@ -210,8 +210,8 @@ fn shadows(side: Side) -> Vec<Case> {
         let (key, _) = port(Protocol::Tcp, None, (61_500, 61_500), (80, 2), 0);
         prog.tables().remove::<PortEntry>(&[key]).expect("port");
     };
-    let request = inbound(side, host).tcp(80, 61_500, SYN);
-    let inside = side.sandbox(2);
+    let request = inbound(family, host).tcp(80, 61_500, SYN);
+    let inside = family.sandbox(2);
     let publish_udp = |host_ip| {
         move |prog: &mut Prog| {
             let port = port(Protocol::Udp, host_ip, (61_500, 61_501), (53, 2), 0);
@@ -226,20 +226,20 @@ fn shadows(side: Side) -> Vec<Case> {
         }
     };
     let datagram = |sport| {
-        let packet = leaving(side, 1, client).udp(sport, 53);
+        let packet = leaving(family, 1, client).udp(sport, 53);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
             .sends(&packet.clone().source(host))
     };
-    let answer = |sport| inbound(side, host).udp(53, sport);
+    let answer = |sport| inbound(family, host).udp(53, sport);
     let goes_on = |sport| {
-        let inside = answer(sport).destination(side.sandbox(1));
+        let inside = answer(sport).destination(family.sandbox(1));
         send(UPLINK_INGRESS, "eth0", &answer(sport))
             .is(Reason::Inbound)
             .sends(&delivered(inside, 1))
     };
     vec![
-        Connection(side)
+        Connection(family)
             .established("a port that is published later is reached despite an older flow")
             .change(publish)
             .then(
@@ -254,7 +254,7 @@ fn shadows(side: Side) -> Vec<Case> {
             )
             .change(withdraw),
         case(
-            side,
+            family,
             "a UDP port that is published later is reached despite an older flow, also by its peer",
         )
         .then(datagram(61_500).number_of_flows(1))
@@ -269,22 +269,22 @@ fn shadows(side: Side) -> Vec<Case> {
         .then(goes_on(61_502))
         .change(withdraw_udp(None)),
         case(
-            side,
+            family,
             "a port that is published for another address removes no flow",
         )
         .then(datagram(61_500).number_of_flows(1))
-        .change(publish_udp(Some(side.host2())))
+        .change(publish_udp(Some(family.host2())))
         .then(goes_on(61_500))
-        .change(withdraw_udp(Some(side.host2()))),
-        Connection(side)
+        .change(withdraw_udp(Some(family.host2()))),
+        Connection(family)
             .established("a TCP flow continues when its port is published for UDP")
             .change(publish_udp(None))
-            .then(Connection(side).back(ACK, "established"))
+            .then(Connection(family).back(ACK, "established"))
             .change(withdraw_udp(None)),
-        Connection(side)
+        Connection(family)
             .established("a flow continues when its port is published later")
             .change(publish)
-            .then(Connection(side).back(ACK, "established"))
+            .then(Connection(family).back(ACK, "established"))
             .change(withdraw),
     ]
 }

@@ -3,7 +3,7 @@
 use netpath_common::{maps::PENDING_SLOTS, reason::Reason};
 use netpath_tests::{
     packet::Packet,
-    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Family, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, Send, send};
@@ -20,14 +20,16 @@ fn part(packet: &Packet, id: u16, offset: u16, more: bool) -> Packet {
     packet.clone().id(id).fragment(offset, more)
 }
 
-fn in_order(side: Side) -> Vec<Case> {
-    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
-    let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);
+fn in_order(family: Family) -> Vec<Case> {
+    let (client, host, inside) = (family.client(), family.host(), family.sandbox(1));
+    let out = leaving(family, 1, client)
+        .udp(61_500, 5353)
+        .payload(&[7; 64]);
     let translated = out.clone().source(host);
-    let request = inbound(side, host).udp(40_000, 5353).payload(&[7; 64]);
+    let request = inbound(family, host).udp(40_000, 5353).payload(&[7; 64]);
     let first = delivered(request.clone().destination(inside), 1).dport(53);
     let later = delivered(request.clone().destination(inside), 1);
-    let sibling = from_sandbox(side, 2, host)
+    let sibling = from_sandbox(family, 2, host)
         .udp(61_500, 5353)
         .payload(&[7; 64]);
     let crossing = |id: u16, offset: u16, more: bool| {
@@ -44,11 +46,11 @@ fn in_order(side: Side) -> Vec<Case> {
     };
     let whole = part(&out, 1, 0, false);
     vec![
-        case(side, "fragments leave with one new identification")
+        case(family, "fragments leave with one new identification")
             .then(leaves(&part(&out, 2, 0, true), &translated, 2, 0, true).number_of_flows(1))
             .then(leaves(&part(&out, 2, 9, true), &translated, 2, 9, true))
             .then(leaves(&part(&out, 2, 17, false), &translated, 2, 17, false)),
-        case(side, "an atomic fragment is handled as a whole packet")
+        case(family, "an atomic fragment is handled as a whole packet")
             .then(
                 send(UPLINK_EGRESS, "eth0", &whole)
                     .is(Reason::Translated)
@@ -56,7 +58,7 @@ fn in_order(side: Side) -> Vec<Case> {
                     .number_of_flows(1),
             )
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 1, 9, false)).is(Reason::FragmentHeld)),
-        case(side, "fragments reach a published port")
+        case(family, "fragments reach a published port")
             .then(
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 0, true))
                     .is(Reason::Inbound)
@@ -72,11 +74,11 @@ fn in_order(side: Side) -> Vec<Case> {
                 send(UPLINK_INGRESS, "eth0", &part(&request, 3, 9, false))
                     .is(Reason::FragmentEarly),
             ),
-        case(side, "fragments reach a sibling through a published port")
+        case(family, "fragments reach a sibling through a published port")
             .then(crossing(4, 0, true).number_of_flows(1))
             .then(crossing(4, 9, false)),
-        last_hop(side, &request, &first),
-        case(side, "fragments made by the stack reach the sandbox")
+        last_hop(family, &request, &first),
+        case(family, "fragments made by the stack reach the sandbox")
             .then(
                 send(UPLINK_INGRESS, "eth0", &request)
                     .is(Reason::Inbound)
@@ -103,18 +105,18 @@ fn leaves(packet: &Packet, translated: &Packet, id: u16, offset: u16, more: bool
 }
 
 /// An ICMPv6 error about a later fragment would lack the ports that identify the flow; the first fragment gets it.
-fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
+fn last_hop(family: Family, request: &Packet, first: &Packet) -> Case {
     let last = part(request, 5, 9, true).ttl(1);
     let end = send(UPLINK_INGRESS, "eth0", &last);
-    let inside = last.clone().destination(side.sandbox(1));
-    case(side, "a later fragment with TTL 1 is not forwarded")
+    let inside = last.clone().destination(family.sandbox(1));
+    case(family, "a later fragment with TTL 1 is not forwarded")
         .then(
             send(UPLINK_INGRESS, "eth0", &part(request, 5, 0, true))
                 .is(Reason::Inbound)
                 .sends_with_new_id(&part(first, 5, 0, true))
                 .number_of_flows(1),
         )
-        .then(if side.is_v4() {
+        .then(if family.is_v4() {
             end.is(Reason::TtlExceeded).sends_with_new_id(&inside)
         } else {
             end.is(Reason::Fragment)
@@ -122,22 +124,24 @@ fn last_hop(side: Side, request: &Packet, first: &Packet) -> Case {
 }
 
 /// Later fragments that arrive before the first.
-fn early(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
-    let out = leaving(side, 1, client).udp(61_500, 5353).payload(&[7; 64]);
-    let request = inbound(side, host).udp(40_000, 5353).payload(&[7; 64]);
-    let direct = inbound(side, side.sandbox(4)).udp(40_000, 80);
+fn early(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
+    let out = leaving(family, 1, client)
+        .udp(61_500, 5353)
+        .payload(&[7; 64]);
+    let request = inbound(family, host).udp(40_000, 5353).payload(&[7; 64]);
+    let direct = inbound(family, family.sandbox(4)).udp(40_000, 80);
     let replayed = |program: &'static str, device: &str, packet: &Packet| {
         send(program, device, packet)
             .is(Reason::FragmentsReplayed)
             .number_of_flows(1)
     };
     vec![
-        case(side, "an early fragment is held and sent after the first")
+        case(family, "an early fragment is held and sent after the first")
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
             .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
         case(
-            side,
+            family,
             "an early fragment to the node is passed to the node too",
         )
         .then(send(UPLINK_INGRESS, "eth0", &part(&request, 12, 9, false)).is(Reason::FragmentEarly))
@@ -147,32 +151,37 @@ fn early(side: Side) -> Vec<Case> {
             &part(&request, 12, 0, true),
         )),
         case(
-            side,
+            family,
             "an early fragment of a sandbox to the node is passed to the node too",
         )
         .then(
             send(
                 ENDPOINT_IN,
                 "ve2",
-                &part(&from_sandbox(side, 2, host).udp(61_500, 5353), 13, 9, false),
+                &part(
+                    &from_sandbox(family, 2, host).udp(61_500, 5353),
+                    13,
+                    9,
+                    false,
+                ),
             )
             .is(Reason::FragmentEarly),
         ),
-        case(side, "an early fragment to a routed sandbox is held").then(
+        case(family, "an early fragment to a routed sandbox is held").then(
             send(UPLINK_INGRESS, "eth0", &part(&direct, 14, 9, false)).is(Reason::FragmentHeld),
         ),
-        many_early(side, &out),
-        case(side, "a datagram of another sender is not held")
+        many_early(family, &out),
+        case(family, "a datagram of another sender is not held")
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
             .then(
                 send(
                     UPLINK_EGRESS,
                     "eth0",
-                    &part(&leaving(side, 2, client).udp(61_600, 5353), 16, 0, true),
+                    &part(&leaving(family, 2, client).udp(61_600, 5353), 16, 0, true),
                 )
                 .is(Reason::Translated)
                 .sends_with_new_id(&part(
-                    &leaving(side, 2, client).udp(61_600, 5353).source(host),
+                    &leaving(family, 2, client).udp(61_600, 5353).source(host),
                     16,
                     0,
                     true,
@@ -182,10 +191,10 @@ fn early(side: Side) -> Vec<Case> {
     ]
 }
 
-fn many_early(side: Side, packet: &Packet) -> Case {
+fn many_early(family: Family, packet: &Packet) -> Case {
     let early = |number: u16| send(UPLINK_EGRESS, "eth0", &part(packet, 15, 9 * number, true));
     let places = PENDING_SLOTS as u16;
-    let case = case(side, "a datagram has a limited number of early fragments");
+    let case = case(family, "a datagram has a limited number of early fragments");
     let full = (1..=places).fold(case, |case, number| {
         case.then(early(number).is(Reason::FragmentHeld))
     });

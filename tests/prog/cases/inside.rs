@@ -3,7 +3,7 @@
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, gateway_mac, sandbox_mac},
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Family, gateway_mac, sandbox_mac},
 };
 
 use crate::case::{Case, send};
@@ -19,19 +19,19 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn siblings(side: Side) -> Vec<Case> {
+fn siblings(family: Family) -> Vec<Case> {
     let to_sibling = |name: &str, slots: (u32, u32), shape: fn(Packet) -> Packet| {
         let (slot, sibling) = slots;
-        let packet = shape(from_sandbox(side, slot, side.sandbox(sibling)));
+        let packet = shape(from_sandbox(family, slot, family.sandbox(sibling)));
         // A frame to the bridge's address is delivered too, with another destination MAC address.
         let expected = packet.clone().eth_destination(sandbox_mac(sibling));
-        case(side, name).then(
+        case(family, name).then(
             endpoint_sends(slot, &packet)
                 .is(Reason::Sibling)
                 .sends(&expected),
         )
     };
-    let refused = from_sandbox(side, 7, side.sandbox(8)).udp(1, 2);
+    let refused = from_sandbox(family, 7, family.sandbox(8)).udp(1, 2);
     vec![
         to_sibling("a segment to a sibling is unchanged", (1, 2), |packet| {
             packet.tcp(1, 2, SYN)
@@ -73,12 +73,12 @@ fn siblings(side: Side) -> Vec<Case> {
             |packet| packet.udp(1, 2),
         ),
         case(
-            side,
+            family,
             "a packet to a sibling is dropped without inter-container communication",
         )
         .then(endpoint_sends(7, &refused).is(Reason::IccOff)),
         case(
-            side,
+            family,
             "a later fragment is dropped without inter-container communication",
         )
         .then(endpoint_sends(7, &refused.clone().fragment(100, true)).is(Reason::IccOff)),
@@ -86,10 +86,10 @@ fn siblings(side: Side) -> Vec<Case> {
 }
 
 /// A connection from a sandbox to a port that another sandbox publishes, and the reply.
-fn through_host(side: Side, name: &str, client: u32) -> Case {
-    let (source, host, inside) = (side.sandbox(client), side.host(), side.sandbox(1));
-    let request = from_sandbox(side, client, host).tcp(40_000, 8080, SYN);
-    let answer = from_sandbox(side, 1, source).tcp(80, 40_000, SYN | ACK);
+fn through_host(family: Family, name: &str, client: u32) -> Case {
+    let (source, host, inside) = (family.sandbox(client), family.host(), family.sandbox(1));
+    let request = from_sandbox(family, client, host).tcp(40_000, 8080, SYN);
+    let answer = from_sandbox(family, 1, source).tcp(80, 40_000, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(source, 40_000, host, 8080);
         format!(
@@ -97,7 +97,7 @@ fn through_host(side: Side, name: &str, client: u32) -> Case {
             tuple(source, 40_000, inside, 80)
         )
     };
-    case(side, name)
+    case(family, name)
         .then(
             endpoint_sends(client, &request)
                 .is(Reason::Hairpin)
@@ -121,48 +121,48 @@ fn through_host(side: Side, name: &str, client: u32) -> Case {
         )
 }
 
-fn hairpin(side: Side) -> Vec<Case> {
-    let asks = |slot| from_sandbox(side, slot, side.host()).tcp(40_000, 9443, SYN);
-    let last_hop = from_sandbox(side, 3, side.host())
+fn hairpin(family: Family) -> Vec<Case> {
+    let asks = |slot| from_sandbox(family, slot, family.host()).tcp(40_000, 9443, SYN);
+    let last_hop = from_sandbox(family, 3, family.host())
         .tcp(40_000, 8080, SYN)
         .ttl(1);
     vec![
-        through_host(side, "a sibling uses a published port", 2),
-        through_host(side, "another network uses a published port", 3),
+        through_host(family, "a sibling uses a published port", 2),
+        through_host(family, "another network uses a published port", 3),
         through_host(
-            side,
+            family,
             "siblings without inter-container communication use a published port",
             7,
         ),
-        case(side, "a sandbox in the allow-list uses a published port").then(
+        case(family, "a sandbox in the allow-list uses a published port").then(
             endpoint_sends(2, &asks(2))
                 .is(Reason::Hairpin)
                 .sends(&delivered(
-                    asks(2).destination(side.sandbox(1)).dport(443),
+                    asks(2).destination(family.sandbox(1)).dport(443),
                     1,
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "a sandbox that is not in the allow-list is refused")
+        case(family, "a sandbox that is not in the allow-list is refused")
             .then(endpoint_sends(3, &asks(3)).is(Reason::NotAllowed)),
-        case(side, "a request with TTL 1 is passed to the stack").then(
+        case(family, "a request with TTL 1 is passed to the stack").then(
             endpoint_sends(3, &last_hop)
                 .is(Reason::TtlExceeded)
-                .sends(&last_hop.clone().destination(side.sandbox(1)).dport(80))
+                .sends(&last_hop.clone().destination(family.sandbox(1)).dport(80))
                 .number_of_flows(1),
         ),
     ]
 }
 
-fn to_itself(side: Side) -> Vec<Case> {
-    let (inside, host, gateway) = (side.sandbox(1), side.host(), side.gateway(1));
-    let request = from_sandbox(side, 1, host).tcp(40_000, 8080, SYN);
+fn to_itself(family: Family) -> Vec<Case> {
+    let (inside, host, gateway) = (family.sandbox(1), family.host(), family.gateway(1));
+    let request = from_sandbox(family, 1, host).tcp(40_000, 8080, SYN);
     let expected = delivered(request.clone(), 1)
         .source(gateway)
         .destination(inside)
         .dport(80);
-    let kept = from_sandbox(side, 1, host).tcp(61_500, 8080, SYN);
-    let answer = from_sandbox(side, 1, gateway).tcp(80, 61_500, SYN | ACK);
+    let kept = from_sandbox(family, 1, host).tcp(61_500, 8080, SYN);
+    let answer = from_sandbox(family, 1, gateway).tcp(80, 61_500, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(inside, 61_500, host, 8080);
         format!(
@@ -172,7 +172,7 @@ fn to_itself(side: Side) -> Vec<Case> {
     };
     let mut cases = vec![
         case(
-            side,
+            family,
             "a sandbox reaches its own published port from its gateway's address",
         )
         .then(
@@ -185,7 +185,7 @@ fn to_itself(side: Side) -> Vec<Case> {
                     tuple_from_any(gateway, inside, 80)
                 )]),
         ),
-        case(side, "the reply of a published port reaches the sibling")
+        case(family, "the reply of a published port reaches the sibling")
             .then(
                 endpoint_sends(1, &kept)
                     .is(Reason::Hairpin)
@@ -209,22 +209,22 @@ fn to_itself(side: Side) -> Vec<Case> {
                     .flows([flow("syn-received")]),
             ),
     ];
-    if side.is_v4() {
-        let request = from_sandbox(side, 11, host).tcp(40_000, 8081, SYN);
+    if family.is_v4() {
+        let request = from_sandbox(family, 11, host).tcp(40_000, 8081, SYN);
         cases.push(
-            case(side, "a hairpin without a gateway address is dropped")
+            case(family, "a hairpin without a gateway address is dropped")
                 .then(endpoint_sends(11, &request).is(Reason::NoAddress)),
         );
     }
     cases
 }
 
-fn other_networks(side: Side) -> Vec<Case> {
-    let open = from_sandbox(side, 1, side.sandbox(4)).tcp(40_000, 80, SYN);
-    let answer = from_sandbox(side, 4, side.sandbox(1)).tcp(80, 40_000, SYN | ACK);
+fn other_networks(family: Family) -> Vec<Case> {
+    let open = from_sandbox(family, 1, family.sandbox(4)).tcp(40_000, 80, SYN);
+    let answer = from_sandbox(family, 4, family.sandbox(1)).tcp(80, 40_000, SYN | ACK);
     let dropped = |name: &str, slot, to, shape: fn(Packet) -> Packet| {
-        let packet = shape(from_sandbox(side, slot, side.sandbox(to)));
-        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::Isolated))
+        let packet = shape(from_sandbox(family, slot, family.sandbox(to)));
+        case(family, name).then(endpoint_sends(slot, &packet).is(Reason::Isolated))
     };
     vec![
         dropped("another network is not reached", 1, 3, |packet| {
@@ -233,11 +233,11 @@ fn other_networks(side: Side) -> Vec<Case> {
         dropped("another network is not reached by echo", 1, 3, |packet| {
             packet.echo_request(1)
         }),
-        case(side, "another network is not reached by later fragments").then(
+        case(family, "another network is not reached by later fragments").then(
             send(
                 ENDPOINT_IN,
                 "ve1",
-                &from_sandbox(side, 1, side.sandbox(3))
+                &from_sandbox(family, 1, family.sandbox(3))
                     .udp(1, 2)
                     .fragment(9, false),
             )
@@ -271,7 +271,7 @@ fn other_networks(side: Side) -> Vec<Case> {
             |packet| packet.tcp(1, 81, SYN),
         ),
         case(
-            side,
+            family,
             "a published port of a routed network is reached from another network",
         )
         .then(
@@ -288,72 +288,76 @@ fn other_networks(side: Side) -> Vec<Case> {
     ]
 }
 
-fn host(side: Side) -> Vec<Case> {
+fn host(family: Family) -> Vec<Case> {
     let to_host = |name: &str, slot, packet: Packet| {
-        case(side, name).then(endpoint_sends(slot, &packet).is(Reason::ToHost))
+        case(family, name).then(endpoint_sends(slot, &packet).is(Reason::ToHost))
     };
-    let host = side.host();
+    let host = family.host();
     vec![
         to_host(
             "a packet to a host service is passed to the stack",
             1,
-            from_sandbox(side, 1, host).tcp(1, 22, SYN),
+            from_sandbox(family, 1, host).tcp(1, 22, SYN),
         ),
         to_host(
             "an echo request to the gateway is passed to the stack",
             1,
-            from_sandbox(side, 1, side.gateway(1)).echo_request(1),
+            from_sandbox(family, 1, family.gateway(1)).echo_request(1),
         ),
         to_host(
             "an ICMP error to the node is passed to the stack",
             1,
-            from_sandbox(side, 1, host).icmp(3, 1, [0; 4]),
+            from_sandbox(family, 1, host).icmp(3, 1, [0; 4]),
         ),
         to_host(
             "an internal sandbox reaches the node, but no published port",
             5,
-            from_sandbox(side, 5, host).tcp(1, 8080, SYN),
+            from_sandbox(family, 5, host).tcp(1, 8080, SYN),
         ),
         to_host(
             "a sandbox without inter-container communication reaches its gateway",
             7,
-            from_sandbox(side, 7, side.gateway(5)).udp(1, 53),
+            from_sandbox(family, 7, family.gateway(5)).udp(1, 53),
         ),
     ]
 }
 
-fn delivered_by_others(side: Side) -> Vec<Case> {
+fn delivered_by_others(family: Family) -> Vec<Case> {
     let to = |slot: u32, source| {
-        let packet = Packet::ip(source, side.sandbox(slot)).udp(1, 2);
+        let packet = Packet::ip(source, family.sandbox(slot)).udp(1, 2);
         let packet = packet.eth(gateway_mac(slot), sandbox_mac(slot));
         send(ENDPOINT_OUT, format!("ve{slot}"), &packet)
     };
     let arp = Packet::ethertype(0x0806, &[0; 28]);
-    let client = side.client();
+    let client = family.client();
     vec![
-        case(side, "a packet of the node is delivered")
-            .then(to(1, side.gateway(1)).is(Reason::FromHost)),
+        case(family, "a packet of the node is delivered")
+            .then(to(1, family.gateway(1)).is(Reason::FromHost)),
         case(
-            side,
+            family,
             "a packet that the bridge forwards to a sibling is delivered",
         )
-        .then(to(2, side.sandbox(1)).from("ve1").is(Reason::Bridged)),
+        .then(to(2, family.sandbox(1)).from("ve1").is(Reason::Bridged)),
         case(
-            side,
+            family,
             "a packet that the stack forwards from another network is dropped",
         )
-        .then(to(1, side.sandbox(3)).from("ve3").is(Reason::DirectAccess)),
+        .then(
+            to(1, family.sandbox(3))
+                .from("ve3")
+                .is(Reason::DirectAccess),
+        ),
         case(
-            side,
+            family,
             "a packet that the stack forwards from outside is dropped",
         )
         .then(to(1, client).from("eth0").is(Reason::DirectAccess)),
-        case(side, "an ARP message from the bridge is delivered").then(
+        case(family, "an ARP message from the bridge is delivered").then(
             send(ENDPOINT_OUT, "ve1", &arp)
                 .from("eth0")
                 .is(Reason::LinkLocal),
         ),
-        case(side, "a packet to a device without endpoint is dropped").then(
+        case(family, "a packet to a device without endpoint is dropped").then(
             send(ENDPOINT_OUT, "lan0", &arp)
                 .from("eth0")
                 .is(Reason::EndpointGone),

@@ -4,7 +4,7 @@ use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
     prog::{
-        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, Side, UPLINK_EGRESS, UPLINK_INGRESS,
+        ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, Prog, Setup, UPLINK_EGRESS, UPLINK_INGRESS,
         endpoint, gateway_mac, sandbox_mac,
     },
     table::Table,
@@ -34,45 +34,45 @@ pub fn cases() -> Vec<Case> {
         .collect()
 }
 
-fn out(side: Side, sport: u16, flags: u8) -> Send {
-    out_of(side, 1, sport, flags)
+fn out(family: Family, sport: u16, flags: u8) -> Send {
+    out_of(family, 1, sport, flags)
 }
 
-fn out_of(side: Side, slot: u32, sport: u16, flags: u8) -> Send {
-    let packet = Packet::ip(side.sandbox(slot), side.client())
+fn out_of(family: Family, slot: u32, sport: u16, flags: u8) -> Send {
+    let packet = Packet::ip(family.sandbox(slot), family.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)
         .tcp(sport, 80, flags);
     send(UPLINK_EGRESS, "eth0", &packet)
         .is(Reason::Translated)
-        .sends(&packet.clone().source(side.host()))
+        .sends(&packet.clone().source(family.host()))
 }
 
-fn back(side: Side, sport: u16, flags: u8) -> Send {
-    back_to(side, 1, sport, flags)
+fn back(family: Family, sport: u16, flags: u8) -> Send {
+    back_to(family, 1, sport, flags)
 }
 
-fn back_to(side: Side, slot: u32, sport: u16, flags: u8) -> Send {
-    let packet = Packet::ip(side.client(), side.host())
+fn back_to(family: Family, slot: u32, sport: u16, flags: u8) -> Send {
+    let packet = Packet::ip(family.client(), family.host())
         .eth(MAC_OUTSIDE, MAC_UPLINK)
         .tcp(80, sport, flags);
-    let inside = packet.clone().destination(side.sandbox(slot)).routed();
+    let inside = packet.clone().destination(family.sandbox(slot)).routed();
     send(UPLINK_INGRESS, "eth0", &packet)
         .is(Reason::Inbound)
         .sends(&inside.eth(gateway_mac(slot), sandbox_mac(slot)))
 }
 
-fn refused(side: Side, sport: u16) -> Send {
-    let packet = Packet::ip(side.sandbox(1), side.client()).tcp(sport, 80, SYN);
+fn refused(family: Family, sport: u16) -> Send {
+    let packet = Packet::ip(family.sandbox(1), family.client()).tcp(sport, 80, SYN);
     send(UPLINK_EGRESS, "eth0", &packet).is(Reason::TableFull)
 }
 
 fn full() -> Vec<Case> {
-    let [v4, v6] = Side::BOTH;
+    let [v4, v6] = Family::BOTH;
     let request = Packet::ip(v4.client(), v4.host()).tcp(40_000, 8080, SYN);
-    let established = |case: Case, side: Side, sport: u16, flows: usize| {
-        case.then(out(side, sport, SYN).number_of_flows(flows))
-            .then(back(side, sport, SYN | ACK))
-            .then(out(side, sport, ACK))
+    let established = |case: Case, family: Family, sport: u16, flows: usize| {
+        case.then(out(family, sport, SYN).number_of_flows(flows))
+            .then(back(family, sport, SYN | ACK))
+            .then(out(family, sport, ACK))
     };
     let two = |name: &str| established(established(Case::new(name), v4, 61_001, 1), v6, 61_002, 2);
     vec![
@@ -111,33 +111,33 @@ fn full() -> Vec<Case> {
 }
 
 fn half_open() -> Vec<Case> {
-    Side::BOTH
+    Family::BOTH
         .into_iter()
-        .flat_map(|side| {
-            let established = out(side, 61_001, SYN).number_of_flows(1);
+        .flat_map(|family| {
+            let established = out(family, 61_001, SYN).number_of_flows(1);
             [
-                case(side, "an established flow is never evicted")
+                case(family, "an established flow is never evicted")
                     .then(established)
-                    .then(back(side, 61_001, SYN | ACK))
-                    .then(out(side, 61_001, ACK))
-                    .then(out(side, 61_002, SYN).number_of_flows(2))
-                    .then(out(side, 61_003, SYN).number_of_flows(3))
-                    .then(out(side, 61_004, SYN).number_of_flows(3))
-                    .then(out(side, 61_005, SYN).number_of_flows(3))
-                    .then(out(side, 61_006, SYN).number_of_flows(3))
-                    .then(back(side, 61_001, ACK))
-                    .then(back(side, 61_006, SYN | ACK)),
-                case(side, "the oldest half-open flow is evicted first")
-                    .then(out(side, 61_001, SYN).number_of_flows(1))
-                    .then(out(side, 61_002, SYN).number_of_flows(2))
-                    .then(out(side, 61_003, SYN).number_of_flows(2))
-                    .then(back(side, 61_002, SYN | ACK))
-                    .then(back(side, 61_003, SYN | ACK)),
-                case(side, "a reopened flow keeps its place in the ring")
-                    .then(out(side, 61_001, SYN).number_of_flows(1))
-                    .then(back(side, 61_001, RST | ACK))
-                    .then(out(side, 61_002, SYN).number_of_flows(2))
-                    .then(out(side, 61_001, SYN).number_of_flows(2)),
+                    .then(back(family, 61_001, SYN | ACK))
+                    .then(out(family, 61_001, ACK))
+                    .then(out(family, 61_002, SYN).number_of_flows(2))
+                    .then(out(family, 61_003, SYN).number_of_flows(3))
+                    .then(out(family, 61_004, SYN).number_of_flows(3))
+                    .then(out(family, 61_005, SYN).number_of_flows(3))
+                    .then(out(family, 61_006, SYN).number_of_flows(3))
+                    .then(back(family, 61_001, ACK))
+                    .then(back(family, 61_006, SYN | ACK)),
+                case(family, "the oldest half-open flow is evicted first")
+                    .then(out(family, 61_001, SYN).number_of_flows(1))
+                    .then(out(family, 61_002, SYN).number_of_flows(2))
+                    .then(out(family, 61_003, SYN).number_of_flows(2))
+                    .then(back(family, 61_002, SYN | ACK))
+                    .then(back(family, 61_003, SYN | ACK)),
+                case(family, "a reopened flow keeps its place in the ring")
+                    .then(out(family, 61_001, SYN).number_of_flows(1))
+                    .then(back(family, 61_001, RST | ACK))
+                    .then(out(family, 61_002, SYN).number_of_flows(2))
+                    .then(out(family, 61_001, SYN).number_of_flows(2)),
             ]
         })
         .collect()
@@ -147,46 +147,49 @@ fn half_open() -> Vec<Case> {
 const QUOTA: u32 = 4;
 
 fn quota() -> Vec<Case> {
-    Side::BOTH
+    Family::BOTH
         .into_iter()
-        .flat_map(|side| {
+        .flat_map(|family| {
             let established = |case: Case, sport: u16| {
-                case.then(out(side, sport, SYN).number_of_flows(usize::from(sport - 61_000)))
-                    .then(back(side, sport, SYN | ACK))
-                    .then(out(side, sport, ACK))
+                case.then(out(family, sport, SYN).number_of_flows(usize::from(sport - 61_000)))
+                    .then(back(family, sport, SYN | ACK))
+                    .then(out(family, sport, ACK))
             };
-            let at_quota = |name: &str| (61_001..=61_004).fold(case(side, name), established);
+            let at_quota = |name: &str| (61_001..=61_004).fold(case(family, name), established);
             let refused = || {
-                let packet = Packet::ip(side.sandbox(1), side.client()).tcp(61_005, 80, SYN);
+                let packet = Packet::ip(family.sandbox(1), family.client()).tcp(61_005, 80, SYN);
                 send(UPLINK_EGRESS, "eth0", &packet).is(Reason::Quota)
             };
             let inbound = |sport| {
-                let packet = Packet::ip(side.client(), side.host())
+                let packet = Packet::ip(family.client(), family.host())
                     .eth(MAC_OUTSIDE, MAC_UPLINK)
                     .tcp(sport, 8080, SYN);
-                let inside = packet.clone().destination(side.sandbox(1)).dport(80);
+                let inside = packet.clone().destination(family.sandbox(1)).dport(80);
                 let inside = inside.routed().eth(gateway_mac(1), sandbox_mac(1));
                 (packet, inside)
             };
             let (request, delivered) = inbound(40_000);
-            let hairpin = Packet::ip(side.sandbox(3), side.host())
+            let hairpin = Packet::ip(family.sandbox(3), family.host())
                 .eth(sandbox_mac(3), gateway_mac(3))
                 .tcp(40_000, 8080, SYN);
-            let hairpin_inside = hairpin.clone().destination(side.sandbox(1)).dport(80);
-            let [fin_out, fin_back] = [out(side, 61_002, FIN | ACK), back(side, 61_002, FIN | ACK)];
+            let hairpin_inside = hairpin.clone().destination(family.sandbox(1)).dport(80);
+            let [fin_out, fin_back] = [
+                out(family, 61_002, FIN | ACK),
+                back(family, 61_002, FIN | ACK),
+            ];
             [
                 at_quota("a sandbox at its quota opens no flow and keeps existing ones")
                     .then(refused())
                     .then(refused())
-                    .then(out(side, 61_001, ACK))
-                    .then(back(side, 61_004, ACK)),
+                    .then(out(family, 61_001, ACK))
+                    .then(back(family, 61_004, ACK)),
                 at_quota("a sandbox at its quota does not limit its neighbour")
                     .then(refused())
-                    .then(out_of(side, 2, 61_101, SYN).number_of_flows(5))
-                    .then(out_of(side, 2, 61_102, SYN).number_of_flows(6)),
+                    .then(out_of(family, 2, 61_101, SYN).number_of_flows(5))
+                    .then(out_of(family, 2, 61_102, SYN).number_of_flows(6)),
                 at_quota("flows from outside count for the sandbox that they reach")
                     .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::Quota)),
-                case(side, "flows from outside are accepted up to the quota")
+                case(family, "flows from outside are accepted up to the quota")
                     .then(
                         send(UPLINK_INGRESS, "eth0", &request)
                             .is(Reason::Inbound)
@@ -205,24 +208,24 @@ fn quota() -> Vec<Case> {
                 at_quota("a closed flow is evicted for a new one")
                     .then(fin_out)
                     .then(fin_back)
-                    .then(out(side, 61_005, SYN).number_of_flows(4))
-                    .then(out(side, 61_001, ACK)),
+                    .then(out(family, 61_005, SYN).number_of_flows(4))
+                    .then(out(family, 61_001, ACK)),
                 (61_001..=61_003)
                     .fold(
-                        case(side, "a flow without a reply is evicted for a new one"),
+                        case(family, "a flow without a reply is evicted for a new one"),
                         established,
                     )
-                    .then(out(side, 61_004, SYN).number_of_flows(4))
-                    .then(out(side, 61_005, SYN).number_of_flows(4))
-                    .then(out(side, 61_006, SYN).number_of_flows(4))
-                    .then(out(side, 61_001, ACK)),
+                    .then(out(family, 61_004, SYN).number_of_flows(4))
+                    .then(out(family, 61_005, SYN).number_of_flows(4))
+                    .then(out(family, 61_006, SYN).number_of_flows(4))
+                    .then(out(family, 61_001, ACK)),
                 at_quota("a sandbox at its quota evicts no flow of a neighbour")
-                    .then(out_of(side, 2, 61_101, SYN).number_of_flows(5))
+                    .then(out_of(family, 2, 61_101, SYN).number_of_flows(5))
                     .then(refused())
-                    .then(back_to(side, 2, 61_101, SYN | ACK)),
+                    .then(back_to(family, 2, 61_101, SYN | ACK)),
                 at_quota("a new sandbox in the slot has a quota of its own")
                     .change(replace)
-                    .then(out(side, 61_005, SYN).number_of_flows(5))
+                    .then(out(family, 61_005, SYN).number_of_flows(5))
                     .change(|prog| assert_eq!(prog.usage(1), 1))
                     .change(|prog| {
                         prog.datapath.sweep().expect("sweep");

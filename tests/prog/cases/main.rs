@@ -38,7 +38,8 @@ use netpath_tests::{
     checks,
     packet::Packet,
     prog::{
-        ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Setup, Side, UPLINK_INGRESS, gateway_mac, sandbox_mac,
+        ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, Setup, UPLINK_INGRESS, gateway_mac,
+        sandbox_mac,
     },
     table,
 };
@@ -77,23 +78,23 @@ fn main() -> ExitCode {
 }
 
 /// The cases of both families; their names contain the family.
-fn both(cases: impl Fn(Side) -> Vec<Case>) -> Vec<Case> {
-    Side::BOTH.into_iter().flat_map(cases).collect()
+fn both(cases: impl Fn(Family) -> Vec<Case>) -> Vec<Case> {
+    Family::BOTH.into_iter().flat_map(cases).collect()
 }
 
 /// A case of one family.
-fn case(side: Side, name: &str) -> Case {
-    Case::new(format!("{:?}: {name}", side.0))
+fn case(family: Family, name: &str) -> Case {
+    Case::new(format!("{:?}: {name}", family))
 }
 
 /// A packet from the client outside, as `eth0` receives it.
-fn inbound(side: Side, to: IpAddr) -> Packet {
-    Packet::ip(side.client(), to).eth(MAC_OUTSIDE, MAC_UPLINK)
+fn inbound(family: Family, to: IpAddr) -> Packet {
+    Packet::ip(family.client(), to).eth(MAC_OUTSIDE, MAC_UPLINK)
 }
 
 /// A packet from a sandbox, as its veth device receives it.
-fn from_sandbox(side: Side, slot: u32, to: IpAddr) -> Packet {
-    Packet::ip(side.sandbox(slot), to).eth(sandbox_mac(slot), gateway_mac(slot))
+fn from_sandbox(family: Family, slot: u32, to: IpAddr) -> Packet {
+    Packet::ip(family.sandbox(slot), to).eth(sandbox_mac(slot), gateway_mac(slot))
 }
 
 /// A sandbox sends a packet.
@@ -102,8 +103,8 @@ fn endpoint_sends(slot: u32, packet: &Packet) -> Send {
 }
 
 /// A packet to a published port, which sandbox 1 must receive at `port`.
-fn published_packet(side: Side, packet: &Packet, port: u16) -> Send {
-    let inside = packet.clone().destination(side.sandbox(1)).dport(port);
+fn published_packet(family: Family, packet: &Packet, port: u16) -> Send {
+    let inside = packet.clone().destination(family.sandbox(1)).dport(port);
     send(UPLINK_INGRESS, "eth0", packet)
         .is(Reason::Inbound)
         .sends(&delivered(inside, 1))
@@ -111,8 +112,8 @@ fn published_packet(side: Side, packet: &Packet, port: u16) -> Send {
 }
 
 /// A packet from a sandbox, as `eth0` sends it before translation.
-fn leaving(side: Side, slot: u32, to: IpAddr) -> Packet {
-    from_sandbox(side, slot, to)
+fn leaving(family: Family, slot: u32, to: IpAddr) -> Packet {
+    from_sandbox(family, slot, to)
         .eth(MAC_UPLINK, MAC_OUTSIDE)
         .routed()
 }
@@ -138,6 +139,6 @@ fn tuple_from_any(src: IpAddr, dst: IpAddr, dport: u16) -> String {
     )
 }
 
-fn icmp(side: Side) -> &'static str {
-    if side.is_v4() { "icmp" } else { "icmpv6" }
+fn icmp(family: Family) -> &'static str {
+    if family.is_v4() { "icmp" } else { "icmpv6" }
 }

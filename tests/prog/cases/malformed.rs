@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Packet, SYN},
-    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Family, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, send_bytes};
@@ -22,28 +22,28 @@ pub fn cases() -> Vec<Case> {
 
 /// The same malformed packet at each hook. A sandbox's packet is dropped; a packet of the host is not changed.
 fn damaged(
-    side: Side,
+    family: Family,
     name: &str,
     reason: Reason,
     damage: impl Fn(Packet) -> Vec<u8>,
 ) -> Vec<Case> {
-    let inbound = damage(inbound(side, side.host()).tcp(40_000, 8080, SYN));
-    let outbound = damage(from_sandbox(side, 1, side.client()).tcp(40_000, 80, SYN));
-    let leaving = damage(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
-    let host = damage(Packet::ip(side.host(), side.client()).tcp(40_000, 80, SYN));
+    let inbound = damage(inbound(family, family.host()).tcp(40_000, 8080, SYN));
+    let outbound = damage(from_sandbox(family, 1, family.client()).tcp(40_000, 80, SYN));
+    let leaving = damage(leaving(family, 1, family.client()).tcp(40_000, 80, SYN));
+    let host = damage(Packet::ip(family.host(), family.client()).tcp(40_000, 80, SYN));
     // The kernel may accept a longer chain.
     let at_uplink = match reason {
         Reason::TooManyHeaders => Reason::NotOurs,
         reason => reason,
     };
     vec![
-        case(side, &format!("{name}: dropped at the uplink"))
+        case(family, &format!("{name}: dropped at the uplink"))
             .then(send_bytes(UPLINK_INGRESS, "eth0", inbound).is(at_uplink)),
-        case(side, &format!("{name}: dropped at the endpoint"))
+        case(family, &format!("{name}: dropped at the endpoint"))
             .then(send_bytes(ENDPOINT_IN, "ve1", outbound).is(reason)),
-        case(side, &format!("{name}: dropped with a private source"))
+        case(family, &format!("{name}: dropped with a private source"))
             .then(send_bytes(UPLINK_EGRESS, "eth0", leaving).is(reason)),
-        case(side, &format!("{name}: unchanged from the host"))
+        case(family, &format!("{name}: unchanged from the host"))
             .then(send_bytes(UPLINK_EGRESS, "eth0", host).is(Reason::NotOurs)),
     ]
 }
@@ -58,7 +58,7 @@ fn patched(at: usize, bytes: &'static [u8]) -> impl Fn(Packet) -> Vec<u8> {
 
 /// An IPv4-mapped address in an IPv6 header must not match an address of the node or a sandbox (RFC 4291 §2.5.5.2).
 fn mapped() -> Vec<Case> {
-    let [v4, v6] = Side::BOTH;
+    let [v4, v6] = Family::BOTH;
     let with_mapped_addresses = |packet: Packet, from: IpAddr, to: IpAddr| {
         let mut packet = packet.build();
         for (at, ip) in [(8, from), (24, to)] {
@@ -92,7 +92,7 @@ fn mapped() -> Vec<Case> {
 }
 
 fn contradictions() -> Vec<Case> {
-    let [v4, v6] = Side::BOTH;
+    let [v4, v6] = Family::BOTH;
     [
         damaged(
             v4,
@@ -169,22 +169,22 @@ fn contradictions() -> Vec<Case> {
     .collect()
 }
 
-fn cut(side: Side) -> Vec<Case> {
+fn cut(family: Family) -> Vec<Case> {
     // The first fragment of a datagram whose transport header continues in the second (RFC 1858 §3).
     let tiny = |packet: Packet| {
         let mut bytes = packet.payload(&[]).fragment(0, true).build();
         let cut = bytes.len() - 12;
         bytes.truncate(cut);
-        let length = if side.is_v4() { 28_u16 } else { 8 + 8 };
-        let at = ETHERNET + if side.is_v4() { 2 } else { 4 };
+        let length = if family.is_v4() { 28_u16 } else { 8 + 8 };
+        let at = ETHERNET + if family.is_v4() { 2 } else { 4 };
         bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
         bytes
     };
-    damaged(side, "a tiny first fragment", Reason::Malformed, tiny)
+    damaged(family, "a tiny first fragment", Reason::Malformed, tiny)
 }
 
 fn chains() -> Vec<Case> {
-    let side = Side::BOTH[1];
+    let family = Family::BOTH[1];
     let many = |packet: Packet| {
         let add = |packet: Packet, _| packet.extension(60, &[1, 4, 0, 0, 0, 0]);
         (0..7).fold(packet, add).build()
@@ -194,13 +194,13 @@ fn chains() -> Vec<Case> {
         (0..3).fold(packet, add).build()
     };
     let mut cases = damaged(
-        side,
+        family,
         "seven extension headers",
         Reason::TooManyHeaders,
         many,
     );
     cases.extend(damaged(
-        side,
+        family,
         "extension headers of 720 bytes",
         Reason::TooManyHeaders,
         long,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, Send, send};
@@ -23,11 +23,11 @@ fn at_eth0(packet: &Packet) -> Send {
     send(UPLINK_EGRESS, "eth0", packet)
 }
 
-fn there_and_back(side: Side) -> Vec<Case> {
-    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
-    let request = from_sandbox(side, 1, client).tcp(61_500, 80, SYN);
-    let out = leaving(side, 1, client).tcp(61_500, 80, SYN);
-    let answer = inbound(side, host).tcp(80, 61_500, SYN | ACK);
+fn there_and_back(family: Family) -> Vec<Case> {
+    let (client, host, inside) = (family.client(), family.host(), family.sandbox(1));
+    let request = from_sandbox(family, 1, client).tcp(61_500, 80, SYN);
+    let out = leaving(family, 1, client).tcp(61_500, 80, SYN);
+    let answer = inbound(family, host).tcp(80, 61_500, SYN | ACK);
     let flow = |protocol: &str, state: &str| {
         let from = tuple(inside, 61_500, client, 80);
         format!(
@@ -35,17 +35,17 @@ fn there_and_back(side: Side) -> Vec<Case> {
             tuple(host, 61_500, client, 80)
         )
     };
-    let hashed = leaving(side, 1, client).tcp(40_000, 80, SYN);
-    let datagram = leaving(side, 1, client).udp(61_500, 80);
-    let back = inbound(side, host).udp(80, 61_500);
+    let hashed = leaving(family, 1, client).tcp(40_000, 80, SYN);
+    let datagram = leaving(family, 1, client).udp(61_500, 80);
+    let back = inbound(family, host).udp(80, 61_500);
     let expected = hashed.clone().source(host);
     let from = tuple(inside, 40_000, client, 80);
-    let big = from_sandbox(side, 1, client)
+    let big = from_sandbox(family, 1, client)
         .udp(61_500, 80)
         .payload(&[7; 2000]);
     vec![
         case(
-            side,
+            family,
             "a request is routed and translated, and its reply delivered",
         )
         .then(
@@ -72,7 +72,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
                 .sends(&out.clone().flags(ACK).source(host))
                 .flows([flow("tcp", "established")]),
         ),
-        case(side, "a datagram is translated and its reply delivered")
+        case(family, "a datagram is translated and its reply delivered")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
@@ -85,7 +85,7 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     .sends(&delivered(back.clone().destination(inside), 1))
                     .flows([flow("udp", "established")]),
             ),
-        case(side, "a port outside the range is replaced by one inside").then(
+        case(family, "a port outside the range is replaced by one inside").then(
             at_eth0(&hashed)
                 .is(Reason::Translated)
                 .sends_with_port(move |port| {
@@ -97,13 +97,13 @@ fn there_and_back(side: Side) -> Vec<Case> {
                     tuple_from_any(host, client, 80)
                 )]),
         ),
-        case(side, "a GSO packet longer than the MTU is forwarded").then(
+        case(family, "a GSO packet longer than the MTU is forwarded").then(
             send(ENDPOINT_IN, "ve1", &big)
                 .gso(1000)
                 .is(Reason::Outbound)
                 .sends(&big.clone().routed()),
         ),
-        case(side, "a reply with TTL 1 is passed to the stack")
+        case(family, "a reply with TTL 1 is passed to the stack")
             .then(
                 at_eth0(&datagram)
                     .is(Reason::Translated)
@@ -127,23 +127,23 @@ fn leaves(packet: &Packet, host: IpAddr, number: usize) -> Send {
         .number_of_flows(number)
 }
 
-fn ports(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
-    let request = |slot, sport| leaving(side, slot, client).tcp(sport, 80, SYN);
+fn ports(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
+    let request = |slot, sport| leaving(family, slot, client).tcp(sport, 80, SYN);
     let kept = |packet: Packet, number| {
         at_eth0(&packet)
             .is(Reason::Translated)
             .sends(&packet.clone().source(host))
             .number_of_flows(number)
     };
-    let elsewhere = leaving(side, 1, side.stranger()).tcp(61_500, 80, SYN);
+    let elsewhere = leaving(family, 1, family.unlisted_client()).tcp(61_500, 80, SYN);
     let same_port_everywhere = case(
-        side,
+        family,
         "one inner port is one outer port for every destination",
     )
     .then(leaves(&request(1, 40_000), host, 1))
     .then(leaves(
-        &leaving(side, 1, side.stranger()).tcp(40_000, 80, SYN),
+        &leaving(family, 1, family.unlisted_client()).tcp(40_000, 80, SYN),
         host,
         2,
     ))
@@ -151,25 +151,25 @@ fn ports(side: Side) -> Vec<Case> {
         let ports: Vec<_> = prog.flows().iter().map(|flow| flow.outer_port()).collect();
         assert_eq!(ports[0], ports[1]);
     });
-    let not_published = case(side, "a published port is never chosen")
+    let not_published = case(family, "a published port is never chosen")
         .then(leaves(&request(1, 62_000), host, 1))
         .change(|prog| assert_ne!(prog.flows()[0].outer_port(), 62_000));
     vec![
-        case(side, "a used port is replaced")
+        case(family, "a used port is replaced")
             .then(kept(request(1, 61_500), 1))
             .then(leaves(&request(2, 61_500), host, 2)),
         case(
-            side,
+            family,
             "a port used towards one destination is free towards another",
         )
         .then(kept(request(2, 61_500), 1))
         .then(kept(elsewhere, 2)),
         same_port_everywhere,
         not_published,
-        case(side, "a port published for TCP is free for UDP")
-            .then(kept(leaving(side, 1, client).udp(62_000, 80), 1)),
+        case(family, "a port published for TCP is free for UDP")
+            .then(kept(leaving(family, 1, client).udp(62_000, 80), 1)),
         case(
-            side,
+            family,
             "without a free port the new flow is dropped and the old one is kept",
         )
         .change(|prog| prog.set_snat_ports(61_000, 61_000))
@@ -188,15 +188,15 @@ fn ports(side: Side) -> Vec<Case> {
     ]
 }
 
-fn echoes(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
-    let request = |slot| leaving(side, slot, client).echo_request(77);
+fn echoes(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
+    let request = |slot| leaving(family, slot, client).echo_request(77);
     let answer = |slot, id| {
-        let reply = inbound(side, host).echo_reply(id);
+        let reply = inbound(family, host).echo_reply(id);
         send(UPLINK_INGRESS, "eth0", &reply)
             .is(Reason::Inbound)
             .sends(&delivered(
-                inbound(side, side.sandbox(slot)).echo_reply(77),
+                inbound(family, family.sandbox(slot)).echo_reply(77),
                 slot,
             ))
     };
@@ -207,25 +207,25 @@ fn echoes(side: Side) -> Vec<Case> {
             .number_of_flows(1)
     };
     let flow = |state: &str| {
-        let from = tuple(side.sandbox(1), 77, client, 0);
+        let from = tuple(family.sandbox(1), 77, client, 0);
         format!(
             "snat {} {from} as {} {state}",
-            icmp(side),
+            icmp(family),
             tuple(host, 77, client, 0)
         )
     };
-    let asked = inbound(side, host).echo_request(0);
+    let asked = inbound(family, host).echo_request(0);
     vec![
-        of_the_node(side, 78),
-        before_the_node(side, 79),
+        of_the_node(family, 78),
+        before_the_node(family, 79),
         case(
-            side,
+            family,
             "an echo request keeps its identifier and gets its reply",
         )
         .then(first().flows([flow("new")]))
         .then(answer(1, 77).flows([flow("established")])),
         case(
-            side,
+            family,
             "a second sandbox with the same identifier gets another one",
         )
         .then(first())
@@ -236,20 +236,25 @@ fn echoes(side: Side) -> Vec<Case> {
             assert!(other, "both have one identifier");
         }),
         case(
-            side,
+            family,
             "an echo reply without a request is passed to the host",
         )
         .then(
-            send(UPLINK_INGRESS, "eth0", &inbound(side, host).echo_reply(78)).is(Reason::NotOurs),
+            send(
+                UPLINK_INGRESS,
+                "eth0",
+                &inbound(family, host).echo_reply(78),
+            )
+            .is(Reason::NotOurs),
         ),
         case(
-            side,
+            family,
             "an echo request from outside with identifier 0 is no reply",
         )
         .then(
-            at_eth0(&leaving(side, 1, client).echo_request(0))
+            at_eth0(&leaving(family, 1, client).echo_request(0))
                 .is(Reason::Translated)
-                .sends(&leaving(side, 1, client).echo_request(0).source(host))
+                .sends(&leaving(family, 1, client).echo_request(0).source(host))
                 .number_of_flows(1),
         )
         .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
@@ -257,26 +262,26 @@ fn echoes(side: Side) -> Vec<Case> {
 }
 
 /// An echo request of the node, and its reply. The record of host echoes is not reset between cases.
-fn echo_of_host(side: Side, id: u16) -> [Send; 2] {
-    let request = Packet::ip(side.host(), side.client())
+fn echo_of_host(family: Family, id: u16) -> [Send; 2] {
+    let request = Packet::ip(family.host(), family.client())
         .eth(MAC_UPLINK, MAC_OUTSIDE)
         .echo_request(id);
-    let reply = inbound(side, side.host()).echo_reply(id);
+    let reply = inbound(family, family.host()).echo_reply(id);
     [
         at_eth0(&request).is(Reason::NotOurs),
         send(UPLINK_INGRESS, "eth0", &reply).is(Reason::NotOurs),
     ]
 }
 
-fn of_the_node(side: Side, id: u16) -> Case {
-    let [request, reply] = echo_of_host(side, id);
-    let inside = leaving(side, 1, side.client()).echo_request(id);
+fn of_the_node(family: Family, id: u16) -> Case {
+    let [request, reply] = echo_of_host(family, id);
+    let inside = leaving(family, 1, family.client()).echo_request(id);
     case(
-        side,
+        family,
         "an identifier that the node uses is replaced, and its reply is passed to the node",
     )
     .then(request)
-    .then(leaves(&inside, side.host(), 1))
+    .then(leaves(&inside, family.host(), 1))
     .change(move |prog| {
         let kept = prog.flows().iter().any(|flow| flow.outer_port() == id);
         assert!(!kept, "the node's identifier");
@@ -284,30 +289,30 @@ fn of_the_node(side: Side, id: u16) -> Case {
     .then(reply)
 }
 
-fn before_the_node(side: Side, id: u16) -> Case {
-    let [request, reply] = echo_of_host(side, id);
-    let inside = leaving(side, 1, side.client()).echo_request(id);
+fn before_the_node(family: Family, id: u16) -> Case {
+    let [request, reply] = echo_of_host(family, id);
+    let inside = leaving(family, 1, family.client()).echo_request(id);
     case(
-        side,
+        family,
         "a reply to the node's identifier reaches the node although a sandbox used it before",
     )
     .then(
         at_eth0(&inside)
             .is(Reason::Translated)
-            .sends(&inside.clone().source(side.host()))
+            .sends(&inside.clone().source(family.host()))
             .number_of_flows(1),
     )
     .then(request.number_of_flows(0))
     .then(reply)
 }
 
-fn untranslated(side: Side) -> Vec<Case> {
-    let client = side.client();
+fn untranslated(family: Family) -> Vec<Case> {
+    let client = family.client();
     let tracked = |name: &str, slot| {
-        let request = leaving(side, slot, client).udp(40_000, 53);
-        let answer = inbound(side, side.sandbox(slot)).udp(53, 40_000);
-        let text = tuple(side.sandbox(slot), 40_000, client, 53);
-        case(side, name)
+        let request = leaving(family, slot, client).udp(40_000, 53);
+        let answer = inbound(family, family.sandbox(slot)).udp(53, 40_000);
+        let text = tuple(family.sandbox(slot), 40_000, client, 53);
+        case(family, name)
             .then(
                 at_eth0(&request)
                     .is(Reason::Translated)
@@ -320,21 +325,21 @@ fn untranslated(side: Side) -> Vec<Case> {
                     .flows([format!("none udp {text} as {text} established")]),
             )
     };
-    let own = Packet::ip(side.host(), client).udp(61_500, 53);
-    let gateway = Packet::ip(side.gateway(1), client).udp(61_500, 53);
+    let own = Packet::ip(family.host(), client).udp(61_500, 53);
+    let gateway = Packet::ip(family.gateway(1), client).udp(61_500, 53);
     vec![
         tracked("the source of a routed network is unchanged", 4),
         tracked("without masquerading the source is unchanged", 9),
-        case(side, "a packet of the host is unchanged").then(at_eth0(&own).is(Reason::NotOurs)),
+        case(family, "a packet of the host is unchanged").then(at_eth0(&own).is(Reason::NotOurs)),
         case(
-            side,
+            family,
             "a packet of the host from a gateway's address is unchanged",
         )
         .then(at_eth0(&gateway).is(Reason::NotOurs)),
         case(
-            side,
+            family,
             "a packet that the host forwards for others is unchanged",
         )
-        .then(at_eth0(&Packet::ip(side.stranger(), client).udp(1, 2)).is(Reason::NotOurs)),
+        .then(at_eth0(&Packet::ip(family.unlisted_client(), client).udp(1, 2)).is(Reason::NotOurs)),
     ]
 }

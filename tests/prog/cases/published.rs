@@ -3,7 +3,7 @@
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, Packet, SYN},
-    prog::{ENDPOINT_IN, MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Family, MAC_OUTSIDE, MAC_UPLINK, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, Send, send};
@@ -22,9 +22,9 @@ fn at_eth0(packet: &Packet) -> Send {
     send(UPLINK_INGRESS, "eth0", packet)
 }
 
-fn opened(side: Side) -> Vec<Case> {
-    let (client, host, inside) = (side.client(), side.host(), side.sandbox(1));
-    let request = inbound(side, host).tcp(40_000, 8080, SYN);
+fn opened(family: Family) -> Vec<Case> {
+    let (client, host, inside) = (family.client(), family.host(), family.sandbox(1));
+    let request = inbound(family, host).tcp(40_000, 8080, SYN);
     let open = || {
         let expected = request.clone().destination(inside).dport(80);
         at_eth0(&request)
@@ -37,10 +37,10 @@ fn opened(side: Side) -> Vec<Case> {
         let to = tuple(client, 40_000, inside, 80);
         format!("dnat tcp {from} as {to} {state}")
     };
-    let reply = from_sandbox(side, 1, client).tcp(80, 40_000, SYN | ACK);
-    let out = leaving(side, 1, client).tcp(80, 40_000, SYN | ACK);
-    let query = inbound(side, host).udp(40_000, 5353);
-    let answer = leaving(side, 1, client).udp(53, 40_000);
+    let reply = from_sandbox(family, 1, client).tcp(80, 40_000, SYN | ACK);
+    let out = leaving(family, 1, client).tcp(80, 40_000, SYN | ACK);
+    let query = inbound(family, host).udp(40_000, 5353);
+    let answer = leaving(family, 1, client).udp(53, 40_000);
     let datagram = |state: &str| {
         let from = tuple(client, 40_000, host, 5353);
         format!(
@@ -50,12 +50,12 @@ fn opened(side: Side) -> Vec<Case> {
     };
     vec![
         case(
-            side,
+            family,
             "a connection from outside is translated and delivered",
         )
         .then(open().flows([flow("new")])),
         case(
-            side,
+            family,
             "the sandbox's reply leaves with the published address",
         )
         .then(open())
@@ -79,10 +79,10 @@ fn opened(side: Side) -> Vec<Case> {
                 ))
                 .flows([flow("established")]),
         ),
-        case(side, "a repeated request belongs to the same flow")
+        case(family, "a repeated request belongs to the same flow")
             .then(open())
             .then(open().flows([flow("new")])),
-        case(side, "a datagram and its reply are translated")
+        case(family, "a datagram and its reply are translated")
             .then(
                 at_eth0(&query)
                     .is(Reason::Inbound)
@@ -95,7 +95,7 @@ fn opened(side: Side) -> Vec<Case> {
                     .sends(&answer.clone().source(host).sport(5353))
                     .flows([datagram("established")]),
             ),
-        case(side, "a GSO packet is translated as a whole").then(
+        case(family, "a GSO packet is translated as a whole").then(
             at_eth0(&query.clone().payload(&[7; 2000]))
                 .gso(1000)
                 .is(Reason::Inbound)
@@ -112,11 +112,15 @@ fn opened(side: Side) -> Vec<Case> {
     ]
 }
 
-fn ranges(side: Side) -> Vec<Case> {
+fn ranges(family: Family) -> Vec<Case> {
     let delivers = |port: u16, to: u16| {
-        let request = inbound(side, side.host()).tcp(40_000, port, SYN);
-        let out = request.clone().destination(side.sandbox(1)).dport(to);
-        case(side, &format!("port {port} of a range is port {to} inside")).then(
+        let request = inbound(family, family.host()).tcp(40_000, port, SYN);
+        let out = request.clone().destination(family.sandbox(1)).dport(to);
+        case(
+            family,
+            &format!("port {port} of a range is port {to} inside"),
+        )
+        .then(
             at_eth0(&request)
                 .is(Reason::Inbound)
                 .sends(&delivered(out, 1))
@@ -124,27 +128,27 @@ fn ranges(side: Side) -> Vec<Case> {
         )
     };
     let passes = |port: u16| {
-        let request = inbound(side, side.host()).tcp(40_000, port, SYN);
-        case(side, &format!("port {port} beside a range is the host's"))
+        let request = inbound(family, family.host()).tcp(40_000, port, SYN);
+        case(family, &format!("port {port} beside a range is the host's"))
             .then(at_eth0(&request).is(Reason::NotOurs))
     };
-    let datagram = inbound(side, side.host()).udp(40_000, 20_000);
+    let datagram = inbound(family, family.host()).udp(40_000, 20_000);
     vec![
         delivers(20_000, 30_000),
         delivers(20_050, 30_050),
         delivers(20_099, 30_099),
         passes(19_999),
         passes(20_100),
-        case(side, "a range of the other protocol does not match")
+        case(family, "a range of the other protocol does not match")
             .then(at_eth0(&datagram).is(Reason::NotOurs)),
     ]
 }
 
-fn chosen(side: Side) -> Vec<Case> {
+fn chosen(family: Family) -> Vec<Case> {
     let goes_to = |name: &str, to, port: u16, slot| {
-        let request = inbound(side, to).tcp(40_000, port, SYN);
-        let out = request.clone().destination(side.sandbox(slot)).dport(443);
-        case(side, name).then(
+        let request = inbound(family, to).tcp(40_000, port, SYN);
+        let out = request.clone().destination(family.sandbox(slot)).dport(443);
+        case(family, name).then(
             at_eth0(&request)
                 .is(Reason::Inbound)
                 .sends(&delivered(out, slot))
@@ -152,19 +156,19 @@ fn chosen(side: Side) -> Vec<Case> {
         )
     };
     let request = |from| {
-        Packet::ip(from, side.host())
+        Packet::ip(from, family.host())
             .eth(MAC_OUTSIDE, MAC_UPLINK)
             .tcp(40_000, 9443, SYN)
     };
-    let first = inbound(side, side.host()).tcp(40_000, 8080, SYN);
-    let second = inbound(side, side.host2()).tcp(40_000, 8080, SYN);
-    let (client, inside) = (side.client(), side.sandbox(1));
+    let first = inbound(family, family.host()).tcp(40_000, 8080, SYN);
+    let second = inbound(family, family.host2()).tcp(40_000, 8080, SYN);
+    let (client, inside) = (family.client(), family.sandbox(1));
     let expected = second.clone().destination(inside).dport(80);
-    let from = tuple(client, 40_000, side.host2(), 8080);
-    let known = tuple(client, 40_000, side.host(), 8080);
-    let four = inbound(side, side.host()).tcp(40_000, 8081, SYN);
-    let four = if side.is_v4() {
-        let out = four.clone().destination(side.sandbox(11)).dport(80);
+    let from = tuple(client, 40_000, family.host2(), 8080);
+    let known = tuple(client, 40_000, family.host(), 8080);
+    let four = inbound(family, family.host()).tcp(40_000, 8081, SYN);
+    let four = if family.is_v4() {
+        let out = four.clone().destination(family.sandbox(11)).dport(80);
         at_eth0(&four)
             .is(Reason::Inbound)
             .sends(&delivered(out, 11))
@@ -175,23 +179,23 @@ fn chosen(side: Side) -> Vec<Case> {
     vec![
         goes_to(
             "an exact address precedes the unspecified address",
-            side.host(),
+            family.host(),
             8443,
             1,
         ),
         goes_to(
             "an entry for all addresses of a family comes second",
-            side.host2(),
+            family.host2(),
             8443,
             2,
         ),
         goes_to(
             "an entry for both families comes last",
-            side.host(),
+            family.host(),
             8444,
             3,
         ),
-        case(side, "a source in the allow-list is accepted").then(
+        case(family, "a source in the allow-list is accepted").then(
             at_eth0(&request(client))
                 .is(Reason::Inbound)
                 .sends(&delivered(
@@ -200,15 +204,15 @@ fn chosen(side: Side) -> Vec<Case> {
                 ))
                 .number_of_flows(1),
         ),
-        case(side, "a source that is not in the allow-list is dropped")
-            .then(at_eth0(&request(side.stranger())).is(Reason::NotAllowed)),
+        case(family, "a source that is not in the allow-list is dropped")
+            .then(at_eth0(&request(family.unlisted_client())).is(Reason::NotAllowed)),
         case(
-            side,
+            family,
             "a sandbox without an address of the family does not publish in it",
         )
         .then(four),
         case(
-            side,
+            family,
             "one client's port through two addresses becomes two ports inside",
         )
         .then(
@@ -235,30 +239,30 @@ fn chosen(side: Side) -> Vec<Case> {
     ]
 }
 
-fn not_opened(side: Side) -> Vec<Case> {
-    let host = side.host();
+fn not_opened(family: Family) -> Vec<Case> {
+    let host = family.host();
     let passes =
-        |name: &str, packet: Packet, reason| case(side, name).then(at_eth0(&packet).is(reason));
-    let request = inbound(side, host).tcp(40_000, 8080, SYN);
+        |name: &str, packet: Packet, reason| case(family, name).then(at_eth0(&packet).is(reason));
+    let request = inbound(family, host).tcp(40_000, 8080, SYN);
     rows! { passes;
         "an unpublished port is passed to the host": request.clone().dport(22), Reason::NotOurs;
-        "an echo request is passed to the host": inbound(side, host).echo_request(9), Reason::NotOurs;
-        "ESP is passed to the host": inbound(side, host).protocol(50), Reason::NotOurs;
-        "SCTP is passed to the host": inbound(side, host).protocol(132), Reason::NotOurs;
+        "an echo request is passed to the host": inbound(family, host).echo_request(9), Reason::NotOurs;
+        "ESP is passed to the host": inbound(family, host).protocol(50), Reason::NotOurs;
+        "SCTP is passed to the host": inbound(family, host).protocol(132), Reason::NotOurs;
     }
 }
 
-fn routed(side: Side) -> Vec<Case> {
-    let (client, inside) = (side.client(), side.sandbox(4));
-    let request = inbound(side, inside).tcp(40_000, 80, SYN);
-    let answer = leaving(side, 4, client).tcp(80, 40_000, SYN | ACK);
+fn routed(family: Family) -> Vec<Case> {
+    let (client, inside) = (family.client(), family.sandbox(4));
+    let request = inbound(family, inside).tcp(40_000, 80, SYN);
+    let answer = leaving(family, 4, client).tcp(80, 40_000, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(client, 40_000, inside, 80);
         format!("none tcp {text} as {text} {state}")
     };
     vec![
         case(
-            side,
+            family,
             "a published port of a routed network is reached at the sandbox's own address",
         )
         .then(
@@ -272,7 +276,7 @@ fn routed(side: Side) -> Vec<Case> {
                 .is(Reason::Translated)
                 .flows([flow("syn-received")]),
         ),
-        case(side, "another port of a routed network is not reached")
+        case(family, "another port of a routed network is not reached")
             .then(at_eth0(&request.clone().dport(81)).is(Reason::DirectAccess)),
     ]
 }

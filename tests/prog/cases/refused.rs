@@ -4,7 +4,7 @@ use netpath::plan::tables::EndpointEntry;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{MAC_OUTSIDE, MAC_UPLINK, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Family, MAC_OUTSIDE, MAC_UPLINK, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, send};
@@ -18,17 +18,19 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn from_outside(side: Side) -> Vec<Case> {
+fn from_outside(family: Family) -> Vec<Case> {
     let at_eth0 = |name: &str, packet: Packet, reason| {
-        case(side, name).then(send(UPLINK_INGRESS, "eth0", &packet).is(reason))
+        case(family, name).then(send(UPLINK_INGRESS, "eth0", &packet).is(reason))
     };
     let from_inside = |name: &str, source| {
-        let packet = inbound(side, side.host()).tcp(1, 8080, SYN).source(source);
+        let packet = inbound(family, family.host())
+            .tcp(1, 8080, SYN)
+            .source(source);
         at_eth0(name, packet, Reason::Martian)
     };
-    let direct = inbound(side, side.sandbox(1));
-    let loopback = side.pick([127, 0, 0, 1], "::1");
-    let error = inbound(side, side.host()).icmp(3, 1, [0; 4]);
+    let direct = inbound(family, family.sandbox(1));
+    let loopback = family.pick([127, 0, 0, 1], "::1");
+    let error = inbound(family, family.host()).icmp(3, 1, [0; 4]);
     vec![
         at_eth0(
             "a sandbox is not reached directly",
@@ -62,32 +64,38 @@ fn from_outside(side: Side) -> Vec<Case> {
         ),
         at_eth0(
             "an unused address of a network is not reached from outside",
-            inbound(side, side.nobody(1)).udp(1, 2),
+            inbound(family, family.unused_address(1)).udp(1, 2),
             Reason::DirectAccess,
         ),
         at_eth0(
             "an internal network is not reached",
-            inbound(side, side.sandbox(5)).udp(1, 2),
+            inbound(family, family.sandbox(5)).udp(1, 2),
             Reason::DirectAccess,
         ),
         at_eth0(
             "a loopback destination is dropped",
-            inbound(side, loopback).tcp(1, 8080, SYN),
+            inbound(family, loopback).tcp(1, 8080, SYN),
             Reason::Martian,
         ),
         at_eth0(
             "a loopback source is dropped",
-            Packet::ip(loopback, side.host())
+            Packet::ip(loopback, family.host())
                 .eth(MAC_OUTSIDE, MAC_UPLINK)
                 .tcp(1, 8080, SYN),
             Reason::Martian,
         ),
         from_inside(
             "a sandbox's source from outside is dropped",
-            side.sandbox(2),
+            family.sandbox(2),
         ),
-        from_inside("a private source from outside is dropped", side.nobody(1)),
-        from_inside("the node's own source from outside is dropped", side.host()),
+        from_inside(
+            "a private source from outside is dropped",
+            family.unused_address(1),
+        ),
+        from_inside(
+            "the node's own source from outside is dropped",
+            family.host(),
+        ),
         at_eth0(
             "an ICMP error about the host's traffic is passed to the host",
             error,
@@ -95,17 +103,17 @@ fn from_outside(side: Side) -> Vec<Case> {
         ),
         at_eth0(
             "multicast is passed to the host",
-            inbound(side, side.pick([224, 0, 0, 1], "ff02::1")).udp(1, 2),
+            inbound(family, family.pick([224, 0, 0, 1], "ff02::1")).udp(1, 2),
             Reason::NotOurs,
         ),
         at_eth0(
             "a packet that the host routes for others is passed to the host",
-            inbound(side, side.behind_lan()).udp(1, 2),
+            inbound(family, family.lan_host()).udp(1, 2),
             Reason::NotOurs,
         ),
         at_eth0(
             "a packet with a VLAN tag is passed to the stack",
-            inbound(side, side.host()).tcp(1, 8080, SYN).vlan(5),
+            inbound(family, family.host()).tcp(1, 8080, SYN).vlan(5),
             Reason::NotOurs,
         ),
         at_eth0(
@@ -116,37 +124,37 @@ fn from_outside(side: Side) -> Vec<Case> {
     ]
 }
 
-fn out_of_sandboxes(side: Side) -> Vec<Case> {
-    let to = |slot, destination| from_sandbox(side, slot, destination).udp(1, 2);
+fn out_of_sandboxes(family: Family) -> Vec<Case> {
+    let to = |slot, destination| from_sandbox(family, slot, destination).udp(1, 2);
     let sends = |name: &str, slot, packet: Packet, reason| {
-        case(side, name).then(endpoint_sends(slot, &packet).is(reason))
+        case(family, name).then(endpoint_sends(slot, &packet).is(reason))
     };
-    let client = side.client();
-    let own = side.pick([192, 0, 3, 1], "2001:db8:3::1");
+    let client = family.client();
+    let own = family.pick([192, 0, 3, 1], "2001:db8:3::1");
     rows! { sends;
         "a packet of an internal network does not leave": 5, to(5, client), Reason::InternalNetwork;
         "a packet with TTL 1 is passed to the stack": 1, to(1, client).ttl(1), Reason::TtlExceeded;
         "a packet longer than the MTU is passed to the stack": 1, to(1, client).payload(&[7; 1600]), Reason::TooBig;
-        "a packet with an unreachable route is passed to the stack": 1, to(1, side.unreachable()), Reason::Unreachable;
+        "a packet with an unreachable route is passed to the stack": 1, to(1, family.unreachable()), Reason::Unreachable;
         "an unlisted address of the node is passed to the stack": 1, to(1, own), Reason::ToHost;
-        "a route through a device that is not an uplink is not used": 1, to(1, side.behind_lan()), Reason::NoUplink;
+        "a route through a device that is not an uplink is not used": 1, to(1, family.lan_host()), Reason::NoUplink;
         "a packet from a bridge without forwarding is dropped": 10, to(10, client), Reason::NoRoute;
-        "a packet to an unused address of a network is dropped": 1, to(1, side.nobody(2)), Reason::NoUplink;
+        "a packet to an unused address of a network is dropped": 1, to(1, family.unused_address(2)), Reason::NoUplink;
     }
 }
 
-fn at_the_border(side: Side) -> Vec<Case> {
+fn at_the_border(family: Family) -> Vec<Case> {
     let at = |name: &str, device: &str, packet: Packet, reason| {
-        case(side, name).then(send(UPLINK_EGRESS, device, &packet).is(reason))
+        case(family, name).then(send(UPLINK_EGRESS, device, &packet).is(reason))
     };
-    let client = side.client();
-    let out = leaving(side, 1, client);
+    let client = family.client();
+    let out = leaving(family, 1, client);
     let segment = |flags| out.clone().tcp(61_500, 80, flags);
-    let nobody = Packet::ip(side.nobody(1), client).udp(1, 2);
-    let lost = leaving(side, 1, side.unreachable()).udp(1, 2);
-    let request = from_sandbox(side, 2, side.host()).tcp(40_000, 8080, SYN);
-    let inside = request.clone().destination(side.sandbox(1)).dport(80);
-    let lost_address = case(side, "a flow between sandboxes does not leave").then(
+    let unused_source = Packet::ip(family.unused_address(1), client).udp(1, 2);
+    let lost = leaving(family, 1, family.unreachable()).udp(1, 2);
+    let request = from_sandbox(family, 2, family.host()).tcp(40_000, 8080, SYN);
+    let inside = request.clone().destination(family.sandbox(1)).dport(80);
+    let lost_address = case(family, "a flow between sandboxes does not leave").then(
         endpoint_sends(2, &request)
             .is(Reason::Hairpin)
             .sends(&delivered(inside, 1))
@@ -199,7 +207,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
         at(
             "an unused source of a network does not leave",
             "eth0",
-            nobody,
+            unused_source,
             Reason::PrivateSource,
         ),
         at(
@@ -211,7 +219,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
         at(
             "a packet of an internal network that the stack forwards does not leave",
             "eth0",
-            leaving(side, 5, client).udp(1, 2),
+            leaving(family, 5, client).udp(1, 2),
             Reason::InternalNetwork,
         ),
     ];
@@ -229,7 +237,7 @@ fn at_the_border(side: Side) -> Vec<Case> {
             Reason::UnknownProtocol,
         ));
     }
-    if !side.is_v4() {
+    if !family.is_v4() {
         cases.push(at(
             "neighbour discovery does not leave with a private source",
             "eth0",
@@ -240,36 +248,39 @@ fn at_the_border(side: Side) -> Vec<Case> {
     cases
 }
 
-fn without_endpoint(side: Side) -> Vec<Case> {
-    let gone = |prog: &mut netpath_tests::prog::Prog| {
+fn without_endpoint(family: Family) -> Vec<Case> {
+    let remove_endpoint = |prog: &mut netpath_tests::prog::Prog| {
         prog.tables()
             .remove::<EndpointEntry>(&[1])
             .expect("endpoint");
     };
-    let request = inbound(side, side.host()).tcp(40_000, 8080, SYN);
-    let to_gone = from_sandbox(side, 2, side.sandbox(1)).udp(1, 2);
+    let request = inbound(family, family.host()).tcp(40_000, 8080, SYN);
+    let to_gone = from_sandbox(family, 2, family.sandbox(1)).udp(1, 2);
     vec![
-        case(side, "a packet from a removed sandbox is dropped")
-            .change(gone)
+        case(family, "a packet from a removed sandbox is dropped")
+            .change(remove_endpoint)
             .then(
-                endpoint_sends(1, &from_sandbox(side, 1, side.client()).udp(1, 2))
+                endpoint_sends(1, &from_sandbox(family, 1, family.client()).udp(1, 2))
                     .is(Reason::EndpointGone),
             ),
-        case(side, "a packet of a removed sandbox does not leave")
-            .change(gone)
+        case(family, "a packet of a removed sandbox does not leave")
+            .change(remove_endpoint)
             .then(
                 send(
                     UPLINK_EGRESS,
                     "eth0",
-                    &leaving(side, 1, side.client()).udp(1, 2),
+                    &leaving(family, 1, family.client()).udp(1, 2),
                 )
                 .is(Reason::EndpointGone),
             ),
-        case(side, "the port of a removed sandbox is passed to the host")
-            .change(gone)
-            .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::NotOurs)),
-        case(side, "a sibling that was removed is not reached")
-            .change(gone)
+        case(
+            family,
+            "the port of a removed sandbox is passed to the host",
+        )
+        .change(remove_endpoint)
+        .then(send(UPLINK_INGRESS, "eth0", &request).is(Reason::NotOurs)),
+        case(family, "a sibling that was removed is not reached")
+            .change(remove_endpoint)
             .then(endpoint_sends(2, &to_gone).is(Reason::EndpointGone)),
     ]
 }

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{ACK, FIN, Packet, RST, SYN},
-    prog::{ENDPOINT_IN, Place, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, Family, PacketContext, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, Send, send};
 use crate::{both, case, delivered, from_sandbox, inbound, leaving, tuple};
 
 pub fn cases() -> Vec<Case> {
-    let connections = Side::BOTH
+    let connections = Family::BOTH
         .into_iter()
-        .flat_map(|side| [Connection::Outbound(side), Connection::Published(side)]);
-    let mut cases: Vec<_> = connections.flat_map(walks).collect();
-    cases.extend(both(picked_up));
+        .flat_map(|family| [Connection::Outbound(family), Connection::Published(family)]);
+    let mut cases: Vec<_> = connections.flat_map(sequences).collect();
+    cases.extend(both(resumed));
     cases
 }
 
@@ -24,29 +24,29 @@ pub fn cases() -> Vec<Case> {
 #[derive(Clone, Copy, Debug)]
 enum Connection {
     /// From a sandbox to the outside.
-    Outbound(Side),
+    Outbound(Family),
     /// From outside to a published port.
-    Published(Side),
+    Published(Family),
 }
 
 impl Connection {
-    fn side(self) -> Side {
+    fn family(self) -> Family {
         match self {
-            Self::Outbound(side) | Self::Published(side) => side,
+            Self::Outbound(family) | Self::Published(family) => family,
         }
     }
 
     /// The tuple that the outside uses, from the sandbox's side: address and port of the host, port of the client.
     fn outer(self) -> (IpAddr, u16, u16) {
         match self {
-            Self::Outbound(side) => (side.host(), 61_500, 80),
-            Self::Published(side) => (side.host(), 8080, 40_000),
+            Self::Outbound(family) => (family.host(), 61_500, 80),
+            Self::Published(family) => (family.host(), 8080, 40_000),
         }
     }
 
     fn flow(self, state: &str) -> String {
-        let side = self.side();
-        let (inside, host, client) = (side.sandbox(1), side.host(), side.client());
+        let family = self.family();
+        let (inside, host, client) = (family.sandbox(1), family.host(), family.client());
         match self {
             Self::Outbound(_) => format!(
                 "snat tcp {} as {} {state}",
@@ -63,13 +63,13 @@ impl Connection {
 
     /// The sandbox sends.
     fn inside(self, flags: u8, state: &str) -> Send {
-        let side = self.side();
+        let family = self.family();
         let (host, outer, client) = self.outer();
         let port = match self {
             Self::Outbound(_) => outer,
             Self::Published(_) => 80,
         };
-        let packet = leaving(side, 1, side.client()).tcp(port, client, flags);
+        let packet = leaving(family, 1, family.client()).tcp(port, client, flags);
         send(UPLINK_EGRESS, "eth0", &packet)
             .is(Reason::Translated)
             .sends(&packet.clone().source(host).sport(outer))
@@ -78,14 +78,14 @@ impl Connection {
 
     /// The outside sends.
     fn outside(self, flags: u8, state: &str) -> Send {
-        let side = self.side();
+        let family = self.family();
         let (host, outer, client) = self.outer();
         let port = match self {
             Self::Outbound(_) => outer,
             Self::Published(_) => 80,
         };
-        let packet = inbound(side, host).tcp(client, outer, flags);
-        let inside = packet.clone().destination(side.sandbox(1)).dport(port);
+        let packet = inbound(family, host).tcp(client, outer, flags);
+        let inside = packet.clone().destination(family.sandbox(1)).dport(port);
         send(UPLINK_INGRESS, "eth0", &packet)
             .is(Reason::Inbound)
             .sends(&delivered(inside, 1))
@@ -113,7 +113,7 @@ impl Connection {
             Self::Outbound(_) => "outbound",
             Self::Published(_) => "published",
         };
-        case(self.side(), &format!("{kind}: {name}"))
+        case(self.family(), &format!("{kind}: {name}"))
     }
 
     fn established(self, name: &str) -> Case {
@@ -131,17 +131,17 @@ impl Connection {
 
     /// An ICMP error about a packet that the sandbox sent.
     fn unreachable(self) -> Packet {
-        let side = self.side();
+        let family = self.family();
         let (host, outer, client) = self.outer();
-        let sent = Packet::ip(host, side.client()).tcp(outer, client, ACK);
-        let (kind, code) = if side.is_v4() { (3, 3) } else { (1, 4) };
-        inbound(side, host)
+        let sent = Packet::ip(host, family.client()).tcp(outer, client, ACK);
+        let (kind, code) = if family.is_v4() { (3, 3) } else { (1, 4) };
+        inbound(family, host)
             .icmp(kind, code, [0; 4])
             .payload(&sent.build()[14..])
     }
 }
 
-fn walks(connection: Connection) -> Vec<Case> {
+fn sequences(connection: Connection) -> Vec<Case> {
     let (opener, other) = (
         |flags, state: &str| connection.opener(flags, state),
         |flags, state: &str| connection.other(flags, state),
@@ -199,7 +199,7 @@ fn walks(connection: Connection) -> Vec<Case> {
         connection
             .established("an ICMP error does not remove the flow")
             .change(move |prog| {
-                prog.run(UPLINK_INGRESS, &Place::at("eth0"), &error);
+                prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &error);
             })
             .then(opener(ACK, "established"))
             .then(other(ACK, "established")),
@@ -238,19 +238,19 @@ fn reopened_by_the_other(connection: Connection) -> Vec<Case> {
     ]
 }
 
-fn picked_up(side: Side) -> Vec<Case> {
-    let host = side.host();
-    let published = Connection::Published(side);
-    let segment = inbound(side, host).tcp(40_000, 8080, ACK);
+fn resumed(family: Family) -> Vec<Case> {
+    let host = family.host();
+    let published = Connection::Published(family);
+    let segment = inbound(family, host).tcp(40_000, 8080, ACK);
     let nothing = |name: &str, flags| {
-        case(side, name).then(
+        case(family, name).then(
             send(UPLINK_INGRESS, "eth0", &segment.clone().flags(flags))
                 .is(Reason::NotOurs)
                 .number_of_flows(0),
         )
     };
-    let inside = from_sandbox(side, 2, host).tcp(40_000, 8080, ACK);
-    let out = leaving(side, 1, side.client()).tcp(80, 40_000, ACK);
+    let inside = from_sandbox(family, 2, host).tcp(40_000, 8080, ACK);
+    let out = leaving(family, 1, family.client()).tcp(80, 40_000, ACK);
     vec![
         published
             .case("a connection continues when the table is lost")
@@ -258,20 +258,20 @@ fn picked_up(side: Side) -> Vec<Case> {
             .then(published.inside(ACK, "established"))
             .then(published.outside(FIN | ACK, "half-closed")),
         case(
-            side,
+            family,
             "a connection between sandboxes continues when the table is lost",
         )
         .then(
             send(ENDPOINT_IN, "ve2", &inside)
                 .is(Reason::Hairpin)
                 .sends(&delivered(
-                    inside.clone().destination(side.sandbox(1)).dport(80),
+                    inside.clone().destination(family.sandbox(1)).dport(80),
                     1,
                 ))
                 .number_of_flows(1),
         ),
         case(
-            side,
+            family,
             "a segment of a sandbox without a flow creates no mapping",
         )
         .then(

@@ -3,7 +3,7 @@
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Checksum, Packet, SYN},
-    prog::{Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{Family, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::case::{Case, send};
@@ -20,12 +20,12 @@ pub fn cases() -> Vec<Case> {
 
 /// Inbound through a published port and outbound with the node's address: both directions and both kinds of
 /// translation.
-fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case; 2] {
-    let (host, inside) = (side.host(), side.sandbox(1));
-    let in_tcp = shape(inbound(side, host).tcp(40_000, 8080, SYN));
-    let in_udp = shape(inbound(side, host).udp(40_000, 5353));
-    let out_tcp = shape(leaving(side, 1, side.client()).tcp(40_000, 80, SYN));
-    let out_udp = shape(leaving(side, 1, side.client()).udp(40_000, 53));
+fn both_ways(name: &str, family: Family, shape: impl Fn(Packet) -> Packet) -> [Case; 2] {
+    let (host, inside) = (family.host(), family.sandbox(1));
+    let in_tcp = shape(inbound(family, host).tcp(40_000, 8080, SYN));
+    let in_udp = shape(inbound(family, host).udp(40_000, 5353));
+    let out_tcp = shape(leaving(family, 1, family.client()).tcp(40_000, 80, SYN));
+    let out_udp = shape(leaving(family, 1, family.client()).udp(40_000, 53));
     let delivers = |packet: &Packet, dport| {
         send(UPLINK_INGRESS, "eth0", packet)
             .is(Reason::Inbound)
@@ -41,68 +41,74 @@ fn both_ways(name: &str, side: Side, shape: impl Fn(Packet) -> Packet) -> [Case;
             .sends_with_port(move |port| expected.clone().sport(port))
     };
     [
-        case(side, &format!("{name}, in"))
+        case(family, &format!("{name}, in"))
             .then(delivers(&in_tcp, 80).number_of_flows(1))
             .then(delivers(&in_udp, 53).number_of_flows(2)),
-        case(side, &format!("{name}, out"))
+        case(family, &format!("{name}, out"))
             .then(leaves(&out_tcp).number_of_flows(1))
             .then(leaves(&out_udp).number_of_flows(2)),
     ]
 }
 
-fn checksums(side: Side) -> Vec<Case> {
+fn checksums(family: Family) -> Vec<Case> {
     let absent = |packet: Packet| packet.checksum(Checksum::Absent);
-    let query = absent(inbound(side, side.host()).udp(40_000, 5353));
-    let datagram = absent(leaving(side, 1, side.client()).udp(61_500, 53));
+    let query = absent(inbound(family, family.host()).udp(40_000, 5353));
+    let datagram = absent(leaving(family, 1, family.client()).udp(61_500, 53));
     let mut cases = vec![
-        case(side, "an absent UDP checksum stays absent")
-            .then(published_packet(side, &query, 53))
+        case(family, "an absent UDP checksum stays absent")
+            .then(published_packet(family, &query, 53))
             .then(
                 send(UPLINK_EGRESS, "eth0", &datagram)
                     .is(Reason::Translated)
-                    .sends(&datagram.clone().source(side.host()))
+                    .sends(&datagram.clone().source(family.host()))
                     .number_of_flows(2),
             ),
-        zero_after(side),
+        zero_after(family),
     ];
     for error in [1, 0x00ff, 0x8000, 0xfffe] {
         let name = format!("a checksum that is wrong by {error:#x} stays wrong");
-        cases.extend(both_ways(&name, side, |packet| {
+        cases.extend(both_ways(&name, family, |packet| {
             packet.checksum(Checksum::WrongBy(error))
         }));
-        if side.is_v4() {
+        if family.is_v4() {
             let name = format!("a header checksum that is wrong by {error:#x} stays wrong");
-            cases.extend(both_ways(&name, side, |packet| packet.header_error(error)));
+            cases.extend(both_ways(&name, family, |packet| {
+                packet.header_error(error)
+            }));
         }
     }
     cases
 }
 
-/// A datagram whose right checksum after translation is zero, which is sent as all ones (RFC 768).
-fn zero_after(side: Side) -> Case {
+/// A datagram whose correct checksum after translation is zero, which is sent as all ones (RFC 768).
+fn zero_after(family: Family) -> Case {
     let shape = |word: u16, packet: Packet| packet.payload(&word.to_be_bytes());
-    let request = |word| shape(word, leaving(side, 1, side.client()).udp(61_500, 53));
+    let request = |word| shape(word, leaving(family, 1, family.client()).udp(61_500, 53));
     let is_zero = |word: &u16| {
-        let bytes = request(*word).source(side.host()).build();
+        let bytes = request(*word).source(family.host()).build();
         let checksum = bytes.len() - 2 - 2;
         bytes[checksum..checksum + 2] == [0xff, 0xff]
     };
     let word = (0..=u16::MAX)
         .find(is_zero)
         .expect("some word makes it zero");
-    case(side, "a UDP checksum that becomes zero is sent as all ones").then(
+    case(
+        family,
+        "a UDP checksum that becomes zero is sent as all ones",
+    )
+    .then(
         send(UPLINK_EGRESS, "eth0", &request(word))
             .is(Reason::Translated)
-            .sends(&request(word).source(side.host()))
+            .sends(&request(word).source(family.host()))
             .number_of_flows(1),
     )
 }
 
-fn lengths(side: Side) -> Vec<Case> {
+fn lengths(family: Family) -> Vec<Case> {
     [0, 1, 2, 3, 17, 1400]
         .into_iter()
         .flat_map(|length| {
-            both_ways(&format!("{length} bytes of payload"), side, |packet| {
+            both_ways(&format!("{length} bytes of payload"), family, |packet| {
                 packet.payload(&vec![0xa5; length])
             })
         })
@@ -110,7 +116,7 @@ fn lengths(side: Side) -> Vec<Case> {
 }
 
 fn options() -> Vec<Case> {
-    let side = Side::BOTH[0];
+    let family = Family::BOTH[0];
     (6..=15)
         .flat_map(|words: usize| {
             // A record-route option without room, then the end of the option list.
@@ -119,7 +125,7 @@ fn options() -> Vec<Case> {
             options.resize(length, 0);
             both_ways(
                 &format!("an IPv4 header of {words} words"),
-                side,
+                family,
                 |packet| packet.options(&options),
             )
         })
@@ -127,7 +133,7 @@ fn options() -> Vec<Case> {
 }
 
 fn extensions() -> Vec<Case> {
-    let side = Side::BOTH[1];
+    let family = Family::BOTH[1];
     let mut cases = Vec::new();
     for (name, number) in [
         ("hop-by-hop options", 0),
@@ -142,15 +148,15 @@ fn extensions() -> Vec<Case> {
             }
             body.resize(size, 0);
             let name = format!("{name} of {} bytes", size + 2);
-            cases.extend(both_ways(&name, side, |packet| {
+            cases.extend(both_ways(&name, family, |packet| {
                 packet.extension(number, &body)
             }));
         }
     }
-    cases.extend(both_ways("an atomic fragment", side, |packet| {
+    cases.extend(both_ways("an atomic fragment", family, |packet| {
         packet.fragment(0, false)
     }));
-    cases.extend(both_ways("four extension headers", side, |packet| {
+    cases.extend(both_ways("four extension headers", family, |packet| {
         packet
             .extension(0, &[1, 4, 0, 0, 0, 0])
             .extension(60, &[1, 4, 0, 0, 0, 0])
@@ -161,8 +167,9 @@ fn extensions() -> Vec<Case> {
 }
 
 fn headers() -> Vec<Case> {
-    let all =
-        |name: &str, shape: fn(Packet) -> Packet| both(|side| both_ways(name, side, shape).into());
+    let all = |name: &str, shape: fn(Packet) -> Packet| {
+        both(|family| both_ways(name, family, shape).into())
+    };
     [
         all("a type of service", |packet| packet.tos(0xb9)),
         all("an identification", |packet| packet.id(0xbeef)),

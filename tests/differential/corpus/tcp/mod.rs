@@ -1,36 +1,40 @@
 //! Sequences of TCP segments (T-2), each on every path.
 
-mod walks;
+mod segments;
 
 use netpath_tests::packet::{ACK, FIN, Packet, SYN};
 
 use crate::sequence::{Flow, Group, Protocol, Sequence};
 
-use super::{FAMILIES, WAYS, flow};
-use walks::{Segment, WALKS};
+use super::{FAMILIES, PATHS, flow};
+use segments::{SEQUENCES, Segment};
 
 /// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {
     let mut sequences = Vec::new();
     for v6 in FAMILIES {
-        for way in WAYS {
-            for (name, begin, rest) in WALKS {
-                let sequence = Sequence::new(Group::Tcp, v6, format!("{}: {name}", way.0));
+        for path in PATHS {
+            for (name, begin, rest) in SEQUENCES {
+                let sequence = Sequence::new(Group::Tcp, v6, format!("{}: {name}", path.0));
                 let segments = begin.iter().chain(*rest).copied();
-                sequences.push(walk(sequence, flow(Protocol::Tcp, way), segments));
+                sequences.push(add_segments(sequence, flow(Protocol::Tcp, path), segments));
             }
         }
     }
     sequences
 }
 
-fn walk(mut sequence: Sequence, flow: Flow, segments: impl Iterator<Item = Segment>) -> Sequence {
+fn add_segments(
+    mut sequence: Sequence,
+    flow: Flow,
+    segments: impl Iterator<Item = Segment>,
+) -> Sequence {
     // For client and server: the next sequence number, and that of the previous segment.
     let mut next = [9_000_000_u32, 1_000];
     let mut before = next;
     for segment in segments {
         let own = usize::from(segment.client);
-        let base = if segment.again {
+        let base = if segment.retransmission {
             before[own]
         } else {
             next[own]
@@ -45,8 +49,8 @@ fn walk(mut sequence: Sequence, flow: Flow, segments: impl Iterator<Item = Segme
         let occupied = u32::from(segment.length)
             + u32::from(segment.flags & SYN != 0)
             + u32::from(segment.flags & FIN != 0);
-        let is_aside = segment.shift != 0 && segment.flags & SYN == 0;
-        if !is_aside && !segment.again {
+        let is_out_of_sequence = segment.shift != 0 && segment.flags & SYN == 0;
+        if !is_out_of_sequence && !segment.retransmission {
             next[own] = number.wrapping_add(occupied);
         }
         let shape = move |packet: Packet| {

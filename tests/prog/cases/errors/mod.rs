@@ -5,7 +5,7 @@ mod published;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::{Checksum, Packet, SYN},
-    prog::{ENDPOINT_IN, ENDPOINT_OUT, Side, UPLINK_EGRESS, UPLINK_INGRESS},
+    prog::{ENDPOINT_IN, ENDPOINT_OUT, Family, UPLINK_EGRESS, UPLINK_INGRESS},
 };
 
 use crate::{
@@ -27,8 +27,8 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Types and codes of errors, with the four bytes after the checksum.
-fn kinds(side: Side) -> Vec<(u8, u8, [u8; 4])> {
-    if side.is_v4() {
+fn kinds(family: Family) -> Vec<(u8, u8, [u8; 4])> {
+    if family.is_v4() {
         let unreachable = (0..16).map(|code| (3, code, [0, 0, 5, 0]));
         unreachable
             .chain([(11, 0, [0; 4]), (11, 1, [0; 4]), (12, 0, [20, 0, 0, 0])])
@@ -46,8 +46,8 @@ fn kinds(side: Side) -> Vec<(u8, u8, [u8; 4])> {
     }
 }
 
-fn port_unreachable(side: Side) -> (u8, u8) {
-    if side.is_v4() { (3, 3) } else { (1, 4) }
+fn port_unreachable(family: Family) -> (u8, u8) {
+    if family.is_v4() { (3, 3) } else { (1, 4) }
 }
 
 /// A packet as a router quotes it: `bytes` after its network header, or all of it.
@@ -69,17 +69,23 @@ fn error(carrier: Packet, (kind, code): (u8, u8), quoted: &[u8]) -> Packet {
 }
 
 /// An error that a router outside sends about a packet, and the error that the sandbox receives.
-fn reported(side: Side, name: &str, before: &Packet, after: &Packet, bytes: Option<usize>) -> Case {
-    let router = side.stranger();
-    let about = port_unreachable(side);
-    let carrier = inbound(side, side.host()).source(router);
+fn reported(
+    family: Family,
+    name: &str,
+    before: &Packet,
+    after: &Packet,
+    bytes: Option<usize>,
+) -> Case {
+    let router = family.unlisted_client();
+    let about = port_unreachable(family);
+    let carrier = inbound(family, family.host()).source(router);
     let arrives = error(carrier.clone(), about, &quote(after, bytes));
     let expected = error(
-        delivered(carrier.destination(side.sandbox(1)), 1),
+        delivered(carrier.destination(family.sandbox(1)), 1),
         about,
         &quote(before, bytes),
     );
-    case(side, name)
+    case(family, name)
         .then(
             send(UPLINK_EGRESS, "eth0", before)
                 .is(Reason::Translated)
@@ -93,36 +99,39 @@ fn reported(side: Side, name: &str, before: &Packet, after: &Packet, bytes: Opti
         )
 }
 
-fn about_outbound(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
-    let tcp = leaving(side, 1, client).tcp(61_500, 80, SYN);
-    let udp = leaving(side, 1, client).udp(61_500, 5353);
-    let echo = leaving(side, 1, client).echo_request(61_500);
-    let about = port_unreachable(side);
+fn about_outbound(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
+    let tcp = leaving(family, 1, client).tcp(61_500, 80, SYN);
+    let udp = leaving(family, 1, client).udp(61_500, 5353);
+    let echo = leaving(family, 1, client).echo_request(61_500);
+    let about = port_unreachable(family);
     let mut cases = Vec::new();
     for (what, before) in [("TCP", &tcp), ("UDP", &udp), ("an echo", &echo)] {
         let after = before.clone().source(host);
         for (much, bytes) in [("eight bytes of it", Some(8)), ("all of it", None)] {
             let name = format!("an error about {what} that quotes {much} is translated back");
-            cases.push(reported(side, &name, before, &after, bytes));
+            cases.push(reported(family, &name, before, &after, bytes));
         }
     }
     let after = udp.clone().source(host);
-    for (kind, code, rest) in kinds(side) {
-        let arrives = inbound(side, host)
+    for (kind, code, rest) in kinds(family) {
+        let arrives = inbound(family, host)
             .icmp(kind, code, rest)
             .payload(&quote(&after, None));
-        let expected = delivered(inbound(side, side.sandbox(1)), 1)
+        let expected = delivered(inbound(family, family.sandbox(1)), 1)
             .icmp(kind, code, rest)
             .payload(&quote(&udp, None));
         cases.push(
-            case(side, &format!("type {kind} code {code} is translated back"))
-                .then(leaves(&udp, &after))
-                .then(
-                    send(UPLINK_INGRESS, "eth0", &arrives)
-                        .is(Reason::Inbound)
-                        .sends(&expected),
-                ),
+            case(
+                family,
+                &format!("type {kind} code {code} is translated back"),
+            )
+            .then(leaves(&udp, &after))
+            .then(
+                send(UPLINK_INGRESS, "eth0", &arrives)
+                    .is(Reason::Inbound)
+                    .sends(&expected),
+            ),
         );
     }
     // RFC 4884: a quote of 128 bytes, followed by an extension that contains no ports.
@@ -135,41 +144,41 @@ fn about_outbound(side: Side) -> Vec<Case> {
         bytes.extend(extension);
         bytes
     };
-    let (kind, words) = if side.is_v4() {
+    let (kind, words) = if family.is_v4() {
         (11, [0, 32, 0, 0])
     } else {
         (3, [16, 0, 0, 0])
     };
     cases.push(
-        case(side, "an extension after the quote is unchanged")
+        case(family, "an extension after the quote is unchanged")
             .then(leaves(&long, &after))
             .then(
                 send(
                     UPLINK_INGRESS,
                     "eth0",
-                    &inbound(side, host)
+                    &inbound(family, host)
                         .icmp(kind, 0, words)
                         .payload(&extended(&after)),
                 )
                 .is(Reason::Inbound)
                 .sends(
-                    &delivered(inbound(side, side.sandbox(1)), 1)
+                    &delivered(inbound(family, family.sandbox(1)), 1)
                         .icmp(kind, 0, words)
                         .payload(&extended(&long)),
                 ),
             ),
     );
-    if side.is_v4() {
+    if family.is_v4() {
         for words in 1..=10 {
             let optional = udp.clone().options(&vec![1; words * 4]);
             let name = format!("a quote with {words} words of options is translated");
             let after = optional.clone().source(host);
-            cases.push(reported(side, &name, &optional, &after, Some(8)));
+            cases.push(reported(family, &name, &optional, &after, Some(8)));
         }
         let none = udp.clone().checksum(Checksum::Absent);
         let name = "an absent UDP checksum in a quote stays absent";
         cases.push(reported(
-            side,
+            family,
             name,
             &none,
             &none.clone().source(host),
@@ -177,12 +186,12 @@ fn about_outbound(side: Side) -> Vec<Case> {
         ));
     }
     let wrong = error(
-        inbound(side, host),
+        inbound(family, host),
         about,
         &quote(&udp.clone().source(host), None),
     );
     cases.push(
-        case(side, "a wrong checksum of an error stays wrong")
+        case(family, "a wrong checksum of an error stays wrong")
             .then(leaves(&udp, &udp.clone().source(host)))
             .then(
                 send(
@@ -193,7 +202,7 @@ fn about_outbound(side: Side) -> Vec<Case> {
                 .is(Reason::Inbound)
                 .sends(
                     &error(
-                        delivered(inbound(side, side.sandbox(1)), 1),
+                        delivered(inbound(family, family.sandbox(1)), 1),
                         about,
                         &quote(&udp, None),
                     )
@@ -212,19 +221,19 @@ fn leaves(before: &Packet, after: &Packet) -> Send {
 }
 
 /// The stack receives translated packets when they cannot be forwarded; its errors quote those.
-fn by_the_stack(side: Side) -> Vec<Case> {
-    let (client, host) = (side.client(), side.host());
-    let exceeded = if side.is_v4() { (11, 0) } else { (3, 0) };
-    let (request, _) = asked(side);
+fn by_the_stack(family: Family) -> Vec<Case> {
+    let (client, host) = (family.client(), family.host());
+    let exceeded = if family.is_v4() { (11, 0) } else { (3, 0) };
+    let (request, _) = asked(family);
     let last = |packet: &Packet| packet.clone().ttl(1);
-    let got = request.clone().destination(side.sandbox(1)).dport(53);
+    let got = request.clone().destination(family.sandbox(1)).dport(53);
     let carrier = Packet::ip(host, client);
-    let hairpin = from_sandbox(side, 2, host).udp(61_500, 5353);
-    let hairpin_got = hairpin.clone().destination(side.sandbox(1)).dport(53);
-    let to_sibling = Packet::ip(side.gateway(1), side.sandbox(2));
+    let hairpin = from_sandbox(family, 2, host).udp(61_500, 5353);
+    let hairpin_got = hairpin.clone().destination(family.sandbox(1)).dport(53);
+    let to_sibling = Packet::ip(family.gateway(1), family.sandbox(2));
     vec![
         case(
-            side,
+            family,
             "time exceeded for a request has the node's own address",
         )
         .then(
@@ -247,7 +256,7 @@ fn by_the_stack(side: Side) -> Vec<Case> {
             )),
         ),
         case(
-            side,
+            family,
             "time exceeded for a sibling's request has the node's address",
         )
         .then(
@@ -269,14 +278,14 @@ fn by_the_stack(side: Side) -> Vec<Case> {
             .is(Reason::FromHost)
             .sends(&error(to_sibling, exceeded, &quote(&last(&hairpin), None))),
         ),
-        case(side, "an error about the node's own traffic is unchanged").then(
+        case(family, "an error about the node's own traffic is unchanged").then(
             send(
                 UPLINK_EGRESS,
                 "eth0",
                 &error(
                     carrier.clone(),
                     exceeded,
-                    &quote(&inbound(side, host).udp(1, 2), None),
+                    &quote(&inbound(family, host).udp(1, 2), None),
                 ),
             )
             .is(Reason::NotOurs),
@@ -284,25 +293,25 @@ fn by_the_stack(side: Side) -> Vec<Case> {
     ]
 }
 
-fn left_alone(side: Side) -> Vec<Case> {
-    let (client, host, about) = (side.client(), side.host(), port_unreachable(side));
-    let udp = leaving(side, 1, client).udp(61_500, 5353);
+fn left_alone(family: Family) -> Vec<Case> {
+    let (client, host, about) = (family.client(), family.host(), port_unreachable(family));
+    let udp = leaving(family, 1, client).udp(61_500, 5353);
     let after = udp.clone().source(host);
     let to_host = |name: &str, arrives: Packet| {
-        case(side, name)
+        case(family, name)
             .then(leaves(&udp, &after))
             .then(send(UPLINK_INGRESS, "eth0", &arrives).is(Reason::IcmpError))
     };
-    let redirect = if side.is_v4() { (5, 1) } else { (5, 0) };
-    let inside = inbound(side, host)
+    let redirect = if family.is_v4() { (5, 1) } else { (5, 0) };
+    let inside = inbound(family, host)
         .udp(40_000, 5353)
-        .destination(side.sandbox(1))
+        .destination(family.sandbox(1))
         .dport(53);
     vec![
         to_host(
             "an error about another port is passed to the host",
             error(
-                inbound(side, host),
+                inbound(family, host),
                 about,
                 &quote(&after.clone().sport(61_501), None),
             ),
@@ -310,19 +319,19 @@ fn left_alone(side: Side) -> Vec<Case> {
         to_host(
             "an error about another peer is passed to the host",
             error(
-                inbound(side, host),
+                inbound(family, host),
                 about,
                 &quote(&after.clone().dport(5354), None),
             ),
         ),
         to_host(
             "an error whose quote has no ports is passed to the host",
-            error(inbound(side, host), about, &quote(&after, Some(6))),
+            error(inbound(family, host), about, &quote(&after, Some(6))),
         ),
         to_host(
             "an error about a later fragment is not translated",
             error(
-                inbound(side, host),
+                inbound(family, host),
                 about,
                 &quote(&after.clone().fragment(1, false), None),
             ),
@@ -330,25 +339,25 @@ fn left_alone(side: Side) -> Vec<Case> {
         to_host(
             "an error about a packet of another host is passed to the host",
             error(
-                inbound(side, host),
+                inbound(family, host),
                 about,
-                &quote(&after.clone().source(side.host2()), None),
+                &quote(&after.clone().source(family.host2()), None),
             ),
         ),
         to_host(
             "a redirect does not reach a sandbox",
-            error(inbound(side, host), redirect, &quote(&after, None)),
+            error(inbound(family, host), redirect, &quote(&after, None)),
         ),
         case(
-            side,
+            family,
             "an error of a sandbox about another sandbox's flow is dropped",
         )
-        .then(opened(side))
+        .then(opened(family))
         .then(
             send(
                 UPLINK_EGRESS,
                 "eth0",
-                &error(leaving(side, 2, client), about, &quote(&inside, None)),
+                &error(leaving(family, 2, client), about, &quote(&inside, None)),
             )
             .is(Reason::IcmpErrorUntranslated),
         ),

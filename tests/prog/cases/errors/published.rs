@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netpath_common::reason::Reason;
 use netpath_tests::{
     packet::Packet,
-    prog::{ENDPOINT_IN, Side, UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac},
+    prog::{ENDPOINT_IN, Family, UPLINK_EGRESS, UPLINK_INGRESS, gateway_mac, sandbox_mac},
 };
 
 use super::{error, port_unreachable, quote};
@@ -16,42 +16,42 @@ use crate::{
 };
 
 /// A request to the published port 5353/udp, and the request that the sandbox receives.
-pub fn asked(side: Side) -> (Packet, Packet) {
-    let request = inbound(side, side.host()).udp(40_000, 5353);
-    let inside = delivered(request.clone().destination(side.sandbox(1)), 1).dport(53);
+pub fn asked(family: Family) -> (Packet, Packet) {
+    let request = inbound(family, family.host()).udp(40_000, 5353);
+    let inside = delivered(request.clone().destination(family.sandbox(1)), 1).dport(53);
     (request, inside)
 }
 
-pub fn opened(side: Side) -> Send {
-    let (request, inside) = asked(side);
+pub fn opened(family: Family) -> Send {
+    let (request, inside) = asked(family);
     send(UPLINK_INGRESS, "eth0", &request)
         .is(Reason::Inbound)
         .sends(&inside)
         .number_of_flows(1)
 }
 
-pub fn about_published(side: Side) -> Vec<Case> {
-    let (client, host, about) = (side.client(), side.host(), port_unreachable(side));
-    let (request, inside) = asked(side);
-    let closed = error(leaving(side, 1, client), about, &quote(&inside, None));
+pub fn about_published(family: Family) -> Vec<Case> {
+    let (client, host, about) = (family.client(), family.host(), port_unreachable(family));
+    let (request, inside) = asked(family);
+    let closed = error(leaving(family, 1, client), about, &quote(&inside, None));
     let told = error(
-        leaving(side, 1, client).source(host),
+        leaving(family, 1, client).source(host),
         about,
         &quote(&request.routed(), None),
     );
-    let answer = leaving(side, 1, client).udp(53, 40_000);
+    let answer = leaving(family, 1, client).udp(53, 40_000);
     let answered = answer.clone().source(host).sport(5353);
-    let carrier = inbound(side, host).source(side.stranger());
+    let carrier = inbound(family, host).source(family.unlisted_client());
     vec![
-        case(side, "a closed port is reported from the host's address")
-            .then(opened(side))
+        case(family, "a closed port is reported from the host's address")
+            .then(opened(family))
             .then(
                 send(UPLINK_EGRESS, "eth0", &closed)
                     .is(Reason::Translated)
                     .sends(&told),
             ),
-        case(side, "an error about a reply reaches its sender")
-            .then(opened(side))
+        case(family, "an error about a reply reaches its sender")
+            .then(opened(family))
             .then(
                 send(UPLINK_EGRESS, "eth0", &answer)
                     .is(Reason::Translated)
@@ -65,7 +65,7 @@ pub fn about_published(side: Side) -> Vec<Case> {
                 )
                 .is(Reason::Inbound)
                 .sends(&error(
-                    delivered(carrier.destination(side.sandbox(1)), 1),
+                    delivered(carrier.destination(family.sandbox(1)), 1),
                     about,
                     &quote(&answer, Some(8)),
                 )),
@@ -73,26 +73,26 @@ pub fn about_published(side: Side) -> Vec<Case> {
     ]
 }
 
-pub fn about_hairpins(side: Side) -> Vec<Case> {
-    let (host, about) = (side.host(), port_unreachable(side));
+pub fn about_hairpins(family: Family) -> Vec<Case> {
+    let (host, about) = (family.host(), port_unreachable(family));
     let between = |name: &str, client: u32, seen: IpAddr| {
-        let request = from_sandbox(side, client, host).udp(61_500, 5353);
-        let inside = delivered(request.clone().destination(side.sandbox(1)), 1)
+        let request = from_sandbox(family, client, host).udp(61_500, 5353);
+        let inside = delivered(request.clone().destination(family.sandbox(1)), 1)
             .source(seen)
             .dport(53);
         let closed = error(
-            Packet::ip(side.sandbox(1), seen).eth(sandbox_mac(1), gateway_mac(1)),
+            Packet::ip(family.sandbox(1), seen).eth(sandbox_mac(1), gateway_mac(1)),
             about,
             &quote(&inside, None),
         );
         let told = error(
-            Packet::ip(host, side.sandbox(client))
+            Packet::ip(host, family.sandbox(client))
                 .eth(gateway_mac(client), sandbox_mac(client))
                 .routed(),
             about,
             &quote(&request.clone().routed(), None),
         );
-        case(side, name)
+        case(family, name)
             .then(
                 send(ENDPOINT_IN, format!("ve{client}"), &request)
                     .is(Reason::Hairpin)
@@ -109,17 +109,17 @@ pub fn about_hairpins(side: Side) -> Vec<Case> {
         between(
             "a closed port is reported to a sibling from the host's address",
             2,
-            side.sandbox(2),
+            family.sandbox(2),
         ),
         between(
             "a closed port is reported to another network",
             3,
-            side.sandbox(3),
+            family.sandbox(3),
         ),
         between(
             "a closed port is reported to its own sandbox",
             1,
-            side.gateway(1),
+            family.gateway(1),
         ),
     ]
 }

@@ -19,7 +19,7 @@ pub struct Segment {
     /// Offset added to the sequence number.
     pub shift: i32,
     /// Whether it retransmits the sender's previous segment.
-    pub again: bool,
+    pub retransmission: bool,
     /// Window.
     pub window: u16,
     /// Urgent pointer.
@@ -34,7 +34,7 @@ const fn c(flags: u8) -> Segment {
         flags,
         length: 0,
         shift: 0,
-        again: false,
+        retransmission: false,
         window: 5_000,
         urgent: 0,
         options: &[],
@@ -53,8 +53,8 @@ impl Segment {
         self
     }
 
-    const fn again(mut self) -> Self {
-        self.again = true;
+    const fn retransmission(mut self) -> Self {
+        self.retransmission = true;
         self
     }
 
@@ -98,7 +98,7 @@ const CLOSED: [Segment; 6] = [
 ];
 
 /// Each sequence: name, opening segments, further segments.
-pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
+pub const SEQUENCES: &[(&str, &[Segment], &[Segment])] = &[
     ("handshake", &OPEN, &[]),
     (
         "data in both directions",
@@ -135,7 +135,13 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     (
         "repeated syn",
         &[],
-        &[c(SYN), c(SYN).again(), c(SYN).again(), s(SYN | ACK), c(ACK)],
+        &[
+            c(SYN),
+            c(SYN).retransmission(),
+            c(SYN).retransmission(),
+            s(SYN | ACK),
+            c(ACK),
+        ],
     ),
     (
         "repeated syn-ack",
@@ -143,7 +149,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[
             c(SYN),
             s(SYN | ACK),
-            s(SYN | ACK).again(),
+            s(SYN | ACK).retransmission(),
             c(ACK),
             s(ACK).data(3),
         ],
@@ -154,8 +160,8 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[
             c(SYN),
             s(SYN | ACK),
-            c(SYN).again(),
-            s(SYN | ACK).again(),
+            c(SYN).retransmission(),
+            s(SYN | ACK).retransmission(),
             c(ACK),
             c(ACK).data(3),
         ],
@@ -163,7 +169,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     (
         "late syn-ack after the handshake",
         &OPEN,
-        &[s(SYN | ACK).again(), c(ACK), s(ACK).data(7)],
+        &[s(SYN | ACK).retransmission(), c(ACK), s(ACK).data(7)],
     ),
     (
         "data on syn",
@@ -228,9 +234,9 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &OPEN,
         &[
             c(FIN | ACK),
-            c(FIN | ACK).again(),
+            c(FIN | ACK).retransmission(),
             s(FIN | ACK),
-            s(FIN | ACK).again(),
+            s(FIN | ACK).retransmission(),
             c(ACK),
         ],
     ),
@@ -247,7 +253,12 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     (
         "repeated last ack",
         &CLOSED,
-        &[s(FIN | ACK).again(), c(ACK), s(FIN | ACK).again(), c(ACK)],
+        &[
+            s(FIN | ACK).retransmission(),
+            c(ACK),
+            s(FIN | ACK).retransmission(),
+            c(ACK),
+        ],
     ),
     (
         "late data after the close",
@@ -279,7 +290,7 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     (
         "repeated reset",
         &OPEN,
-        &[c(RST | ACK), c(RST | ACK).again(), s(RST | ACK)],
+        &[c(RST | ACK), c(RST | ACK).retransmission(), s(RST | ACK)],
     ),
     (
         "reset in reply to fin",
@@ -333,10 +344,10 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &OPEN,
         &[
             c(ACK).data(100),
-            c(ACK).data(100).again(),
+            c(ACK).data(100).retransmission(),
             s(ACK),
-            s(ACK).again(),
-            s(ACK).again(),
+            s(ACK).retransmission(),
+            s(ACK).retransmission(),
         ],
     ),
     (
@@ -354,8 +365,8 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
         &[
             c(SYN),
             s(SYN),
-            c(SYN | ACK).again(),
-            s(SYN | ACK).again(),
+            c(SYN | ACK).retransmission(),
+            s(SYN | ACK).retransmission(),
             c(ACK).data(2),
             s(ACK),
         ],
@@ -375,7 +386,14 @@ pub const WALKS: &[(&str, &[Segment], &[Segment])] = &[
     (
         "ack instead of syn-ack",
         &[],
-        &[c(SYN), s(ACK), c(RST), c(SYN), s(SYN | ACK).again(), c(ACK)],
+        &[
+            c(SYN),
+            s(ACK),
+            c(RST),
+            c(SYN),
+            s(SYN | ACK).retransmission(),
+            c(ACK),
+        ],
     ),
     (
         "syn reuses a closed connection",

@@ -11,7 +11,7 @@ pub const PUBLISHED: u16 = 8080;
 /// The port of the servers in the sandbox and outside.
 pub const INSIDE: u16 = 80;
 
-/// Number of additional addresses of the outside, which rounds use in turn.
+/// Number of additional addresses of the outside, of which each round uses one.
 const ALIASES: u16 = 64;
 
 /// An address family.
@@ -23,9 +23,9 @@ pub enum Family {
     V6,
 }
 
-/// A setup.
+/// What translates or routes packets in a setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Side {
+pub enum Setup {
     /// netpath.
     Netpath,
     /// The iptables rules of dockerd.
@@ -34,7 +34,7 @@ pub enum Side {
     Routing,
 }
 
-impl Side {
+impl Setup {
     /// In the order of the table.
     pub const ALL: [Self; 3] = [Self::Netpath, Self::Iptables, Self::Routing];
 
@@ -48,8 +48,8 @@ impl Side {
     }
 }
 
-/// A setup: a host between the outside and a sandbox.
-pub struct Site {
+/// The hosts of a setup: a host between the outside and a sandbox.
+pub struct SetupHosts {
     /// The host and the outside.
     pub topology: Topology,
     /// The namespace with the server.
@@ -61,13 +61,13 @@ pub struct Site {
 }
 
 /// The three setups.
-pub struct Stage {
+pub struct Setups {
     /// The measured family.
     pub family: Family,
     // Before the namespaces, because fields are dropped in this order.
-    /// The daemon of [`Side::Netpath`].
+    /// The daemon of [`Setup::Netpath`].
     pub daemon: Daemon,
-    sites: [Site; 3],
+    hosts: [SetupHosts; 3],
     _sibling: Netns,
 }
 
@@ -81,21 +81,21 @@ const SANDBOX: (&str, &str) = ("172.17.0.2", "fd00:17::2");
 const GATEWAY: (&str, &str) = ("172.17.0.1", "fd00:17::1");
 const SUBNET: (&str, &str) = ("172.17.0.0/16", "fd00:17::/64");
 
-impl Stage {
+impl Setups {
     /// Creates the setups.
     pub fn new(family: Family, docker: Variant) -> Self {
         let (daemon, netpath, sibling) = with_netpath(family);
         Self {
             family,
             daemon,
-            sites: [netpath, with_iptables(family, docker), with_routes(family)],
+            hosts: [netpath, with_iptables(family, docker), with_routes(family)],
             _sibling: sibling,
         }
     }
 
-    /// The site of a side.
-    pub fn site(&self, side: Side) -> &Site {
-        &self.sites[side as usize]
+    /// The hosts of a setup.
+    pub fn hosts(&self, setup: Setup) -> &SetupHosts {
+        &self.hosts[setup as usize]
     }
 
     /// The address of a netpath sandbox in the measured family.
@@ -113,37 +113,37 @@ impl Stage {
     }
 
     /// Fails unless packets took the paths to be compared: conntrack has entries in one setup only, netpath has flows,
-    /// and all packets have right checksums.
+    /// and all packets have correct checksums.
     pub fn assert_paths(&self) {
         let flows = self.daemon.json(&["map", "dump", "nat"]);
         assert!(
             flows.as_array().is_some_and(|flows| !flows.is_empty()),
             "netpath has no flow"
         );
-        for side in [Side::Netpath, Side::Routing] {
-            self.site(side).topology.assert_clean();
+        for setup in [Setup::Netpath, Setup::Routing] {
+            self.hosts(setup).topology.assert_clean();
         }
-        let iptables = &self.site(Side::Iptables).topology.host;
+        let iptables = &self.hosts(Setup::Iptables).topology.host;
         let tracked = iptables.enter(|| {
             std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default()
         });
         assert!(!tracked.is_empty(), "iptables tracks no connection");
-        for side in Side::ALL {
-            let counters = counters(&self.site(side).topology.host);
+        for setup in Setup::ALL {
+            let counters = counters(&self.hosts(setup).topology.host);
             let forwarded = counters.get("IpForwDatagrams").copied().unwrap_or(0)
                 + counters.get("Ip6OutForwDatagrams").copied().unwrap_or(0);
             // Packets that netpath forwards bypass the host's stack.
             assert_eq!(
                 forwarded > 10_000,
-                side != Side::Netpath,
-                "{} packets forwarded by the stack of {side:?}",
+                setup != Setup::Netpath,
+                "{} packets forwarded by the stack of {setup:?}",
                 forwarded
             );
         }
     }
 }
 
-fn with_netpath(family: Family) -> (Daemon, Site, Netns) {
+fn with_netpath(family: Family) -> (Daemon, SetupHosts, Netns) {
     let topology = topology();
     let daemon = Daemon::builder(&topology.host)
         .binary(&netpath_binary())
@@ -161,7 +161,7 @@ fn with_netpath(family: Family) -> (Daemon, Site, Netns) {
     let inside = endpoint_address(&daemon, SERVER, family);
     (
         daemon,
-        Site {
+        SetupHosts {
             topology,
             sandbox,
             inside,
@@ -202,7 +202,7 @@ fn adopt(daemon: &Daemon, name: &str, publish: &[String]) -> Netns {
     netns
 }
 
-fn with_iptables(family: Family, docker: Variant) -> Site {
+fn with_iptables(family: Family, docker: Variant) -> SetupHosts {
     let topology = topology();
     let host = &topology.host;
     let bridge = docker::BRIDGE;
@@ -223,7 +223,7 @@ fn with_iptables(family: Family, docker: Variant) -> Site {
     if docker.user_network {
         docker::install_resolver(&sandbox);
     }
-    Site {
+    SetupHosts {
         topology,
         sandbox,
         inside: container,
@@ -231,7 +231,7 @@ fn with_iptables(family: Family, docker: Variant) -> Site {
     }
 }
 
-fn with_routes(family: Family) -> Site {
+fn with_routes(family: Family) -> SetupHosts {
     let topology = topology();
     let sandbox = cable(&topology.host, "veth0");
     address_gateway(&topology.host, "veth0");
@@ -243,7 +243,7 @@ fn with_routes(family: Family) -> Site {
         Family::V6 => SANDBOX.1,
     };
     let server = server.parse().expect("an address");
-    Site {
+    SetupHosts {
         topology,
         sandbox,
         inside: server,
