@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
-    kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX},
+    kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX, link_index},
     model::{Id, ProcessId},
     reconcile::{Datapath, Depth, Kernel},
     store::Revision,
@@ -67,8 +67,15 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
 
     /// Whether a kernel event may call for a reconcile: false for changes that netpath has made itself.
     pub async fn concerns(&self, event: &Event) -> bool {
-        let Event::LinkChanged { name, gone, .. } = event else {
-            return true;
+        let (name, gone) = match event {
+            Event::LinkChanged { name, gone, .. } => (name, gone),
+            // netpath itself detaches programs from its own devices.
+            Event::FilterRemoved { index } => {
+                let node = self.shared.node.lock().await;
+                let mut uplinks = node.facts.facts.uplinks.keys();
+                return uplinks.any(|name| link_index(name) == Some(*index));
+            }
+            _ => return true,
         };
         let is_veth = name.starts_with(VETH_PREFIX);
         if !is_veth && !name.starts_with(BRIDGE_PREFIX) {

@@ -219,3 +219,8 @@ fn parse(message: &Message) -> Option<Link> {
     }
     Some(link)
 }
+
+/// Index of a device of the calling thread's namespace; `None` if there is none of this name.
+pub fn link_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}

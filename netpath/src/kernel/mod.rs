@@ -39,7 +39,7 @@ mod tests;
 pub use address::Address;
 pub use error::Error;
 pub use facts::NodeFacts;
-pub use link::Link;
+pub use link::{Link, link_index};
 pub use observe::IndexedVeth;
 pub use random::random;
 pub use route::DefaultRoute;

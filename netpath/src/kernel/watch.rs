@@ -42,6 +42,11 @@ pub enum Event {
     },
     /// A route was added, changed or removed.
     RouteChanged,
+    /// A queueing discipline or a filter was removed, and with it a program that is attached by netlink.
+    FilterRemoved {
+        /// Index of its device.
+        index: u32,
+    },
     /// Events were lost: the receiver must observe the whole state.
     Lost,
 }
@@ -74,6 +79,7 @@ impl Watch {
         socket.set_non_blocking(true).map_err(failed("fcntl"))?;
         let groups = [
             MulticastGroup::Link,
+            MulticastGroup::Tc,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
@@ -172,6 +178,10 @@ fn event(payload: NetlinkPayload<Message>) -> Option<Event> {
             if route.header.table != TABLE_LOCAL =>
         {
             Some(Event::RouteChanged)
+        }
+        Message::DelQueueDiscipline(removed) | Message::DelTrafficFilter(removed) => {
+            let index = u32::try_from(removed.header.index).ok()?;
+            Some(Event::FilterRemoved { index })
         }
         _ => None,
     }

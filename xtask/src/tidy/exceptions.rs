@@ -15,10 +15,6 @@ pub const LONG_FUNCTIONS: [Exception; 3] = [
         "netpath/src/model/request/error/hint.rs hint",
         "a flat match from error to hint",
     ),
-    (
-        "netpath/src/plan/display.rs fmt",
-        "a flat match from operation to text",
-    ),
 ];
 
 /// Imports from a layer that the table of layers does not allow, as `MODULE IMPORTED`.

@@ -171,6 +171,16 @@ fn changes_cause_events() {
         .await;
         ip("route add 198.51.100.0/24 via 192.0.2.2");
         expect_event(&mut watch, "route", |event| *event == Event::RouteChanged).await;
+        for removal in ["qdisc del dev v0 clsact", "filter del dev v0 ingress"] {
+            tc("qdisc replace dev v0 clsact");
+            tc("filter add dev v0 ingress protocol all matchall action pass");
+            tc(removal);
+            let index = link_index("v0").expect("index");
+            expect_event(&mut watch, removal, |event| {
+                *event == Event::FilterRemoved { index }
+            })
+            .await;
+        }
         ip("link set v0 nomaster");
         ip("link set v0 alias seen");
         ip("link del br0");
