@@ -1,7 +1,8 @@
-//! Finds the BPF object that `cargo xtask build` made and hands its path to `datapath::object`.
+//! Copies the BPF object that `cargo xtask build` has built to the build directory, where `datapath::object` includes
+//! it.
 //!
-//! Without one (a plain `cargo check` on a machine without the BPF toolchain) an empty file stands in for it; the
-//! daemon then refuses to start and says how to build the object.
+//! If `NETPATH_BPF_OBJECT` is not set (a plain `cargo check` without the BPF toolchain), the copy is an empty file. The
+//! daemon then refuses to start, and the error states how to build the object.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -1,11 +1,11 @@
 //! The Internet checksum, updated in place (RFC 1071, RFC 1624).
 //!
 //! The checksum is the ones' complement of the ones'-complement sum of 16-bit words. That sum does not depend on byte
-//! order (RFC 1071 §2 B): adding words in memory order and storing the result in memory order is correct on either endianness.
-//! So nothing here swaps bytes; functions take and return words in memory order.
+//! order (RFC 1071 §2 B): words can be added in memory order, and the result is stored in memory order, on either
+//! endianness. No function swaps bytes: all take and return words in memory order.
 //!
 //! An update follows RFC 1624 equation 3, `HC' = ~(~HC + ~m + m')`: [`Diff`] collects `~m + m'` over any number of
-//! words, and is applied once. It does not recompute a checksum from the data, so a corrupt packet remains corrupt.
+//! words, and is applied once. The checksum is not recomputed from the data, so it stays wrong for a corrupt packet.
 
 /// The change of a ones'-complement sum by a rewrite.
 #[derive(Clone, Copy, Default)]
@@ -30,7 +30,7 @@ impl Diff {
         Self(self.0 + (!old) as u64 + new as u64)
     }
 
-    /// Both differences.
+    /// The sum of both differences.
     #[inline(always)]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 + other.0)
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn example_of_rfc_1071() {
+    fn sum_matches_rfc_1071_example() {
         let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(fold(sum(&data)).to_be(), 0xddf2);
     }
@@ -113,7 +113,7 @@ mod tests {
         }
 
         #[test]
-        fn corruption_survives_an_update(data in proptest::collection::vec(any::<u8>(), 8), error in 1..0xffff_u16) {
+        fn wrong_checksum_stays_wrong_after_update(data in proptest::collection::vec(any::<u8>(), 8), error in 1..0xffff_u16) {
             let right = checksum(&data);
             let wrong = right ^ error;
             prop_assume!(!same(right, wrong));

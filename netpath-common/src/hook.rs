@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Where packets pass a program.
+/// A point of a device at which a program processes packets.
 ///
 /// The numbers are part of the map schema ([`crate::maps::FragmentKey::hook`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ impl Hook {
         matches!(self, Self::UplinkIngress | Self::EndpointIngress)
     }
 
-    /// Name for users.
+    /// Name in logs and in the output of `netpath status`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UplinkIngress => "uplink-ingress",

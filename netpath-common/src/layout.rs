@@ -2,10 +2,10 @@
 
 /// Declares a `repr(C)` structure of a fixed size, in bytes, without padding.
 ///
-/// The size of the structure and the sum of the sizes of its fields are checked at compile time. Equal sums mean that there
-/// is no padding, so every byte of a value is initialised and each offset follows from the order of the fields.
-/// With the feature `user` the structure implements `aya::Pod`: its fields are integers and arrays of integers, for which
-/// every bit pattern is a value.
+/// The size of the structure and the sum of the sizes of its fields are checked at compile time. If both are equal,
+/// there is no padding: every byte of a value is initialised, and each offset follows from the order of the fields.
+/// With the feature `user` the structure implements `aya::Pod`: its fields are integers and arrays of integers, for
+/// which every bit pattern is a value.
 macro_rules! layout {
     (
         $(#[$attribute:meta])*

@@ -1,10 +1,10 @@
 //! Published port ranges in a hash map: one entry for a range of any length.
 //!
-//! Every range of ports `[first, last]` has one smallest aligned block of `2^level` ports that contains it. The block is
-//! the key, the range is the value. A range contains both ports in the middle of its block, so two ranges without a common
-//! port never have the same block. A port is looked up by asking for the block that contains it at each level (at most
-//! 17). A mask of the levels in use reduces this to one lookup on hosts that publish single ports only, and one more for
-//! each size class of ranges.
+//! Every range of ports `[first, last]` has one smallest aligned block of `2^level` ports that contains it. The block
+//! is the key, the range is the value. A range contains both ports in the middle of its block, so two ranges without a
+//! common port never have the same block. The lookup of a port looks up the block that contains it at each level (at
+//! most 17). A mask of the levels in use reduces this to one lookup on hosts that publish single ports only, and one
+//! more lookup for each other level in use.
 
 /// Number of levels: a single port is level 0, all ports are level 16.
 pub const LEVELS: u8 = 17;

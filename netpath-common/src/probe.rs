@@ -1,9 +1,9 @@
-//! Probes of the kernel's helpers.
+//! Probes for supported flags of BPF helpers.
 //!
 //! User space writes a [`Question`] to the first bytes of a test run's packet; the program `probe` makes the call and
 //! returns its result. A helper returns `-EINVAL` for an unsupported flag before it checks anything else.
 
-/// A helper call with some flags.
+/// The helper to call, and the flags of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Question {

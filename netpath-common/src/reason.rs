@@ -15,7 +15,7 @@ pub enum Verdict {
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $verdict:ident, $name:literal;)+) => {
-        /// Index into the counters map. Numbers are part of the map schema and are never reused.
+        /// Index in the map `counters`. Numbers are part of the map schema and are never reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]
         pub enum Reason {
@@ -55,20 +55,20 @@ reasons! {
     ToHost = 2, Pass, "pass_to_host";
     /// From the node itself to a sandbox.
     FromHost = 3, Pass, "pass_from_host";
-    /// TTL or hop limit exceeded: the stack reports it to the sender.
+    /// TTL or hop limit exceeded: the stack reports this to the sender.
     TtlExceeded = 4, Pass, "pass_ttl_exceeded";
-    /// Larger than the MTU of the outgoing device: the stack fragments it or reports it to the sender.
+    /// Larger than the MTU of the outgoing device: the stack fragments the packet or reports this to the sender.
     TooBig = 5, Pass, "pass_too_big";
-    /// An ICMP error about a packet of no flow.
+    /// An ICMP error about a packet that belongs to no flow.
     IcmpError = 7, Pass, "pass_icmp_error";
-    /// A frame between endpoints of one network that the bridge carries.
+    /// A frame between endpoints of one network: the bridge forwards it.
     Bridged = 8, Pass, "pass_bridged";
 
-    /// No route to the destination: the stack reports it to the sender.
+    /// No route to the destination: the stack reports this to the sender.
     Unreachable = 9, Pass, "pass_unreachable";
 
-    /// A later fragment to the node that arrived before the first one: buffered as well, because it may belong to a published
-    /// port.
+    /// A later fragment to the node that arrived before the first one: buffered as well, because it may belong to a
+    /// published port.
     FragmentEarly = 10, Pass, "pass_fragment_early";
 
     /// Delivered from outside to a sandbox.
@@ -79,9 +79,9 @@ reasons! {
     Sibling = 18, Forward, "forward_sibling";
     /// Delivered between sandboxes through a published port.
     Hairpin = 19, Forward, "forward_hairpin";
-    /// Translated at the uplink through which it leaves.
+    /// Translated at uplink egress.
     Translated = 20, Pass, "translated";
-    /// A first fragment whose later ones were buffered: all were sent through the same hook again.
+    /// A first fragment whose later fragments were buffered: all were sent to the same hook again, in order.
     FragmentsReplayed = 21, Consume, "replayed_fragments";
     /// A later fragment that arrived before the first one: buffered.
     FragmentHeld = 22, Consume, "held_fragment";
@@ -104,7 +104,7 @@ reasons! {
     TableFull = 39, Drop, "drop_table_full";
     /// No free external port was found.
     NoPort = 40, Drop, "drop_no_port";
-    /// A packet that does not open a flow and belongs to none.
+    /// A packet that belongs to no flow and does not open one.
     NoFlow = 41, Drop, "drop_no_flow";
     /// No route to the destination.
     NoRoute = 42, Drop, "drop_no_route";
@@ -114,18 +114,18 @@ reasons! {
     NoAddress = 44, Drop, "drop_no_address";
     /// A private source address would leave the node.
     PrivateSource = 45, Drop, "drop_private_source";
-    /// A later fragment that arrived before the first one and could not be buffered; for IPv6 also one that is too large or
-    /// whose hop limit is exceeded.
+    /// A later fragment that arrived before the first one and could not be buffered; for IPv6 also one that is too
+    /// large or whose hop limit is exceeded.
     Fragment = 46, Drop, "drop_fragment";
     /// A protocol that cannot be translated.
     UnknownProtocol = 47, Drop, "drop_unknown_protocol";
-    /// An ICMP error from a sandbox about a packet of none of its flows.
+    /// An ICMP error from a sandbox about a packet that belongs to none of its flows.
     IcmpErrorUntranslated = 48, Drop, "drop_icmp_error";
     /// The endpoint of the flow was removed.
     EndpointGone = 49, Drop, "drop_endpoint_gone";
-    /// The header chain is longer than the programs follow.
+    /// The chain of extension headers is longer than the programs parse.
     TooManyHeaders = 50, Drop, "drop_too_many_headers";
-    /// An address that is impossible there: loopback, or a source of the node or its sandboxes in a packet from outside.
+    /// An invalid address: loopback, or an address of the node or its sandboxes as the source of a packet from outside.
     Martian = 51, Drop, "drop_martian";
     /// The packet could not be written.
     WriteFailed = 52, Drop, "drop_write_failed";
@@ -137,11 +137,11 @@ reasons! {
     Tunnel = 55, Drop, "drop_tunnel";
     /// The sandbox has reached its limit of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
-    /// A map of the programs is missing an entry that it always has: a fault of netpath or of the kernel.
+    /// A map lacks an entry that must exist: an error of netpath or of the kernel.
     Internal = 61, Drop, "drop_internal_error";
 }
 
-/// Entries of the map `counters`: more than there are reasons.
+/// Number of entries of the map `counters`. Greater than the number of every reason.
 pub const COUNTERS: u32 = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The daemon's settings: flags over file over defaults, validated.
+//! The validated settings of the daemon. A flag overrides the key of the file, which overrides the default.
 
 mod error;
 mod file;
@@ -20,17 +20,18 @@ pub use settings::{AttachMode, LimitSettings, Settings, TimerSettings, XdpMode};
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
 
-/// Default path of the file; the file is optional.
+/// Settings file if `--config` is not given; it may be missing.
 pub const DEFAULT_FILE: &str = "/etc/netpath/netpath.toml";
-/// The run directory if no other is named.
+/// Default run directory.
 pub const DEFAULT_RUN_DIR: &str = "/run/netpath";
-/// The state directory if no other is named.
+/// Default state directory.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/netpath";
-/// The directory for pins if no other is named.
+/// Default directory for pins.
 pub const DEFAULT_BPF_DIR: &str = "/sys/fs/bpf/netpath";
-/// In the run directory, a link that names the directory for pins: the command line finds the maps without the daemon.
+/// Name of a symbolic link in the run directory to the directory for pins, with which the command line finds the maps
+/// without the daemon.
 pub const PINS_LINK: &str = "pins";
-/// The socket if neither another one nor another run directory is named.
+/// Socket of the HTTP API in the default run directory.
 pub const DEFAULT_SOCKET: &str = "/run/netpath/netpath.sock";
 
 /// Default time between two periodic reconciles.
@@ -43,9 +44,9 @@ pub struct Config {
     pub node: Name,
     /// Directory of the socket, the lock and the namespaces; empty after a reboot.
     pub run_dir: PathBuf,
-    /// For the store.
+    /// Directory of the store.
     pub state_dir: PathBuf,
-    /// For pinned maps and links, on a bpffs.
+    /// Directory for pinned maps and links, on a bpffs.
     pub bpf_dir: PathBuf,
     /// The API's socket; `netpath.sock` in the run directory by default.
     pub socket: PathBuf,
@@ -53,41 +54,42 @@ pub struct Config {
     pub cgroup: Option<PathBuf>,
     /// Interface names of the uplinks; every interface with a default route if empty.
     pub uplinks: Vec<String>,
-    /// The store.
+    /// Kind of the store.
     pub store: StoreKind,
     /// This node's address for tunnels to other nodes.
     pub underlay_address: Option<IpAddr>,
-    /// Where new subnets come from, in order of preference.
+    /// Pools of new subnets, in order of preference. They do not overlap.
     pub pools: Vec<Pool>,
-    /// Where metrics are served.
+    /// Address for metrics. Always `None`: not supported yet.
     pub metrics: Option<SocketAddr>,
-    /// How programs are attached to XDP.
+    /// Use of XDP on uplinks. Always [`XdpMode::Off`]: the other modes are not supported yet.
     pub xdp: XdpMode,
     /// How programs are attached to devices.
     pub attach: AttachMode,
     /// Time between two periodic reconciles.
     pub reconcile: Duration,
-    /// How long flows may be idle.
+    /// Idle limits of flows.
     pub timers: Timers,
     /// Capacities of the flow table.
     pub limits: Limits,
 }
 
-/// The store.
+/// Kinds of stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreKind {
-    /// In the state directory.
+    /// A file in the state directory.
     File,
 }
 
 impl Config {
-    /// Where the network namespace of the node is mounted: a path that stays valid when the daemon ends.
+    /// Mount point of the network namespace of the node. It remains valid after the daemon has exited.
     pub fn host_netns(&self) -> PathBuf {
         self.run_dir.join("host-netns")
     }
 
-    /// From flags, and the file they name or else the default one if it exists. `socket` is used as it is given.
+    /// Merges the flags with the file that they name, or with [`DEFAULT_FILE`] if it exists. `socket` replaces the
+    /// default path of the socket.
     ///
     /// # Errors
     /// If the file cannot be read or has unknown keys, or if a value is not valid or not supported.
@@ -96,10 +98,10 @@ impl Config {
             Some(path) => file::read(path)?,
             None => file::read_if_present(DEFAULT_FILE.as_ref())?,
         };
-        Self::resolve(flags.over(file), socket)
+        Self::resolve(flags.or(file), socket)
     }
 
-    /// From settings that are already merged.
+    /// Validates merged settings. `socket` replaces the default path of the socket.
     ///
     /// # Errors
     /// If a value is not valid or not supported.
@@ -181,7 +183,9 @@ fn store(text: Option<&str>) -> Result<StoreKind, ConfigError> {
 
 fn host_name() -> Result<String, ConfigError> {
     gethostname()
-        .map_err(|error| ConfigError::invalid("node", format!("no host name: {error}")))?
+        .map_err(|error| {
+            ConfigError::invalid("node", format!("cannot read the host name: {error}"))
+        })?
         .into_string()
         .map_err(|name| ConfigError::invalid("node", format!("{name:?} is not UTF-8")))
 }

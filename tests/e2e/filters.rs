@@ -115,8 +115,8 @@ fn restart_replaces_programs_of_filters() {
 }
 
 #[test]
-fn removed_filter_or_qdisc_is_repaired() {
-    let fixture = Fixture::start(Topology::new(), &FILTER, "reconcile_s = 0.5\n");
+fn removed_filter_or_qdisc_is_repaired_at_its_event() {
+    let fixture = Fixture::start(Topology::new(), &FILTER, "reconcile_s = 300\n");
     for damage in [
         "tc filter del dev eth0 ingress",
         "tc filter del dev eth0 egress pref 1",

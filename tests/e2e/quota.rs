@@ -71,7 +71,7 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     assert_eq!(status["timers"]["udp_new"], 1.5);
     assert_eq!(status["timers"]["tcp_established"], 86_400);
     let degraded =
-        "new flows were refused: drop_quota 5 times; sandbox 'greedy' has most flows, 50";
+        "new flows were refused: drop_quota 5 times; sandbox 'greedy' has the most flows, 50";
     let said = status["degraded"].as_array().expect("degraded");
     assert!(said.contains(&degraded.into()), "{said:?}");
     let log = fixture.daemon.process().output();

@@ -32,7 +32,7 @@ impl Kind {
 
 /// [`FlowEntry::role`]: the direction of the packet that opened the flow.
 pub const ORIGINAL: u8 = 0;
-/// [`FlowEntry::role`]: the other direction.
+/// [`FlowEntry::role`]: the reverse direction.
 pub const REPLY: u8 = 1;
 
 /// [`FlowEntry::seen`]: a packet of this direction was seen.
@@ -46,8 +46,8 @@ pub const SEEN_FIN: u8 = 1 << 3;
 /// [`FlowEntry::seen`]: TCP RST since the last other segment of this direction.
 pub const SEEN_RST: u8 = 1 << 4;
 
-/// [`FlowEntry::flags`]: translated packets are delivered to the sandbox of [`FlowEntry::endpoint`]; without it they leave
-/// the node.
+/// [`FlowEntry::flags`]: translated packets are delivered to the sandbox of [`FlowEntry::endpoint`]. If it is not set,
+/// they leave the node.
 pub const DELIVER: u8 = 1 << 0;
 /// [`FlowEntry::flags`]: the source address or port changes.
 pub const REWRITE_SRC: u8 = 1 << 1;
@@ -62,7 +62,8 @@ layout! {
     pub struct FlowEntry(88) {
         /// The tuple after translation. Does not change.
         pub to: FlowKey,
-        /// Coarse monotonic nanoseconds of the last packet of this direction, or of the creation if there was none.
+        /// Coarse monotonic nanoseconds of the last packet of this direction, or of the creation if there was no
+        /// packet.
         pub last_seen: u64,
         /// Coarse monotonic nanoseconds of the creation; the same in both entries of a flow. Does not change.
         pub created: u64,
@@ -72,7 +73,7 @@ layout! {
         pub bytes: u64,
         /// Slot of the local endpoint of this direction. Does not change.
         pub endpoint: u32,
-        /// Generation of that slot; the flow has expired when the slot has another one. Does not change.
+        /// Generation of that slot; the flow has expired if the slot has another generation. Does not change.
         pub generation: u32,
         /// A [`Kind`]. Does not change.
         pub kind: u8,
@@ -82,7 +83,7 @@ layout! {
         pub seen: u8,
         /// [`DELIVER`], [`BOTH_LOCAL`], `REWRITE_*`. Does not change.
         pub flags: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
     }
 }

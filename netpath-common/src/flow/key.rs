@@ -34,9 +34,9 @@ layout! {
         pub dport: Be16,
         /// Number of the transport protocol.
         pub protocol: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u8,
-        /// Zero. Not one array with `pad`: clearing an array of three calls a byte loop on the BPF target.
+        /// Padding, always zero. Separate from `pad`, because the BPF target clears an array of three bytes in a loop.
         pub pad2: u16,
     }
 }
@@ -56,7 +56,7 @@ impl FlowKey {
         }
     }
 
-    /// Copies `from` field by field: an assignment of the whole calls a byte loop on the BPF target.
+    /// Copies `from` field by field, because the BPF target copies a whole structure byte by byte.
     #[inline(always)]
     pub fn copy_from(&mut self, from: &Self) {
         self.src = from.src;

@@ -20,8 +20,8 @@ pub enum State {
     Closing,
     /// TCP: RST before the handshake was finished, and no later segment in that direction.
     Refused,
-    /// TCP: RST after the handshake, and no later segment in that direction. The flow stays for a while: a forged RST must
-    /// not end it (RFC 7857 §2.2).
+    /// TCP: RST after the handshake, and no later segment in that direction. The flow is kept until its idle limit,
+    /// because the RST may be forged (RFC 7857 §2.2).
     Reset,
 }
 

@@ -12,14 +12,14 @@ pub struct Timers {
     pub tcp_syn_received: u64,
     /// TCP established (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established: u64,
-    /// TCP after one FIN. The other side may send for as long as it needs, with pauses.
+    /// TCP after one FIN. The other side may continue to send, with pauses.
     pub tcp_half_closed: u64,
     /// TCP after both FINs.
     pub tcp_closing: u64,
     /// TCP after RST before the handshake was finished.
     pub tcp_refused: u64,
-    /// TCP after a later RST. A forged RST must not end a connection that continues within this time (RFC 7857 §2.2: four
-    /// minutes).
+    /// TCP after a later RST. A forged RST must not end a connection that continues within this time (RFC 7857 §2.2:
+    /// four minutes).
     pub tcp_reset: u64,
     /// UDP without a reply.
     pub udp_new: u64,
@@ -29,15 +29,15 @@ pub struct Timers {
     pub icmp: u64,
     /// Other protocols.
     pub other: u64,
-    /// Fragments of an incomplete datagram (RFC 791 §3.2 suggests 15 s, RFC 8200 §4.5 says 60 s; Linux waits 30 s for
-    /// IPv4).
+    /// Fragments of an incomplete datagram (RFC 791 §3.2 suggests 15 s, RFC 8200 §4.5 requires 60 s; Linux waits 30 s
+    /// for IPv4).
     pub fragment: u64,
 }
 
 const SECOND: u64 = 1_000_000_000;
 
 impl Timers {
-    /// The defaults; rows T-5, U-5 and I-2 of the compliance page give the reasons.
+    /// The defaults. Rows T-5, U-5 and I-2 of `docs/nat-compliance.md` state the reasons.
     pub const DEFAULT: Self = Self {
         tcp_syn_sent: 120 * SECOND,
         tcp_syn_received: 60 * SECOND,

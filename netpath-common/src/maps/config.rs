@@ -8,29 +8,29 @@ layout! {
     pub struct Config(168) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
-        /// Random, chosen once: key of the choice of external ports.
+        /// Random, chosen when the map is created. Key of the hash that selects external ports.
         pub secret: u64,
-        /// Random, chosen once: key of the identifications of fragmented datagrams. Separate from `secret`, which many
-        /// observed identifications would reveal.
+        /// Random, chosen when the map is created. Key of the hash that selects identifications of fragmented
+        /// datagrams. Separate from `secret`, because an observer of many identifications could compute the key.
         pub fragment_key: u64,
         /// Idle limits. The programs use them to remove expired flows while no daemon runs.
         pub timers: Timers,
         /// Bit mask of the block levels that entries of `ports` with an exact host address have.
         pub exact_levels: u32,
-        /// The same for entries that are valid for every address of one family.
+        /// Bit mask of the block levels of entries for every address of one family.
         pub family_levels: u32,
-        /// The same for entries that are valid for every address.
+        /// Bit mask of the block levels of entries for every address.
         pub any_levels: u32,
-        /// Slots of `half_open`, less one; the number of slots is a power of two.
+        /// Number of slots of `half_open`, minus one; the number of slots is a power of two.
         pub half_open_mask: u32,
-        /// Slots of `flow_index`, less one; the number of slots is a power of two.
+        /// Number of slots of `flow_index`, minus one; the number of slots is a power of two.
         pub flow_index_mask: u32,
-        /// Flags of `bpf_fib_lookup` for the next hop that the running kernel supports.
+        /// Flags that the running kernel supports for `bpf_fib_lookup` of a next hop.
         pub route_flags: u32,
-        /// Flags of `bpf_fib_lookup` for the source address. 0 below Linux 6.7: the address of the uplink is used.
+        /// Flags of `bpf_fib_lookup` for the source address. 0 before Linux 6.7: the address of the uplink is used.
         pub source_flags: u32,
-        /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` supports it (Linux 6.16), else 0: the programs then
-        /// correct a complete checksum themselves.
+        /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` supports it (Linux 6.16), else 0: the programs
+        /// then correct a complete checksum themselves.
         pub checksum_v6_flag: u32,
         /// First port of the SNAT range.
         pub snat_first: u16,
@@ -38,13 +38,13 @@ layout! {
         pub snat_last: u16,
         /// Limit of the flows of one sandbox on each of its networks.
         pub flows_per_sandbox: u32,
-        /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 if there was none.
+        /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 before the first sweep.
         pub swept: u64,
     }
 }
 
-/// Nanoseconds since the last sweep after which the programs assume that no daemon runs: twice the longest interval
-/// between sweeps.
+/// Time since the last sweep, in nanoseconds, after which the programs assume that no daemon runs: twice the longest
+/// interval between sweeps.
 pub const SWEEP_PATIENCE: u64 = 60_000_000_000;
 
 /// UDP port of tunnels between nodes (RFC 7348 §5). A reply to this port would be decapsulated, so SNAT does not use it
@@ -71,11 +71,11 @@ layout! {
         pub index: u32,
         /// Largest network-layer packet in bytes.
         pub mtu: u32,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
-        /// Uplinks: source address for IPv4 if the route names none; unspecified if there is none.
+        /// Uplinks: source address for IPv4 if the route has none; unspecified if the uplink has no IPv4 address.
         pub v4: Addr,
-        /// Uplinks: source address for IPv6 if the route names none; unspecified if there is none.
+        /// Uplinks: source address for IPv6 if the route has none; unspecified if the uplink has no IPv6 address.
         pub v6: Addr,
     }
 }

@@ -1,4 +1,4 @@
-//! Counters, and the use of flows by sandboxes.
+//! Packet counters, and the number of flows of each sandbox.
 
 use crate::layout::layout;
 
@@ -16,17 +16,17 @@ layout! {
 layout! {
     /// Flows of a sandbox, by the slot of its endpoint. Written by the programs; reset by the daemon.
     ///
-    /// Each reply entry in `flows` counts for the endpoint that it names: the endpoint of the sandbox that opened the flow,
-    /// or, for a flow from outside, the endpoint whose port is published.
+    /// Each reply entry in `flows` counts for the endpoint that it names: the endpoint of the sandbox that opened the
+    /// flow, or, for a flow from outside, the endpoint whose port is published.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct Usage(16) {
-        /// Flows. Signed: a number that is too low by one must not block a sandbox.
+        /// Number of flows. Signed, so that a number that is too low by one does not wrap around and block a sandbox.
         pub flows: i32,
         /// Generation of the slot that is counted; flows of other generations are not counted.
         pub generation: u32,
-        /// Sequence number of the next slot of `flow_index` that is searched for flows of this sandbox to evict.
+        /// Sequence number of the next slot of `flow_index` to search for flows of this sandbox that can be evicted.
         pub reclaimed: u32,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
     }
 }
@@ -47,5 +47,5 @@ pub enum Cursor {
     FragmentId = 4,
 }
 
-/// Entries of `cursors`.
+/// Number of entries of `cursors`.
 pub const CURSORS: u32 = 5;

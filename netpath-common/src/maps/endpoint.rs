@@ -21,7 +21,7 @@ layout! {
     pub struct Endpoint(168) {
         /// Interface index of the host's end of the veth pair; 0 if the slot is free.
         pub ifindex: u32,
-        /// Incremented when the slot gets another endpoint. Flows of other generations have expired.
+        /// Incremented when the slot is assigned to another endpoint. Flows of other generations have expired.
         pub generation: u32,
         /// Index of its network.
         pub network: u32,
@@ -35,7 +35,7 @@ layout! {
         pub mac: MacAddr,
         /// MAC address of the bridge: the source of routed packets.
         pub gateway_mac: MacAddr,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
         /// IPv4 address; `::` if it has none.
         pub v4: Addr,
@@ -130,8 +130,8 @@ impl AddressRecord {
         Self { owner, slot }
     }
 
-    /// The owner. A number that the daemon does not write is read as [`AddressOwner::Gateway`], which is the most
-    /// restricted one.
+    /// The owner. A number that the daemon does not write is read as [`AddressOwner::Gateway`], the most restricted
+    /// owner.
     #[inline(always)]
     pub const fn owner(self) -> AddressOwner {
         match self.owner {

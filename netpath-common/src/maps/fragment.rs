@@ -3,7 +3,7 @@
 use crate::{addr::Addr, flow::FlowKey, layout::layout};
 
 layout! {
-    /// What all fragments of a datagram have in common.
+    /// Key of a datagram: the header fields that all its fragments share.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct FragmentKey(40) {
         /// Source address before translation.
@@ -14,9 +14,10 @@ layout! {
         pub id: u32,
         /// Transport protocol; 0 for IPv6, where it does not identify a datagram (RFC 8200 §4.5).
         pub protocol: u8,
-        /// The [`crate::hook::Hook`] that they pass. Forged fragments at another hook belong to another datagram.
+        /// Number of the [`crate::hook::Hook`] at which the fragments arrive. Forged fragments at another hook belong
+        /// to another datagram.
         pub hook: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad2: u16,
     }
 }
@@ -41,27 +42,27 @@ layout! {
         pub generation: u32,
         /// As [`crate::flow::FlowEntry::flags`].
         pub flags: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad2: u16,
     }
 }
 
-/// Fragments of one datagram that are buffered before its first one arrives: 64 KiB over a link of 1,400 bytes.
+/// Largest number of buffered fragments of one datagram: 64 KiB over a link with an MTU of 1,400 bytes.
 pub const PENDING_SLOTS: usize = 48;
 
 layout! {
-    /// A datagram whose first fragment has not arrived, with the fragments of it that are buffered. Written by the programs.
+    /// A datagram whose first fragment has not arrived, and its buffered fragments. Written by the programs.
     #[derive(Clone, Copy, Debug)]
     pub struct PendingDatagram(208) {
         /// Coarse monotonic nanoseconds of the fragment that arrived first.
         pub first_seen: u64,
-        /// Buffered fragments.
+        /// Number of buffered fragments.
         pub count: u32,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
-        /// [`BufferedFragment::sequence`] of each.
+        /// [`BufferedFragment::sequence`] of each of them.
         pub sequences: [u32; PENDING_SLOTS],
     }
 }
@@ -73,13 +74,13 @@ layout! {
     /// A buffered fragment. Written by the programs.
     #[derive(Clone, Copy, Debug)]
     pub struct BufferedFragment(9_288) {
-        /// Its datagram.
+        /// Key of its datagram.
         pub key: FragmentKey,
         /// Coarse monotonic nanoseconds of its arrival.
         pub arrived: u64,
-        /// Sequence number of the ring at its arrival; the slot is used again after [`super::MAX_BUFFERED`] more.
+        /// Sequence number of the ring at its arrival; its slot is reused after [`super::MAX_BUFFERED`] more.
         pub sequence: u32,
-        /// Bytes of the frame.
+        /// Length of the frame in bytes.
         pub length: u32,
         /// The frame, from its link header.
         pub bytes: [u8; BUFFER_BYTES],

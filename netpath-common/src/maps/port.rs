@@ -7,29 +7,30 @@ use crate::{
 };
 
 layout! {
-    /// Key of `ports`: the smallest aligned block that contains the range (see [`crate::portmap`]).
+    /// Key of `ports`. It contains the smallest aligned block of ports that contains the range (see
+    /// [`crate::portmap`]).
     #[derive(Clone, Copy, Default, Debug)]
     pub struct PortKey(24) {
-        /// The host address; [`PortKey::ANY_V4`], [`PortKey::ANY_V6`] or [`PortKey::ANY`] for a wildcard.
+        /// Host address, or a wildcard: [`PortKey::ANY_V4`], [`PortKey::ANY_V6`] or [`PortKey::ANY`].
         pub addr: Addr,
         /// Number of the block at [`Self::level`].
         pub block: u16,
-        /// Level of the block.
+        /// Level of the block, 0 to 16: the block has `2^level` ports.
         pub level: u8,
         /// Transport protocol.
         pub protocol: u8,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u32,
     }
 }
 
 impl PortKey {
-    /// Every address of the node.
+    /// Wildcard for every address of the node.
     pub const ANY: Addr = Addr::UNSPECIFIED;
-    /// Every IPv4 address of the node: `0.0.0.0`.
+    /// Wildcard for every IPv4 address of the node: `0.0.0.0`.
     pub const ANY_V4: Addr = Addr::from_raw_v4(0);
-    /// Every IPv6 address of the node. `::` means both families, so an address of the discard prefix is used
-    /// (RFC 6666).
+    /// Wildcard for every IPv6 address of the node: `100::`, an address of the discard prefix (RFC 6666), because `::`
+    /// is the wildcard for both families.
     pub const ANY_V6: Addr = Addr::from_octets([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
     /// The address that means every address of a family.
@@ -47,7 +48,7 @@ impl PortKey {
         Self::at_level(addr, protocol, first, portmap::level(first, last))
     }
 
-    /// The key that a range of `level` around `port` has.
+    /// The key of a range at `level` that contains `port`.
     #[inline(always)]
     pub const fn at_level(addr: Addr, protocol: u8, port: u16, level: u8) -> Self {
         Self {
@@ -79,9 +80,9 @@ layout! {
         pub first: u16,
         /// Last host port.
         pub last: u16,
-        /// Port of the sandbox for [`Self::first`]; the others follow in order.
+        /// Port of the sandbox for [`Self::first`]; later host ports lead to the ports after it, in order.
         pub port: u16,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: u16,
         /// Slot of the endpoint.
         pub endpoint: u32,

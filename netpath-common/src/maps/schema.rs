@@ -6,12 +6,12 @@ pub const SCHEMA_VERSION: u32 = 2;
 
 /// Default capacity of `flows` in flows (a flow has two entries) if memory permits.
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
-/// The same on the smallest machine; a power of two.
+/// Smallest default capacity of `flows`, in flows; a power of two.
 pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
-/// Bytes of memory per flow in a full table: two elements (184 bytes each, allocated as 192), its share of the buckets
+/// Memory per flow of a full table, in bytes: two elements (184 bytes each, allocated as 192), its share of the buckets
 /// (32), and a slot of `flow_index` (40). `tests/prog/capacity.rs` measures it.
 pub const BYTES_PER_FLOW: u64 = 456;
-/// Default budget of half-open flows; a power of two.
+/// Default limit of half-open flows; a power of two.
 pub const DEFAULT_HALF_OPEN: u32 = 65_536;
 /// Capacity of `endpoints`. Slot 0 is unused, so an empty entry never names an endpoint.
 pub const MAX_ENDPOINTS: u32 = 16_384;
@@ -37,7 +37,8 @@ pub const MAX_PENDING: u32 = 4_096;
 pub const MAX_BUFFERED: u32 = 512;
 /// Capacity of `host_echoes`: echo requests of the node that may still be answered.
 pub const MAX_HOST_ECHOES: u32 = 4_096;
-/// Words of one protocol's bitmap in `snat_taken`: 65,536 ports at 64 a word. TCP is first, then UDP.
+/// Words of one protocol's bitmap in `snat_taken`: 65,536 ports, 64 in each word. The bitmap of TCP precedes that of
+/// UDP.
 pub const SNAT_WORDS: u32 = 1_024;
 
 /// The kind of a map.
@@ -51,7 +52,7 @@ pub enum MapKind {
     HashMap,
     /// `BPF_MAP_TYPE_LRU_HASH`.
     LruHashMap,
-    /// `BPF_MAP_TYPE_LPM_TRIE`; a key is a 32-bit prefix length and the declared key.
+    /// `BPF_MAP_TYPE_LPM_TRIE`; a key is a 32-bit prefix length, followed by the declared key.
     LpmTrie,
 }
 
@@ -62,19 +63,19 @@ pub struct MapDeclaration {
     pub name: &'static str,
     /// Its kind.
     pub kind: MapKind,
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub key_size: u32,
-    /// Bytes of a value.
+    /// Size of a value in bytes.
     pub value_size: u32,
-    /// Entries, unless the daemon's settings say otherwise (`flows`, `half_open`, `flow_index`).
+    /// Number of entries. The daemon's settings replace it for `flows`, `half_open` and `flow_index`.
     pub capacity: u32,
 }
 
 /// Calls `$callback` with the declaration of every pinned map, each in the form
 /// `"name" STATIC: Kind[Key => Value; capacity], "writer" => "readers";`.
 ///
-/// The programs define the maps from it ([`MAPS`] describes them to user space), so this list is the only place where the
-/// name, kind, types and capacity of a map are written. The names of types and constants are those of this module.
+/// The programs define the maps from it ([`MAPS`] describes them to user space), so only this list states the
+/// name, kind, types and capacity of a map. Types and constants are named as in this module.
 #[macro_export]
 macro_rules! for_each_map {
     ($callback:ident) => {
@@ -127,7 +128,7 @@ macro_rules! declare {
 }
 
 impl MapKind {
-    /// Bytes of a key before the declared one.
+    /// Size in bytes of the prefix length that precedes the declared key.
     const fn prefix_size(self) -> u32 {
         match self {
             Self::LpmTrie => 4,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 layout! {
-    /// A socket and the address that its packets are sent to. Written by the programs.
+    /// A socket and the destination that its packets are sent to. Written by the programs.
     #[derive(Clone, Copy, Default, Debug)]
     pub struct SocketPeer(32) {
         /// Socket cookie.
@@ -15,20 +15,20 @@ layout! {
         pub addr: Addr,
         /// Port of the sandbox.
         pub port: Be16,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: [u16; 3],
     }
 }
 
 layout! {
-    /// The address that the process asked for.
+    /// The destination that the process requested, before its replacement. Written by the programs.
     #[derive(Clone, Copy, Default, Debug)]
     pub struct SocketAddr(24) {
         /// Address.
         pub addr: Addr,
         /// Port.
         pub port: Be16,
-        /// Zero.
+        /// Padding, always zero.
         pub pad: [u16; 3],
     }
 }

@@ -10,15 +10,15 @@ layout! {
         pub key: FlowKey,
         /// [`crate::flow::FlowEntry::last_seen`] of that entry, or [`SWEEP_ALWAYS`].
         pub last_seen: u64,
-        /// The same of the reverse entry; ignored if there is none.
+        /// [`crate::flow::FlowEntry::last_seen`] of the reverse entry; ignored if there is no reverse entry.
         pub reverse_last_seen: u64,
     }
 }
 
-/// [`SweepRecord::last_seen`]: remove the flow whenever it was used.
+/// [`SweepRecord::last_seen`]: the flow is removed, regardless of its last packet.
 pub const SWEEP_ALWAYS: u64 = u64::MAX;
 
-/// Bytes before the first record: a test run needs an Ethernet header.
+/// Offset of the first record in bytes: the packet of a test run starts with an Ethernet header.
 pub const SWEEP_HEADER: usize = 16;
-/// Records in one run: as many as fit a packet of one page.
+/// Largest number of records in one run: the packet fits in one page.
 pub const SWEEP_BATCH: usize = 56;

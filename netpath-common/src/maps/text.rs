@@ -1,4 +1,4 @@
-//! Text in maps, for dumps that work without the daemon.
+//! Text in map values, for dumps without the daemon.
 
 /// Text of up to 64 bytes, padded with zeroes.
 #[derive(Clone, Copy)]
@@ -6,7 +6,7 @@
 pub struct Text(pub [u8; 64]);
 
 impl Text {
-    /// From text of at most 64 bytes; longer text is cut.
+    /// From text of at most 64 bytes; longer text is truncated.
     pub fn new(text: &str) -> Self {
         let mut bytes = [0; 64];
         for (to, from) in bytes.iter_mut().zip(text.bytes()) {
@@ -15,7 +15,7 @@ impl Text {
         Self(bytes)
     }
 
-    /// The text; empty if it is not UTF-8, which the daemon never writes.
+    /// The text; empty if it is not UTF-8. The daemon writes only UTF-8.
     pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(64);
         core::str::from_utf8(self.0.get(..end).unwrap_or_default()).unwrap_or_default()

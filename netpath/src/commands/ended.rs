@@ -1,4 +1,4 @@
-//! Sandboxes end with their process or namespace.
+//! Sandboxes whose process or namespace has ended.
 
 use super::{CommandError, Node};
 use crate::{
@@ -8,7 +8,8 @@ use crate::{
 };
 
 impl<K: Kernel, D: Datapath> Node<K, D> {
-    /// Sandboxes whose process or namespace has ended, and the sandboxes that share their namespace, which come first.
+    /// Names of the sandboxes whose process or namespace has ended, and of the sandboxes that share their namespace. A
+    /// sandbox comes after those that share its namespace.
     pub(super) fn ended_sandboxes(&self) -> Vec<Name> {
         let ended = self
             .state()
@@ -17,7 +18,7 @@ impl<K: Kernel, D: Datapath> Node<K, D> {
         sharers_first(self.state(), ended.map(|sandbox| &sandbox.name))
     }
 
-    /// Processes whose end is the end of a sandbox.
+    /// Processes of sandboxes. A sandbox is removed when its process ends.
     pub(super) fn watched_processes(&self) -> Vec<(Id, ProcessId)> {
         let sandboxes = self.state().sandboxes();
         let pairs =
@@ -25,8 +26,8 @@ impl<K: Kernel, D: Datapath> Node<K, D> {
         pairs.collect()
     }
 
-    /// Removes sandboxes that ended while no daemon ran. They are removed from the store only: the first reconcile
-    /// removes their devices.
+    /// Removes sandboxes that ended while no daemon ran, from the store only. The first reconcile removes their
+    /// devices.
     ///
     /// # Errors
     /// If the store cannot be written.
@@ -70,14 +71,16 @@ fn sharers_first<'a>(state: &State, ended: impl Iterator<Item = &'a Name>) -> Ve
     order
 }
 
-/// The process that netpath has started in the sandbox, or that its creator has named, while it runs.
+/// The process that netpath has started in the sandbox, or that the request to create it has named; `None` if it does
+/// not run.
 pub(super) fn running_process(sandbox: &Sandbox) -> Option<ProcessId> {
     sandbox
         .process
         .filter(|process| matches!(process::alive(*process), Ok(true)))
 }
 
-/// Number of the process of a sandbox: as [`running_process`], or the one that its namespace was adopted from.
+/// PID of the process of a sandbox: that of [`running_process`], or of the process whose namespace was adopted; `None`
+/// if neither runs.
 pub(super) fn process_number(sandbox: &Sandbox) -> Option<i32> {
     let mut alive =
         processes(sandbox).filter(|process| matches!(process::alive(*process), Ok(true)));

@@ -16,9 +16,9 @@ use crate::{
 /// An endpoint to create, without a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
-    /// Network.
+    /// Name of the network.
     pub network: Name,
-    /// Addresses, at most one per family; a free one for each family of the network that is left out.
+    /// Addresses, at most one per family; a free address is allocated for every other family of the network.
     pub ips: Vec<IpAddr>,
     /// MAC address of the container interface; derived from the endpoint's id if `None`.
     pub mac: Option<MacAddr>,
@@ -29,7 +29,7 @@ pub struct EndpointSpec {
 }
 
 impl Commands {
-    /// Every endpoint: those of sandboxes first.
+    /// Every endpoint; those with a sandbox come first.
     pub async fn endpoints(&self) -> Vec<EndpointView> {
         let node = self.shared.node.lock().await;
         let endpoints = node.state().endpoints();
@@ -46,7 +46,8 @@ impl Commands {
         self.shared.node.lock().await.view_of_endpoint(id)
     }
 
-    /// Creates an endpoint without a sandbox. Its addresses are reserved; it gets devices and programs when it is joined.
+    /// Creates an endpoint without a sandbox. Its addresses are reserved; it gets devices and programs when it is
+    /// joined.
     ///
     /// # Errors
     /// The request is refused, or the store cannot be written.
@@ -109,7 +110,7 @@ impl Commands {
         node.view_of_endpoint(id)
     }
 
-    /// Separates an endpoint from its sandbox. Its flows expire at once; its addresses stay reserved.
+    /// Disconnects an endpoint from its sandbox. Its flows expire at once; its addresses stay reserved.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
@@ -137,7 +138,7 @@ impl Node {
         Ok(self.endpoint_view(endpoint, sandbox))
     }
 
-    /// The veth pair of another program, as the kernel shows it; it becomes one of the node's facts.
+    /// Reads the veth pair of another program from the kernel, and adds it to the facts of the node.
     async fn resolve_veth(&mut self, name: &str) -> Result<AdoptedVeth, CommandError> {
         let refused = |reason: &str| RequestError::AdoptVeth {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Why a command fails.
+//! Errors of commands.
 
 use super::NamespaceError;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     store::{StoreError, objects::ObjectError},
 };
 
-/// Why a command fails. Unless stated otherwise nothing has changed.
+/// Why a command fails. The state is unchanged unless stated otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The request is refused.
@@ -27,11 +27,11 @@ pub enum CommandError {
     Running {
         /// Name of the sandbox.
         name: Name,
-        /// Number of the process.
+        /// PID of the process.
         pid: i32,
     },
-    /// The node was torn down.
-    #[error("the node was torn down and the daemon is ending")]
+    /// The node was torn down and accepts no commands.
+    #[error("the node was torn down and the daemon is stopping")]
     TornDown,
     /// A stored object is invalid.
     #[error(transparent)]
@@ -111,7 +111,7 @@ impl CommandError {
         }
     }
 
-    /// Whether an interface of another program in the namespace has the name.
+    /// Whether the cause is an interface name that another program uses in the namespace.
     fn is_name_taken(&self) -> bool {
         let mut error = match self {
             Self::Reconcile(error) => error,
@@ -135,13 +135,13 @@ impl CommandError {
         }
     }
 
-    /// What the user can do; `None` if nothing is known.
+    /// What the user can do; `None` if there is no advice.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
             Self::Namespace(error) => error.hint().map(str::to_owned),
             Self::Running { .. } => Some("stop it first, or use -f, which stops it".to_owned()),
-            Self::TornDown => Some("start the daemon again".to_owned()),
+            Self::TornDown => Some("restart the daemon".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
             _ if self.is_name_taken() => {
                 Some("rename or remove the other interface in the namespace".to_owned())

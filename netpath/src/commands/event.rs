@@ -1,23 +1,23 @@
-//! Events: what commands have changed.
+//! Events: the changes that commands have made.
 
 use std::time::SystemTime;
 
-/// A change that is in force.
+/// A change that has been applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When the command ended.
+    /// Time at which the change was applied.
     pub time: SystemTime,
-    /// What happened.
+    /// Action.
     pub action: Action,
     /// Kind of the object.
     pub object: ObjectKind,
     /// Name of the object.
     pub name: String,
-    /// Details for people.
+    /// Details, as text for users.
     pub message: Option<String>,
 }
 
-/// What happened to an object.
+/// Actions on objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It was created.

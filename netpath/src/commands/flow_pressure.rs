@@ -1,4 +1,4 @@
-//! New flows that were refused because a limit was reached, and the sandbox that has most flows.
+//! Reports of new flows that were refused because a limit was reached, and of the sandbox with the most flows.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,25 @@ use netpath_common::reason::Reason;
 
 use crate::datapath::read::{Counter, SandboxFlows};
 
-/// Reasons of refusals.
+/// Reasons that count refused flows.
 const REASONS: [Reason; 3] = [Reason::TableFull, Reason::Quota, Reason::NoPort];
 
-/// How long the status reports refusals after the last one.
+/// Time after the last refusal during which the status reports refusals.
 const REPORTED: Duration = Duration::from_secs(60);
 
 /// Shortest time between two warnings in the log.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
-/// Refusals since the last update.
+/// The refusals to report.
 #[derive(Debug, Default)]
 pub struct FlowPressure {
     /// Counters at the last update; `None` before the first one.
     seen: Option<[u64; REASONS.len()]>,
-    /// Refusals that the status reports, and the time of the update that saw the last one.
+    /// Refusals that the status reports.
     refused: [u64; REASONS.len()],
+    /// Time of the update that found the last refusal.
     last: Option<Instant>,
+    /// Time of the last warning in the log.
     warned: Option<Instant>,
 }
 
@@ -36,8 +38,8 @@ pub struct Report {
 }
 
 impl FlowPressure {
-    /// Compares the counters with those of the last update. `top` returns the sandboxes with most flows and is called
-    /// only if there is something to report.
+    /// Compares the counters with those of the last update. `top` returns the sandboxes with the most flows. It is
+    /// called only if there are refusals to report.
     pub fn update(
         &mut self,
         now: Instant,
@@ -48,7 +50,7 @@ impl FlowPressure {
             let counter = counters.iter().find(|counter| counter.reason == reason);
             counter.map_or(0, |counter| counter.packets)
         });
-        // The counters outlive the daemon: earlier refusals were reported by an earlier daemon.
+        // The counters persist when the daemon stops: an earlier daemon has reported earlier refusals.
         let before = self.seen.replace(counts).unwrap_or(counts);
         if self
             .last
@@ -91,7 +93,10 @@ impl FlowPressure {
             .map(|(count, reason)| format!("{} {count} times", reason.name()))
             .collect();
         let largest = match top.first() {
-            Some(most) => format!("sandbox '{}' has most flows, {}", most.sandbox, most.flows),
+            Some(most) => format!(
+                "sandbox '{}' has the most flows, {}",
+                most.sandbox, most.flows
+            ),
             None => "no sandbox has flows".to_owned(),
         };
         format!("new flows were refused: {}; {largest}", refused.join(", "))
@@ -133,7 +138,7 @@ mod tests {
             (report.degraded.unwrap_or_default(), report.warn)
         };
         let nothing = (String::new(), false);
-        let web = "sandbox 'web' has most flows, 70";
+        let web = "sandbox 'web' has the most flows, 70";
         assert_eq!(
             update(0, 5, 0),
             nothing,

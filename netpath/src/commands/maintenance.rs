@@ -1,4 +1,4 @@
-//! What the daemon's timers run: reconcile, sweep, removal of sandboxes that ended.
+//! Commands that tasks of the daemon run: reconcile, sweep, and the removal of sandboxes that have ended.
 
 use std::time::Instant;
 
@@ -11,12 +11,12 @@ use crate::{
     store::Revision,
 };
 
-/// Number of operations of a reconcile.
+/// Number of operations that a reconcile required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repaired(pub usize);
 
 impl<K: Kernel, D: Datapath> Commands<K, D> {
-    /// Reconciles everything outside of the sandboxes; a torn-down node is left alone.
+    /// Reconciles the node, without the interiors of sandboxes. A torn-down node is not reconciled.
     ///
     /// # Errors
     /// If the node cannot be observed.
@@ -25,7 +25,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         if node.torn_down {
             return Ok(Repaired(0));
         }
-        // A sandbox whose namespace was removed is removed too. A repair would replace the namespace by an empty one.
+        // A sandbox whose namespace was removed is removed too. A reconcile would replace the namespace by an empty
+        // one.
         if self.remove_ended(&mut node).await {
             self.wake().sandboxes.notify_one();
         }
@@ -44,7 +45,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         Ok(Repaired(operations.len()))
     }
 
-    /// Brings a commit of another writer of the store into force; commits of this daemon are ignored.
+    /// Applies a commit of another writer of the store. Commits of this daemon are ignored.
     ///
     /// # Errors
     /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
@@ -60,13 +61,13 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         Ok(())
     }
 
-    /// When the first hold of an uplink without a default route ends.
+    /// Time at which the first hold of an uplink without a default route ends; `None` if no uplink is held.
     pub async fn uplink_hold_end(&self) -> Option<Instant> {
         self.shared.node.lock().await.uplink_hold_end()
     }
 
-    /// Whether a kernel event may call for a reconcile: false for changes that netpath has made itself.
-    pub async fn concerns(&self, event: &Event) -> bool {
+    /// Whether a kernel event may require a reconcile: false for changes that netpath itself has made.
+    pub async fn may_require_reconcile(&self, event: &Event) -> bool {
         let (name, gone) = match event {
             Event::LinkChanged { name, gone, .. } => (name, gone),
             // netpath itself detaches programs from its own devices.
@@ -81,7 +82,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         if !is_veth && !name.starts_with(BRIDGE_PREFIX) {
             return true;
         }
-        // netpath itself creates and changes its devices. The removal of one matters only if the state has it.
+        // netpath itself creates and changes its devices. The removal of a device requires a reconcile if the state has
+        // it.
         let node = self.shared.node.lock().await;
         *gone
             && if is_veth {
@@ -96,7 +98,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             }
     }
 
-    /// Removes every sandbox whose process or namespace has ended; returns the processes of the others.
+    /// Removes every sandbox whose process or namespace has ended. Returns the processes of the other sandboxes.
     pub async fn remove_ended_sandboxes(&self) -> Vec<(Id, ProcessId)> {
         let mut node = self.shared.node.lock().await;
         if node.torn_down {
@@ -106,7 +108,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         node.watched_processes()
     }
 
-    /// Removes every sandbox whose process or namespace has ended; returns whether there was one.
+    /// Removes every sandbox whose process or namespace has ended. Returns whether it has removed one.
     async fn remove_ended(&self, node: &mut Node<K, D>) -> bool {
         let mut removed = false;
         for name in node.ended_sandboxes() {
@@ -138,10 +140,10 @@ impl Commands {
         let mut node = self.shared.node.lock().await;
         let swept = tokio::task::block_in_place(|| node.reconciler.datapath.sweep());
         match &swept {
-            Ok(_) => node.troubles.remove("sweep"),
+            Ok(_) => node.degraded.remove("sweep"),
             Err(error) => node
-                .troubles
-                .insert("sweep", format!("flows do not expire: {error}")),
+                .degraded
+                .insert("sweep", format!("expired flows are not removed: {error}")),
         };
         node.watch_flow_pressure(&self.config().bpf_dir);
         swept

@@ -4,15 +4,14 @@
 //! front end ─► typed request ─► model: Change ─► store ─► reconcile ─► event
 //! ```
 //!
-//! A command that changes something returns when the change is stored and in force, or reversed. Commands run one
-//! after another: each holds the lock of the node. Timers of the daemon use commands too (`maintenance`).
+//! A command that changes the state returns when the change is stored and applied, or reversed. Commands run one after
+//! another: each holds the lock of the node. The tasks of the daemon use commands too (`maintenance`).
 
 mod ended;
 mod endpoint;
 mod error;
 mod event;
 mod flow_pressure;
-
 mod maintenance;
 mod namespace;
 mod network;
@@ -51,7 +50,7 @@ pub use stored::Stored;
 pub use teardown::remove_kernel_state;
 pub use view::{EndpointView, NetworkView, PortView, SandboxView};
 
-/// Events that a slow reader may lag behind before it loses the oldest ones.
+/// Number of unread events of a reader; the oldest event is lost if there are more.
 const EVENTS: usize = 1024;
 
 /// The commands of one node. Clones share the node.
@@ -69,13 +68,13 @@ struct Shared<K, D> {
 /// Wake-ups of the daemon's tasks.
 #[derive(Default)]
 pub struct Wake {
-    /// Flows have lost their endpoint or port.
+    /// Flows have expired because their endpoint or port was removed.
     pub sweep: Notify,
-    /// Everything is to be reconciled.
+    /// The node must be reconciled.
     pub reconcile: Notify,
     /// Sandboxes were created or removed: the set of processes to watch has changed.
     pub sandboxes: Notify,
-    /// The daemon is to end.
+    /// The daemon must stop.
     pub end: Notify,
 }
 
@@ -88,7 +87,7 @@ impl<K, D> Clone for Commands<K, D> {
 }
 
 impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
-    /// Commands for a node that [`Node::new`] has made.
+    /// Commands for a node.
     pub fn new(config: Config, node: Node<K, D>) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -110,7 +109,7 @@ impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
         &self.shared.wake
     }
 
-    /// Events from now on. A reader that is too slow loses the oldest ones.
+    /// Events after this call. A reader loses the oldest events if more than 1024 are unread.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
     }
@@ -128,7 +127,7 @@ impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
         read::list(&self.shared.config.bpf_dir)
     }
 
-    /// Changes of the store from now on, those of other writers included.
+    /// Changes of the store after this call, including those of other writers.
     pub async fn watch_store(&self) -> store::Watch {
         self.shared.node.lock().await.stored.store().watch("")
     }

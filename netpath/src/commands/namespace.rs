@@ -11,14 +11,14 @@ use crate::{
     model::{Name, NetworkMode, ProcessId, request::Source},
 };
 
-/// Where the namespace of a sandbox comes from.
+/// Source of the namespace of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamespaceChoice {
     /// netpath creates one.
     Create,
-    /// The namespace at a path, adopted.
+    /// netpath adopts the namespace at a path.
     Path(PathBuf),
-    /// The namespace of the process with this number, adopted.
+    /// netpath adopts the namespace of the process with this PID.
     Process(i32),
 }
 
@@ -31,12 +31,12 @@ pub enum NamespaceError {
     /// The path cannot be resolved.
     #[error("cannot resolve '{}': {source}", path.display())]
     Unreadable {
-        /// Path.
+        /// The path.
         path: PathBuf,
         /// Cause.
         source: io::Error,
     },
-    /// The path is something else.
+    /// The path is not a network namespace.
     #[error("'{}' is not a network namespace", .0.display())]
     NotNamespace(PathBuf),
     /// The process does not exist.
@@ -58,7 +58,7 @@ impl NamespaceError {
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotNamespace(_) => Some(
-                "give the path of a namespace, for example /run/netns/NAME or /proc/PID/ns/net",
+                "name the path of a namespace, for example /run/netns/NAME or /proc/PID/ns/net",
             ),
             Self::OwnNamespace => Some("use the network 'host'"),
             Self::Missing(_) | Self::Unreadable { .. } | Self::NoProcess(_) => None,
@@ -67,8 +67,8 @@ impl NamespaceError {
 }
 
 impl Node {
-    /// Interface names in the namespace of a sandbox, those of other programs included; none if it has no endpoints or
-    /// its namespace is missing.
+    /// Interface names in the namespace of a sandbox, including those of other programs; empty if the sandbox cannot
+    /// have endpoints, or its namespace is missing.
     pub(super) async fn interfaces_of(&self, sandbox: &Name) -> Result<Vec<String>, CommandError> {
         match self.state().sandbox(sandbox) {
             Ok(sandbox) if sandbox.mode == NetworkMode::Network => {
@@ -79,7 +79,7 @@ impl Node {
     }
 }
 
-/// Interface names in the namespace that a request adopts; none if it adopts none.
+/// Interface names in the namespace that a request adopts; empty if netpath creates the namespace.
 pub(super) async fn interfaces_at(source: &Source) -> Result<Vec<String>, CommandError> {
     match source {
         Source::Created { .. } => Ok(Vec::new()),
@@ -90,7 +90,7 @@ pub(super) async fn interfaces_at(source: &Source) -> Result<Vec<String>, Comman
 }
 
 impl Commands {
-    /// The namespace with its inode, which distinguishes it from a later one at the same path.
+    /// The namespace with its inode, which distinguishes it from a later namespace at the same path.
     pub(super) fn resolve_namespace(
         &self,
         choice: &NamespaceChoice,
@@ -120,7 +120,7 @@ impl Commands {
     }
 }
 
-/// The process with its start time, which distinguishes it from a later one of the same number.
+/// The process with its start time, which distinguishes it from a later process with the same PID.
 pub(super) fn identify_process(pid: i32) -> Result<ProcessId, CommandError> {
     Ok(process::identify(pid)?.ok_or(NamespaceError::NoProcess(pid))?)
 }
@@ -132,7 +132,7 @@ fn check_not_own(inode: u64) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The path without symbolic links, except for a final link of procfs, whose target has no path.
+/// The path without symbolic links. A link of procfs as the last component is kept, because its target has no path.
 fn resolve(path: &Path) -> Result<PathBuf, NamespaceError> {
     let resolved = match (fs::canonicalize(path), path.parent(), path.file_name()) {
         (Err(_), Some(parent), Some(name)) if path.exists() => {

@@ -58,9 +58,9 @@ impl Commands {
             ..spec.request
         };
         let change = node
-            .answer_with_routes(|state, env| state.create_network(&request, env))
+            .evaluate_with_routes(|state, env| state.create_network(&request, env))
             .await?;
-        node.make(&change).await?;
+        node.apply(&change).await?;
         let name = &request.name;
         self.emit(Action::Created, ObjectKind::Network, name.as_str(), None);
         Ok(node.network_view(node.state().network(name)?))
@@ -128,7 +128,7 @@ impl Commands {
 }
 
 impl Node {
-    /// The bridge of another program, as the kernel shows it; it becomes one of the node's facts.
+    /// Reads the bridge of another program from the kernel, and adds it to the facts of the node.
     async fn resolve_bridge(&mut self, name: &str) -> Result<AdoptedBridge, CommandError> {
         let refused = |reason: &str| RequestError::AdoptBridge {
             name: name.to_owned(),

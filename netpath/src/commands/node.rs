@@ -31,19 +31,19 @@ pub struct Node<K = Host, D = Datapath> {
     pub(super) facts: NodeFacts,
     /// The last full reconcile.
     pub(super) last: Option<LastReconcile>,
-    /// Its kernel state was removed; the daemon is ending.
+    /// Whether its kernel state was removed; the daemon is stopping then.
     pub(super) torn_down: bool,
-    /// What is degraded, by topic; [`NodeFacts::degraded`] comes in addition.
-    pub(super) troubles: BTreeMap<&'static str, String>,
+    /// Descriptions of what is degraded, by topic, in addition to [`NodeFacts::degraded`].
+    pub(super) degraded: BTreeMap<&'static str, String>,
     name: Name,
     underlay_address: Option<IpAddr>,
-    /// What the store has of this node; `None` before the first reconcile.
+    /// The stored record of this node; `None` before the first reconcile.
     record: Option<NodeRecord>,
     pools: Vec<crate::ipam::Pool>,
     pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
     uplink_hold: Duration,
-    /// Uplinks without a default route, and since when.
+    /// Held uplinks: those without a default route, and when the loss of the route was found.
     lost_uplinks: BTreeMap<String, Instant>,
     flow_pressure: FlowPressure,
 }
@@ -56,20 +56,20 @@ pub struct NodeParts<K = Host, D = Datapath> {
     pub stored: Stored,
     /// Kernel and datapath.
     pub reconciler: Reconciler<K, D>,
-    /// Facts of the kernel.
+    /// Interfaces, addresses and uplinks of the node.
     pub facts: NodeFacts,
-    /// Where subnets come from.
+    /// Pools of new subnets.
     pub pools: Vec<crate::ipam::Pool>,
     /// Address at which other nodes reach it; those of the uplinks if `None`.
     pub underlay_address: Option<IpAddr>,
     /// Path of the namespace of the node.
     pub host_netns: PathBuf,
-    /// First and last of the host ports that are chosen from when the request names none.
+    /// First and last port of the range from which a host port is chosen if the request names none.
     pub free_ports: (u16, u16),
     /// How long an uplink without a default route is kept.
     pub uplink_hold: Duration,
-    /// What is degraded from the start, by topic.
-    pub troubles: BTreeMap<&'static str, String>,
+    /// Descriptions of what is degraded at startup, by topic.
+    pub degraded: BTreeMap<&'static str, String>,
 }
 
 /// Result of the last full reconcile.
@@ -81,7 +81,7 @@ pub(super) struct LastReconcile {
 }
 
 impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
-    /// A node that is not reconciled yet.
+    /// A node before its first reconcile.
     pub fn new(parts: NodeParts<K, D>) -> Self {
         Self {
             stored: parts.stored,
@@ -89,7 +89,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             facts: parts.facts,
             last: None,
             torn_down: false,
-            troubles: parts.troubles,
+            degraded: parts.degraded,
             name: parts.name,
             underlay_address: parts.underlay_address,
             record: None,
@@ -107,8 +107,8 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         self.stored.state()
     }
 
-    /// Loads the state if another writer has committed `revision` or an earlier one that is not loaded yet, and
-    /// reconciles the node with it.
+    /// Loads the state if another writer has made a commit up to `revision` that is not loaded, and reconciles the node
+    /// with it. Returns whether it has loaded the state.
     ///
     /// # Errors
     /// If the store cannot be read, its objects are invalid, or the node cannot be observed.
@@ -119,10 +119,10 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     ) -> Result<bool, CommandError> {
         let followed = tokio::task::block_in_place(|| self.stored.follow(revision));
         match &followed {
-            Ok(_) => self.troubles.remove("store"),
-            Err(error) => self.troubles.insert(
+            Ok(_) => self.degraded.remove("store"),
+            Err(error) => self.degraded.insert(
                 "store",
-                format!("changes of the store are not in force: {error}"),
+                format!("changes in the store are not applied: {error}"),
             ),
         };
         if followed? {
@@ -132,36 +132,36 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         Ok(false)
     }
 
-    /// Answers a request and makes its change.
+    /// Evaluates a request and applies its change.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
     pub(super) async fn request(
         &mut self,
-        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+        request: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, CommandError> {
-        self.request_in(&[], answer).await
+        self.request_in(&[], request).await
     }
 
-    /// The same for a request about a namespace that has these interfaces.
+    /// As [`Self::request`], for a request about a namespace with these interfaces.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.
     pub(super) async fn request_in(
         &mut self,
         interfaces: &[String],
-        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
+        request: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, CommandError> {
-        let change = self.answer_avoiding(&[], interfaces, answer)?;
-        self.make(&change).await?;
+        let change = self.evaluate(&[], interfaces, request)?;
+        self.apply(&change).await?;
         Ok(change)
     }
 
-    fn answer_avoiding<T>(
+    fn evaluate<T>(
         &self,
         avoid: &[ipnet::IpNet],
         interfaces: &[String],
-        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+        request: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         if self.torn_down {
             return Err(CommandError::TornDown);
@@ -179,14 +179,14 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             host_netns: &self.host_netns,
             interfaces,
         };
-        Ok(answer(self.state(), &mut env)?)
+        Ok(request(self.state(), &mut env)?)
     }
 
-    /// Stores a change and brings it into force. If an operation fails, the change is reversed.
+    /// Stores a change and applies it to the kernel and the datapath. If an operation fails, the change is reversed.
     ///
     /// # Errors
     /// The error of the first step that failed.
-    pub(super) async fn make(&mut self, change: &Change) -> Result<(), CommandError> {
+    pub(super) async fn apply(&mut self, change: &Change) -> Result<(), CommandError> {
         self.record(change)?;
         let (mut before, mut after) = Desired::of_change(change, self.state(), &self.facts.facts);
         before.drop_common_ports(&mut after);
@@ -196,12 +196,12 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let undo = change.clone().reversed();
         self.record(&undo)?;
         if let Err(second) = self.reconciler.apply(&after, &before).await {
-            tracing::error!(error = %second, "cannot reverse a change that failed; the next reconcile does");
+            tracing::error!(error = %second, "cannot reverse a failed change; the next reconcile repairs it");
         }
         Err(error.into())
     }
 
-    /// Reads the facts of the node, and reconciles everything.
+    /// Reads the facts of the node, and reconciles the node to `depth`.
     ///
     /// # Errors
     /// If the node cannot be observed.
@@ -231,14 +231,14 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             failed: outcome.errors.len(),
         });
         match outcome.errors.first() {
-            Some(error) => self.troubles.insert("reconcile", error.to_string()),
-            None => self.troubles.remove("reconcile"),
+            Some(error) => self.degraded.insert("reconcile", error.to_string()),
+            None => self.degraded.remove("reconcile"),
         };
         Ok(outcome)
     }
 
-    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client removes the route
-    /// for a moment, and without programs the stack would answer packets of flows with resets.
+    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client may remove
+    /// the route temporarily, and without the programs the stack would reset the connections of flows.
     async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
         for (name, uplink) in &self.facts.facts.uplinks {
             if facts.facts.uplinks.contains_key(name) {
@@ -258,13 +258,13 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         Ok(())
     }
 
-    /// When the first hold of an uplink without a default route ends.
+    /// Time at which the first hold of an uplink without a default route ends; `None` if no uplink is held.
     pub(super) fn uplink_hold_end(&self) -> Option<Instant> {
         let since = self.lost_uplinks.values().min()?;
         Some(*since + self.uplink_hold)
     }
 
-    /// Stores a change without bringing it into force.
+    /// Stores a change without applying it to the kernel and the datapath.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         let recorded = tokio::task::block_in_place(|| self.stored.record(change));
         if let Err(error) = &recorded
@@ -295,14 +295,14 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         }
         match tokio::task::block_in_place(|| self.stored.store_node(&record)) {
             Ok(()) => {
-                self.troubles.remove("node record");
+                self.degraded.remove("node record");
                 self.record = Some(record);
             }
             Err(error) => {
-                // The node works without it: other nodes see the earlier record.
+                // Not fatal: other nodes read the earlier record.
                 tracing::warn!(%error, "cannot store the record of the node");
                 let text = format!("the record of the node is not stored: {error}");
-                self.troubles.insert("node record", text);
+                self.degraded.insert("node record", text);
             }
         }
     }
@@ -314,22 +314,22 @@ impl Node {
     /// # Errors
     /// No subnet is free, or the store cannot be written.
     pub async fn add_built_in(&mut self) -> Result<(), CommandError> {
-        while let Some(change) = self.answer_with_routes(State::missing_built_in).await? {
+        while let Some(change) = self.evaluate_with_routes(State::missing_built_in).await? {
             self.record(&change)?;
         }
         Ok(())
     }
 
-    /// Answers a request that may need a new subnet, without making its change.
+    /// Evaluates a request that may allocate a subnet. The caller applies its change.
     ///
     /// # Errors
     /// The request is refused, or the routes of the node cannot be read.
-    pub(super) async fn answer_with_routes<T>(
+    pub(super) async fn evaluate_with_routes<T>(
         &self,
-        answer: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
+        request: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
         let avoid: Vec<_> = self.foreign_prefixes().await?;
-        self.answer_avoiding(&avoid, &[], answer)
+        self.evaluate(&avoid, &[], request)
     }
 
     /// Reports new flows that were refused because a limit was reached: in the status, and in the log.
@@ -343,7 +343,7 @@ impl Node {
         };
         let tables = &self.reconciler.datapath.tables;
         let report = self.flow_pressure.update(Instant::now(), &counters, || {
-            // The report is useful without the sandbox that has most flows, too.
+            // Without the counts, the report names no sandbox.
             tables.top().unwrap_or_default()
         });
         match report.degraded {
@@ -351,10 +351,10 @@ impl Node {
                 if report.warn {
                     tracing::warn!("{text}");
                 }
-                self.troubles.insert("flows", text);
+                self.degraded.insert("flows", text);
             }
             None => {
-                self.troubles.remove("flows");
+                self.degraded.remove("flows");
             }
         }
     }

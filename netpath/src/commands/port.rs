@@ -22,7 +22,7 @@ impl Commands {
         })
     }
 
-    /// Publishes ports, all or none; returns the ports of this request.
+    /// Publishes ports, all or none. Returns the ports of this request only.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.

@@ -24,7 +24,7 @@ pub struct SandboxSpec {
     pub networks: Vec<NetworkChoice>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// Sources that may use the ports; empty for all.
+    /// Allow-list of the ports; every source is allowed if empty.
     pub allow: Vec<IpNet>,
     /// Addresses in the first network, at most one per family.
     pub ips: Vec<IpAddr>,
@@ -32,11 +32,11 @@ pub struct SandboxSpec {
     pub mac: Option<MacAddr>,
     /// Host name; the name of the sandbox if `None`.
     pub hostname: Option<String>,
-    /// Where the namespace comes from.
+    /// Source of its namespace.
     pub namespace: NamespaceChoice,
-    /// Number of a process; the sandbox is removed when that process ends.
+    /// PID of a process; the sandbox is removed when that process ends.
     pub process: Option<i32>,
-    /// With no network, not even the default one: endpoints are joined later.
+    /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
     pub unconnected: bool,
 }
 
@@ -95,8 +95,8 @@ impl Commands {
         Ok(node.sandbox_view(sandbox))
     }
 
-    /// Removes a sandbox with its endpoints and ports; its flows expire at once. With force the process of the sandbox may
-    /// run; it has no network afterwards.
+    /// Removes a sandbox with its endpoints and ports; its flows expire at once. With [`Caller::force`] the process of
+    /// the sandbox may run; it has no network afterwards.
     ///
     /// # Errors
     /// The request is refused, the process of the sandbox runs, or the change failed and was reversed.

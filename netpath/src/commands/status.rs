@@ -15,7 +15,7 @@ use crate::{
     store::objects,
 };
 
-/// A map that is at least this full, in percent, is reported as degraded.
+/// Use of a map, in percent of its capacity, from which the map is reported as degraded.
 const FULL: u64 = 80;
 
 /// Status of the node, read from programs and maps.
@@ -23,7 +23,7 @@ const FULL: u64 = 80;
 pub struct Status {
     /// Name of the node.
     pub node: String,
-    /// Every program is attached, the last reconcile had no failure, and the store can be written.
+    /// Whether every program is attached, the last reconcile had no failure, and the store can be written.
     pub ready: bool,
     /// Nodes that share the store, this one included; empty if the store cannot be read.
     pub nodes: Vec<NodeView>,
@@ -35,7 +35,7 @@ pub struct Status {
     pub programs: Vec<ProgramStatus>,
     /// Pinned maps.
     pub maps: Vec<MapUse>,
-    /// What does not work as configured, one line each.
+    /// Descriptions of what does not work as configured, one line each.
     pub degraded: Vec<String>,
     /// The last reconcile; `None` before the first one.
     pub last_reconcile: Option<ReconcileStatus>,
@@ -140,7 +140,8 @@ impl Node {
     }
 
     fn nodes(&self) -> Vec<NodeView> {
-        // A store that cannot be read is reported as unreachable, an invalid record when it is followed.
+        // Not an error: the status reports an unreadable store as unreachable, and `follow_store` reports an invalid
+        // record.
         let nodes = objects::nodes(self.stored.store().as_ref()).unwrap_or_default();
         let views = nodes.into_iter().map(|record| NodeView {
             name: record.name,
@@ -150,7 +151,7 @@ impl Node {
         views.collect()
     }
 
-    /// Status of the store. What prevents writes is reported as degraded.
+    /// Status of the store. The reason why it cannot be written is reported as degraded.
     fn store_status(&mut self) -> StoreStatus {
         let store = self.stored.store();
         let (failure, reachable) = tokio::task::block_in_place(|| {
@@ -162,8 +163,8 @@ impl Node {
             writable: failure.is_none(),
         };
         match failure {
-            Some(failure) => self.troubles.insert("store-write", failure),
-            None => self.troubles.remove("store-write"),
+            Some(failure) => self.degraded.insert("store-write", failure),
+            None => self.degraded.remove("store-write"),
         };
         status
     }
@@ -203,23 +204,23 @@ impl Node {
         let full = |map: &&MapUse| map.can_fill() && map.entries * 100 >= map.max_entries * FULL;
         let full = maps.iter().filter(full).map(|map| {
             format!(
-                "map {} is filled to {} of {}",
+                "map {} has {} of {} entries",
                 map.name, map.entries, map.max_entries
             )
         });
         let networks = self.state().networks();
-        let forwarding = networks.filter_map(forwarding_trouble);
+        let forwarding = networks.filter_map(forwarding_problem);
         let facts = self.facts.degraded.iter().cloned();
-        let troubles = self.troubles.values().cloned();
+        let degraded = self.degraded.values().cloned();
         let conflicts = self.state().address_conflicts();
         let conflicts = conflicts.map(|conflict| format!("{conflict}; remove one of them"));
-        let all = facts.chain(troubles).chain(conflicts).chain(forwarding);
+        let all = facts.chain(degraded).chain(conflicts).chain(forwarding);
         all.chain(detached).chain(full).collect()
     }
 }
 
-/// Why a network over an adopted bridge has no external access.
-fn forwarding_trouble(network: &Network) -> Option<String> {
+/// Why a network that uses an adopted bridge has no external access; `None` if it has, or is internal.
+fn forwarding_problem(network: &Network) -> Option<String> {
     let bridge = network.adopted.as_ref().filter(|_| !network.internal)?;
     let families = network.subnets.iter().map(|subnet| match subnet.gateway {
         IpAddr::V4(_) => "ipv4",
@@ -229,7 +230,7 @@ fn forwarding_trouble(network: &Network) -> Option<String> {
         .into_iter()
         .find(|family| !sysctl::forwards(family, bridge))?;
     Some(format!(
-        "network '{}' has no external access: forwarding of bridge {bridge} is off; turn it on with \
+        "network '{}' has no external access: forwarding of bridge {bridge} is off; enable it with \
          'sysctl -w net.{off}.conf.{bridge}.forwarding=1'",
         network.name
     ))

@@ -1,4 +1,4 @@
-//! The state and the store that holds it. Other writers may change the store at any time.
+//! The state, and the store from which it is loaded. Other writers may change the store at any time.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Stored {
         &self.state
     }
 
-    /// The commit that the state is as of; 0 if nothing was ever stored.
+    /// Latest commit that the state includes; 0 if nothing was ever stored.
     pub fn revision(&self) -> Revision {
         self.revision
     }
@@ -50,7 +50,7 @@ impl Stored {
     /// Stores a change and applies it to the state.
     ///
     /// # Errors
-    /// Another writer has changed an object of the change, or the store cannot be written; nothing has changed then.
+    /// Another writer has changed an object of the change, or the store cannot be written; the state is unchanged then.
     pub fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         let revision = objects::commit(self.store.as_ref(), &self.state, change)?;
         self.state.apply(change)?;
@@ -58,15 +58,15 @@ impl Stored {
         Ok(())
     }
 
-    /// Notes a commit of this node, so that `follow` does not load it. A commit in between is one of another writer: it
-    /// stays unseen until `follow` loads it.
+    /// Records a commit of this node, so that `follow` does not load it. If another writer has made a commit before it,
+    /// the revision is unchanged, so that `follow` loads both.
     fn mark_own(&mut self, revision: Revision) {
         if revision == self.revision + 1 {
             self.revision = revision;
         }
     }
 
-    /// Stores the record of this node, if the store has another one.
+    /// Stores the record of this node if it differs from the stored one.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -77,8 +77,8 @@ impl Stored {
         Ok(())
     }
 
-    /// Loads the state if it may lack `revision` or an earlier commit; returns whether it did. `Revision::MAX` is later
-    /// than every commit.
+    /// Loads the state if it may not include `revision` or an earlier commit. Returns whether the state was loaded.
+    /// `Revision::MAX` is later than every commit.
     ///
     /// # Errors
     /// If the store cannot be read, or its objects are invalid; the state is unchanged then.

@@ -1,4 +1,4 @@
-//! Removal of everything that netpath has put into the kernel.
+//! Removal of netpath's kernel state.
 
 use super::{CommandError, Commands};
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
 };
 
 impl Commands {
-    /// Removes netpath's kernel state and ends the daemon. Networks stay in the store; sandboxes have lost their
-    /// namespaces and are removed at the next start.
+    /// Removes netpath's kernel state and stops the daemon. Networks remain in the store. Sandboxes lose their
+    /// namespaces and are removed from the store at the next start.
     ///
     /// # Errors
-    /// The first removal that failed; the others are done all the same.
+    /// The first removal that failed; the other removals are attempted too.
     pub async fn teardown(&self) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
         node.torn_down = true;
@@ -25,17 +25,18 @@ impl Commands {
 /// Removes netpath's devices, namespaces, programs and pins.
 ///
 /// # Errors
-/// The first removal that failed; the others are done all the same.
+/// The first removal that failed; the other removals are attempted too.
 pub async fn remove_kernel_state(kernel: &Kernel, config: &Config) -> Result<(), CommandError> {
     let mut first_error = Ok(());
     let mut note = |result: Result<(), CommandError>| {
         if first_error.is_ok() {
             first_error = result;
         } else if let Err(error) = result {
-            tracing::error!(%error, "teardown");
+            tracing::error!(%error, "teardown: a removal failed");
         }
     };
-    // Devices before the programs of the uplinks: a private source must not leave the node in between.
+    // Devices are removed first: without the programs of the uplinks, packets with a private source could leave the
+    // node.
     let links = kernel.links().await?;
     for prefix in [VETH_PREFIX, BRIDGE_PREFIX] {
         let names = links.iter().map(|link| &link.name);

@@ -1,4 +1,4 @@
-//! Results of commands: objects of the model with what follows from the rest of the state.
+//! Results of commands: objects of the model with properties that are derived from other objects.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -16,13 +16,13 @@ const LOOPBACK_MTU: u32 = 65_536;
 pub struct NetworkView {
     /// The network.
     pub network: Network,
-    /// MTU in bytes that is in force.
+    /// Effective MTU in bytes.
     pub mtu: u32,
     /// Names of the sandboxes with an endpoint in it.
     pub sandboxes: Vec<Name>,
 }
 
-/// An endpoint with what follows from its network.
+/// An endpoint with its sandbox and the properties of its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointView {
     /// The endpoint.
@@ -31,7 +31,7 @@ pub struct EndpointView {
     pub sandbox: Option<Name>,
     /// Gateways of the network, at most one per family.
     pub gateways: Vec<IpAddr>,
-    /// MTU in bytes that is in force.
+    /// Effective MTU in bytes; 0 if the network does not exist.
     pub mtu: u32,
 }
 
@@ -44,7 +44,7 @@ pub struct SandboxView {
     pub endpoints: Vec<EndpointView>,
     /// Its published ports.
     pub ports: Vec<PortView>,
-    /// Number of its process; `None` if no process of it is known or runs.
+    /// PID of its process; `None` if no process of the sandbox is known, or it does not run.
     pub pid: Option<i32>,
 }
 
@@ -59,7 +59,7 @@ pub struct PortView {
     pub owner: Owner,
     /// The range.
     pub mapping: PortMapping,
-    /// Address of the sandbox, of the family of the host address if there is one.
+    /// Address of the sandbox, of the same family as the host address if there is one.
     pub container_ip: IpAddr,
 }
 
@@ -91,8 +91,8 @@ impl Node {
         }
     }
 
-    /// Path of the namespace of a sandbox. The one of the node is not taken from the store: an earlier daemon may have
-    /// used another path.
+    /// Path of the namespace of a sandbox. The path of the node's namespace is not taken from the store, because an
+    /// earlier daemon may have used another path.
     fn netns_of(&self, sandbox: &Sandbox) -> PathBuf {
         match &sandbox.mode {
             NetworkMode::Host => self.host_netns.clone(),
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// Published ports of a sandbox; none while no network carries them.
+    /// Published ports of a sandbox; empty while no network carries them.
     pub(super) fn port_views(&self, sandbox: &Sandbox) -> Vec<PortView> {
         let Some((endpoint, network)) = self.state().port_carrier(sandbox) else {
             return Vec::new();

@@ -1,39 +1,39 @@
-//! Errors.
+//! Errors of settings.
 
 use std::{fmt::Display, io, path::PathBuf};
 
-/// Why there are no settings.
+/// Why settings cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("could not read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Cause.
         source: io::Error,
     },
-    /// The file does not say what it should.
+    /// The file is not valid TOML, or has an unknown key or a value of a wrong type.
     #[error("{}:{line}:{column}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line number, from 1.
         line: usize,
-        /// From 1, in characters.
+        /// Column number in characters, from 1.
         column: usize,
-        /// What is wrong there.
+        /// Description of the error, one line.
         message: String,
     },
-    /// A value is invalid.
+    /// A value is out of range or contradicts another one.
     #[error("{key}: {reason}")]
     Invalid {
         /// The key.
         key: &'static str,
-        /// Cause.
+        /// Description of the error.
         reason: String,
     },
-    /// A value that a later version will support.
+    /// A value that this version does not support.
     #[error("{key}: not supported yet")]
     NotSupported {
         /// The key.
@@ -49,13 +49,13 @@ impl ConfigError {
         }
     }
 
-    /// What to do about it.
+    /// What the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read { .. } => "name another file with --config",
             Self::Syntax { .. } => "the sample netpath.toml shows every key",
             Self::Invalid { .. } => "see 'netpath daemon --help'",
-            Self::NotSupported { .. } => "leave it out",
+            Self::NotSupported { .. } => "remove this setting",
         }
     }
 }

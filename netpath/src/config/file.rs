@@ -1,10 +1,10 @@
-//! The file.
+//! The settings file.
 
 use std::{fs, io, path::Path};
 
 use super::{ConfigError, Settings};
 
-/// Reads a file that must be there.
+/// Reads a file that must exist.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),

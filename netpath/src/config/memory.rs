@@ -1,4 +1,4 @@
-//! Memory that the daemon may use: maps are charged to its cgroup.
+//! Memory that is available to the daemon. Maps are charged to its cgroup.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 /// Mount points of the cgroup v2 hierarchy.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// Memory of the machine in bytes, or the lowest limit of the process's cgroups; 0 if unknown.
+/// Memory of the machine or the lowest limit of the process's cgroups, whichever is lower, in bytes; 0 if unknown.
 pub(super) fn available() -> u64 {
     let machine = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
     let limit = MOUNTS
@@ -40,9 +40,8 @@ fn limit(mount: &Path, cgroup: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Class 6: the memory of the machine is not what the daemon may use.
     #[test]
-    fn lowest_limit_of_the_ancestors_applies() {
+    fn lowest_memory_limit_of_the_ancestors_is_used() {
         let directory = tempfile::TempDir::new().unwrap();
         let inner = directory.path().join("a/b");
         fs::create_dir_all(&inner).unwrap();

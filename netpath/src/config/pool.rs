@@ -7,9 +7,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::ConfigError;
 use crate::ipam::{Pool, overlap};
 
-/// The pools that Docker's users expect: /16 for each of the first networks, so that none runs out of addresses before
-/// its bridge runs out of ports, then /20. For IPv6 a /48 of RFC 4193 whose global identifier is derived from the node's
-/// name, cut into /64.
+/// The default pools, those of Docker for IPv4: /16 subnets, which have more addresses than a bridge has ports, and
+/// then /20 subnets. For IPv6 /64 subnets of a unique local /48 (RFC 4193), whose global ID is derived from the node's
+/// name.
 pub(super) fn defaults(node: &str) -> Vec<Pool> {
     let v4 = [
         (Ipv4Addr::new(172, 17, 0, 0), 16, 16),
@@ -36,7 +36,7 @@ pub(super) fn defaults(node: &str) -> Vec<Pool> {
     v4.chain(v6).collect()
 }
 
-/// Refuses pools that have addresses in common: a subnet could be handed out twice.
+/// Refuses pools that overlap: one subnet could be allocated from both.
 pub(super) fn check_disjoint(pools: &[Pool]) -> Result<(), ConfigError> {
     for (index, pool) in pools.iter().enumerate() {
         let mut earlier = pools.iter().take(index);
@@ -50,7 +50,7 @@ pub(super) fn check_disjoint(pools: &[Pool]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A hash that stays the same in every version and on every machine.
+/// FNV-1a: its result does not depend on the version or the machine.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

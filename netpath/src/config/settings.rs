@@ -1,4 +1,4 @@
-//! What flags and file may say, as they say it.
+//! Settings as flags and file state them, before validation.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -38,18 +38,18 @@ pub struct Settings {
     /// Cgroup whose processes reach published ports on local addresses [default: the root]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Interface that leads outside; repeatable [default: every interface with a default route]
+    /// Uplink, an interface that carries external traffic; repeatable [default: every interface with a default route]
     #[arg(long, value_name = "IFNAME")]
     #[serde(alias = "uplinks", deserialize_with = "one_or_many")]
     pub uplink: Vec<String>,
-    /// Where the wanted state is kept: file or etcd://HOST:PORT[,HOST:PORT…] [default: file]
+    /// Store of the desired state: file or etcd://HOST:PORT[,HOST:PORT…] [default: file]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// This node's address for tunnels to other nodes
     #[arg(long, value_name = "IP")]
     #[serde(alias = "underlay-address")]
     pub underlay_address: Option<IpAddr>,
-    /// Where new subnets come from; repeatable [default: subnets of /16 from 172.17.0.0/16 on]
+    /// Pool of new subnets; repeatable [default: /16 subnets, starting with 172.17.0.0/16]
     #[arg(long, value_name = "CIDR/BITS")]
     #[serde(alias = "pools", deserialize_with = "one_or_many")]
     pub pool: Vec<Pool>,
@@ -65,7 +65,7 @@ pub struct Settings {
     /// Seconds between two periodic reconciles.
     #[arg(skip)]
     pub reconcile_s: Option<f64>,
-    /// How long flows may be idle.
+    /// Idle limits of flows.
     #[arg(skip)]
     pub timers: TimerSettings,
     /// Capacities of the flow table.
@@ -100,35 +100,35 @@ pub enum AttachMode {
 }
 
 impl Settings {
-    /// These settings, completed by those of `below`.
+    /// These settings; those that are not set are taken from `fallback`.
     #[must_use]
-    pub fn over(self, below: Self) -> Self {
-        fn first<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
-            if above.is_empty() { below } else { above }
+    pub fn or(self, fallback: Self) -> Self {
+        fn non_empty<T>(values: Vec<T>, fallback: Vec<T>) -> Vec<T> {
+            if values.is_empty() { fallback } else { values }
         }
         Self {
-            config: self.config.or(below.config),
-            node: self.node.or(below.node),
-            run_dir: self.run_dir.or(below.run_dir),
-            state_dir: self.state_dir.or(below.state_dir),
-            bpf_dir: self.bpf_dir.or(below.bpf_dir),
-            cgroup: self.cgroup.or(below.cgroup),
-            uplink: first(self.uplink, below.uplink),
-            store: self.store.or(below.store),
-            underlay_address: self.underlay_address.or(below.underlay_address),
-            pool: first(self.pool, below.pool),
-            metrics: self.metrics.or(below.metrics),
-            xdp: self.xdp.or(below.xdp),
-            attach: self.attach.or(below.attach),
-            reconcile_s: self.reconcile_s.or(below.reconcile_s),
-            timers: self.timers.over(below.timers),
+            config: self.config.or(fallback.config),
+            node: self.node.or(fallback.node),
+            run_dir: self.run_dir.or(fallback.run_dir),
+            state_dir: self.state_dir.or(fallback.state_dir),
+            bpf_dir: self.bpf_dir.or(fallback.bpf_dir),
+            cgroup: self.cgroup.or(fallback.cgroup),
+            uplink: non_empty(self.uplink, fallback.uplink),
+            store: self.store.or(fallback.store),
+            underlay_address: self.underlay_address.or(fallback.underlay_address),
+            pool: non_empty(self.pool, fallback.pool),
+            metrics: self.metrics.or(fallback.metrics),
+            xdp: self.xdp.or(fallback.xdp),
+            attach: self.attach.or(fallback.attach),
+            reconcile_s: self.reconcile_s.or(fallback.reconcile_s),
+            timers: self.timers.or(fallback.timers),
             limits: LimitSettings {
-                flows: self.limits.flows.or(below.limits.flows),
-                half_open: self.limits.half_open.or(below.limits.half_open),
+                flows: self.limits.flows.or(fallback.limits.flows),
+                half_open: self.limits.half_open.or(fallback.limits.half_open),
                 flows_per_sandbox: self
                     .limits
                     .flows_per_sandbox
-                    .or(below.limits.flows_per_sandbox),
+                    .or(fallback.limits.flows_per_sandbox),
             },
         }
     }
@@ -144,8 +144,8 @@ macro_rules! timer_settings {
         }
 
         impl TimerSettings {
-            pub(super) fn over(self, below: Self) -> Self {
-                Self { $($field: self.$field.or(below.$field),)+ }
+            pub(super) fn or(self, fallback: Self) -> Self {
+                Self { $($field: self.$field.or(fallback.$field),)+ }
             }
 
             pub(super) fn resolve(self) -> Result<Timers, ConfigError> {
@@ -163,9 +163,9 @@ macro_rules! timer_settings {
 }
 
 timer_settings! {
-    /// TCP before the first answer.
+    /// TCP before the first reply.
     tcp_syn_sent,
-    /// TCP between answer and end of the handshake.
+    /// TCP between the first reply and the end of the handshake.
     tcp_syn_received,
     /// TCP established.
     tcp_established,
@@ -175,35 +175,35 @@ timer_settings! {
     tcp_closing,
     /// TCP after RST before the handshake was finished.
     tcp_refused,
-    /// TCP after RST later on.
+    /// TCP after RST when the handshake was finished.
     tcp_reset,
-    /// UDP without an answer.
+    /// UDP without a reply.
     udp_new,
-    /// UDP after an answer.
+    /// UDP after a reply.
     udp_established,
     /// ICMP echo.
     icmp,
     /// Other protocols.
     other,
-    /// Fragments of a packet that is not complete yet.
+    /// Fragments of an incomplete datagram.
     fragment,
 }
 
-/// `[limits]`.
+/// `[limits]`: capacities of the flow table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitSettings {
-    /// Flows.
+    /// Capacity of the flow table, 1 to 2^27 flows.
     pub flows: Option<u32>,
-    /// Half-open flows.
+    /// Limit of half-open flows: a power of two up to 2^27.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
-    /// Flows of one sandbox.
+    /// Limit of the flows of one sandbox on each of its networks, 1 to `flows`.
     #[serde(alias = "flows-per-sandbox")]
     pub flows_per_sandbox: Option<u32>,
 }
 
-/// Largest number of flows; the table takes about 57 GiB.
+/// Largest capacity of the flow table, in flows; the full table uses about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
 impl LimitSettings {
@@ -235,7 +235,7 @@ impl LimitSettings {
             return Err(ConfigError::invalid(
                 "limits.flows_per_sandbox",
                 format!(
-                    "{quota} is not between 1 and flows, which is {}",
+                    "{quota} is not between 1 and limits.flows ({})",
                     limits.flows
                 ),
             ));
@@ -244,7 +244,7 @@ impl LimitSettings {
     }
 }
 
-/// Longest idle limit: ten years.
+/// Longest idle limit in seconds: ten years.
 const MAX_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
 
 pub(super) fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, ConfigError> {
@@ -258,7 +258,7 @@ pub(super) fn nanoseconds(key: &'static str, seconds: f64) -> Result<u64, Config
     }
 }
 
-/// `key = "a"` as well as `key = ["a", "b"]`.
+/// Accepts `key = "a"` and `key = ["a", "b"]`.
 fn one_or_many<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,

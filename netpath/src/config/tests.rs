@@ -38,7 +38,7 @@ fn flags_override_the_file() {
     };
     let file =
         parse("node = 'file'\nuplink = 'eth0'\nrun-dir = '/tmp/a'\nstate_dir = '/tmp/b'").unwrap();
-    let config = Config::resolve(flags.over(file), None).unwrap();
+    let config = Config::resolve(flags.or(file), None).unwrap();
     assert_eq!(config.node.as_str(), "flag");
     assert_eq!(config.uplinks, ["eth1"]);
     assert_eq!(config.run_dir, Path::new("/tmp/a"));
@@ -107,13 +107,13 @@ fn invalid_limit_is_refused() {
         ));
         assert_eq!(
             error,
-            format!("limits.flows_per_sandbox: {bad} is not between 1 and flows, which is 1000")
+            format!("limits.flows_per_sandbox: {bad} is not between 1 and limits.flows (1000)")
         );
     }
 }
 
 #[test]
-fn pools_are_a_prefix_and_a_size() {
+fn pool_is_a_prefix_and_a_subnet_length() {
     let config = config("pool = ['172.20.0.0/14/24', 'fd00:1::/48/64']").unwrap();
     assert_eq!(config.pools[0].bits, 24);
     assert_eq!(config.pools[1].to_string(), "fd00:1::/48/64");

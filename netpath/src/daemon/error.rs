@@ -11,7 +11,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Why the daemon cannot start, or has failed as a whole.
+/// Why the daemon cannot start, or has stopped with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Another daemon uses a resource of the node.
@@ -37,7 +37,7 @@ pub enum DaemonError {
     OldKernel {
         /// Release of the running kernel.
         found: String,
-        /// Major and minor number of the oldest supported kernel.
+        /// Major and minor version of the oldest supported kernel.
         needed: (u32, u32),
     },
     /// Capabilities are missing.
@@ -78,7 +78,7 @@ pub enum DaemonError {
         /// Cause.
         source: io::Error,
     },
-    /// A command of the startup failed.
+    /// A command failed at startup.
     #[error(transparent)]
     Command(#[from] CommandError),
     /// The store cannot be used.
@@ -92,7 +92,7 @@ pub enum DaemonError {
     Datapath(#[from] DatapathError),
 }
 
-/// The resource, and what to do.
+/// The resource, and what the user can do.
 fn in_use(resource: Resource, path: &Path) -> String {
     let (name, flag) = match resource {
         Resource::RunDirectory => ("run directory", "--run-dir"),

@@ -14,10 +14,10 @@ use crate::{
     reconcile::{Datapath, Kernel},
 };
 
-/// Time between two checks of namespaces. The end of a process is noticed at once.
+/// Time between two checks of namespaces. The end of a process is detected immediately.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// The pause after a check is at least this many times its duration, up to [`PERIOD`].
+/// The pause after a check is at least this multiple of its duration, up to [`PERIOD`].
 const PAUSE: u32 = 20;
 
 /// Runs until the daemon ends.

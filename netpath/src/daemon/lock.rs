@@ -1,4 +1,5 @@
-//! Locks of the resources of a node: one daemon per run directory, state directory, pin directory and network namespace.
+//! Locks of the resources of a node: one daemon per run directory, state directory, pin directory and network
+//! namespace.
 //!
 //! Every locked file can be opened only by root, so another user can neither hold a lock nor delay a start.
 
@@ -20,8 +21,8 @@ use crate::{config::Config, datapath::pins};
 /// Name of the lock file of a run or state directory.
 pub(super) const LOCK_FILE: &str = "lock";
 
-/// A file of each network namespace, with mode 0600: it can be opened with `CAP_NET_ADMIN` in that namespace only. Every
-/// open refers to the same inode, which exists once per namespace. Its content is not used.
+/// A file that exists in each network namespace, with mode 0600: opening it requires `CAP_NET_ADMIN` in that namespace.
+/// It has one inode per namespace. Its content is not used.
 const NAMESPACE_FILE: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";
 
 /// A resource that one daemon uses at a time.
@@ -92,7 +93,7 @@ fn lock_directory(resource: Resource, directory: &Path) -> Result<Flock<File>, D
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|source| file_error("open", &path, source))?;
-    // A file of an earlier version is readable by every user.
+    // A file that an earlier version has created is readable by every user.
     file.set_permissions(Permissions::from_mode(0o600))
         .map_err(|source| file_error("set the mode of", &path, source))?;
     lock(file, resource, directory)
@@ -105,7 +106,7 @@ fn make_pin_directory(bpf_dir: &Path) -> Result<(), DaemonError> {
         .map_err(|source| file_error("create", &links, source))
 }
 
-/// Locks the directory of links. The pin directory itself may be the root of a file system of other programs.
+/// Locks the directory of links. The pin directory itself may be the root of a file system that other programs use.
 fn lock_pins(bpf_dir: &Path) -> Result<Flock<File>, DaemonError> {
     let links = pins::links_dir(bpf_dir);
     let file = File::open(&links).map_err(|source| file_error("open", &links, source))?;

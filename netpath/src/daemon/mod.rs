@@ -34,14 +34,14 @@ use lock::Locks;
 pub use error::DaemonError;
 pub use teardown::teardown_forced;
 
-/// Runs the daemon until a signal or a teardown ends it. Its kernel state stays unless it was torn down.
+/// Runs the daemon until a signal or a teardown stops it. Its kernel state remains unless the node was torn down.
 ///
 /// # Errors
-/// If it cannot start.
+/// If the daemon cannot start, or its front ends fail.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     startup::check_requirements()?;
     startup::mount_bpffs(&config.bpf_dir)?;
-    // Held until the daemon ends.
+    // Held until the daemon stops.
     let _locks = Locks::take(&config)?;
     let listener = http::socket::bind(&config.socket)?;
     let node = startup::start(&config).await?;
@@ -67,7 +67,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     drop(stop);
     serving
         .await
-        .map_err(|error| runtime("end the front ends")(error.into()))?;
+        .map_err(|error| runtime("stop the front ends")(error.into()))?;
     let torn_down = commands.is_torn_down().await;
     tasks.abort_all();
     if torn_down {

@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use crate::{commands::Commands, kernel::Watch};
 
-/// Quiet time after the last event of a burst before the reconcile starts.
+/// Time without an event after which a reconcile starts.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Longest delay of a reconcile during a burst.
+/// Longest delay of a reconcile after the first event.
 const LATEST: Duration = Duration::from_secs(2);
 
-/// Periodic reconciles take at most 1/100 of the time.
+/// Periodic reconciles take at most 1/[`SHARE`] of the time.
 const SHARE: u32 = 100;
 
 /// Runs until the daemon ends.
@@ -30,10 +30,11 @@ pub async fn run(commands: Commands, mut watch: Watch) {
     }
 }
 
-/// When the reconcile after one from `start` to `end` is due, if no event requires it earlier.
+/// Time at which the next reconcile is due if no event requires it earlier. The previous reconcile ran from `start` to
+/// `end`.
 ///
-/// The end of the hold of an uplink causes no event, and must not wait for a pause that grows with the node. One that has
-/// passed was not acted on because the reconcile failed.
+/// The end of an uplink's hold causes no event, and must not be delayed by a long pause. A hold that ended before `end`
+/// is ignored: the previous reconcile failed, and the next one must not follow immediately.
 fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Instant>) -> Instant {
     let due = end + period.max((end - start) * SHARE);
     match hold_end {
@@ -42,7 +43,7 @@ fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Ins
     }
 }
 
-/// Returns at the time `due`, or after a burst of events that require a reconcile.
+/// Returns at the time `due`, or after events that require a reconcile.
 async fn wait(commands: &Commands, watch: &mut Watch, due: Instant) {
     let due = tokio::time::sleep_until(due);
     tokio::pin!(due);
@@ -53,7 +54,7 @@ async fn wait(commands: &Commands, watch: &mut Watch, due: Instant) {
             () = commands.wake().reconcile.notified() => return,
             event = watch.next() => match event {
                 Ok(event) => {
-                    if commands.concerns(&event).await {
+                    if commands.may_require_reconcile(&event).await {
                         let now = Instant::now();
                         let latest = *latest.get_or_insert(now + LATEST);
                         due.as_mut().reset(latest.min(now + SETTLE));
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn hold_that_ended_before_a_failed_reconcile_leads_to_no_loop() {
+    fn hold_that_ended_before_a_failed_reconcile_is_ignored() {
         let took = Duration::from_millis(2);
         assert_eq!(due_after(took, Some(Duration::from_millis(1))), PERIOD);
     }

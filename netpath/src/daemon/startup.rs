@@ -18,13 +18,13 @@ use crate::{
     store::{self, FileStore},
 };
 
-/// Number of reconcile periods for which an uplink without a default route is kept.
+/// Number of reconcile periods during which an uplink without a default route is kept.
 const UPLINK_HOLD: u32 = 4;
 
 /// Checks the kernel and the capabilities of the process.
 ///
 /// # Errors
-/// The requirement that is not met.
+/// States the requirement that is not met.
 pub fn check_requirements() -> Result<(), DaemonError> {
     check_kernel()?;
     check_capabilities()
@@ -75,7 +75,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         host_netns,
         free_ports: ports,
         uplink_hold: config.reconcile * UPLINK_HOLD,
-        troubles: port_trouble(snat_ports(ports)),
+        degraded: port_range_problem(snat_ports(ports)),
     });
     node.forget_ended()?;
     node.add_built_in().await?;
@@ -83,7 +83,8 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     Ok(node)
 }
 
-/// Opens the store. Without its objects, the first reconcile would remove those of an earlier daemon from the kernel.
+/// Opens the store. Refuses a lost store: the first reconcile would remove the objects of an earlier daemon from the
+/// kernel.
 fn open_store(config: &Config) -> Result<Stored, DaemonError> {
     let path = config.state_dir.join(store::STATE_FILE);
     let lost = || DaemonError::LostStore {
@@ -99,14 +100,14 @@ fn open_store(config: &Config) -> Result<Stored, DaemonError> {
         return Err(lost());
     }
     let stored = Stored::load(Arc::new(FileStore::open(&path)?))?;
-    // A first start that was interrupted leaves an empty store and pins, but none of a sandbox.
+    // An interrupted first start leaves an empty store and pins, but no pins of sandboxes.
     if stored.revision() == 0 && pins::exist_of_sandboxes(&config.bpf_dir)? {
         return Err(lost());
     }
     Ok(stored)
 }
 
-/// Links the directory of the pins in the run directory, for a command line that reads them while no daemon runs.
+/// Creates a link to the pin directory in the run directory. The command line reads it while no daemon runs.
 fn link_pins(config: &Config) -> Result<(), DaemonError> {
     let link = config.run_dir.join(PINS_LINK);
     match fs::remove_file(&link) {
@@ -120,8 +121,8 @@ fn link_pins(config: &Config) -> Result<(), DaemonError> {
     symlink(target, &link).map_err(|source| file_error("link", &link, source))
 }
 
-/// Degraded if sockets of the node may be given nearly every port.
-fn port_trouble((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
+/// Describes as degraded that few ports remain outside of the ephemeral ports of the node's sockets.
+fn port_range_problem((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
     const FEW: u16 = 4096;
     if last.saturating_sub(first) >= FEW {
         return BTreeMap::new();

@@ -8,10 +8,10 @@ use crate::commands::Commands;
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Requested sweeps take at most this fraction of the time, as its denominator.
+/// Requested sweeps take at most 1/[`URGENT_SHARE`] of the time.
 const URGENT_SHARE: u32 = 10;
 
-/// Periodic sweeps take at most this fraction of the time, as its denominator.
+/// Periodic sweeps take at most 1/[`SHARE`] of the time.
 const SHARE: u32 = 100;
 
 /// Runs until the daemon ends. The period is a quarter of the shortest idle limit.
@@ -32,7 +32,7 @@ pub async fn run(commands: Commands) {
             Err(error) => tracing::error!(%error, "cannot sweep the flow table"),
         }
         let pause = (start.elapsed() * SHARE).clamp(period, LONGEST);
-        // The removal of many sandboxes requests as many sweeps.
+        // Each removal of a sandbox requests a sweep, so requests may be frequent.
         tokio::time::sleep((start.elapsed() * URGENT_SHARE).min(SHORTEST)).await;
         tokio::select! {
             () = commands.wake().sweep.notified() => {}

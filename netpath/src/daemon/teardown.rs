@@ -1,4 +1,4 @@
-//! The end of a node.
+//! Teardown of a node without a daemon, and removal of the run directory.
 
 use std::{fs, io, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
 /// Removes netpath's kernel state and the run directory without a daemon.
 ///
 /// # Errors
-/// If a daemon runs, or the first removal that failed; the others are done all the same.
+/// If a daemon runs, or the first removal that failed; the other removals are attempted too.
 pub async fn teardown_forced(config: &Config) -> Result<(), DaemonError> {
     let locks = Locks::take_for_teardown(config)?;
     let kernel = Kernel::open()?;
@@ -24,7 +24,7 @@ pub async fn teardown_forced(config: &Config) -> Result<(), DaemonError> {
     remove_run_dir(&config.run_dir)
 }
 
-/// Removes the run directory with the lock and the socket. A directory that contains other files stays.
+/// Removes the run directory with the lock and the socket. A directory with other files is kept.
 pub(super) fn remove_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
     for name in [LOCK_FILE, "netpath.sock", PINS_LINK] {
         match fs::remove_file(run_dir.join(name)) {

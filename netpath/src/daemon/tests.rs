@@ -1,4 +1,4 @@
-//! The tasks of the daemon on a fake kernel and a fake datapath, beside a second writer of the store.
+//! Tests of the daemon's tasks with a fake kernel, a fake datapath and a second writer of the store.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,11 @@ use crate::{
     store::{Expected, MemoryStore, Store, objects},
 };
 
-/// Time within which a commit is in force.
+/// Time limit for the application of a commit.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A daemon without front ends, without kernel events, which need privileges, and without the flow sweep, which needs maps.
+/// A daemon without front ends, without kernel events, which need privileges, and without the flow sweep, which needs
+/// maps.
 struct Daemon {
     store: Arc<dyn Store>,
     world: World,
@@ -62,7 +63,7 @@ impl Daemon {
             host_netns: "/proc/self/ns/net".into(),
             free_ports: (40_000, 50_000),
             uplink_hold,
-            troubles: BTreeMap::new(),
+            degraded: BTreeMap::new(),
         });
         let commands = Commands::new(config, node);
         commands.reconcile().await.unwrap();
@@ -85,7 +86,7 @@ impl Daemon {
         Stored::load(Arc::clone(&self.store)).unwrap()
     }
 
-    /// Waits until the state of the second writer is in force.
+    /// Waits until the state of the second writer is applied.
     async fn wait_for(&self, writer: &Stored) {
         let desired = Desired::of_state(writer.state(), &tests::facts());
         let complete = Observed::complete(&desired);
@@ -119,7 +120,7 @@ fn network_creation() -> Change {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn change_of_a_second_writer_is_brought_into_force_and_reversed() {
+async fn change_of_a_second_writer_is_applied_and_reversed() {
     let mut daemon = Daemon::new().await;
     daemon.run();
     let mut writer = daemon.second_writer();
@@ -143,7 +144,7 @@ async fn change_of_a_second_writer_is_brought_into_force_and_reversed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commit_before_the_watch_starts_is_followed() {
+async fn commit_before_the_watch_starts_is_applied() {
     let mut daemon = Daemon::new().await;
     let mut writer = daemon.second_writer();
     writer.record(&network_creation()).unwrap();
@@ -153,7 +154,7 @@ async fn commit_before_the_watch_starts_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn invalid_commit_of_a_second_writer_changes_nothing_and_later_ones_are_followed() {
+async fn invalid_commit_of_a_second_writer_is_ignored_and_later_commits_are_applied() {
     let mut daemon = Daemon::new().await;
     daemon.run();
     let mut writer = daemon.second_writer();
@@ -171,7 +172,7 @@ async fn invalid_commit_of_a_second_writer_changes_nothing_and_later_ones_are_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn daemon_stores_the_record_of_its_node_and_follows_its_addresses() {
+async fn node_record_has_the_current_addresses_of_the_uplinks() {
     let mut daemon = Daemon::new().await;
     daemon.run();
     let addresses = || {

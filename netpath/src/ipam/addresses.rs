@@ -8,23 +8,27 @@ use super::{Ranges, address, bounds, number};
 
 /// Addresses of a subnet that are in use.
 ///
-/// Allocation continues after the last allocated address, so that a released address stays unused as long as possible
-/// again: neighbours and resolvers cache it.
+/// Allocation continues after the last allocated address, so that a released address is reused as late as possible:
+/// neighbours and resolvers may still cache it.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     prefix: IpNet,
+    /// First address of the range that addresses are allocated from.
     first: u128,
+    /// Last address of that range.
     last: u128,
+    /// Allocated addresses, and the network, broadcast and gateway address.
     taken: Ranges,
-    /// Addresses that are not allocated, but may be in use: endpoints of other nodes have them.
+    /// Addresses that are not allocated because endpoints of other nodes have them.
     reserved: Ranges,
+    /// Address at which the next search starts.
     next: u128,
 }
 
 /// Why an address is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It is outside of the prefix.
+    /// It is not in the subnet.
     #[error("address {ip} is not in subnet {subnet}")]
     Outside {
         /// The address.
@@ -53,8 +57,8 @@ pub enum AddressError {
 }
 
 impl Addresses {
-    /// All addresses of `prefix` but its network, broadcast (IPv4) and `gateway` address are free; those of `range`
-    /// are allocated if the request names none.
+    /// A subnet whose addresses are free, except the network, broadcast (IPv4) and `gateway` address. [`Self::next`]
+    /// selects addresses of `range`, or of `prefix` if `None`.
     pub fn new(prefix: IpNet, gateway: IpAddr, range: Option<IpNet>) -> Self {
         let (low, high) = bounds(&prefix);
         let (first, last) = bounds(&range.unwrap_or(prefix));
@@ -74,21 +78,22 @@ impl Addresses {
         }
     }
 
-    /// The next address that is neither in use nor reserved; `None` if there is none.
+    /// The next address that is neither in use nor reserved; `None` if no address is free. Allocates nothing.
     pub fn next(&self) -> Option<IpAddr> {
         let free_from = |first| {
             self.taken
-                .first_free_beside(&self.reserved, first, self.last)
+                .first_free_excluding(&self.reserved, first, self.last)
         };
         free_from(self.next)
             .or_else(|| free_from(self.first))
             .map(|free| address(free, self.prefix.addr()))
     }
 
-    /// Whether `ip` is available. A reserved address is: the caller decides who may use it.
+    /// Whether `ip` is available. An address that is reserved for another node is available: the caller decides who may
+    /// use it.
     ///
     /// # Errors
-    /// [`AddressError`] states why; `gateway` distinguishes reserved addresses from used ones.
+    /// [`AddressError`] states why it is not. `gateway` is the gateway of the subnet.
     pub fn check(&self, ip: IpAddr, gateway: IpAddr) -> Result<(), AddressError> {
         let subnet = self.prefix;
         let (low, high) = bounds(&subnet);
@@ -104,7 +109,7 @@ impl Addresses {
         }
     }
 
-    /// Allocates `ip`.
+    /// Marks `ip` as in use.
     pub fn take(&mut self, ip: IpAddr) {
         self.taken.insert(number(ip), number(ip));
     }
@@ -114,8 +119,8 @@ impl Addresses {
         self.reserved.insert(number(ip), number(ip));
     }
 
-    /// Continues the allocation after `ip`.
-    pub fn go_on_behind(&mut self, ip: IpAddr) {
+    /// Sets the start of the next search to the address after `ip`.
+    pub fn continue_after(&mut self, ip: IpAddr) {
         self.next = match number(ip).checked_add(1) {
             Some(next) if (self.first..=self.last).contains(&next) => next,
             _ => self.first,
@@ -148,15 +153,15 @@ mod tests {
     #[test]
     fn released_address_is_reused_last() {
         let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
-        let mut given = Vec::new();
+        let mut allocated = Vec::new();
         for _ in 0..4 {
             let next = addresses.next().unwrap_or_else(|| panic!("none free"));
             addresses.take(next);
-            addresses.go_on_behind(next);
+            addresses.continue_after(next);
             addresses.release(next);
-            given.push(next.to_string());
+            allocated.push(next.to_string());
         }
-        assert_eq!(given, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
+        assert_eq!(allocated, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]);
     }
 
     #[test]
@@ -217,22 +222,22 @@ mod tests {
             let gateway = address(0x0a01_0200 + u128::from(gateway), prefix.addr());
             let mut addresses = Addresses::new(prefix, gateway, None);
             let usable: BTreeSet<_> = prefix.hosts().filter(|host| *host != gateway).collect();
-            let mut given = BTreeSet::new();
+            let mut allocated = BTreeSet::new();
             while let Some(next) = addresses.next() {
-                prop_assert!(given.insert(next), "{next} twice");
+                prop_assert!(allocated.insert(next), "{next} twice");
                 addresses.take(next);
             }
-            prop_assert_eq!(&given, &usable);
-            let back: BTreeSet<_> = released.iter().filter_map(|index| usable.iter().nth(*index).copied()).collect();
-            for ip in &back {
+            prop_assert_eq!(&allocated, &usable);
+            let freed: BTreeSet<_> = released.iter().filter_map(|index| usable.iter().nth(*index).copied()).collect();
+            for ip in &freed {
                 addresses.release(*ip);
             }
-            let mut again = BTreeSet::new();
+            let mut reallocated = BTreeSet::new();
             while let Some(next) = addresses.next() {
                 addresses.take(next);
-                again.insert(next);
+                reallocated.insert(next);
             }
-            prop_assert_eq!(again, back);
+            prop_assert_eq!(reallocated, freed);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Allocation of subnets, addresses and numbers. No IO.
 //!
-//! Everything is built on [`Ranges`], a set of numbers kept as disjoint ranges: finding a free number, allocating it and
-//! releasing it cost O(log n).
+//! Allocation uses [`Ranges`], a set of numbers that is stored as disjoint ranges. Finding a free number, allocating it
+//! and releasing it take O(log n).
 
 mod addresses;
 mod prefixes;
@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// An address as a number, for both families.
+/// An address as a number in host byte order.
 pub(crate) fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),

@@ -1,4 +1,4 @@
-//! Disjoint prefixes, each with its owner.
+//! A set of disjoint prefixes, each with its owner.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use super::bounds;
 
-/// Prefixes that do not overlap; both families.
+/// Prefixes of both families that do not overlap.
 #[derive(Clone, Debug)]
 pub struct Prefixes<T> {
+    /// By family (`true` for IPv6) and first address.
     by_first: BTreeMap<(bool, u128), (IpNet, T)>,
 }
 
@@ -24,7 +25,7 @@ impl<T> Prefixes<T> {
     /// Adds a prefix.
     ///
     /// # Errors
-    /// Returns the prefix and its owner if it overlaps another one; nothing has changed then.
+    /// Returns the prefix and its owner if it overlaps a prefix of the set; the set is unchanged then.
     pub fn insert(&mut self, prefix: IpNet, owner: T) -> Result<(), (IpNet, T)> {
         if self.overlapping(&prefix).is_some() {
             return Err((prefix, owner));
@@ -33,7 +34,7 @@ impl<T> Prefixes<T> {
         Ok(())
     }
 
-    /// Removes a prefix.
+    /// Removes a prefix and returns its owner; `None` if it is not in the set.
     pub fn remove(&mut self, prefix: &IpNet) -> Option<T> {
         match self.by_first.get(&key(prefix)) {
             Some((found, _)) if found == prefix => {
@@ -43,7 +44,7 @@ impl<T> Prefixes<T> {
         }
     }
 
-    /// A prefix that overlaps `prefix`, and its owner.
+    /// The last prefix of the set that overlaps `prefix`, and its owner.
     pub fn overlapping(&self, prefix: &IpNet) -> Option<(IpNet, &T)> {
         let (first, last) = bounds(prefix);
         let family = key(prefix).0;

@@ -1,8 +1,8 @@
-//! A set of numbers as disjoint, never adjacent ranges.
+//! A set of numbers, stored as disjoint ranges that are not adjacent.
 
 use std::collections::BTreeMap;
 
-/// A set of numbers. Memory grows with the number of gaps, not with the numbers.
+/// A set of numbers. Its memory is proportional to the number of ranges, not to the number of elements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
     last_by_first: BTreeMap<u128, u128>,
@@ -11,7 +11,7 @@ pub struct Ranges {
 impl Ranges {
     /// Whether `number` is in the set.
     pub fn contains(&self, number: u128) -> bool {
-        self.holding(number).is_some()
+        self.containing(number).is_some()
     }
 
     /// Adds `first..=last`.
@@ -25,7 +25,7 @@ impl Ranges {
         self.last_by_first.insert(first, last);
     }
 
-    /// Removes `first..=last`; numbers outside of the set are ignored.
+    /// Removes `first..=last`; numbers that are not in the set are ignored.
     pub fn remove(&mut self, first: u128, last: u128) {
         while let Some((other_first, other_last)) = self.overlapping(first, last) {
             self.last_by_first.remove(&other_first);
@@ -40,7 +40,7 @@ impl Ranges {
 
     /// The lowest number in `from..=to` that is not in the set.
     pub fn first_free(&self, from: u128, to: u128) -> Option<u128> {
-        let free = match self.holding(from) {
+        let free = match self.containing(from) {
             None => from,
             Some((_, last)) => last.checked_add(1)?,
         };
@@ -48,7 +48,7 @@ impl Ranges {
     }
 
     /// The lowest number in `from..=to` that is in neither set.
-    pub fn first_free_beside(&self, other: &Self, mut from: u128, to: u128) -> Option<u128> {
+    pub fn first_free_excluding(&self, other: &Self, mut from: u128, to: u128) -> Option<u128> {
         loop {
             let free = self.first_free(from, to)?;
             if !other.contains(free) {
@@ -58,7 +58,7 @@ impl Ranges {
         }
     }
 
-    /// The first range of the set with a number in `first..=last`, going down from `last`.
+    /// The last range of the set that overlaps `first..=last`.
     pub fn overlapping(&self, first: u128, last: u128) -> Option<(u128, u128)> {
         self.last_by_first
             .range(..=last)
@@ -67,7 +67,7 @@ impl Ranges {
             .filter(|&(_, other_last)| other_last >= first)
     }
 
-    fn holding(&self, number: u128) -> Option<(u128, u128)> {
+    fn containing(&self, number: u128) -> Option<(u128, u128)> {
         self.overlapping(number, number)
     }
 
@@ -98,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn beside_another_set_both_are_avoided(
+        fn first_free_number_is_in_neither_set(
             one in prop::collection::vec(0_u128..40, 0..30),
             other in prop::collection::vec(0_u128..40, 0..30),
         ) {
@@ -108,7 +108,7 @@ mod tests {
                 ranges
             };
             let free = (0..30).find(|number| !one.contains(number) && !other.contains(number));
-            prop_assert_eq!(set(&one).first_free_beside(&set(&other), 0, 29), free);
+            prop_assert_eq!(set(&one).first_free_excluding(&set(&other), 0, 29), free);
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! Choice of subnets.
+//! Pools, and the selection of free subnets.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -7,13 +7,14 @@ use serde::Deserialize;
 
 use super::{Prefixes, address, bounds};
 
-/// Where new subnets come from: blocks of `/bits` inside `prefix`, written `CIDR/BITS`: `172.20.0.0/14/24`.
+/// A pool of new subnets: the blocks of `prefix` with prefix length `bits`. Text form `CIDR/BITS`, for example
+/// `172.20.0.0/14/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pool {
-    /// The whole pool, host bits zero.
+    /// Prefix of the pool, host bits zero.
     pub prefix: IpNet,
-    /// Prefix length of a subnet.
+    /// Prefix length of a subnet: at least that of `prefix`, and at most 30 (IPv4) or 126 (IPv6).
     pub bits: u8,
 }
 
@@ -43,7 +44,7 @@ impl FromStr for Pool {
         }
         if bits < prefix.prefix_len() || bits > prefix.max_prefix_len() - 2 {
             return Err(bad(
-                "BITS is shorter than the CIDR's length or leaves no room for addresses",
+                "BITS is less than the prefix length of the CIDR, or greater than 30 (IPv4) or 126 (IPv6)",
             ));
         }
         Ok(Self { prefix, bits })
@@ -66,7 +67,7 @@ impl fmt::Display for Pool {
 
 /// The first block of the pools of `like`'s family that overlaps neither `used` nor `avoid`.
 ///
-/// Skips a whole conflicting prefix at a time: the cost grows with the number of conflicts before the free block.
+/// The search skips each conflicting prefix as a whole, so its cost is proportional to the number of conflicts.
 pub fn choose_subnet<T>(
     pools: &[Pool],
     like: IpAddr,
@@ -79,7 +80,7 @@ pub fn choose_subnet<T>(
         .find_map(|pool| choose_in(pool, used, avoid))
 }
 
-/// A unique local /64 (RFC 4193 §3.2.2) of 56 random bits: 40 of global id, 16 of subnet id.
+/// A unique local /64 (RFC 4193 §3.1) whose 40-bit global ID and 16-bit subnet ID are the low 56 bits of `random`.
 pub fn ula_subnet(random: u64) -> IpNet {
     let bits = (0xfd_u128 << 120) | (u128::from(random & 0x00ff_ffff_ffff_ffff) << 64);
     IpNet::V6(Ipv6Net::new_assert(bits.into(), 64).trunc())
@@ -97,8 +98,8 @@ fn choose_in<T>(pool: &Pool, used: &Prefixes<T>, avoid: &[IpNet]) -> Option<IpNe
         let Some(obstacle) = obstacle else {
             return Some(block);
         };
-        let behind = bounds(&obstacle).1.max(bounds(&block).1).checked_add(1)?;
-        start = behind.checked_next_multiple_of(size)?;
+        let after = bounds(&obstacle).1.max(bounds(&block).1).checked_add(1)?;
+        start = after.checked_next_multiple_of(size)?;
     }
     None
 }
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn pools_say_what_is_wrong_with_them() {
+    fn invalid_pool_is_refused() {
         assert_eq!(pool("172.20.0.0/14/24").to_string(), "172.20.0.0/14/24");
         for bad in [
             "172.20.0.0/14",
@@ -182,7 +183,7 @@ mod tests {
         }
 
         #[test]
-        fn unique_local_subnets_are_what_rfc_4193_says(random: u64) {
+        fn unique_local_subnet_has_rfc_4193_format(random: u64) {
             let subnet = ula_subnet(random);
             prop_assert!(net("fd00::/8").contains(&subnet));
             prop_assert_eq!(subnet.prefix_len(), 64);

@@ -59,13 +59,17 @@ impl Drop for Scratch {
 
 /// Runs `ip` in the namespace of the calling thread.
 fn ip(arguments: &str) -> String {
-    let output = std::process::Command::new("ip")
+    run("ip", arguments)
+}
+
+fn run(program: &str, arguments: &str) -> String {
+    let output = std::process::Command::new(program)
         .args(arguments.split(' '))
         .output()
-        .expect("the program ip");
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(
         output.status.success(),
-        "ip {arguments}: {}",
+        "{program} {arguments}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -17,12 +17,12 @@ pub struct Name(String);
 pub struct NameError(String);
 
 impl Name {
-    /// The default network.
+    /// `bridge`, the name of the default network.
     pub fn bridge() -> Self {
         Self("bridge".to_owned())
     }
 
-    /// The generated name of a sandbox.
+    /// The name of a sandbox whose request has no name.
     pub fn generated(id: Id) -> Self {
         Self(format!("sandbox-{id}"))
     }
@@ -82,7 +82,7 @@ pub struct Id(u64);
 pub struct IdError(String);
 
 impl Id {
-    /// From a random number; only its low 48 bits count.
+    /// From the low 48 bits of a random number.
     pub const fn from_random(random: u64) -> Self {
         Self(random & 0xffff_ffff_ffff)
     }
@@ -92,7 +92,7 @@ impl Id {
         format!("{prefix}{:010x}", self.device())
     }
 
-    /// The part that interface names are derived from.
+    /// The upper 40 bits, from which interface names are derived.
     pub(crate) const fn device(self) -> u64 {
         self.0 >> 8
     }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_the_contract() {
+    fn name_syntax_is_checked() {
         for good in ["a", "0", "web-1.prod_x", &"x".repeat(64)] {
             assert!(good.parse::<Name>().is_ok(), "{good}");
         }

@@ -1,7 +1,7 @@
 //! Networks, sandboxes, endpoints and ports, and the requests that change them. No IO, clock, randomness or async.
 //!
-//! Every request becomes a [`Change`]: objects before and after. `commands` stores it, `plan` turns it into operations,
-//! and its reverse is the same change with both sides exchanged.
+//! The result of a request is a [`Change`]: objects before and after it. `commands` stores it, `plan` turns it into
+//! operations, and the reverse of a change exchanges both.
 
 mod id;
 mod network;
@@ -48,9 +48,9 @@ pub enum Change {
     },
     /// An endpoint is joined to a sandbox, or leaves it.
     Membership {
-        /// The endpoint while it has no sandbox.
+        /// The endpoint as stored without a sandbox.
         endpoint: Box<Endpoint>,
-        /// Whether it has a sandbox after the change, and not before.
+        /// Whether the endpoint joins the sandbox; `false` if it leaves the sandbox.
         joins: bool,
         /// The sandbox before.
         before: Box<Sandbox>,
@@ -63,7 +63,7 @@ impl Change {
     /// The sandbox after the change.
     ///
     /// # Errors
-    /// If the change is not about a sandbox, or removes it.
+    /// If the change does not concern a sandbox, or removes it.
     pub fn new_sandbox(&self) -> Result<&Sandbox, state::StateError> {
         match self {
             Self::Sandbox {
@@ -90,7 +90,8 @@ impl Change {
         })
     }
 
-    /// The sandbox before and after the change; `None` where it has none.
+    /// The sandbox before and after the change; `None` if the sandbox does not exist then, or is not part of the
+    /// change.
     pub fn sandboxes(&self) -> (Option<&Sandbox>, Option<&Sandbox>) {
         match self {
             Self::Sandbox { before, after } => (before.as_deref(), after.as_deref()),
@@ -99,7 +100,7 @@ impl Change {
         }
     }
 
-    /// The endpoint without a sandbox before and after the change; `None` where there is none.
+    /// The endpoint without a sandbox before and after the change; `None` if there is none.
     pub fn unbound_endpoints(&self) -> (Option<&Endpoint>, Option<&Endpoint>) {
         match self {
             Self::Endpoint { before, after } => (before.as_deref(), after.as_deref()),
@@ -117,7 +118,7 @@ impl Change {
         }
     }
 
-    /// The change that undoes this one.
+    /// The change that reverses this one.
     pub fn reversed(self) -> Self {
         match self {
             Self::Network { before, after } => Self::Network {

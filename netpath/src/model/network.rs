@@ -48,17 +48,17 @@ pub enum GatewayMode {
     /// At published ports of the node, with address translation.
     #[default]
     Nat,
-    /// At their own addresses, without translation; publishing a port opens it.
+    /// At their own addresses, without translation. Only published ports are reachable.
     Routed,
 }
 
-/// The prefix of one family.
+/// A subnet of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// The prefix, host bits zero.
     pub prefix: IpNet,
-    /// Address of the bridge.
+    /// Address of the bridge, in `prefix`.
     pub gateway: IpAddr,
     /// Part of the prefix that addresses are allocated from; the whole prefix if `None`.
     pub range: Option<IpNet>,
@@ -67,21 +67,21 @@ pub struct Subnet {
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Random.
+    /// Random, unique.
     pub id: Id,
-    /// Unique.
+    /// Name, unique.
     pub name: Name,
-    /// Driver.
+    /// Driver. It determines whether the network has endpoints, and its scope.
     pub driver: Driver,
     /// At most one for each family; none for `host` and `none`.
     pub subnets: Vec<Subnet>,
     /// MTU in bytes; if `None`, that of the adopted bridge, or the smallest of the uplinks.
     pub mtu: Option<u32>,
-    /// No external access, no published ports.
+    /// Whether the network has no external access and no published ports.
     pub internal: bool,
-    /// Sandboxes may exchange packets with each other.
+    /// Whether sandboxes may exchange packets with each other.
     pub icc: bool,
-    /// The source of outbound flows is translated to an address of the node.
+    /// Whether the source of outbound flows is translated to an address of the node.
     pub masquerade: bool,
     /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
@@ -107,7 +107,7 @@ impl Network {
         self.id.mac()
     }
 
-    /// The subnet of the family of `like`.
+    /// The subnet of the same family as `like`.
     pub fn subnet(&self, like: IpAddr) -> Option<&Subnet> {
         self.subnets
             .iter()

@@ -21,12 +21,12 @@ pub enum Owner {
     Podman,
 }
 
-/// Who sends a request, and whether the owner of objects is to be ignored.
+/// The sender of a request, and whether it may change objects of other owners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The program that sends the request.
     pub owner: Owner,
-    /// Change objects of other owners too.
+    /// Whether objects of other owners are changed too.
     pub force: bool,
 }
 

@@ -24,13 +24,13 @@ pub struct PortSpec {
     pub protocol: Protocol,
     /// `None` for every address of the node.
     pub host_ip: Option<IpAddr>,
-    /// First and last; `None` for a free one.
+    /// First and last host port; `None` selects free ports.
     pub host_ports: Option<(u16, u16)>,
-    /// First and last.
+    /// First and last container port.
     pub container_ports: (u16, u16),
 }
 
-/// A published range: host and container ports have the same number, in the same order.
+/// A published range. It has as many host ports as container ports, in the same order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortMapping {
@@ -46,9 +46,9 @@ pub struct PortMapping {
     pub container_port: u16,
     /// Last container port.
     pub container_port_end: u16,
-    /// Allowed sources; empty for all.
+    /// Allow-list; every source is allowed if empty.
     pub allow: Vec<IpNet>,
-    /// Number of the allow-list in the map schema; 0 if `allow` is empty.
+    /// Number of the allow-list in the map `allow`, from 1; 0 if `allow` is empty.
     pub allow_list: u32,
 }
 
@@ -63,7 +63,7 @@ pub struct PortSpecError {
 }
 
 impl Protocol {
-    /// Number in the IP header.
+    /// Protocol number of the IP header.
     pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
@@ -108,7 +108,7 @@ impl fmt::Display for PortSpec {
     }
 }
 
-/// The specification of exactly this mapping.
+/// The specification that names this mapping only.
 impl From<&PortMapping> for PortSpec {
     fn from(mapping: &PortMapping) -> Self {
         Self {
@@ -182,7 +182,9 @@ fn split_host_ip(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
     }
     match text.split_once(':') {
         Some((first, ports)) if first.contains('.') => {
-            let ip = first.parse().map_err(|_| "the host address is none")?;
+            let ip = first
+                .parse()
+                .map_err(|_| "the host address is not an IPv4 address")?;
             Ok((Some(IpAddr::V4(ip)), ports))
         }
         _ if text.matches(':').count() > 1 => {
@@ -205,7 +207,7 @@ fn port(text: &str) -> Result<u16, &'static str> {
         return Err("a port is not a number");
     }
     match text.parse() {
-        Ok(0) => Err("port 0 is not a port"),
+        Ok(0) => Err("port 0 is invalid"),
         Ok(port) => Ok(port),
         Err(_) => Err("a port is larger than 65535"),
     }

@@ -12,13 +12,13 @@ use super::{Id, Name, Owner, PortMapping};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum NetworkMode {
-    /// By endpoints in networks.
+    /// It has endpoints in networks.
     Network,
-    /// It is the namespace of the node.
+    /// It uses the namespace of the node.
     Host,
-    /// By a loopback device only.
+    /// It has a loopback device only.
     None,
-    /// It is the namespace of another sandbox.
+    /// It uses the namespace of another sandbox.
     Container(Name),
 }
 
@@ -66,17 +66,17 @@ impl From<NetworkMode> for String {
     }
 }
 
-/// A process, distinct from a later process with the same number.
+/// A process, identified by PID and start time, because a later process may have the same PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessId {
-    /// Number.
+    /// PID.
     pub pid: i32,
     /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
     pub start: u64,
 }
 
-/// Where a sandbox's namespace comes from.
+/// Source of a sandbox's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetnsSource {
@@ -101,7 +101,7 @@ pub enum NetnsSource {
 /// A veth pair that connects a sandbox to a network. An endpoint may exist before its sandbox; it has no devices then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Random.
+    /// Random, unique.
     pub id: Id,
     /// The network.
     pub network: Name,
@@ -115,16 +115,16 @@ pub struct Endpoint {
     pub owner: Owner,
     /// Name of the host interface if another program has created the veth pair. netpath never changes or removes it.
     pub adopted: Option<String>,
-    /// Slot in the map `endpoints`, from 1.
+    /// Slot in the map `endpoints`, from 1. Unique on the node.
     pub slot: u32,
-    /// Generation of the slot. Never used twice.
+    /// Generation of the slot. Each membership in a sandbox has another generation; no generation is reused.
     pub generation: u32,
 }
 
 /// An endpoint of another node, in a network of global scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteEndpoint {
-    /// Random.
+    /// Random, unique.
     pub id: Id,
     /// The network. It need not exist on this node.
     pub network: Name,
@@ -134,7 +134,7 @@ pub struct RemoteEndpoint {
     pub addresses: Vec<IpNet>,
 }
 
-/// What holds an address in a network.
+/// The holder of an address or MAC address in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A sandbox.
@@ -165,7 +165,7 @@ impl From<&Name> for Holder {
 }
 
 impl Endpoint {
-    /// Its address in the family of `like`.
+    /// Its address of the same family as `like`.
     pub fn address(&self, like: IpAddr) -> Option<IpAddr> {
         self.addresses
             .iter()
@@ -183,15 +183,15 @@ impl Endpoint {
 /// A sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    /// Random.
+    /// Random, unique.
     pub id: Id,
-    /// Unique.
+    /// Name, unique.
     pub name: Name,
     /// How it is connected.
     pub mode: NetworkMode,
     /// Path of its namespace.
     pub netns: PathBuf,
-    /// Where its namespace comes from.
+    /// Source of its namespace.
     pub source: NetnsSource,
     /// The sandbox is removed when this process ends.
     pub process: Option<ProcessId>,
@@ -229,7 +229,7 @@ pub(crate) mod mac_text {
     }
 }
 
-/// A MAC address from its usual text, `02:00:5e:00:53:01`.
+/// A MAC address from its text form, `02:00:5e:00:53:01`; `None` if the text is not one.
 pub fn parse_mac(text: &str) -> Option<MacAddr> {
     let mut octets = [0; 6];
     let mut parts = text.split(':');

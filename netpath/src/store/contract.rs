@@ -7,7 +7,7 @@ use super::{
     Event, Expected, FileStore, MemoryStore, Store, StoreError, Versioned, WatchError, Write,
 };
 
-/// A store of each kind; the directory lives as long.
+/// A store of each kind, and the directory of the file store, which is removed when it is dropped.
 fn stores() -> (TempDir, [Box<dyn Store>; 2]) {
     let directory = TempDir::new().unwrap();
     let file = FileStore::open(&directory.path().join("store")).unwrap();
@@ -119,7 +119,7 @@ fn key_written_twice_is_refused() {
 }
 
 #[test]
-fn listing_has_the_keys_of_the_prefix_in_order() {
+fn list_returns_the_keys_of_the_prefix_in_order() {
     on_each(|store| {
         store
             .commit(&["b/2", "a", "b/1", "b", "b0", "c/1"].map(|key| put(key, "")))
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn stores_behave_alike_for_random_commits(commits in prop::collection::vec(prop::collection::vec(step(), 0..4), 0..12)) {
+    fn stores_return_equal_results_for_random_commits(commits in prop::collection::vec(prop::collection::vec(step(), 0..4), 0..12)) {
         let (_directory, [one, other]) = stores();
         for steps in commits {
             let writes: Vec<Write> = steps
@@ -214,8 +214,8 @@ proptest! {
                     expected: step.expected,
                 })
                 .collect();
-            let say = |store: &dyn Store| store.commit(&writes).map_err(|error| error.to_string());
-            prop_assert_eq!(say(one.as_ref()), say(other.as_ref()));
+            let result = |store: &dyn Store| store.commit(&writes).map_err(|error| error.to_string());
+            prop_assert_eq!(result(one.as_ref()), result(other.as_ref()));
             prop_assert_eq!(one.list("").unwrap(), other.list("").unwrap());
         }
     }

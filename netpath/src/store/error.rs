@@ -1,24 +1,24 @@
-//! Why the store fails.
+//! Errors of stores.
 
 use std::{io, path::PathBuf};
 
 use super::{Expected, Revision};
 
-/// Why the store fails.
+/// Why an operation of a store fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("store {} is in use by another process; stop the other daemon or choose another --state-dir", path.display())]
     InUse {
         /// File.
         path: PathBuf,
     },
-    /// It is not a store, or it is damaged. The file is not changed.
-    #[error("store {} cannot be read: {reason}; restore it from a backup, or move it away to start with an empty one", path.display())]
+    /// The file is not a store, or it is damaged. It is not changed.
+    #[error("store {} cannot be read: {reason}; restore it from a backup, or rename it to start with an empty store", path.display())]
     Unreadable {
         /// File.
         path: PathBuf,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// A newer version of netpath wrote it. The file is not changed.
@@ -38,7 +38,7 @@ pub enum StoreError {
         key: String,
         /// Expected revision.
         expected: Expected,
-        /// Commit that wrote it; `None` if the key does not exist.
+        /// Commit that wrote the key; `None` if the key does not exist.
         found: Option<Revision>,
     },
     /// One commit writes a key twice.

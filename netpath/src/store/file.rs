@@ -1,9 +1,11 @@
 //! A store in one file: a redb database.
 //!
-//! A commit is on the disk when it returns. After a failed write the file is opened again by the next operation. A crash at any moment leaves the store as of some commit. A new file is
-//! completed under another name first, so an incomplete file is never opened as a store. The whole file is checked when
-//! it is opened: it is small, and a damaged file must not be used in part. Files of older schemas are migrated when they
-//! are opened; files of newer schemas are refused.
+//! A commit is durable when it returns. After a crash, the store contains complete commits only. After a failed write,
+//! the next operation reopens the file.
+//!
+//! A new file is completed under another name first, so an incomplete file is never opened as a store. The whole file
+//! is checked when it is opened, so that no part of a damaged file is used; this is fast, because the file is small.
+//! Files of older schemas are migrated when they are opened; files of newer schemas are refused.
 
 mod migrate;
 
@@ -30,19 +32,19 @@ const ENTRIES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("n
 /// Size of the cache in bytes. The whole store is a few megabytes at most.
 const CACHE: usize = 8 << 20;
 
-/// A store in one file, for one process at a time.
+/// A store in one file. One process at a time can open it.
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
-    /// Locked during a commit, so that watches receive commits in their order.
+    /// Locked during a commit, so that watches receive commits in order.
     file: Mutex<OpenFile>,
     hub: Hub,
 }
 
-/// The file as it is open.
+/// The open database and the result of the last write.
 #[derive(Debug)]
 struct OpenFile {
-    /// `None` after a failed write, until the file is opened again: a database does not accept writes after that.
+    /// `None` after a failed write, until the file is reopened: a database refuses writes after a failed one.
     database: Option<Database>,
     /// Why the last write failed; `None` if it succeeded.
     failure: Option<String>,
@@ -99,7 +101,7 @@ impl FileStore {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Executes the writes in one transaction; returns the revision, and the writes that change something.
+    /// Executes the writes in one transaction. Returns the revision, and the writes that have an effect.
     fn write<'a>(
         &self,
         database: &Database,
@@ -137,7 +139,7 @@ impl FileStore {
         Ok((revision, changes))
     }
 
-    /// The writes that change something, if all find the expected revision.
+    /// The writes that have an effect, if every key has the expected revision.
     fn changes<'a>(
         &self,
         entries: &Table<'_, &'static str, (u64, &'static [u8])>,
@@ -215,7 +217,7 @@ impl Store for FileStore {
         }
         let (revision, changes) = written?;
         for write in changes {
-            self.hub.tell(write, revision);
+            self.hub.send(write, revision);
         }
         Ok(revision)
     }
@@ -236,7 +238,7 @@ impl Store for FileStore {
 }
 
 impl OpenFile {
-    /// The database; the file is opened again if the last write failed.
+    /// The database. The file is reopened if the last write failed.
     fn database(&mut self, path: &Path) -> Result<&Database, StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
@@ -254,32 +256,34 @@ fn test_write(path: &Path) -> Result<(), StoreError> {
     let written = fs::write(&file, vec![1; TEST_WRITE])
         .and_then(|()| fs::File::open(&file)?.sync_all())
         .map_err(|source| at(&file, "write", source));
-    written.and(remove_if_there(&file))
+    written.and(remove_if_exists(&file))
 }
 
-/// Creates an empty store, first under another name.
+/// Creates an empty store: first under another name, then linked to `path`.
 fn create(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory).map_err(|source| at(directory, "make directory", source))?;
+    fs::create_dir_all(directory).map_err(|source| at(directory, "create directory", source))?;
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".new-{}", std::process::id()));
     let draft = PathBuf::from(draft);
-    remove_if_there(&draft)?;
+    remove_if_exists(&draft)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options
         .open(&draft)
-        .map_err(|source| at(&draft, "make", source))?;
+        .map_err(|source| at(&draft, "create", source))?;
     let made = initialise(&draft).and_then(|()| {
-        // Unlike renaming, linking never replaces a store that another process has just created.
+        // Unlike a rename, a link does not replace a store that another process has created in the meantime.
         match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at(path, "make", error)),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(at(path, "create", error))
+            }
             _ => fs::File::open(directory)
                 .and_then(|directory| directory.sync_all())
                 .map_err(|source| at(directory, "write", source)),
         }
     });
-    made.and(remove_if_there(&draft))
+    made.and(remove_if_exists(&draft))
 }
 
 fn initialise(path: &Path) -> Result<(), StoreError> {
@@ -287,7 +291,7 @@ fn initialise(path: &Path) -> Result<(), StoreError> {
     let made = database
         .map_err(redb::Error::from)
         .and_then(|database| fill(&database));
-    made.map_err(failed(path, "make"))
+    made.map_err(failed(path, "create"))
 }
 
 /// Writes the tables of an empty store.
@@ -384,7 +388,7 @@ fn versioned(key: &str, (revision, value): (u64, &[u8])) -> Versioned {
     }
 }
 
-fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+fn remove_if_exists(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(at(path, "remove", error)),
         _ => Ok(()),

@@ -75,7 +75,7 @@ impl Store for MemoryStore {
                     content.entries.insert(write.key.clone(), entry);
                 }
             }
-            self.hub.tell(write, revision);
+            self.hub.send(write, revision);
         }
         Ok(revision)
     }

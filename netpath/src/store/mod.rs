@@ -1,8 +1,8 @@
 //! The store: objects that survive restarts and crashes.
 //!
 //! A store maps keys to values. Every commit increases the revision by one and sets it on the keys that it writes. A
-//! write states at which revision it expects the key, so that no writer overwrites a value that it has not read. A commit
-//! is atomic, and durable when it returns.
+//! write states at which revision it expects the key, so that no writer overwrites a value that it has not read. A
+//! commit is atomic, and durable when it returns.
 //!
 //! Calls block; the daemon makes them with `block_in_place`. [`Watch`] is asynchronous.
 
@@ -22,10 +22,10 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use watch::{Event, Watch, WatchError};
 
-/// Number of a commit; 0 is the empty store.
+/// Number of a commit, from 1; 0 means that nothing was ever committed.
 pub type Revision = u64;
 
-/// A key with its value.
+/// A key with its value and revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned {
     /// Key.
@@ -39,20 +39,20 @@ pub struct Versioned {
 /// Every key with a prefix, as of one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// That commit.
+    /// The latest commit at the time of the listing.
     pub revision: Revision,
-    /// In the order of their keys.
+    /// Entries, sorted by key.
     pub entries: Vec<Versioned>,
 }
 
 /// Revision of a key that a write expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Any revision, or no key.
+    /// No expectation: the key may exist or not.
     Anything,
-    /// No such key.
+    /// The key does not exist.
     Nothing,
-    /// The key as written by this commit.
+    /// This commit wrote the key last.
     Revision(Revision),
 }
 
@@ -87,11 +87,11 @@ pub trait Store: Send + Sync {
     /// Executes all writes atomically; returns the revision of the commit, or the latest revision if nothing changes.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if a key is not as expected, [`StoreError::Twice`] if one is written twice, or the
-    /// store cannot be written. Nothing is changed in any of these cases.
+    /// [`StoreError::Conflict`] if a key has an unexpected revision, [`StoreError::Twice`] if a key is written twice,
+    /// or the store cannot be written. Nothing is changed in any of these cases.
     fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError>;
 
-    /// Why the store cannot be written: the error of the last write, unless a test write succeeds now.
+    /// Why the store cannot be written: the error of the last write. `None` if that write or a new test write succeeds.
     fn write_failure(&self) -> Option<String>;
 
     /// Every later change of keys that start with `prefix`, in order.
@@ -143,7 +143,7 @@ impl Write {
     }
 }
 
-/// Refuses writes that name a key twice.
+/// Refuses writes of which two have the same key.
 fn check_distinct(writes: &[Write]) -> Result<(), StoreError> {
     let mut keys: Vec<_> = writes.iter().map(|write| &write.key).collect();
     keys.sort_unstable();

@@ -4,7 +4,7 @@ use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use super::{Revision, Write};
 
-/// Events that a watch may lag behind before events are lost.
+/// Number of unread events of a watch; the oldest event is lost if there are more.
 const CAPACITY: usize = 1024;
 
 /// A key that was written or deleted.
@@ -14,11 +14,11 @@ pub struct Event {
     pub key: String,
     /// New value; `None` if it was deleted.
     pub value: Option<Vec<u8>>,
-    /// The commit that did it.
+    /// Commit that wrote or deleted the key.
     pub revision: Revision,
 }
 
-/// Why a watch cannot continue.
+/// Why a watch returns no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
     /// Events were lost; the watch continues with later ones.
@@ -40,7 +40,7 @@ impl Watch {
     /// Waits for the next change. Cancel-safe.
     ///
     /// # Errors
-    /// [`WatchError`] if changes were lost or none will come.
+    /// [`WatchError`] if changes were lost or the store was closed.
     pub async fn next(&mut self) -> Result<Event, WatchError> {
         loop {
             match self.events.recv().await {
@@ -67,8 +67,8 @@ impl Hub {
         }
     }
 
-    /// Sends one write; the caller holds a lock that keeps the order of commits.
-    pub fn tell(&self, write: &Write, revision: Revision) {
+    /// Sends one write to the watches. The caller holds a lock that preserves the order of commits.
+    pub fn send(&self, write: &Write, revision: Revision) {
         // Fails only if there is no watch.
         let _ = self.events.send(Event {
             key: write.key.clone(),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{super::*, Scratch, in_fresh_namespaces, ip};
+use super::{super::*, Scratch, in_fresh_namespaces, ip, run};
 use crate::model::Protocol;
 
 #[test]
@@ -172,9 +172,12 @@ fn changes_cause_events() {
         ip("route add 198.51.100.0/24 via 192.0.2.2");
         expect_event(&mut watch, "route", |event| *event == Event::RouteChanged).await;
         for removal in ["qdisc del dev v0 clsact", "filter del dev v0 ingress"] {
-            tc("qdisc replace dev v0 clsact");
-            tc("filter add dev v0 ingress protocol all matchall action pass");
-            tc(removal);
+            run("tc", "qdisc replace dev v0 clsact");
+            run(
+                "tc",
+                "filter add dev v0 ingress protocol all matchall action pass",
+            );
+            run("tc", removal);
             let index = link_index("v0").expect("index");
             expect_event(&mut watch, removal, |event| {
                 *event == Event::FilterRemoved { index }

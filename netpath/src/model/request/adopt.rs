@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-/// The request with the subnets and gateways that follow from the bridge.
+/// The request with the subnets and gateways that are derived from the addresses of the bridge.
 fn completed(request: &NetworkRequest, bridge: &AdoptedBridge) -> NetworkRequest {
     let mut request = request.clone();
     if request.subnets.is_empty() {
@@ -77,16 +77,16 @@ fn completed(request: &NetworkRequest, bridge: &AdoptedBridge) -> NetworkRequest
         request.subnets = prefixes;
     }
     for prefix in &request.subnets {
-        let asked = request.gateways.iter().any(|ip| prefix.contains(ip));
+        let requested = request.gateways.iter().any(|ip| prefix.contains(ip));
         let addresses = bridge.addresses.iter().map(IpNet::addr);
-        if !asked && let Some(ip) = addresses.into_iter().find(|ip| prefix.contains(ip)) {
+        if !requested && let Some(ip) = addresses.into_iter().find(|ip| prefix.contains(ip)) {
             request.gateways.push(ip);
         }
     }
     request
 }
 
-/// Programs look up routes for packets that arrive on the bridge, which the kernel refuses without forwarding.
+/// Refuses a bridge without forwarding: the programs look up routes for its packets, which the kernel then refuses.
 fn check_forwarding(request: &NetworkRequest, bridge: &AdoptedBridge) -> Result<(), RequestError> {
     if request.internal {
         return Ok(());

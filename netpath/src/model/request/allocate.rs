@@ -14,7 +14,7 @@ use crate::{
     model::{Endpoint, Holder, Id, Name, Owner, State, state::NetworkState},
 };
 
-/// Slots, generations and ids that the endpoints of one request use.
+/// Slots, generations and ids of endpoints that the request has allocated already.
 #[derive(Default)]
 pub(super) struct Taken {
     slots: Ranges,
@@ -22,7 +22,7 @@ pub(super) struct Taken {
     ids: Vec<Id>,
 }
 
-/// An endpoint to create.
+/// Parameters of an endpoint to create.
 pub(super) struct Wanted<'a> {
     /// The sandbox; `None` for an endpoint without one.
     pub sandbox: Option<&'a Name>,
@@ -40,12 +40,13 @@ impl Wanted<'_> {
 }
 
 impl State {
-    /// An id from which no device name is derived. Terminates for any source of random numbers.
-    pub(super) fn allocate_id(&self, env: &mut Env<'_>, good: impl Fn(Id) -> bool) -> Id {
+    /// An id for which `is_valid` holds and whose device names are not in use. Terminates for any source of random
+    /// numbers.
+    pub(super) fn allocate_id(&self, env: &mut Env<'_>, is_valid: impl Fn(Id) -> bool) -> Id {
         let mut random = (env.random)();
         loop {
             let id = Id::from_random(random);
-            if self.is_new(id) && good(id) {
+            if self.is_new(id) && is_valid(id) {
                 return id;
             }
             random = random.wrapping_add(1 << 8);
@@ -113,7 +114,7 @@ impl State {
     }
 }
 
-/// The lowest `ethN` that neither an endpoint nor another interface of the namespace has.
+/// The lowest `ethN` that is not the name of an endpoint or of another interface of the namespace.
 pub(super) fn free_interface(endpoints: &[Endpoint], others: &[String]) -> String {
     let taken = |name: &str| {
         others.iter().any(|other| other == name)

@@ -10,7 +10,7 @@ use super::{
 use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
 
 impl State {
-    /// Connects a sandbox to one more network. Its published ports stay with their endpoint, unless all its networks
+    /// Connects a sandbox to another network. Its published ports stay with their endpoint, unless all its networks
     /// were internal.
     ///
     /// # Errors
@@ -56,8 +56,7 @@ impl State {
     /// there is none, they stay reserved and unreachable until it is connected to one.
     ///
     /// # Errors
-    /// The sandbox is not connected, or its ports cannot move because one network translates and the other does
-    /// not.
+    /// The sandbox is not connected, or its ports cannot move because the gateway modes of the networks differ.
     pub fn disconnect(&self, network: &Name, sandbox: &Name) -> Result<Change, RequestError> {
         self.network(network)?;
         let before = self.sandbox(sandbox)?;
@@ -75,7 +74,7 @@ impl State {
         Ok(change(before, after))
     }
 
-    /// Puts endpoints in networks with external access before those in internal ones, and keeps the order otherwise.
+    /// Sorts endpoints in networks with external access before those in internal networks. The sort is stable.
     pub(super) fn put_external_first(&self, endpoints: &mut [Endpoint]) {
         endpoints.sort_by_key(|endpoint| self.is_internal(endpoint));
     }

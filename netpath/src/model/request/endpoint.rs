@@ -1,4 +1,4 @@
-//! Requests about endpoints that exist before their sandbox.
+//! Requests about endpoints without a sandbox.
 
 use std::net::IpAddr;
 
@@ -15,13 +15,13 @@ use crate::model::{Caller, Change, Endpoint, Id, Name, NetworkMode, Owner, State
 pub struct EndpointRequest {
     /// Network.
     pub network: Name,
-    /// Addresses, at most one per family; a free one for each family of the network that is left out.
+    /// Addresses, at most one per family; a free address is allocated for every other family of the network.
     pub ips: Vec<IpAddr>,
     /// MAC address of the container interface; derived from the endpoint's id if `None`.
     pub mac: Option<MacAddr>,
     /// Name of the container interface; the lowest free `ethN` if `None`.
     pub interface: Option<String>,
-    /// A veth pair of another program.
+    /// Veth pair of another program; netpath creates one if `None`.
     pub adopt: Option<AdoptedVeth>,
     /// Owner of the endpoint.
     pub owner: Owner,
@@ -84,7 +84,7 @@ impl State {
         }
     }
 
-    /// Joins an endpoint to a sandbox, whose namespace has these other interfaces.
+    /// Joins an endpoint to a sandbox. `interfaces` are the other interfaces in the namespace of the sandbox.
     ///
     /// # Errors
     /// One of them does not exist, the endpoint is joined already, the sandbox is connected to its network already or
@@ -126,7 +126,7 @@ impl State {
             });
         }
         let mut joining = endpoint.clone();
-        // Flows of an earlier membership stay expired.
+        // Flows of an earlier membership have expired.
         joining.generation = self.generation() + 1;
         let mut others = before.endpoints.iter();
         if others.any(|other| other.interface == joining.interface)
@@ -145,7 +145,7 @@ impl State {
         })
     }
 
-    /// Separates an endpoint from its sandbox; its addresses stay reserved.
+    /// Disconnects an endpoint from its sandbox; its addresses stay reserved.
     ///
     /// # Errors
     /// It does not exist or has no sandbox, or the caller may not change it.
@@ -198,7 +198,7 @@ impl State {
         let network = self.network(&request.network)?;
         let Some(bridge) = &network.adopted else {
             return refused(format!(
-                "network '{}' is not over a bridge of another program",
+                "network '{}' does not use a bridge of another program",
                 network.name
             ));
         };
@@ -210,7 +210,7 @@ impl State {
         }
         let mut endpoints = self.endpoints();
         match endpoints.find(|(other, _)| other.adopted.as_ref() == Some(&veth.name)) {
-            Some((other, _)) => refused(format!("it is the one of endpoint {}", other.id)),
+            Some((other, _)) => refused(format!("endpoint {} uses it", other.id)),
             None => Ok(()),
         }
     }
@@ -232,7 +232,7 @@ fn owned(
     Err(RequestError::Owned { kind, name, owner })
 }
 
-/// The kernel's rules for interface names.
+/// Refuses a name that the kernel does not accept for an interface.
 fn check_interface(name: &str) -> Result<String, RequestError> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {

@@ -25,7 +25,7 @@ pub enum ErrorKind {
     Unsupported,
 }
 
-/// Why a request is refused. The message states what and why, [`RequestError::hint`] what the user can do.
+/// Why a request is refused. The message states the object and the reason, [`RequestError::hint`] what the user can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// No object has this name.
@@ -62,7 +62,7 @@ pub enum RequestError {
         name: Name,
         /// The driver.
         driver: crate::model::Driver,
-        /// In words.
+        /// Reason, as text for users.
         reason: &'static str,
     },
     /// A subnet, gateway or range is invalid.
@@ -72,7 +72,7 @@ pub enum RequestError {
         name: Name,
         /// The prefix or address.
         what: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// A subnet overlaps another prefix.
@@ -89,7 +89,7 @@ pub enum RequestError {
     },
     /// No block of the pools is free.
     #[error(
-        "network '{name}' gets no subnet: every block of the pools is used by a network or a route of this host"
+        "no free subnet for network '{name}': every block of the pools is used by a network or a route of this host"
     )]
     PoolsExhausted {
         /// Name of the network.
@@ -102,7 +102,7 @@ pub enum RequestError {
         name: Name,
         /// The option with its value.
         option: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: &'static str,
     },
     /// Options of a sandbox exclude each other.
@@ -112,7 +112,7 @@ pub enum RequestError {
         name: String,
         /// The option with its value.
         option: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// Another sandbox has the namespace.
@@ -126,19 +126,19 @@ pub enum RequestError {
     /// An address is not available.
     #[error("{holder} cannot join network '{network}': {reason}{}", owner_text(.owner.as_ref()))]
     Address {
-        /// Who asks for the address.
+        /// The requester of the address.
         holder: Holder,
         /// The network.
         network: Name,
-        /// Cause.
+        /// Why it is not available.
         reason: AddressError,
-        /// Its holder.
+        /// Current holder of the address; `None` if none is known.
         owner: Option<Holder>,
     },
     /// The network has no subnet of the address's family.
     #[error("{holder} cannot have address {ip}: network '{network}' has no subnet of that family")]
     Family {
-        /// Who asks for the address.
+        /// The requester of the address.
         holder: Holder,
         /// The network.
         network: Name,
@@ -148,7 +148,7 @@ pub enum RequestError {
     /// No address is free.
     #[error("{holder} cannot join network '{network}': every address of {subnet} is in use")]
     AddressesExhausted {
-        /// Who asks for an address.
+        /// The requester of an address.
         holder: Holder,
         /// The network.
         network: Name,
@@ -158,11 +158,11 @@ pub enum RequestError {
     /// A MAC address is not available.
     #[error("{holder} cannot have MAC address {mac}: {reason}")]
     Mac {
-        /// Who asks for the address.
+        /// The requester of the address.
         holder: Holder,
         /// The address.
         mac: MacAddr,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// The sandbox is connected already.
@@ -181,14 +181,14 @@ pub enum RequestError {
         /// The network.
         network: Name,
     },
-    /// The network mode, or the network, excludes it.
+    /// The network mode or the network excludes the operation.
     #[error("{holder} cannot {verb}: {reason}")]
     Mode {
         /// The sandbox or endpoint.
         holder: Holder,
-        /// What it cannot do, as a verb.
+        /// The operation, as a verb phrase.
         verb: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// The port specification is invalid.
@@ -198,7 +198,7 @@ pub enum RequestError {
         sandbox: Name,
         /// The specification.
         spec: PortSpec,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// Another sandbox publishes the port.
@@ -234,13 +234,13 @@ pub enum RequestError {
         limit: usize,
     },
     /// No host port is free.
-    #[error("port {spec} of sandbox '{sandbox}' cannot be published: no free host port is left in {}", Span(*.range))]
+    #[error("port {spec} of sandbox '{sandbox}' cannot be published: no host port is free in {}", Span(*.range))]
     PortsExhausted {
         /// The sandbox.
         sandbox: Name,
         /// The specification.
         spec: PortSpec,
-        /// First and last port of the search.
+        /// First and last port of the searched range.
         range: (u16, u16),
     },
     /// The sandbox does not publish the port.
@@ -276,7 +276,7 @@ pub enum RequestError {
     AdoptBridge {
         /// Interface name.
         name: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// A veth pair cannot be adopted.
@@ -284,7 +284,7 @@ pub enum RequestError {
     AdoptVeth {
         /// Name of the host interface.
         name: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// The kernel does not forward packets that arrive on an adopted bridge.
@@ -299,7 +299,7 @@ pub enum RequestError {
     },
     /// An interface name is invalid.
     #[error(
-        "'{name}' is not an interface name: it has 1 to 15 bytes, without '/', ':' and white space"
+        "'{name}' is not an interface name: it must have 1 to 15 bytes, without '/', ':' and white space"
     )]
     Interface {
         /// The name.
@@ -328,7 +328,7 @@ pub enum RequestError {
         endpoint: Holder,
     },
     /// A table of the map schema is full.
-    #[error("no {what} is left: all {capacity} are in use")]
+    #[error("no {what} is free: all {capacity} are in use")]
     Exhausted {
         /// Kind of the objects.
         what: &'static str,

@@ -1,7 +1,6 @@
-//! Requests: a function of [`super::State`] answers each with a [`super::Change`] and changes nothing
-//! itself.
+//! Requests. Each is a function of [`super::State`] that returns a [`super::Change`] and does not change the state.
 //!
-//! [`Env`] holds what they need of the node.
+//! [`Env`] contains the properties of the node on which requests depend.
 
 mod adopt;
 mod allocate;
@@ -31,24 +30,25 @@ pub use error::{ErrorKind, RequestError};
 pub use network::{AdoptedBridge, NetworkRequest};
 pub use sandbox::SandboxRequest;
 
-/// What requests need to know of the node, besides the state.
+/// Properties of the node, in addition to the state, on which requests depend.
 pub struct Env<'a> {
     /// Random numbers, for ids and unique local subnets.
     pub random: &'a mut dyn FnMut() -> u64,
-    /// Prefixes of addresses and routes of the node, without netpath's: no subnet may overlap them. The default
-    /// route is not among them.
+    /// Prefixes of addresses and routes of the node, without those of netpath's networks and the default route. No new
+    /// subnet may overlap them.
     pub avoid: &'a [IpNet],
-    /// Where subnets come from if the request names none.
+    /// Pools of subnets, for requests that name no subnet.
     pub pools: &'a [Pool],
-    /// The program that listens on a port of the node, at an address that overlaps the given one; `None` is any address.
+    /// The program that listens on a port of the node, at an address that overlaps the given one; `None` is any
+    /// address.
     pub listening: &'a dyn Fn(Protocol, Option<IpAddr>, u16) -> Option<String>,
-    /// First and last of the host ports to choose from when the request names none.
+    /// First and last port of the range from which a host port is chosen if the request names none.
     pub free_ports: (u16, u16),
     /// UDP port of the overlay.
     pub tunnel_port: u16,
     /// Path of the node's own namespace.
     pub host_netns: &'a Path,
-    /// Interface names in the namespace that the request is about; a new endpoint gets another name.
+    /// Interface names in the namespace of the sandbox; a new endpoint gets another name.
     pub interfaces: &'a [String],
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Env, RequestError};
 use crate::model::{Change, Driver, GatewayMode, Holder, Name, Network, Owner, State};
 
-/// The networks that exist from the first start.
+/// Networks that the daemon creates at the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
     ("bridge", Driver::Bridge),
     ("host", Driver::Host),
@@ -21,25 +21,25 @@ pub struct NetworkRequest {
     pub name: Name,
     /// Driver.
     pub driver: Driver,
-    /// At most one per family; free ones where none is given.
+    /// At most one per family; a free IPv4 subnet is allocated if none is given, and an IPv6 subnet if `ipv6` is set.
     pub subnets: Vec<IpNet>,
-    /// At most one per family; the first address of the subnet where none is given.
+    /// At most one per family, in the subnets; the first address of a subnet without one.
     pub gateways: Vec<IpAddr>,
     /// Parts of the subnets that addresses are allocated from; at most one per family.
     pub ip_ranges: Vec<IpNet>,
-    /// Allocate an IPv6 subnet if none is given.
+    /// Whether an IPv6 subnet is allocated if none is given.
     pub ipv6: bool,
-    /// No external access, no published ports.
+    /// Whether the network has no external access and no published ports.
     pub internal: bool,
-    /// Sandboxes may exchange packets with each other.
+    /// Whether sandboxes may exchange packets with each other.
     pub icc: bool,
-    /// The source of outbound flows is translated to an address of the node.
+    /// Whether the source of outbound flows is translated to an address of the node.
     pub masquerade: bool,
     /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
     /// MTU in bytes; that of the adopted bridge or of the uplinks if `None`.
     pub mtu: Option<u32>,
-    /// Overlay only.
+    /// VXLAN network identifier; only overlay networks have one.
     pub vni: Option<u32>,
     /// Labels of the user.
     pub labels: BTreeMap<String, String>,
@@ -162,7 +162,8 @@ impl State {
         })
     }
 
-    /// The first built-in network that does not exist yet. To be called, and its change applied, until it returns `None`.
+    /// Creates the first built-in network that does not exist; `None` if all exist. The caller applies the change and
+    /// calls this function again until it returns `None`.
     ///
     /// # Errors
     /// No subnet is free for `bridge`.
@@ -256,7 +257,7 @@ fn check_labels(request: &NetworkRequest) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// RFC 791 requires 68 bytes, RFC 8200 §5 1280 bytes.
+/// Refuses an MTU below 68 bytes (RFC 791), below 1280 bytes with IPv6 (RFC 8200 §5), or above 65535 bytes.
 fn check_mtu(request: &NetworkRequest, v6: bool) -> Result<(), RequestError> {
     let reason = match request.mtu {
         Some(..68) => "IPv4 needs at least 68",

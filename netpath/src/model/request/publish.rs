@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// Mappings that an error lists.
+/// Largest number of mappings that an error lists.
 const SHOWN: usize = 10;
 
-/// Allowed sources of one request.
+/// Largest number of allowed sources of one request.
 const MAX_SOURCES: usize = 1024;
 
 impl State {
@@ -45,31 +45,31 @@ impl State {
     }
 
     /// Withdraws published ports, all of them or none. A specification without host address and host port withdraws
-    /// everything that leads to its container ports.
+    /// every mapping to its container ports.
     ///
     /// # Errors
-    /// One of them is not published; the error lists what is.
+    /// One of them is not published; the error lists the published ports.
     pub fn unpublish(&self, sandbox: &Name, specs: &[PortSpec]) -> Result<Change, RequestError> {
         let before = self.sandbox(sandbox)?;
         let routed = !self.reserves_host_ports(before);
         let published = Published::of(&before.ports);
-        let mut gone = BTreeSet::new();
+        let mut removed = BTreeSet::new();
         for spec in specs {
-            let meant = published.meant(spec, &before.ports, routed);
-            if meant.is_empty() {
+            let matching = published.matching(spec, &before.ports, routed);
+            if matching.is_empty() {
                 return Err(RequestError::NotPublished {
                     sandbox: sandbox.clone(),
                     spec: spec.clone(),
                     published: shown(&before.ports),
                 });
             }
-            gone.extend(meant);
+            removed.extend(matching);
         }
         let mut after = before.clone();
         let mut position = 0;
         after.ports.retain(|_| {
             position += 1;
-            !gone.contains(&(position - 1))
+            !removed.contains(&(position - 1))
         });
         Ok(change(before, after))
     }
@@ -108,7 +108,7 @@ impl State {
             .collect()
     }
 
-    /// Each mapping has entries of its own for its allowed sources.
+    /// Checks the limits of allowed sources. Each mapping has separate entries for them in the map `allow`.
     fn check_allow(
         &self,
         sandbox: &Sandbox,
@@ -171,7 +171,8 @@ fn shown(mappings: &[PortMapping]) -> Vec<String> {
     first.chain(rest).collect()
 }
 
-/// Positions of a sandbox's mappings by host and container port: keeps requests about many ports linear.
+/// Index of a sandbox's mappings by host port and by container port, as positions. It avoids a quadratic search in
+/// requests about many ports.
 struct Published {
     by_host: BTreeMap<(Protocol, Option<IpAddr>, u16), usize>,
     by_target: BTreeMap<(Protocol, (u16, u16)), Vec<usize>>,
@@ -195,7 +196,7 @@ impl Published {
     }
 
     /// Positions of the mappings that a specification names.
-    fn meant(&self, spec: &PortSpec, mappings: &[PortMapping], routed: bool) -> Vec<usize> {
+    fn matching(&self, spec: &PortSpec, mappings: &[PortMapping], routed: bool) -> Vec<usize> {
         let candidates: Vec<usize> = match spec.host_ports {
             Some((first, last)) if !routed => {
                 let key = |port| (spec.protocol, spec.host_ip, port);
@@ -207,32 +208,33 @@ impl Published {
                 self.by_target.get(&target).cloned().unwrap_or_default()
             }
         };
-        let is_meant = |position: &usize| {
+        let is_match = |position: &usize| {
             let mapping = mappings.get(*position);
-            mapping.is_some_and(|mapping| is_meant(spec, mapping, routed))
+            mapping.is_some_and(|mapping| matches_spec(spec, mapping, routed))
         };
-        candidates.into_iter().filter(is_meant).collect()
+        candidates.into_iter().filter(is_match).collect()
     }
 }
 
-fn is_meant(spec: &PortSpec, mapping: &PortMapping, routed: bool) -> bool {
+fn matches_spec(spec: &PortSpec, mapping: &PortMapping, routed: bool) -> bool {
     let container = (mapping.container_port, mapping.container_port_end);
     let same = spec.protocol == mapping.protocol && spec.container_ports == container;
-    let anywhere = spec.host_ip.is_none() && spec.host_ports.is_none();
-    let here = spec.host_ip == mapping.host_ip
+    let names_no_host_port = spec.host_ip.is_none() && spec.host_ports.is_none();
+    let contains_host_ports = spec.host_ip == mapping.host_ip
         && spec.host_ports.is_none_or(|(first, last)| {
             first <= mapping.host_port && mapping.host_port_end <= last
         });
-    same && (routed || anywhere || here)
+    same && (routed || names_no_host_port || contains_host_ports)
 }
 
-/// The mappings of one request under construction.
+/// Computes the mappings of one request.
 struct Mapper<'a> {
     state: &'a State,
     sandbox: &'a Sandbox,
     endpoint: &'a Endpoint,
-    /// Ranges of this request, and in routed networks those of the sandbox.
+    /// Ranges of this request, and in networks of gateway mode `routed` those of the sandbox.
     own: PortIndex,
+    /// Numbers of the allow-lists of this request.
     lists: Ranges,
 }
 
@@ -302,7 +304,7 @@ impl Mapper<'_> {
             capacity: MAX_ALLOW,
         };
         let lists = &self.state.allow_lists;
-        let Some(free) = lists.first_free_beside(&self.lists, 1, last) else {
+        let Some(free) = lists.first_free_excluding(&self.lists, 1, last) else {
             return Err(exhausted);
         };
         self.lists.insert(free, free);
@@ -352,8 +354,9 @@ impl Mapper<'_> {
         env: &Env<'_>,
     ) -> Result<(), RequestError> {
         let protocol = spec.protocol;
-        let theirs = self.state.ports.conflict(protocol, spec.host_ip, ports);
-        if let Some(occupied) = theirs.or_else(|| self.own.conflict(protocol, spec.host_ip, ports))
+        let published = self.state.ports.conflict(protocol, spec.host_ip, ports);
+        if let Some(occupied) =
+            published.or_else(|| self.own.conflict(protocol, spec.host_ip, ports))
         {
             return Err(RequestError::Published {
                 ports: (occupied.first, occupied.last),
@@ -371,7 +374,8 @@ impl Mapper<'_> {
         Ok(())
     }
 
-    /// The first of as many consecutive free ports as the specification needs, from a random start.
+    /// The first port of the lowest free range in `range` with as many ports as the specification has. If the
+    /// specification names no host ports, the search starts at a random port.
     fn choose(
         &self,
         spec: &PortSpec,

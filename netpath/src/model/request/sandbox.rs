@@ -22,21 +22,21 @@ pub struct SandboxRequest {
     pub networks: Vec<NetworkChoice>,
     /// Ports to publish.
     pub ports: Vec<PortSpec>,
-    /// Allowed sources of the ports; empty for all.
+    /// Allow-list of the ports; every source is allowed if empty.
     pub allow: Vec<IpNet>,
     /// Addresses in the first network; at most one for each family.
     pub ips: Vec<IpAddr>,
-    /// MAC address in the first network.
+    /// MAC address in the first network; derived from the endpoint's id if `None`.
     pub mac: Option<MacAddr>,
     /// Host name; the name of the sandbox if `None`.
     pub hostname: Option<String>,
-    /// Where its namespace comes from.
+    /// Source of its namespace.
     pub source: Source,
     /// The sandbox is removed when this process ends.
     pub process: Option<ProcessId>,
     /// Owner of the sandbox.
     pub owner: Owner,
-    /// With no network, not even the default one: endpoints are joined later.
+    /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
     pub unconnected: bool,
 }
 
@@ -143,7 +143,7 @@ impl State {
             return match &request.source {
                 Source::Created { .. } => Ok((path, NetnsSource::Shared)),
                 Source::Path { .. } | Source::Process { .. } => {
-                    let reason = format!("network mode {mode} brings its own");
+                    let reason = format!("network mode {mode} uses another namespace");
                     Err(refused(request, "an adopted namespace", reason))
                 }
             };
@@ -212,7 +212,8 @@ impl State {
     }
 }
 
-/// The mode that the networks of a request select. Modes other than networks exclude each other and most options.
+/// The network mode that the networks of a request select. Modes other than `network` exclude each other, and
+/// addresses and ports.
 fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     let special = request.networks.iter().find_map(|choice| match choice {
         NetworkChoice::Network(name) if matches!(name.as_str(), "host" | "none") => {
@@ -247,7 +248,8 @@ fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
     Err(refused(request, excluded, reason))
 }
 
-/// Labels of letters, digits and hyphens with at most 63 bytes, 64 bytes in total: the limits of the kernel.
+/// The requested host name, or the name of the sandbox. A host name consists of labels of letters, digits and hyphens
+/// of at most 63 bytes; the kernel limits it to 64 bytes.
 fn hostname(request: &SandboxRequest, name: &Name) -> Result<String, RequestError> {
     let Some(hostname) = &request.hostname else {
         return Ok(name.to_string());

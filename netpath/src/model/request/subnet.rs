@@ -10,14 +10,14 @@ use crate::{
     model::{State, Subnet},
 };
 
-/// Prefixes that no network may overlap, and why.
+/// Prefixes that no subnet may overlap, each with the reason.
 const FORBIDDEN: [(&str, &str); 11] = [
     ("0.0.0.0/8", "it is 'this network' (RFC 1122)"),
     ("127.0.0.0/8", "it is the loopback prefix"),
     ("169.254.0.0/16", "it is the link-local prefix"),
     ("224.0.0.0/4", "it is multicast"),
     ("240.0.0.0/4", "it is reserved (RFC 1112)"),
-    ("::/128", "it holds the unspecified address"),
+    ("::/128", "it contains the unspecified address"),
     ("::1/128", "it is the loopback address"),
     ("::ffff:0:0/96", "it is the IPv4-mapped prefix"),
     ("100::/64", "it is the discard prefix (RFC 6666)"),
@@ -36,14 +36,14 @@ impl State {
             self.check_subnet(request, prefix, env)?;
             let mut others = request.subnets.iter().take(position);
             if others.any(|other| other.addr().is_ipv4() == prefix.addr().is_ipv4()) {
-                let reason = "it has another one of this family";
+                let reason = "another subnet of this family is given";
                 return Err(refused(request, format!("subnet {prefix}"), reason));
             }
         }
         let v4 = self.prefix_like(request, IpAddr::V4(Ipv4Addr::UNSPECIFIED), env);
         let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let asked_for_v6 = request.subnets.iter().any(|prefix| prefix.addr().is_ipv6());
-        let v6 = (request.ipv6 || asked_for_v6).then(|| self.prefix_like(request, v6, env));
+        let requested_v6 = request.subnets.iter().any(|prefix| prefix.addr().is_ipv6());
+        let v6 = (request.ipv6 || requested_v6).then(|| self.prefix_like(request, v6, env));
         let prefixes = [Some(v4), v6].into_iter().flatten();
         let prefixes: Vec<IpNet> =
             prefixes
@@ -64,9 +64,9 @@ impl State {
         like: IpAddr,
         env: &mut Env<'_>,
     ) -> Option<IpNet> {
-        let mut asked = request.subnets.iter();
-        let asked = asked.find(|prefix| prefix.addr().is_ipv4() == like.is_ipv4());
-        if let Some(prefix) = asked {
+        let mut requested = request.subnets.iter();
+        let requested = requested.find(|prefix| prefix.addr().is_ipv4() == like.is_ipv4());
+        if let Some(prefix) = requested {
             return Some(*prefix);
         }
         let pooled = choose_subnet(env.pools, like, &self.prefixes, env.avoid);
@@ -81,7 +81,7 @@ impl State {
         })
     }
 
-    /// Refuses a prefix that overlaps a network or a route of the node, or that no network can have.
+    /// Refuses a prefix that is invalid, or that overlaps a network or a route of the node.
     fn check_subnet(
         &self,
         request: &NetworkRequest,
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// Refuses a prefix that overlaps a network, or that no network can have.
+    /// Refuses a prefix that is invalid, or that overlaps a network.
     pub(super) fn check_prefix(
         &self,
         request: &NetworkRequest,
@@ -134,7 +134,7 @@ impl State {
     }
 }
 
-/// Every gateway and every range must lie in a subnet, and no subnet may have two.
+/// Refuses gateways and ranges that are not in a subnet, and a second gateway or range of one family.
 pub(super) fn check_belonging(
     request: &NetworkRequest,
     prefixes: &[IpNet],
@@ -147,7 +147,7 @@ pub(super) fn check_belonging(
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
         if others.any(|other| other.is_ipv4() == gateway.is_ipv4()) {
-            let reason = "it has another one of this family";
+            let reason = "another gateway of this family is given";
             return Err(refused(request, format!("gateway {gateway}"), reason));
         }
     }
@@ -158,7 +158,7 @@ pub(super) fn check_belonging(
             return Err(refused(request, format!("IP range {range}"), reason));
         }
         if others.any(|other| other.addr().is_ipv4() == range.addr().is_ipv4()) {
-            let reason = "it has another one of this family";
+            let reason = "another range of this family is given";
             return Err(refused(request, format!("IP range {range}"), reason));
         }
     }
@@ -168,9 +168,9 @@ pub(super) fn check_belonging(
 /// The subnet with its gateway and its range.
 pub(super) fn subnet(request: &NetworkRequest, prefix: IpNet) -> Result<Subnet, RequestError> {
     let mut gateways = request.gateways.iter();
-    let asked = gateways.find(|gateway| prefix.contains(*gateway));
+    let requested = gateways.find(|gateway| prefix.contains(*gateway));
     let (first, last) = bounds(&prefix);
-    let gateway = match asked {
+    let gateway = match requested {
         None => address(first + 1, prefix.addr()),
         Some(gateway) => {
             let broadcast = gateway.is_ipv4() && number(*gateway) == last;

@@ -1,4 +1,4 @@
-//! Consistency checks of objects, for those that come from a store.
+//! Consistency checks of objects that a store or a change contains.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use netpath_common::maps::{MAX_ENDPOINTS, MAX_NETWORKS};
 use super::{PortIndex, State, sandboxes::adopted_inode};
 use crate::model::{Endpoint, Name, Network, NetworkMode, Sandbox};
 
-/// An object contradicts the others.
+/// Why objects or a change do not fit the state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// An object of the store, or of a change, contradicts the other objects.
@@ -15,10 +15,10 @@ pub enum StateError {
     Contradiction {
         /// Kind and name.
         object: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
-    /// The change was made from another state of the object.
+    /// The object differs from the one that the change starts from.
     #[error("'{object}' has changed; repeat the request")]
     Stale {
         /// Name.
@@ -70,7 +70,7 @@ impl State {
             return Some(format!("its id {} is taken", network.id));
         }
         if network.has_endpoints() != (network.index != 0) || network.index >= MAX_NETWORKS {
-            return Some(format!("its number {} cannot be", network.index));
+            return Some(format!("its number {} is invalid", network.index));
         }
         if self.network_numbers.contains(network.index.into()) {
             return Some(format!("its number {} is taken", network.index));
@@ -78,7 +78,7 @@ impl State {
         for (position, subnet) in network.subnets.iter().enumerate() {
             if subnet.prefix != subnet.prefix.trunc() || !subnet.prefix.contains(&subnet.gateway) {
                 return Some(format!(
-                    "gateway {} and subnet {} do not belong together",
+                    "gateway {} is not in subnet {}, or the subnet has host bits",
                     subnet.gateway, subnet.prefix
                 ));
             }
@@ -146,7 +146,7 @@ impl State {
         }
         let slot = endpoint.slot;
         if slot == 0 || slot >= MAX_ENDPOINTS || self.slots.contains(slot.into()) {
-            return Some(format!("slot {slot} is taken or cannot be"));
+            return Some(format!("slot {slot} is taken or invalid"));
         }
         if let Some(owner) = entry.macs.get(&endpoint.mac) {
             return Some(format!("{owner} has MAC address {}", endpoint.mac));
@@ -171,7 +171,7 @@ impl State {
                 || (list != 0 && !lists.insert(list))
             {
                 return Some(format!(
-                    "allow-list {list} of port {mapping} is taken or cannot be"
+                    "allow-list {list} of port {mapping} is taken or invalid"
                 ));
             }
             let ports = (mapping.host_port, mapping.host_port_end);
@@ -182,12 +182,12 @@ impl State {
                     .checked_sub(mapping.container_port),
             );
             if ports.0 == 0 || lengths.0.is_none() || lengths.0 != lengths.1 {
-                return Some(format!("port {mapping} cannot be"));
+                return Some(format!("port {mapping} is invalid"));
             }
             let conflict =
                 |index: &PortIndex| index.conflict(mapping.protocol, mapping.host_ip, ports);
-            let theirs = conflict(&self.ports).filter(|_| reserves);
-            let occupied = theirs.or_else(|| conflict(&own));
+            let published = conflict(&self.ports).filter(|_| reserves);
+            let occupied = published.or_else(|| conflict(&own));
             own.insert(mapping, &sandbox.name);
             let occupied = occupied?;
             Some(format!(
@@ -215,7 +215,7 @@ impl Seen {
             Some(format!("slot {} is taken", endpoint.slot))
         } else if !self.networks.insert(endpoint.network.clone()) {
             Some(format!(
-                "it is the second one in network '{}'",
+                "it is the second endpoint in network '{}'",
                 endpoint.network
             ))
         } else if !self.interfaces.insert(endpoint.interface.clone()) {

@@ -1,4 +1,4 @@
-//! Endpoints without a sandbox, and how they join a sandbox and leave it.
+//! Endpoints without a sandbox, and their joining and leaving of sandboxes.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::{State, StateError, Unknown, lookup::unknown};
 use crate::model::{Endpoint, Holder, Id, Name, Sandbox};
 
 impl State {
-    /// Adds endpoints without a sandbox to what [`State::load`] has loaded.
+    /// Adds endpoints without a sandbox to a loaded state ([`State::load`]).
     ///
     /// # Errors
     /// [`StateError`] names the first endpoint that contradicts the other objects.
@@ -17,7 +17,7 @@ impl State {
         Ok(self)
     }
 
-    /// Every endpoint, with the name of its sandbox: those of sandboxes first.
+    /// Every endpoint, with the name of its sandbox; those with a sandbox come first.
     pub fn endpoints(&self) -> impl Iterator<Item = (&Endpoint, Option<&Name>)> {
         let of_sandboxes = self.sandboxes().flat_map(|sandbox| {
             let endpoints = sandbox.endpoints.iter();
@@ -31,7 +31,7 @@ impl State {
         self.unbound.values()
     }
 
-    /// The endpoint of this id, with the name of its sandbox.
+    /// The endpoint with this id, and the name of its sandbox.
     ///
     /// # Errors
     /// [`Unknown`] if it does not exist.

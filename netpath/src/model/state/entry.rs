@@ -1,4 +1,4 @@
-//! A network with the addresses that are in use.
+//! The state of one network: its members, and the addresses that are in use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,22 +13,24 @@ use crate::{
     model::{Endpoint, Holder, Id, Name, Network, RemoteEndpoint},
 };
 
-/// A network with the addresses that are in use.
+/// The state of one network.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct NetworkState {
     pub network: Network,
+    /// Sandboxes with an endpoint in it.
     pub members: BTreeSet<Name>,
     /// Endpoints without a sandbox.
     pub unbound: BTreeSet<Id>,
+    /// Holders of MAC addresses on this node.
     pub macs: BTreeMap<MacAddr, Holder>,
-    /// Holders of addresses, without the gateways.
+    /// Holders of addresses on this node, without the gateways.
     pub holders: BTreeMap<IpAddr, Holder>,
-    /// In the order of the network's subnets.
+    /// Addresses of each subnet, in the order of the network's subnets.
     pub addresses: Vec<Addresses>,
-    /// Endpoints of other nodes. Their addresses and MAC addresses are not given to new endpoints of this node.
+    /// Endpoints of other nodes. Their addresses and MAC addresses are not allocated to new endpoints of this node.
     pub remote: RemoteHolders,
-    /// Highest generation of an endpoint that ever joined.
-    youngest: u32,
+    /// Highest generation of every endpoint that has joined.
+    highest_generation: u32,
 }
 
 impl NetworkState {
@@ -46,17 +48,17 @@ impl NetworkState {
             holders: BTreeMap::new(),
             addresses,
             remote: RemoteHolders::default(),
-            youngest: 0,
+            highest_generation: 0,
         }
     }
 
-    /// What has an address, on this node or another one.
+    /// The holder of an address, on this node or another node.
     pub fn address_holder(&self, ip: IpAddr) -> Option<Holder> {
         let own = self.holders.get(&ip).cloned();
         own.or_else(|| self.remote.with_address(ip))
     }
 
-    /// What has a MAC address, on this node or another one.
+    /// The holder of a MAC address, on this node or another node.
     pub fn mac_holder(&self, mac: MacAddr) -> Option<Holder> {
         let own = self.macs.get(&mac).cloned();
         own.or_else(|| self.remote.with_mac(mac))
@@ -89,14 +91,14 @@ impl NetworkState {
             Holder::Remote(_) => false,
         };
         self.macs.insert(endpoint.mac, holder.clone());
-        let newest = endpoint.generation > self.youngest;
-        self.youngest = self.youngest.max(endpoint.generation);
+        let is_newest = endpoint.generation > self.highest_generation;
+        self.highest_generation = self.highest_generation.max(endpoint.generation);
         for address in &endpoint.addresses {
             self.holders.insert(address.addr(), holder.clone());
             if let Some(addresses) = self.addresses_like(address.addr()) {
                 addresses.take(address.addr());
-                if newest {
-                    addresses.go_on_behind(address.addr());
+                if is_newest {
+                    addresses.continue_after(address.addr());
                 }
             }
         }
@@ -161,7 +163,7 @@ impl State {
         checked
     }
 
-    /// The caller has checked it.
+    /// Adds a network that the caller has checked.
     pub(super) fn add_network(&mut self, network: Network) {
         self.ids.insert(network.id.device());
         if network.index != 0 {

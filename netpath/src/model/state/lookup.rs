@@ -11,15 +11,15 @@ pub struct Unknown {
     pub kind: &'static str,
     /// The name.
     pub name: String,
-    /// The most similar name, if one is similar.
+    /// The most similar name; `None` if no name is similar.
     pub nearest: Option<Name>,
 }
 
 impl State {
-    /// The network of that name.
+    /// The network with this name.
     ///
     /// # Errors
-    /// [`Unknown`] names the most similar one.
+    /// [`Unknown`] if it does not exist; it suggests the most similar name.
     pub fn network(&self, name: &Name) -> Result<&Network, Unknown> {
         self.network_entry(name).map(|entry| &entry.network)
     }
@@ -29,10 +29,10 @@ impl State {
         found.ok_or_else(|| unknown("network", name.as_str(), self.networks.keys()))
     }
 
-    /// The sandbox of that name.
+    /// The sandbox with this name.
     ///
     /// # Errors
-    /// [`Unknown`] names the most similar one.
+    /// [`Unknown`] if it does not exist; it suggests the most similar name.
     pub fn sandbox(&self, name: &Name) -> Result<&Sandbox, Unknown> {
         let found = self.sandboxes.get(name);
         found.ok_or_else(|| unknown("sandbox", name.as_str(), self.sandboxes.keys()))
@@ -81,12 +81,12 @@ mod tests {
             .iter()
             .map(|n| n.parse().unwrap())
             .collect();
-        let say = |name: &str| unknown("network", name, names.iter()).to_string();
-        assert_eq!(say("wbe"), "no network 'wbe'; did you mean 'web'?");
+        let message = |name: &str| unknown("network", name, names.iter()).to_string();
+        assert_eq!(message("wbe"), "no network 'wbe'; did you mean 'web'?");
         assert_eq!(
-            say("databse"),
+            message("databse"),
             "no network 'databse'; did you mean 'database'?"
         );
-        assert_eq!(say("xyzzy"), "no network 'xyzzy'");
+        assert_eq!(message("xyzzy"), "no network 'xyzzy'");
     }
 }

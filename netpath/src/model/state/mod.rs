@@ -1,7 +1,7 @@
 //! The state: every object of a node, with indices.
 //!
-//! A request costs O(log n) in the number of objects, plus the size of the sandbox that it is about. Requests are
-//! answered by the functions in [`crate::model::request`].
+//! A request takes O(log n) in the number of objects, and time proportional to the size of its sandbox. The functions
+//! of [`crate::model::request`] compute the changes of requests.
 
 mod check;
 mod endpoints;
@@ -29,13 +29,13 @@ pub use remote::AddressConflict;
 pub struct State {
     pub(in crate::model) networks: BTreeMap<Name, NetworkState>,
     pub(in crate::model) sandboxes: BTreeMap<Name, Sandbox>,
-    /// Names of devices that are in use: the ids of networks, sandboxes and endpoints without their last two digits.
+    /// [`Id::device`] of every network, sandbox and endpoint, so that device names are unique.
     pub(in crate::model) ids: BTreeSet<u64>,
     pub(in crate::model) prefixes: Prefixes<Name>,
     pub(in crate::model) network_numbers: Ranges,
     pub(in crate::model) slots: Ranges,
     pub(in crate::model) allow_lists: Ranges,
-    /// Entries of all allow lists.
+    /// Number of entries of all allow-lists.
     pub(in crate::model) allowed_sources: usize,
     pub(in crate::model) ports: PortIndex,
     /// Endpoints without a sandbox.
@@ -44,15 +44,15 @@ pub struct State {
     pub(in crate::model) remote: BTreeMap<Name, Vec<RemoteEndpoint>>,
     /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
-    /// Adopted namespaces, by inode.
+    /// Sandboxes with adopted namespaces, by the inode of the namespace.
     pub(in crate::model) adopted: BTreeMap<u64, Name>,
     pub(in crate::model) generation: u32,
 }
 
 impl State {
-    /// The state of objects that a store holds.
+    /// Builds the state from the objects of a store.
     ///
-    /// `generation` is the stored highest slot generation that was ever used.
+    /// `generation` is the highest slot generation that was ever used.
     ///
     /// # Errors
     /// [`StateError`] names the first object that contradicts the others.
@@ -76,10 +76,10 @@ impl State {
         Ok(state)
     }
 
-    /// Applies a change that a request has answered, or its reverse.
+    /// Applies the change of a request, or its reverse.
     ///
     /// # Errors
-    /// [`StateError`] if the change was not made from this state; nothing is changed then.
+    /// [`StateError`] if the change does not start from this state; the state is unchanged then.
     pub fn apply(&mut self, change: &Change) -> Result<(), StateError> {
         match change {
             Change::Network { before, after } => {
@@ -118,7 +118,7 @@ impl State {
             .flat_map(|entry| entry.members.iter())
     }
 
-    /// Names of the sandboxes in the namespace of `sandbox`.
+    /// Names of the sandboxes that use the namespace of `sandbox`.
     pub fn sharers(&self, sandbox: &Name) -> impl Iterator<Item = &Name> {
         self.sharers.get(sandbox).into_iter().flatten()
     }
@@ -137,15 +137,15 @@ impl State {
         generations.fold(self.generation, u32::max)
     }
 
-    /// Whether no device name is derived from `id`.
+    /// Whether the device names that are derived from `id` are free.
     pub(in crate::model) fn is_new(&self, id: Id) -> bool {
         !self.ids.contains(&id.device())
     }
 
-    /// The lowest free endpoint slot.
+    /// The lowest free endpoint slot that is not in `taken`.
     pub(in crate::model) fn free_slot(&self, taken: &Ranges) -> Option<u32> {
         let last = u128::from(MAX_ENDPOINTS - 1);
-        u32::try_from(self.slots.first_free_beside(taken, 1, last)?).ok()
+        u32::try_from(self.slots.first_free_excluding(taken, 1, last)?).ok()
     }
 
     /// Number of generations that were never used.

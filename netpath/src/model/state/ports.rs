@@ -1,4 +1,4 @@
-//! Which host ports are published.
+//! Index of the published host ports.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use crate::model::{Name, PortMapping, Protocol};
 /// have a family in common.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct PortIndex {
-    by_place: BTreeMap<(Protocol, IpAddr), BTreeMap<u16, (u16, Name)>>,
+    by_address: BTreeMap<(Protocol, IpAddr), BTreeMap<u16, (u16, Name)>>,
 }
 
 /// A published range that conflicts with a request.
@@ -25,16 +25,16 @@ pub(in crate::model) struct Occupied {
 }
 
 impl PortIndex {
-    /// A published range that overlaps the given one.
+    /// A published range that overlaps the given range.
     pub fn conflict(
         &self,
         protocol: Protocol,
         host_ip: Option<IpAddr>,
         (first, last): (u16, u16),
     ) -> Option<Occupied> {
-        places(host_ip).find_map(|ip| {
+        index_addresses(host_ip).find_map(|ip| {
             let (&found, (found_last, owner)) = self
-                .by_place
+                .by_address
                 .get(&(protocol, ip))?
                 .range(..=last)
                 .next_back()?;
@@ -47,19 +47,19 @@ impl PortIndex {
     }
 
     pub fn insert(&mut self, mapping: &PortMapping, owner: &Name) {
-        for ip in places(mapping.host_ip) {
-            let ranges = self.by_place.entry((mapping.protocol, ip)).or_default();
+        for ip in index_addresses(mapping.host_ip) {
+            let ranges = self.by_address.entry((mapping.protocol, ip)).or_default();
             ranges.insert(mapping.host_port, (mapping.host_port_end, owner.clone()));
         }
     }
 
     pub fn remove(&mut self, mapping: &PortMapping) {
-        for ip in places(mapping.host_ip) {
+        for ip in index_addresses(mapping.host_ip) {
             let key = (mapping.protocol, ip);
-            if let Some(ranges) = self.by_place.get_mut(&key) {
+            if let Some(ranges) = self.by_address.get_mut(&key) {
                 ranges.remove(&mapping.host_port);
                 if ranges.is_empty() {
-                    self.by_place.remove(&key);
+                    self.by_address.remove(&key);
                 }
             }
         }
@@ -67,7 +67,7 @@ impl PortIndex {
 }
 
 /// Keys of the index for a host address.
-fn places(host_ip: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+fn index_addresses(host_ip: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
     let (one, other) = match host_ip {
         Some(ip) => (ip, None),
         None => (
@@ -107,7 +107,7 @@ mod tests {
             let found = index.conflict(Protocol::Tcp, ip, (70, 80)).is_some();
             assert_eq!(found, index.conflict(Protocol::Tcp, ip, (89, 99)).is_some());
             index.remove(&mapping(one, 80, 89));
-            assert!(index.by_place.is_empty());
+            assert!(index.by_address.is_empty());
             found
         };
         assert!(conflicts(None, None));

@@ -30,10 +30,10 @@ impl RemoteHolders {
         self.addresses.get(&ip).copied().map(Holder::Remote)
     }
 
-    /// Whether no endpoint has `ip`, an address of `subnet`.
+    /// Refuses an address `ip` of `subnet` that an endpoint has.
     ///
     /// # Errors
-    /// [`AddressError::Taken`] if one has it.
+    /// [`AddressError::Taken`].
     pub fn check_address(&self, ip: IpAddr, subnet: IpNet) -> Result<(), AddressError> {
         if self.addresses.contains_key(&ip) {
             return Err(AddressError::Taken { ip, subnet });
@@ -46,13 +46,13 @@ impl RemoteHolders {
         self.macs.get(&mac).copied().map(Holder::Remote)
     }
 
-    /// An endpoint, if there is one.
+    /// An endpoint; `None` if there is none.
     pub fn first(&self) -> Option<Holder> {
         self.macs.values().next().copied().map(Holder::Remote)
     }
 }
 
-/// An address that an endpoint of this node and one of another node have.
+/// An address that both an endpoint of this node and an endpoint of another node have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{local} and {remote} have address {ip} of network '{network}'")]
 pub struct AddressConflict {
@@ -67,8 +67,8 @@ pub struct AddressConflict {
 }
 
 impl State {
-    /// Adds endpoints of other nodes to what [`State::load`] has loaded. Their addresses are not given to new endpoints
-    /// of this node. An existing endpoint keeps its address: see [`Self::address_conflicts`].
+    /// Adds endpoints of other nodes to a loaded state ([`State::load`]). Their addresses are not allocated to new
+    /// endpoints of this node. An existing endpoint keeps its address: see [`Self::address_conflicts`].
     #[must_use]
     pub fn with_remote(mut self, endpoints: Vec<RemoteEndpoint>) -> Self {
         for endpoint in endpoints {
@@ -81,7 +81,8 @@ impl State {
         self
     }
 
-    /// Addresses that endpoints of two nodes have: both were stored before either node loaded the other one.
+    /// Addresses that endpoints of two nodes have. This occurs if both endpoints are stored before either node has
+    /// loaded the endpoint of the other node.
     pub fn address_conflicts(&self) -> impl Iterator<Item = AddressConflict> {
         self.networks.values().flat_map(|entry| {
             let remote = entry.remote.addresses.iter();

@@ -18,7 +18,7 @@ impl State {
             if after.is_none() && self.sharers(&before.name).next().is_some() {
                 return Err(StateError::contradiction(
                     format!("sandbox '{}'", before.name),
-                    "others use its namespace".to_owned(),
+                    "other sandboxes use its namespace".to_owned(),
                 ));
             }
             self.drop_sandbox(before);
@@ -32,7 +32,7 @@ impl State {
         checked
     }
 
-    /// The caller has checked it.
+    /// Adds a sandbox that the caller has checked.
     pub(super) fn add_sandbox(&mut self, sandbox: Sandbox) {
         self.ids.insert(sandbox.id.device());
         for endpoint in &sandbox.endpoints {
@@ -108,7 +108,7 @@ impl State {
     }
 }
 
-/// Inode of the adopted namespace of a sandbox.
+/// Inode of an adopted namespace; `None` if the namespace is not adopted.
 pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     match source {
         NetnsSource::Path { inode } | NetnsSource::Process { inode, .. } => Some(*inode),
@@ -116,7 +116,8 @@ pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
     }
 }
 
-/// Puts every sandbox after the one whose namespace it uses; sandboxes of a cycle, or without that one, come last.
+/// Sorts every sandbox after the sandbox whose namespace it uses. Sandboxes that form a cycle, or whose target does not
+/// exist, come last.
 pub(super) fn owners_first(sandboxes: Vec<Sandbox>) -> Vec<Sandbox> {
     let mut waiting: BTreeMap<Name, Vec<Sandbox>> = BTreeMap::new();
     let mut ordered = Vec::with_capacity(sandboxes.len());

@@ -1,4 +1,4 @@
-//! Migration of files of older schemas.
+//! Migration of the entries of older schemas.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 pub type Entries = Vec<(String, Vec<u8>)>;
 
 /// Entries of the current schema from those of an older one. Schema 3 adds `shared/nodes/NAME` and `local/node`; every
-/// entry of schema 2 is one of schema 3. The error is the key of an entry that is not of that schema.
+/// entry of schema 2 is also an entry of schema 3. The error is the key of an entry that does not belong to `schema`.
 pub fn to_current(schema: u64, entries: Entries) -> Result<Entries, String> {
     match schema {
         1 => from_schema_1(entries),
@@ -14,8 +14,8 @@ pub fn to_current(schema: u64, entries: Entries) -> Result<Entries, String> {
     }
 }
 
-/// Entries of schema 2 from those of schema 1: `networks/NAME` and `sandboxes/NAME` held whole objects, and
-/// `meta/generation` the highest generation.
+/// Entries of schema 2 from those of schema 1: in schema 1, `networks/NAME` and `sandboxes/NAME` contain whole
+/// objects, and `meta/generation` contains the highest generation.
 fn from_schema_1(entries: Entries) -> Result<Entries, String> {
     let mut migrated = Vec::new();
     for (key, value) in entries {

@@ -16,17 +16,17 @@ use crate::store::Expected;
 /// Set for the child of [`killed_writer_leaves_a_complete_commit`].
 const WRITER: &str = "NETPATH_TEST_STORE_WRITER";
 
-fn place() -> (TempDir, PathBuf) {
+fn store_path() -> (TempDir, PathBuf) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("state/store");
     (directory, path)
 }
 
-/// Opens the store; returns the line of the error after checking that the file is unchanged.
+/// Opens a file that is not a valid store; checks that the file is unchanged, and returns the error as one line.
 fn refused(path: &Path) -> String {
     let before = fs::read(path).unwrap();
     let error = FileStore::open(path).unwrap_err();
-    assert_eq!(before, fs::read(path).unwrap(), "changed nothing");
+    assert_eq!(before, fs::read(path).unwrap(), "the file is unchanged");
     let text = error.to_string();
     assert!(text.contains(&*path.to_string_lossy()), "{text}");
     assert!(!text.contains('\n'), "{text}");
@@ -35,8 +35,8 @@ fn refused(path: &Path) -> String {
 }
 
 #[test]
-fn commit_survives_reopening() {
-    let (_directory, path) = place();
+fn commit_is_present_after_reopening() {
+    let (_directory, path) = store_path();
     for round in 0..3_u64 {
         let store = FileStore::open(&path).unwrap();
         assert_eq!(store.list("").unwrap().revision, round);
@@ -53,7 +53,7 @@ fn commit_survives_reopening() {
 
 #[test]
 fn second_open_is_refused() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     let _store = FileStore::open(&path).unwrap();
     let error = FileStore::open(&path).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
@@ -62,7 +62,7 @@ fn second_open_is_refused() {
 
 #[test]
 fn other_file_is_refused_and_unchanged() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     for content in [
         &b""[..],
@@ -95,7 +95,7 @@ fn set_schema(path: &Path, schema: u64) {
 
 #[test]
 fn file_of_schema_2_keeps_its_entries() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     let store = FileStore::open(&path).unwrap();
     store.put_if("key", b"value", Expected::Nothing).unwrap();
     drop(store);
@@ -113,7 +113,7 @@ fn file_of_schema_2_keeps_its_entries() {
 
 #[test]
 fn newer_schema_is_refused() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     drop(FileStore::open(&path).unwrap());
     set_schema(&path, SCHEMA + 1);
     let error = FileStore::open(&path).unwrap_err();
@@ -132,7 +132,7 @@ fn newer_schema_is_refused() {
 
 #[test]
 fn damaged_file_is_refused() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     let store = FileStore::open(&path).unwrap();
     for number in 0..40 {
         let key = format!("key{number}");
@@ -155,7 +155,7 @@ fn damaged_file_is_refused() {
                 assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
                 assert!(
                     fs::read(&path).unwrap() == bad,
-                    "damage at {position} was left as it is"
+                    "damage at {position}: the file is unchanged"
                 );
             }
         }
@@ -168,14 +168,15 @@ fn damaged_file_is_refused() {
                 assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
                 assert!(
                     fs::read(&path).unwrap() == good[..length],
-                    "cut at {length} was left as it is"
+                    "cut at {length}: the file is unchanged"
                 );
             }
         }
     }
 }
 
-/// Commits pairs of keys with one number until it is killed, and prints each commit that is done.
+/// The child process of [`killed_writer_leaves_a_complete_commit`]. Commits pairs of keys with the same number until it
+/// is killed, and prints the number of each complete commit.
 #[test]
 fn writes_until_killed() {
     let Some(path) = env::var_os(WRITER) else {
@@ -201,7 +202,7 @@ fn writes_until_killed() {
 
 #[test]
 fn killed_writer_leaves_a_complete_commit() {
-    let (_directory, path) = place();
+    let (_directory, path) = store_path();
     for round in 0..12_u64 {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([

@@ -15,10 +15,10 @@ use crate::{
     store::{Revision, Store, Versioned},
 };
 
-/// Records by name or id, as in their keys.
+/// The records of a store, by the name or id in their keys.
 #[derive(Default)]
 struct Found {
-    /// With the key, for errors.
+    /// With the full key, for errors.
     networks: BTreeMap<String, (String, NetworkDefinition)>,
     network_slots: BTreeMap<String, NetworkSlot>,
     endpoints: BTreeMap<String, (String, EndpointDefinition)>,
@@ -28,8 +28,8 @@ struct Found {
     generation: u32,
 }
 
-/// The objects of this node, and the revision of the store that they are from. Shared networks without a slot on this
-/// node belong to other nodes and are left out; the addresses of shared endpoints without a slot are reserved.
+/// Loads the objects of this node. Returns the state and the revision of the store. Shared networks without a slot on
+/// this node are omitted: only other nodes use them. The addresses of shared endpoints without a slot are reserved.
 ///
 /// # Errors
 /// The store cannot be read, or its contents are invalid; the error names the key or the object.
@@ -81,7 +81,7 @@ impl Found {
                 check_name(entry, name, record.name())?;
                 self.sandboxes.insert(name.to_owned(), record);
             }
-            _ => return Err(invalid(key, "no object has such a key")),
+            _ => return Err(invalid(key, "the key belongs to no kind of object")),
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Found {
     }
 }
 
-/// Only an object of another node has no slot on this one.
+/// Refuses a local object without a slot: only objects of other nodes have none on this node.
 fn check_shared(key: &str) -> Result<(), ObjectError> {
     if key.starts_with("shared/") {
         return Ok(());

@@ -20,7 +20,7 @@ use records::{
 pub use load::load_state;
 pub use nodes::{nodes, store_node};
 
-/// Prefix of everything that only this node knows.
+/// Prefix of the keys of local records.
 pub const LOCAL: &str = "local/";
 
 /// Key of the highest slot generation that was ever used.
@@ -32,14 +32,14 @@ pub enum ObjectError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A value does not fit its key.
+    /// A key or its value is invalid.
     #[error(
         "key '{key}' of the store is invalid: {reason}; restore the store from a backup, or start the version that wrote it"
     )]
     Value {
         /// Key.
         key: String,
-        /// In words.
+        /// Reason, as text for users.
         reason: String,
     },
     /// The objects contradict each other.
@@ -60,8 +60,8 @@ type Records = BTreeMap<String, Value>;
 /// change or after it: only the scopes of networks are looked up. The stored generation never decreases.
 ///
 /// # Errors
-/// [`ObjectError::Changed`] if the store does not hold the objects that the change starts from, or the store failed;
-/// nothing is stored then.
+/// [`ObjectError::Changed`] if the stored objects differ from those before the change, or an error of the store.
+/// Nothing is stored then.
 pub fn commit(store: &dyn Store, state: &State, change: &Change) -> Result<Revision, ObjectError> {
     let (before, after) = records_of(state, change)?;
     let mut writes = Vec::new();

@@ -1,4 +1,4 @@
-//! Records of nodes. Each node writes its own one.
+//! Records of nodes. Each node writes only its own record.
 
 use super::{ObjectError, expected, parse, records::NodeRecord};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 /// Prefix of the keys of nodes.
 const NODES: &str = "shared/nodes/";
 
-/// Key of the name under which this node has stored its record.
+/// Key of the name under which this node has stored its record last.
 pub(super) const OWN_NAME: &str = "local/node";
 
 /// Every node, by name.
@@ -20,8 +20,8 @@ pub fn nodes(store: &dyn Store) -> Result<Vec<NodeRecord>, ObjectError> {
     store.list(NODES)?.entries.iter().map(parse).collect()
 }
 
-/// Stores the record of this node, and removes the one under an earlier name of it. Returns the revision of the commit;
-/// `None` if the store has the record already.
+/// Stores the record of this node, and removes the record under the previous name of the node. Returns the revision of
+/// the commit; `None` if the stored record is equal.
 ///
 /// # Errors
 /// The store cannot be read or written, or one of the keys is invalid.

@@ -1,6 +1,6 @@
 //! The stored form of the model's objects.
 //!
-//! What a cluster shares and what only this node knows are different records under different prefixes:
+//! Records that the nodes of a cluster share and records of this node only have different prefixes:
 //!
 //! | key | record | contents |
 //! |---|---|---|
@@ -26,7 +26,7 @@ use crate::model::{
     ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet,
 };
 
-/// A network as every node sees it.
+/// Properties of a network that are the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkDefinition {
@@ -43,19 +43,20 @@ pub struct NetworkDefinition {
     owner: Owner,
 }
 
-/// A node as every node sees it.
+/// A node of the cluster. Written by that node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeRecord {
     /// Name.
     pub name: Name,
-    /// Addresses at which other nodes reach it: those of its uplinks, unless the settings name one. May be empty.
+    /// Addresses at which other nodes reach it: the underlay address of the settings, or the addresses of its uplinks.
+    /// May be empty.
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,
 }
 
-/// A network on this node.
+/// Properties of a network that are local to this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSlot {
@@ -63,7 +64,7 @@ pub struct NetworkSlot {
     adopted: Option<String>,
 }
 
-/// An endpoint as every node sees it.
+/// Properties of an endpoint that are the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDefinition {
@@ -77,7 +78,7 @@ pub struct EndpointDefinition {
     owner: Owner,
 }
 
-/// An endpoint on this node.
+/// Properties of an endpoint that are local to this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSlot {
@@ -99,12 +100,12 @@ pub struct SandboxRecord {
     process: Option<ProcessId>,
     hostname: String,
     owner: Owner,
-    /// In the order of the sandbox.
+    /// Ids of its endpoints, in the order of [`Sandbox::endpoints`].
     pub endpoints: Vec<Id>,
     ports: Vec<PortMapping>,
 }
 
-/// Prefix of the keys of definitions.
+/// First part of the keys of definitions in a scope.
 pub fn scope_prefix(scope: Scope) -> &'static str {
     match scope {
         Scope::Local => "local",
@@ -130,7 +131,7 @@ impl NetworkDefinition {
         }
     }
 
-    /// The network with what this node knows of it.
+    /// The network, from its definition and its slot on this node.
     pub fn with(self, slot: NetworkSlot) -> Network {
         Network {
             id: self.id,
@@ -156,7 +157,7 @@ impl NetworkDefinition {
 }
 
 impl NetworkSlot {
-    /// What this node knows of a network.
+    /// The slot of a network on this node.
     pub fn of(network: &Network) -> Self {
         Self {
             index: network.index,
@@ -178,7 +179,7 @@ impl EndpointDefinition {
         }
     }
 
-    /// The endpoint with what this node knows of it.
+    /// The endpoint, from its definition and its slot on this node.
     pub fn with(self, slot: EndpointSlot) -> Endpoint {
         Endpoint {
             id: self.id,
@@ -210,7 +211,7 @@ impl EndpointDefinition {
 }
 
 impl EndpointSlot {
-    /// What this node knows of an endpoint.
+    /// The slot of an endpoint on this node.
     pub fn of(endpoint: &Endpoint) -> Self {
         Self {
             interface: endpoint.interface.clone(),

@@ -11,8 +11,8 @@ use crate::{
     store::{FileStore, MemoryStore},
 };
 
-/// Answers a request.
-fn answer<T>(state: &State, ask: impl FnOnce(&State, &mut Env<'_>) -> T) -> T {
+/// Evaluates a request.
+fn evaluate<T>(state: &State, request: impl FnOnce(&State, &mut Env<'_>) -> T) -> T {
     let mut random = u64::from(state.generation()) << 20;
     let mut env = Env {
         random: &mut || {
@@ -27,16 +27,16 @@ fn answer<T>(state: &State, ask: impl FnOnce(&State, &mut Env<'_>) -> T) -> T {
         host_netns: Path::new("/proc/1/ns/net"),
         interfaces: &[],
     };
-    ask(state, &mut env)
+    request(state, &mut env)
 }
 
-/// Answers a request, stores the change and applies it, as the daemon does.
+/// Evaluates a request, stores its change and applies it to the state, as the daemon does.
 fn make(
     store: &dyn Store,
     state: &mut State,
-    ask: impl FnOnce(&State, &mut Env<'_>) -> Change,
+    request: impl FnOnce(&State, &mut Env<'_>) -> Change,
 ) -> Change {
-    let change = answer(state, ask);
+    let change = evaluate(state, request);
     commit(store, state, &change).unwrap();
     state.apply(&change).unwrap();
     change
@@ -67,7 +67,7 @@ fn fill(store: &dyn Store, state: &mut State) {
     });
 }
 
-fn same(one: &State, other: &State) {
+fn assert_same(one: &State, other: &State) {
     assert!(one.networks().eq(other.networks()));
     assert!(one.sandboxes().eq(other.sandboxes()));
     assert!(one.unbound_endpoints().eq(other.unbound_endpoints()));
@@ -89,14 +89,14 @@ fn state_and_generations_survive_a_restart() {
     let mut state = State::default();
     let store = FileStore::open(&path).unwrap();
     fill(&store, &mut state);
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
     make(&store, &mut state, |state, _| {
         state.remove_sandbox(&"one".parse().unwrap()).unwrap()
     });
     drop(store);
 
     let reopened = loaded(&FileStore::open(&path).unwrap());
-    same(&reopened, &state);
+    assert_same(&reopened, &state);
     assert_eq!(
         (reopened.generation(), reopened.sandboxes().count()),
         (2, 0)
@@ -119,7 +119,7 @@ fn endpoint_survives_a_restart_without_and_with_its_sandbox() {
         };
         state.create_endpoint(&request, env).unwrap()
     });
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
     let id = endpoint(&state).id;
     make(&store, &mut state, |state, env| {
         let request = SandboxRequest {
@@ -137,17 +137,17 @@ fn endpoint_survives_a_restart_without_and_with_its_sandbox() {
             .join_endpoint(id, &"two".parse().unwrap(), &[], caller)
             .unwrap()
     });
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
     assert_eq!(state.unbound_endpoints().count(), 0);
     make(&store, &mut state, |state, _| {
         state.leave_endpoint(id, caller).unwrap()
     });
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
     assert_eq!(endpoint(&state).owner, Owner::Cni);
 }
 
 #[test]
-fn change_of_another_object_than_the_stored_one_is_refused() {
+fn change_that_does_not_start_from_the_stored_objects_is_refused() {
     let store = MemoryStore::default();
     let mut state = State::default();
     fill(&store, &mut state);
@@ -163,7 +163,7 @@ fn change_of_another_object_than_the_stored_one_is_refused() {
     }
     assert_eq!(store.list("").unwrap().revision, revision);
     commit(&store, &state, &unpublished.reversed()).unwrap();
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
 }
 
 #[test]

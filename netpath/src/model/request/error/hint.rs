@@ -58,12 +58,14 @@ impl RequestError {
             Self::Unknown(unknown) if unknown.kind == "endpoint" => {
                 "GET /v1/endpoints lists endpoints".to_owned()
             }
-            Self::Unknown(unknown) => format!("'netpath {} ls' lists what exists", unknown.kind),
+            Self::Unknown(unknown) => {
+                format!("'netpath {} ls' lists every {}", unknown.kind, unknown.kind)
+            }
             Self::Exists { kind, name } => {
                 format!("choose another name, or remove it with 'netpath {kind} rm {name}'")
             }
             Self::BuiltIn { .. } => {
-                "no action is needed: an unused network costs nothing".to_owned()
+                "no action is needed: an unused network uses no resources".to_owned()
             }
             Self::InUse {
                 kind: "network",
@@ -125,12 +127,12 @@ impl RequestError {
             }
             Self::Forwarding { bridge, family } => {
                 format!(
-                    "turn it on with 'sysctl -w net.{family}.conf.{bridge}.forwarding=1', or use --internal"
+                    "enable it with 'sysctl -w net.{family}.conf.{bridge}.forwarding=1', or use --internal"
                 )
             }
             Self::Interface { .. } => "choose another name".to_owned(),
             Self::Joined { endpoint, .. } => {
-                format!("separate it first with POST /v1/endpoints/{endpoint}/leave")
+                format!("disconnect it first with POST /v1/endpoints/{endpoint}/leave")
             }
             Self::NotJoined { .. } => "no action is needed".to_owned(),
             Self::HasEndpoint { endpoint, .. } => match endpoint {

@@ -20,17 +20,17 @@ fn used_port_is_refused_with_its_owner() {
     node.run(with_ports("one", &["8000-8009:9000-9009", "53:53/udp"]))
         .unwrap();
     node.run(sandbox("two")).unwrap();
-    let say = |result: Result<Vec<PortMapping>, RequestError>| result.unwrap_err().to_string();
+    let message = |result: Result<Vec<PortMapping>, RequestError>| result.unwrap_err().to_string();
     assert_eq!(
-        say(node.publish("two", "8009:1")),
+        message(node.publish("two", "8009:1")),
         "port 8000-8009/tcp is published by sandbox 'one' already"
     );
     assert_eq!(
-        say(node.publish("two", "79-81:79-81")),
+        message(node.publish("two", "79-81:79-81")),
         "port 80/tcp is in use by nginx (pid 7)"
     );
     assert_eq!(
-        say(node.publish("two", "4789:1/udp")),
+        message(node.publish("two", "4789:1/udp")),
         "port 4789/udp is in use by the tunnel between nodes"
     );
     assert!(node.publish("two", "8009:1/udp").is_ok());
@@ -43,7 +43,7 @@ fn used_port_is_refused_with_its_owner() {
         "[::ffff:10.0.0.1]:1:1",
     ] {
         assert_eq!(
-            say(node.publish("two", spec)).split(' ').next(),
+            message(node.publish("two", spec)).split(' ').next(),
             Some("port"),
             "{spec}"
         );
@@ -119,9 +119,8 @@ fn internal_network_publishes_nothing_and_routed_network_opens_container_ports()
     node.disconnect("routed", "two").unwrap();
 }
 
-/// Class 6: the table of allowed sources has a fixed size.
 #[test]
-fn allow_lists_are_limited() {
+fn allowed_sources_beyond_the_limits_are_refused() {
     let mut node = Node::new();
     let sources = |number: u32| -> Vec<_> {
         let prefix = |index: u32| {

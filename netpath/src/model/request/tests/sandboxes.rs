@@ -87,7 +87,7 @@ fn external_networks_come_first_and_interfaces_keep_their_names() {
 }
 
 #[test]
-fn special_networks_exclude_everything_else() {
+fn special_network_mode_excludes_other_options() {
     let mut node = Node::new();
     node.run(sandbox("one")).unwrap();
     for mode in ["host", "none", "container:one"] {

@@ -1,4 +1,4 @@
-//! A disk that loses power: synced data is complete, any part of later writes may be missing.
+//! Recovery from a power failure: synced data is complete, later writes may be missing or incomplete.
 
 use std::sync::Arc;
 

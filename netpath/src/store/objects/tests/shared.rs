@@ -1,4 +1,4 @@
-//! Objects of global scope, and those of other nodes.
+//! Objects of global scope, and objects of other nodes.
 
 use std::net::IpAddr;
 
@@ -44,7 +44,8 @@ fn remote_id() -> Id {
     Id::from_random(0x0eee_0000)
 }
 
-/// Stores an endpoint in network `global` as the daemon of another node does: without the records of that node only.
+/// Stores an endpoint in network `global` as the daemon of another node does, but without the local records of that
+/// node.
 fn add_remote_endpoint(store: &dyn Store, address: &str) {
     let id = remote_id();
     let endpoint = Endpoint {
@@ -84,7 +85,7 @@ fn allocated(store: &dyn Store, state: &mut State) -> IpAddr {
 }
 
 fn refused(state: &State, request: &EndpointRequest) -> RequestError {
-    answer(state, |state, env| {
+    evaluate(state, |state, env| {
         state.create_endpoint(request, env).unwrap_err()
     })
 }
@@ -95,7 +96,7 @@ fn shared_objects_hold_nothing_that_only_one_node_knows() {
     let mut state = State::default();
     fill(&store, &mut state);
     let overlay = add_global_network(&store, &mut state);
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
     let entries = store.list("").unwrap().entries;
     let shared: Vec<_> = entries
         .iter()
@@ -120,7 +121,7 @@ fn address_of_a_remote_endpoint_is_not_allocated() {
     let mut state = loaded(&store);
     let allocated = [(); 2].map(|()| allocated(&store, &mut state).to_string());
     assert_eq!(allocated, ["10.99.0.3", "10.99.0.4"]);
-    same(&loaded(&store), &state);
+    assert_same(&loaded(&store), &state);
 }
 
 #[test]
@@ -191,7 +192,7 @@ fn node(name: &str, addresses: &[&str]) -> NodeRecord {
 }
 
 #[test]
-fn node_is_stored_once_and_followed_by_its_changes() {
+fn node_record_is_written_only_if_it_changes() {
     let store = MemoryStore::default();
     assert_eq!(nodes(&store).unwrap(), []);
     let first = node("a", &["192.0.2.7"]);
