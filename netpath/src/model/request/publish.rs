@@ -410,9 +410,8 @@ impl Mapper<'_> {
         while start <= last {
             let ports = (start, start + length);
             let conflict = |index: &PortIndex| {
-                index
-                    .conflict(spec.protocol, spec.host_ip, ports)
-                    .map(|occupied| occupied.last)
+                let occupied = index.conflict(spec.protocol, spec.host_ip, ports);
+                occupied.map(|occupied| occupied.last)
             };
             let obstacle = conflict(&self.state.ports)
                 .or_else(|| conflict(&self.own))
@@ -440,10 +439,8 @@ fn listener(spec: &PortSpec, ports: (u16, u16), env: &Env<'_>) -> Option<(u16, S
     if spec.protocol == Protocol::Udp && (first..=last).contains(&env.tunnel_port) {
         return Some((env.tunnel_port, "the tunnel between nodes".to_owned()));
     }
-    (first..=last).find_map(|port| {
-        let owner = (env.listening)(spec.protocol, spec.host_ip, port)?;
-        Some((port, owner))
-    })
+    let owner = |port| (env.listening)(spec.protocol, spec.host_ip, port);
+    (first..=last).find_map(|port| Some((port, owner(port)?)))
 }
 
 fn random_between(first: u16, last: u16, env: &mut Env<'_>) -> u16 {
