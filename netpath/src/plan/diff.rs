@@ -9,11 +9,8 @@ use std::{
 };
 
 use super::{
-    Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Uplink, Veth,
-    tables::{
-        AddressEntry, AllowEntry, EndpointEntry, Entries, Entry as _, NetworkEntry, PortEntry,
-        Stage, SubnetEntry, Table, for_each_table,
-    },
+    Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
+    tables::{Entries, Entry as _, Stage, Table, for_each_table},
 };
 
 /// Operations that turn the observed into the desired state, in the order of execution: first every removal,
@@ -65,9 +62,9 @@ fn remove_entries(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let slots: BTreeSet<u32> = endpoints.copied().collect();
     let mut tables = Vec::new();
     macro_rules! remove {
-        ($($field:ident: $Table:ident($Entry:ident),)+) => {
+        ($($field:ident: $Table:ident($Entry:ty),)+) => {
             $(tables.push((
-                $Entry::STAGE,
+                <$Entry>::STAGE,
                 removals::<$Entry>(&desired.entries, &observed.entries, &slots),
             ));)+
         };
@@ -102,8 +99,8 @@ fn put_entries(
 ) -> Vec<Operation> {
     let mut operations = Vec::new();
     macro_rules! put {
-        ($($field:ident: $Table:ident($Entry:ident),)+) => {
-            $(if $Entry::STAGE == stage {
+        ($($field:ident: $Table:ident($Entry:ty),)+) => {
+            $(if <$Entry>::STAGE == stage {
                 operations.extend(additions::<$Entry>(&desired.entries, &observed.entries, fresh));
             })+
         };

@@ -1,8 +1,9 @@
 //! The planned tables: the maps whose entries follow from the state of the control plane.
 //!
 //! [`for_each_table`] is the list of them. [`Entries`], [`Addition`] and [`Removal`], the steps of the planner, and the
-//! reading and writing of the maps are derived from it. A new table needs its entry type with an [`Entry`]
-//! implementation, its line in the list, [`super::translate`] that fills it, and its maps in `datapath/tables`.
+//! reading and writing of the maps are derived from it. A new table needs the declaration of its map in
+//! `netpath_common::maps`; here, its line in the list and its entry type with an [`Entry`] implementation;
+//! [`super::translate`], which fills it; and an implementation of `MapTable` in `datapath/tables`.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
@@ -18,13 +19,13 @@ use crate::model::{Name, Protocol};
 macro_rules! for_each_table {
     ($callback:ident) => {
         $callback! {
-            uplinks: Uplinks(Uplink),
-            subnets: Subnets(SubnetEntry),
-            networks: Networks(NetworkEntry),
-            endpoints: Endpoints(EndpointEntry),
-            addresses: Addresses(AddressEntry),
-            allow: Allow(AllowEntry),
-            ports: Ports(PortEntry),
+            uplinks: Uplinks($crate::plan::Uplink),
+            subnets: Subnets($crate::plan::tables::SubnetEntry),
+            networks: Networks($crate::plan::tables::NetworkEntry),
+            endpoints: Endpoints($crate::plan::tables::EndpointEntry),
+            addresses: Addresses($crate::plan::tables::AddressEntry),
+            allow: Allow($crate::plan::tables::AllowEntry),
+            ports: Ports($crate::plan::tables::PortEntry),
         }
     };
 }
@@ -86,13 +87,13 @@ pub trait Table: Entry {
 }
 
 macro_rules! declare {
-    ($($field:ident: $Table:ident($Entry:ident),)+) => {
+    ($($field:ident: $Table:ident($Entry:ty),)+) => {
         /// Entries of every planned table.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Entries {
             $(
-                #[doc = concat!("Table of [`", stringify!($Entry), "`].")]
+                #[doc = concat!("Table `", stringify!($Table), "`.")]
                 #[serde(with = "pairs")]
                 pub $field: BTreeMap<<$Entry as Entry>::Key, $Entry>,
             )+
@@ -103,7 +104,7 @@ macro_rules! declare {
         #[serde(rename_all = "kebab-case")]
         pub enum Addition {
             $(
-                #[doc = concat!("To the table of [`", stringify!($Entry), "`].")]
+                #[doc = concat!("To [`Entries::", stringify!($field), "`].")]
                 $Table(Vec<(<$Entry as Entry>::Key, $Entry)>),
             )+
         }
@@ -113,7 +114,7 @@ macro_rules! declare {
         #[serde(rename_all = "kebab-case")]
         pub enum Removal {
             $(
-                #[doc = concat!("From the table of [`", stringify!($Entry), "`].")]
+                #[doc = concat!("From [`Entries::", stringify!($field), "`].")]
                 $Table(Vec<<$Entry as Entry>::Key>),
             )+
         }
@@ -142,8 +143,8 @@ macro_rules! declare {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $(Self::$Table(list) => {
-                        let items = list.iter().map(|(key, entry)| $Entry::text(key, entry));
-                        write!(f, "add {}", List($Entry::NOUN, items))
+                        let items = list.iter().map(|(key, entry)| <$Entry>::text(key, entry));
+                        write!(f, "add {}", List(<$Entry>::NOUN, items))
                     })+
                 }
             }
@@ -153,7 +154,7 @@ macro_rules! declare {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $(Self::$Table(keys) => {
-                        write!(f, "remove {}", List($Entry::NOUN, keys.iter().map($Entry::key_text)))
+                        write!(f, "remove {}", List(<$Entry>::NOUN, keys.iter().map(<$Entry>::key_text)))
                     })+
                 }
             }

@@ -7,21 +7,18 @@ use crate::{
         tables::{MapTable as _, Tables},
     },
     plan::{
-        Attachment, Observed, Operation, Uplink,
-        tables::{
-            Addition, AddressEntry, AllowEntry, EndpointEntry, NetworkEntry, PortEntry, Removal,
-            SubnetEntry, Table as _, for_each_table,
-        },
+        Attachment, Observed, Operation,
+        tables::{Addition, Removal, Table as _, for_each_table},
     },
 };
 
 macro_rules! access {
-    ($($field:ident: $Table:ident($Entry:ident),)+) => {
+    ($($field:ident: $Table:ident($Entry:ty),)+) => {
         /// Reads the entries in scope from every table.
         fn observe(tables: &Tables, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError> {
-            $(observed.entries.$field = match scope.keys(|desired| $Entry::of(&desired.entries)) {
-                None => $Entry::read_all(tables)?,
-                Some(keys) => $Entry::read(tables, &keys)?,
+            $(observed.entries.$field = match scope.keys(|desired| <$Entry>::of(&desired.entries)) {
+                None => <$Entry>::read_all(tables)?,
+                Some(keys) => <$Entry>::read(tables, &keys)?,
             };)+
             Ok(())
         }

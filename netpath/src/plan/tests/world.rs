@@ -118,7 +118,7 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
 }
 
 macro_rules! access {
-    ($($field:ident: $Table:ident($Entry:ident),)+) => {
+    ($($field:ident: $Table:ident($Entry:ty),)+) => {
         fn put(entries: &mut Entries, addition: Addition) {
             match addition {
                 $(Addition::$Table(list) => entries.$field.extend(list),)+
@@ -167,7 +167,6 @@ fn check_addition(world: &Observed, addition: &Addition) {
                 }
             }
         }
-        Addition::Subnets(_) | Addition::Allow(_) => {}
         Addition::Networks(list) => assert!(
             list.iter()
                 .all(|(_, entry)| world.bridges.contains_key(&entry.bridge)),
@@ -202,6 +201,8 @@ fn check_addition(world: &Observed, addition: &Addition) {
                 );
             }
         }
+        // The entries of other tables refer to no other object.
+        _ => {}
     }
 }
 

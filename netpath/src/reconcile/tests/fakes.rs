@@ -202,7 +202,7 @@ impl Datapath for FakeDatapath {
     fn observe(&self, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError> {
         let world = self.0.observed();
         macro_rules! keep {
-            ($($field:ident: $Table:ident($Entry:ident),)+) => {$(
+            ($($field:ident: $Table:ident($Entry:ty),)+) => {$(
                 let wanted = scope.keys(|desired| &desired.entries.$field);
                 observed.entries.$field = world.entries.$field;
                 observed
