@@ -18,15 +18,15 @@ impl Diff {
         Self(0)
     }
 
-    /// A raw 32-bit word `old` becomes `new`.
+    /// Adds the change of a raw 32-bit word from `old` to `new`.
     #[inline(always)]
-    pub const fn word(self, old: u32, new: u32) -> Self {
+    pub const fn replace_u32(self, old: u32, new: u32) -> Self {
         Self(self.0 + (!old) as u64 + new as u64)
     }
 
-    /// A raw 16-bit word `old` becomes `new`.
+    /// Adds the change of a raw 16-bit word from `old` to `new`.
     #[inline(always)]
-    pub const fn half(self, old: u16, new: u16) -> Self {
+    pub const fn replace_u16(self, old: u16, new: u16) -> Self {
         Self(self.0 + (!old) as u64 + new as u64)
     }
 
@@ -100,15 +100,15 @@ mod tests {
     proptest! {
         #[test]
         fn update_equals_recomputation(
-            mut data in proptest::collection::vec(any::<u8>(), 8..64), word: u32, half: u16,
+            mut data in proptest::collection::vec(any::<u8>(), 8..64), new_u32: u32, new_u16: u16,
         ) {
             data.truncate(data.len() / 2 * 2);
             let before = checksum(&data);
-            let old_word = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
-            let old_half = u16::from_ne_bytes([data[4], data[5]]);
-            data[..4].copy_from_slice(&word.to_ne_bytes());
-            data[4..6].copy_from_slice(&half.to_ne_bytes());
-            let updated = Diff::none().word(old_word, word).half(old_half, half).apply(before);
+            let old_u32 = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
+            let old_u16 = u16::from_ne_bytes([data[4], data[5]]);
+            data[..4].copy_from_slice(&new_u32.to_ne_bytes());
+            data[4..6].copy_from_slice(&new_u16.to_ne_bytes());
+            let updated = Diff::none().replace_u32(old_u32, new_u32).replace_u16(old_u16, new_u16).apply(before);
             prop_assert!(same(updated, checksum(&data)));
         }
 
@@ -117,7 +117,7 @@ mod tests {
             let right = checksum(&data);
             let wrong = right ^ error;
             prop_assume!(!same(right, wrong));
-            let diff = Diff::none().word(0x0102_0304, 0x0a0b_0c0d);
+            let diff = Diff::none().replace_u32(0x0102_0304, 0x0a0b_0c0d);
             prop_assert!(!same(diff.apply(right), diff.apply(wrong)));
         }
     }

@@ -1,12 +1,12 @@
 //! Probes for supported flags of BPF helpers.
 //!
-//! User space writes a [`Question`] to the first bytes of a test run's packet; the program `probe` makes the call and
-//! returns its result. A helper returns `-EINVAL` for an unsupported flag before it checks anything else.
+//! User space writes a [`ProbeRequest`] to the first bytes of a test run's packet; the program `probe` makes the call
+//! and returns its result. A helper returns `-EINVAL` for an unsupported flag before it checks anything else.
 
 /// The helper to call, and the flags of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Question {
+pub struct ProbeRequest {
     /// [`ROUTE`] or [`CHECKSUM`].
     pub helper: u32,
     /// The flags of the call.

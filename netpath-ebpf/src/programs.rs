@@ -46,7 +46,7 @@ fn sweep(context: TcContext) -> i32 {
 /// Not attached to a hook: the daemon runs it to learn which flags the kernel's helpers support.
 #[classifier]
 fn probe(context: TcContext) -> i32 {
-    netpath_ebpf::probe::answer_question(&Skb::new(context.skb.skb))
+    netpath_ebpf::probe::run_probe(&Skb::new(context.skb.skb))
 }
 
 #[cgroup_sock_addr(connect4)]

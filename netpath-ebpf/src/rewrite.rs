@@ -73,7 +73,7 @@ pub fn set_fragment_id<P: Packet>(packet: &mut P, parsed: &Parsed, id: u32) -> O
     let old = u16::from_ne_bytes(*field);
     *field = (id as u16).to_be_bytes();
     let new = u16::from_ne_bytes(*field);
-    update_v4_checksum(packet, parsed.l3, Diff::none().half(old, new))
+    update_v4_checksum(packet, parsed.l3, Diff::none().replace_u16(old, new))
 }
 
 /// Translates an ICMP error and its quote (RFC 5508 §4.2, §4.3). The quote gets the tuple that its packet had before
@@ -116,7 +116,7 @@ pub fn translate_error<P: Packet>(
                 new = 0xffff;
             }
             *field = new.to_ne_bytes();
-            changes = changes.half(old, new);
+            changes = changes.replace_u16(old, new);
         }
     }
     let outside = write_addresses(packet, error, to, ends)?;
@@ -201,7 +201,7 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
     let old = u16::from_ne_bytes(*word);
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
-    update_v4_checksum(packet, parsed.l3, Diff::none().half(old, new))
+    update_v4_checksum(packet, parsed.l3, Diff::none().replace_u16(old, new))
 }
 
 /// Writes both addresses of the Ethernet header. `None` if there is no such header.
@@ -225,12 +225,17 @@ fn write_address<P: Packet>(
 ) -> Option<Diff> {
     if family == Family::V4 {
         *packet.header_mut::<[u8; 4]>(offset)? = new.raw_v4().to_ne_bytes();
-        return Some(diff.word(old.raw_v4(), new.raw_v4()));
+        return Some(diff.replace_u32(old.raw_v4(), new.raw_v4()));
     }
     *packet.header_mut::<[u8; 16]>(offset)? = new.octets();
     let [a, b, c, d] = old.raw_words();
     let [e, f, g, h] = new.raw_words();
-    Some(diff.word(a, e).word(b, f).word(c, g).word(d, h))
+    Some(
+        diff.replace_u32(a, e)
+            .replace_u32(b, f)
+            .replace_u32(c, g)
+            .replace_u32(d, h),
+    )
 }
 
 /// Writes a port, or the identifier of an echo, whose offset is the same in both directions.
@@ -248,7 +253,7 @@ fn write_port<P: Packet>(
         _ => offset,
     };
     *packet.header_mut::<[u8; 2]>(parsed.l3 + parsed.l4 + offset)? = new.to_ne_bytes();
-    Some(diff.half(old, new))
+    Some(diff.replace_u16(old, new))
 }
 
 #[cfg(test)]

@@ -49,19 +49,20 @@ impl Call {
         let Some(protocol) = self.protocol() else {
             return PROCEED;
         };
-        let asked = SocketAddr {
+        let requested = SocketAddr {
             addr: self.addr(),
             port: self.port(),
             pad: [0; 3],
         };
-        let Some(local) = local_address(asked.addr) else {
+        let Some(local) = local_address(requested.addr) else {
             return PROCEED;
         };
         let may_map = connects && self.family == Family::V6;
-        let Some(target) = find(config, local, asked.port.get(), protocol, may_map) else {
+        let Some(target) = find(config, local, requested.port.get(), protocol, may_map) else {
             return PROCEED;
         };
-        if self.family == Family::V6 && target.addr.is_v4() && !connects && !asked.addr.is_v4() {
+        if self.family == Family::V6 && target.addr.is_v4() && !connects && !requested.addr.is_v4()
+        {
             return PROCEED;
         }
         let peer = SocketPeer {
@@ -71,7 +72,7 @@ impl Call {
             pad: [0; 3],
         };
         // Without this record, the process would see replies from the sandbox's address instead of the requested one.
-        if maps::record_peer(&peer, &asked) {
+        if maps::record_peer(&peer, &requested) {
             self.set_destination(target.addr, target.port);
         }
         PROCEED
@@ -89,8 +90,8 @@ impl Call {
             port: self.port(),
             pad: [0; 3],
         };
-        if let Some(asked) = maps::asked_peer(&peer) {
-            self.set_destination(asked.addr, asked.port);
+        if let Some(requested) = maps::requested_peer(&peer) {
+            self.set_destination(requested.addr, requested.port);
         }
         PROCEED
     }

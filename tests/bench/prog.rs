@@ -226,44 +226,44 @@ impl Flows {
 fn cases(setups: &Setups, flows: &mut Flows, server: &Endpoint, sibling: &Endpoint) -> Vec<Case> {
     let hosts = setups.hosts(Setup::Netpath);
     let outside = setups.outside(0);
-    let far = SocketAddr::new(outside, INSIDE);
-    let near = SocketAddr::new(server.address, INSIDE);
-    let beside = SocketAddr::new(sibling.address, INSIDE);
-    let client = udp::answered(&Ends {
+    let remote = SocketAddr::new(outside, INSIDE);
+    let server_address = SocketAddr::new(server.address, INSIDE);
+    let sibling_address = SocketAddr::new(sibling.address, INSIDE);
+    let client = udp::open_flow(&Ends {
         client: &hosts.topology.outside,
         source: outside,
         server: &hosts.sandbox,
-        listen: near,
+        listen: server_address,
         target: hosts.published,
     });
-    let caller = udp::answered(&Ends {
+    let sandbox_client = udp::open_flow(&Ends {
         client: &hosts.sandbox,
         source: server.address,
         server: &hosts.topology.outside,
-        listen: far,
-        target: far,
+        listen: remote,
+        target: remote,
     });
     let host = |port| SocketAddr::new(hosts.published.ip(), port);
 
     flows.swing(
         &key(client, host(PUBLISHED)),
         key(client, host(PUBLISHED)),
-        key(client, near),
+        key(client, server_address),
     );
     // A source that is no sandbox would not be translated back, so that the sibling replaces the host.
     flows.swing(
-        &key(near, client),
-        key(near, client),
+        &key(server_address, client),
+        key(server_address, client),
         key(SocketAddr::new(sibling.address, PUBLISHED), client),
     );
     // Often not the port that the sandbox chose.
-    let mapped = flows.source_port(&key(caller, far));
-    let reply = key(far, host(mapped));
-    flows.swing(&reply, reply, key(far, caller));
+    let mapped = flows.source_port(&key(sandbox_client, remote));
+    let reply = key(remote, host(mapped));
+    flows.swing(&reply, reply, key(remote, sandbox_client));
     flows.swing(
-        &key(caller, far),
-        key(caller, far),
-        key(SocketAddr::new(sibling.address, mapped), far),
+        &key(sandbox_client, remote),
+        key(sandbox_client, remote),
+        key(SocketAddr::new(sibling.address, mapped), remote),
     );
 
     let other_client = SocketAddr::new(outside, 4000);
@@ -288,28 +288,28 @@ fn cases(setups: &Setups, flows: &mut Flows, server: &Endpoint, sibling: &Endpoi
         packet,
         device: server.device.clone(),
         from: None,
-        bytes: udp_packet(caller, to, server.mac, server.gateway),
+        bytes: udp_packet(sandbox_client, to, server.mac, server.gateway),
         repeat: UNTIL_EXPIRED,
         verdict: REDIRECT,
     };
     vec![
         ingress("to a published port", client, host(PUBLISHED)),
-        ingress("answer to a sandbox", far, host(mapped)),
+        ingress("answer to a sandbox", remote, host(mapped)),
         Case {
             repeat: RUNS,
             verdict: NEXT,
             ..ingress("for the host itself", other_client, host(9))
         },
-        egress("from a sandbox", caller, far),
-        egress("answer of a published port", near, client),
+        egress("from a sandbox", sandbox_client, remote),
+        egress("answer of a published port", server_address, client),
         Case {
             from: None,
             ..egress("of the host itself", host(9), other_client)
         },
-        endpoint("to the outside", far),
+        endpoint("to the outside", remote),
         Case {
             repeat: RUNS,
-            ..endpoint("to a sibling", beside)
+            ..endpoint("to a sibling", sibling_address)
         },
     ]
 }

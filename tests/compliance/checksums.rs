@@ -30,13 +30,13 @@ pub fn arithmetic(offloads: Offloads) {
     for family in [0, 1] {
         for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp, FlowProtocol::Echo] {
             let flow = ends.outbound(family, protocol, 5000);
-            send(family, protocol, &flow.sent(), |packet| {
+            send(family, protocol, &flow.sent_inside(), |packet| {
                 ends.send_inside(packet);
             });
         }
         for protocol in [FlowProtocol::Tcp, FlowProtocol::Udp] {
             let flow = ends.inbound(family, protocol, 4000);
-            send(family, protocol, &flow.answered(), |packet| {
+            send(family, protocol, &flow.sent_outside(), |packet| {
                 ends.send_outside(packet);
             });
         }
@@ -108,14 +108,14 @@ pub fn zero(offloads: Offloads) {
     inward.leaves("no checksum, reply", absent);
     for family in [0, 1] {
         let out = ends.outbound(family, FlowProtocol::Udp, 5000);
-        let payload = summing_to_zero(family, &out.left());
+        let payload = summing_to_zero(family, &out.received_outside());
         out.leaves("a zero checksum, outbound", |packet| {
             packet.payload(&payload)
         });
-        let payload = summing_to_zero(family, &out.arrived());
+        let payload = summing_to_zero(family, &out.received_inside());
         out.arrives("a zero checksum, reply", |packet| packet.payload(&payload));
         let inward: Flow<'_> = ends.inbound(family, FlowProtocol::Udp, 4000);
-        let payload = summing_to_zero(family, &inward.arrived());
+        let payload = summing_to_zero(family, &inward.received_inside());
         inward.arrives("a zero checksum, inbound", |packet| {
             packet.payload(&payload)
         });

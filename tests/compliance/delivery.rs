@@ -107,11 +107,11 @@ pub fn flows_are_not_mixed(offloads: Offloads) {
                 stream(netns, &to, (family as u64) << 32 | number)
             })
             .collect();
-        let held = server.again();
+        let server_streams = server.again();
         for (stream, id) in &mut streams {
             expect_id(stream, *id);
         }
-        assert_eq!(held.len(), streams.len());
+        assert_eq!(server_streams.len(), streams.len());
     }
     fixture.assert_clean(&[&a, &b]);
 }
@@ -139,7 +139,7 @@ fn same_port(a: &Netns, b: &Netns, outside: &Netns, address: &str) {
             server.send((host, seen), text);
         }
         for (client, text) in clients.iter().zip(["for a", "for b"]) {
-            assert_eq!(client.receive("an answer").0, text);
+            assert_eq!(client.receive("a reply").0, text);
             client.assert_silent();
         }
     }
@@ -192,14 +192,14 @@ pub fn established_flows_survive(offloads: Offloads) {
     }
     for number in 0..2000 {
         let flow = ends.inbound(usize::from(number % 2), FlowProtocol::Tcp, 10_000 + number);
-        ends.send_outside(&flow.answered().flags(SYN));
+        ends.send_outside(&flow.sent_outside().flags(SYN));
     }
 
-    let held: Vec<TcpStream> = servers.into_iter().flat_map(Echo::again).collect();
+    let server_streams: Vec<TcpStream> = servers.into_iter().flat_map(Echo::again).collect();
     for (stream, id) in &mut streams {
         expect_id(stream, *id);
     }
-    assert_eq!(held.len(), streams.len());
+    assert_eq!(server_streams.len(), streams.len());
     for (server, client, host, seen) in &datagrams {
         server.send((host, *seen), "still open");
         assert_eq!(client.receive("still open").0, "still open");
@@ -254,7 +254,7 @@ fn other_sources(offloads: Offloads) {
                 let ports = [34, 54][family];
                 frame.get(ports + 2..ports + 4) == Some(&inner[..])
             });
-            flow.arrives("the answer", |packet| match protocol {
+            flow.arrives("the reply", |packet| match protocol {
                 FlowProtocol::Tcp => packet.flags(SYN | ACK),
                 _ => packet,
             });

@@ -90,8 +90,8 @@ fn expect_error_inside(
 ) {
     let family = usize::from(flow.inner.0.is_ipv6());
     let router = address(ROUTER, family);
-    let about = change(flow.left());
-    let known = change(flow.sent().routed());
+    let about = change(flow.received_outside());
+    let known = change(flow.sent_inside().routed());
     ends.send_outside(&error(router, flow.outer.0, kind, &about, quote));
     let expected = error(router, flow.inner.0, kind, &known, quote).routed();
     let what = format!("type {} code {}, {quote:?}: {about:?}", kind.0, kind.1);
@@ -128,13 +128,13 @@ fn open(flow: &Flow<'_>, protocol: FlowProtocol, from_inside: bool) {
     };
     if from_inside {
         flow.leaves("the first packet", |packet| flags(packet, SYN));
-        flow.arrives("the answer", |packet| flags(packet, SYN | ACK));
+        flow.arrives("the reply", |packet| flags(packet, SYN | ACK));
         if protocol == FlowProtocol::Tcp {
             flow.leaves("the third packet", |packet| packet.flags(ACK));
         }
     } else {
         flow.arrives("the first packet", |packet| flags(packet, SYN));
-        flow.leaves("the answer", |packet| flags(packet, SYN | ACK));
+        flow.leaves("the reply", |packet| flags(packet, SYN | ACK));
         if protocol == FlowProtocol::Tcp {
             flow.arrives("the third packet", |packet| packet.flags(ACK));
         }
@@ -193,9 +193,9 @@ pub fn unreachable_from_published(offloads: Offloads) {
         flow.arrives("a request", same);
         let kind = kinds(family)[if family == 0 { 2 } else { 3 }];
         for quote in [Quote::Whole, Quote::Short] {
-            let about = flow.arrived();
+            let about = flow.received_inside();
             ends.send_inside(&error(flow.inner.0, flow.remote.0, kind, &about, quote));
-            let known = flow.answered().routed();
+            let known = flow.sent_outside().routed();
             let expected = error(flow.outer.0, flow.remote.0, kind, &known, quote).routed();
             ends.outside
                 .expect(&format!("refused, {quote:?}"), &expected);
@@ -219,7 +219,7 @@ pub fn keep_the_flow(offloads: Offloads) {
             let other_source = address(OUTSIDE, family);
             let redirect = [(5, 1, [192, 0, 2, 2]), (137, 0, NONE)][family];
             for kind in kinds(family).iter().chain([&redirect]) {
-                let about = flow.left();
+                let about = flow.received_outside();
                 ends.send_outside(&error(
                     other_source,
                     flow.outer.0,
@@ -269,11 +269,11 @@ pub fn quotations(offloads: Offloads) {
                     address(ROUTER, 0),
                     flow.outer.0,
                     kind,
-                    &flow.left(),
+                    &flow.received_outside(),
                     Quote::Short,
                 );
                 ends.send_outside(&about.options(&[1; 8]));
-                let known = flow.sent().routed();
+                let known = flow.sent_inside().routed();
                 let router = address(ROUTER, 0);
                 let expected = error(router, flow.inner.0, kind, &known, Quote::Short);
                 ends.inside

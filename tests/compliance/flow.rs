@@ -9,7 +9,7 @@ use netpath_tests::{
     packet::Packet,
 };
 
-/// A host beyond the outside. No network stack has these addresses, so only the test replies.
+/// A remote host. No network stack has these addresses, so only the test replies.
 pub const REMOTE: Pair = ("203.0.113.7", "2001:db8:203::7");
 /// A router on the path to [`REMOTE`].
 pub const ROUTER: Pair = ("203.0.113.1", "2001:db8:203::1");
@@ -23,7 +23,7 @@ pub const TARGET: u16 = 80;
 pub struct Ends {
     /// In the sandbox.
     pub inside: Wire,
-    /// Behind the uplink.
+    /// At the other end of the uplink.
     pub outside: Wire,
     own: [IpAddr; 2],
     /// MAC address of the sandbox's gateway.
@@ -152,44 +152,48 @@ impl Flow<'_> {
     }
 
     /// The sandbox's packet, as the sandbox sends it.
-    pub fn sent(&self) -> Packet {
+    pub fn sent_inside(&self) -> Packet {
         self.between(self.inner, self.remote)
     }
 
     /// The sandbox's packet, as the outside receives it.
-    pub fn left(&self) -> Packet {
+    pub fn received_outside(&self) -> Packet {
         self.between(self.outer, self.remote).routed()
     }
 
     /// The remote end's packet, as the outside sends it.
-    pub fn answered(&self) -> Packet {
+    pub fn sent_outside(&self) -> Packet {
         self.between(self.remote, self.outer)
     }
 
     /// The remote end's packet, as the sandbox receives it.
-    pub fn arrived(&self) -> Packet {
+    pub fn received_inside(&self) -> Packet {
         self.between(self.remote, self.inner).routed()
     }
 
     /// Sends a packet from the sandbox; it must arrive translated and otherwise unchanged.
     #[track_caller]
     pub fn leaves(&self, what: &str, change: impl Fn(Packet) -> Packet) {
-        self.ends.send_inside(&change(self.sent()));
-        self.ends.outside.expect(what, &change(self.left()));
+        self.ends.send_inside(&change(self.sent_inside()));
+        self.ends
+            .outside
+            .expect(what, &change(self.received_outside()));
     }
 
     /// Sends a packet from the remote end; it must arrive translated and otherwise unchanged.
     #[track_caller]
     pub fn arrives(&self, what: &str, change: impl Fn(Packet) -> Packet) {
-        self.ends.send_outside(&change(self.answered()));
-        self.ends.inside.expect(what, &change(self.arrived()));
+        self.ends.send_outside(&change(self.sent_outside()));
+        self.ends
+            .inside
+            .expect(what, &change(self.received_inside()));
     }
 
     /// Sends a packet from the remote end; it must not arrive.
     #[track_caller]
     pub fn does_not_arrive(&self, what: &str) {
-        self.ends.send_outside(&self.answered());
-        let arrived = self.arrived().build();
+        self.ends.send_outside(&self.sent_outside());
+        let arrived = self.received_inside().build();
         self.ends
             .inside
             .expect_nothing(what, |frame| frame[12..] == arrived[12..]);
@@ -199,13 +203,13 @@ impl Flow<'_> {
     #[track_caller]
     pub fn opens_inside(&self) {
         self.leaves("the first packet", |packet| packet);
-        self.arrives("the answer", |packet| packet);
+        self.arrives("the reply", |packet| packet);
     }
 
     /// A packet in each direction, the remote end's first.
     #[track_caller]
     pub fn opens_outside(&self) {
         self.arrives("the first packet", |packet| packet);
-        self.leaves("the answer", |packet| packet);
+        self.leaves("the reply", |packet| packet);
     }
 }

@@ -25,11 +25,11 @@ use tempfile::TempDir;
 /// Bytes of each fragment but the last.
 const FRAGMENT_BYTES: usize = 800;
 
-/// Divides a packet into fragments.
-fn fragments(whole: &Packet, id: u16) -> [Packet; 3] {
-    let header = if whole.is_v4() { 34 } else { 54 };
+/// Divides a UDP datagram into fragments.
+fn fragments(datagram: &Packet, id: u16) -> [Packet; 3] {
+    let header = if datagram.is_v4() { 34 } else { 54 };
     let protocol = 17;
-    let bytes = whole.build()[header..].to_vec();
+    let bytes = datagram.build()[header..].to_vec();
     let mut fragments = bytes
         .chunks(FRAGMENT_BYTES)
         .enumerate()
@@ -37,7 +37,7 @@ fn fragments(whole: &Packet, id: u16) -> [Packet; 3] {
             let offset = u16::try_from(number * FRAGMENT_BYTES / 8).expect("small");
             let more = (number + 1) * FRAGMENT_BYTES < bytes.len();
             // The first fragment's bytes contain the transport header.
-            let fragment = whole.clone().protocol(protocol).payload(fragment);
+            let fragment = datagram.clone().protocol(protocol).payload(fragment);
             fragment.id(id).fragment(offset, more)
         });
     [0; 3].map(|_| fragments.next().expect("three fragments"))
@@ -48,7 +48,7 @@ fn payload(mark: u16) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// U-14: fragmented datagrams arrive whole, from packet sockets and from network stacks.
+/// U-14: fragmented datagrams arrive complete, from packet sockets and from network stacks.
 pub fn pass(offloads: Offloads) {
     run_in_parallel(offloads, &[any_order, large_dns_replies]);
 }
@@ -83,20 +83,21 @@ fn large_dns_replies(offloads: Offloads) {
         ),
     );
     let queries = write("queries", "large.test TXT\n");
-    for (netns, asker, addresses) in [
+    for (server_netns, client_netns, addresses) in [
         (&server.netns, fixture.outside(), HOST),
         (fixture.outside(), &client.netns, OUTSIDE),
     ] {
-        let mut nsd = netns.start(&["nsd", "-d", "-c", &configuration]);
-        nsd.wait_for_port(netns, Transport::Udp, 5300);
+        let mut nsd = server_netns.start(&["nsd", "-d", "-c", &configuration]);
+        nsd.wait_for_port(server_netns, Transport::Udp, 5300);
         for address in [addresses.0, addresses.1] {
             let command = format!("dnsperf -s {address} -p 5300 -d {queries} -e -n 300 -q 4 -t 5");
-            let report = asker.exec(&command);
+            let report = client_netns.exec(&command);
             for part in ["Queries lost:         0 (0.00%)", "NOERROR 300 (100.00%)"] {
                 assert!(report.contains(part), "{address}: {report}");
             }
         }
-        let fragments = counters(netns)["IpFragCreates"].min(counters(netns)["Ip6FragCreates"]);
+        let fragments =
+            counters(server_netns)["IpFragCreates"].min(counters(server_netns)["Ip6FragCreates"]);
         assert!(fragments >= 300, "{fragments}");
     }
     fixture.assert_clean(&[&server, &client]);
@@ -112,9 +113,9 @@ fn any_order(offloads: Offloads) {
     for family in [0, 1] {
         let outside = address(OUTSIDE, family);
         let text = outside.to_string();
-        let far = Datagrams::bind(fixture.outside(), &text, 7000);
-        let near = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], TARGET);
-        let asker = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], 5000);
+        let remote = Datagrams::bind(fixture.outside(), &text, 7000);
+        let server = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], TARGET);
+        let client = Datagrams::bind(&sandbox.netns, sandbox.addresses()[family], 5000);
         // A flow from the sandbox.
         let out = ends.outbound(family, FlowProtocol::Udp, 5000).to(outside);
         // A flow to the published port.
@@ -122,7 +123,7 @@ fn any_order(offloads: Offloads) {
         assert_eq!(inward.outer.1, PUBLISHED);
         for (number, order) in (0_u16..).zip(ORDERS) {
             let id = 0x100 + 16 * number;
-            let what = |way: &str| format!("{way}, {order:?}, family {family}");
+            let what = |direction: &str| format!("{direction}, {order:?}, family {family}");
             let send = |packet: &Packet, id: u16, inside: bool| {
                 let fragments = fragments(&packet.clone().payload(&payload(id)), id);
                 for index in order {
@@ -133,38 +134,38 @@ fn any_order(offloads: Offloads) {
                     }
                 }
             };
-            send(&out.sent(), id, true);
-            expect(&far, id, &what("outbound"));
-            send(&out.answered(), id + 1, false);
-            expect(&asker, id + 1, &what("reply to outbound"));
-            send(&inward.answered(), id + 2, false);
-            expect(&near, id + 2, &what("inbound"));
-            send(&inward.sent(), id + 3, true);
-            expect(&far, id + 3, &what("reply to inbound"));
+            send(&out.sent_inside(), id, true);
+            expect(&remote, id, &what("outbound"));
+            send(&out.sent_outside(), id + 1, false);
+            expect(&client, id + 1, &what("reply to outbound"));
+            send(&inward.sent_outside(), id + 2, false);
+            expect(&server, id + 2, &what("inbound"));
+            send(&inward.sent_inside(), id + 3, true);
+            expect(&remote, id + 3, &what("reply to inbound"));
             // The first packet of a flow is fragmented.
-            let fresh = ends
+            let new_flow = ends
                 .outbound(family, FlowProtocol::Udp, 5100 + number)
                 .to(outside);
-            send(&fresh.sent(), id + 4, true);
-            expect(&far, id + 4, &what("first outbound packet"));
-            let fresh = ends
+            send(&new_flow.sent_inside(), id + 4, true);
+            expect(&remote, id + 4, &what("first outbound packet"));
+            let new_flow = ends
                 .inbound(family, FlowProtocol::Udp, 6100 + number)
                 .to(outside);
-            send(&fresh.answered(), id + 5, false);
-            expect(&near, id + 5, &what("first inbound packet"));
+            send(&new_flow.sent_outside(), id + 5, false);
+            expect(&server, id + 5, &what("first inbound packet"));
         }
         // Two sandboxes send interleaved fragments with one identification to one receiver.
-        let one = fragments(&out.sent().payload(&payload(1)), 0x7777);
+        let one = fragments(&out.sent_inside().payload(&payload(1)), 0x7777);
         let two = other.outbound(family, FlowProtocol::Udp, 5001).to(outside);
-        let two = fragments(&two.sent().payload(&payload(2)), 0x7777);
+        let two = fragments(&two.sent_inside().payload(&payload(2)), 0x7777);
         for (a, b) in one.iter().zip(&two) {
             ends.send_inside(a);
             other.send_inside(b);
         }
-        let mut got = [(); 2].map(|()| far.receive("both").0.into_bytes());
-        got.sort();
+        let mut received = [(); 2].map(|()| remote.receive("both").0.into_bytes());
+        received.sort();
         assert!(
-            got == [payload(1), payload(2)],
+            received == [payload(1), payload(2)],
             "fragments of two datagrams were mixed"
         );
         stack_datagrams(&fixture.outside().clone(), &sandbox.netns, family);
@@ -205,14 +206,14 @@ pub fn flood(offloads: Offloads) {
     let before = bytes();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let orphan = |id: u16| {
+            let later_fragment = |id: u16| {
                 let flow = ends.inbound(usize::from(id % 2), FlowProtocol::Udp, 4000);
-                let packet = flow.answered().protocol(17).payload(&[7; 640]);
+                let packet = flow.sent_outside().protocol(17).payload(&[7; 640]);
                 let packet = packet.id(id).fragment(80, true);
                 packet.eth(ends.outside.mac, ends.host).build()
             };
-            let orphans: Vec<_> = (0..10_000).map(orphan).collect();
-            for frame in orphans.iter().cycle() {
+            let later_fragments: Vec<_> = (0..10_000).map(later_fragment).collect();
+            for frame in later_fragments.iter().cycle() {
                 if !running.load(Ordering::Relaxed) {
                     return;
                 }

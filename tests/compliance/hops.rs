@@ -15,8 +15,8 @@ use crate::{
     segments::published,
 };
 
-/// A host beyond the outside host, which forwards packets.
-const BEYOND: Pair = ("198.18.0.2", "2001:db8:18::2");
+/// The remote host. The outside is the router on the path to it.
+const REMOTE_HOST: Pair = ("198.18.0.2", "2001:db8:18::2");
 /// The smallest MTU of an IPv6 link.
 const MTU: u32 = 1280;
 
@@ -26,34 +26,30 @@ pub fn path_mtu(offloads: Offloads) {
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &["8080:80"]);
     let client = fixture.sandbox("client", "network_a", &[]);
-    let beyond = fixture
-        .topology
-        .beyond
-        .clone()
-        .expect("a host beyond the router");
+    let remote = fixture.topology.remote.clone().expect("a remote host");
     let _server = peer::serve_blobs(&web.netns, 80);
-    let _beyond = peer::serve_blobs(&beyond, 7000);
-    for (host, far) in [(HOST.0, BEYOND.0), (HOST.1, BEYOND.1)] {
-        peer::exchange(&client.netns, far, 7000, 2);
-        peer::exchange(&beyond, host, 8080, 2);
+    let _remote_server = peer::serve_blobs(&remote, 7000);
+    for (host, address) in [(HOST.0, REMOTE_HOST.0), (HOST.1, REMOTE_HOST.1)] {
+        peer::exchange(&client.netns, address, 7000, 2);
+        peer::exchange(&remote, host, 8080, 2);
         for netns in [&client.netns, &web.netns] {
-            let route = netns.exec(&format!("ip route get {far}"));
+            let route = netns.exec(&format!("ip route get {address}"));
             assert!(route.contains("mtu 1280"), "not learned: {route}");
         }
-        let (error, mtu) = peer::send_unfragmented(&client.netns, far, 1400);
-        assert_eq!(error.as_deref(), Some("Message too long"), "{far}");
-        assert_eq!(mtu, Some(u64::from(MTU)), "{far}");
+        let (error, mtu) = peer::send_unfragmented(&client.netns, address, 1400);
+        assert_eq!(error.as_deref(), Some("Message too long"), "{address}");
+        assert_eq!(mtu, Some(u64::from(MTU)), "{address}");
     }
     // A sandbox without a cached path MTU.
-    let fresh = fixture.sandbox("fresh", "network_a", &[]);
-    for far in [BEYOND.0, BEYOND.1] {
-        let trace = fresh.netns.exec(&format!("tracepath -n -m 8 {far}"));
+    let uncached = fixture.sandbox("uncached", "network_a", &[]);
+    for address in [REMOTE_HOST.0, REMOTE_HOST.1] {
+        let trace = uncached.netns.exec(&format!("tracepath -n -m 8 {address}"));
         assert!(
             trace.contains("pmtu 1280") && trace.contains("reached"),
             "{trace}"
         );
     }
-    fixture.assert_clean(&[&web, &client, &fresh]);
+    fixture.assert_clean(&[&web, &client, &uncached]);
 }
 
 /// G-1, G-2: every hop is visible in a traceroute, a bridged frame keeps its TTL, and malformed packets neither affect
@@ -61,18 +57,18 @@ pub fn path_mtu(offloads: Offloads) {
 pub fn limits(offloads: Offloads) {
     let fixture = offloads.start(offloads.topology().router(1500), &[], "");
     let (sandbox, ends) = published(&fixture);
-    for (number, far) in [BEYOND.0, BEYOND.1].into_iter().enumerate() {
+    for (number, address) in [REMOTE_HOST.0, REMOTE_HOST.1].into_iter().enumerate() {
         let gateway = [GATEWAY_A.0, GATEWAY_A.1][number];
         let router = [OUTSIDE.0, OUTSIDE.1][number];
         for method in ["-U", "-T", "-I"] {
-            let command = format!("traceroute -n -q 1 -w 2 -m 5 {method} {far}");
+            let command = format!("traceroute -n -q 1 -w 2 -m 5 {method} {address}");
             let trace = sandbox.netns.exec(&command);
             let hops: Vec<&str> = trace
                 .lines()
                 .skip(1)
                 .filter_map(|line| line.split_ascii_whitespace().nth(1))
                 .collect();
-            assert_eq!(hops, [gateway, router, far], "{method}: {trace}");
+            assert_eq!(hops, [gateway, router, address], "{method}: {trace}");
         }
     }
     expired_ttl(&fixture, &ends);
@@ -95,7 +91,7 @@ pub fn limits(offloads: Offloads) {
 fn expired_ttl(fixture: &Fixture, ends: &Ends) {
     for family in [0, 1] {
         let out = ends.outbound(family, FlowProtocol::Udp, 5000);
-        ends.send_inside(&out.sent().ttl(1));
+        ends.send_inside(&out.sent_inside().ttl(1));
         let exceeded = [11, 3][family];
         let error = ends
             .inside
@@ -105,8 +101,8 @@ fn expired_ttl(fixture: &Fixture, ends: &Ends) {
             });
         assert!(error.is_some(), "time exceeded, family {family}");
         let inward = ends.inbound(family, FlowProtocol::Udp, 4000);
-        let arrived = inward.arrived().ttl(1).build();
-        ends.send_outside(&inward.answered().ttl(1));
+        let arrived = inward.received_inside().ttl(1).build();
+        ends.send_outside(&inward.sent_outside().ttl(1));
         ends.inside
             .expect_nothing("a packet with an expired TTL", |frame| {
                 frame[14..] == arrived[14..]
@@ -139,20 +135,20 @@ fn malformed_packets(fixture: &Fixture, ends: &Ends) {
         out.opens_inside();
         inward.opens_outside();
         let frames = [
-            (true, out.sent()),
-            (false, out.answered()),
-            (false, inward.answered()),
-            (true, inward.sent()),
+            (true, out.sent_inside()),
+            (false, out.sent_outside()),
+            (false, inward.sent_outside()),
+            (true, inward.sent_inside()),
             (
                 true,
                 ends.outbound(family, FlowProtocol::Tcp, 5000)
-                    .sent()
+                    .sent_inside()
                     .flags(SYN),
             ),
             (
                 false,
                 ends.inbound(family, FlowProtocol::Tcp, 4000)
-                    .answered()
+                    .sent_outside()
                     .flags(SYN),
             ),
         ];
@@ -164,9 +160,9 @@ fn malformed_packets(fixture: &Fixture, ends: &Ends) {
             for (inside, flow) in [(true, &out), (false, &inward)] {
                 let corrupt = |packet: Packet| packet.header_error(0x0101);
                 let (sent, seen) = if inside {
-                    (flow.sent(), flow.left())
+                    (flow.sent_inside(), flow.received_outside())
                 } else {
-                    (flow.answered(), flow.arrived())
+                    (flow.sent_outside(), flow.received_inside())
                 };
                 let wire = if inside { &ends.outside } else { &ends.inside };
                 wire.drain();
@@ -194,19 +190,19 @@ fn send_mutations(ends: &Ends, inside: bool, packet: &Packet) {
     } else {
         (&ends.outside, ends.host)
     };
-    let whole = packet.clone().eth(wire.mac, to).build();
-    for at in 14..whole.len() {
+    let original = packet.clone().eth(wire.mac, to).build();
+    for at in 14..original.len() {
         for change in [0xff, 0x01, 0x80] {
-            let mut frame = whole.clone();
+            let mut frame = original.clone();
             frame[at] ^= change;
             wire.send(&frame);
         }
-        wire.send(&whole[..at]);
+        wire.send(&original[..at]);
     }
     // SplitMix64 with a fixed seed, so that every run sends the same frames.
-    let mut state = whole.len() as u64;
+    let mut state = original.len() as u64;
     for _ in 0..crate::delivery::size("NETPATH_GATE_FRAMES", 2000) / 6 {
-        let mut frame = whole.clone();
+        let mut frame = original.clone();
         for byte in &mut frame[14..] {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -70,7 +70,7 @@ fn smaller_uplink(offloads: Offloads) {
     let mut flow = ends.outbound(0, FlowProtocol::Udp, 5000);
     flow.remote = AddrPort(address(OUTSIDE, 0), 7001);
     let text = "abcdefg".repeat(200);
-    ends.send_inside(&flow.sent().payload(text.as_bytes()));
+    ends.send_inside(&flow.sent_inside().payload(text.as_bytes()));
     let (received, _) = receiver.receive("a datagram larger than the uplink's MTU");
     assert!(received == text, "{} bytes", received.len());
     assert!(fixture.counted("pass_too_big") > 0);

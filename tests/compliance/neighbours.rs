@@ -37,8 +37,8 @@ pub fn control(offloads: Offloads) {
                 let error = Packet::ip(router, to).icmp(kind, code, rest);
                 error.payload(&about[14..])
             };
-            ends.send_outside(&error(flow.left(), flow.outer.0));
-            let expected = error(flow.sent().routed(), flow.inner.0).routed();
+            ends.send_outside(&error(flow.received_outside(), flow.outer.0));
+            let expected = error(flow.sent_inside().routed(), flow.inner.0).routed();
             ends.inside
                 .expect(&format!("type {kind} code {code}"), &expected);
         }

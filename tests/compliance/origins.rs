@@ -74,10 +74,10 @@ pub fn client_address(offloads: Offloads) {
             }
         }
     }
-    let said = server.output();
+    let output = server.output();
     assert!(
-        !said.contains(GATEWAY_A.0) && !said.contains(HOST.0),
-        "{said}"
+        !output.contains(GATEWAY_A.0) && !output.contains(HOST.0),
+        "{output}"
     );
     fixture.assert_clean(&[&web]);
 }

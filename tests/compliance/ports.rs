@@ -57,8 +57,8 @@ fn published_later(fixture: &Fixture) {
             port,
             "a free port is kept"
         );
-        client.send((host, port), "answer");
-        assert_eq!(old.receive("the answer").0, "answer");
+        client.send((host, port), "reply");
+        assert_eq!(old.receive("the reply").0, "reply");
         let publish = format!("{port}:{port}/udp");
         let command = ["port", "publish", "late", &publish];
         fixture.daemon.cli(&command).success();
@@ -108,19 +108,19 @@ fn unused_ports(fixture: &Fixture) {
         .sysctl("net/ipv4/ip_local_port_range", "32768 60999");
     let ephemeral = 32_768..=60_999;
 
-    let taken = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
+    let unavailable = [80, 1023, 8081, 9050, 9999, 32_768, 40_000, 60_999];
     for socket_type in [SocketType::Tcp, SocketType::Udp] {
         for address in [OUTSIDE.0, OUTSIDE.1] {
             let request_to = |port| Request::new(socket_type, address, 7000).source_port(port);
-            for (port, reply) in taken
-                .into_iter()
-                .zip(peer::send_requests(&sandbox.netns, &taken.map(request_to)))
-            {
+            for (port, reply) in unavailable.into_iter().zip(peer::send_requests(
+                &sandbox.netns,
+                &unavailable.map(request_to),
+            )) {
                 let seen = reply.peer_port;
                 let free_for_udp = socket_type == SocketType::Udp && port == 9050;
                 assert!(
                     seen != port || free_for_udp,
-                    "{socket_type:?} {address}: {port} is taken"
+                    "{socket_type:?} {address}: {port} is unavailable to SNAT"
                 );
             }
             assert_eq!(

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const QUOTA: u16 = 150;
-/// Number of flows attempted beyond the quota.
+/// Number of flows attempted after the quota is reached.
 const MORE: u16 = 40;
 
 /// C-4, C-5: a sandbox is limited to its quota of flows, whether it or a peer opens them. Its existing flows continue,
@@ -30,7 +30,7 @@ pub fn flows(offloads: Offloads) {
         &|number| ends.outbound(usize::from(number % 2), FlowProtocol::Udp, 5000 + number),
         &|flow, more| {
             if more {
-                ends.send_inside(&flow.sent());
+                ends.send_inside(&flow.sent_inside());
             } else {
                 flow.opens_inside();
             }
@@ -42,7 +42,7 @@ pub fn flows(offloads: Offloads) {
         &|number| published.inbound(usize::from(number % 2), FlowProtocol::Udp, 10_000 + number),
         &|flow, more| {
             if more {
-                published.send_outside(&flow.answered());
+                published.send_outside(&flow.sent_outside());
             } else {
                 flow.opens_outside();
             }
@@ -66,17 +66,17 @@ fn fill<'a>(
     flow: &dyn Fn(u16) -> Flow<'a>,
     open: &dyn Fn(&Flow<'a>, bool),
 ) {
-    let held = || fixture.flows(&["--sandbox", sandbox]).len();
-    assert_eq!(held(), 0);
+    let number_of_flows = || fixture.flows(&["--sandbox", sandbox]).len();
+    assert_eq!(number_of_flows(), 0);
     for number in 0..QUOTA {
         open(&flow(number), false);
     }
-    assert_eq!(held(), usize::from(QUOTA), "{sandbox}");
+    assert_eq!(number_of_flows(), usize::from(QUOTA), "{sandbox}");
     let before = fixture.counted("drop_quota");
     for number in QUOTA..QUOTA + MORE {
         open(&flow(number), true);
     }
-    assert_eq!(held(), usize::from(QUOTA), "{sandbox}");
+    assert_eq!(number_of_flows(), usize::from(QUOTA), "{sandbox}");
     let refused = fixture.counted("drop_quota") - before;
     assert_eq!(refused, u64::from(MORE), "{sandbox}");
     for number in [0, 1, QUOTA - 2, QUOTA - 1] {

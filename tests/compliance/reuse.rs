@@ -60,8 +60,8 @@ fn short_connections(netns: &Netns, to: &str) {
             let stream = TcpStream::connect_timeout(&address, limit);
             let mut stream = stream.unwrap_or_else(|error| panic!("{to}, {number}: {error}"));
             // The server closes first, so that the client's port is not in TIME_WAIT.
-            let said = std::io::read_to_string(&mut stream).expect("an answer");
-            assert!(said.contains("peer_port"), "{to}, {number}: {said}");
+            let reply = std::io::read_to_string(&mut stream).expect("a reply");
+            assert!(reply.contains("peer_port"), "{to}, {number}: {reply}");
             let took = start.elapsed();
             assert!(
                 took < Duration::from_millis(900),
@@ -112,11 +112,11 @@ pub fn reload(offloads: Offloads) {
         inward.arrives("a segment without a flow, inbound", |packet| {
             packet.flags(ACK)
         });
-        inward.leaves("its answer", |packet| packet.flags(ACK));
+        inward.leaves("its reply", |packet| packet.flags(ACK));
         let out = ends.outbound(family, FlowProtocol::Tcp, 5000);
         let before = fixture.counted("drop_no_flow");
-        ends.send_inside(&middle(out.sent()));
-        let left = middle(out.left()).build();
+        ends.send_inside(&middle(out.sent_inside()));
+        let left = middle(out.received_outside()).build();
         ends.outside
             .expect_nothing("a segment without a flow, outbound", |frame| {
                 frame[12..] == left[12..]

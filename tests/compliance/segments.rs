@@ -138,7 +138,7 @@ fn simultaneous_close(connection: &Connection<'_>) {
     connection.handshake();
 }
 
-/// A SYN for a connection that the server still has is answered with an ACK (RFC 5961 §4).
+/// A SYN for a connection that the server still has gets an ACK as reply (RFC 5961 §4).
 fn challenge_ack(connection: &Connection<'_>) {
     connection.flags("SYN", CLIENT, SYN);
     connection.flags("challenge", SERVER, ACK);

@@ -219,7 +219,7 @@ fn restarts(offloads: Offloads) {
 fn untranslatable(offloads: Offloads) {
     let fixture = offloads.fixture();
     fixture.network("network_a", NETWORK_A, &[]);
-    let sandbox = fixture.sandbox("odd", "network_a", &[]);
+    let sandbox = fixture.sandbox("sender", "network_a", &[]);
     for gateway in [GATEWAY_A.0, GATEWAY_A.1] {
         assert_eq!(peer::ping(&sandbox.netns, gateway, 1, 1), 1);
     }

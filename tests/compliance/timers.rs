@@ -165,11 +165,11 @@ fn open<'a>(
     [out, inward]
 }
 
-/// Sends keepalive segments, which stacks send after two hours, and their answers.
+/// Sends keepalive segments, which stacks send after two hours, and their replies.
 fn keep_alive(flows: &[Flow<'_>]) {
     for flow in flows {
         flow.arrives("a keepalive", segment(ACK));
-        flow.leaves("its answer", segment(ACK));
+        flow.leaves("its reply", segment(ACK));
     }
 }
 

@@ -43,8 +43,8 @@ pub fn execute(
             let receiver = if forward { flow.server } else { flow.client };
             let protocol = flow.protocol.number(sequence.v6);
             let found = arrived.iter().filter(|(end, _)| *end == receiver);
-            for (_, whole) in found {
-                let decoded = decode(&whole.frame);
+            for (_, packet) in found {
+                let decoded = decode(&packet.frame);
                 // netpath may deliver a fragment of an incomplete packet; netfilter does not.
                 if decoded.protocol == protocol
                     && !decoded.is_fragment
@@ -54,7 +54,7 @@ pub fn execute(
                     arrivals.tuples.insert((flow.id, forward), tuple);
                     arrivals
                         .packets
-                        .insert((flow.id, forward), whole.frame.clone());
+                        .insert((flow.id, forward), packet.frame.clone());
                 }
             }
         }
@@ -218,9 +218,9 @@ pub fn compare(
             for decoded in [&one, &other] {
                 sent_marks.extend(["ip.id", "ip.label"].map(|name| decoded.text(name)));
             }
-            // A port that a node has chosen is also a destination port, but no host has asked for it.
-            let asked = one.ports.iter().filter(|port| other.ports.contains(port));
-            sent_ports.extend(asked.copied());
+            // A port that a node has chosen is also a destination port, but no host has requested it.
+            let common = one.ports.iter().filter(|port| other.ports.contains(port));
+            sent_ports.extend(common.copied());
         }
         let sent: Vec<Decoded> = right.sent.iter().map(|frame| decode(frame)).collect();
         let step = &sequence.steps[number];
@@ -243,7 +243,7 @@ pub fn compare(
         for end in End::ALL {
             let at = |result: &StepResult| -> Vec<Decoded> {
                 let here = result.arrived.iter().filter(|(found, _)| *found == end);
-                here.map(|(_, whole)| describe(whole)).collect()
+                here.map(|(_, packet)| describe(packet)).collect()
             };
             let (left, mut right) = (at(left), at(right));
             for packet in left {
@@ -267,16 +267,16 @@ pub fn compare(
         if let (Some((flow, forward)), true) = (step.flow, step.carries) {
             let receiver = if forward { flow.server } else { flow.client };
             let mut here = right.arrived.iter().filter(|(end, _)| *end == receiver);
-            if let Some(tuple) = here.find_map(|(_, whole)| tuple(&decode(&whole.frame))) {
+            if let Some(tuple) = here.find_map(|(_, packet)| tuple(&decode(&packet.frame))) {
                 known_flows.insert((flow.id, forward), tuple);
             }
         }
     }
 }
 
-fn describe(whole: &Assembled) -> Decoded {
-    let mut decoded = decode(&whole.frame);
-    let fragments = Value::Text(whole.fragments.clone());
+fn describe(packet: &Assembled) -> Decoded {
+    let mut decoded = decode(&packet.frame);
+    let fragments = Value::Text(packet.fragments.clone());
     decoded.fields.push(("fragments".to_owned(), fragments));
     decoded
 }

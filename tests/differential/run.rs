@@ -26,7 +26,7 @@ pub fn table(name: &'static str, group: Group) -> Table {
     let serve = move |requests: &mut Requests| {
         let sequences = corpus::group(group);
         let mut oracle = Oracle::new();
-        requests.answer(|name| {
+        requests.serve(|name| {
             let sequence = sequences.iter().find(|sequence| sequence.name == name);
             if oracle.check(sequence.ok_or("no such sequence")?) {
                 return Ok(());
@@ -165,7 +165,7 @@ impl Oracle {
             let arrived = result
                 .arrived
                 .iter()
-                .map(|(_, whole)| whole.frame.as_slice());
+                .map(|(_, packet)| packet.frame.as_slice());
             result.sent.iter().map(Vec::as_slice).chain(arrived)
         });
         if let Err(error) = write_pcap(&path, &frames.collect::<Vec<_>>()) {

@@ -43,13 +43,13 @@ fn published_port_is_reached_at_every_gateway() {
 fn host_process_bound_to_a_local_address_reaches_published_port() {
     let service = service();
     let _server = peer::serve(&service.web.netns, "web", &["80"]);
-    for (own, asked) in [(HOST, HOST), (HOST, LOOPBACK), (GATEWAY_A, HOST)] {
+    for (own, requested) in [(HOST, HOST), (HOST, LOOPBACK), (GATEWAY_A, HOST)] {
         let requests = both(own)
             .into_iter()
-            .zip(both(asked))
-            .flat_map(|(own, asked)| {
+            .zip(both(requested))
+            .flat_map(|(own, requested)| {
                 SocketType::ALL.map(|socket_type| {
-                    Request::new(socket_type, asked, PUBLISHED).source_address(own)
+                    Request::new(socket_type, requested, PUBLISHED).source_address(own)
                 })
             });
         let requests: Vec<Request> = requests.collect();
@@ -69,7 +69,7 @@ s = socket.socket(peer[0], socket.SOCK_DGRAM)
 s.connect(peer[4])
 s.send(b'hello')
 s.recv(1000)
-print('answered', flush=True)
+print('reply received', flush=True)
 try:
     s.recv(1000)
 except OSError as error:
@@ -87,7 +87,7 @@ fn connected_host_socket_is_told_that_its_sandbox_is_removed() {
                 .fixture
                 .host()
                 .start(&["python3", "-c", CONNECTED, address]);
-            client.wait_for_output("answered");
+            client.wait_for_output("reply received");
             client
         })
         .collect();
@@ -149,7 +149,7 @@ fn client_uses_one_source_port_for_two_node_addresses() {
         assert_eq!(replies[0].peer_port, 22_000, "a free source port is kept");
         assert_ne!(
             replies[1].peer_port, 22_000,
-            "a taken source port is replaced"
+            "a source port that is in use is replaced"
         );
     }
     service.fixture.assert_clean(&[&service.web]);

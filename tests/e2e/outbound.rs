@@ -9,11 +9,12 @@ use netpath_tests::{
 };
 
 /// A destination to which the host has a specific route.
-const FAR: Pair = ("203.0.113.1", "2001:db8:203::1");
+const REMOTE: Pair = ("203.0.113.1", "2001:db8:203::1");
 
-fn far(netns: &Netns) {
-    netns.exec(&format!("ip addr add {}/32 dev lo", FAR.0));
-    netns.exec(&format!("ip addr add {}/128 dev lo nodad", FAR.1));
+/// Assigns the addresses of [`REMOTE`] to a host.
+fn assign_remote_addresses(netns: &Netns) {
+    netns.exec(&format!("ip addr add {}/32 dev lo", REMOTE.0));
+    netns.exec(&format!("ip addr add {}/128 dev lo nodad", REMOTE.1));
 }
 
 /// The outside must see these source addresses, one per family.
@@ -33,7 +34,7 @@ fn check(sandbox: &Sandbox, to: Pair, seen: [&str; 2]) {
 fn outbound_source_is_the_preferred_address_of_the_route() {
     let fixture = Fixture::new();
     let (host, outside) = (fixture.host(), fixture.outside());
-    far(outside);
+    assign_remote_addresses(outside);
     for address in ["192.0.2.77/24", "192.0.2.78/24"] {
         host.exec(&format!("ip addr add {address} dev eth0"));
     }
@@ -46,10 +47,10 @@ fn outbound_source_is_the_preferred_address_of_the_route() {
 
     host.exec("ip route add 203.0.113.0/24 via 192.0.2.2 src 192.0.2.78");
     host.exec("ip route add 2001:db8:203::/64 via 2001:db8:2::2 src 2001:db8:2::78");
-    check(&sandbox, FAR, ["192.0.2.78", "2001:db8:2::78"]);
+    check(&sandbox, REMOTE, ["192.0.2.78", "2001:db8:2::78"]);
     host.exec("ip route replace 203.0.113.0/24 via 192.0.2.2 src 192.0.2.77");
     host.exec("ip route replace 2001:db8:203::/64 via 2001:db8:2::2 src 2001:db8:2::77");
-    check(&sandbox, FAR, ["192.0.2.77", "2001:db8:2::77"]);
+    check(&sandbox, REMOTE, ["192.0.2.77", "2001:db8:2::77"]);
     let own = peer::send_request(
         &sandbox.netns,
         &Request::new(SocketType::Tcp, OUTSIDE.0, 7000),
@@ -63,13 +64,13 @@ fn outbound_source_belongs_to_the_uplink_of_the_destination() {
     let topology = Topology::builder().second_uplink().build();
     let fixture = Fixture::start(topology, &["--uplink=eth0", "--uplink=eth1"], "");
     let second = fixture.topology.second.clone().expect("a second uplink");
-    far(&second);
+    assign_remote_addresses(&second);
     fixture.network("network_a", NETWORK_A, &[]);
     let sandbox = fixture.sandbox("client", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
     let _other = peer::serve(&second, "second", &["7000"]);
 
-    let far_routes = |first: bool| {
+    let set_remote_routes = |first: bool| {
         let (v4, v6, device) = if first {
             ("192.0.2.2", "2001:db8:2::2", "eth0")
         } else {
@@ -84,15 +85,15 @@ fn outbound_source_belongs_to_the_uplink_of_the_destination() {
                 .exec(&format!("ip route replace {route} dev {device}"));
         }
     };
-    far_routes(false);
+    set_remote_routes(false);
     check(&sandbox, OUTSIDE, [HOST.0, HOST.1]);
-    let beyond = ["198.51.100.1", "2001:db8:51::1"];
-    check(&sandbox, ("198.51.100.2", "2001:db8:51::2"), beyond);
-    check(&sandbox, FAR, beyond);
+    let second_uplink = ["198.51.100.1", "2001:db8:51::1"];
+    check(&sandbox, ("198.51.100.2", "2001:db8:51::2"), second_uplink);
+    check(&sandbox, REMOTE, second_uplink);
 
-    far(fixture.outside());
-    far_routes(true);
-    check(&sandbox, FAR, [HOST.0, HOST.1]);
+    assign_remote_addresses(fixture.outside());
+    set_remote_routes(true);
+    check(&sandbox, REMOTE, [HOST.0, HOST.1]);
     fixture.assert_clean(&[&sandbox]);
 }
 
@@ -106,8 +107,8 @@ fn pings_with_equal_identifiers_get_their_own_replies() {
         thread::scope(|scope| {
             for sandbox in [&first, &second] {
                 scope.spawn(|| {
-                    let answered = peer::ping(&sandbox.netns, address, 7, 20);
-                    assert_eq!(answered, 20, "{} to {address}", sandbox.name);
+                    let replies = peer::ping(&sandbox.netns, address, 7, 20);
+                    assert_eq!(replies, 20, "{} to {address}", sandbox.name);
                 });
             }
         });

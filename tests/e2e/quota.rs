@@ -16,19 +16,19 @@ use netpath_tests::{
 const QUOTA: usize = 50;
 
 /// Sends a request to the outside from this many sockets; returns the sockets that got a reply.
-fn ask(netns: &Netns, count: usize) -> Vec<UdpSocket> {
+fn send_requests(netns: &Netns, count: usize) -> Vec<UdpSocket> {
     netns.enter(|| {
         let sockets: Vec<_> = (0..count)
             .map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket"))
             .collect();
-        let answered = sockets.into_iter().filter(|socket| {
+        let replied = sockets.into_iter().filter(|socket| {
             let sent = socket.send_to(b"?", (OUTSIDE.0, 7000));
             socket
                 .set_read_timeout(Some(Duration::from_millis(300)))
                 .expect("timeout");
             sent.is_ok() && socket.recv(&mut [0; 512]).is_ok()
         });
-        answered.collect()
+        replied.collect()
     })
 }
 
@@ -47,8 +47,8 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     let modest = fixture.sandbox("modest", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
 
-    assert_eq!(ask(&greedy.netns, QUOTA + 5).len(), QUOTA);
-    assert_eq!(ask(&modest.netns, 20).len(), 20);
+    assert_eq!(send_requests(&greedy.netns, QUOTA + 5).len(), QUOTA);
+    assert_eq!(send_requests(&modest.netns, 20).len(), 20);
     assert_eq!(fixture.counted("drop_quota"), 5);
 
     let status = fixture.daemon.json(&["status"]);
@@ -72,8 +72,8 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     assert_eq!(status["timers"]["tcp_established"], 86_400);
     let degraded =
         "new flows were refused: drop_quota 5 times; sandbox 'greedy' has the most flows, 50";
-    let said = status["degraded"].as_array().expect("degraded");
-    assert!(said.contains(&degraded.into()), "{said:?}");
+    let reasons = status["degraded"].as_array().expect("degraded");
+    assert!(reasons.contains(&degraded.into()), "{reasons:?}");
     let log = fixture.daemon.process().output();
     let warnings = log
         .lines()
@@ -90,5 +90,5 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
         fixture.daemon.json(&["status"])["flows"]["entries"] == 20
     });
     let next = fixture.sandbox("next", "network_a", &[]);
-    assert_eq!(ask(&next.netns, 5).len(), 5);
+    assert_eq!(send_requests(&next.netns, 5).len(), 5);
 }

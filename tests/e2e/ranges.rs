@@ -46,9 +46,9 @@ fn range_is_one_entry_and_every_port_works() {
             for (port, reply) in inside.into_iter().zip(replies) {
                 assert_eq!((reply.port, reply.from_port), (port, port));
             }
-            let mut beyond: Vec<Request> = [9999, 30_001].map(request_to).into();
-            beyond.push(Request::new(SocketType::Tcp, address, 20_000));
-            peer::assert_no_reply(from, &beyond);
+            let mut unpublished: Vec<Request> = [9999, 30_001].map(request_to).into();
+            unpublished.push(Request::new(SocketType::Tcp, address, 20_000));
+            peer::assert_no_reply(from, &unpublished);
         }
     }
     fixture.assert_clean(&[&web]);

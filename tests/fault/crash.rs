@@ -83,8 +83,8 @@ pub(crate) fn assert_consistent(fixture: &Fixture) {
 
 /// A restart takes seconds, mostly in the verifier. `NETPATH_KILL_ROUNDS` sets the number of rounds.
 fn rounds() -> u64 {
-    let asked = std::env::var("NETPATH_KILL_ROUNDS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(20)
+    let value = std::env::var("NETPATH_KILL_ROUNDS").ok();
+    value.and_then(|text| text.parse().ok()).unwrap_or(20)
 }
 
 #[test]

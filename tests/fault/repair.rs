@@ -288,7 +288,7 @@ fn port_stays_reserved_until_its_last_address_is_unpublished() {
     let pinned = test.map("snat_taken");
     // 64 ports per word, TCP first.
     let word = format!("{} 0 0 0", 5000 / 64);
-    let taken = || {
+    let is_reserved = || {
         let shown = test
             .host()
             .exec(&format!("bpftool -j map lookup pinned {pinned} key {word}"));
@@ -299,10 +299,10 @@ fn port_stays_reserved_until_its_last_address_is_unpublished() {
     test.fixture.cli_ok("port publish web 127.0.0.1:5000:80");
     test.fixture
         .cli_ok(&format!("port publish web {HOST_V4}:5000:80"));
-    assert!(taken());
+    assert!(is_reserved());
     test.fixture.cli_ok("port unpublish web 127.0.0.1:5000:80");
-    assert!(taken(), "published on {HOST_V4}");
+    assert!(is_reserved(), "published on {HOST_V4}");
     test.fixture
         .cli_ok(&format!("port unpublish web {HOST_V4}:5000:80"));
-    assert!(!taken());
+    assert!(!is_reserved());
 }

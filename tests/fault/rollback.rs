@@ -48,7 +48,7 @@ fn occupy(netns: &Netns, name: &str) {
     netns.exec(&format!("ip link property add dev other altname {name}"));
 }
 
-/// Class 6: the endpoints get other names.
+/// Endpoints get interface names that are free in the namespace.
 #[test]
 fn namespace_with_interfaces_of_another_program_is_adopted() {
     let fixture = fixture();

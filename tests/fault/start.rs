@@ -167,19 +167,19 @@ fn assert_restored(
     fixture: &mut Fixture,
     line: &mut EchoClient,
     (file, content): (&Path, &[u8]),
-    whole: &NodeState,
+    expected: &NodeState,
 ) {
     fs::write(file, content).expect("write");
     fixture.daemon.restart();
     line.exchange_line();
-    assert_eq!(NodeState::of(fixture), *whole);
+    assert_eq!(NodeState::of(fixture), *expected);
 }
 
 #[test]
 fn damaged_state_file_is_refused_and_traffic_continues() {
     let mut fixture = populated_node();
     let file = fixture.daemon.state_dir().join("state.redb");
-    let whole = NodeState::of(&fixture);
+    let before = NodeState::of(&fixture);
     fixture.daemon.stop();
     let good = fs::read(&file).expect("read");
     let mut bad = good.clone();
@@ -191,7 +191,7 @@ fn damaged_state_file_is_refused_and_traffic_continues() {
     let refused = start_again(&fixture.daemon, &fixture.topology);
     assert_eq!(error_defect(&refused, 1, &["state.redb"]), None);
     line.exchange_line();
-    assert_restored(&mut fixture, &mut line, (&file, &good), &whole);
+    assert_restored(&mut fixture, &mut line, (&file, &good), &before);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn teardown_without_the_daemon_of_the_namespace_is_refused() {
     assert_eq!(NodeState::of(&fixture), before);
 }
 
-/// Class 6: a lock that another user can hold keeps the daemon from starting.
+/// If another user could hold a lock, that user could prevent the daemon from starting.
 #[test]
 fn lock_files_cannot_be_opened_by_other_users() {
     let mut fixture = populated_node();
@@ -263,13 +263,13 @@ fn lock_files_cannot_be_opened_by_other_users() {
         let mode = fs::metadata(file).expect("lock").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{}", file.display());
         let path = file.display().to_string();
-        let nobody = [
+        let as_nobody = [
             "setpriv",
             "--reuid=65534",
             "--regid=65534",
             "--clear-groups",
         ];
-        let words = nobody
+        let words = as_nobody
             .iter()
             .copied()
             .chain(["flock", "-s", "-n", &path, "true"]);
@@ -278,12 +278,12 @@ fn lock_files_cannot_be_opened_by_other_users() {
     }
 }
 
-/// Class 6: without the store, the first reconcile would remove every sandbox.
+/// Without its state file, the first reconcile would remove every sandbox.
 #[test]
 fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
     let mut fixture = populated_node();
     let file = fixture.daemon.state_dir().join("state.redb");
-    let whole = NodeState::of(&fixture);
+    let before = NodeState::of(&fixture);
     fixture.daemon.stop();
     let kept = fs::read(&file).expect("read");
     let mut line = fixture.connect_from_outside(8080).expect("connection");
@@ -294,7 +294,7 @@ fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
     assert!(!file.exists(), "a refused start creates no store");
     line.exchange_line();
 
-    assert_restored(&mut fixture, &mut line, (&file, &kept), &whole);
+    assert_restored(&mut fixture, &mut line, (&file, &kept), &before);
 
     fixture.daemon.stop();
     fs::remove_file(&file).expect("remove");

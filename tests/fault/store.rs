@@ -1,4 +1,4 @@
-//! Class 6: a store that cannot be written.
+//! A store that cannot be written.
 
 use std::{fs, io::Write, path::Path};
 

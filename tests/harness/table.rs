@@ -62,7 +62,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table. `cases` returns the names of its cases; `serve` makes the set-up and calls [`Requests::answer`] with it.
+    /// A table. `cases` returns the names of its cases; `serve` makes the set-up and calls [`Requests::serve`] with it.
     pub fn new(
         name: &'static str,
         cases: impl Fn() -> Vec<String> + 'static,
@@ -83,7 +83,7 @@ pub struct Requests {
 
 impl Requests {
     /// Runs the named case for every request, until the server is idle.
-    pub fn answer(&mut self, mut run: impl FnMut(&str) -> Outcome) {
+    pub fn serve(&mut self, mut run: impl FnMut(&str) -> Outcome) {
         loop {
             alarm::cancel();
             let mut polled = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
@@ -160,7 +160,7 @@ fn serve(table: Table) {
     let served = catch_unwind(AssertUnwindSafe(|| (table.serve)(&mut requests)));
     if served.is_err() {
         let failure = format!("the set-up failed: {}", last_panic());
-        requests.answer(|_| Err(failure.clone()));
+        requests.serve(|_| Err(failure.clone()));
     }
 }
 

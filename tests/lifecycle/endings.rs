@@ -145,7 +145,7 @@ fn sandbox_of_a_detached_command_is_removed_with_its_process() {
     wait_gone(&fixture, "one");
 }
 
-/// Class 6: without its sandbox, the process would run without a network.
+/// Without its sandbox, the process would run without a network.
 #[test]
 fn sandbox_with_a_running_command_is_removed_only_with_force() {
     let fixture = Fixture::with_fast_reconcile();
@@ -346,7 +346,7 @@ fn exec_returns_the_commands_status_and_runs_in_the_sandbox() {
     assert_eq!(fixture.sandboxes(), ["one"]);
 }
 
-/// Class 6: the namespace of the node has a path that does not depend on the process of the daemon.
+/// The namespace of the node has a path that does not depend on the process of the daemon.
 #[test]
 fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
     let mut fixture = Fixture::with_fast_reconcile();
@@ -376,7 +376,7 @@ fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
     assert_eq!(fixture.topology.host.exec(&entered).trim(), own.trim());
 }
 
-/// Class 6: a repair must not replace the namespace by an empty one at the same path.
+/// A reconcile must not replace the namespace by an empty one at the same path.
 #[test]
 fn sandbox_whose_namespace_is_unmounted_is_removed_and_not_replaced() {
     let fixture = Fixture::with_fast_reconcile();

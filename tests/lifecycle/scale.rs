@@ -24,13 +24,13 @@ class Unix(http.client.HTTPConnection):
 connection = Unix("netpath")
 for line in sys.stdin:
     method, path, body = line.rstrip("\n").split(" ", 2)
-    began = time.monotonic()
+    start = time.monotonic()
     connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
-    answer = connection.getresponse()
-    text = answer.read()
-    if answer.status >= 300:
-        sys.exit(f"{line[:200]} {answer.status} {text[:500]}")
-    print(time.monotonic() - began)
+    response = connection.getresponse()
+    text = response.read()
+    if response.status >= 300:
+        sys.exit(f"{line[:200]} {response.status} {text[:500]}")
+    print(time.monotonic() - start)
 "#;
 
 /// The time of each request.
@@ -102,19 +102,19 @@ fn cost_of_a_sandbox_is_independent_of_their_number() {
     };
     let requests: Vec<_> = (0..SANDBOXES).map(create).collect();
     assert_flat("creating sandboxes", &mut fixture, &requests);
-    let began = Instant::now();
+    let start = Instant::now();
     assert_eq!(fixture.sandboxes().len(), SANDBOXES);
-    println!("sandbox ls of {SANDBOXES}: {:?}", began.elapsed());
+    println!("sandbox ls of {SANDBOXES}: {:?}", start.elapsed());
     for name in ["s0", "s999"] {
         fixture.serve_echo(name);
     }
     fixture.assert_published(10_000, "s0");
     fixture.assert_published(10_999, "s999");
-    let began = Instant::now();
+    let start = Instant::now();
     let status = fixture.status();
     println!(
         "status: {:?}, last reconcile {}",
-        began.elapsed(),
+        start.elapsed(),
         status["last_reconcile"]
     );
     assert_eq!(status["ready"], true, "{status}");
@@ -132,9 +132,9 @@ fn cost_of_a_sandbox_is_independent_of_their_number() {
 
     let remove = |index: usize| format!("DELETE /v1/sandboxes/s{index} ");
     // The daemon restarts with all sandboxes.
-    let began = Instant::now();
+    let start = Instant::now();
     fixture.daemon.restart();
-    println!("restart with {SANDBOXES}: {:?}", began.elapsed());
+    println!("restart with {SANDBOXES}: {:?}", start.elapsed());
     fixture.assert_published(10_999, "s999");
     let requests: Vec<_> = (0..SANDBOXES).map(remove).collect();
     assert_flat("removing sandboxes", &mut fixture, &requests);
@@ -189,9 +189,9 @@ fn serial_cost_of_a_port_is_independent_of_their_number() {
 fn serial_range_of_ten_thousand_ports_is_one_entry() {
     let fixture = fixture();
     fixture.echo_sandbox("web", "");
-    let began = Instant::now();
+    let start = Instant::now();
     fixture.cli_ok("port publish web 20000-29999:10000-19999");
-    println!("a range of 10,000: {:?}", began.elapsed());
+    println!("a range of 10,000: {:?}", start.elapsed());
     assert_eq!(
         fixture.json("map dump ports").as_array().map(Vec::len),
         Some(1)

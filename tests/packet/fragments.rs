@@ -176,19 +176,19 @@ pub fn assemble(frames: Vec<Vec<u8>>) -> Vec<Assembled> {
             .iter()
             .filter_map(|index| fragment(&frames[*index]))
             .collect();
-        if let Some(whole) = join(fragments) {
+        if let Some(datagram) = join(fragments) {
             replaced.extend(indices.iter().map(|index| (*index, None)));
-            replaced.insert(indices[0], Some(whole));
+            replaced.insert(indices[0], Some(datagram));
         }
     }
-    let whole = |(index, frame)| match replaced.get(&index) {
-        Some(whole) => whole.clone(),
+    let result = |(index, frame)| match replaced.get(&index) {
+        Some(datagram) => datagram.clone(),
         None => Some(Assembled {
             frame,
             fragments: String::new(),
         }),
     };
-    frames.into_iter().enumerate().filter_map(whole).collect()
+    frames.into_iter().enumerate().filter_map(result).collect()
 }
 
 fn join(mut fragments: Vec<Fragment<'_>>) -> Option<Assembled> {

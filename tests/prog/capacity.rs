@@ -85,11 +85,11 @@ fn segments(family: Family, number: u32, flags: [u8; 2]) -> [Packet; 2] {
 
 /// Opens the first connection with packets, and writes the entries of the others like it.
 fn connect(prog: &mut Prog, family: Family) {
-    let [request, answer] = segments(family, 0, [SYN, SYN | ACK]);
-    let [end, _] = segments(family, 0, [ACK, ACK]);
-    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &request.build());
-    prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &answer.build());
-    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &end.build());
+    let [syn, syn_ack] = segments(family, 0, [SYN, SYN | ACK]);
+    let [ack, _] = segments(family, 0, [ACK, ACK]);
+    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &syn.build());
+    prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &syn_ack.build());
+    prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &ack.build());
     let like = prog.flows()[0].clone();
     let (_, reply) = like.reply.expect("reply");
     for number in 1..CONNECTIONS {
@@ -124,11 +124,11 @@ fn established_connections_survive_floods() {
             let [_, _, high, low] = number.to_be_bytes();
             std::net::Ipv4Addr::new(198, 51, high, low).into()
         };
-        let datagram = |prog: &mut Prog, number: u32, answered: bool| {
+        let datagram = |prog: &mut Prog, number: u32, replied: bool| {
             let (peer, port) = (address(number), 53_000);
             let out = Packet::ip(family.sandbox(2), peer).udp(port, 53);
             prog.run(UPLINK_EGRESS, &PacketContext::at("eth0"), &out.build());
-            if answered {
+            if replied {
                 let back = Packet::ip(peer, family.host()).udp(53, port);
                 prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &back.build());
             }

@@ -24,7 +24,7 @@ fn open(prog: &mut Prog, family: Family, sport: u16) -> [(FlowKey, FlowEntry); 2
     [(flow.key, flow.entry), flow.reply.expect("reply")]
 }
 
-fn answer(prog: &mut Prog, family: Family, sport: u16) {
+fn send_reply(prog: &mut Prog, family: Family, sport: u16) {
     let packet = Packet::ip(family.client(), family.host()).udp(53, sport);
     prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &packet.build());
 }
@@ -95,7 +95,7 @@ fn packet_after_nomination_keeps_the_flow() {
         let family = Family::BOTH[0];
         let nominated = record(open(prog, family, 61_500));
         thread::sleep(Duration::from_millis(20));
-        answer(prog, family, 61_500);
+        send_reply(prog, family, 61_500);
         assert_eq!(sweep(prog, &[nominated]), 0);
         assert_eq!(prog.entries().len(), 2);
     });
@@ -152,7 +152,7 @@ fn idle_flows_are_nominated_by_the_limit_of_their_state() {
             open(prog, family, 61_000 + number);
         }
         for number in 0..10 {
-            answer(prog, family, 61_000 + number);
+            send_reply(prog, family, 61_000 + number);
         }
         thread::sleep(Duration::from_millis(50));
         let swept = prog.datapath.sweep().expect("sweep");

@@ -65,11 +65,11 @@ fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u
     for family in Family::BOTH {
         for (program, device, base) in places(family) {
             for shape in shapes(family) {
-                let whole = shape(base.clone()).build();
-                // A test run refuses a packet without a whole network header; the unit tests of the parser cover those.
+                let packet = shape(base.clone()).build();
+                // A test run refuses a packet without a complete network header; unit tests of the parser cover those.
                 let least = ETHERNET + if family.is_v4() { 20 } else { 40 };
-                for length in least..=whole.len() {
-                    check(prog, program, device, &whole, &whole[..length]);
+                for length in least..=packet.len() {
+                    check(prog, program, device, &packet, &packet[..length]);
                 }
             }
         }
@@ -79,14 +79,14 @@ fn each_length(prog: &mut Prog, check: impl Fn(&mut Prog, &str, &str, &[u8], &[u
 #[test]
 fn truncated_packet_is_neither_changed_nor_forwarded() {
     Prog::with(Setup::default(), |prog| {
-        each_length(prog, |prog, program, device, whole, cut| {
-            let outcome = prog.run(program, &PacketContext::at(device), cut);
+        each_length(prog, |prog, program, device, original, truncated| {
+            let outcome = prog.run(program, &PacketContext::at(device), truncated);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
-            if cut.len() < whole.len() {
-                assert_ne!(found, Some(Verdict::Forward), "{program}: {cut:02x?}");
-                assert_eq!(outcome.packet, cut, "{program}");
-                assert!(prog.entries().is_empty(), "{program}: {cut:02x?}");
+            if truncated.len() < original.len() {
+                assert_ne!(found, Some(Verdict::Forward), "{program}: {truncated:02x?}");
+                assert_eq!(outcome.packet, truncated, "{program}");
+                assert!(prog.entries().is_empty(), "{program}: {truncated:02x?}");
             }
             prog.forget_flows();
         });
@@ -94,8 +94,8 @@ fn truncated_packet_is_neither_changed_nor_forwarded() {
 }
 
 /// The packet with a length field that matches the truncated length.
-fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
-    let mut packet = cut.to_vec();
+fn with_length(truncated: &[u8]) -> Option<Vec<u8>> {
+    let mut packet = truncated.to_vec();
     let is_v4 = packet.get(12..14)? == [8, 0];
     let (at, before) = if is_v4 { (2, 0) } else { (4, 40) };
     let length = u16::try_from(packet.len().checked_sub(ETHERNET + before)?).ok()?;
@@ -107,15 +107,15 @@ fn with_length(cut: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn short_packet_is_changed_only_in_its_headers() {
     Prog::with(Setup::default(), |prog| {
-        each_length(prog, |prog, program, device, whole, cut| {
-            let Some(packet) = with_length(cut) else {
+        each_length(prog, |prog, program, device, original, truncated| {
+            let Some(packet) = with_length(truncated) else {
                 return;
             };
             let outcome = prog.run(program, &PacketContext::at(device), &packet);
             let found = verdict(outcome.verdict);
             assert!(found.is_some(), "{program}: {:#x}", outcome.verdict);
             assert_eq!(outcome.packet.len(), packet.len(), "{program}");
-            let payload = whole.len() - 16;
+            let payload = original.len() - 16;
             if packet.len() > payload {
                 assert_eq!(outcome.packet[payload..], packet[payload..], "{program}");
             }

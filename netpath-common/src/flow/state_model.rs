@@ -22,7 +22,7 @@ const ACK: u8 = 0x10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Opener,
-    Answerer,
+    Responder,
 }
 
 /// Progress of a connection, without resets.
@@ -32,8 +32,8 @@ enum Stage {
     Opened,
     /// The opener has sent a later segment without a reply: the reply took another route.
     OpenedOneSided,
-    /// The answerer has replied: whether it has sent SYN, and whether it has sent a later segment.
-    Answered {
+    /// The responder has replied: whether it has sent SYN, and whether it has sent a later segment.
+    Replied {
         syn: bool,
         later: bool,
     },
@@ -44,7 +44,7 @@ enum Stage {
 
 impl Stage {
     fn after(self, side: Side, flags: u8) -> Self {
-        use Side::{Answerer, Opener};
+        use Side::{Opener, Responder};
         use Stage::*;
         let finishes = flags & FIN != 0;
         let is_later = flags & (SYN | RST | ACK) == ACK;
@@ -52,22 +52,22 @@ impl Stage {
             (HalfClosed(first), side) if finishes && first != side => Closed,
             (HalfClosed(_) | Closed, _) => self,
             (_, side) if finishes => HalfClosed(side),
-            (Opened, Answerer) => Answered {
+            (Opened, Responder) => Replied {
                 syn: false,
                 later: false,
             }
-            .answered(flags),
-            (OpenedOneSided, Answerer) => Established,
+            .after_reply(flags),
+            (OpenedOneSided, Responder) => Established,
             (Opened, Opener) if is_later => OpenedOneSided,
-            (Answered { .. }, Opener) if is_later => Established,
-            (Answered { .. }, Answerer) => self.answered(flags),
-            (Opened | OpenedOneSided | Answered { .. } | Established, _) => self,
+            (Replied { .. }, Opener) if is_later => Established,
+            (Replied { .. }, Responder) => self.after_reply(flags),
+            (Opened | OpenedOneSided | Replied { .. } | Established, _) => self,
         }
     }
 
-    /// The stage after the answerer has sent a segment with `flags`.
-    fn answered(self, flags: u8) -> Self {
-        let Self::Answered { syn, later } = self else {
+    /// The stage after the responder has sent a segment with `flags`.
+    fn after_reply(self, flags: u8) -> Self {
+        let Self::Replied { syn, later } = self else {
             return self;
         };
         let syn = syn || flags & SYN != 0;
@@ -75,7 +75,7 @@ impl Stage {
         if syn && later {
             Self::Established
         } else {
-            Self::Answered { syn, later }
+            Self::Replied { syn, later }
         }
     }
 
@@ -90,7 +90,7 @@ impl Stage {
     fn state(self) -> State {
         match self {
             Self::Opened | Self::OpenedOneSided => State::New,
-            Self::Answered { .. } => State::SynReceived,
+            Self::Replied { .. } => State::SynReceived,
             Self::Established => State::Established,
             Self::HalfClosed(_) => State::HalfClosed,
             Self::Closed => State::Closing,
@@ -123,7 +123,7 @@ fn flags() -> impl Strategy<Value = u8> {
 }
 
 fn segments() -> impl Strategy<Value = Vec<(Side, u8)>> {
-    let side = prop_oneof![Just(Side::Opener), Just(Side::Answerer)];
+    let side = prop_oneof![Just(Side::Opener), Just(Side::Responder)];
     vec((side, flags()), 0..16)
 }
 
@@ -131,16 +131,16 @@ fn segments() -> impl Strategy<Value = Vec<(Side, u8)>> {
 fn states_of(segments: &[(Side, u8)]) -> Vec<(State, Stage)> {
     let mut stage = Stage::Opened;
     let mut opener = seen_after(0, SYN);
-    let mut answerer = 0;
-    let mut states = Vec::from([(State::of(TCP, opener, answerer), stage)]);
+    let mut responder = 0;
+    let mut states = Vec::from([(State::of(TCP, opener, responder), stage)]);
     for (side, flags) in segments {
         let seen = match side {
             Side::Opener => &mut opener,
-            Side::Answerer => &mut answerer,
+            Side::Responder => &mut responder,
         };
         *seen = seen_after(*seen, *flags);
         stage = stage.after(*side, *flags);
-        states.push((State::of(TCP, opener, answerer), stage));
+        states.push((State::of(TCP, opener, responder), stage));
     }
     states
 }
@@ -153,7 +153,7 @@ proptest! {
         let mut reset = [false; 2];
         let states = states_of(&segments);
         for ((side, flags), (state, stage)) in segments.iter().zip(&states[1..]) {
-            reset[usize::from(*side == Side::Answerer)] = flags & RST != 0;
+            reset[usize::from(*side == Side::Responder)] = flags & RST != 0;
             let expected = if reset == [false; 2] { stage.state() } else { stage.reset() };
             prop_assert_eq!(*state, expected, "{:?} {:#04x}: {:?}", side, flags, segments);
         }
@@ -172,8 +172,8 @@ proptest! {
 
     #[test]
     fn rst_followed_by_segments_of_both_sides_has_no_effect(segments in segments(), at in 0..16_usize, side: bool) {
-        let side = if side { Side::Opener } else { Side::Answerer };
-        let end = [(Side::Opener, ACK), (Side::Answerer, ACK)];
+        let side = if side { Side::Opener } else { Side::Responder };
+        let end = [(Side::Opener, ACK), (Side::Responder, ACK)];
         let mut plain = segments.clone();
         plain.extend(end);
         let mut forged = segments;
@@ -192,10 +192,10 @@ proptest! {
     }
 
     #[test]
-    fn other_protocols_are_established_by_both_sides(protocol: u8, opener in any::<u8>(), answerer in any::<u8>()) {
+    fn other_protocols_are_established_by_both_sides(protocol: u8, opener in any::<u8>(), responder in any::<u8>()) {
         prop_assume!(protocol != TCP);
-        let state = State::of(protocol, opener, answerer);
-        let both = opener & SEEN_ANY != 0 && answerer & SEEN_ANY != 0;
+        let state = State::of(protocol, opener, responder);
+        let both = opener & SEEN_ANY != 0 && responder & SEEN_ANY != 0;
         prop_assert_eq!(state, if both { State::Established } else { State::New });
     }
 }

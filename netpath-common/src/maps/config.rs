@@ -45,7 +45,7 @@ layout! {
 
 /// Time since the last sweep, in nanoseconds, after which the programs assume that no daemon runs: twice the longest
 /// interval between sweeps.
-pub const SWEEP_PATIENCE: u64 = 60_000_000_000;
+pub const SWEEP_TIMEOUT: u64 = 60_000_000_000;
 
 /// UDP port of tunnels between nodes (RFC 7348 §5). A reply to this port would be decapsulated, so SNAT does not use it
 /// as source port, and sandboxes may not send to it.

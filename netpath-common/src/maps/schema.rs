@@ -35,7 +35,7 @@ pub const MAX_KNOWN: u32 = 16_384;
 pub const MAX_PENDING: u32 = 4_096;
 /// Capacity of `buffered`: fragments that arrived before the first one of their datagram; a power of two.
 pub const MAX_BUFFERED: u32 = 512;
-/// Capacity of `host_echoes`: echo requests of the node that may still be answered.
+/// Capacity of `host_echoes`: echo requests of the node that may still get a reply.
 pub const MAX_HOST_ECHOES: u32 = 4_096;
 /// Words of one protocol's bitmap in `snat_taken`: 65,536 ports, 64 in each word. The bitmap of TCP precedes that of
 /// UDP.

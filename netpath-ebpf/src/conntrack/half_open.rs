@@ -2,7 +2,7 @@
 
 use netpath_common::{
     flow::FlowKey,
-    maps::{Config, SWEEP_PATIENCE},
+    maps::{Config, SWEEP_TIMEOUT},
 };
 
 use super::{
@@ -43,7 +43,7 @@ pub(super) fn enter(key: &FlowKey, config: &Config, now: u64, evicted: &mut Flow
 /// While the daemon sweeps, the search is omitted, because it would only cause cache misses.
 #[inline(always)]
 fn enter_index(key: &FlowKey, config: &Config, now: u64) {
-    if now.saturating_sub(config.swept) < SWEEP_PATIENCE {
+    if now.saturating_sub(config.swept) < SWEEP_TIMEOUT {
         maps::store_index_key(config.flow_index_mask, key);
         return;
     }

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use netpath_common::{
     maps::{BUFFER_BYTES, SweepRecord},
-    probe::Question,
+    probe::ProbeRequest,
 };
 
 use super::bounded;
@@ -43,18 +43,18 @@ pub fn load_record(
     }
 }
 
-/// Reads the question of a probe from the packet of a test run. `None` if the packet is too short.
+/// Reads the request of a probe from the packet of a test run. `None` if the packet is too short.
 #[inline(always)]
-pub fn load_question(skb: &Skb) -> Option<Question> {
-    let mut question = core::mem::MaybeUninit::<Question>::uninit();
-    let size = size_of::<Question>() as u32;
-    // SAFETY: the helper fills all bytes of `question` or fails; every bit pattern is a value.
+pub fn load_probe_request(skb: &Skb) -> Option<ProbeRequest> {
+    let mut request = core::mem::MaybeUninit::<ProbeRequest>::uninit();
+    let size = size_of::<ProbeRequest>() as u32;
+    // SAFETY: the helper fills all bytes of `request` or fails; every bit pattern is a value.
     unsafe {
-        let buffer = question.as_mut_ptr().cast();
+        let buffer = request.as_mut_ptr().cast();
         if bpf_skb_load_bytes(skb.as_ptr().cast(), 0, buffer, size) != 0 {
             return None;
         }
-        Some(question.assume_init())
+        Some(request.assume_init())
     }
 }
 

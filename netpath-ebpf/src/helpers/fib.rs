@@ -25,13 +25,13 @@ const TOO_BIG: i64 = 8;
 /// The route of a packet of `length` bytes (network header and all that follows).
 #[inline(always)]
 pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route {
-    let mut question = question(skb, query, length as u16);
-    let mut result = look_up(skb, &mut question, query.flags);
+    let mut params = lookup_params(skb, query, length as u16);
+    let mut result = look_up(skb, &mut params, query.flags);
     let too_big = result == TOO_BIG;
     if too_big {
         // This result does not contain the next hop; a lookup without a length does.
-        question.__bindgen_anon_1.tot_len = 0;
-        result = look_up(skb, &mut question, query.flags);
+        params.__bindgen_anon_1.tot_len = 0;
+        result = look_up(skb, &mut params, query.flags);
     }
     match result {
         // Without a length the kernel compares the packet with the MTU of the device, and the result has the next hop.
@@ -41,10 +41,10 @@ pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route 
         _ => return Route::Failed,
     }
     let hop = NextHop {
-        family: question.family,
-        ifindex: question.ifindex,
+        family: params.family,
+        ifindex: params.ifindex,
         // SAFETY: the lookup has filled the member of `family`; the other member spans it.
-        address: unsafe { question.__bindgen_anon_4.ipv6_dst },
+        address: unsafe { params.__bindgen_anon_4.ipv6_dst },
     };
     if too_big {
         Route::TooBig(hop)
@@ -57,34 +57,34 @@ pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route 
 /// than `device`, or if it names no source.
 #[inline(always)]
 pub fn find_source(skb: &Skb, query: &RouteQuery<'_>, device: u32) -> Option<Addr> {
-    let mut question = question(skb, query, 0);
+    let mut params = lookup_params(skb, query, 0);
     // The packet has the source address of the sandbox; the lookup is for a packet that the node itself sends.
-    question.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
+    params.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
         ipv6_src: Addr::UNSPECIFIED.raw_words(),
     };
-    if look_up(skb, &mut question, query.flags) != FOUND || question.ifindex != device {
+    if look_up(skb, &mut params, query.flags) != FOUND || params.ifindex != device {
         return None;
     }
     // SAFETY: a successful lookup has filled the member of the packet's family.
     let found = unsafe {
         match query.parsed.family {
-            Family::V4 => Addr::from_raw_v4(question.__bindgen_anon_3.ipv4_src),
-            Family::V6 => Addr::from_raw_words(question.__bindgen_anon_3.ipv6_src),
+            Family::V4 => Addr::from_raw_v4(params.__bindgen_anon_3.ipv4_src),
+            Family::V6 => Addr::from_raw_words(params.__bindgen_anon_3.ipv6_src),
         }
     };
     (!found.is_unspecified()).then_some(found)
 }
 
-/// Looks up a route; the result replaces the question.
+/// Looks up a route; the kernel writes the result to `params`.
 #[inline(always)]
-fn look_up(skb: &Skb, question: &mut bpf_fib_lookup, flags: u32) -> i64 {
+fn look_up(skb: &Skb, params: &mut bpf_fib_lookup, flags: u32) -> i64 {
     let size = size_of::<bpf_fib_lookup>() as i32;
-    // SAFETY: `question` is a whole structure, and the context is the program's own.
-    unsafe { fib_lookup(skb.as_ptr().cast(), question, size, flags) }
+    // SAFETY: `params` is a complete structure, and the context is the program's own.
+    unsafe { fib_lookup(skb.as_ptr().cast(), params, size, flags) }
 }
 
 #[inline(always)]
-fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
+fn lookup_params(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
     let parsed = query.parsed;
     let key = &parsed.key;
     let (family, source, destination) = match parsed.family {
@@ -95,7 +95,7 @@ fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
         ),
         Family::V6 => (AF_INET6, key.src.raw_words(), key.dst.raw_words()),
     };
-    let mut question = bpf_fib_lookup {
+    let mut params = bpf_fib_lookup {
         family,
         l4_protocol: key.protocol,
         sport: key.sport.raw(),
@@ -120,12 +120,12 @@ fn question(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_lookup {
     // Written separately: one store for this field and the next would be unaligned, which the verifier rejects on the stack.
     // SAFETY: a field of a local structure.
     unsafe {
-        (&raw mut question.dport).write_volatile(key.dport.raw());
+        (&raw mut params.dport).write_volatile(key.dport.raw());
     }
-    question
+    params
 }
 
-/// The field of the source MAC address in a question: the mark is in its first four bytes. A kernel without
+/// The field of the source MAC address in the parameters: the mark is in its first four bytes. A kernel without
 /// `BPF_FIB_LOOKUP_MARK` (Linux 6.10) does not read it.
 #[inline(always)]
 fn mark_field(mark: u32) -> [u8; 6] {
@@ -136,7 +136,7 @@ fn mark_field(mark: u32) -> [u8; 6] {
 /// The result of a lookup with these flags and without addresses.
 #[inline(always)]
 pub fn probe_route(skb: &Skb, flags: u32) -> i32 {
-    let mut question = bpf_fib_lookup {
+    let mut params = bpf_fib_lookup {
         family: AF_INET,
         l4_protocol: 0,
         sport: 0,
@@ -154,5 +154,5 @@ pub fn probe_route(skb: &Skb, flags: u32) -> i32 {
         smac: [0; 6],
         dmac: [0; 6],
     };
-    look_up(skb, &mut question, flags) as i32
+    look_up(skb, &mut params, flags) as i32
 }

@@ -20,7 +20,7 @@ pub struct Kernel {
     /// The route of every packet to the outside; `None` makes every destination unreachable.
     pub route: Option<Route>,
     /// Route lookups: the tuple of the packet, the interface index of its ingress device, and the flags.
-    pub questions: Vec<(FlowKey, u32, u32)>,
+    pub route_lookups: Vec<(FlowKey, u32, u32)>,
     /// Sockets of the node by the tuple of the packets that they receive, and whether they are connected.
     pub sockets: Vec<(FlowKey, Socket)>,
     /// Devices that the packet was redirected to.
@@ -85,8 +85,8 @@ pub fn find_socket(_skb: &Skb, key: &FlowKey) -> Socket {
 
 pub fn find_next_hop(_skb: &Skb, query: &RouteQuery<'_>, _length: usize) -> Route {
     with_kernel(|kernel| {
-        let question = (query.parsed.key, query.ifindex, query.flags);
-        kernel.questions.push(question);
+        let lookup = (query.parsed.key, query.ifindex, query.flags);
+        kernel.route_lookups.push(lookup);
         kernel.route.unwrap_or(Route::Unreachable)
     })
 }

@@ -47,7 +47,7 @@ mod route;
 pub use self::{
     atomic::{add_i32, add_u64, fetch_add_u32},
     bounded::bounded,
-    bytes::{load_bytes, load_question, load_record, replace_packet},
+    bytes::{load_bytes, load_probe_request, load_record, replace_packet},
     checksum::probe_checksum,
     clone::clone_redirect,
     fib::{find_next_hop, find_source, probe_route},

@@ -180,16 +180,16 @@ pub fn is_snat_taken(protocol: u8, port: u16) -> bool {
 
 /// When the node sent an echo request whose reply has this tuple, in coarse monotonic nanoseconds.
 #[inline(always)]
-pub fn host_echo(answer: &FlowKey) -> Option<u64> {
+pub fn host_echo(reply: &FlowKey) -> Option<u64> {
     // SAFETY: as in `device`.
-    unsafe { HOST_ECHOES.get(answer) }.copied()
+    unsafe { HOST_ECHOES.get(reply) }.copied()
 }
 
 /// Records an echo request of the node by the tuple of its reply.
 #[inline(always)]
-pub fn record_host_echo(answer: &FlowKey, now: u64) {
+pub fn record_host_echo(reply: &FlowKey, now: u64) {
     // This fails only while other CPUs use every free element of the LRU map.
-    let _ = HOST_ECHOES.insert(answer, &now, 0);
+    let _ = HOST_ECHOES.insert(reply, &now, 0);
 }
 
 /// A sequence number that several CPUs read and advance.
@@ -301,13 +301,13 @@ pub fn count(reason: Reason, bytes: usize) {
 
 /// Records the address that a socket connects or sends to before it is replaced. `false` if there is no room.
 #[inline(always)]
-pub fn record_peer(peer: &SocketPeer, asked: &SocketAddr) -> bool {
-    SOCKET_PEERS.insert(peer, asked, 0).is_ok()
+pub fn record_peer(peer: &SocketPeer, requested: &SocketAddr) -> bool {
+    SOCKET_PEERS.insert(peer, requested, 0).is_ok()
 }
 
 /// The address that a socket connected or sent to before it was replaced.
 #[inline(always)]
-pub fn asked_peer(peer: &SocketPeer) -> Option<&'static SocketAddr> {
+pub fn requested_peer(peer: &SocketPeer) -> Option<&'static SocketAddr> {
     // SAFETY: as in `device`.
     unsafe { SOCKET_PEERS.get(peer) }
 }

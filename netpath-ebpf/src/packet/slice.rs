@@ -74,7 +74,7 @@ mod tests {
             words[..2].copy_from_slice(&right.to_ne_bytes());
             let old = u32::from_ne_bytes([words[4], words[5], words[6], words[7]]);
             words[4..8].copy_from_slice(&new.to_ne_bytes());
-            let diff = Diff::none().word(old, new);
+            let diff = Diff::none().replace_u32(old, new);
             Slice(&mut words).update_checksum(0, diff, Covers::Payload, false);
             prop_assert!(matches!(checksum(&words), 0 | 0xffff));
         }
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn absent_udp_checksum_stays_absent_and_zero_becomes_ones() {
-        let diff = Diff::none().half(1, 2);
+        let diff = Diff::none().replace_u16(1, 2);
         let mut absent = [0; 2];
         Slice(&mut absent).update_checksum(0, diff, Covers::Payload, true);
         assert_eq!(absent, [0; 2]);

@@ -250,15 +250,15 @@ fn sandbox_reaches_sandbox_of_same_network_only() {
             (hop.family, hop.ifindex, hop.address),
             (2, UPLINK, HOP.address)
         );
-        let [(key, device, flags)] = kernel.questions[..] else {
-            panic!("the routing table was asked once");
+        let [(key, device, flags)] = kernel.route_lookups[..] else {
+            panic!("one route lookup is expected");
         };
         assert_eq!((key.dst, device, flags), (addr(CLIENT), BRIDGE, 0));
     });
 }
 
 #[test]
-fn answer_of_routing_table_selects_reason() {
+fn result_of_route_lookup_selects_reason() {
     node(MASQUERADE);
     let cases = [
         (Route::Found(HOP), Reason::Outbound),

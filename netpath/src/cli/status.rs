@@ -43,17 +43,17 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Requests the status until the node is ready or the deadline has passed.
 pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome {
     let deadline = Instant::now() + arguments.wait.unwrap_or_default();
-    let answer = loop {
+    let result = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let client = context.client.with_timeout(left.max(MIN_TIMEOUT));
-        let answer = client.status().await;
-        let ready = answer.as_ref().is_ok_and(|status| status.ready);
+        let result = client.status().await;
+        let ready = result.as_ref().is_ok_and(|status| status.ready);
         if ready || Instant::now() >= deadline {
-            break answer;
+            break result;
         }
         tokio::time::sleep(INTERVAL).await;
     };
-    let status = match &answer {
+    let status = match &result {
         Ok(status) => status.clone(),
         Err(error) => without_daemon(error, &context.pins(arguments.bpf_dir.as_deref())),
     };
@@ -61,7 +61,7 @@ pub(super) async fn execute(context: &Context, arguments: Arguments) -> Outcome 
         Format::Table => output::text(&describe(&status))?,
         Format::Json => output::json(&status)?,
     }
-    match answer {
+    match result {
         Ok(status) if status.ready => Ok(0),
         Ok(status) => Err(Failure::because(
             "status",

@@ -20,9 +20,9 @@ pub struct EndpointSpec {
     pub network: Name,
     /// Addresses, at most one per family; a free address is allocated for every other family of the network.
     pub ips: Vec<IpAddr>,
-    /// MAC address of the container interface; derived from the endpoint's id if `None`.
+    /// MAC address of the container link; derived from the endpoint's id if `None`.
     pub mac: Option<MacAddr>,
-    /// Name of the container interface; the lowest free `ethN` if `None`.
+    /// Name of the container link; the lowest free `ethN` if `None`.
     pub interface: Option<String>,
     /// Host interface of a veth pair that another program has created; netpath creates one if `None`.
     pub host_interface: Option<String>,

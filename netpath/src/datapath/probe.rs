@@ -6,7 +6,7 @@ use aya::{
     EbpfLoader,
     programs::{Program, SchedClassifier},
 };
-use netpath_common::probe::{CHECKSUM, Question, ROUTE, UNKNOWN_FLAG};
+use netpath_common::probe::{CHECKSUM, ProbeRequest, ROUTE, UNKNOWN_FLAG};
 
 use super::{
     DatapathError,
@@ -76,7 +76,8 @@ impl Features {
 
     /// Probes the kernel with the loaded program [`PROBE`].
     pub(super) fn probe(program: &mut SchedClassifier) -> Result<Self, DatapathError> {
-        let mut accepts_flags = |helper, flags| accepts_flags(program, Question { helper, flags });
+        let mut accepts_flags =
+            |helper, flags| accepts_flags(program, ProbeRequest { helper, flags });
         Ok(Self {
             tcx: Mode::probe() == Mode::Tcx,
             skip_neighbour: accepts_flags(ROUTE, SKIP_NEIGHBOUR)?,
@@ -154,11 +155,14 @@ fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
 const INSTRUCTION_BYTES: u32 = 8;
 
 /// Whether a helper accepts flags: it does unless the result is [`UNKNOWN_FLAG`].
-fn accepts_flags(program: &mut SchedClassifier, question: Question) -> Result<bool, DatapathError> {
+fn accepts_flags(
+    program: &mut SchedClassifier,
+    request: ProbeRequest,
+) -> Result<bool, DatapathError> {
     /// Length of the packet. The kernel refuses test runs with less than an Ethernet header.
     const LENGTH: usize = 64;
     let mut packet = [0; LENGTH];
-    let bytes = [question.helper, question.flags].map(u32::to_ne_bytes);
+    let bytes = [request.helper, request.flags].map(u32::to_ne_bytes);
     for (place, byte) in packet.iter_mut().zip(bytes.as_flattened()) {
         *place = *byte;
     }

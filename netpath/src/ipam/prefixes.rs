@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn overlap_is_found_exactly(entries in prop::collection::vec((0_u32..1 << 12, 22_u8..=32), 0..30), asked in (0_u32..1 << 12, 20_u8..=32)) {
+        fn overlap_is_found_exactly(entries in prop::collection::vec((0_u32..1 << 12, 22_u8..=32), 0..30), candidate in (0_u32..1 << 12, 20_u8..=32)) {
             let mut prefixes = Prefixes::default();
             let mut kept: Vec<IpNet> = Vec::new();
             for (bits, length) in entries {
@@ -85,9 +85,9 @@ mod tests {
                     kept.push(net);
                 }
             }
-            let asked = prefix(asked.0, asked.1);
-            let clash = kept.iter().any(|other| other.contains(&asked) || asked.contains(other));
-            prop_assert_eq!(prefixes.overlapping(&asked).is_some(), clash);
+            let candidate = prefix(candidate.0, candidate.1);
+            let clash = kept.iter().any(|other| other.contains(&candidate) || candidate.contains(other));
+            prop_assert_eq!(prefixes.overlapping(&candidate).is_some(), clash);
             for net in &kept {
                 prop_assert!(prefixes.remove(net).is_some());
             }

@@ -105,9 +105,9 @@ pub struct Endpoint {
     pub id: Id,
     /// The network.
     pub network: Name,
-    /// Name of the container interface: `eth0`, `eth1`, …
+    /// Name of the container link: `eth0`, `eth1`, …
     pub interface: String,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     pub mac: MacAddr,
     /// At most one for each family, with the prefix length of the subnet.
     pub addresses: Vec<IpNet>,
@@ -128,7 +128,7 @@ pub struct RemoteEndpoint {
     pub id: Id,
     /// The network. It need not exist on this node.
     pub network: Name,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     pub mac: MacAddr,
     /// At most one for each family, with the prefix length of the subnet.
     pub addresses: Vec<IpNet>,

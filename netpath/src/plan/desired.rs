@@ -70,13 +70,13 @@ pub struct Veth {
     pub bridge: String,
     /// MTU of both interfaces in bytes.
     pub mtu: u32,
-    /// Path of the namespace of the container interface.
+    /// Path of the namespace of the container link.
     pub netns: PathBuf,
-    /// The container interface.
+    /// The container link.
     pub inside: Inside,
 }
 
-/// The container interface of a veth pair.
+/// The container link of a veth pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inside {
     /// Interface name.

@@ -243,7 +243,7 @@ impl ObservedVeth {
         self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
     }
 
-    /// Both interfaces have the same MTU, so that of the host interface decides. A container interface that was not observed
+    /// Both interfaces have the same MTU, so that of the host interface decides. A container link that was not observed
     /// counts as correct.
     fn has_inside_of(&self, veth: &Veth) -> bool {
         let right = super::ObservedInside::complete(&veth.inside);

@@ -58,7 +58,7 @@ impl fmt::Display for Operation {
             }
             Self::SetInside { name, veth } => write!(
                 f,
-                "set container interface {} of {name} up with {} and {}",
+                "set container link {} of {name} up with {} and {}",
                 veth.inside.name,
                 List("address", veth.inside.addresses.iter()),
                 List("gateway", veth.inside.gateways.iter())

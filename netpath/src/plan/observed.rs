@@ -53,11 +53,11 @@ pub struct ObservedVeth {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
-    /// The container interface; `None` if it was not observed.
+    /// The container link; `None` if it was not observed.
     pub inside: Option<ObservedInside>,
 }
 
-/// The container interface, as observed in the sandbox's namespace.
+/// The container link, as observed in the sandbox's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedInside {
     /// Interface name.
@@ -137,7 +137,7 @@ impl ObservedVeth {
 }
 
 impl ObservedInside {
-    /// A container interface in the desired state.
+    /// A container link in the desired state.
     pub fn complete(inside: &Inside) -> Self {
         Self {
             name: inside.name.clone(),

@@ -52,7 +52,7 @@ pub enum Operation {
     },
     /// Create and mount a namespace.
     CreateNamespace(Namespace),
-    /// Create a veth pair with its container interface in a namespace, both down.
+    /// Create a veth pair with its container link in a namespace, both down.
     CreateVeth {
         /// Name of the host interface.
         name: String,
@@ -68,7 +68,7 @@ pub enum Operation {
         /// MTU.
         mtu: u32,
     },
-    /// Bring the container interface to this state and up.
+    /// Bring the container link to this state and up.
     SetInside {
         /// Name of the host interface.
         name: String,

@@ -250,7 +250,7 @@ pub struct EndpointEntry {
     pub bridge: String,
     /// MTU of the endpoint.
     pub mtu: u32,
-    /// MAC address of the container interface.
+    /// MAC address of the container link.
     #[serde(with = "crate::model::mac_text")]
     pub mac: MacAddr,
     /// MAC address of the bridge.

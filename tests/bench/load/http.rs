@@ -44,22 +44,22 @@ fn run(ends: &Ends<'_>, time: Duration, once: bool) -> f64 {
     let listener = ends.server.enter(|| listener(ends.listen));
     let over = AtomicBool::new(false);
     let (client, server) = cores();
-    let answered = thread::scope(|scope| {
+    let replies = thread::scope(|scope| {
         scope.spawn(|| {
             stay_on(server);
             serve(&listener, once, &over);
         });
-        let asking = scope.spawn(|| {
+        let client_thread = scope.spawn(|| {
             ends.client.enter(|| {
                 stay_on(client);
                 ask(ends, time, once)
             })
         });
-        let answered = asking.join();
+        let replies = client_thread.join();
         over.store(true, Ordering::Relaxed);
-        answered.expect("client")
+        replies.expect("client")
     });
-    answered as f64 / time.as_secs_f64()
+    replies as f64 / time.as_secs_f64()
 }
 
 /// The standard library's backlog is too short for this many concurrent connections.
@@ -129,13 +129,13 @@ enum Progress {
 }
 
 impl Connection {
-    fn read(&mut self, whole: usize) -> Progress {
+    fn read(&mut self, expected: usize) -> Progress {
         let mut buffer = [0; 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => Progress::Closed,
             Ok(count) => {
                 self.bytes += count;
-                if self.bytes < whole {
+                if self.bytes < expected {
                     return Progress::Partial;
                 }
                 self.bytes = 0;
@@ -204,12 +204,12 @@ fn ask(ends: &Ends<'_>, time: Duration, once: bool) -> u64 {
     let mut events = [EpollEvent::empty(); 64];
     let start = Instant::now() + WARM_UP;
     let end = start + time;
-    let mut answered = 0;
+    let mut replies = 0;
     loop {
         let count = state.ready(&mut events);
         let now = Instant::now();
         if now >= end {
-            return answered;
+            return replies;
         }
         for event in &events[..count] {
             let number = event.data() as usize;
@@ -229,7 +229,7 @@ fn ask(ends: &Ends<'_>, time: Duration, once: bool) -> u64 {
             match connection.read(ANSWER.len()) {
                 Progress::Partial => {}
                 Progress::Whole => {
-                    answered += u64::from(now >= start);
+                    replies += u64::from(now >= start);
                     if !once {
                         connection.write(REQUEST);
                     }

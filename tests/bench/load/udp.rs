@@ -38,7 +38,7 @@ pub fn run(ends: &Ends<'_>, time: Duration) -> f64 {
 }
 
 /// Opens a flow with one reply, and returns the client's end.
-pub fn answered(ends: &Ends<'_>) -> SocketAddr {
+pub fn open_flow(ends: &Ends<'_>) -> SocketAddr {
     let (sender, _receiver) = open(ends);
     sender.local_addr().expect("address")
 }
@@ -67,13 +67,13 @@ fn establish(sender: &UdpSocket, receiver: &UdpSocket) {
     for _ in 0..5 {
         sender.send(&[0; SIZE]).expect("send");
         if let Ok((_, peer)) = receiver.recv_from(&mut buffer) {
-            receiver.send_to(&buffer, peer).expect("answer");
+            receiver.send_to(&buffer, peer).expect("reply");
             if sender.recv(&mut buffer).is_ok() {
                 return;
             }
         }
     }
-    panic!("no UDP packet arrives, or no answer");
+    panic!("no UDP packet arrives, or no reply");
 }
 
 fn send(socket: &UdpSocket, end: Instant) {

@@ -76,7 +76,7 @@ pub fn sequences() -> Vec<Sequence> {
         }
         sequences.extend(collisions(v6));
         sequences.extend(to_the_node(v6));
-        sequences.extend(other_questions(v6));
+        sequences.extend(other_requests(v6));
     }
     sequences
 }
@@ -145,7 +145,7 @@ fn to_the_node(v6: bool) -> Vec<Sequence> {
 }
 
 /// Timestamp, information and address mask requests, and unassigned types.
-fn other_questions(v6: bool) -> Vec<Sequence> {
+fn other_requests(v6: bool) -> Vec<Sequence> {
     let kinds: &[u8] = if v6 {
         &[127, 138, 139, 200]
     } else {

@@ -17,7 +17,7 @@ pub fn sequences() -> Vec<Sequence> {
             sequences.extend(three(v6, order));
         }
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            sequences.extend(odd(v6, protocol));
+            sequences.extend(special_cases(v6, protocol));
         }
     }
     sequences
@@ -59,7 +59,8 @@ fn three(v6: bool, order: [usize; 3]) -> Vec<Sequence> {
     sequences
 }
 
-fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
+/// Two, many, lost, duplicated, reordered and interleaved fragments of an established flow.
+fn special_cases(v6: bool, protocol: Protocol) -> Vec<Sequence> {
     let mut sequences = Vec::new();
     let payload = |p: netpath_tests::packet::Packet| p.payload(&[9; 120]);
     for path in UPLINK_PATHS {
@@ -68,30 +69,48 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             let name = format!("{} {}: {what}", path.0, protocol.name());
             Sequence::new(Group::Fragments, v6, name)
         };
-        let begun = |what: &str| opened(name(what), flow);
+        let after_open = |what: &str| opened(name(what), flow);
         sequences.push(
-            begun("two")
+            after_open("two")
                 .fragments(flow, true, &[64], vec![0, 1], payload)
                 .fragments(flow, false, &[64], vec![1, 0], payload),
         );
-        sequences.push(begun("an atomic fragment").fragments(flow, true, &[], vec![0], payload));
-        sequences.push(begun("one of them duplicated").fragments(
+        sequences.push(after_open("an atomic fragment").fragments(
+            flow,
+            true,
+            &[],
+            vec![0],
+            payload,
+        ));
+        sequences.push(after_open("one of them duplicated").fragments(
             flow,
             true,
             &[64],
             vec![0, 0, 1],
             payload,
         ));
-        sequences.push(begun("the first is lost").fragments(flow, true, &[64], vec![1], payload));
-        sequences.push(begun("the last is lost").fragments(flow, true, &[64], vec![0], payload));
-        sequences.push(begun("many").fragments(
+        sequences.push(after_open("the first is lost").fragments(
+            flow,
+            true,
+            &[64],
+            vec![1],
+            payload,
+        ));
+        sequences.push(after_open("the last is lost").fragments(
+            flow,
+            true,
+            &[64],
+            vec![0],
+            payload,
+        ));
+        sequences.push(after_open("many").fragments(
             flow,
             false,
             &[24, 8, 16, 24, 8, 8],
             vec![0, 1, 2, 3, 4, 5, 6],
             payload,
         ));
-        sequences.push(begun("many, in reverse order").fragments(
+        sequences.push(after_open("many, in reverse order").fragments(
             flow,
             false,
             &[24, 8, 16, 24, 8, 8],
@@ -100,7 +119,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         ));
         let second = flow.number(1);
         sequences.push(
-            opened(begun("fragments of two datagrams interleaved"), second).frames(
+            opened(after_open("fragments of two datagrams interleaved"), second).frames(
                 flow,
                 true,
                 move |p| {
@@ -111,7 +130,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
             ),
         );
         // A transport header that continues in the second fragment.
-        sequences.push(begun("header in two fragments").fragments(
+        sequences.push(after_open("header in two fragments").fragments(
             flow,
             true,
             &[8],
@@ -122,7 +141,7 @@ fn odd(v6: bool, protocol: Protocol) -> Vec<Sequence> {
         error.from = Some(crate::sequence::Remote::Router);
         if flow.server == End::Outside {
             sequences.push(
-                begun("error about a reassembled datagram")
+                after_open("error about a reassembled datagram")
                     .fragments(flow, true, &[64], vec![0, 1], payload)
                     .icmp_error(flow, true, error),
             );

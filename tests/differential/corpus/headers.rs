@@ -49,14 +49,17 @@ pub fn sequences() -> Vec<Sequence> {
                     let name = format!("{} {}: {what}", path.0, protocol.name());
                     Sequence::new(Group::Headers, v6, name)
                 };
-                let begun = |what: &str| opened(name(what), flow);
-                sequences.push(TOS.iter().fold(begun("types of service"), |sequence, tos| {
-                    sequence
-                        .forward(flow, |p| p.tos(*tos))
-                        .back(flow, |p| p.tos(*tos))
-                }));
+                let after_open = |what: &str| opened(name(what), flow);
+                sequences.push(
+                    TOS.iter()
+                        .fold(after_open("types of service"), |sequence, tos| {
+                            sequence
+                                .forward(flow, |p| p.tos(*tos))
+                                .back(flow, |p| p.tos(*tos))
+                        }),
+                );
                 for ttl in [255, 3, 2, 1, 0] {
-                    let sequence = begun(&format!("TTL {ttl}"));
+                    let sequence = after_open(&format!("TTL {ttl}"));
                     sequences.push(
                         sequence
                             .forward(flow, move |p| p.ttl(ttl))
@@ -75,25 +78,25 @@ pub fn sequences() -> Vec<Sequence> {
                                 .iter()
                                 .fold(p, |p, (number, body)| p.extension(*number, body))
                         };
-                        sequences.push(begun(what).forward(flow, shape).back(flow, shape));
+                        sequences.push(after_open(what).forward(flow, shape).back(flow, shape));
                     }
                     continue;
                 }
                 for (what, options) in OPTIONS {
                     let shape = |p: Packet| p.options(options);
-                    sequences.push(begun(what).forward(flow, shape).back(flow, shape));
+                    sequences.push(after_open(what).forward(flow, shape).back(flow, shape));
                 }
                 sequences.push(
-                    begun("identifications")
+                    after_open("identifications")
                         .forward(flow, |p| p.id(0))
                         .back(flow, |p| p.id(0xffff)),
                 );
                 let unfragmented = |p: Packet| vec![dont_fragment(p.build())];
-                sequences.push(begun("with DF").frames(flow, true, unfragmented).frames(
-                    flow,
-                    false,
-                    unfragmented,
-                ));
+                sequences.push(
+                    after_open("with DF")
+                        .frames(flow, true, unfragmented)
+                        .frames(flow, false, unfragmented),
+                );
             }
         }
         sequences.extend(sizes(v6));

@@ -170,12 +170,12 @@ fn has_previous_tuple(difference: &Difference<'_>, packet: &Decoded) -> bool {
 /// Whether the node itself rejects the packet.
 fn is_reset_by_node(difference: &Difference<'_>, packet: &Decoded) -> bool {
     let source = packet.addresses.first();
-    let answered = difference
+    let replies_to_sent = difference
         .sent
         .iter()
         .any(|sent| sent.addresses.get(1) == source);
     difference.end == difference.step().from
-        && answered
+        && replies_to_sent
         && packet.tcp_flags.is_some_and(|flags| flags & RST != 0)
 }
 

@@ -177,7 +177,7 @@ pub const LIST: &[Intended] = &[
     Intended {
         name: "an early fragment of a reply to a sibling is also delivered unchanged",
         row: "U-14",
-        reason: "it may belong to direct traffic between siblings; a copy is held for the first fragment and \
+        reason: "it may belong to direct traffic between siblings; a copy is buffered until the first fragment and \
                  translated with it",
         diverges: false,
         is: is_early_fragment_to_sibling,

@@ -29,7 +29,7 @@ pub enum End {
     A2,
     /// A sandbox of `network_b`.
     B1,
-    /// All hosts beyond the uplink.
+    /// All hosts outside, at the other end of the uplink.
     Outside,
 }
 
@@ -158,7 +158,7 @@ impl TestNode {
     fn new(name: &'static str, namespaces: [&Netns; 4], map: &Map) -> Self {
         let taps = namespaces.map(|netns| Tap::open(netns, "eth0")).into();
         let (inside, outside) = BARRIER_PORTS;
-        let far = BARRIER.parse().expect("an address");
+        let remote = BARRIER.parse().expect("an address");
         let packet = |from, source: IpAddr, destination, [sport, dport]: [u16; 2]| {
             let (src, dst) = map.macs(from, destination);
             Packet::ip(source, destination)
@@ -171,8 +171,8 @@ impl TestNode {
             taps,
             barriers: 0,
             barrier: [
-                packet(End::A1, one, far, [inside, outside]),
-                packet(End::Outside, far, Map::host(false), [outside, inside]),
+                packet(End::A1, one, remote, [inside, outside]),
+                packet(End::Outside, remote, Map::host(false), [outside, inside]),
             ],
         }
     }
@@ -197,7 +197,7 @@ impl TestNode {
                 .iter()
                 .filter(|(found, frame)| *found == end && !is_discovery(frame));
             let frames = here.map(|(_, frame)| frame.clone()).collect();
-            assembled.extend(assemble(frames).into_iter().map(|whole| (end, whole)));
+            assembled.extend(assemble(frames).into_iter().map(|packet| (end, packet)));
         }
         assembled
     }

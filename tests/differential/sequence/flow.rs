@@ -36,7 +36,7 @@ impl Protocol {
     }
 }
 
-/// A host beyond the uplink. Every sequence has hosts of its own, so that it shares no flow with another sequence.
+/// A host outside. Every sequence has hosts of its own, so that it shares no flow with another sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// The peer of most flows.

@@ -41,7 +41,7 @@ fn refusals(
         listeners[0].wait_for_port(&host, Transport::Tcp, 9090);
         listeners[1].wait_for_port(&host, Transport::Udp, 9091);
         let before = NodeState::of(&fixture);
-        requests.answer(|case| {
+        requests.serve(|case| {
             let outcome = if case == RESTART {
                 fixture.assert_published(8080, "web");
                 fixture.daemon.restart();

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/harness/peer/peer.py");
 
-/// Timeout of a request that must be answered.
+/// Timeout of a request that must get a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Timeout of a request that must not be answered.
+/// Timeout of a request that must not get a reply.
 const SILENCE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The socket type of a client.
@@ -144,14 +144,14 @@ pub fn send_requests_within(
     replies.iter().map(parse_reply).collect()
 }
 
-/// Sends a request, which must be answered.
+/// Sends a request, which must get a reply.
 #[track_caller]
 pub fn send_request(netns: &Netns, request: &Request) -> Reply {
     let replies = send_requests(netns, std::slice::from_ref(request));
     replies.into_iter().next().expect("a reply")
 }
 
-/// Sends all requests at the same time; each must be answered.
+/// Sends all requests at the same time; each must get a reply.
 #[track_caller]
 pub fn send_requests(netns: &Netns, requests: &[Request]) -> Vec<Reply> {
     let replies = send_requests_within(netns, requests, REPLY_TIMEOUT);
@@ -173,11 +173,11 @@ pub fn send_requests(netns: &Netns, requests: &[Request]) -> Vec<Reply> {
     replies.into_iter().flatten().collect()
 }
 
-/// Sends all requests at the same time; none may be answered.
+/// Sends all requests at the same time; none may get a reply.
 #[track_caller]
 pub fn assert_no_reply(netns: &Netns, requests: &[Request]) {
     let replies = send_requests_within(netns, requests, SILENCE_TIMEOUT);
-    let answered: Vec<_> = requests
+    let replied: Vec<_> = requests
         .iter()
         .zip(&replies)
         .filter_map(|(request, reply)| {
@@ -185,7 +185,7 @@ pub fn assert_no_reply(netns: &Netns, requests: &[Request]) {
             Some(format!("{request}: {reply:?}"))
         })
         .collect();
-    assert!(answered.is_empty(), "in {}: {answered:#?}", netns.name());
+    assert!(replied.is_empty(), "in {}: {replied:#?}", netns.name());
 }
 
 /// Sends echo requests, one after the other; returns the number of replies.
@@ -195,14 +195,14 @@ pub fn ping(netns: &Netns, address: &str, identifier: u16, count: u32) -> u32 {
     let mut command = vec!["ping", address];
     command.extend(numbers.iter().map(String::as_str));
     command.push("0.7");
-    let answered = script(netns, &command).as_u64();
-    u32::try_from(answered.expect("a number")).expect("small")
+    let replies = script(netns, &command).as_u64();
+    u32::try_from(replies.expect("a number")).expect("small")
 }
 
-/// Sends an echo request to each address, all at the same time. Fails unless each is answered if `answered` is
-/// true, and none otherwise.
+/// Sends an echo request to each address, all at the same time. Fails unless each gets a reply if `reachable`
+/// is true, and none otherwise.
 #[track_caller]
-pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
+pub fn assert_pings(netns: &Netns, addresses: [&str; 2], reachable: bool) {
     let counts = thread::scope(|scope| {
         let pings = addresses.map(|address| scope.spawn(move || ping(netns, address, 9, 1)));
         pings.map(|ping| ping.join().expect("ping"))
@@ -210,7 +210,7 @@ pub fn assert_pings(netns: &Netns, addresses: [&str; 2], answered: bool) {
     for (address, count) in addresses.into_iter().zip(counts) {
         assert_eq!(
             count > 0,
-            answered,
+            reachable,
             "echo from {} to {address}",
             netns.name()
         );

@@ -12,7 +12,7 @@ def plain(address):
 
 
 def serve(name, *ports):
-    """Serves `PORT` or `FIRST-LAST` by TCP and UDP. A UDP reply is sent from the address that was asked."""
+    """Serves `PORT` or `FIRST-LAST` by TCP and UDP. A UDP reply is sent from the destination address of the request."""
     def reply(peer, port):
         return json.dumps({"name": name, "peer": plain(peer[0]), "peer_port": peer[1], "port": port}).encode()
 

@@ -294,7 +294,7 @@ pub fn table(name: &'static str, setup: Setup, cases: fn() -> Vec<Case>) -> Tabl
     let serve = move |requests: &mut Requests| {
         let cases = cases();
         Prog::with(setup, |prog| {
-            requests.answer(|name| {
+            requests.serve(|name| {
                 let case = cases.iter().find(|case| case.name == name);
                 case.ok_or("no such case")?.run(prog)
             });

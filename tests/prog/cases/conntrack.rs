@@ -133,7 +133,7 @@ fn generations(family: Family) -> Vec<Case> {
     let connection = Connection(family);
     let (client, host) = (family.client(), family.host());
     let datagram = leaving(family, 1, client).udp(61_500, 53);
-    let answer = inbound(family, host).udp(53, 61_500);
+    let reply = inbound(family, host).udp(53, 61_500);
     let sent = || {
         send(UPLINK_EGRESS, "eth0", &datagram)
             .is(Reason::Translated)
@@ -159,11 +159,11 @@ fn generations(family: Family) -> Vec<Case> {
         )
         .then(sent())
         .change(replace)
-        .then(lost(&answer)),
+        .then(lost(&reply)),
         case(family, "a reply to a removed sandbox is not delivered")
             .then(sent())
             .change(remove_endpoint)
-            .then(lost(&answer)),
+            .then(lost(&reply)),
         connection
             .established("an established connection of a replaced sandbox expires at once")
             .change(replace)
@@ -231,10 +231,10 @@ fn shadows(family: Family) -> Vec<Case> {
             .is(Reason::Translated)
             .sends(&packet.clone().source(host))
     };
-    let answer = |sport| inbound(family, host).udp(53, sport);
+    let reply = |sport| inbound(family, host).udp(53, sport);
     let goes_on = |sport| {
-        let inside = answer(sport).destination(family.sandbox(1));
-        send(UPLINK_INGRESS, "eth0", &answer(sport))
+        let inside = reply(sport).destination(family.sandbox(1));
+        send(UPLINK_INGRESS, "eth0", &reply(sport))
             .is(Reason::Inbound)
             .sends(&delivered(inside, 1))
     };
@@ -261,9 +261,9 @@ fn shadows(family: Family) -> Vec<Case> {
         .then(datagram(61_502).number_of_flows(2))
         .change(publish_udp(None))
         .then(
-            send(UPLINK_INGRESS, "eth0", &answer(61_500))
+            send(UPLINK_INGRESS, "eth0", &reply(61_500))
                 .is(Reason::Inbound)
-                .sends(&delivered(answer(61_500).destination(inside).dport(53), 2))
+                .sends(&delivered(reply(61_500).destination(inside).dport(53), 2))
                 .number_of_flows(2),
         )
         .then(goes_on(61_502))

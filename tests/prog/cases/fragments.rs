@@ -44,7 +44,7 @@ fn in_order(family: Family) -> Vec<Case> {
                 }
             })
     };
-    let whole = part(&out, 1, 0, false);
+    let atomic = part(&out, 1, 0, false);
     vec![
         case(family, "fragments leave with one new identification")
             .then(leaves(&part(&out, 2, 0, true), &translated, 2, 0, true).number_of_flows(1))
@@ -52,9 +52,9 @@ fn in_order(family: Family) -> Vec<Case> {
             .then(leaves(&part(&out, 2, 17, false), &translated, 2, 17, false)),
         case(family, "an atomic fragment is handled as a whole packet")
             .then(
-                send(UPLINK_EGRESS, "eth0", &whole)
+                send(UPLINK_EGRESS, "eth0", &atomic)
                     .is(Reason::Translated)
-                    .sends(&whole.clone().source(host))
+                    .sends(&atomic.clone().source(host))
                     .number_of_flows(1),
             )
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 1, 9, false)).is(Reason::FragmentHeld)),
@@ -137,9 +137,12 @@ fn early(family: Family) -> Vec<Case> {
             .number_of_flows(1)
     };
     vec![
-        case(family, "an early fragment is held and sent after the first")
-            .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
-            .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
+        case(
+            family,
+            "an early fragment is buffered and sent after the first",
+        )
+        .then(send(UPLINK_EGRESS, "eth0", &part(&out, 11, 9, false)).is(Reason::FragmentHeld))
+        .then(replayed(UPLINK_EGRESS, "eth0", &part(&out, 11, 0, true))),
         case(
             family,
             "an early fragment to the node is passed to the node too",
@@ -167,11 +170,11 @@ fn early(family: Family) -> Vec<Case> {
             )
             .is(Reason::FragmentEarly),
         ),
-        case(family, "an early fragment to a routed sandbox is held").then(
+        case(family, "an early fragment to a routed sandbox is buffered").then(
             send(UPLINK_INGRESS, "eth0", &part(&direct, 14, 9, false)).is(Reason::FragmentHeld),
         ),
         many_early(family, &out),
-        case(family, "a datagram of another sender is not held")
+        case(family, "a datagram of another sender is not buffered")
             .then(send(UPLINK_EGRESS, "eth0", &part(&out, 16, 9, false)).is(Reason::FragmentHeld))
             .then(
                 send(

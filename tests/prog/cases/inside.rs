@@ -89,7 +89,7 @@ fn siblings(family: Family) -> Vec<Case> {
 fn through_host(family: Family, name: &str, client: u32) -> Case {
     let (source, host, inside) = (family.sandbox(client), family.host(), family.sandbox(1));
     let request = from_sandbox(family, client, host).tcp(40_000, 8080, SYN);
-    let answer = from_sandbox(family, 1, source).tcp(80, 40_000, SYN | ACK);
+    let reply = from_sandbox(family, 1, source).tcp(80, 40_000, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(source, 40_000, host, 8080);
         format!(
@@ -105,9 +105,9 @@ fn through_host(family: Family, name: &str, client: u32) -> Case {
                 .flows([flow("new")]),
         )
         .then(
-            endpoint_sends(1, &answer)
+            endpoint_sends(1, &reply)
                 .is(Reason::Hairpin)
-                .sends(&delivered(answer.clone().source(host).sport(8080), client))
+                .sends(&delivered(reply.clone().source(host).sport(8080), client))
                 .flows([flow("syn-received")]),
         )
         .then(
@@ -162,7 +162,7 @@ fn to_itself(family: Family) -> Vec<Case> {
         .destination(inside)
         .dport(80);
     let kept = from_sandbox(family, 1, host).tcp(61_500, 8080, SYN);
-    let answer = from_sandbox(family, 1, gateway).tcp(80, 61_500, SYN | ACK);
+    let reply = from_sandbox(family, 1, gateway).tcp(80, 61_500, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(inside, 61_500, host, 8080);
         format!(
@@ -198,10 +198,10 @@ fn to_itself(family: Family) -> Vec<Case> {
                     .flows([flow("new")]),
             )
             .then(
-                endpoint_sends(1, &answer)
+                endpoint_sends(1, &reply)
                     .is(Reason::Hairpin)
                     .sends(
-                        &delivered(answer.clone(), 1)
+                        &delivered(reply.clone(), 1)
                             .source(host)
                             .sport(8080)
                             .destination(inside),
@@ -221,7 +221,7 @@ fn to_itself(family: Family) -> Vec<Case> {
 
 fn other_networks(family: Family) -> Vec<Case> {
     let open = from_sandbox(family, 1, family.sandbox(4)).tcp(40_000, 80, SYN);
-    let answer = from_sandbox(family, 4, family.sandbox(1)).tcp(80, 40_000, SYN | ACK);
+    let reply = from_sandbox(family, 4, family.sandbox(1)).tcp(80, 40_000, SYN | ACK);
     let dropped = |name: &str, slot, to, shape: fn(Packet) -> Packet| {
         let packet = shape(from_sandbox(family, slot, family.sandbox(to)));
         case(family, name).then(endpoint_sends(slot, &packet).is(Reason::Isolated))
@@ -281,9 +281,9 @@ fn other_networks(family: Family) -> Vec<Case> {
                 .number_of_flows(1),
         )
         .then(
-            endpoint_sends(4, &answer)
+            endpoint_sends(4, &reply)
                 .is(Reason::Hairpin)
-                .sends(&delivered(answer.clone(), 1)),
+                .sends(&delivered(reply.clone(), 1)),
         ),
     ]
 }

@@ -100,9 +100,9 @@ fn full() -> Vec<Case> {
         )
         .change(|prog| {
             let (key, entry) = prog.entries()[0];
-            let mut odd = key;
-            odd.protocol = 200;
-            prog.put_entry(&odd, &entry);
+            let mut other_key = key;
+            other_key.protocol = 200;
+            prog.put_entry(&other_key, &entry);
             assert_eq!(prog.entries().len(), 3);
         })
         .then(refused(v4, 61_003))

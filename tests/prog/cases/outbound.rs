@@ -27,7 +27,7 @@ fn there_and_back(family: Family) -> Vec<Case> {
     let (client, host, inside) = (family.client(), family.host(), family.sandbox(1));
     let request = from_sandbox(family, 1, client).tcp(61_500, 80, SYN);
     let out = leaving(family, 1, client).tcp(61_500, 80, SYN);
-    let answer = inbound(family, host).tcp(80, 61_500, SYN | ACK);
+    let reply = inbound(family, host).tcp(80, 61_500, SYN | ACK);
     let flow = |protocol: &str, state: &str| {
         let from = tuple(inside, 61_500, client, 80);
         format!(
@@ -61,9 +61,9 @@ fn there_and_back(family: Family) -> Vec<Case> {
                 .flows([flow("tcp", "new")]),
         )
         .then(
-            send(UPLINK_INGRESS, "eth0", &answer)
+            send(UPLINK_INGRESS, "eth0", &reply)
                 .is(Reason::Inbound)
-                .sends(&delivered(answer.clone().destination(inside), 1))
+                .sends(&delivered(reply.clone().destination(inside), 1))
                 .flows([flow("tcp", "syn-received")]),
         )
         .then(
@@ -191,7 +191,7 @@ fn ports(family: Family) -> Vec<Case> {
 fn echoes(family: Family) -> Vec<Case> {
     let (client, host) = (family.client(), family.host());
     let request = |slot| leaving(family, slot, client).echo_request(77);
-    let answer = |slot, id| {
+    let reply = |slot, id| {
         let reply = inbound(family, host).echo_reply(id);
         send(UPLINK_INGRESS, "eth0", &reply)
             .is(Reason::Inbound)
@@ -214,7 +214,7 @@ fn echoes(family: Family) -> Vec<Case> {
             tuple(host, 77, client, 0)
         )
     };
-    let asked = inbound(family, host).echo_request(0);
+    let request_to_host = inbound(family, host).echo_request(0);
     vec![
         of_the_node(family, 78),
         before_the_node(family, 79),
@@ -223,14 +223,14 @@ fn echoes(family: Family) -> Vec<Case> {
             "an echo request keeps its identifier and gets its reply",
         )
         .then(first().flows([flow("new")]))
-        .then(answer(1, 77).flows([flow("established")])),
+        .then(reply(1, 77).flows([flow("established")])),
         case(
             family,
             "a second sandbox with the same identifier gets another one",
         )
         .then(first())
         .then(leaves(&request(2), host, 2))
-        .then(answer(1, 77))
+        .then(reply(1, 77))
         .change(|prog| {
             let other = prog.flows().iter().any(|flow| flow.outer_port() != 77);
             assert!(other, "both have one identifier");
@@ -257,7 +257,7 @@ fn echoes(family: Family) -> Vec<Case> {
                 .sends(&leaving(family, 1, client).echo_request(0).source(host))
                 .number_of_flows(1),
         )
-        .then(send(UPLINK_INGRESS, "eth0", &asked).is(Reason::NotOurs)),
+        .then(send(UPLINK_INGRESS, "eth0", &request_to_host).is(Reason::NotOurs)),
     ]
 }
 
@@ -310,7 +310,7 @@ fn untranslated(family: Family) -> Vec<Case> {
     let client = family.client();
     let tracked = |name: &str, slot| {
         let request = leaving(family, slot, client).udp(40_000, 53);
-        let answer = inbound(family, family.sandbox(slot)).udp(53, 40_000);
+        let reply = inbound(family, family.sandbox(slot)).udp(53, 40_000);
         let text = tuple(family.sandbox(slot), 40_000, client, 53);
         case(family, name)
             .then(
@@ -319,9 +319,9 @@ fn untranslated(family: Family) -> Vec<Case> {
                     .flows([format!("none udp {text} as {text} new")]),
             )
             .then(
-                send(UPLINK_INGRESS, "eth0", &answer)
+                send(UPLINK_INGRESS, "eth0", &reply)
                     .is(Reason::Inbound)
-                    .sends(&delivered(answer.clone(), slot))
+                    .sends(&delivered(reply.clone(), slot))
                     .flows([format!("none udp {text} as {text} established")]),
             )
     };

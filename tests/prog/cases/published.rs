@@ -40,7 +40,7 @@ fn opened(family: Family) -> Vec<Case> {
     let reply = from_sandbox(family, 1, client).tcp(80, 40_000, SYN | ACK);
     let out = leaving(family, 1, client).tcp(80, 40_000, SYN | ACK);
     let query = inbound(family, host).udp(40_000, 5353);
-    let answer = leaving(family, 1, client).udp(53, 40_000);
+    let udp_reply = leaving(family, 1, client).udp(53, 40_000);
     let datagram = |state: &str| {
         let from = tuple(client, 40_000, host, 5353);
         format!(
@@ -90,9 +90,9 @@ fn opened(family: Family) -> Vec<Case> {
                     .flows([datagram("new")]),
             )
             .then(
-                send(UPLINK_EGRESS, "eth0", &answer)
+                send(UPLINK_EGRESS, "eth0", &udp_reply)
                     .is(Reason::Translated)
-                    .sends(&answer.clone().source(host).sport(5353))
+                    .sends(&udp_reply.clone().source(host).sport(5353))
                     .flows([datagram("established")]),
             ),
         case(family, "a GSO packet is translated as a whole").then(
@@ -255,7 +255,7 @@ fn not_opened(family: Family) -> Vec<Case> {
 fn routed(family: Family) -> Vec<Case> {
     let (client, inside) = (family.client(), family.sandbox(4));
     let request = inbound(family, inside).tcp(40_000, 80, SYN);
-    let answer = leaving(family, 4, client).tcp(80, 40_000, SYN | ACK);
+    let reply = leaving(family, 4, client).tcp(80, 40_000, SYN | ACK);
     let flow = |state: &str| {
         let text = tuple(client, 40_000, inside, 80);
         format!("none tcp {text} as {text} {state}")
@@ -272,7 +272,7 @@ fn routed(family: Family) -> Vec<Case> {
                 .flows([flow("new")]),
         )
         .then(
-            send(UPLINK_EGRESS, "eth0", &answer)
+            send(UPLINK_EGRESS, "eth0", &reply)
                 .is(Reason::Translated)
                 .flows([flow("syn-received")]),
         ),

@@ -10,16 +10,16 @@ pub struct Addresses {
     pub v6: String,
 }
 
-/// The topology. `port` is published; the server outside listens on `far`.
+/// The topology. `port` is published; the server outside listens on `outside_port`.
 pub fn draw(
     web: &Addresses,
     client: &Addresses,
     subnets: [&str; 2],
     port: u16,
-    far: u16,
+    outside_port: u16,
 ) -> String {
     let published = |address: &str| format!("{address} → web");
-    let serves = format!("serves {far}");
+    let serves = format!("serves {outside_port}");
     let outside = ["eth0", OUTSIDE.0, OUTSIDE.1, "", &serves];
     let host = [
         "eth0",
@@ -38,7 +38,7 @@ pub fn draw(
         format!("│ {:<12} ├", subnets[1]),
         format!("└{:─<14}┘", ""),
     ];
-    let wires = ["", " ┌──", " │", "─┤", " │", " └──"];
+    let links = ["", " ┌──", " │", "─┤", " │", " └──"];
     let sandboxes = [
         format!("┌ web {:─<12}┐", ""),
         format!("┤ {:<15} │", web.v4),
@@ -60,8 +60,8 @@ pub fn draw(
             (None, _) => format!("{:25}│", ""),
         };
         let network = network.get(row).map_or("", String::as_str);
-        let wire = wires.get(row).copied().unwrap_or_default();
-        diagram += &format!("{left} {host:<16} {network:<16}{wire:<4}{sandbox} │\n");
+        let link = links.get(row).copied().unwrap_or_default();
+        diagram += &format!("{left} {host:<16} {network:<16}{link:<4}{sandbox} │\n");
     }
     diagram + &format!("{:25}└{:─<58}┘\n", "", "")
 }

@@ -5,7 +5,7 @@
 //! steps.rs    the steps
 //! diagram.rs  the topology as text
 //! setup.rs    namespaces, daemon and directories, and their removal
-//! peer.rs     a server and a client that report the address the server sees
+//! peer.rs     a server and a client that report the client address that the server sees
 //! ```
 
 mod diagram;
@@ -52,12 +52,12 @@ pub fn start(netpath: &Path) -> Result<ExitCode> {
 /// Runs the demo and removes its setup in any case.
 pub fn main(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
-    let interrupt = Interrupt::hold_back()?;
+    let interrupt = Interrupt::register()?;
     println!("netpath demo: everything runs in temporary namespaces, this host is not changed\n");
     let mut setup = Setup::new(&args.netpath)?;
     let result = setup
-        .set_up()
-        .and_then(|()| steps::play(&setup, &interrupt));
+        .create()
+        .and_then(|()| steps::run_all(&setup, &interrupt));
     let interrupted = interrupt.check();
     if let Err(interrupted) = &interrupted {
         // After a signal, the error of a step only says how its command ended.
@@ -66,16 +66,16 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         println!("\n✗ {error:#}");
         setup.print_log();
     }
-    let left = setup.take_down();
-    for complaint in &left {
-        println!("✗ cleaning up: {complaint}");
+    let errors = setup.tear_down();
+    for error in &errors {
+        println!("✗ cleaning up: {error}");
     }
     if interrupted.is_err() {
         return Ok(ExitCode::from(130));
     }
     let took = started.elapsed().as_secs_f32();
     match result {
-        Ok(()) if left.is_empty() => {
+        Ok(()) if errors.is_empty() => {
             println!("\n✓ all steps passed, everything has been removed ({took:.1} s)");
             Ok(ExitCode::SUCCESS)
         }
@@ -83,16 +83,16 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Signals that end a process, blocked until the setup is removed. They still end the command of the current step, so
-/// that the step fails at once.
+/// Signals that end a process, caught until the setup is removed. They still end the command of the current step, so
+/// that the step fails immediately.
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    fn hold_back() -> Result<Self> {
+    fn register() -> Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&flag))
-                .context("cannot block signals")?;
+                .context("cannot register a signal handler")?;
         }
         Ok(Self(flag))
     }

@@ -1,4 +1,4 @@
-//! A server that reports the client address it sees, and a client that asks for it.
+//! A server that reports the client address it sees, and a client that requests and prints it.
 //!
 //! Both use the command `CLIENT INFO` of Redis, so that the client works with Redis too.
 
@@ -13,18 +13,18 @@ use std::{
 use anyhow::{Context, Result};
 
 /// The client's timeout.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Server and client, which run inside namespaces.
 #[derive(clap::Subcommand)]
 pub enum Args {
-    /// Answers every line with the addresses of the connection.
+    /// Replies to every line with the addresses of the connection.
     Serve {
         /// The TCP port, on all addresses of both families.
         port: u16,
     },
-    /// Asks a server once and prints the address that it sees.
-    Ask {
+    /// Sends one request to a server and prints the client address that the server sees.
+    Request {
         /// The server.
         server: SocketAddr,
         /// Keep the connection open for this many seconds.
@@ -37,7 +37,7 @@ pub enum Args {
 pub fn main(args: &Args) -> Result<ExitCode> {
     match args {
         Args::Serve { port } => serve(*port)?,
-        Args::Ask { server, hold } => ask(*server, Duration::from_secs(*hold))?,
+        Args::Request { server, hold } => request(*server, Duration::from_secs(*hold))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -47,12 +47,12 @@ fn serve(port: u16) -> Result<()> {
         .with_context(|| format!("cannot listen on {port}"))?;
     for stream in listener.incoming() {
         let stream = stream.context("cannot accept")?;
-        thread::spawn(move || answer(stream));
+        thread::spawn(move || reply_to_lines(stream));
     }
     Ok(())
 }
 
-fn answer(mut stream: TcpStream) -> Result<()> {
+fn reply_to_lines(mut stream: TcpStream) -> Result<()> {
     let reader = BufReader::new(stream.try_clone()?);
     for line in reader.lines() {
         line?;
@@ -71,17 +71,17 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn ask(server: SocketAddr, hold: Duration) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)
-        .with_context(|| format!("no answer from {server}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn request(server: SocketAddr, hold: Duration) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)
+        .with_context(|| format!("no reply from {server}"))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream
         .write_all(b"CLIENT INFO\r\n")
         .with_context(|| format!("cannot send to {server}"))?;
     let reader = BufReader::new(stream.try_clone()?);
     for line in reader.lines().take(2) {
         let line =
-            line.with_context(|| format!("{server} accepted the connection and did not answer"))?;
+            line.with_context(|| format!("{server} accepted the connection and did not reply"))?;
         if let Some(seen) = seen_by_server(&line) {
             println!("{seen}");
             thread::sleep(hold);

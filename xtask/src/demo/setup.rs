@@ -61,7 +61,7 @@ impl Setup {
         Ok(Self {
             netpath: netpath.to_owned(),
             own: env::current_exe().context("cannot find this program")?,
-            cgroup: cgroup2()
+            cgroup: cgroup2_mount()
                 .unwrap_or_else(|| directory.join("cgroup"))
                 .join(&prefix),
             prefix,
@@ -72,9 +72,9 @@ impl Setup {
     }
 
     /// Creates the namespaces, the link between them and the daemon's directories, and starts the daemon.
-    pub fn set_up(&mut self) -> Result<()> {
+    pub fn create(&mut self) -> Result<()> {
         for name in ["run", "state", "bpf"] {
-            create(&self.directory.join(name))?;
+            create_directory(&self.directory.join(name))?;
         }
         let bpf = self.directory.join("bpf");
         mount(
@@ -86,7 +86,7 @@ impl Setup {
         )
         .context("cannot mount a BPF filesystem")?;
         if let Some(own) = self.own_cgroup2() {
-            create(&own)?;
+            create_directory(&own)?;
             mount(
                 Some("cgroup2"),
                 &own,
@@ -94,14 +94,14 @@ impl Setup {
                 MsFlags::empty(),
                 None::<&str>,
             )
-            .context("cannot mount the control groups")?;
+            .context("cannot mount cgroup v2")?;
         }
-        create(&self.cgroup)?;
-        self.wire()?;
+        create_directory(&self.cgroup)?;
+        self.create_namespaces()?;
         self.start_daemon()
     }
 
-    fn wire(&self) -> Result<()> {
+    fn create_namespaces(&self) -> Result<()> {
         let (host, outside) = (self.namespace("host"), self.namespace("outside"));
         for namespace in [&host, &outside] {
             ip(&["netns", "add", namespace])?;
@@ -140,7 +140,7 @@ impl Setup {
     }
 
     fn start_daemon(&mut self) -> Result<()> {
-        let log = fs::File::create(self.log()).context("cannot create the daemon's log")?;
+        let log = fs::File::create(self.log_path()).context("cannot create the daemon's log")?;
         let mut daemon = self.command(Place::Host, &self.netpath);
         daemon
             .args(["daemon", "--node=demo", "--uplink=eth0", "--run-dir"])
@@ -170,9 +170,9 @@ impl Setup {
     }
 
     /// Runs the client in a place; returns the address that the server sees.
-    pub fn ask(&self, place: Place<'_>, server: &str) -> Result<String> {
+    pub fn request(&self, place: Place<'_>, server: &str) -> Result<String> {
         let mut command = self.command(place, &self.own);
-        let seen = output_of(command.args(["peer", "ask", server]))?;
+        let seen = output_of(command.args(["peer", "request", server]))?;
         let address = seen
             .trim()
             .rsplit_once(':')
@@ -181,7 +181,7 @@ impl Setup {
     }
 
     /// Starts a command of this program in a place; it runs until the end of the demo.
-    pub fn keep(&self, place: Place<'_>, arguments: &[&str]) -> Result<()> {
+    pub fn start_background(&self, place: Place<'_>, arguments: &[&str]) -> Result<()> {
         let mut command = self.command(place, &self.own);
         command
             .arg("peer")
@@ -205,10 +205,10 @@ impl Setup {
     fn command(&self, place: Place<'_>, program: &Path) -> Command {
         let mut command = match place {
             // `ip netns exec` would mount /sys over the BPF file system and the cgroups.
-            Place::Outside => self.inside("outside", program),
-            Place::Host => self.in_host(program),
+            Place::Outside => self.command_in_namespace("outside", program),
+            Place::Host => self.command_in_host(program),
             Place::Sandbox(name) => {
-                let mut command = self.in_host(&self.netpath);
+                let mut command = self.command_in_host(&self.netpath);
                 command.args(["sandbox", "exec", name, "--"]).arg(program);
                 command
             }
@@ -219,8 +219,8 @@ impl Setup {
         command
     }
 
-    fn in_host(&self, program: &Path) -> Command {
-        let mut command = self.inside("host", "sh");
+    fn command_in_host(&self, program: &Path) -> Command {
+        let mut command = self.command_in_namespace("host", "sh");
         let join = format!(
             "echo $$ > {}/cgroup.procs && exec \"$@\"",
             self.cgroup.display()
@@ -229,7 +229,7 @@ impl Setup {
         command
     }
 
-    fn inside(&self, namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    fn command_in_namespace(&self, namespace: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/run/netns/{}", self.namespace(namespace)))
@@ -242,13 +242,13 @@ impl Setup {
         format!("{}-{name}", self.prefix)
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.directory.join("daemon.log")
     }
 
     /// Prints the end of the daemon's log.
     pub fn print_log(&self) {
-        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         if !lines.is_empty() {
             println!("\nThe last lines of the daemon's log:");
@@ -259,33 +259,35 @@ impl Setup {
     }
 
     /// Removes everything that exists. Returns what could not be removed.
-    pub fn take_down(&mut self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        let mut note =
-            |result: Result<()>| complaints.extend(result.err().map(|error| format!("{error:#}")));
+    pub fn tear_down(&mut self) -> Vec<String> {
+        let mut errors = Vec::new();
+        let mut record =
+            |result: Result<()>| errors.extend(result.err().map(|error| format!("{error:#}")));
         if let Some(mut daemon) = self.daemon.take() {
-            note(self.netpath(&["teardown"]).map(drop));
-            note(stop(&mut daemon));
+            record(self.netpath(&["teardown"]).map(drop));
+            record(stop_daemon(&mut daemon));
         }
         for mut child in self.background.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        note(self.remove_cgroup());
+        record(self.remove_cgroup());
         for name in ["host", "outside"].map(|name| self.namespace(name)) {
             if Path::new("/run/netns").join(&name).exists() {
-                note(ip(&["netns", "delete", &name]));
+                record(ip(&["netns", "delete", &name]));
             }
         }
         let bpf = self.directory.join("bpf");
         if is_mounted(&bpf) {
-            note(umount2(&bpf, MntFlags::MNT_DETACH).context("cannot unmount the BPF filesystem"));
+            record(
+                umount2(&bpf, MntFlags::MNT_DETACH).context("cannot unmount the BPF filesystem"),
+            );
         }
         if let Some(own) = self.own_cgroup2().filter(|own| is_mounted(own)) {
-            note(umount2(&own, MntFlags::MNT_DETACH).context("cannot unmount the control groups"));
+            record(umount2(&own, MntFlags::MNT_DETACH).context("cannot unmount cgroup v2"));
         }
-        note(self.remove_directory());
-        complaints
+        record(self.remove_directory());
+        errors
     }
 
     /// Kills every process of the host, then removes its cgroup and the cgroups below.
@@ -320,7 +322,7 @@ impl Setup {
         Ok(())
     }
 
-    /// The mount point of cgroup v2 for the demo, if the machine has none.
+    /// The demo's own mount point of cgroup v2; `None` if the machine has one.
     fn own_cgroup2(&self) -> Option<PathBuf> {
         self.cgroup
             .parent()
@@ -330,7 +332,7 @@ impl Setup {
 }
 
 /// The mount point of the machine's cgroup v2.
-fn cgroup2() -> Option<PathBuf> {
+fn cgroup2_mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let mut fields = mounts.lines().map(|line| line.split(' '));
     fields.find_map(|mut line| {
@@ -377,7 +379,7 @@ fn output_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn stop(daemon: &mut Child) -> Result<()> {
+fn stop_daemon(daemon: &mut Child) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(daemon.id())?);
     if daemon.try_wait()?.is_none() {
         kill(pid, Signal::SIGTERM).context("cannot stop the daemon")?;
@@ -393,7 +395,7 @@ fn stop(daemon: &mut Child) -> Result<()> {
     bail!("the daemon did not exit within 5 s of SIGTERM")
 }
 
-fn create(directory: &Path) -> Result<()> {
+fn create_directory(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))
 }
 

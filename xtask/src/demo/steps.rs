@@ -1,4 +1,4 @@
-//! The steps of the demo. Each step returns the measured fact.
+//! The steps of the demo. Each step returns its result as text.
 
 use std::{thread, time::Duration};
 
@@ -17,57 +17,72 @@ const PORT: u16 = 6379;
 /// The subnets of the network.
 const SUBNETS: [&str; 2] = ["10.88.0.0/24", "fd00:88::/64"];
 /// The port of the server outside.
-const FAR: u16 = 7000;
+const OUTSIDE_PORT: u16 = 7000;
 
 /// A step.
 type Step = (&'static str, fn(&Setup) -> Result<String>);
 
 /// All steps. After the first server is started, the steps are independent of each other.
 const STEPS: [Step; 14] = [
-    ("the daemon runs in the host namespace", daemon),
-    ("network_a exists", network),
-    ("sandbox web runs a server and publishes its port", web),
-    ("sandbox client is in the same network", client),
+    ("the daemon runs in the host namespace", check_daemon),
+    ("network_a is created", create_network),
+    (
+        "sandbox web runs a server and publishes its port",
+        start_web,
+    ),
+    ("sandbox client is in the same network", create_client),
     (
         "outside reaches the published port, the server sees the client address",
-        from_outside,
-    ),
-    ("outside reaches it over IPv6", from_outside_v6),
-    ("the host reaches it at 127.0.0.1", from_loopback),
-    ("the host reaches it at ::1", from_loopback_v6),
-    (
-        "a sibling reaches it at its own address, untranslated",
-        from_sibling,
+        reach_from_outside,
     ),
     (
-        "a sibling reaches it at the host's address",
-        from_sibling_by_host,
+        "outside reaches the published port over IPv6",
+        reach_from_outside_v6,
     ),
-    ("web reaches itself at the host's address", from_itself),
+    (
+        "the host reaches the published port at 127.0.0.1",
+        reach_from_loopback,
+    ),
+    (
+        "the host reaches the published port at ::1",
+        reach_from_loopback_v6,
+    ),
+    (
+        "a sibling reaches web at web's address, without translation",
+        reach_from_sibling,
+    ),
+    (
+        "a sibling reaches the published port at the host's address",
+        reach_from_sibling_by_host,
+    ),
+    (
+        "web reaches its own published port at the host's address",
+        reach_from_itself,
+    ),
     (
         "a sandbox reaches the outside, the server sees the host (SNAT)",
-        outwards,
+        reach_outside,
     ),
-    ("a sandbox reaches the outside over IPv6", outwards_v6),
+    ("a sandbox reaches the outside over IPv6", reach_outside_v6),
     (
         "outside cannot reach a sandbox at an unpublished port",
-        shielded,
+        check_unpublished_port,
     ),
 ];
 
 /// Runs all steps, then prints the topology and the NAT table.
-pub fn play(setup: &Setup, interrupt: &Interrupt) -> Result<()> {
+pub fn run_all(setup: &Setup, interrupt: &Interrupt) -> Result<()> {
     for (what, step) in STEPS {
         interrupt.check()?;
-        let fact = step(setup).context(what)?;
-        println!("✓ {what}: {fact}");
+        let result = step(setup).context(what)?;
+        println!("✓ {what}: {result}");
     }
     interrupt.check()?;
-    show_picture(setup)?;
-    show_table(setup)
+    print_topology(setup)?;
+    print_nat_table(setup)
 }
 
-fn daemon(setup: &Setup) -> Result<String> {
+fn check_daemon(setup: &Setup) -> Result<String> {
     let status = json(&setup.netpath(&["status", "-o", "json"])?)?;
     let programs = status["programs"].as_array().map_or(0, Vec::len);
     if status["ready"] != true {
@@ -79,7 +94,7 @@ fn daemon(setup: &Setup) -> Result<String> {
     Ok(format!("ready, {programs} programs attached"))
 }
 
-fn network(setup: &Setup) -> Result<String> {
+fn create_network(setup: &Setup) -> Result<String> {
     setup.netpath(&[
         "network",
         "create",
@@ -90,10 +105,10 @@ fn network(setup: &Setup) -> Result<String> {
         SUBNETS[1],
     ])?;
     let network = json(&setup.netpath(&["network", "inspect", "network_a", "-o", "json"])?)?;
-    Ok(list(&network[0]["subnets"]))
+    Ok(joined(&network[0]["subnets"]))
 }
 
-fn web(setup: &Setup) -> Result<String> {
+fn start_web(setup: &Setup) -> Result<String> {
     let publish = format!("{PORT}:{PORT}");
     let port = PORT.to_string();
     let own = setup.own_program();
@@ -127,94 +142,108 @@ fn web(setup: &Setup) -> Result<String> {
     };
     setup.netpath(&arguments)?;
     let address = address(setup, "web", false)?;
-    wait_for(|| setup.ask(Place::Sandbox("web"), &format!("127.0.0.1:{PORT}")))
-        .with_context(|| format!("{server} does not answer inside its sandbox"))?;
+    wait_for(|| setup.request(Place::Sandbox("web"), &format!("127.0.0.1:{PORT}")))
+        .with_context(|| format!("{server} does not reply inside its sandbox"))?;
     Ok(format!("{server} at {address}, {PORT} → {PORT}/tcp"))
 }
 
-fn client(setup: &Setup) -> Result<String> {
+fn create_client(setup: &Setup) -> Result<String> {
     setup.netpath(&["sandbox", "create", "client", "--network", "network_a"])?;
     address(setup, "client", false)
 }
 
-fn from_outside(setup: &Setup) -> Result<String> {
-    expect(setup, Place::Outside, &server(HOST.0, PORT), OUTSIDE.0)
+fn reach_from_outside(setup: &Setup) -> Result<String> {
+    expect_source(
+        setup,
+        Place::Outside,
+        &socket_address(HOST.0, PORT),
+        OUTSIDE.0,
+    )
 }
 
-fn from_outside_v6(setup: &Setup) -> Result<String> {
-    expect(setup, Place::Outside, &server(HOST.1, PORT), OUTSIDE.1)
+fn reach_from_outside_v6(setup: &Setup) -> Result<String> {
+    expect_source(
+        setup,
+        Place::Outside,
+        &socket_address(HOST.1, PORT),
+        OUTSIDE.1,
+    )
 }
 
-fn from_loopback(setup: &Setup) -> Result<String> {
-    reached(setup, Place::Host, &server("127.0.0.1", PORT))
+fn reach_from_loopback(setup: &Setup) -> Result<String> {
+    expect_reply(setup, Place::Host, &socket_address("127.0.0.1", PORT))
 }
 
-fn from_loopback_v6(setup: &Setup) -> Result<String> {
-    reached(setup, Place::Host, &server("::1", PORT))
+fn reach_from_loopback_v6(setup: &Setup) -> Result<String> {
+    expect_reply(setup, Place::Host, &socket_address("::1", PORT))
 }
 
-fn from_sibling(setup: &Setup) -> Result<String> {
+fn reach_from_sibling(setup: &Setup) -> Result<String> {
     let web = address(setup, "web", false)?;
-    expect(
+    expect_source(
         setup,
         Place::Sandbox("client"),
-        &server(&web, PORT),
+        &socket_address(&web, PORT),
         &address(setup, "client", false)?,
     )
 }
 
-fn from_sibling_by_host(setup: &Setup) -> Result<String> {
-    reached(setup, Place::Sandbox("client"), &server(HOST.0, PORT))
-}
-
-fn from_itself(setup: &Setup) -> Result<String> {
-    reached(setup, Place::Sandbox("web"), &server(HOST.0, PORT))
-}
-
-fn outwards(setup: &Setup) -> Result<String> {
-    setup.keep(Place::Outside, &["serve", &FAR.to_string()])?;
-    let far = server(OUTSIDE.0, FAR);
-    wait_for(|| setup.ask(Place::Outside, &server("127.0.0.1", FAR)))
-        .context("the server outside does not start")?;
-    expect(setup, Place::Sandbox("client"), &far, HOST.0)
-}
-
-fn outwards_v6(setup: &Setup) -> Result<String> {
-    expect(
+fn reach_from_sibling_by_host(setup: &Setup) -> Result<String> {
+    expect_reply(
         setup,
         Place::Sandbox("client"),
-        &server(OUTSIDE.1, FAR),
+        &socket_address(HOST.0, PORT),
+    )
+}
+
+fn reach_from_itself(setup: &Setup) -> Result<String> {
+    expect_reply(setup, Place::Sandbox("web"), &socket_address(HOST.0, PORT))
+}
+
+fn reach_outside(setup: &Setup) -> Result<String> {
+    setup.start_background(Place::Outside, &["serve", &OUTSIDE_PORT.to_string()])?;
+    let address = socket_address(OUTSIDE.0, OUTSIDE_PORT);
+    wait_for(|| setup.request(Place::Outside, &socket_address("127.0.0.1", OUTSIDE_PORT)))
+        .context("the server outside does not start")?;
+    expect_source(setup, Place::Sandbox("client"), &address, HOST.0)
+}
+
+fn reach_outside_v6(setup: &Setup) -> Result<String> {
+    expect_source(
+        setup,
+        Place::Sandbox("client"),
+        &socket_address(OUTSIDE.1, OUTSIDE_PORT),
         HOST.1,
     )
 }
 
-fn shielded(setup: &Setup) -> Result<String> {
+fn check_unpublished_port(setup: &Setup) -> Result<String> {
     let web = address(setup, "web", false)?;
-    match setup.ask(Place::Outside, &server(&web, PORT)) {
-        Err(_) => Ok(format!("{web} does not answer there")),
-        Ok(seen) => bail!("{web} answered {seen} from outside"),
+    match setup.request(Place::Outside, &socket_address(&web, PORT)) {
+        Err(_) => Ok(format!("no reply from {web}")),
+        Ok(seen) => bail!("{web} is reachable from outside, it saw {seen}"),
     }
 }
 
-/// Asks the server, which must see the expected address.
-fn expect(setup: &Setup, place: Place<'_>, server: &str, expected: &str) -> Result<String> {
-    let seen = setup.ask(place, server)?;
+/// Sends a request to the server, which must see the expected source address.
+fn expect_source(setup: &Setup, place: Place<'_>, server: &str, expected: &str) -> Result<String> {
+    let seen = setup.request(place, server)?;
     if seen != expected {
         bail!("{server} saw {seen}, not {expected}");
     }
     Ok(format!("{server} saw {seen}"))
 }
 
-/// Asks the server; returns the address that it sees.
-fn reached(setup: &Setup, place: Place<'_>, server: &str) -> Result<String> {
+/// Sends a request to the server; the result names the source address that the server sees.
+fn expect_reply(setup: &Setup, place: Place<'_>, server: &str) -> Result<String> {
     Ok(format!(
-        "{server} answered, the server saw {}",
-        setup.ask(place, server)?
+        "{server} replied, the server saw {}",
+        setup.request(place, server)?
     ))
 }
 
 /// Prints the topology with the addresses that netpath assigned.
-fn show_picture(setup: &Setup) -> Result<()> {
+fn print_topology(setup: &Setup) -> Result<()> {
     let addresses = |sandbox| -> Result<Addresses> {
         Ok(Addresses {
             v4: address(setup, sandbox, false)?,
@@ -226,23 +255,30 @@ fn show_picture(setup: &Setup) -> Result<()> {
         &addresses("client")?,
         SUBNETS,
         PORT,
-        FAR,
+        OUTSIDE_PORT,
     );
     println!("\n{diagram}");
     Ok(())
 }
 
 /// Prints the NAT table while a connection in each direction is open.
-fn show_table(setup: &Setup) -> Result<()> {
-    setup.keep(Place::Outside, &["ask", &server(HOST.0, PORT), "--hold=30"])?;
-    setup.keep(
-        Place::Sandbox("client"),
-        &["ask", &server(OUTSIDE.0, FAR), "--hold=30"],
+fn print_nat_table(setup: &Setup) -> Result<()> {
+    setup.start_background(
+        Place::Outside,
+        &["request", &socket_address(HOST.0, PORT), "--hold=30"],
     )?;
-    let both = || {
+    setup.start_background(
+        Place::Sandbox("client"),
+        &[
+            "request",
+            &socket_address(OUTSIDE.0, OUTSIDE_PORT),
+            "--hold=30",
+        ],
+    )?;
+    let count_flows = || {
         let flows = json(&setup.netpath(&["map", "dump", "nat", "-o", "json"])?)?;
         let flows = flows.as_array().cloned().unwrap_or_default();
-        for (kind, port) in [("dnat", PORT), ("snat", FAR)] {
+        for (kind, port) in [("dnat", PORT), ("snat", OUTSIDE_PORT)] {
             let found = flows
                 .iter()
                 .any(|flow| flow["kind"] == kind && flow["original"]["destination_port"] == port);
@@ -252,7 +288,7 @@ fn show_table(setup: &Setup) -> Result<()> {
         }
         Ok(flows.len())
     };
-    let count = wait_for(both)?;
+    let count = wait_for(count_flows)?;
     println!("✓ the NAT table lists both directions: {count} flows\n\n$ netpath map dump nat");
     println!("{}", setup.netpath(&["map", "dump", "nat"])?.trim_end());
     Ok(())
@@ -289,7 +325,7 @@ fn address(setup: &Setup, sandbox: &str, v6: bool) -> Result<String> {
 }
 
 /// Address and port as text.
-fn server(address: &str, port: u16) -> String {
+fn socket_address(address: &str, port: u16) -> String {
     if address.contains(':') {
         format!("[{address}]:{port}")
     } else {
@@ -301,7 +337,7 @@ fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).context("the output of netpath is not JSON")
 }
 
-fn list(array: &Value) -> String {
+fn joined(array: &Value) -> String {
     let items = array
         .as_array()
         .into_iter()

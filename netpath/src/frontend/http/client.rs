@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use super::v1;
 
 /// Largest response in bytes.
-const MAX_ANSWER: usize = 256 * 1024 * 1024;
+const MAX_RESPONSE: usize = 256 * 1024 * 1024;
 
 /// Default limit of the time until a response.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ pub struct Client {
     timeout: Duration,
 }
 
-type Answer<T> = Result<T, ClientError>;
+type ClientResult<T> = Result<T, ClientError>;
 
 impl Client {
     /// A client of the daemon at this socket. Each request opens a connection.
@@ -115,22 +115,22 @@ impl Client {
     }
 
     /// Every network.
-    pub async fn networks(&self) -> Answer<Vec<v1::Network>> {
+    pub async fn networks(&self) -> ClientResult<Vec<v1::Network>> {
         self.get("/v1/networks").await
     }
 
     /// One network.
-    pub async fn network(&self, name: &str) -> Answer<v1::Network> {
+    pub async fn network(&self, name: &str) -> ClientResult<v1::Network> {
         self.get(&format!("/v1/networks/{}", escape(name))).await
     }
 
     /// Creates a network.
-    pub async fn create_network(&self, request: &v1::NetworkCreate) -> Answer<v1::Network> {
+    pub async fn create_network(&self, request: &v1::NetworkCreate) -> ClientResult<v1::Network> {
         self.send(Method::POST, "/v1/networks", request).await
     }
 
     /// Removes a network; with `force` also one of another owner.
-    pub async fn remove_network(&self, name: &str, force: bool) -> Answer<()> {
+    pub async fn remove_network(&self, name: &str, force: bool) -> ClientResult<()> {
         let target = format!("/v1/networks/{}", escape(name));
         self.delete(&with_force(target, force)).await
     }
@@ -141,7 +141,7 @@ impl Client {
         network: &str,
         request: &v1::Connect,
         force: bool,
-    ) -> Answer<v1::Sandbox> {
+    ) -> ClientResult<v1::Sandbox> {
         let target = format!("/v1/networks/{}/connect", escape(network));
         let target = with_force(target, force);
         self.send(Method::POST, &target, request).await
@@ -153,35 +153,35 @@ impl Client {
         network: &str,
         request: &v1::Disconnect,
         force: bool,
-    ) -> Answer<v1::Sandbox> {
+    ) -> ClientResult<v1::Sandbox> {
         let target = format!("/v1/networks/{}/disconnect", escape(network));
         let target = with_force(target, force);
         self.send(Method::POST, &target, request).await
     }
 
     /// Every sandbox.
-    pub async fn sandboxes(&self) -> Answer<Vec<v1::Sandbox>> {
+    pub async fn sandboxes(&self) -> ClientResult<Vec<v1::Sandbox>> {
         self.get("/v1/sandboxes").await
     }
 
     /// One sandbox.
-    pub async fn sandbox(&self, name: &str) -> Answer<v1::Sandbox> {
+    pub async fn sandbox(&self, name: &str) -> ClientResult<v1::Sandbox> {
         self.get(&format!("/v1/sandboxes/{}", escape(name))).await
     }
 
     /// Creates a sandbox.
-    pub async fn create_sandbox(&self, request: &v1::SandboxCreate) -> Answer<v1::Sandbox> {
+    pub async fn create_sandbox(&self, request: &v1::SandboxCreate) -> ClientResult<v1::Sandbox> {
         self.send(Method::POST, "/v1/sandboxes", request).await
     }
 
     /// Removes a sandbox; with `force` also one of another owner.
-    pub async fn remove_sandbox(&self, name: &str, force: bool) -> Answer<()> {
+    pub async fn remove_sandbox(&self, name: &str, force: bool) -> ClientResult<()> {
         let target = format!("/v1/sandboxes/{}", escape(name));
         self.delete(&with_force(target, force)).await
     }
 
     /// Published ports, of one sandbox or of all.
-    pub async fn ports(&self, sandbox: Option<&str>) -> Answer<Vec<v1::Port>> {
+    pub async fn ports(&self, sandbox: Option<&str>) -> ClientResult<Vec<v1::Port>> {
         match sandbox {
             Some(name) => {
                 self.get(&format!("/v1/ports?sandbox={}", escape(name)))
@@ -192,33 +192,33 @@ impl Client {
     }
 
     /// Publishes ports; with `force` also of a sandbox of another owner.
-    pub async fn publish(&self, request: &v1::Publish, force: bool) -> Answer<Vec<v1::Port>> {
+    pub async fn publish(&self, request: &v1::Publish, force: bool) -> ClientResult<Vec<v1::Port>> {
         let target = with_force("/v1/ports".to_owned(), force);
         self.send(Method::POST, &target, request).await
     }
 
     /// Withdraws ports; with `force` also of a sandbox of another owner.
-    pub async fn unpublish(&self, request: &v1::Unpublish, force: bool) -> Answer<()> {
+    pub async fn unpublish(&self, request: &v1::Unpublish, force: bool) -> ClientResult<()> {
         let target = with_force("/v1/ports".to_owned(), force);
         self.send(Method::DELETE, &target, request).await
     }
 
     /// Node status.
-    pub async fn status(&self) -> Answer<v1::Status> {
+    pub async fn status(&self) -> ClientResult<v1::Status> {
         self.get("/v1/status").await
     }
 
     /// Removes netpath's kernel state; the daemon ends.
-    pub async fn teardown(&self) -> Answer<()> {
+    pub async fn teardown(&self) -> ClientResult<()> {
         self.exchange(Method::POST, "/v1/teardown", Bytes::new())
             .await
     }
 
-    async fn get<T: DeserializeOwned>(&self, target: &str) -> Answer<T> {
+    async fn get<T: DeserializeOwned>(&self, target: &str) -> ClientResult<T> {
         self.exchange(Method::GET, target, Bytes::new()).await
     }
 
-    async fn delete(&self, target: &str) -> Answer<()> {
+    async fn delete(&self, target: &str) -> ClientResult<()> {
         self.exchange(Method::DELETE, target, Bytes::new()).await
     }
 
@@ -227,7 +227,7 @@ impl Client {
         method: Method,
         target: &str,
         request: &impl Serialize,
-    ) -> Answer<T> {
+    ) -> ClientResult<T> {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(error))?;
         self.exchange(method, target, body.into()).await
     }
@@ -237,7 +237,7 @@ impl Client {
         method: Method,
         target: &str,
         body: Bytes,
-    ) -> Answer<T> {
+    ) -> ClientResult<T> {
         tokio::time::timeout(
             self.timeout,
             self.exchange_without_timeout(method, target, body),
@@ -256,7 +256,7 @@ impl Client {
         method: Method,
         target: &str,
         body: Bytes,
-    ) -> Answer<T> {
+    ) -> ClientResult<T> {
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -274,24 +274,24 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(error))?;
-        let answer = async {
+        let response = async {
             let response = sender
                 .send_request(request)
                 .await
                 .map_err(|error| self.broken(error))?;
             self.read(response).await
         };
-        tokio::pin!(answer);
+        tokio::pin!(response);
         tokio::select! {
-            answer = &mut answer => answer,
+            response = &mut response => response,
             // The connection may end before the response has been read.
-            _ = connection => answer.await,
+            _ = connection => response.await,
         }
     }
 
-    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Answer<T> {
+    async fn read<T: DeserializeOwned>(&self, response: Response<Incoming>) -> ClientResult<T> {
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
+        let body = Limited::new(response.into_body(), MAX_RESPONSE)
             .collect()
             .await
             .map_err(|error| self.broken(error))?

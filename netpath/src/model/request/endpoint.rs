@@ -17,9 +17,9 @@ pub struct EndpointRequest {
     pub network: Name,
     /// Addresses, at most one per family; a free address is allocated for every other family of the network.
     pub ips: Vec<IpAddr>,
-    /// MAC address of the container interface; derived from the endpoint's id if `None`.
+    /// MAC address of the container link; derived from the endpoint's id if `None`.
     pub mac: Option<MacAddr>,
-    /// Name of the container interface; the lowest free `ethN` if `None`.
+    /// Name of the container link; the lowest free `ethN` if `None`.
     pub interface: Option<String>,
     /// Veth pair of another program; netpath creates one if `None`.
     pub adopt: Option<AdoptedVeth>,
@@ -206,7 +206,7 @@ impl State {
             return refused(format!("it is not a port of bridge {bridge}"));
         }
         if request.mac.is_none() {
-            return refused("the MAC address of its container interface is not given".to_owned());
+            return refused("the MAC address of its container link is not given".to_owned());
         }
         let mut endpoints = self.endpoints();
         match endpoints.find(|(other, _)| other.adopted.as_ref() == Some(&veth.name)) {

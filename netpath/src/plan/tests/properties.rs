@@ -197,7 +197,7 @@ fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
     )
 }
 
-/// A container interface that was not observed counts as correct.
+/// A container link that was not observed counts as correct.
 fn looked_at(mut world: Observed, desired: &Desired) -> Observed {
     for (name, veth) in &mut world.veths {
         if let (None, Some(wanted)) = (&veth.inside, desired.veths.get(name)) {

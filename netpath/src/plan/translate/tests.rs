@@ -185,11 +185,11 @@ fn mtu_is_the_configured_one_or_of_the_smallest_uplink() {
     let plain = network(1, &["10.1.0.0/24"]);
     assert_eq!(of(&plain, &Facts::default()), 1500);
     assert_eq!(of(&plain, &facts), 1450);
-    let asked = Network {
+    let with_mtu = Network {
         mtu: Some(1300),
         ..plain
     };
-    assert_eq!(of(&asked, &facts), 1300);
+    assert_eq!(of(&with_mtu, &facts), 1300);
 }
 
 /// A network over bridge `br0`, with an endpoint over `veth1`.

@@ -13,7 +13,7 @@ use crate::{
     case::{Case, Send, send},
     delivered, from_sandbox, inbound, leaving,
 };
-use published::{asked, opened};
+use published::{opened, published_request};
 
 const ETHERNET: usize = 14;
 
@@ -224,7 +224,7 @@ fn leaves(before: &Packet, after: &Packet) -> Send {
 fn by_the_stack(family: Family) -> Vec<Case> {
     let (client, host) = (family.client(), family.host());
     let exceeded = if family.is_v4() { (11, 0) } else { (3, 0) };
-    let (request, _) = asked(family);
+    let (request, _) = published_request(family);
     let last = |packet: &Packet| packet.clone().ttl(1);
     let got = request.clone().destination(family.sandbox(1)).dport(53);
     let carrier = Packet::ip(host, client);

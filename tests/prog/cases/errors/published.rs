@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// A request to the published port 5353/udp, and the request that the sandbox receives.
-pub fn asked(family: Family) -> (Packet, Packet) {
+pub fn published_request(family: Family) -> (Packet, Packet) {
     let request = inbound(family, family.host()).udp(40_000, 5353);
     let inside = delivered(request.clone().destination(family.sandbox(1)), 1).dport(53);
     (request, inside)
 }
 
 pub fn opened(family: Family) -> Send {
-    let (request, inside) = asked(family);
+    let (request, inside) = published_request(family);
     send(UPLINK_INGRESS, "eth0", &request)
         .is(Reason::Inbound)
         .sends(&inside)
@@ -32,15 +32,15 @@ pub fn opened(family: Family) -> Send {
 
 pub fn about_published(family: Family) -> Vec<Case> {
     let (client, host, about) = (family.client(), family.host(), port_unreachable(family));
-    let (request, inside) = asked(family);
+    let (request, inside) = published_request(family);
     let closed = error(leaving(family, 1, client), about, &quote(&inside, None));
     let told = error(
         leaving(family, 1, client).source(host),
         about,
         &quote(&request.routed(), None),
     );
-    let answer = leaving(family, 1, client).udp(53, 40_000);
-    let answered = answer.clone().source(host).sport(5353);
+    let reply = leaving(family, 1, client).udp(53, 40_000);
+    let translated_reply = reply.clone().source(host).sport(5353);
     let carrier = inbound(family, host).source(family.unlisted_client());
     vec![
         case(family, "a closed port is reported from the host's address")
@@ -53,21 +53,21 @@ pub fn about_published(family: Family) -> Vec<Case> {
         case(family, "an error about a reply reaches its sender")
             .then(opened(family))
             .then(
-                send(UPLINK_EGRESS, "eth0", &answer)
+                send(UPLINK_EGRESS, "eth0", &reply)
                     .is(Reason::Translated)
-                    .sends(&answered),
+                    .sends(&translated_reply),
             )
             .then(
                 send(
                     UPLINK_INGRESS,
                     "eth0",
-                    &error(carrier.clone(), about, &quote(&answered, Some(8))),
+                    &error(carrier.clone(), about, &quote(&translated_reply, Some(8))),
                 )
                 .is(Reason::Inbound)
                 .sends(&error(
                     delivered(carrier.destination(family.sandbox(1)), 1),
                     about,
-                    &quote(&answer, Some(8)),
+                    &quote(&reply, Some(8)),
                 )),
             ),
     ]

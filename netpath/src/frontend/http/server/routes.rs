@@ -24,7 +24,7 @@ use crate::{
     model::Caller,
 };
 
-type Answer<T> = Result<Json<T>, ApiError>;
+type ApiResult<T> = Result<Json<T>, ApiError>;
 type Api<S> = State<Shared<S>>;
 
 /// Every route of the API.
@@ -54,11 +54,11 @@ pub(super) fn router<S: Service>(service: Arc<S>, ended: watch::Receiver<bool>) 
         .with_state(Shared { service, ended })
 }
 
-async fn networks<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::Network>> {
+async fn networks<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::Network>> {
     api.service.networks().await.map(Json)
 }
 
-async fn network<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v1::Network> {
+async fn network<S: Service>(State(api): Api<S>, Named(name): Named) -> ApiResult<v1::Network> {
     api.service.network(&name).await.map(Json)
 }
 
@@ -85,7 +85,7 @@ async fn connect<S: Service>(
     Named(name): Named,
     Authority(caller): Authority,
     Body(request): Body<v1::Connect>,
-) -> Answer<v1::Sandbox> {
+) -> ApiResult<v1::Sandbox> {
     api.service.connect(&name, request, caller).await.map(Json)
 }
 
@@ -94,18 +94,18 @@ async fn disconnect<S: Service>(
     Named(name): Named,
     Authority(caller): Authority,
     Body(request): Body<v1::Disconnect>,
-) -> Answer<v1::Sandbox> {
+) -> ApiResult<v1::Sandbox> {
     api.service
         .disconnect(&name, request, caller)
         .await
         .map(Json)
 }
 
-async fn sandboxes<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::Sandbox>> {
+async fn sandboxes<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::Sandbox>> {
     api.service.sandboxes().await.map(Json)
 }
 
-async fn sandbox<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v1::Sandbox> {
+async fn sandbox<S: Service>(State(api): Api<S>, Named(name): Named) -> ApiResult<v1::Sandbox> {
     api.service.sandbox(&name).await.map(Json)
 }
 
@@ -127,11 +127,11 @@ async fn remove_sandbox<S: Service>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn endpoints<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::Endpoint>> {
+async fn endpoints<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::Endpoint>> {
     api.service.endpoints().await.map(Json)
 }
 
-async fn endpoint<S: Service>(State(api): Api<S>, Named(id): Named) -> Answer<v1::Endpoint> {
+async fn endpoint<S: Service>(State(api): Api<S>, Named(id): Named) -> ApiResult<v1::Endpoint> {
     api.service.endpoint(&id).await.map(Json)
 }
 
@@ -158,7 +158,7 @@ async fn join_endpoint<S: Service>(
     Named(id): Named,
     Authority(caller): Authority,
     Body(request): Body<v1::Join>,
-) -> Answer<v1::Endpoint> {
+) -> ApiResult<v1::Endpoint> {
     let joined = api.service.join_endpoint(&id, request, caller).await;
     joined.map(Json)
 }
@@ -167,7 +167,7 @@ async fn leave_endpoint<S: Service>(
     State(api): Api<S>,
     Named(id): Named,
     Authority(caller): Authority,
-) -> Answer<v1::Endpoint> {
+) -> ApiResult<v1::Endpoint> {
     api.service.leave_endpoint(&id, caller).await.map(Json)
 }
 
@@ -180,7 +180,7 @@ struct PortsArguments {
 async fn ports<S: Service>(
     State(api): Api<S>,
     Arguments(arguments): Arguments<PortsArguments>,
-) -> Answer<Vec<v1::Port>> {
+) -> ApiResult<Vec<v1::Port>> {
     api.service
         .ports(arguments.sandbox.as_deref())
         .await
@@ -234,11 +234,11 @@ async fn unpublish<S: Service>(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn maps<S: Service>(State(api): Api<S>) -> Answer<Vec<v1::MapInfo>> {
+async fn maps<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::MapInfo>> {
     api.service.maps().await.map(Json)
 }
 
-async fn map<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v1::MapDump> {
+async fn map<S: Service>(State(api): Api<S>, Named(name): Named) -> ApiResult<v1::MapDump> {
     let Some(table) = v1::MapTable::from_name(&name) else {
         let names: Vec<String> = v1::MapTable::ALL.iter().map(ToString::to_string).collect();
         return Err(ApiError::unknown(
@@ -250,7 +250,7 @@ async fn map<S: Service>(State(api): Api<S>, Named(name): Named) -> Answer<v1::M
     api.service.map(table).await.map(Json)
 }
 
-async fn status<S: Service>(State(api): Api<S>) -> Answer<v1::Status> {
+async fn status<S: Service>(State(api): Api<S>) -> ApiResult<v1::Status> {
     api.service.status().await.map(Json)
 }
 

@@ -12,7 +12,7 @@ use super::{Running, fake};
 use crate::frontend::http::v1;
 
 /// Status and body of the response to a request.
-async fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
+async fn send_request(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -20,10 +20,10 @@ async fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Val
     );
     // The server may respond and close the connection before it has read the whole request.
     let _ = stream.write_all(request.as_bytes()).await;
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    let response = String::from_utf8(response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let body = match body {
         "" => Value::Null,
@@ -32,7 +32,7 @@ async fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Val
     (status, body)
 }
 
-/// Class 6: requests that are not complete do not keep connections for long.
+/// A connection with an incomplete request is closed after a time limit, so that connections remain available.
 #[tokio::test]
 async fn incomplete_requests_end_after_a_time_limit() {
     let running = Running::start();
@@ -50,8 +50,8 @@ async fn incomplete_requests_end_after_a_time_limit() {
     }
     let ended = async {
         for stream in &mut streams {
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer).await;
+            let mut response = Vec::new();
+            let _ = stream.read_to_end(&mut response).await;
         }
     };
     let limit = Duration::from_secs(60);
@@ -62,9 +62,9 @@ async fn incomplete_requests_end_after_a_time_limit() {
 #[tokio::test]
 async fn networks_have_the_fields_of_the_contract() {
     let running = Running::start();
-    let created = ask(running.socket(), "POST", "/v1/networks", r#"{"name":"a"}"#).await;
+    let created = send_request(running.socket(), "POST", "/v1/networks", r#"{"name":"a"}"#).await;
     assert_eq!(created.0, 201);
-    let (status, body) = ask(running.socket(), "GET", "/v1/networks/a", "").await;
+    let (status, body) = send_request(running.socket(), "GET", "/v1/networks/a", "").await;
     assert_eq!(status, 200);
     assert_eq!(
         body,
@@ -75,14 +75,14 @@ async fn networks_have_the_fields_of_the_contract() {
             "owner": "netpath", "adopted": null, "sandboxes": ["web"], "labels": {"tier": "front"},
         })
     );
-    let gone = ask(running.socket(), "DELETE", "/v1/networks/a", "").await;
+    let gone = send_request(running.socket(), "DELETE", "/v1/networks/a", "").await;
     assert_eq!(gone, (204, Value::Null));
 }
 
 #[tokio::test]
 async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
     let running = Running::start();
-    let (status, body) = ask(
+    let (status, body) = send_request(
         running.socket(),
         "POST",
         "/v1/sandboxes",
@@ -108,7 +108,7 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
             "ports": [port],
         })
     );
-    let (status, body) = ask(running.socket(), "GET", "/v1/ports?sandbox=web", "").await;
+    let (status, body) = send_request(running.socket(), "GET", "/v1/ports?sandbox=web", "").await;
     assert_eq!((status, body), (200, json!([port])));
 }
 
@@ -140,8 +140,8 @@ async fn endpoints_are_created_joined_and_removed_by_their_caller() {
         ("DELETE", format!("{endpoint}?colour=red"), "", 400),
     ];
     for (method, target, body, expected) in requests {
-        let (status, answer) = ask(running.socket(), method, &target, body).await;
-        assert_eq!(status, expected, "{method} {target}: {answer}");
+        let (status, response) = send_request(running.socket(), method, &target, body).await;
+        assert_eq!(status, expected, "{method} {target}: {response}");
     }
     let callers = [
         "Cni, force: false",
@@ -225,21 +225,21 @@ async fn errors_have_the_same_form() {
         ("GET", "/v1/maps/nat", "", 503, "unavailable"),
     ];
     for (method, target, body, status, code) in cases {
-        let answer = ask(running.socket(), method, target, body).await;
-        let what = format!("{method} {target} {:.40}: {answer:?}", body);
-        assert_eq!(answer.0, status, "{what}");
-        assert_eq!(answer.1["error"]["code"], code, "{what}");
-        assert!(answer.1["error"]["message"].is_string(), "{what}");
-        assert!(answer.1["error"].get("hint").is_some(), "{what}");
+        let response = send_request(running.socket(), method, target, body).await;
+        let what = format!("{method} {target} {:.40}: {response:?}", body);
+        assert_eq!(response.0, status, "{what}");
+        assert_eq!(response.1["error"]["code"], code, "{what}");
+        assert!(response.1["error"]["message"].is_string(), "{what}");
+        assert!(response.1["error"].get("hint").is_some(), "{what}");
     }
 }
 
 #[tokio::test]
 async fn maps_are_plain_lists() {
     let running = Running::start();
-    let (_, ports) = ask(running.socket(), "GET", "/v1/maps/ports", "").await;
+    let (_, ports) = send_request(running.socket(), "GET", "/v1/maps/ports", "").await;
     assert_eq!(ports, serde_json::to_value([fake::port("web")]).unwrap());
-    let (_, peers) = ask(running.socket(), "GET", "/v1/maps/peers", "").await;
+    let (_, peers) = send_request(running.socket(), "GET", "/v1/maps/peers", "").await;
     assert_eq!(peers, json!([]));
 }
 
@@ -248,11 +248,16 @@ async fn unpublish_takes_a_body_or_a_query() {
     let running = Running::start();
     let body = r#"{"sandbox":"web","publish":["80","53/udp"]}"#;
     assert_eq!(
-        ask(running.socket(), "DELETE", "/v1/ports", body).await.0,
+        send_request(running.socket(), "DELETE", "/v1/ports", body)
+            .await
+            .0,
         204
     );
     let query = "/v1/ports?sandbox=web&publish=%5B::1%5D:80:80/tcp";
-    assert_eq!(ask(running.socket(), "DELETE", query, "").await.0, 204);
+    assert_eq!(
+        send_request(running.socket(), "DELETE", query, "").await.0,
+        204
+    );
     assert_eq!(
         running.fake.state().requests,
         [

@@ -32,7 +32,7 @@ async fn stale_socket_is_replaced() {
     bind(&path).unwrap();
 }
 
-/// Class 6: no client can connect to a socket without a file.
+/// No client can connect to a socket without a file.
 #[tokio::test]
 async fn deleted_socket_file_is_created_again() {
     let running = Running::start();
