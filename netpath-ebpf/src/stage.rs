@@ -21,7 +21,8 @@ pub trait Argument {
 pub trait Outcome {
     /// The number that is returned.
     fn encode(self) -> u64;
-    /// The result; [`Reason::Internal`] or `None` for a number that no stage returns.
+    /// The result. A number of a [`Reason`] is checked, in an `Option` and a `Result` too: an unknown one becomes
+    /// [`Reason::Internal`]. `bool`, `Option<bool>` and `Option<u32>` accept every number.
     fn decode(number: u64) -> Self;
     /// The result if the context is missing, which never happens.
     fn without_context() -> Self;
@@ -251,8 +252,8 @@ macro_rules! stage {
             }))
         }
     };
-    // The stage is called with `call`, whose values it gets as parameters; `with` comes first, `enter` is the result of the
-    // body, or `None` if it cannot run.
+    // `call`: arguments of the call. `as`: the parameters they become. `with`: statements at the start. `enter`: the
+    // result of the body, or `None` if it cannot run.
     (@define $(#[$meta:meta])* $visibility:vis fn $name:ident($($parameter:ident: $type:ty),*) -> $result:ty $body:block
         call ($($passed:expr),*) as ($($raw:ident: $raw_type:ty),*) with { $($with:tt)* } enter ($enter:expr)) => {
         $(#[$meta])*

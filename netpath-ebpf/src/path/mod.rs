@@ -1,10 +1,11 @@
 //! The decision about a packet at each hook: published port, forward, host or drop.
 //!
 //! ```text
-//! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver                 else host
-//! uplink egress     source of a sandbox? ─► flow, or open one ─► translate the source                    else host
-//! endpoint ingress  guard ─► classify ─► sandbox, host: flow? published port? ─► deliver   outside: forward   else host
-//! endpoint egress   from the host or the bridge? ─► pass                                                 else drop
+//! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver       else host or drop
+//! uplink egress     source of a sandbox? ─► flow, or open one ─► translate the source          else pass or drop
+//! endpoint ingress  guard ─► classify ─► sandbox, host: flow? published port? ─► deliver
+//!                                        outside: forward                                      else host or drop
+//! endpoint egress   from the host, an endpoint of the network, or translated at an uplink? ARP? ─► pass   else drop
 //! ```
 //!
 //! | file | decides |
@@ -54,8 +55,8 @@ stage! {
     }
 }
 
-/// Translates a packet as its entry says. A first fragment also gets the identification `id`. `false` if the packet cannot be
-/// written.
+/// Translates a packet by its entry. A first fragment also gets the identification `id`. `false` if the packet cannot
+/// be written.
 #[inline(always)]
 fn translate(context: &mut Context, entry: Entry, id: u32) -> bool {
     let (skb, parsed) = (&mut context.skb, &*context.parsed);

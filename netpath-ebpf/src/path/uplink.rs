@@ -24,7 +24,7 @@ use crate::{
 /// Handles a packet from outside.
 #[inline(always)]
 pub fn ingress(context: &mut Context) -> Reason {
-    // Tagged frames are for a VLAN device on this one.
+    // A tagged frame is for a VLAN device above this uplink.
     if context.skb.is_tagged() {
         return Reason::NotOurs;
     }
@@ -180,6 +180,7 @@ fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
     }
     prepare_outbound(context, slot)?;
     source_port::open_flow(context)?;
-    // If the flow exists but is not found at this hook, it is one between sandboxes through a former address of the node.
+    // A flow with this tuple that does not pass this hook is between two sandboxes; the address it used is no longer
+    // the node's.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }

@@ -38,13 +38,13 @@ pub struct Report {
 }
 
 impl FlowPressure {
-    /// Compares the counters with those of the last update. `top` returns the sandboxes with the most flows. It is
-    /// called only if there are refusals to report.
+    /// Compares the counters with those of the last update. `top` returns the sandboxes with the most flows, or
+    /// `None` if their counts cannot be read. It is called only if there are refusals to report.
     pub fn update(
         &mut self,
         now: Instant,
         counters: &[Counter],
-        top: impl FnOnce() -> Vec<SandboxFlows>,
+        top: impl FnOnce() -> Option<Vec<SandboxFlows>>,
     ) -> Report {
         let counts = REASONS.map(|reason| {
             let counter = counters.iter().find(|counter| counter.reason == reason);
@@ -81,23 +81,24 @@ impl FlowPressure {
             self.warned = Some(now);
         }
         Report {
-            degraded: Some(self.text(&top())),
+            degraded: Some(self.text(top().as_deref())),
             warn,
         }
     }
 
-    fn text(&self, top: &[SandboxFlows]) -> String {
+    fn text(&self, top: Option<&[SandboxFlows]>) -> String {
         let refused = self.refused.iter().zip(REASONS);
         let refused: Vec<_> = refused
             .filter(|(count, _)| **count > 0)
             .map(|(count, reason)| format!("{} {count} times", reason.name()))
             .collect();
-        let largest = match top.first() {
-            Some(most) => format!(
+        let largest = match top {
+            Some([most, ..]) => format!(
                 "sandbox '{}' has the most flows, {}",
                 most.sandbox, most.flows
             ),
-            None => "no sandbox has flows".to_owned(),
+            Some([]) => "no sandbox has flows".to_owned(),
+            None => "the counts of sandboxes cannot be read".to_owned(),
         };
         format!("new flows were refused: {}; {largest}", refused.join(", "))
     }
@@ -119,13 +120,12 @@ mod tests {
             .collect()
     }
 
-    fn top() -> Vec<SandboxFlows> {
-        [("web", 70), ("db", 3)]
-            .map(|(sandbox, flows)| SandboxFlows {
-                sandbox: sandbox.to_owned(),
-                flows,
-            })
-            .into()
+    fn top() -> Option<Vec<SandboxFlows>> {
+        let top = [("web", 70), ("db", 3)].map(|(sandbox, flows)| SandboxFlows {
+            sandbox: sandbox.to_owned(),
+            flows,
+        });
+        Some(top.into())
     }
 
     #[test]
@@ -173,11 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn report_without_flows_names_no_sandbox() {
-        let mut pressure = FlowPressure::default();
-        pressure.update(Instant::now(), &counters(0, 0), Vec::new);
-        let report = pressure.update(Instant::now(), &counters(0, 1), Vec::new);
-        let text = report.degraded.unwrap();
-        assert!(text.ends_with("; no sandbox has flows"), "{text}");
+    fn report_without_flows_or_counts_names_no_sandbox() {
+        let cases = [
+            (Some(Vec::new()), "; no sandbox has flows"),
+            (None, "; the counts of sandboxes cannot be read"),
+        ];
+        for (top, end) in cases {
+            let mut pressure = FlowPressure::default();
+            pressure.update(Instant::now(), &counters(0, 0), || None);
+            let report = pressure.update(Instant::now(), &counters(0, 1), || top);
+            let text = report.degraded.unwrap();
+            assert!(text.ends_with(end), "{text}");
+        }
     }
 }

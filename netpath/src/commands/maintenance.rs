@@ -1,4 +1,5 @@
-//! Commands that tasks of the daemon run: reconcile, sweep, and the removal of sandboxes that have ended.
+//! Commands that tasks of the daemon run: reconcile, sweep, the application of other writers' commits, and the removal
+//! of sandboxes that have ended.
 
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::{
 pub struct Repaired(pub usize);
 
 impl<K: Kernel, D: Datapath> Commands<K, D> {
-    /// Reconciles the node, without the interiors of sandboxes. A torn-down node is not reconciled.
+    /// Reconciles the node, without the container links. A torn-down node is not reconciled.
     ///
     /// # Errors
     /// If the node cannot be observed.
@@ -66,7 +67,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         self.shared.node.lock().await.uplink_hold_end()
     }
 
-    /// Whether a kernel event may require a reconcile: false for changes that netpath itself has made.
+    /// Whether a kernel event requires a reconcile before the next periodic one. A change of netpath's own devices
+    /// other than removal does not: the event does not say whether netpath made it.
     pub async fn may_require_reconcile(&self, event: &Event) -> bool {
         let (name, gone) = match event {
             Event::LinkChanged { name, gone, .. } => (name, gone),

@@ -68,7 +68,7 @@ struct Shared<K, D> {
 /// Wake-ups of the daemon's tasks.
 #[derive(Default)]
 pub struct Wake {
-    /// Flows have expired because their endpoint or port was removed.
+    /// Flows may have become invalid.
     pub sweep: Notify,
     /// The node must be reconciled.
     pub reconcile: Notify,

@@ -196,7 +196,11 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let undo = change.clone().reversed();
         self.record(&undo)?;
         if let Err(second) = self.reconciler.apply(&after, &before).await {
-            tracing::error!(error = %second, "cannot reverse a failed change; the next reconcile repairs it");
+            tracing::error!(
+                error = %second,
+                "cannot reverse a failed change; a reconcile repairs it, except container links, which the next start \
+                 repairs"
+            );
         }
         Err(error.into())
     }
@@ -344,7 +348,7 @@ impl Node {
         let tables = &self.reconciler.datapath.tables;
         let report = self.flow_pressure.update(Instant::now(), &counters, || {
             // Without the counts, the report names no sandbox.
-            tables.top().unwrap_or_default()
+            tables.top().ok()
         });
         match report.degraded {
             Some(text) => {

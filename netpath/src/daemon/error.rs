@@ -56,7 +56,7 @@ pub enum DaemonError {
     Bind(#[from] BindError),
     /// The store has no objects, but the kernel has those of an earlier daemon.
     #[error(
-        "store {} is missing or empty, but pins in {} are in use; restore the store to keep sandboxes and ports, or \
+        "store {} is missing or empty, but {} contains pins; restore the store to keep sandboxes and ports, or \
          remove them with 'netpath teardown --force --run-dir {} --state-dir {} --bpf-dir {}' and start again",
         store.display(), bpf_dir.display(), run_dir.display(), state_dir.display(), bpf_dir.display()
     )]

@@ -14,10 +14,10 @@ use crate::{
     reconcile::{Datapath, Kernel},
 };
 
-/// Time between two checks of namespaces. The end of a process is detected immediately.
+/// Longest wait for a request, after which a check starts without one. The end of a process requests a check.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// The pause after a check is at least this multiple of its duration, up to [`PERIOD`].
+/// After a check, requests are delayed for this multiple of its duration, at most for [`PERIOD`].
 const PAUSE: u32 = 20;
 
 /// Runs until the daemon ends.

@@ -59,7 +59,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     };
     let serving = tokio::spawn(frontend::serve(listener, commands.clone(), stopped));
     tracing::info!(socket = %commands.config().socket.display(), "ready");
-    // Fails only without systemd.
+    // Without systemd this does nothing. A failure to reach systemd is not fatal.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     wait_for_end(&commands).await?;
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);

@@ -1,4 +1,4 @@
-//! Reconciles after kernel events, and periodically: changes of map entries cause no event.
+//! Reconciles after kernel events, and periodically, because changes of map entries cause no event.
 
 use std::time::Duration;
 

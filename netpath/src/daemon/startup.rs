@@ -121,7 +121,7 @@ fn link_pins(config: &Config) -> Result<(), DaemonError> {
     symlink(target, &link).map_err(|source| file_error("link", &link, source))
 }
 
-/// Describes as degraded that few ports remain outside of the ephemeral ports of the node's sockets.
+/// A message for `status` if few ports remain for outbound translation.
 fn port_range_problem((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
     const FEW: u16 = 4096;
     if last.saturating_sub(first) >= FEW {

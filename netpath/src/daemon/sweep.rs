@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::commands::Commands;
 
-/// Shortest and longest time between sweeps.
+/// Bounds of the wait for a request, after which a sweep starts without one. [`SHORTEST`] is also the longest delay of
+/// a request.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Requested sweeps take at most 1/[`URGENT_SHARE`] of the time.
+/// After a sweep, requests are delayed for this multiple of its duration, at most for [`SHORTEST`]. So requested sweeps
+/// take about 1/[`URGENT_SHARE`] of the time, unless [`SHORTEST`] limits the delay.
 const URGENT_SHARE: u32 = 10;
 
-/// Periodic sweeps take at most 1/[`SHARE`] of the time.
+/// The wait for a request is this multiple of the duration of the sweep, but at least the period and at most
+/// [`LONGEST`]. So periodic sweeps take at most 1/[`SHARE`] of the time, unless [`LONGEST`] limits the wait.
 const SHARE: u32 = 100;
 
 /// Runs until the daemon ends. The period is a quarter of the shortest idle limit.

@@ -36,8 +36,8 @@ pub struct Features {
     pub tcx: bool,
     /// Route lookups without a neighbour lookup. Without this flag, the lookup has the same result and takes longer.
     pub skip_neighbour: bool,
-    /// Route lookups that return the preferred source address. Without them, outbound flows use the first address of the
-    /// uplink.
+    /// Route lookups that return the preferred source address. Without them, outbound flows use the `src` of the
+    /// uplink's default route, otherwise its first usable address.
     pub source: bool,
     /// Route lookups that apply policy rules for the packet's mark. Without them, those rules do not apply.
     pub mark: bool,
@@ -59,7 +59,7 @@ impl Features {
             (
                 "route-source",
                 self.source,
-                "outbound flows use the first address of the uplink, not the 'src' of a route",
+                "outbound flows use the 'src' of the uplink's default route, otherwise its first usable address",
             ),
             (
                 "route-mark",

@@ -42,7 +42,7 @@ pub enum Event {
     },
     /// A route was added, changed or removed.
     RouteChanged,
-    /// A queueing discipline or a filter was removed, and with it a program that is attached by netlink.
+    /// A queueing discipline or a filter was removed; it may have been one of netpath's.
     FilterRemoved {
         /// Index of its device.
         index: u32,
@@ -90,7 +90,7 @@ impl Watch {
         socket
             .bind(&SocketAddr::new(0, groups))
             .map_err(failed("bind"))?;
-        // SAFETY: the socket is owned by the `AsyncFd` and not replaced while it is.
+        // SAFETY: the `AsyncFd` owns the socket, and nothing replaces it.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
             .map_err(|error| failed("epoll_ctl")(error.into()))?;
         Ok(Self {

@@ -100,7 +100,8 @@ pub struct Desired {
     pub namespaces: BTreeSet<Namespace>,
     /// By name of the host interface.
     pub veths: BTreeMap<String, Veth>,
-    /// Host interfaces of adopted veth pairs. They get programs and nothing else.
+    /// Host interfaces of adopted veth pairs. netpath attaches programs to them and writes their map entries, and
+    /// changes nothing else.
     pub adopted: BTreeSet<String>,
     /// Entries of the maps.
     pub entries: Entries,

@@ -10,19 +10,22 @@ use std::{
 
 use super::{
     Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
-    tables::{Entries, Entry as _, Stage, Table, for_each_table},
+    tables::{Entries, Entry as _, Order, Table, for_each_table},
 };
 
-/// Operations that turn the observed into the desired state, in the order of execution: first every removal,
-/// then every creation, each in the order of the variants of [`Operation`].
+/// Operations that turn the observed into the desired state, in the order of execution.
+///
+/// First every removal, in the order of the variants of [`Operation`]. Then the creations: programs of uplinks, entries
+/// of [`Order::BeforeDevices`], bridges, namespaces, veth pairs with their programs, entries of
+/// [`Order::AfterDevices`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let fresh = Fresh::of(desired, observed);
     let mut operations = remove_entries(desired, observed);
     remove_devices(desired, observed, &fresh, &mut operations);
     attach_uplinks(desired, observed, &mut operations);
-    operations.extend(put_entries(Stage::BeforeDevices, desired, observed, &fresh));
+    operations.extend(put_entries(Order::BeforeDevices, desired, observed, &fresh));
     make_devices(desired, observed, &fresh, &mut operations);
-    operations.extend(put_entries(Stage::AfterDevices, desired, observed, &fresh));
+    operations.extend(put_entries(Order::AfterDevices, desired, observed, &fresh));
     operations
 }
 
@@ -64,14 +67,14 @@ fn remove_entries(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     macro_rules! remove {
         ($($field:ident: $Table:ident($Entry:ty),)+) => {
             $(tables.push((
-                <$Entry>::STAGE,
+                <$Entry>::ORDER,
                 removals::<$Entry>(&desired.entries, &observed.entries, &slots),
             ));)+
         };
     }
     for_each_table!(remove);
-    // The sort is stable: tables of one stage keep their order.
-    tables.sort_by_key(|(stage, _)| *stage);
+    // The sort is stable: tables with the same order stay in the order of the list.
+    tables.sort_by_key(|(order, _)| *order);
     let tables = tables.into_iter().rev();
     tables.flat_map(|(_, operations)| operations).collect()
 }
@@ -90,9 +93,9 @@ fn removals<E: Table>(
     operations(keys, E::BATCHED, E::remove)
 }
 
-/// Additions to every table of a stage.
+/// Additions to every table with this order.
 fn put_entries(
-    stage: Stage,
+    order: Order,
     desired: &Desired,
     observed: &Observed,
     fresh: &Fresh<'_>,
@@ -100,7 +103,7 @@ fn put_entries(
     let mut operations = Vec::new();
     macro_rules! put {
         ($($field:ident: $Table:ident($Entry:ty),)+) => {
-            $(if <$Entry>::STAGE == stage {
+            $(if <$Entry>::ORDER == order {
                 operations.extend(additions::<$Entry>(&desired.entries, &observed.entries, fresh));
             })+
         };
@@ -141,7 +144,8 @@ fn remove_devices(
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
-    // The entries of uplinks are removed before their programs, so that no endpoint redirects to an uplink without programs.
+    // The entries of uplinks are removed before their programs, so that no endpoint redirects to an uplink without
+    // programs.
     let wanted = desired.attachments();
     let attached = observed.attached.iter().filter(|attachment| {
         !wanted.contains(attachment) || fresh.veths.contains(attachment.interface.as_str())
@@ -243,8 +247,8 @@ impl ObservedVeth {
         self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
     }
 
-    /// Both interfaces have the same MTU, so that of the host interface decides. A container link that was not observed
-    /// counts as correct.
+    /// Only the MTU of the host interface is observed; a change of the container link's MTU in the sandbox is not
+    /// detected. A container link that was not observed counts as correct.
     fn has_inside_of(&self, veth: &Veth) -> bool {
         let right = super::ObservedInside::complete(&veth.inside);
         self.mtu == veth.mtu && self.inside.as_ref().is_none_or(|inside| *inside == right)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Both sides may be complete (periodic reconcile) or hold the objects of one change: [`plan`] compares what it is given
-//! and never removes objects that are not in `Observed`. A change of verified objects can be planned without observing:
+//! and never removes objects that are not in `Observed`. Tests plan a change without observing:
 //! `plan(&after, &Observed::complete(&before))`, with both sides from [`Desired::of_change`].
 
 mod desired;

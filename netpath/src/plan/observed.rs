@@ -83,16 +83,14 @@ pub struct Observed {
     pub namespaces: BTreeSet<PathBuf>,
     /// By interface name.
     pub veths: BTreeMap<String, ObservedVeth>,
-    /// Programs that are attached and of the running version.
+    /// Attachments whose program is the loaded one, and undesired attachments that have a pin.
     pub attached: BTreeSet<Attachment>,
     /// Entries of the maps.
     pub entries: Entries,
 }
 
 impl Observed {
-    /// The observed state if it equals the desired one.
-    ///
-    /// A change of objects that were just verified can be planned against this, without observing.
+    /// The observed state if it equals the desired one. Tests plan against it without observing.
     pub fn complete(desired: &Desired) -> Self {
         let bridges = desired.bridges.iter();
         let namespaces = desired.namespaces.iter();

@@ -30,8 +30,8 @@ pub enum Operation {
         name: String,
     },
 
-    /// Attach a program to a device: to uplinks here, before any bridge exists; to an endpoint after its pair was
-    /// created and before it is set up.
+    /// Attach a program to a device: to an uplink before bridges are set, to an endpoint between the creation of its
+    /// pair and its setup.
     Attach(Attachment),
     /// Pin a map again. Only a reconcile needs it.
     PinMap {

@@ -33,7 +33,7 @@ pub(crate) use for_each_table;
 
 /// When entries are added, relative to bridges and veth pairs. They are removed in the reverse order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum Order {
     /// Before bridges and veth pairs are created, and after the programs of the uplinks are attached.
     BeforeDevices,
     /// After bridges and veth pairs are created and set up.
@@ -45,10 +45,10 @@ pub trait Entry: Clone + fmt::Debug + PartialEq {
     /// Its key.
     type Key: Clone + fmt::Debug + Ord;
 
-    /// What a message calls an entry, in the singular.
+    /// Noun for an entry in messages, in the singular.
     const NOUN: &'static str;
     /// When entries are added.
-    const STAGE: Stage;
+    const ORDER: Order;
     /// Whether one operation adds or removes all entries of a plan, because there may be thousands.
     const BATCHED: bool;
 
@@ -168,7 +168,7 @@ for_each_table!(declare);
 impl Entry for Uplink {
     type Key = String;
     const NOUN: &'static str = "uplink";
-    const STAGE: Stage = Stage::BeforeDevices;
+    const ORDER: Order = Order::BeforeDevices;
     const BATCHED: bool = false;
 
     fn key_text(name: &String) -> String {
@@ -193,7 +193,7 @@ impl Entry for SubnetEntry {
     type Key = IpNet;
     const NOUN: &'static str = "subnet";
     // An endpoint must not send from a subnet without an entry.
-    const STAGE: Stage = Stage::BeforeDevices;
+    const ORDER: Order = Order::BeforeDevices;
     const BATCHED: bool = false;
 
     fn key_text(prefix: &IpNet) -> String {
@@ -219,7 +219,7 @@ pub struct NetworkEntry {
 impl Entry for NetworkEntry {
     type Key = u32;
     const NOUN: &'static str = "network";
-    const STAGE: Stage = Stage::AfterDevices;
+    const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = false;
 
     fn interfaces(&self) -> Vec<&str> {
@@ -267,7 +267,7 @@ pub struct EndpointEntry {
 impl Entry for EndpointEntry {
     type Key = u32;
     const NOUN: &'static str = "endpoint";
-    const STAGE: Stage = Stage::AfterDevices;
+    const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = false;
 
     fn interfaces(&self) -> Vec<&str> {
@@ -301,7 +301,7 @@ pub enum AddressEntry {
 impl Entry for AddressEntry {
     type Key = IpAddr;
     const NOUN: &'static str = "address";
-    const STAGE: Stage = Stage::AfterDevices;
+    const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = true;
 
     fn endpoint(&self) -> Option<u32> {
@@ -332,8 +332,8 @@ pub struct AllowEntry;
 impl Entry for AllowEntry {
     type Key = AllowKey;
     const NOUN: &'static str = "allowed source";
-    // A published range refers to its list.
-    const STAGE: Stage = Stage::AfterDevices;
+    // The list is before `ports` in `for_each_table`, so a list has its entries before a range refers to it.
+    const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = true;
 
     fn key_text(key: &AllowKey) -> String {
@@ -383,7 +383,7 @@ pub struct PortEntry {
 impl Entry for PortEntry {
     type Key = PortKey;
     const NOUN: &'static str = "published port";
-    const STAGE: Stage = Stage::AfterDevices;
+    const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = true;
 
     fn endpoint(&self) -> Option<u32> {

@@ -63,8 +63,8 @@ impl Desired {
         desired
     }
 
-    /// The objects of a change before and after it. `state` may be the one before or after the change: only the networks
-    /// of a sandbox are looked up in it, which no change of the sandbox affects.
+    /// The objects of a change before and after it. Only the networks of a sandbox are looked up in `state`. A change
+    /// of a sandbox does not affect them, so `state` may be from before or after it.
     pub fn of_change(change: &Change, state: &State, facts: &Facts) -> (Self, Self) {
         let both = |before: Option<Self>, after: Option<Self>| {
             (before.unwrap_or_default(), after.unwrap_or_default())

@@ -4,7 +4,7 @@
 //! Desired ─► observe (Kernel, Datapath) ─► plan ─► execute (Kernel, Datapath)
 //! ```
 //!
-//! Level-triggered: each reconcile observes the state, so missed events have no effect. The reconciler uses the traits
+//! Each reconcile observes the state, so a missed event only delays a correction. The reconciler uses the traits
 //! [`Kernel`] and [`Datapath`], which [`Host`] and [`crate::datapath::Datapath`] implement.
 
 mod error;
@@ -79,10 +79,11 @@ pub trait Datapath: Send {
     /// If a map cannot be read.
     fn observe(&self, scope: &Scope<'_>, observed: &mut Observed) -> Result<(), DatapathError>;
 
-    /// Executes one operation on a map entry. Idempotent; removing what does not exist succeeds.
+    /// Executes an operation on map entries, pins of maps or socket programs. Idempotent; removing what does not exist
+    /// succeeds.
     ///
     /// # Errors
-    /// If the map cannot be written.
+    /// If a map cannot be written or pinned, or a program cannot be attached.
     fn execute(&mut self, operation: &Operation) -> Result<(), DatapathError>;
 
     /// Attaches a program to a device, or updates the attached one.

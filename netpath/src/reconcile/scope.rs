@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Attachment, Desired, Veth};
 
-/// Whether [`Scope::All`] includes the interiors of sandboxes.
+/// Whether [`Scope::All`] includes container links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Only the namespace of the node, and the maps.
@@ -16,7 +16,8 @@ pub enum Depth {
 /// Which objects to observe.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
-    /// The objects of one change, and no others: the cost does not grow with the number of objects.
+    /// The objects of one change. Tables without a lookup of single entries are still read completely
+    /// ([`MapTable::read`](crate::datapath::tables::MapTable::read)).
     Change {
         /// Objects before the change.
         before: &'a Desired,

@@ -1,4 +1,4 @@
-//! The traits of the reconciler for the datapath. The list of planned tables drives observing and executing.
+//! Implements the reconciler's trait `Datapath`. The code for each table is generated from the list of planned tables.
 
 use super::{Datapath, Scope};
 use crate::{

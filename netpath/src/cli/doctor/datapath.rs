@@ -76,7 +76,14 @@ fn needed(features: Features) -> Vec<Finding> {
     }
     if !features.source {
         let routes = both_families(&["route", "show", "table", "main"]);
-        findings.extend(routes.map(|list| judge("route_source", preferring(&list), "outbound flows do not use the 'src' of these routes, but the first address of the uplink")));
+        findings.extend(routes.map(|list| {
+            judge(
+                "route_source",
+                preferring(&list),
+                "outbound flows do not use the 'src' of these routes, but that of the uplink's default route, \
+                 otherwise its first usable address",
+            )
+        }));
     }
     findings
 }

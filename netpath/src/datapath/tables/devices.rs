@@ -46,7 +46,7 @@ impl MapTable for Uplink {
         Ok(())
     }
 
-    /// Removes uplinks whose interface was removed too.
+    /// Also removes uplinks whose interface no longer exists.
     fn delete(tables: &mut Tables, keys: &[String]) -> Result<(), DatapathError> {
         for (index, device) in tables.devices()? {
             if device.is_uplink() && sys::ifname(index).is_none_or(|name| keys.contains(&name)) {
@@ -158,7 +158,8 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
-    /// Sets the flow count of a slot to zero and assigns it to a generation.
+    /// Sets the flow count of a slot to zero and assigns it to a generation, unless it already belongs to that
+    /// generation.
     pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
         if self.usage(slot)?.generation == generation {
             return Ok(());

@@ -50,7 +50,7 @@ pub struct Tables {
     taken: ports::Taken,
 }
 
-/// A planned table in its maps.
+/// Reads and writes a planned table in its maps.
 pub trait MapTable: Table {
     /// Writes entries.
     ///
@@ -70,7 +70,7 @@ pub trait MapTable: Table {
     /// If a map cannot be read.
     fn read_all(tables: &Tables) -> Result<BTreeMap<Self::Key, Self>, DatapathError>;
 
-    /// Reads the entries with these keys. This implementation reads every entry, which suits a small table.
+    /// Reads the entries with these keys. This implementation reads every entry of the table.
     ///
     /// # Errors
     /// If a map cannot be read.

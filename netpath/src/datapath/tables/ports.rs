@@ -1,4 +1,4 @@
-//! Published ranges, their allow lists, and the ports that SNAT must not choose.
+//! Published ranges, their allow-lists, and the ports that SNAT must not choose.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
