@@ -1,9 +1,9 @@
 //! The planned tables: the maps whose entries follow from the state of the control plane.
 //!
-//! [`for_each_table`] is the list of them. [`Entries`], [`Addition`] and [`Removal`], the steps of the planner, and the
+//! `for_each_table!` is the list of them. [`Entries`], [`Addition`] and [`Removal`], the steps of the planner, and the
 //! reading and writing of the maps are derived from it. A new table needs the declaration of its map in
 //! `netpath_common::maps`; here, its line in the list and its entry type with an [`Entry`] implementation;
-//! [`super::translate`], which fills it; and an implementation of `MapTable` in `datapath/tables`.
+//! `plan/translate.rs`, which fills it; and an implementation of `MapTable` in `datapath/tables`.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
