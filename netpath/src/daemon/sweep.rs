@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::commands::Commands;
 
-/// Bounds of the wait for a request, after which a sweep starts without one. [`SHORTEST`] is also the longest delay of
-/// a request.
+/// Shortest and longest wait for a request. If none arrives in that time, a sweep starts. [`SHORTEST`] is also the
+/// longest delay of a request.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,8 @@
 //! The planner: compares the desired with the observed state.
 //!
-//! Removal proceeds from outside to inside (ports, addresses, slots, programs, devices) and creation from inside to
-//! outside, so that no packet is forwarded by an incomplete configuration.
+//! Entries that refer to a device are removed before it (ports, addresses, slots, programs, devices), and created after it.
+//! The programs of uplinks and the entries of [`Order::BeforeDevices`] come before all devices. So no packet is forwarded by
+//! an incomplete configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -294,7 +294,7 @@ pub enum AddressEntry {
     Host,
     /// The gateway of one of netpath's networks.
     Gateway,
-    /// Of the endpoint in this slot.
+    /// An address of the endpoint in this slot.
     Endpoint(u32),
 }
 
@@ -332,7 +332,7 @@ pub struct AllowEntry;
 impl Entry for AllowEntry {
     type Key = AllowKey;
     const NOUN: &'static str = "allowed source";
-    // The list is before `ports` in `for_each_table`, so a list has its entries before a range refers to it.
+    // `allow` precedes `ports` in `for_each_table`, so an allow-list has its entries before a range refers to it.
     const ORDER: Order = Order::AfterDevices;
     const BATCHED: bool = true;
 
