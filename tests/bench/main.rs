@@ -91,7 +91,7 @@ fn main() {
         proxy: !args.no_userland_proxy,
         user_network: args.user_network,
     };
-    let setups = Setups::new(family, docker);
+    let mut setups = Setups::new(family, docker);
     let mut report = report::Report::new(&args, machine::facts());
     let is_selected = |name| args.names.is_empty() || args.names.contains(&name);
 
@@ -120,7 +120,7 @@ fn main() {
         setups.assert_paths();
     }
     if is_selected(Name::Prog) {
-        report.programs(prog::measure(&setups, args.rounds));
+        report.programs(prog::measure(&mut setups, args.rounds));
     }
     report.finish(machine::load());
     report.print();
