@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Directories without sources.
-const SKIPPED: [&str; 3] = [".git", "target", "corpus"];
+/// Ends of the paths of directories without sources.
+const SKIPPED: [&str; 3] = [".git", "target", "fuzz/corpus"];
 
 /// A text file of the checkout.
 pub struct Source {
@@ -87,7 +87,9 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;
-        let skipped = SKIPPED.iter().any(|skipped| entry.file_name() == *skipped);
+        let skipped = SKIPPED
+            .iter()
+            .any(|skipped| entry.path().ends_with(skipped));
         if kind.is_dir() && !skipped {
             files.extend(self::files(&entry.path())?);
         } else if kind.is_file() && !skipped {
@@ -173,6 +175,18 @@ mod tests {
         assert!(mentions("netlink_packet_route::X", "netlink_"));
         assert!(mentions("use aya::maps", "aya::"));
         assert!(!mentions("maya::x", "aya::"));
+    }
+
+    #[test]
+    fn directory_is_skipped_by_its_path() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = files(&root).unwrap();
+        let has = |directory: &str| {
+            let directory = root.join(directory);
+            files.iter().any(|file| file.starts_with(&directory))
+        };
+        assert!(has("tests/differential/corpus"));
+        assert!(!has("netpath-ebpf/fuzz/corpus"));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Sequences of TCP segments (T-2), each on every path.
 
-mod segments;
+mod segment;
+mod sequences;
 
 use netpath_tests::packet::{ACK, FIN, Packet, SYN};
 
 use crate::sequence::{Flow, Group, Protocol, Sequence};
 
 use super::{FAMILIES, PATHS, flow};
-use segments::{SEQUENCES, Segment};
+use segment::Segment;
+use sequences::SEQUENCES;
 
 /// All sequences of this group.
 pub fn sequences() -> Vec<Sequence> {

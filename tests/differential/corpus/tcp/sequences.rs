@@ -2,82 +2,12 @@
 
 use netpath_tests::packet::{ACK, FIN, RST, SYN};
 
+use super::segment::{Segment, c, s};
+
 const PSH: u8 = 0x08;
 const URG: u8 = 0x20;
 const ECE: u8 = 0x40;
 const CWR: u8 = 0x80;
-
-/// A segment. Sequence numbers are derived from the segments before it.
-#[derive(Clone, Copy)]
-pub struct Segment {
-    /// Whether the client sends it.
-    pub client: bool,
-    /// Flags.
-    pub flags: u8,
-    /// Bytes of payload.
-    pub length: u16,
-    /// Offset added to the sequence number.
-    pub shift: i32,
-    /// Whether it retransmits the sender's previous segment.
-    pub retransmission: bool,
-    /// Window.
-    pub window: u16,
-    /// Urgent pointer.
-    pub urgent: u16,
-    /// Options.
-    pub options: &'static [u8],
-}
-
-const fn c(flags: u8) -> Segment {
-    Segment {
-        client: true,
-        flags,
-        length: 0,
-        shift: 0,
-        retransmission: false,
-        window: 5_000,
-        urgent: 0,
-        options: &[],
-    }
-}
-
-const fn s(flags: u8) -> Segment {
-    let mut segment = c(flags);
-    segment.client = false;
-    segment
-}
-
-impl Segment {
-    const fn data(mut self, length: u16) -> Self {
-        self.length = length;
-        self
-    }
-
-    const fn retransmission(mut self) -> Self {
-        self.retransmission = true;
-        self
-    }
-
-    const fn shift(mut self, shift: i32) -> Self {
-        self.shift = shift;
-        self
-    }
-
-    const fn window(mut self, window: u16) -> Self {
-        self.window = window;
-        self
-    }
-
-    const fn urgent(mut self, urgent: u16) -> Self {
-        self.urgent = urgent;
-        self
-    }
-
-    const fn options(mut self, options: &'static [u8]) -> Self {
-        self.options = options;
-        self
-    }
-}
 
 /// MSS 1460, SACK permitted, timestamps, no operation, window scale 7.
 const USUAL_OPTIONS: &[u8] = &[
