@@ -327,11 +327,6 @@ fn bpf_value<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     }
 }
 
-/// Index of an interface of the calling thread's namespace.
-pub fn ifindex(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
-}
-
 /// Name of an interface of the calling thread's namespace.
 pub fn ifname(index: u32) -> Option<String> {
     let mut buffer = [0; libc::IF_NAMESIZE];

@@ -20,11 +20,14 @@ use aya::programs::{
 };
 
 use super::{
-    super::{DatapathError, load::refused, pins, sys},
+    super::{DatapathError, load::refused, pins},
     attach_type, file_name, id,
 };
 use crate::{
-    kernel::filter::{self, Direction, Filter},
+    kernel::{
+        filter::{self, Direction, Filter},
+        link_index,
+    },
     plan::Attachment,
 };
 
@@ -89,7 +92,7 @@ pub(super) fn detach(attachment: &Attachment, bpf_dir: &Path) -> Result<(), Data
     if !pin.exists() {
         return Ok(());
     }
-    if let Some(index) = sys::ifindex(&attachment.interface)
+    if let Some(index) = link_index(&attachment.interface)
         && own(attachment, index)?.is_some()
     {
         let hook = attach_type(attachment.hook);
@@ -185,7 +188,7 @@ fn remove_clsact(attachment: &Attachment, bpf_dir: &Path) -> Result<(), Datapath
     let Ok(target) = fs::read_link(&record) else {
         return Ok(());
     };
-    if let Some(index) = sys::ifindex(&attachment.interface) {
+    if let Some(index) = link_index(&attachment.interface) {
         for direction in [Direction::Ingress, Direction::Egress] {
             if !filter::filters(index, direction)?.is_empty() {
                 return Ok(());

@@ -19,9 +19,12 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use super::{
     Datapath, DatapathError,
     load::{classifier, refused},
-    pins, sys,
+    pins,
 };
-use crate::plan::{Attachment, Hook};
+use crate::{
+    kernel::link_index,
+    plan::{Attachment, Hook},
+};
 
 pub use socket::socket_programs;
 
@@ -80,7 +83,7 @@ impl Datapath {
     pub fn attach(&mut self, attachment: &Attachment) -> Result<(), DatapathError> {
         let interface = &attachment.interface;
         let index =
-            sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
+            link_index(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
         let name = attachment.hook.program();
         let program = classifier(&mut self.ebpf, name)?;
         match self.mode {
@@ -109,7 +112,7 @@ impl Datapath {
     /// # Errors
     /// If a pin or the filters of the device cannot be read.
     pub fn is_attached(&mut self, attachment: &Attachment) -> Result<bool, DatapathError> {
-        let Some(index) = sys::ifindex(&attachment.interface) else {
+        let Some(index) = link_index(&attachment.interface) else {
             return Ok(false);
         };
         let name = attachment.hook.program();
@@ -183,7 +186,7 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
 /// # Errors
 /// If a pin or the filters of the device cannot be read.
 pub fn is_alive(bpf_dir: &Path, attachment: &Attachment) -> Result<bool, DatapathError> {
-    let Some(index) = sys::ifindex(&attachment.interface) else {
+    let Some(index) = link_index(&attachment.interface) else {
         return Ok(false);
     };
     Ok(tcx::program(attachment, index, bpf_dir)?.is_some()

@@ -23,7 +23,10 @@ use netpath_common::{
 };
 
 use super::{DatapathError, batch, pins::open_map};
-use crate::plan::tables::{EndpointEntry, PortEntry, Table};
+use crate::{
+    kernel::link_index,
+    plan::tables::{EndpointEntry, PortEntry, Table},
+};
 pub use devices::SandboxFlows;
 
 /// An allow-list key after its prefix length.
@@ -213,7 +216,7 @@ fn syscall(call: &'static str, map: &'static str) -> impl Fn(io::Error) -> Datap
 }
 
 fn index_of(interface: &str) -> Result<u32, DatapathError> {
-    super::sys::ifindex(interface).ok_or_else(|| DatapathError::NoInterface(interface.to_owned()))
+    link_index(interface).ok_or_else(|| DatapathError::NoInterface(interface.to_owned()))
 }
 
 /// Whether the error means that there is no such entry.

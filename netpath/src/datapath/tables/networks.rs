@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     datapath::{DatapathError, sys},
+    kernel::link_index,
     plan::tables::{AddressEntry, NetworkEntry, SubnetEntry},
 };
 
@@ -25,7 +26,7 @@ impl MapTable for NetworkEntry {
         for (index, entry) in list {
             let network = Network {
                 flags: entry.flags,
-                bridge: sys::ifindex(&entry.bridge).unwrap_or_default(),
+                bridge: link_index(&entry.bridge).unwrap_or_default(),
                 name: Text::new(entry.name.as_str()),
             };
             let written = tables.networks.insert(index, network, 0);
