@@ -25,8 +25,9 @@ pub async fn run(commands: Commands, mut watch: Watch) {
         if let Err(error) = commands.reconcile().await {
             tracing::error!(%error, "reconcile failed");
         }
+        let end = Instant::now();
         let hold_end = commands.uplink_hold_end().await.map(Instant::from_std);
-        due = next_due(start, Instant::now(), period, hold_end);
+        due = next_due(start, end, period, hold_end);
     }
 }
 

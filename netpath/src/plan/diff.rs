@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
+    Attachment, Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
     tables::{Entries, Entry as _, Order, Table, for_each_table},
 };
 
@@ -21,11 +21,14 @@ use super::{
 /// [`Order::AfterDevices`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let fresh = Fresh::of(desired, observed);
+    let attachments = desired.attachments();
     let mut operations = remove_entries(desired, observed);
+    detach(&attachments, observed, &fresh, &mut operations);
     remove_devices(desired, observed, &fresh, &mut operations);
-    attach_uplinks(desired, observed, &mut operations);
+    attach_uplinks(&attachments, observed, &mut operations);
     operations.extend(put_entries(Order::BeforeDevices, desired, observed, &fresh));
-    make_devices(desired, observed, &fresh, &mut operations);
+    make_devices(desired, observed, &mut operations);
+    make_veths(desired, observed, &fresh, &attachments, &mut operations);
     operations.extend(put_entries(Order::AfterDevices, desired, observed, &fresh));
     operations
 }
@@ -60,24 +63,18 @@ impl<'a> Fresh<'a> {
     }
 }
 
-/// Removals from every table, in the reverse order of additions.
+/// Removals from every table, in the reverse order of the list.
 fn remove_entries(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let endpoints = removed(&desired.entries.endpoints, &observed.entries.endpoints);
     let slots: BTreeSet<u32> = endpoints.copied().collect();
     let mut tables = Vec::new();
     macro_rules! remove {
         ($($field:ident: $Table:ident($Entry:ty),)+) => {
-            $(tables.push((
-                <$Entry>::ORDER,
-                removals::<$Entry>(&desired.entries, &observed.entries, &slots),
-            ));)+
+            $(tables.push(removals::<$Entry>(&desired.entries, &observed.entries, &slots));)+
         };
     }
     for_each_table!(remove);
-    // The sort is stable: tables with the same order stay in the order of the list.
-    tables.sort_by_key(|(order, _)| *order);
-    let tables = tables.into_iter().rev();
-    tables.flat_map(|(_, operations)| operations).collect()
+    tables.into_iter().rev().flatten().collect()
 }
 
 /// Removals of entries that are not desired, or that refer to an endpoint in one of the `slots`.
@@ -139,19 +136,26 @@ fn operations<T>(
     items.map(|item| operation(vec![item])).collect()
 }
 
+/// Detaches programs, after the removal of the entries of their uplinks: no endpoint redirects to an uplink without
+/// programs.
+fn detach(
+    wanted: &BTreeSet<Attachment>,
+    observed: &Observed,
+    fresh: &Fresh<'_>,
+    operations: &mut Vec<Operation>,
+) {
+    let attached = observed.attached.iter().filter(|attachment| {
+        !wanted.contains(attachment) || fresh.veths.contains(attachment.interface.as_str())
+    });
+    operations.extend(attached.cloned().map(Operation::Detach));
+}
+
 fn remove_devices(
     desired: &Desired,
     observed: &Observed,
     fresh: &Fresh<'_>,
     operations: &mut Vec<Operation>,
 ) {
-    // The entries of uplinks are removed before their programs, so that no endpoint redirects to an uplink without
-    // programs.
-    let wanted = desired.attachments();
-    let attached = observed.attached.iter().filter(|attachment| {
-        !wanted.contains(attachment) || fresh.veths.contains(attachment.interface.as_str())
-    });
-    operations.extend(attached.cloned().map(Operation::Detach));
     let veths = observed.veths.keys();
     let veths = veths
         .filter(|name| !desired.veths.contains_key(*name) || fresh.veths.contains(name.as_str()));
@@ -165,22 +169,20 @@ fn remove_devices(
 }
 
 /// Attaches the programs of uplinks. Their entries, which make endpoints redirect to them, come later.
-fn attach_uplinks(desired: &Desired, observed: &Observed, operations: &mut Vec<Operation>) {
-    let attachments = desired.attachments().into_iter();
-    let (egress, ingress): (Vec<_>, Vec<_>) = attachments
-        .filter(|wanted| !Hook::OF_ENDPOINT.contains(&wanted.hook))
-        .filter(|wanted| !observed.attached.contains(wanted))
+fn attach_uplinks(
+    wanted: &BTreeSet<Attachment>,
+    observed: &Observed,
+    operations: &mut Vec<Operation>,
+) {
+    let missing = wanted.difference(&observed.attached).cloned();
+    let (egress, ingress): (Vec<_>, Vec<_>) = missing
+        .filter(|attachment| !Hook::OF_ENDPOINT.contains(&attachment.hook))
         .partition(|attachment| attachment.hook == Hook::UplinkEgress);
     // Egress, which translates, comes first.
     operations.extend(egress.into_iter().chain(ingress).map(Operation::Attach));
 }
 
-fn make_devices(
-    desired: &Desired,
-    observed: &Observed,
-    fresh: &Fresh<'_>,
-    operations: &mut Vec<Operation>,
-) {
+fn make_devices(desired: &Desired, observed: &Observed, operations: &mut Vec<Operation>) {
     for (name, bridge) in &desired.bridges {
         let right = ObservedBridge::complete(bridge);
         if observed.bridges.get(name) != Some(&right) {
@@ -195,13 +197,13 @@ fn make_devices(
             operations.push(Operation::CreateNamespace(namespace.clone()));
         }
     }
-    make_veths(desired, observed, fresh, operations);
 }
 
 fn make_veths(
     desired: &Desired,
     observed: &Observed,
     fresh: &Fresh<'_>,
+    wanted: &BTreeSet<Attachment>,
     operations: &mut Vec<Operation>,
 ) {
     for (name, veth) in &desired.veths {
@@ -212,13 +214,12 @@ fn make_veths(
             });
         }
     }
-    let attachments = desired.attachments().into_iter();
-    let attachments = attachments.filter(|wanted| {
-        let missing = !observed.attached.contains(wanted);
-        let again = fresh.veths.contains(wanted.interface.as_str());
-        Hook::OF_ENDPOINT.contains(&wanted.hook) && (missing || again)
+    let attachments = wanted.iter().filter(|attachment| {
+        let missing = !observed.attached.contains(attachment);
+        let again = fresh.veths.contains(attachment.interface.as_str());
+        Hook::OF_ENDPOINT.contains(&attachment.hook) && (missing || again)
     });
-    operations.extend(attachments.map(Operation::Attach));
+    operations.extend(attachments.cloned().map(Operation::Attach));
     let seen = |name: &String| {
         let seen = observed.veths.get(name);
         seen.filter(|_| !fresh.veths.contains(name.as_str()))

@@ -31,8 +31,8 @@ macro_rules! for_each_table {
 }
 pub(crate) use for_each_table;
 
-/// When entries are added, relative to bridges and veth pairs. They are removed in the reverse order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// When entries are added, relative to bridges and veth pairs. They are removed before any device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Before bridges and veth pairs are created, and after the programs of the uplinks are attached.
     BeforeDevices,

@@ -224,13 +224,14 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
                 }
                 self.datapath.execute(operation)?;
             }
+            Operation::Remove(Removal::Addresses(addresses)) => {
+                self.datapath.execute(operation)?;
+                self.kernel.abort_connected(addresses);
+            }
             Operation::Put(_)
             | Operation::Remove(_)
             | Operation::PinMap { .. }
             | Operation::AttachSocket { .. } => self.datapath.execute(operation)?,
-        }
-        if let Operation::Remove(Removal::Addresses(addresses)) = operation {
-            self.kernel.abort_connected(addresses);
         }
         Ok(())
     }

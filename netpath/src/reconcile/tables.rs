@@ -46,14 +46,16 @@ impl Datapath for datapath::Datapath {
 
     fn execute(&mut self, operation: &Operation) -> Result<(), DatapathError> {
         match operation {
-            Operation::Put(addition) => put(&mut self.tables, addition)?,
-            Operation::Remove(removal) => remove(&mut self.tables, removal)?,
-            Operation::PinMap { map } => self.pin_map(map)?,
-            Operation::AttachSocket { program } => self.attach_socket(program)?,
-            _ => {}
-        }
-        match operation {
-            Operation::Put(Addition::Ports(list)) => self.remove_flows_of(list),
+            Operation::Put(addition) => {
+                put(&mut self.tables, addition)?;
+                match addition {
+                    Addition::Ports(list) => self.remove_flows_of(list),
+                    _ => Ok(()),
+                }
+            }
+            Operation::Remove(removal) => remove(&mut self.tables, removal),
+            Operation::PinMap { map } => self.pin_map(map),
+            Operation::AttachSocket { program } => self.attach_socket(program),
             _ => Ok(()),
         }
     }
