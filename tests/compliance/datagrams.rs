@@ -7,7 +7,11 @@ use std::{
 };
 
 use netpath_tests::Netns;
+use nix::sys::socket::{setsockopt, sockopt};
 
+/// Receive buffer in bytes. The default has room for about 270 datagrams, fewer than a test sends while the scheduler of a
+/// loaded machine does not run its receiver.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Timeout of an expected datagram.
 const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time in which an unwanted datagram would arrive.
@@ -25,9 +29,9 @@ impl Datagrams {
     pub fn bind(netns: &Netns, address: &str, port: u16) -> Self {
         let address: IpAddr = address.parse().expect("an address");
         let socket = netns.enter(|| UdpSocket::bind((address, port)));
-        Self {
-            socket: socket.expect("a socket"),
-        }
+        let socket = socket.expect("a socket");
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).expect("SO_RCVBUFFORCE");
+        Self { socket }
     }
 
     /// Sends a text.
