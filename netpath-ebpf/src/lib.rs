@@ -22,9 +22,10 @@
 //! | `maps` | access to map entries |
 //! | `helpers` | access to the kernel |
 //!
-//! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules depend on it through `maps`,
-//! `helpers` and `packet::skb` only. Host tests replace these three by plain collections, and run `path`, `conntrack`,
-//! `fragment` and `nat` without root. The layouts of keys and values are declared in `netpath_common::maps`.
+//! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules except `socket` depend on it
+//! through `maps`, `helpers` and `packet::skb` only. Host tests replace these three by plain collections, and run
+//! `path`, `conntrack`, `fragment` and `nat` without root. The layouts of keys and values are declared in
+//! `netpath_common::maps`.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch, core_intrinsics))]

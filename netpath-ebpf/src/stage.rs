@@ -4,8 +4,9 @@
 //! stage is a global function (Linux 5.6, commit 51c39bb1d5d1): the verifier checks it once for all values of its
 //! arguments, and assumes only that its result is a number. So the total work is the sum of the stages' work.
 //!
-//! The arguments of a stage are the packet and a few numbers; the stage obtains the [`Context`](crate::context::Context)
-//! again. Stages pass larger values to each other in the context's memory. A stage may take the key of a flow instead.
+//! The arguments of most stages are the packet and a few numbers; the stage obtains the
+//! [`Context`](crate::context::Context) again. Stages pass larger values to each other in the context's memory. Some stages
+//! have a pointer as argument: to the key of a flow instead of the packet, or to the parsed packet.
 
 use netpath_common::{hook::Hook, reason::Reason};
 
@@ -13,7 +14,7 @@ use netpath_common::{hook::Hook, reason::Reason};
 pub trait Argument {
     /// The number that is passed.
     fn encode(self) -> u64;
-    /// The argument. The verifier checks the stage for every number, so every number has a meaning.
+    /// The argument. The verifier checks the stage for every number, so every number must decode to an argument.
     fn decode(number: u64) -> Self;
 }
 
@@ -21,8 +22,8 @@ pub trait Argument {
 pub trait Outcome {
     /// The number that is returned.
     fn encode(self) -> u64;
-    /// The result. A number of a [`Reason`] is checked, in an `Option` and a `Result` too: an unknown one becomes
-    /// [`Reason::Internal`]. `bool`, `Option<bool>` and `Option<u32>` accept every number.
+    /// The result. A number that belongs to no [`Reason`] becomes [`Reason::Internal`], also in an `Option` or a
+    /// `Result`. `bool`, `Option<bool>` and `Option<u32>` accept every number.
     fn decode(number: u64) -> Self;
     /// The result if the context is missing, which never happens.
     fn without_context() -> Self;
@@ -215,7 +216,7 @@ macro_rules! stage {
                 $crate::stage::require!(skb);
                 $($crate::stage::require!($argument);)*
             }
-            // The context is missing only if the kernel has lost an entry of an array.
+            // Never `None` at run time: every entry of an array map exists.
             enter ($crate::context::Context::new($crate::packet::skb::Skb::new(skb)).map(|mut context| {
                 body(&mut context $(, <$type as $crate::stage::Argument>::decode($argument))*)
             }))
@@ -266,7 +267,7 @@ macro_rules! stage {
             {
                 use $crate::stage::Outcome;
 
-                // SAFETY: no other symbol has this name, or the object is not linked.
+                // SAFETY: the name is unique, because the linker rejects two symbols of one name.
                 #[unsafe(no_mangle)]
                 #[inline(never)]
                 extern "C" fn $name($($raw: $raw_type),*) -> u64 {

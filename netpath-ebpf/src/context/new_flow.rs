@@ -23,9 +23,9 @@ pub struct NewFlow {
 /// The local endpoints of a flow to be created, and how it is translated.
 #[repr(align(8))]
 pub struct Opening {
-    /// Local end of the original direction.
+    /// Endpoint that sends or receives the packets of the original direction.
     pub original: LocalEnd,
-    /// Local end of the reply direction.
+    /// Endpoint that sends or receives the packets of the reply direction. The flow counts for its sandbox.
     pub reply: LocalEnd,
     /// How the flow is translated.
     pub kind: Kind,
@@ -45,7 +45,7 @@ pub enum SourcePort {
     Choose,
 }
 
-/// The local endpoint of one direction.
+/// The endpoint of this node that sends or receives the packets of one direction.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub struct LocalEnd {
@@ -58,7 +58,7 @@ pub struct LocalEnd {
 }
 
 impl LocalEnd {
-    /// Packets are delivered to the sandbox.
+    /// An endpoint to whose sandbox the packets are delivered.
     #[inline(always)]
     pub fn receiver(slot: u32, endpoint: &Endpoint) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl LocalEnd {
         }
     }
 
-    /// Packets leave the node.
+    /// An endpoint whose packets leave the node.
     #[inline(always)]
     pub fn sender(slot: u32, endpoint: &Endpoint) -> Self {
         Self {

@@ -23,7 +23,8 @@ pub fn load_bytes(skb: &Skb, buffer: *mut [u8; BUFFER_BYTES], length: u32) -> bo
     unsafe { bpf_skb_load_bytes(skb.as_ptr().cast(), 0, buffer.cast(), length) == 0 }
 }
 
-/// Reads a record from the packet of a test run. `None` if the packet is too short.
+/// Reads the record at `offset` of the packet of a test run, and returns the result of `use_record`. `false` if the
+/// packet is too short.
 #[inline(always)]
 pub fn load_record(
     skb: &Skb,

@@ -34,7 +34,8 @@ pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route 
         result = look_up(skb, &mut params, query.flags);
     }
     match result {
-        // Without a length the kernel compares the packet with the MTU of the device, and the result has the next hop.
+        // Only the second lookup has this result here. Without a length, the kernel compares the packet with the MTU of the
+        // device, and `TOO_BIG` comes with the next hop.
         FOUND | NO_NEIGHBOUR | TOO_BIG => {}
         UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Route::Unreachable,
         NOT_FORWARDED => return Route::Local,

@@ -63,7 +63,7 @@ pub fn now() -> u64 {
     with_kernel(|kernel| kernel.now)
 }
 
-/// A sequence that is the same in every run.
+/// A constant, so that tests are reproducible.
 pub fn random_u32() -> u32 {
     0x5eed_5eed
 }

@@ -1,6 +1,7 @@
-//! Safe functions around the kernel's helpers. Each raw helper is called in one file here and nowhere else.
+//! Safe functions around the kernel's helpers. Outside this folder, raw helpers are called only in `packet::skb`,
+//! `maps` and `socket`.
 //!
-//! | file | helper |
+//! | file | content |
 //! |---|---|
 //! | `atomic` | atomic additions to map values |
 //! | `bounded` | lengths whose range the verifier of every kernel can prove |
@@ -11,6 +12,7 @@
 //! | `random` | random numbers |
 //! | `redirect` | sending a packet to another device |
 //! | `repeat` | loops whose body the verifier follows once |
+//! | `route` | arguments and results of routing lookups |
 //! | `socket_lookup` | sockets of the node |
 //! | `time` | the clock |
 //!

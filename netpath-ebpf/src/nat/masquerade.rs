@@ -46,8 +46,8 @@ pub fn prepare(
     Ok(())
 }
 
-/// The preferred source address of the route to the destination. The address of the uplink if the kernel cannot look it up
-/// or the route has none.
+/// The preferred source address of the route to the destination, or the address of the uplink if the kernel cannot look up
+/// the preferred address or the route has none.
 #[inline(never)]
 fn source_address(context: &Context, bridge: u32, uplink: &'static Device) -> Addr {
     let (skb, parsed) = (&context.skb, &*context.parsed);

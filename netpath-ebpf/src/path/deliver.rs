@@ -101,9 +101,10 @@ fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason
     }
 }
 
-/// Whether a packet is a reply from one network to another through an address of the node. It is passed to the stack as it is:
-/// after translation its source would be an address of the node, and the stack drops received packets with such a source.
-/// A packet addressed to the sandbox's own MAC address did not come through the gateway, so it is not such a reply.
+/// Whether a packet is a reply from one network to another through an address of the node. Such a packet is passed to the
+/// stack untranslated, because the stack drops received packets whose source is an address of the node, and translation
+/// would set such a source. A packet addressed to the sandbox's own MAC address did not come through the gateway, so it is
+/// not such a reply.
 #[inline(always)]
 fn replies_locally(skb: &Skb, endpoint: &Endpoint, hook: Hook, flags: u8) -> bool {
     hook == Hook::EndpointIngress

@@ -41,7 +41,8 @@ pub fn check_arp<P: Packet>(packet: &P, endpoint: &Endpoint) -> Reason {
     }
 }
 
-/// Whether the source address is the sandbox's. Neighbour discovery must be of a type that a host may send.
+/// Whether the source address is the sandbox's. For packets that stay on the link, any IPv6 link-local address is accepted.
+/// Neighbour discovery must be of a type that a host may send.
 #[inline(always)]
 pub fn has_own_source<P: Packet>(packet: &P, parsed: &Parsed, endpoint: &Endpoint) -> bool {
     let source = parsed.key.src;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! established   packet of a flow · later fragment of a translated datagram · ICMP error about a flow ─► deliver
-//! open          access of this client ─► published port ─► new flow ─► deliver
+//! open          check the client ─► published port ─► new flow ─► deliver
 //! ```
 //!
 //! At an uplink the flow is looked up first, because most packets have one; at an endpoint the destination is classified
@@ -47,7 +47,8 @@ pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
     })
 }
 
-/// Delivers a packet of a flow. Otherwise `prepare` prepares a flow, which is opened, or returns the reason why there is none.
+/// Delivers a packet of a flow. If there is no flow, `prepare` prepares one, which is opened, or returns the reason for the
+/// verdict.
 #[inline(always)]
 fn handle(
     context: &mut Context,
@@ -78,7 +79,8 @@ stage! {
 }
 
 stage! {
-    /// Prepares a flow for the sandbox with the endpoint in `slot`. Returns as `prepare_for_outside` does.
+    /// Prepares a flow for the sandbox with the endpoint in `slot`. `Some` is the reason for the verdict if no flow is to be
+    /// opened.
     fn prepare_for_sandbox(context: &mut Context, slot: u32) -> Option<Reason> {
         let Some(endpoint) = maps::endpoint(slot) else {
             return Some(Reason::EndpointGone);
@@ -158,7 +160,7 @@ fn prepare(
     Some(reason)
 }
 
-/// How a packet of no flow to a destination is handled.
+/// How a packet that belongs to no flow is handled.
 enum Access {
     /// The verdict does not depend on published ports.
     Decided(Reason),

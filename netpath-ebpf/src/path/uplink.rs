@@ -104,8 +104,8 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// Passes a packet of the node itself. If the stack reports an ICMP error about a packet that a program has translated, the
-/// error is translated back.
+/// Passes a packet of the node itself, and records an echo request. If the stack reports an ICMP error about a packet that
+/// a program has translated, the error is translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
     let parsed = &*context.parsed;
@@ -180,7 +180,7 @@ fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
     }
     prepare_outbound(context, slot)?;
     source_port::open_flow(context)?;
-    // A flow with this tuple that does not pass this hook is between two sandboxes; the address it used is no longer
-    // the node's.
+    // A flow with this tuple that does not pass this hook is between two sandboxes. Its destination was an address of the
+    // node or of a sandbox when the flow was created, and no longer is.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }

@@ -32,7 +32,7 @@ pub enum Action {
     Published,
     /// Ports were withdrawn.
     Unpublished,
-    /// Another program had changed it, and netpath has restored it.
+    /// A reconcile has corrected the node, for example after another program has changed an object of netpath.
     Repaired,
 }
 

@@ -185,7 +185,8 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     /// Stores a change and applies it to the kernel and the datapath. If an operation fails, the change is reversed.
     ///
     /// # Errors
-    /// The error of the first step that failed.
+    /// The error of the first step that failed. If the reversal cannot be stored, the error of the store; the change
+    /// stays stored then.
     pub(super) async fn apply(&mut self, change: &Change) -> Result<(), CommandError> {
         self.record(change)?;
         let (mut before, mut after) = Desired::of_change(change, self.state(), &self.facts.facts);
@@ -241,7 +242,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         Ok(outcome)
     }
 
-    /// Keeps an uplink that has lost its default route for [`NodeParts::uplink_hold`]. A DHCP client may remove
+    /// An uplink that has lost its default route is kept for [`NodeParts::uplink_hold`]. A DHCP client may remove
     /// the route temporarily, and without the programs the stack would reset the connections of flows.
     async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
         for (name, uplink) in &self.facts.facts.uplinks {

@@ -18,7 +18,7 @@ use crate::{
 /// Use of a map, in percent of its capacity, from which the map is reported as degraded.
 const FULL: u64 = 80;
 
-/// Status of the node, read from programs and maps.
+/// Status of the node: its state, programs, maps and store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Name of the node.
@@ -219,7 +219,8 @@ impl Node {
     }
 }
 
-/// Why a network that uses an adopted bridge has no external access; `None` if it has, or is internal.
+/// Why a network that uses an adopted bridge has no external access. `None` if it has external access, if it is internal,
+/// or if netpath has created its bridge.
 fn forwarding_problem(network: &Network) -> Option<String> {
     let bridge = network.adopted.as_ref().filter(|_| !network.internal)?;
     let families = network.subnets.iter().map(|subnet| match subnet.gateway {

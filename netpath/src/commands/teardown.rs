@@ -8,11 +8,12 @@ use crate::{
 };
 
 impl Commands {
-    /// Removes netpath's kernel state and stops the daemon. Networks remain in the store. Sandboxes lose their
-    /// namespaces and are removed from the store at the next start.
+    /// Removes netpath's kernel state and stops the daemon. Networks remain in the store. Sandboxes whose namespace
+    /// netpath has created lose it, and are removed from the store at the next start.
     ///
     /// # Errors
-    /// The first removal that failed; the other removals are attempted too.
+    /// The first removal that failed; the daemon is not stopped then. The other removals are attempted too, unless the
+    /// devices or namespaces cannot be listed.
     pub async fn teardown(&self) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
         node.torn_down = true;
@@ -25,7 +26,7 @@ impl Commands {
 /// Removes netpath's devices, namespaces, programs and pins.
 ///
 /// # Errors
-/// The first removal that failed; the other removals are attempted too.
+/// The first removal that failed. The other removals are attempted too, unless the devices or namespaces cannot be listed.
 pub async fn remove_kernel_state(kernel: &Kernel, config: &Config) -> Result<(), CommandError> {
     let mut first_error = Ok(());
     let mut note = |result: Result<(), CommandError>| {

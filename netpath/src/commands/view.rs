@@ -48,7 +48,7 @@ pub struct SandboxView {
     pub pid: Option<i32>,
 }
 
-/// A published range with the network that carries it.
+/// A published range with the network of the endpoint that it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
     /// Name of the sandbox.
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// Published ports of a sandbox; empty while no network carries them.
+    /// Published ports of a sandbox; empty while it has no endpoint in a network with external access.
     pub(super) fn port_views(&self, sandbox: &Sandbox) -> Vec<PortView> {
         let Some((endpoint, network)) = self.state().port_carrier(sandbox) else {
             return Vec::new();

@@ -17,7 +17,7 @@ pub async fn run<K: Kernel, D: Datapath>(commands: Commands<K, D>) {
         }
         revision = match watch.next().await {
             Ok(event) => event.revision,
-            // Events were lost: the state may be older than any revision.
+            // Events were lost, so the latest revision is unknown.
             Err(WatchError::Lagged) => Revision::MAX,
             Err(WatchError::Closed) => return,
         };

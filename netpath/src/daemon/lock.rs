@@ -93,7 +93,7 @@ fn lock_directory(resource: Resource, directory: &Path) -> Result<Flock<File>, D
         .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(|source| file_error("open", &path, source))?;
-    // A file that an earlier version has created is readable by every user.
+    // A file of an earlier version of netpath may be readable by every user.
     file.set_permissions(Permissions::from_mode(0o600))
         .map_err(|source| file_error("set the mode of", &path, source))?;
     lock(file, resource, directory)

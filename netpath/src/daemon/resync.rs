@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{commands::Commands, kernel::Watch};
 
-/// Time without an event after which a reconcile starts.
+/// After an event, a reconcile starts when no further event has arrived for this time.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Longest delay of a reconcile after the first event.
@@ -34,8 +34,9 @@ pub async fn run(commands: Commands, mut watch: Watch) {
 /// Time at which the next reconcile is due if no event requires it earlier. The previous reconcile ran from `start` to
 /// `end`.
 ///
-/// The end of an uplink's hold causes no event, and must not be delayed by a long pause. A hold that ended before `end`
-/// is ignored: the previous reconcile failed, and the next one must not follow immediately.
+/// An uplink without a default route is held for a time (`NodeParts::uplink_hold`). The end of that time causes no event,
+/// so a reconcile is due then, even if the pause would be longer. A hold that ended before `end` is ignored: the previous
+/// reconcile failed, and the next one must not follow immediately.
 fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Instant>) -> Instant {
     let due = end + period.max((end - start) * SHARE);
     match hold_end {

@@ -24,7 +24,7 @@ const UPLINK_HOLD: u32 = 4;
 /// Checks the kernel and the capabilities of the process.
 ///
 /// # Errors
-/// States the requirement that is not met.
+/// If a requirement is not met.
 pub fn check_requirements() -> Result<(), DaemonError> {
     check_kernel()?;
     check_capabilities()
@@ -144,7 +144,7 @@ fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
     }
 }
 
-/// Mounts the default BPF file system if the pin directory is on it.
+/// Mounts a BPF file system at `/sys/fs/bpf` if the pin directory is below it and none is mounted there.
 ///
 /// # Errors
 /// If it cannot be mounted.

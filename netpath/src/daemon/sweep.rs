@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::commands::Commands;
 
-/// Shortest and longest wait for a request. If none arrives in that time, a sweep starts. [`SHORTEST`] is also the
-/// longest delay of a request.
+/// Shortest and longest wait for a request to sweep; after the wait, a sweep starts without a request. [`SHORTEST`] is
+/// also the longest delay of a request.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -17,7 +17,8 @@ const URGENT_SHARE: u32 = 10;
 /// [`LONGEST`]. So periodic sweeps take at most 1/[`SHARE`] of the time, unless [`LONGEST`] limits the wait.
 const SHARE: u32 = 100;
 
-/// Runs until the daemon ends. The period is a quarter of the shortest idle limit.
+/// Runs until the daemon ends. The period is a quarter of the shortest idle limit, but at least [`SHORTEST`] and at most
+/// [`LONGEST`].
 pub async fn run(commands: Commands) {
     let limits = commands.config().timers.named().into_iter();
     let shortest = limits

@@ -35,7 +35,7 @@ pub(super) fn remove_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
         }
     }
     match fs::remove_dir(run_dir) {
-        // A directory of systemd, a mount point, or files of another program.
+        // Removed already, or kept: a directory of systemd, a mount point, or one with files of another program.
         Err(error)
             if matches!(
                 error.raw_os_error(),

@@ -38,9 +38,9 @@ pub struct AdoptedDevice {
 pub struct Uplink {
     /// MTU in bytes.
     pub mtu: u32,
-    /// IPv4 source if the route has none.
+    /// IPv4 source address of outbound flows if their route has no preferred source.
     pub v4: Option<IpAddr>,
-    /// IPv6 source if the route has none.
+    /// IPv6 source address of outbound flows if their route has no preferred source.
     pub v6: Option<IpAddr>,
 }
 
@@ -50,7 +50,7 @@ pub struct Bridge {
     /// MAC address.
     #[serde(with = "crate::model::mac_text")]
     pub mac: MacAddr,
-    /// MTU.
+    /// MTU in bytes.
     pub mtu: u32,
     /// Gateway addresses with prefix lengths.
     pub addresses: BTreeSet<IpNet>,
@@ -86,7 +86,7 @@ pub struct Inside {
     pub mac: MacAddr,
     /// Addresses with prefix lengths.
     pub addresses: BTreeSet<IpNet>,
-    /// Default routes: for each family, over the first endpoint in a network with external access.
+    /// Gateways of default routes. For each family, only the first endpoint in a network with external access has one.
     pub gateways: BTreeSet<IpAddr>,
 }
 

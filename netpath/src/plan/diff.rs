@@ -1,8 +1,8 @@
 //! The planner: compares the desired with the observed state.
 //!
-//! Entries that refer to a device are removed before it (ports, addresses, slots, programs, devices), and created after it.
-//! The programs of uplinks and the entries of [`Order::BeforeDevices`] come before all devices. So no packet is forwarded by
-//! an incomplete configuration.
+//! Removals: first map entries, then programs, then devices. Creations: entries that refer to a device come after it. The
+//! programs of uplinks and the entries of [`Order::BeforeDevices`] come before all devices. So no packet is forwarded by an
+//! incomplete configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     operations
 }
 
-/// Devices to create: entries that hold their interface index must be written again.
+/// Devices to create. Entries that hold the interface index of one of them must be written again.
 struct Fresh<'a> {
     bridges: BTreeSet<&'a str>,
     veths: BTreeSet<&'a str>,
@@ -77,7 +77,7 @@ fn remove_entries(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     tables.into_iter().rev().flatten().collect()
 }
 
-/// Removals of entries that are not desired, or that refer to an endpoint in one of the `slots`.
+/// Removals of entries that are not desired, or that refer to a removed endpoint, whose slot is in `slots`.
 fn removals<E: Table>(
     desired: &Entries,
     observed: &Entries,

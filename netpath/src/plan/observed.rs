@@ -19,17 +19,17 @@ pub use netpath_common::hook::Hook;
 pub struct Attachment {
     /// Interface name.
     pub interface: String,
-    /// Hook.
+    /// Hook at which the program is attached.
     pub hook: Hook,
 }
 
-/// A bridge of netpath, known by the prefix of its name.
+/// A bridge of netpath, identified by the prefix of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedBridge {
     /// MAC address.
     #[serde(with = "crate::model::mac_text")]
     pub mac: MacAddr,
-    /// MTU.
+    /// MTU in bytes.
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
@@ -44,12 +44,12 @@ fn yes() -> bool {
     true
 }
 
-/// The host interface of a veth pair of netpath, known by the prefix of its name.
+/// The host interface of a veth pair of netpath, identified by the prefix of its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedVeth {
     /// Interface name of its bridge.
     pub bridge: Option<String>,
-    /// MTU.
+    /// MTU in bytes.
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,

@@ -30,24 +30,24 @@ pub enum Operation {
         name: String,
     },
 
-    /// Attach a program to a device: to an uplink before bridges are set, to an endpoint between the creation of its
-    /// pair and its setup.
+    /// Attach a program to a device. An uplink gets its programs before bridges are created, an endpoint between the
+    /// creation of its veth pair and its setup.
     Attach(Attachment),
     /// Pin a map again. Only a reconcile needs it.
     PinMap {
-        /// Map.
+        /// Name of the map.
         map: String,
     },
     /// Attach a program for sockets of host processes to the cgroup. Only a reconcile needs it.
     AttachSocket {
-        /// Program.
+        /// Name of the program.
         program: String,
     },
     /// Create a bridge, or bring it to this state.
     SetBridge {
         /// Interface name.
         name: String,
-        /// State.
+        /// Desired state.
         bridge: Bridge,
     },
     /// Create and mount a namespace.
@@ -63,9 +63,9 @@ pub enum Operation {
     SetVeth {
         /// Name of the host interface.
         name: String,
-        /// Bridge.
+        /// Interface name of the bridge.
         bridge: String,
-        /// MTU.
+        /// MTU in bytes.
         mtu: u32,
     },
     /// Bring the container link to this state and up.

@@ -73,10 +73,10 @@ pub trait Entry: Clone + fmt::Debug + PartialEq {
 
 /// A table of [`Entries`].
 pub trait Table: Entry {
-    /// The table.
+    /// The entries of this table.
     fn of(entries: &Entries) -> &BTreeMap<Self::Key, Self>;
 
-    /// The table.
+    /// The entries of this table, to be changed.
     fn of_mut(entries: &mut Entries) -> &mut BTreeMap<Self::Key, Self>;
 
     /// Adds the entries, or replaces those with the same key.
@@ -164,7 +164,7 @@ macro_rules! declare {
 
 for_each_table!(declare);
 
-/// By name of the interface.
+/// An entry of `uplinks`, by interface name.
 impl Entry for Uplink {
     type Key = String;
     const NOUN: &'static str = "uplink";
@@ -212,7 +212,7 @@ pub struct NetworkEntry {
     pub flags: u32,
     /// Interface name of the bridge.
     pub bridge: String,
-    /// Name.
+    /// Name of the network.
     pub name: Name,
 }
 
@@ -348,9 +348,9 @@ pub struct PortKey {
     pub protocol: Protocol,
     /// `None` for every address; `0.0.0.0` and `::` for every address of one family.
     pub host_ip: Option<IpAddr>,
-    /// First host port.
+    /// First host port; in gateway mode `routed`, first container port.
     pub first: u16,
-    /// Last host port.
+    /// Last host port; in gateway mode `routed`, last container port.
     pub last: u16,
 }
 
@@ -370,13 +370,13 @@ impl fmt::Display for PortKey {
 /// An entry of `ports`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortEntry {
-    /// Container port for the first host port.
+    /// Container port for the first port of the key.
     pub target: u16,
     /// Slot of the endpoint.
     pub endpoint: u32,
     /// Generation of that slot.
     pub generation: u32,
-    /// Allow-list; 0 for none.
+    /// Number of the allow-list; 0 permits every source.
     pub allow: u32,
 }
 
@@ -395,7 +395,7 @@ impl Entry for PortEntry {
     }
 }
 
-/// A table as a list of pairs, for formats whose keys are text.
+/// Serializes a table as a list of pairs, because some formats permit only text as keys.
 mod pairs {
     use std::collections::BTreeMap;
 

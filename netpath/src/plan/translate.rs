@@ -101,7 +101,7 @@ impl Desired {
         }
     }
 
-    /// Programs of its uplinks and endpoints.
+    /// Attachments of the programs of the desired uplinks and endpoints.
     pub fn attachments(&self) -> BTreeSet<Attachment> {
         let on = |interface: &String, hook| Attachment {
             interface: interface.clone(),

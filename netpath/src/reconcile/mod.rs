@@ -31,8 +31,9 @@ pub use scope::{Depth, Scope};
 
 /// Devices, addresses, routes and namespaces.
 pub trait Kernel: Send {
-    /// Reads the facts of the node: its addresses, and its uplinks, which are the devices with the names `uplinks`, or
-    /// every one with a default route if there are none. `adopted` are the names of devices of other programs.
+    /// Reads the facts of the node: its addresses, and its uplinks. The uplinks are the devices with the names
+    /// `uplinks`, or every device with a default route if `uplinks` is empty. `adopted` are the names of devices of other
+    /// programs.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -73,7 +74,7 @@ pub trait Kernel: Send {
 
 /// Programs and maps.
 pub trait Datapath: Send {
-    /// Adds the entries of every map that are in `scope` to `observed`.
+    /// Adds the map entries that are in `scope` to `observed`.
     ///
     /// # Errors
     /// If a map cannot be read.
@@ -117,7 +118,7 @@ pub trait Datapath: Send {
     fn missing(&mut self) -> Result<Vec<Operation>, DatapathError>;
 }
 
-/// Executes plans.
+/// Observes the node, and executes the plans that follow from it.
 pub struct Reconciler<K = Host, D = crate::datapath::Datapath> {
     /// Devices, addresses, routes and namespaces.
     pub kernel: K,
@@ -154,8 +155,8 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
         Ok(operations)
     }
 
-    /// Observes all objects of netpath and corrects differences from `desired`. If an operation fails, the following ones are
-    /// executed nevertheless.
+    /// Observes all objects of netpath, container links only with [`Depth::Inside`], and corrects differences from
+    /// `desired`. If an operation fails, the following ones are executed nevertheless.
     ///
     /// # Errors
     /// If the node cannot be observed.

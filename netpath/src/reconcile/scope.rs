@@ -65,7 +65,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Attachments that are desired before or after.
+    /// Attachments that are desired; for a change, before or after it.
     pub fn attachments(&self) -> BTreeSet<Attachment> {
         match self {
             Self::Change { before, after } => {
