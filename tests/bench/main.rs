@@ -19,6 +19,7 @@ mod docker;
 mod load;
 mod machine;
 mod measure;
+mod node;
 mod prog;
 mod report;
 mod setups;
@@ -29,13 +30,14 @@ use std::{fs, path::PathBuf, time::Duration};
 use clap::Parser;
 
 use measure::{Measure, Path, Sample};
+use node::Selection;
 use setups::{Family, Setup, Setups};
 
 /// Compares netpath with dockerd's iptables rules and with plain routing.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Args {
-    /// tcp, udp, http, connect, prog; all if none is named.
+    /// tcp, udp, http, connect, prog, node; all if none is named.
     names: Vec<Name>,
     /// Number of rounds.
     #[arg(long, default_value_t = 7)]
@@ -43,10 +45,10 @@ struct Args {
     /// Duration of each measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// A quick estimate: three rounds of half a second.
+    /// A quick estimate: three rounds of half a second; `node` measures IPv4 only.
     #[arg(long)]
     quick: bool,
-    /// Use IPv6.
+    /// Use IPv6. Without it, `node` measures both families, and everything else IPv4.
     #[arg(long)]
     v6: bool,
     /// Use the rules of `dockerd --userland-proxy=false`.
@@ -58,6 +60,9 @@ struct Args {
     /// Only connections opened in this direction.
     #[arg(long)]
     path: Option<Path>,
+    /// Only rows of `node` whose name contains this text.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
     /// Only this setup, for a profiler; nothing is compared.
     #[arg(long, value_name = "SIDE")]
     only: Option<Setup>,
@@ -79,6 +84,23 @@ enum Name {
     Connect,
     /// Nanoseconds per packet of each program.
     Prog,
+    /// Nanoseconds per packet of the node, above sender and receiver.
+    Node,
+}
+
+impl Args {
+    fn selects(&self, name: Name) -> bool {
+        self.names.is_empty() || self.names.contains(&name)
+    }
+
+    /// The families that `node` measures.
+    fn node_families(&self) -> &'static [Family] {
+        match (self.v6, self.quick) {
+            (true, _) => &[Family::V6],
+            (false, true) => &[Family::V4],
+            (false, false) => &[Family::V4, Family::V6],
+        }
+    }
 }
 
 fn main() {
@@ -86,18 +108,33 @@ fn main() {
     if args.quick {
         (args.rounds, args.seconds) = (3, 0.5);
     }
-    let family = if args.v6 { Family::V6 } else { Family::V4 };
     let docker = docker::Variant {
         proxy: !args.no_userland_proxy,
         user_network: args.user_network,
     };
-    let mut setups = Setups::new(family, docker);
     let mut report = report::Report::new(&args, machine::facts());
-    let is_selected = |name| args.names.is_empty() || args.names.contains(&name);
+    let end_to_end = [Name::Tcp, Name::Udp, Name::Http, Name::Connect, Name::Prog];
+    if end_to_end.iter().any(|name| args.selects(*name)) {
+        measure_traffic(&args, docker, &mut report);
+    }
+    if args.selects(Name::Node) {
+        measure_node(&args, docker, &mut report);
+    }
+    report.finish(machine::load());
+    report.print();
+    if let Some(file) = &args.json {
+        fs::write(file, report.json()).expect("the file for results can be written");
+        println!("\n{}", file.display());
+    }
+}
 
+/// Measures traffic between the two ends, and the programs.
+fn measure_traffic(args: &Args, docker: docker::Variant, report: &mut report::Report) {
+    let family = if args.v6 { Family::V6 } else { Family::V4 };
+    let mut setups = Setups::new(family, docker);
     let measures: Vec<Measure> = Measure::all()
         .filter(|measure| {
-            is_selected(measure.name()) && args.path.is_none_or(|path| measure.path() == path)
+            args.selects(measure.name()) && args.path.is_none_or(|path| measure.path() == path)
         })
         .collect();
     for round in 0..args.rounds {
@@ -119,13 +156,26 @@ fn main() {
     if !measures.is_empty() && args.only.is_none() {
         setups.assert_paths();
     }
-    if is_selected(Name::Prog) {
+    if args.selects(Name::Prog) {
         report.programs(prog::measure(&mut setups, args.rounds));
     }
-    report.finish(machine::load());
-    report.print();
-    if let Some(file) = &args.json {
-        fs::write(file, report.json()).expect("the file for results can be written");
-        println!("\n{}", file.display());
+}
+
+/// Measures what the node takes for a packet.
+fn measure_node(args: &Args, docker: docker::Variant, report: &mut report::Report) {
+    for family in args.node_families() {
+        let setups = Setups::new(*family, docker);
+        let selection = Selection {
+            rounds: args.rounds,
+            time: Duration::from_secs_f64(args.seconds / 4.0),
+            path: args.path,
+            filter: args.filter.as_deref(),
+            only: args.only,
+        };
+        let costs = node::measure(&setups, &selection);
+        if !costs.is_empty() && args.only.is_none() {
+            setups.assert_paths();
+        }
+        report.node(costs);
     }
 }

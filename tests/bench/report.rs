@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Args,
     measure::{Measure, Sample},
-    prog::Cost,
+    node, prog,
     setups::Setup,
     stats::Spread,
 };
@@ -17,7 +17,8 @@ pub struct Report {
     machine: Value,
     load_after: f64,
     lines: Vec<Line>,
-    programs: Vec<Cost>,
+    programs: Vec<prog::Cost>,
+    node: Vec<node::Cost>,
     rounds: usize,
 }
 
@@ -61,6 +62,7 @@ impl Report {
             load_after: f64::NAN,
             lines: Vec::new(),
             programs: Vec::new(),
+            node: Vec::new(),
             rounds: args.rounds,
         }
     }
@@ -104,8 +106,13 @@ impl Report {
     }
 
     /// Adds the costs of packets in programs.
-    pub fn programs(&mut self, costs: Vec<Cost>) {
+    pub fn programs(&mut self, costs: Vec<prog::Cost>) {
         self.programs = costs;
+    }
+
+    /// Adds the costs of packets in the node.
+    pub fn node(&mut self, costs: Vec<node::Cost>) {
+        self.node.extend(costs);
     }
 
     /// Adds the load at the end.
@@ -147,6 +154,13 @@ impl Report {
         }
         if !self.programs.is_empty() {
             println!("{}\n", self.costs());
+        }
+        if !self.node.is_empty() {
+            println!("{}\n", self.node_costs());
+            println!(
+                "Nanoseconds per packet above the floor: the same sender and sink without a node between them. Minima \
+                 over the rounds. Ratios are netpath's figure divided by the other's.\n"
+            );
         }
     }
 
@@ -203,6 +217,36 @@ impl Report {
         table
     }
 
+    fn node_costs(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.set_header([
+            "node",
+            "netpath",
+            "iptables",
+            "routing",
+            "floor",
+            "to iptables",
+            "to routing",
+        ]);
+        for cost in &self.node {
+            let mut row = vec![cost.label()];
+            row.extend(Setup::ALL.map(|setup| format!("{:.0}", cost.above_floor(setup))));
+            row.push(format!("{:.0}", cost.floor()));
+            row.extend(OTHERS.map(|other| {
+                let ratio = cost.above_floor(Setup::Netpath) / cost.above_floor(other);
+                format!("{ratio:.2}×")
+            }));
+            table.add_row(row);
+        }
+        for column in 1..7 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table
+    }
+
     /// All values, and the numbers of the tables.
     pub fn json(&self) -> String {
         let lines = self.lines.iter().map(|line| {
@@ -248,6 +292,7 @@ impl Report {
             "load_after": self.load_after,
             "measurements": lines.collect::<Vec<_>>(),
             "programs": programs.collect::<Vec<_>>(),
+            "node": self.node.iter().map(node::Cost::json).collect::<Vec<_>>(),
         });
         format!("{all:#}\n")
     }

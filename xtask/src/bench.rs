@@ -11,7 +11,7 @@ use crate::{build, command, programs, toolchain::Install, workspace::Workspace};
 /// Example: cargo xtask bench udp connect --rounds 15 --json result.json
 #[derive(clap::Args)]
 pub struct Args {
-    /// tcp, udp, http, connect, prog; all if none is named.
+    /// tcp, udp, http, connect, prog, node; all if none is named.
     names: Vec<String>,
     /// Number of rounds.
     #[arg(long)]
@@ -19,10 +19,10 @@ pub struct Args {
     /// Duration of each measurement in seconds.
     #[arg(long)]
     seconds: Option<f64>,
-    /// A quick estimate: three rounds of half a second.
+    /// A quick estimate: three rounds of half a second; `node` measures IPv4 only.
     #[arg(long)]
     quick: bool,
-    /// Use IPv6.
+    /// Use IPv6. Without it, `node` measures both families, and everything else IPv4.
     #[arg(long)]
     v6: bool,
     /// Compare with the rules of `dockerd --userland-proxy=false`.
@@ -31,6 +31,19 @@ pub struct Args {
     /// Compare with a user-defined network, whose containers have rules for Docker's name server.
     #[arg(long)]
     user_network: bool,
+    /// Only flows opened in this direction: published or outbound.
+    #[arg(long)]
+    path: Option<String>,
+    /// Only rows of `node` whose name contains this text, such as "replies, IPv4".
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Only this setup, for a profiler: netpath, iptables or routing.
+    #[arg(long, value_name = "SETUP")]
+    only: Option<String>,
+    /// Build without optimisation, which takes less time. For `prog` and `node`, whose measured code is in the kernel: the
+    /// BPF object is always optimised.
+    #[arg(long)]
+    debug: bool,
     /// Write the results to a file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -47,15 +60,16 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         bail!("the package netpath-tests has no program `bench`");
     }
     programs::ensure(programs::TESTS, install)?;
-    let binary = build::build(&workspace, true, install)?;
-    command::run(workspace.cargo().args([
-        "build",
-        "--release",
-        "--package=netpath-tests",
-        "--bin=bench",
-    ]))?;
+    let binary = build::build(&workspace, !args.debug, install)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--package=netpath-tests", "--bin=bench"]);
+    if !args.debug {
+        cargo.arg("--release");
+    }
+    command::run(&mut cargo)?;
 
-    let mut bench = command::as_root(workspace.target.join("release/bench"))?;
+    let profile = if args.debug { "debug" } else { "release" };
+    let mut bench = command::as_root(workspace.target.join(profile).join("bench"))?;
     bench
         .env("NETPATH_BIN", binary)
         .env("NETPATH_BPF_OBJECT", workspace.bpf_object())
@@ -68,6 +82,15 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     ] {
         if given {
             bench.arg(flag);
+        }
+    }
+    for (flag, value) in [
+        ("--path", &args.path),
+        ("--filter", &args.filter),
+        ("--only", &args.only),
+    ] {
+        if let Some(value) = value {
+            bench.arg(format!("{flag}={value}"));
         }
     }
     if let Some(rounds) = args.rounds {

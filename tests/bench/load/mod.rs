@@ -1,5 +1,6 @@
 //! Traffic between two programs or threads, one in each namespace, each on a core of its own if there are two.
 
+pub mod frames;
 pub mod http;
 pub mod stream;
 pub mod udp;

@@ -135,15 +135,16 @@ fn receive(socket: &UdpSocket, begin: Instant, end: Instant) -> u64 {
 }
 
 fn messages(vectors: impl Iterator<Item = *mut libc::iovec>) -> Vec<libc::mmsghdr> {
-    vectors
-        .map(|vector| {
-            // SAFETY: all zeroes is a message without address, data and control data.
-            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            message.msg_hdr.msg_iov = vector;
-            message.msg_hdr.msg_iovlen = 1;
-            message
-        })
-        .collect()
+    vectors.map(message).collect()
+}
+
+/// A message with one vector, and without address and control data.
+pub(super) fn message(vector: *mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all zeroes is a message without address, data and control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_iov = vector;
+    message.msg_hdr.msg_iovlen = 1;
+    message
 }
 
 fn set_buffer(socket: &UdpSocket) {
