@@ -161,6 +161,29 @@ impl Addr {
         (self.high.to_be() >> 54) == 0x3fa
     }
 
+    /// Whether this is 169.254.0.0/16 (RFC 3927).
+    #[inline(always)]
+    pub fn is_v4_link_local(self) -> bool {
+        self.is_v4() && self.raw_v4().to_be() >> 16 == 0xa9fe
+    }
+
+    /// Whether this is an IPv6 address whose interface identifier has the form of one that follows from a MAC address (RFC
+    /// 4291, appendix A).
+    #[inline(always)]
+    pub fn has_mac_identifier(self) -> bool {
+        (self.low.to_be() >> 24) & 0xffff == 0xfffe
+    }
+
+    /// The link-local address that follows from a MAC address (RFC 4291, appendix A).
+    #[inline(always)]
+    pub const fn link_local_of(mac: &MacAddr) -> Self {
+        let [a, b, c, d, e, f] = mac.0;
+        Self {
+            high: u64::from_ne_bytes([0xfe, 0x80, 0, 0, 0, 0, 0, 0]),
+            low: u64::from_ne_bytes([a ^ 0x02, b, c, 0xff, 0xfe, d, e, f]),
+        }
+    }
+
     /// The 16 bytes in network order.
     pub const fn octets(self) -> [u8; 16] {
         let high = self.high.to_ne_bytes();
@@ -298,6 +321,12 @@ mod tests {
                 && !addr("fe80::1").is_multicast_or_broadcast()
         );
         assert!(!addr("169.254.1.1").is_link_local() && addr("fe80::1").is_link_local());
+        assert!(addr("169.254.1.1").is_v4_link_local() && !addr("169.253.1.1").is_v4_link_local());
+        assert!(!addr("fe80::a9fe:101").is_v4_link_local());
+        let mac = MacAddr([2, 0, 0, 0, 1, 0xff]);
+        assert_eq!(Addr::link_local_of(&mac), addr("fe80::ff:fe00:1ff"));
+        assert!(addr("fe80::ff:fe00:1ff").has_mac_identifier());
+        assert!(!addr("fe80::1").has_mac_identifier());
         assert!(addr("febf::1").is_link_local() && !addr("fec0::1").is_link_local());
     }
 

@@ -86,6 +86,9 @@ reasons! {
     /// A later fragment that arrived before the first one: buffered.
     FragmentHeld = 22, Consume, "held_fragment";
 
+    /// A request for the link address of the gateway or of a sandbox of the same network: answered.
+    Neighbour = 23, Forward, "forward_neighbour";
+
     /// Headers are truncated or inconsistent.
     Malformed = 32, Drop, "drop_malformed";
     /// The source MAC or IP address, or the sender of an ARP or ND message, is not the sandbox's.
@@ -129,12 +132,14 @@ reasons! {
     Martian = 51, Drop, "drop_martian";
     /// The packet could not be written.
     WriteFailed = 52, Drop, "drop_write_failed";
-    /// A VLAN tag: not supported between sandboxes and uplinks.
+    /// A VLAN tag at an endpoint, or more priority tags than the programs remove.
     Tagged = 53, Drop, "drop_tagged";
     /// To a MAC address other than the gateway's, with a destination that only the gateway can reach.
     NotGateway = 54, Drop, "drop_not_gateway";
     /// From a sandbox to a tunnel of the node.
     Tunnel = 55, Drop, "drop_tunnel";
+    /// A link-local address that is not the sandbox's, as source or in a neighbour discovery message.
+    LinkSpoofed = 56, Drop, "drop_link_spoofed";
     /// The sandbox has reached its limit of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.

@@ -9,9 +9,11 @@ use netpath_common::{
     flow::{FlowKey, ICMP, ICMPV6, REWRITE_DST, REWRITE_SRC, UDP},
 };
 
+use network_types::arp::ArpHdr;
+
 use crate::{
     packet::{Covers, Packet},
-    parse::Parsed,
+    parse::{ETHERNET, ICMPV6_NEIGHBOUR_ADVERTISEMENT, Parsed},
 };
 
 const V4_TTL: usize = 8;
@@ -22,6 +24,14 @@ const V6_HOP_LIMIT: usize = 7;
 const V6_SOURCE: usize = 8;
 const V6_DESTINATION: usize = 24;
 const ECHO_IDENTIFIER: usize = 4;
+const ND_FLAGS: usize = 4;
+const ND_OPTION: usize = 24;
+/// Flags of a neighbour advertisement (RFC 4861 §4.4).
+const ND_ROUTER: u8 = 0x80;
+const ND_SOLICITED: u8 = 0x40;
+const ND_OVERRIDE: u8 = 0x20;
+/// Option: link address of the target (RFC 4861 §4.6.1).
+const TARGET_LINK_ADDRESS: u8 = 2;
 
 /// Writes the tuple `to`; `flags` (`REWRITE_*`) selects source, destination or both. `None` if the packet cannot be written.
 #[inline(always)]
@@ -202,6 +212,59 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, parsed: &Parsed) -> Option<()> {
     word[0] = parsed.ttl.wrapping_sub(1);
     let new = u16::from_ne_bytes(*word);
     update_v4_checksum(packet, parsed.l3, Diff::none().replace_u16(old, new))
+}
+
+/// Changes an ARP request into the reply of its target, which has this MAC address (RFC 826). `None` if it cannot be written.
+#[inline(always)]
+pub fn answer_arp<P: Packet>(packet: &mut P, mac: &MacAddr) -> Option<()> {
+    let arp = packet.header_mut::<ArpHdr>(ETHERNET)?;
+    let target = arp.tpa;
+    arp.oper = [0, 2];
+    arp.tha = arp.sha;
+    arp.tpa = arp.spa;
+    arp.sha = mac.0;
+    arp.spa = target;
+    Some(())
+}
+
+/// Changes a neighbour solicitation, whose only option is the link address of its source, into the advertisement of its target,
+/// which has the MAC address `mac` (RFC 4861 §4.4). `to` contains the new addresses. `None` if it cannot be written.
+#[inline(always)]
+pub fn answer_solicitation<P: Packet>(
+    packet: &mut P,
+    parsed: &Parsed,
+    to: &FlowKey,
+    mac: &MacAddr,
+    is_router: bool,
+) -> Option<()> {
+    let message = parsed.l3 + parsed.l4;
+    let mut diff = Diff::none();
+    let kind = packet.header_mut::<[u8; 2]>(message)?;
+    let old = u16::from_ne_bytes(*kind);
+    *kind = [ICMPV6_NEIGHBOUR_ADVERTISEMENT, 0];
+    diff = diff.replace_u16(old, u16::from_ne_bytes(*kind));
+    let flags = packet.header_mut::<[u8; 2]>(message + ND_FLAGS)?;
+    let old = u16::from_ne_bytes(*flags);
+    *flags = [
+        ND_SOLICITED | ND_OVERRIDE | if is_router { ND_ROUTER } else { 0 },
+        0,
+    ];
+    diff = diff.replace_u16(old, u16::from_ne_bytes(*flags));
+    let option = packet.header_mut::<[u8; 8]>(message + ND_OPTION)?;
+    let [a, b, c, d, e, f, g, h] = *option;
+    let old = [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ];
+    let [c, d, e, f, g, h] = mac.0;
+    *option = [TARGET_LINK_ADDRESS, 1, c, d, e, f, g, h];
+    diff = diff
+        .replace_u32(old[0], u32::from_ne_bytes([TARGET_LINK_ADDRESS, 1, c, d]))
+        .replace_u32(old[1], u32::from_ne_bytes([e, f, g, h]));
+    let addresses = write_addresses(packet, parsed, to, REWRITE_SRC | REWRITE_DST)?;
+    let checksum = parsed.checksum_offset();
+    packet.update_checksum(checksum, addresses, pseudo_header(Family::V6), false)?;
+    packet.update_checksum(checksum, diff, Covers::Payload, false)
 }
 
 /// Writes both addresses of the Ethernet header. `None` if there is no such header.

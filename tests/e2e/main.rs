@@ -6,6 +6,7 @@
 
 mod adopt;
 mod allow;
+mod class4_duties;
 mod dump;
 mod filters;
 mod isolation;

@@ -145,11 +145,15 @@ impl AddressRecord {
 layout! {
     /// A subnet of a network. Written by the daemon.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-    pub struct Subnet(8) {
+    pub struct Subnet(16) {
         /// Index of the network.
         pub network: u32,
         /// Flags of the network.
         pub flags: u32,
+        /// Directed broadcast address (RFC 919), as [`Addr::raw_v4`]; 0 if the subnet has none.
+        pub broadcast: u32,
+        /// Padding, always zero.
+        pub pad: u32,
     }
 }
 

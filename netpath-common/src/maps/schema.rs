@@ -27,6 +27,8 @@ pub const MAX_PORTS: u32 = 131_072;
 pub const MAX_ALLOW: u32 = 65_536;
 /// Capacity of `devices`.
 pub const MAX_DEVICES: u32 = 32_768;
+/// Capacity of `link_owners`: the addresses of every endpoint.
+pub const MAX_LINK_OWNERS: u32 = MAX_ENDPOINTS * LINK_ADDRESSES as u32;
 /// Capacity of `socket_peers`.
 pub const MAX_SOCKET_PEERS: u32 = 65_536;
 /// Capacity of `fragments`: fragmented datagrams in transit.
@@ -86,6 +88,9 @@ macro_rules! for_each_map {
             "networks" NETWORKS: HashMap[u32 => Network; MAX_NETWORKS], "daemon" => "CLI";
             "addresses" ADDRESSES: HashMap[Addr => AddressRecord; MAX_ADDRESSES], "daemon" => "programs";
             "subnets" SUBNETS: LpmTrie[[u8; 16] => Subnet; MAX_SUBNETS], "daemon" => "programs";
+            "link_addresses" LINK_ADDRESSES_MAP: Array[u32 => LinkAddresses; MAX_ENDPOINTS],
+                "programs" => "programs";
+            "link_owners" LINK_OWNERS: HashMap[LinkKey => LinkOwner; MAX_LINK_OWNERS], "programs" => "programs";
             "ports" PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs, CLI";
             "allow" ALLOW: LpmTrie[[u8; 20] => u32; MAX_ALLOW], "daemon" => "programs";
             "snat_taken" SNAT_TAKEN: Array[u32 => u64; SNAT_WORDS * 2], "daemon" => "programs";
@@ -139,8 +144,8 @@ impl MapKind {
 
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
-    FlowKey, FragmentKey, KnownDatagram, Network, PendingDatagram, PortKey, PublishedRange,
-    SocketAddr, SocketPeer, Subnet, Usage,
+    FlowKey, FragmentKey, KnownDatagram, LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner,
+    Network, PendingDatagram, PortKey, PublishedRange, SocketAddr, SocketPeer, Subnet, Usage,
 };
 use crate::reason::COUNTERS;
 

@@ -2,7 +2,10 @@
 
 mod new_flow;
 
-use netpath_common::maps::{Config, FragmentKey, KnownDatagram, PendingDatagram, PublishedRange};
+use netpath_common::{
+    addr::Addr,
+    maps::{Config, FragmentKey, KnownDatagram, PendingDatagram, PublishedRange},
+};
 
 pub use self::new_flow::{LocalEnd, NewFlow, Opening, SourcePort};
 #[cfg(target_arch = "bpf")]
@@ -29,6 +32,8 @@ struct Workspace {
 /// Memory for intermediate results.
 #[repr(C)]
 pub struct Scratch {
+    /// The link-local address that is checked.
+    pub link: Addr,
     /// The packet that an ICMP error quotes.
     pub quote: Parsed,
     /// The published range that contains the packet's destination.

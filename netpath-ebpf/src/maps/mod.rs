@@ -17,10 +17,10 @@ use netpath_common::{
     maps::{
         AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count, Cursor,
         DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram, LEAST_DEFAULT_FLOWS,
-        MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES,
-        MAX_KNOWN, MAX_NETWORKS, MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network,
-        PendingDatagram, PortKey, PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet,
-        Usage,
+        LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DEVICES,
+        MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_PENDING,
+        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, PendingDatagram, PortKey,
+        PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -147,6 +147,36 @@ pub fn subnet(addr: Addr) -> Option<&'static Subnet> {
     };
     // SAFETY: the key starts at `length` and has the 20 bytes of the map's key size.
     unsafe { find_longest(&raw const SUBNETS, (&raw const key.length).cast()) }
+}
+
+/// The link-local addresses that the endpoint in a slot has used.
+#[inline(always)]
+pub fn link_addresses(slot: u32) -> Option<&'static mut LinkAddresses> {
+    // SAFETY: a map value, of numbers for which every bit pattern is valid. Two CPUs may change the entry at the same time, if
+    // one sandbox sends from two new addresses at once; then one of the addresses is lost and stored again when it is used.
+    LINK_ADDRESSES_MAP
+        .get_ptr_mut(slot)
+        .map(|entry| unsafe { &mut *entry })
+}
+
+/// The endpoint that uses a link-local address.
+#[inline(always)]
+pub fn link_owner(key: &LinkKey) -> Option<LinkOwner> {
+    // SAFETY: as in `device`.
+    unsafe { LINK_OWNERS.get(key) }.copied()
+}
+
+/// Stores the owner of a link-local address that has none. `false` if another CPU was faster, or there is no room.
+#[inline(always)]
+pub fn add_link_owner(key: &LinkKey, owner: &LinkOwner) -> bool {
+    LINK_OWNERS.insert(key, owner, BPF_NOEXIST as u64).is_ok()
+}
+
+/// Removes the owner of a link-local address.
+#[inline(always)]
+pub fn remove_link_owner(key: &LinkKey) {
+    // Another CPU may have removed it.
+    let _ = LINK_OWNERS.remove(key);
 }
 
 /// The published range under a key.

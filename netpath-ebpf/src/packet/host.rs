@@ -13,8 +13,8 @@ pub struct Skb {
     pub ifindex: u32,
     /// Interface that received the packet; 0 if the node sends it.
     pub ingress_ifindex: u32,
-    /// Whether it has a VLAN tag.
-    pub is_tagged: bool,
+    /// The identifier of its VLAN tag; `None` if it has no tag.
+    pub vlan: Option<u16>,
 }
 
 impl Skb {
@@ -30,7 +30,32 @@ impl Skb {
 
     /// Whether it has a VLAN tag.
     pub fn is_tagged(&self) -> bool {
-        self.is_tagged
+        self.vlan.is_some()
+    }
+
+    /// The identifier of its VLAN tag.
+    pub fn vlan(&self) -> Option<u16> {
+        self.vlan
+    }
+
+    /// Removes the tag of the metadata, or the one in the bytes. A further tag in the bytes moves to the metadata.
+    pub fn remove_tag(&mut self) -> bool {
+        if self.vlan.take().is_none() {
+            self.take_tag();
+        }
+        self.vlan = self.take_tag();
+        true
+    }
+
+    /// Removes the tag in the bytes and returns its identifier.
+    fn take_tag(&mut self) -> Option<u16> {
+        match self.bytes.get(12..16)? {
+            &[0x81, 0, a, b] | &[0x88, 0xa8, a, b] => {
+                self.bytes.drain(12..16);
+                Some(u16::from_be_bytes([a, b]) & 0x0fff)
+            }
+            _ => None,
+        }
     }
 
     /// Packets on the wire.

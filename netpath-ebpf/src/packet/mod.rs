@@ -43,8 +43,8 @@ macro_rules! headers {
 }
 
 headers!(
-    u8, [u8; 2], [u8; 4], [u8; 6], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr, Icmpv6Hdr,
-    ArpHdr
+    u8, [u8; 2], [u8; 4], [u8; 6], [u8; 8], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr,
+    Icmpv6Hdr, ArpHdr
 );
 
 /// What a change affects that a transport checksum covers.

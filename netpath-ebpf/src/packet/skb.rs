@@ -6,6 +6,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::generated::{
         bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_pull_data,
+        bpf_skb_vlan_pop,
     },
 };
 use netpath_common::checksum::Diff;
@@ -20,6 +21,9 @@ const MAX_OFFSET: usize = 0x3ff;
 /// Bytes that are made linear if a header is outside the linear part: Ethernet, network, transport and ICMP header, and the
 /// network and transport header of a packet that an ICMP error quotes.
 const LINEAR: u32 = 14 + 60 + 60 + 8 + 60 + 60;
+
+/// The VLAN identifier in the metadata of a tag.
+const VLAN_ID: u16 = 0x0fff;
 
 /// Addressed to this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
@@ -88,6 +92,24 @@ impl Skb {
     pub fn is_tagged(&self) -> bool {
         // SAFETY: as in `ifindex`.
         unsafe { (*self.context).vlan_present != 0 }
+    }
+
+    /// The identifier of the VLAN tag in the packet's metadata; `None` if it has no tag there.
+    #[inline(always)]
+    pub fn vlan(&self) -> Option<u16> {
+        if !self.is_tagged() {
+            return None;
+        }
+        // SAFETY: as in `ifindex`.
+        Some(unsafe { (*self.context).vlan_tci } as u16 & VLAN_ID)
+    }
+
+    /// Removes the outermost VLAN tag. A tag that follows it in the bytes of the packet moves to the metadata. `false` if the
+    /// kernel refused.
+    #[inline(always)]
+    pub fn remove_tag(&mut self) -> bool {
+        // SAFETY: plain helper call; no reference into the packet exists, because `self` is borrowed mutably.
+        unsafe { bpf_skb_vlan_pop(self.context) == 0 }
     }
 
     /// Number of packets on the wire: the segments of a GSO packet, otherwise 1.

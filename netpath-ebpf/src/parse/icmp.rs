@@ -19,8 +19,12 @@ const ECHO_REPLY: u8 = 0;
 const V6_ECHO_REQUEST: u8 = 128;
 const V6_ECHO_REPLY: u8 = 129;
 
+/// ICMPv6 type of a router solicitation.
+pub const ICMPV6_ROUTER_SOLICITATION: u8 = 133;
 /// ICMPv6 type of a router advertisement.
 pub const ICMPV6_ROUTER_ADVERTISEMENT: u8 = 134;
+/// ICMPv6 type of a neighbour solicitation.
+pub const ICMPV6_NEIGHBOUR_SOLICITATION: u8 = 135;
 /// ICMPv6 type of a neighbour advertisement.
 pub const ICMPV6_NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// ICMPv6 type of a redirect.

@@ -22,8 +22,14 @@ use netpath_common::{
 };
 
 pub use self::{
-    ethernet::{ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethertype, may_be_icmp},
-    icmp::{ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_REDIRECT, ICMPV6_ROUTER_ADVERTISEMENT},
+    ethernet::{
+        ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethertype, may_be_icmp,
+        vlan_in_packet,
+    },
+    icmp::{
+        ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_NEIGHBOUR_SOLICITATION, ICMPV6_REDIRECT,
+        ICMPV6_ROUTER_ADVERTISEMENT, ICMPV6_ROUTER_SOLICITATION,
+    },
     transport::{ACK, FIN, RST, SYN, UDP_HEADER},
 };
 use crate::packet::Packet;
@@ -160,15 +166,15 @@ impl Parsed {
     }
 }
 
-/// Parses an IP packet with an Ethernet header.
+/// Parses an IP packet with an Ethernet header, which a priority tag may follow.
 ///
 /// # Errors
 /// The reason why it cannot be handled: not IP, malformed, or a header chain that is too long. The source address is valid
 /// even then; it is `::` if there is none.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, parsed: &mut Parsed) -> Result<(), Reason> {
-    match ethertype(packet) {
-        Some(ethertype) => parse_at(packet, ETHERNET, ethertype, parsed),
+    match ethernet::network_header(packet) {
+        Some((l3, ethertype)) => parse_at(packet, l3, ethertype, parsed),
         None => parsed.without_source(Reason::Malformed),
     }
 }

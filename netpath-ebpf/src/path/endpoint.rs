@@ -10,7 +10,7 @@ use super::{
     destination::{Destination, Subnets, classify},
     forward, guard,
     icmp_error::{self, Reporter},
-    local, parse_packet,
+    local, neighbour, parse_packet, parse_received,
 };
 use crate::{
     conntrack::Entry,
@@ -25,28 +25,26 @@ pub fn ingress(context: &mut Context) -> Reason {
     let Some((slot, endpoint)) = endpoint_at(context.skb.ifindex()) else {
         return Reason::EndpointGone;
     };
-    if context.skb.is_tagged() {
-        return Reason::Tagged;
-    }
     if !guard::has_own_mac(&context.skb, endpoint) {
         return Reason::Spoofed;
     }
-    match parse_packet(context) {
+    match parse_received(context) {
         Ok(()) => {}
+        Err(Reason::NotOurs) if context.skb.is_tagged() => return Reason::Tagged,
         Err(Reason::NotOurs) => {
             return if parse::ethertype(&context.skb) == Some(ETHERTYPE_ARP) {
-                guard::check_arp(&context.skb, endpoint)
+                neighbour::handle_arp(context, slot)
             } else {
                 Reason::UnknownProtocol
             };
         }
         Err(reason) => return reason,
     }
-    if !guard::has_own_source(&context.skb, context.parsed, endpoint) {
-        return Reason::Spoofed;
-    }
     if context.parsed.transport == Transport::LinkControl {
-        return Reason::LinkLocal;
+        return neighbour::handle_discovery(context, slot);
+    }
+    if let Err(reason) = guard::check_source(context, slot, endpoint) {
+        return reason;
     }
     let dst = context.parsed.key.dst;
     if dst.is_loopback() || dst.is_unspecified() {
@@ -63,7 +61,11 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Subnet | Destination::Outside
             if !guard::is_to_gateway(&context.skb, endpoint) =>
         {
-            Reason::NotGateway
+            match guard::is_broadcast(dst, endpoint) {
+                true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
+                true => Reason::LinkLocal,
+                false => Reason::NotGateway,
+            }
         }
         Destination::Subnet | Destination::Outside if endpoint.is_internal() => {
             Reason::InternalNetwork

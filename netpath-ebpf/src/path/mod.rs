@@ -12,6 +12,8 @@
 //! |---|---|
 //! | `uplink`, `endpoint` | the order of the checks at each hook |
 //! | `guard` | what a sandbox may send |
+//! | `neighbour` | ARP and neighbour discovery from a sandbox: answered, passed or dropped |
+//! | `link_address` | the owner of a link-local address |
 //! | `destination` | the class of a destination address |
 //! | `local` | packets to an address of the node or of a sandbox: flow, published port, host or drop |
 //! | `forward` | packets from a sandbox to the outside |
@@ -24,7 +26,9 @@ pub mod endpoint;
 mod forward;
 mod guard;
 mod icmp_error;
+mod link_address;
 mod local;
+mod neighbour;
 #[cfg(test)]
 mod tests;
 pub mod uplink;
@@ -35,7 +39,7 @@ use crate::{
     conntrack::Entry,
     context::Context,
     packet::{Packet, skb::Skb},
-    parse::{self, FragmentPosition, Parsed, UDP_HEADER},
+    parse::{self, ETHERNET, FragmentPosition, Parsed, UDP_HEADER},
     rewrite,
     stage::stage,
 };
@@ -44,6 +48,42 @@ use crate::{
 #[inline(always)]
 fn parse_packet(context: &mut Context) -> Result<(), Reason> {
     parse_headers(&mut context.skb, context.parsed)
+}
+
+/// Parses a received packet. Priority tags are removed before, as the stack does: a frame with VLAN identifier 0 belongs to no
+/// VLAN (IEEE 802.1Q).
+///
+/// # Errors
+/// [`Reason::NotOurs`] if the frame belongs to a VLAN, [`Reason::Tagged`] if it has too many tags, or an error of
+/// [`parse_packet`].
+#[inline(always)]
+fn parse_received(context: &mut Context) -> Result<(), Reason> {
+    if !context.skb.is_tagged() {
+        let result = parse_packet(context);
+        if context.parsed.l3 == ETHERNET {
+            return result;
+        }
+    }
+    remove_priority_tags(context)?;
+    parse_packet(context)
+}
+
+/// Most priority tags that are removed.
+const MAX_PRIORITY_TAGS: usize = 2;
+
+stage! {
+    fn remove_priority_tags(context: &mut Context) -> Result<(), Reason> {
+        let skb = &mut context.skb;
+        for _ in 0..MAX_PRIORITY_TAGS {
+            match skb.vlan().or_else(|| parse::vlan_in_packet(skb)) {
+                Some(0) if skb.remove_tag() => {}
+                Some(0) => return Err(Reason::WriteFailed),
+                Some(_) => return Err(Reason::NotOurs),
+                None => return Ok(()),
+            }
+        }
+        if skb.is_tagged() { Err(Reason::Tagged) } else { Ok(()) }
+    }
 }
 
 stage! {

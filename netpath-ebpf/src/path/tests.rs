@@ -101,7 +101,12 @@ fn node(flags: u32) {
         ..Network::default()
     };
     maps::NETWORKS.insert(&1, &network, 0).expect("room");
-    let subnet = Subnet { network: 1, flags };
+    let subnet = Subnet {
+        network: 1,
+        flags,
+        broadcast: addr("10.1.255.255").raw_v4(),
+        pad: 0,
+    };
     maps::SUBNETS.add(96 + 16, addr("10.1.0.0").octets(), subnet);
     with_kernel(|kernel| {
         *kernel = Kernel {
@@ -184,7 +189,7 @@ fn from_sandbox(slot: u32, packet: &Sample) -> Skb {
         bytes,
         ifindex,
         ingress_ifindex: ifindex,
-        is_tagged: false,
+        vlan: None,
     }
 }
 
@@ -193,7 +198,7 @@ fn at_uplink(packet: &Sample) -> Skb {
         bytes: packet.build(),
         ifindex: UPLINK,
         ingress_ifindex: UPLINK,
-        is_tagged: false,
+        vlan: None,
     }
 }
 

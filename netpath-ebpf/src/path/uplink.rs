@@ -10,7 +10,7 @@ use netpath_common::{
 use super::{
     destination,
     icmp_error::{self, Reporter},
-    local, parse_packet, translate,
+    local, parse_packet, parse_received, translate,
 };
 use crate::{
     conntrack::{self, Found},
@@ -24,12 +24,10 @@ use crate::{
 /// Handles a packet from outside.
 #[inline(always)]
 pub fn ingress(context: &mut Context) -> Reason {
-    // A tagged frame is for a VLAN device above this uplink.
-    if context.skb.is_tagged() {
-        return Reason::NotOurs;
-    }
-    match parse_packet(context) {
+    match parse_received(context) {
         Ok(()) => {}
+        // Among others, a frame for a VLAN device above this uplink.
+        Err(Reason::NotOurs) => return Reason::NotOurs,
         // The stack may accept a longer header chain in a packet to the host.
         Err(Reason::TooManyHeaders) if !destination::is_in_network(context.parsed.key.dst) => {
             return Reason::NotOurs;

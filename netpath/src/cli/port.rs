@@ -1,6 +1,6 @@
 //! `netpath port`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::Subcommand;
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     output::{self, Column, Row},
 };
-use crate::frontend::http::v1::{Port, Publish, Unpublish};
+use crate::frontend::http::v1::{AddressFamily, Port, Publish, Unpublish};
 
 /// Published ports
 #[derive(Debug, Subcommand)]
@@ -113,7 +113,7 @@ impl Row for Port {
             self.sandbox.clone(),
             self.network.clone(),
             self.protocol.to_string(),
-            range(self.host_ip, self.host_port, self.host_port_end),
+            served(self),
             range(
                 Some(self.container_ip),
                 self.container_port,
@@ -126,6 +126,16 @@ impl Row for Port {
             },
         ]
     }
+}
+
+/// Where a port is served: `*:80` in both families, `0.0.0.0:80` or `[::]:80` in one.
+pub(super) fn served(port: &Port) -> String {
+    let address = match (port.host_ip, &port.families[..]) {
+        (None, [AddressFamily::Ipv4]) => Some(Ipv4Addr::UNSPECIFIED.into()),
+        (None, [AddressFamily::Ipv6]) => Some(Ipv6Addr::UNSPECIFIED.into()),
+        (address, _) => address,
+    };
+    range(address, port.host_port, port.host_port_end)
 }
 
 /// `192.0.2.1:80`, `[::1]:80-89`, `*:80`.

@@ -237,10 +237,10 @@ impl Row for Sandbox {
             .endpoints
             .iter()
             .flat_map(|endpoint| &endpoint.addresses);
-        let ports = self.ports.iter().map(|port| {
-            let host = port::range(port.host_ip, port.host_port, port.host_port_end);
-            format!("{host}/{}", port.protocol)
-        });
+        let ports = self
+            .ports
+            .iter()
+            .map(|port| format!("{}/{}", port::served(port), port.protocol));
         vec![
             self.name.clone(),
             self.id.clone(),

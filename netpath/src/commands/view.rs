@@ -61,6 +61,8 @@ pub struct PortView {
     pub mapping: PortMapping,
     /// Address of the sandbox, of the same family as the host address if there is one.
     pub container_ip: IpAddr,
+    /// Addresses of the endpoint that the range leads to.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Node {
@@ -136,6 +138,7 @@ impl Node {
                 owner: sandbox.owner,
                 mapping: mapping.clone(),
                 container_ip: address(mapping.host_ip.filter(|_| nat))?,
+                addresses: endpoint.addresses.iter().map(ipnet::IpNet::addr).collect(),
             })
         };
         sandbox.ports.iter().filter_map(view).collect()

@@ -5,11 +5,7 @@ use netpath_common::reason::Reason;
 use crate::{SUBJECTS, limits};
 
 /// Reasons that no case can cover, and why.
-const UNREACHED: [(Reason, &str); 3] = [
-    (
-        Reason::Tagged,
-        "a test run cannot set the VLAN tag in the metadata of a packet: `tagged` sends one through a device",
-    ),
+const UNREACHED: [(Reason, &str); 2] = [
     (
         Reason::WriteFailed,
         "the packet of a test run is always linear and not shared, so writes do not fail",

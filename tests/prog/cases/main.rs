@@ -14,6 +14,7 @@ macro_rules! rows {
 }
 
 mod case;
+mod class4;
 mod conntrack;
 mod coverage;
 mod errors;
@@ -50,7 +51,8 @@ use case::{Case, Send, send};
 type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [Subject; 11] = [
+const SUBJECTS: [Subject; 12] = [
+    ("class4_duties", class4::cases),
     ("conntrack", conntrack::cases),
     ("errors", errors::cases),
     ("fragments", fragments::cases),

@@ -105,9 +105,17 @@ enum Extent {
 /// Parses a frame.
 pub fn read(frame: &[u8]) -> Result<Reading, Refusal> {
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Refusal::Malformed)?;
-    match ethernet.ether_type() {
-        EtherType::IPV4 => read_v4(frame, ETHERNET, frame.len(), Extent::Whole),
-        EtherType::IPV6 => read_v6(frame, ETHERNET, frame.len(), Extent::Whole),
+    let (l3, kind) = match (ethernet.ether_type(), frame.get(ETHERNET..ETHERNET + 4)) {
+        // A priority tag: VLAN identifier 0.
+        (
+            EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING,
+            Some(&[priority, 0, a, b]),
+        ) if priority & 0x0f == 0 => (ETHERNET + 4, EtherType(u16::from_be_bytes([a, b]))),
+        (kind, _) => (ETHERNET, kind),
+    };
+    match kind {
+        EtherType::IPV4 => read_v4(frame, l3, frame.len(), Extent::Whole),
+        EtherType::IPV6 => read_v6(frame, l3, frame.len(), Extent::Whole),
         _ => Err(Refusal::Foreign),
     }
 }

@@ -197,6 +197,7 @@ fn port(
         container_ip: container
             .copied()
             .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        addresses: endpoint.addresses.clone(),
         container_port: entry.target,
         allow,
     }

@@ -122,6 +122,8 @@ pub struct PublishedRange {
     pub host_ports: (u16, u16),
     /// Address of the sandbox.
     pub container_ip: IpAddr,
+    /// Every address of the sandbox's endpoint.
+    pub addresses: Vec<IpAddr>,
     /// First container port.
     pub container_port: u16,
     /// Allowed sources; empty for all.

@@ -105,6 +105,8 @@ impl MapTable for SubnetEntry {
             let subnet = Subnet {
                 network: entry.network,
                 flags: entry.flags,
+                broadcast: broadcast(*prefix),
+                pad: 0,
             };
             let written = tables.subnets.insert(&subnet_key(*prefix), subnet, 0);
             written.map_err(failed("subnets"))?;
@@ -132,6 +134,16 @@ impl MapTable for SubnetEntry {
             }
         }
         Ok(subnets)
+    }
+}
+
+/// The directed broadcast address of a prefix, as the map stores it; 0 if it has none (RFC 3021).
+fn broadcast(prefix: IpNet) -> u32 {
+    match prefix {
+        IpNet::V4(prefix) if prefix.prefix_len() < 31 => {
+            Addr::from(IpAddr::from(prefix.broadcast())).raw_v4()
+        }
+        IpNet::V4(_) | IpNet::V6(_) => 0,
     }
 }
 

@@ -90,6 +90,7 @@ impl From<PortView> for v1::Port {
             network: view.network.to_string(),
             protocol: mapping.protocol.into(),
             host_ip: mapping.host_ip,
+            families: v1::AddressFamily::served(mapping.host_ip, &view.addresses),
             host_port: mapping.host_port,
             host_port_end: mapping.host_port_end,
             container_ip: view.container_ip,

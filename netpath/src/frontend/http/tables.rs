@@ -153,6 +153,7 @@ fn port(range: read::PublishedRange) -> v1::Port {
         network: range.network,
         protocol: range.protocol.into(),
         host_ip: range.host_ip,
+        families: v1::AddressFamily::served(range.host_ip, &range.addresses),
         host_port: first,
         host_port_end: last,
         container_ip: range.container_ip,

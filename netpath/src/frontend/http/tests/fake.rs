@@ -99,6 +99,7 @@ pub(crate) fn port(sandbox: &str) -> v1::Port {
         network: "bridge".to_owned(),
         protocol: v1::Protocol::Tcp,
         host_ip: None,
+        families: vec![v1::AddressFamily::Ipv4],
         host_port: 8080,
         host_port_end: 8081,
         container_ip: "172.17.0.2".parse().unwrap(),

@@ -90,7 +90,8 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
     )
     .await;
     let port = json!({
-        "sandbox": "web", "network": "bridge", "protocol": "tcp", "host_ip": null, "host_port": 8080,
+        "sandbox": "web", "network": "bridge", "protocol": "tcp", "host_ip": null,
+        "families": ["ipv4"], "host_port": 8080,
         "host_port_end": 8081, "container_ip": "172.17.0.2", "container_port": 80,
         "container_port_end": 81, "allow": ["10.0.0.0/8"], "owner": "netpath",
     });

@@ -19,6 +19,6 @@ pub use map::{
     MapNetwork, MapTable, NatFlow, Tuple, Verdict,
 };
 pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
-pub use port::{Port, Protocol, Publish, Unpublish};
+pub use port::{AddressFamily, Port, Protocol, Publish, Unpublish};
 pub use sandbox::{Endpoint, EndpointCreate, Join, Sandbox, SandboxCreate};
 pub use status::{Flows, Node, Program, Reconcile, SandboxFlows, Status, Store};

@@ -20,6 +20,8 @@ pub struct Port {
     pub protocol: Protocol,
     /// `null` for every address of the node.
     pub host_ip: Option<IpAddr>,
+    /// Address families in which clients are served: those of the sandbox's addresses, or that of the host address.
+    pub families: Vec<AddressFamily>,
     /// First host port.
     pub host_port: u16,
     /// Last host port.
@@ -35,6 +37,32 @@ pub struct Port {
     /// Front end that may change it. Missing in dumps of the pinned maps, which do not contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl AddressFamily {
+    /// The families that clients of a host address use, of a sandbox with these addresses. `None` is every address of the node.
+    pub fn served(host_ip: Option<IpAddr>, addresses: &[IpAddr]) -> Vec<Self> {
+        let families = [(Self::Ipv4, false), (Self::Ipv6, true)];
+        let is_served = |v6: bool| {
+            addresses.iter().any(|ip| ip.is_ipv6() == v6)
+                && host_ip.is_none_or(|ip| ip.is_ipv6() == v6)
+        };
+        families
+            .into_iter()
+            .filter(|(_, v6)| is_served(*v6))
+            .map(|(family, _)| family)
+            .collect()
+    }
 }
 
 /// A transport protocol that ports can be published for.
