@@ -332,8 +332,8 @@ mod tests {
         assert_eq!(
             output::table(Sandbox::COLUMNS, [sandbox.cells()]),
             "\
-NAME  ID            STATE    PID  MODE     OWNER   NETWORKS  ADDRESSES      PORTS            NETNS
-web   aaaaaaaaaaaa  running  7    network  docker  bridge    172.17.0.2/24  *:8080-8081/tcp  /proc/self/ns/net
+NAME  ID            STATE    PID  MODE     OWNER   NETWORKS  ADDRESSES      PORTS                  NETNS
+web   aaaaaaaaaaaa  running  7    network  docker  bridge    172.17.0.2/24  0.0.0.0:8080-8081/tcp  /proc/self/ns/net
 "
         );
         assert_eq!(
@@ -356,8 +356,8 @@ endpoint bbbbbbbbbbbb
   gateways:        172.17.0.1
   mtu:             1500
 ports
-  SANDBOX  NETWORK  PROTOCOL  HOST         CONTAINER         ALLOW
-  web      bridge   tcp       *:8080-8081  172.17.0.2:80-81  10.0.0.0/8
+  SANDBOX  NETWORK  PROTOCOL  HOST               CONTAINER         ALLOW
+  web      bridge   tcp       0.0.0.0:8080-8081  172.17.0.2:80-81  10.0.0.0/8
 "
         );
     }
