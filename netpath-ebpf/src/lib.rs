@@ -56,6 +56,8 @@ mod nat;
 pub mod path;
 #[cfg(target_arch = "bpf")]
 pub mod probe;
+#[cfg(any(target_arch = "bpf", test))]
+mod route;
 #[cfg(target_arch = "bpf")]
 pub mod socket;
 #[cfg(any(target_arch = "bpf", test))]

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod allow;
+mod class3_routes;
 mod class4_duties;
 mod dump;
 mod filters;

@@ -53,9 +53,8 @@ fn full_table_takes_documented_memory() {
             full / flows,
             empty / flows
         );
-        // The kernel counts 184 bytes for an element, and allocates 192 from its cache.
         assert!(
-            (full + flows * 16).abs_diff(flows * BYTES_PER_FLOW) < flows * BYTES_PER_FLOW / 100,
+            full.abs_diff(flows * BYTES_PER_FLOW) < flows * BYTES_PER_FLOW / 100,
             "{full} bytes for {flows} flows"
         );
     });

@@ -59,7 +59,7 @@ pub const BOTH_LOCAL: u8 = 1 << 3;
 layout! {
     /// One direction of a flow. Written by the programs, read by the daemon.
     #[derive(Clone, Copy, Default, Debug)]
-    pub struct FlowEntry(88) {
+    pub struct FlowEntry(96) {
         /// The tuple after translation. Does not change.
         pub to: FlowKey,
         /// Coarse monotonic nanoseconds of the last packet of this direction, or of the creation if there was no
@@ -83,7 +83,11 @@ layout! {
         pub seen: u8,
         /// [`DELIVER`], [`BOTH_LOCAL`], `REWRITE_*`. Does not change.
         pub flags: u8,
-        /// Padding, always zero.
-        pub pad: u32,
+        /// Key in `next_hops` of the next hop of packets that leave the node; 0 if no lookup has decided it.
+        pub next_hop: u32,
+        /// Largest network-layer packet in bytes that the route of [`FlowEntry::next_hop`] takes, as far as known.
+        pub mtu: u32,
+        /// Time of that lookup, in units of [`DECISION_TICK`](crate::maps::DECISION_TICK).
+        pub decided: u32,
     }
 }

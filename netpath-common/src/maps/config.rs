@@ -1,11 +1,15 @@
 //! Settings of the node, and its devices.
 
-use crate::{addr::Addr, flow::Timers, layout::layout};
+use crate::{
+    addr::{Addr, Family},
+    flow::Timers,
+    layout::layout,
+};
 
 layout! {
     /// Settings of the node; one entry. Written by the daemon.
     #[derive(Clone, Copy, Debug)]
-    pub struct Config(168) {
+    pub struct Config(176) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
         /// Random, chosen when the map is created. Key of the hash that selects external ports.
@@ -38,6 +42,9 @@ layout! {
         pub snat_last: u16,
         /// Limit of the flows of one sandbox on each of its networks.
         pub flows_per_sandbox: u32,
+        /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen. Route
+        /// decisions of flows that are not younger are invalid.
+        pub routes_changed: u64,
         /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 before the first sweep.
         pub swept: u64,
     }
@@ -81,6 +88,15 @@ layout! {
 }
 
 impl Device {
+    /// Source address of outbound flows if the route has none; unspecified if there is none of this family.
+    #[inline(always)]
+    pub fn address(&self, family: Family) -> Addr {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
     /// Whether this is an uplink.
     #[inline(always)]
     pub const fn is_uplink(&self) -> bool {

@@ -14,6 +14,8 @@ pub const ICC_OFF: u32 = 1 << 1;
 pub const MASQUERADE: u32 = 1 << 2;
 /// Flag of a network: gateway mode `routed`. Published ports are reachable on the endpoint's own address.
 pub const ROUTED: u32 = 1 << 3;
+/// Flag of an endpoint: its sandbox has endpoints in several networks.
+pub const MULTIHOMED: u32 = 1 << 4;
 
 layout! {
     /// An endpoint, by slot. Written by the daemon.
@@ -25,7 +27,7 @@ layout! {
         pub generation: u32,
         /// Index of its network.
         pub network: u32,
-        /// Flags of its network.
+        /// Flags of its network, and [`MULTIHOMED`].
         pub flags: u32,
         /// Interface index of its network's bridge.
         pub bridge: u32,
@@ -79,6 +81,12 @@ impl Endpoint {
     #[inline(always)]
     pub const fn is_routed(&self) -> bool {
         self.flags & ROUTED != 0
+    }
+
+    /// Whether its sandbox has endpoints in several networks.
+    #[inline(always)]
+    pub const fn is_multihomed(&self) -> bool {
+        self.flags & MULTIHOMED != 0
     }
 }
 

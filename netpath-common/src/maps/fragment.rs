@@ -2,6 +2,9 @@
 
 use crate::{addr::Addr, flow::FlowKey, layout::layout};
 
+/// [`KnownDatagram::flags`]: the datagram belongs to the reply direction of its flow.
+pub const OF_REPLY: u8 = 1 << 7;
+
 layout! {
     /// Key of a datagram: the header fields that all its fragments share.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ layout! {
         pub endpoint: u32,
         /// As [`crate::flow::FlowEntry::generation`].
         pub generation: u32,
-        /// As [`crate::flow::FlowEntry::flags`].
+        /// As [`crate::flow::FlowEntry::flags`], and [`OF_REPLY`].
         pub flags: u8,
         /// Padding, always zero.
         pub pad: u8,

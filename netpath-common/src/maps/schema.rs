@@ -8,7 +8,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 pub const DEFAULT_FLOWS: u32 = 1_048_576;
 /// Smallest default capacity of `flows`, in flows; a power of two.
 pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
-/// Memory per flow of a full table, in bytes: two elements (184 bytes each, allocated as 192), its share of the buckets
+/// Memory per flow of a full table, in bytes: two elements (192 bytes each), its share of the buckets
 /// (32), and a slot of `flow_index` (40). `tests/prog/capacity.rs` measures it.
 pub const BYTES_PER_FLOW: u64 = 456;
 /// Default limit of half-open flows; a power of two.
@@ -39,6 +39,8 @@ pub const MAX_PENDING: u32 = 4_096;
 pub const MAX_BUFFERED: u32 = 512;
 /// Capacity of `host_echoes`: echo requests of the node that may still get a reply.
 pub const MAX_HOST_ECHOES: u32 = 4_096;
+/// Capacity of `next_hops`: routers, and devices with directly connected destinations.
+pub const MAX_NEXT_HOPS: u32 = 4_096;
 /// Words of one protocol's bitmap in `snat_taken`: 65,536 ports, 64 in each word. The bitmap of TCP precedes that of
 /// UDP.
 pub const SNAT_WORDS: u32 = 1_024;
@@ -103,6 +105,7 @@ macro_rules! for_each_map {
             "pending" PENDING: LruHashMap[FragmentKey => PendingDatagram; MAX_PENDING], "programs" => "programs";
             "buffered" BUFFERED: Array[u32 => BufferedFragment; MAX_BUFFERED], "programs" => "programs";
             "host_echoes" HOST_ECHOES: LruHashMap[FlowKey => u64; MAX_HOST_ECHOES], "programs" => "programs";
+            "next_hops" NEXT_HOPS: LruHashMap[u32 => NextHop; MAX_NEXT_HOPS], "programs" => "programs";
             "cursors" CURSORS_MAP: Array[u32 => u32; CURSORS], "programs" => "programs";
             "usage" USAGE: Array[u32 => Usage; MAX_ENDPOINTS], "programs, daemon" => "programs, daemon";
             "counters" COUNTERS_MAP: PerCpuArray[u32 => Count; COUNTERS], "programs" => "daemon, CLI";
@@ -145,7 +148,8 @@ impl MapKind {
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
     FlowKey, FragmentKey, KnownDatagram, LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner,
-    Network, PendingDatagram, PortKey, PublishedRange, SocketAddr, SocketPeer, Subnet, Usage,
+    Network, NextHop, PendingDatagram, PortKey, PublishedRange, SocketAddr, SocketPeer, Subnet,
+    Usage,
 };
 use crate::reason::COUNTERS;
 

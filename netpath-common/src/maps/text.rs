@@ -15,6 +15,18 @@ impl Text {
         Self(bytes)
     }
 
+    /// Whether both are the same text.
+    #[inline(always)]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (words, _) = self.0.as_chunks();
+        let (other_words, _) = other.0.as_chunks();
+        let mut difference = 0;
+        for (word, other) in words.iter().zip(other_words) {
+            difference |= u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(*other);
+        }
+        difference == 0
+    }
+
     /// The text; empty if it is not UTF-8. The daemon writes only UTF-8.
     pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(64);

@@ -43,7 +43,7 @@ pub fn create(context: &mut Context) -> Result<(), Refused> {
     entry.created = entry.last_seen;
     (entry.packets, entry.bytes) = (0, 0);
     entry.kind = opening.kind as u8;
-    entry.pad = 0;
+    (entry.next_hop, entry.mtu, entry.decided) = (0, 0, 0);
     flow.reply_key.copy_reversed(&flow.to);
 
     entry.to.copy_reversed(from);

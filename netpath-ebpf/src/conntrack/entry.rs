@@ -1,12 +1,14 @@
 //! Access to the entries of the map `flows`.
 //!
 //! Several CPUs may use an entry at the same time. Counters change by atomic additions, the last time and the seen flags by
-//! single stores. Whichever CPU stores last, the value is valid, because all packets belong to the same flow. The other
-//! fields do not change while the entry is in the map. After the removal of an entry, another entry may reuse its memory
-//! while a program runs; then one packet is handled by the newer entry.
+//! single stores, the route as well. Whichever CPU stores last, the value is valid, because all packets belong to the same
+//! flow. The other fields do not change while the entry is in the map. After the removal of an entry, another entry may
+//! reuse its memory while a program runs; then one packet is handled by the newer entry.
 
 use netpath_common::{
-    flow::{DELIVER, FlowEntry, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_RST},
+    flow::{
+        DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_RST,
+    },
     maps::Endpoint,
 };
 
@@ -133,6 +135,31 @@ impl Entry {
     pub fn endpoint(self) -> Option<&'static Endpoint> {
         let (slot, generation) = self.slot();
         maps::live_endpoint(slot, generation)
+    }
+
+    /// Whether the source address is one that the node has chosen for a flow from a sandbox to the outside.
+    #[inline(always)]
+    pub fn is_masqueraded(self) -> bool {
+        // SAFETY: as in `to`.
+        self.is_original() && unsafe { (*self.0).kind == Kind::Snat as u8 }
+    }
+
+    /// [`FlowEntry::next_hop`], [`FlowEntry::mtu`] and [`FlowEntry::decided`].
+    #[inline(always)]
+    pub fn route(self) -> (u32, u32, u32) {
+        // SAFETY: as in `to`.
+        unsafe { ((*self.0).next_hop, (*self.0).mtu, (*self.0).decided) }
+    }
+
+    /// Sets [`FlowEntry::next_hop`], [`FlowEntry::mtu`] and [`FlowEntry::decided`].
+    #[inline(always)]
+    pub fn set_route(self, next_hop: u32, mtu: u32, decided: u32) {
+        // SAFETY: as in `to`; single stores. If another CPU stores another decision at the same time, both are recent.
+        unsafe {
+            (*self.0).next_hop = next_hop;
+            (*self.0).mtu = mtu;
+            (*self.0).decided = decided;
+        }
     }
 
     /// Records that a packet of this direction was seen, with `seen` (`SEEN_*`) in it.

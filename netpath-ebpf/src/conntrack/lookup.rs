@@ -28,8 +28,24 @@ pub type Found = (Entry, &'static Endpoint);
 /// that opened it, and restarts the flow if it comes from the other side.
 #[inline(always)]
 pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
+    let entry = find_at(&parsed.key, parsed.opens_flow(), hook)?;
+    live(parsed, entry)
+}
+
+/// The entry that a packet of a sandbox belongs to: of a flow that leaves the node, or of one to another sandbox. As [`find`].
+#[inline(always)]
+pub fn find_sent(parsed: &Parsed) -> Option<Found> {
+    let entry = find_matching(&parsed.key, parsed.opens_flow())?;
+    if entry.flags() & (DELIVER | BOTH_LOCAL) == DELIVER {
+        return None;
+    }
+    live(parsed, entry)
+}
+
+/// The entry and its endpoint, unless the flow is removed; see [`find`].
+#[inline(always)]
+fn live(parsed: &Parsed, entry: Entry) -> Option<Found> {
     let key = &parsed.key;
-    let entry = find_at(key, parsed.opens_flow(), hook)?;
     let Some(endpoint) = entry.endpoint() else {
         remove_flow(key);
         return None;
@@ -55,13 +71,17 @@ pub fn find_replying(reply: &FlowKey, quote: &Parsed, hook: Hook) -> Option<Foun
 /// The entry with a key, if its packets pass `hook`. `opens` says whether a packet with that tuple opens a flow.
 #[inline(always)]
 fn find_at(key: &FlowKey, opens: bool, hook: Hook) -> Option<Entry> {
+    let entry = find_matching(key, opens)?;
+    (entry.flags() & (DELIVER | BOTH_LOCAL) == flags_at(hook)).then_some(entry)
+}
+
+/// The entry with a key. `opens` says whether a packet with that tuple opens a flow.
+#[inline(always)]
+fn find_matching(key: &FlowKey, opens: bool) -> Option<Entry> {
     let entry = Entry::find(key)?;
     // With identifier 0, an echo request and an echo reply in the same direction have equal tuples.
     let is_other_echo = matches!(key.protocol, ICMP | ICMPV6) && opens != entry.is_original();
-    if entry.flags() & (DELIVER | BOTH_LOCAL) != flags_at(hook) || is_other_echo {
-        return None;
-    }
-    Some(entry)
+    (!is_other_echo).then_some(entry)
 }
 
 /// The flags of entries whose packets pass a hook.

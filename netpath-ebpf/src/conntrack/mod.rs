@@ -23,5 +23,5 @@ pub use self::{
     create::{Refused, create},
     entry::Entry,
     lifetime::{remove_flow, remove_if_idle},
-    lookup::{Found, find, find_replying, record_packet},
+    lookup::{Found, find, find_replying, find_sent, record_packet},
 };

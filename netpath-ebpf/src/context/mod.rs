@@ -11,6 +11,7 @@ pub use self::new_flow::{LocalEnd, NewFlow, Opening, SourcePort};
 #[cfg(target_arch = "bpf")]
 use crate::maps::map;
 use crate::{
+    helpers::Route,
     maps::{self, PerCpuArray},
     packet::skb::Skb,
     parse::Parsed,
@@ -38,10 +39,21 @@ pub struct Scratch {
     pub quote: Parsed,
     /// The published range that contains the packet's destination.
     pub published: PublishedRange,
+    /// The route of the packet.
+    pub route: RouteScratch,
     /// The flow that is being opened.
     pub flow: NewFlow,
     /// State of the packet's datagram, if the packet is a fragment.
     pub fragment: FragmentScratch,
+}
+
+/// The route of a packet that leaves the node.
+#[repr(C)]
+pub struct RouteScratch {
+    /// Source address of the lookup.
+    pub source: Addr,
+    /// The result of the last lookup.
+    pub found: Route,
 }
 
 /// Intermediate results about a fragment.

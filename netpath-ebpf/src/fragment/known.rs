@@ -1,9 +1,10 @@
 //! Datagrams whose first fragment was seen.
 
 use netpath_common::{
+    addr::Addr,
     flow::{REWRITE_DST, REWRITE_SRC},
     hook::Hook,
-    maps::{Endpoint, FragmentKey, KnownDatagram},
+    maps::{Endpoint, FragmentKey, KnownDatagram, OF_REPLY},
     reason::Reason,
 };
 
@@ -82,7 +83,7 @@ fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     let known = &mut scratch.known;
     known.to.copy_from(entry.to());
     (known.endpoint, known.generation) = entry.slot();
-    known.flags = entry.flags();
+    known.flags = entry.flags() | if entry.is_reply() { OF_REPLY } else { 0 };
     known.last_seen = now;
     known.bytes = payload_length(parsed);
     known.total = 0;
@@ -164,4 +165,13 @@ pub fn find(context: &mut Context, hook: Hook) -> Option<Known> {
         flags,
         id,
     })
+}
+
+/// The source address after translation, if a later fragment belongs to a reply. `None` if its first fragment has not arrived.
+#[inline(always)]
+pub fn source_of_reply(context: &mut Context, hook: Hook) -> Option<Addr> {
+    let key = &mut context.scratch.fragment.key;
+    set_key(key, context.parsed, hook);
+    let stored = Stored::find(key)?.value();
+    (stored.flags & OF_REPLY != 0).then_some(stored.to.src)
 }

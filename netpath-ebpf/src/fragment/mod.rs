@@ -21,7 +21,7 @@ use netpath_common::{addr::Family, hook::Hook, maps::FragmentKey};
 
 pub use self::{
     buffered::buffer,
-    known::{Known, find, mark_untranslated, note_first},
+    known::{Known, find, mark_untranslated, note_first, source_of_reply},
 };
 use crate::parse::Parsed;
 

@@ -9,11 +9,8 @@ use aya_ebpf::{
 };
 use netpath_common::addr::{Addr, Family};
 
-use super::{NextHop, Route, RouteQuery};
+use super::{AF_INET, AF_INET6, Lookup, Route, RouteQuery};
 use crate::packet::skb::Skb;
-
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 const FOUND: i64 = 0;
 const UNREACHABLE_FIRST: i64 = 1;
@@ -21,59 +18,57 @@ const UNREACHABLE_LAST: i64 = 3;
 const NOT_FORWARDED: i64 = 4;
 const NO_NEIGHBOUR: i64 = 7;
 const TOO_BIG: i64 = 8;
+const NO_SOURCE: i64 = 9;
 
-/// The route of a packet of `length` bytes (network header and all that follows).
+/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7, commit dab4e1f06cab).
+const SOURCE: u32 = 1 << 4;
+
+/// Looks up the route of a packet of `length` bytes (network header and all that follows).
 #[inline(always)]
-pub fn find_next_hop(skb: &Skb, query: &RouteQuery<'_>, length: usize) -> Route {
+pub fn find_route(skb: &Skb, query: &RouteQuery<'_>, length: usize, found: &mut Route) -> Lookup {
+    let mut flags = query.flags;
     let mut params = lookup_params(skb, query, length as u16);
-    let mut result = look_up(skb, &mut params, query.flags);
+    let mut result = look_up(skb, &mut params, flags);
+    if result == NO_SOURCE {
+        // Without the flag, the result contains the next hop.
+        flags &= !SOURCE;
+        params.ifindex = query.ifindex;
+        result = look_up(skb, &mut params, flags);
+    }
+    // SAFETY: both members are 16 bits wide. The kernel writes the MTU there, unless it found no neighbour; then the length
+    // of the packet remains, which the route takes.
+    found.mtu = unsafe { params.__bindgen_anon_1.mtu_result } as u32;
     let too_big = result == TOO_BIG;
     if too_big {
         // This result does not contain the next hop; a lookup without a length does.
         params.__bindgen_anon_1.tot_len = 0;
-        result = look_up(skb, &mut params, query.flags);
+        result = look_up(skb, &mut params, flags);
     }
     match result {
         // Only the second lookup has this result here. Without a length, the kernel compares the packet with the MTU of the
         // device, and `TOO_BIG` comes with the next hop.
         FOUND | NO_NEIGHBOUR | TOO_BIG => {}
-        UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Route::Unreachable,
-        NOT_FORWARDED => return Route::Local,
-        _ => return Route::Failed,
+        UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Lookup::Unreachable,
+        NOT_FORWARDED => return Lookup::Local,
+        _ => return Lookup::Failed,
     }
-    let hop = NextHop {
-        family: params.family,
-        ifindex: params.ifindex,
-        // SAFETY: the lookup has filled the member of `family`; the other member spans it.
-        address: unsafe { params.__bindgen_anon_4.ipv6_dst },
-    };
-    if too_big {
-        Route::TooBig(hop)
-    } else {
-        Route::Found(hop)
-    }
-}
-
-/// The source address that the route of a packet prefers. `None` if there is no route, if it leads through another device
-/// than `device`, or if it names no source.
-#[inline(always)]
-pub fn find_source(skb: &Skb, query: &RouteQuery<'_>, device: u32) -> Option<Addr> {
-    let mut params = lookup_params(skb, query, 0);
-    // The packet has the source address of the sandbox; the lookup is for a packet that the node itself sends.
-    params.__bindgen_anon_3 = bpf_fib_lookup__bindgen_ty_3 {
-        ipv6_src: Addr::UNSPECIFIED.raw_words(),
-    };
-    if look_up(skb, &mut params, query.flags) != FOUND || params.ifindex != device {
-        return None;
-    }
-    // SAFETY: a successful lookup has filled the member of the packet's family.
-    let found = unsafe {
-        match query.parsed.family {
+    found.hop.ifindex = params.ifindex;
+    found.hop.family = params.family as u32;
+    // SAFETY: the lookup has filled the member of `family`; the other member spans it. With the flag for the source, it has
+    // also filled the member of the packet's family.
+    unsafe {
+        found.hop.address = params.__bindgen_anon_4.ipv6_dst;
+        found.source = match query.parsed.family {
+            _ if flags & SOURCE == 0 => Addr::UNSPECIFIED,
             Family::V4 => Addr::from_raw_v4(params.__bindgen_anon_3.ipv4_src),
             Family::V6 => Addr::from_raw_words(params.__bindgen_anon_3.ipv6_src),
-        }
-    };
-    (!found.is_unspecified()).then_some(found)
+        };
+    }
+    if too_big {
+        Lookup::TooBig
+    } else {
+        Lookup::Found
+    }
 }
 
 /// Looks up a route; the kernel writes the result to `params`.
@@ -90,11 +85,15 @@ fn lookup_params(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_look
     let key = &parsed.key;
     let (family, source, destination) = match parsed.family {
         Family::V4 => (
-            AF_INET,
-            [key.src.raw_v4(), 0, 0, 0],
+            AF_INET as u8,
+            [query.source.raw_v4(), 0, 0, 0],
             [key.dst.raw_v4(), 0, 0, 0],
         ),
-        Family::V6 => (AF_INET6, key.src.raw_words(), key.dst.raw_words()),
+        Family::V6 => (
+            AF_INET6 as u8,
+            query.source.raw_words(),
+            key.dst.raw_words(),
+        ),
     };
     let mut params = bpf_fib_lookup {
         family,
@@ -102,7 +101,7 @@ fn lookup_params(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_look
         sport: key.sport.raw(),
         dport: 0,
         __bindgen_anon_1: bpf_fib_lookup__bindgen_ty_1 { tot_len: length },
-        ifindex: query.ifindex,
+        ifindex: 0,
         // IPv4: the type of service. IPv6: the flow information, which contains the traffic class.
         __bindgen_anon_2: bpf_fib_lookup__bindgen_ty_2 {
             flowinfo: match parsed.family {
@@ -118,10 +117,11 @@ fn lookup_params(skb: &Skb, query: &RouteQuery<'_>, length: u16) -> bpf_fib_look
         smac: mark_field(skb.mark()),
         dmac: [0; 6],
     };
-    // Written separately: one store for this field and the next would be unaligned, which the verifier rejects on the stack.
-    // SAFETY: a field of a local structure.
+    // Written separately: one store for these fields and the next would be unaligned, which the verifier rejects on the stack.
+    // SAFETY: fields of a local structure.
     unsafe {
         (&raw mut params.dport).write_volatile(key.dport.raw());
+        (&raw mut params.ifindex).write_volatile(query.ifindex);
     }
     params
 }
@@ -138,7 +138,7 @@ fn mark_field(mark: u32) -> [u8; 6] {
 #[inline(always)]
 pub fn probe_route(skb: &Skb, flags: u32) -> i32 {
     let mut params = bpf_fib_lookup {
-        family: AF_INET,
+        family: AF_INET as u8,
         l4_protocol: 0,
         sport: 0,
         dport: 0,

@@ -6,10 +6,10 @@ use netpath_common::{
     addr::Addr,
     flow::FlowKey,
     hook::Hook,
-    maps::{BUFFER_BYTES, SweepRecord},
+    maps::{BUFFER_BYTES, NextHop, SweepRecord},
 };
 
-use super::{Continue, NextHop, Route, RouteQuery, Socket, Step};
+use super::{Continue, Lookup, Route, RouteQuery, Socket, Step};
 use crate::packet::{Packet, skb::Skb};
 
 /// The state that tests set, and the calls of programs.
@@ -17,10 +17,12 @@ use crate::packet::{Packet, skb::Skb};
 pub struct Kernel {
     /// Coarse monotonic nanoseconds.
     pub now: u64,
-    /// The route of every packet to the outside; `None` makes every destination unreachable.
-    pub route: Option<Route>,
-    /// Route lookups: the tuple of the packet, the interface index of its ingress device, and the flags.
-    pub route_lookups: Vec<(FlowKey, u32, u32)>,
+    /// The result of every route lookup.
+    pub lookup: Lookup,
+    /// The route that every lookup finds.
+    pub route: Route,
+    /// Route lookups: the tuple of the packet, the source address, the interface index of the ingress device, and the flags.
+    pub route_lookups: Vec<(FlowKey, Addr, u32, u32)>,
     /// Sockets of the node by the tuple of the packets that they receive, and whether they are connected.
     pub sockets: Vec<(FlowKey, Socket)>,
     /// Devices that the packet was redirected to.
@@ -83,16 +85,13 @@ pub fn find_socket(_skb: &Skb, key: &FlowKey) -> Socket {
     })
 }
 
-pub fn find_next_hop(_skb: &Skb, query: &RouteQuery<'_>, _length: usize) -> Route {
+pub fn find_route(_skb: &Skb, query: &RouteQuery<'_>, _length: usize, found: &mut Route) -> Lookup {
     with_kernel(|kernel| {
-        let lookup = (query.parsed.key, query.ifindex, query.flags);
+        let lookup = (query.parsed.key, query.source, query.ifindex, query.flags);
         kernel.route_lookups.push(lookup);
-        kernel.route.unwrap_or(Route::Unreachable)
+        *found = kernel.route;
+        kernel.lookup
     })
-}
-
-pub fn find_source(_skb: &Skb, _query: &RouteQuery<'_>, _device: u32) -> Option<Addr> {
-    None
 }
 
 pub fn redirect_to_peer(_skb: &Skb, ifindex: u32) {

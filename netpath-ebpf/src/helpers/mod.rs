@@ -52,7 +52,7 @@ pub use self::{
     bytes::{load_bytes, load_probe_request, load_record, replace_packet},
     checksum::probe_checksum,
     clone::clone_redirect,
-    fib::{find_next_hop, find_source, probe_route},
+    fib::{find_route, probe_route},
     random::random_u32,
     redirect::{redirect_to_neighbour, redirect_to_peer},
     repeat::repeat,
@@ -61,11 +61,10 @@ pub use self::{
 };
 #[cfg(not(target_arch = "bpf"))]
 pub use host::{
-    add_i32, add_u64, clone_redirect, fetch_add_u32, find_next_hop, find_socket, find_source,
-    load_bytes, load_record, now, random_u32, redirect_to_neighbour, redirect_to_peer, repeat,
-    replace_packet,
+    add_i32, add_u64, clone_redirect, fetch_add_u32, find_route, find_socket, load_bytes,
+    load_record, now, random_u32, redirect_to_neighbour, redirect_to_peer, repeat, replace_packet,
 };
-pub use route::{NextHop, Route, RouteQuery};
+pub use route::{AF_INET, AF_INET6, Lookup, Route, RouteQuery};
 
 /// The body of a loop; see [`repeat`].
 pub trait Step {

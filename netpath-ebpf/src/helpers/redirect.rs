@@ -5,7 +5,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer},
 };
 
-use super::NextHop;
+use netpath_common::maps::NextHop;
+
 use crate::packet::skb::Skb;
 
 /// Sends the packet into the network namespace of the peer of the veth device `ifindex`, when the program has returned
@@ -27,7 +28,7 @@ pub fn redirect_to_peer(skb: &Skb, ifindex: u32) {
 #[inline(always)]
 pub fn redirect_to_neighbour(_skb: &Skb, hop: &NextHop) {
     let mut parameters = bpf_redir_neigh {
-        nh_family: hop.family as u32,
+        nh_family: hop.family,
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
             ipv6_nh: hop.address,
         },

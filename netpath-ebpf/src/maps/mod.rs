@@ -18,9 +18,9 @@ use netpath_common::{
         AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count, Cursor,
         DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram, LEAST_DEFAULT_FLOWS,
         LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DEVICES,
-        MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_PENDING,
-        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, PendingDatagram, PortKey,
-        PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
+        MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS,
+        MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, NextHop, PendingDatagram,
+        PortKey, PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
     },
     reason::{COUNTERS, Reason},
 };
@@ -220,6 +220,20 @@ pub fn host_echo(reply: &FlowKey) -> Option<u64> {
 pub fn record_host_echo(reply: &FlowKey, now: u64) {
     // This fails only while other CPUs use every free element of the LRU map.
     let _ = HOST_ECHOES.insert(reply, &now, 0);
+}
+
+/// The next hop under a key.
+#[inline(always)]
+pub fn next_hop(key: u32) -> Option<&'static NextHop> {
+    // SAFETY: as in `device`.
+    unsafe { NEXT_HOPS.get(&key) }
+}
+
+/// Stores a next hop, unless there is one under this key.
+#[inline(always)]
+pub fn store_next_hop(key: u32, hop: &NextHop) {
+    // This fails if the key is used, or while other CPUs use every free element of the LRU map.
+    let _ = NEXT_HOPS.insert(&key, hop, BPF_NOEXIST as u64);
 }
 
 /// A sequence number that several CPUs read and advance.

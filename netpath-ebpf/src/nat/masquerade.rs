@@ -1,40 +1,78 @@
 //! Outbound flows: source translation.
 
 use netpath_common::{
-    addr::{Addr, Family},
     flow::Kind,
-    maps::{Device, Endpoint, MASQUERADE, ROUTED},
+    maps::{Endpoint, MASQUERADE, ROUTED},
     reason::Reason,
 };
 
 use crate::{
     context::{Context, LocalEnd, Opening, SourcePort},
-    helpers::{self, RouteQuery},
+    maps,
+    stage::{Argument, stage},
 };
 
-/// Prepares in `scratch.flow` a flow from the endpoint in `slot` to the outside, at the uplink through which it leaves.
-///
-/// # Errors
-/// The reason to drop the packet.
-#[inline(never)]
-pub fn prepare(
-    context: &mut Context,
-    slot: u32,
-    endpoint: &'static Endpoint,
-    uplink: &'static Device,
-) -> Result<(), Reason> {
+/// Which packets open an outbound flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opens {
+    /// The first packet of a flow.
+    First,
+    /// Any packet. The flow it belonged to had the source address of another interface. The peer answers a segment in the middle
+    /// of a connection with a reset, so the connection ends.
+    Any,
+}
+
+impl Argument for Opens {
+    #[inline(always)]
+    fn encode(self) -> u64 {
+        self as u64
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> Self {
+        match number {
+            0 => Self::First,
+            _ => Self::Any,
+        }
+    }
+}
+
+stage! {
+    /// Prepares in `scratch.flow` a flow from the endpoint in `slot` to the outside, with the source address in
+    /// `scratch.route.found`.
+    ///
+    /// # Errors
+    /// The reason to drop the packet.
+    pub fn prepare_outbound(context: &mut Context, slot: u32, opens: Opens) -> Result<(), Reason> {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return Err(Reason::EndpointGone);
+        };
+        if endpoint.ifindex == 0 {
+            return Err(Reason::EndpointGone);
+        }
+        if endpoint.is_internal() {
+            return Err(Reason::InternalNetwork);
+        }
+        if opens == Opens::First && !context.parsed.opens_flow() {
+            return Err(Reason::NoFlow);
+        }
+        prepare(context, slot, endpoint)
+    }
+}
+
+#[inline(always)]
+fn prepare(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Result<(), Reason> {
     let from = &context.parsed.key;
     context.scratch.flow.to.copy_from(from);
-    let original = LocalEnd::sender(slot, endpoint);
-    let reply = LocalEnd::receiver(slot, endpoint);
     let mut opening = Opening {
-        original,
-        reply,
+        original: LocalEnd::sender(slot, endpoint),
+        reply: LocalEnd::receiver(slot, endpoint),
         kind: Kind::None,
         source: SourcePort::Keep,
     };
     if endpoint.flags & (MASQUERADE | ROUTED) == MASQUERADE {
-        let source = source_address(context, endpoint.bridge, uplink);
+        let source = context.scratch.route.found.source;
         if source.is_unspecified() {
             return Err(Reason::NoAddress);
         }
@@ -44,27 +82,4 @@ pub fn prepare(
     }
     context.scratch.flow.opening = opening;
     Ok(())
-}
-
-/// The preferred source address of the route to the destination, or the address of the uplink if the kernel cannot look up
-/// the preferred address or the route has none.
-#[inline(never)]
-fn source_address(context: &Context, bridge: u32, uplink: &'static Device) -> Addr {
-    let (skb, parsed) = (&context.skb, &*context.parsed);
-    let flags = context.config.source_flags;
-    let query = RouteQuery {
-        parsed,
-        ifindex: bridge,
-        flags,
-    };
-    let found = if flags == 0 {
-        None
-    } else {
-        helpers::find_source(skb, &query, skb.ifindex())
-    };
-    match (found, parsed.family) {
-        (Some(source), _) => source,
-        (None, Family::V4) => uplink.v4,
-        (None, Family::V6) => uplink.v6,
-    }
 }

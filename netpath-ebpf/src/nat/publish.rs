@@ -217,9 +217,12 @@ pub fn prepare(
     let reply = match client {
         Client::Outside => LocalEnd::sender(target.slot, target.endpoint),
         Client::Sandbox(slot, endpoint) => {
-            if slot == target.slot {
-                // The sandbox would reply to its own address directly, so the gateway's address replaces the source.
-                to.src = endpoint.gateway(context.parsed.family);
+            let may_reply_elsewhere =
+                target.endpoint.is_multihomed() && target.endpoint.network != endpoint.network;
+            if slot == target.slot || may_reply_elsewhere {
+                // The sandbox would reply to its own address, or to one in another of its networks, directly. The gateway's
+                // address replaces the source, so that replies come back.
+                to.src = target.endpoint.gateway(context.parsed.family);
                 source = SourcePort::Choose;
                 if to.src.is_unspecified() {
                     return Err(Reason::NoAddress);

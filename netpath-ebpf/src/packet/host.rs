@@ -1,5 +1,7 @@
 //! A packet with the metadata of a socket buffer, for host tests.
 
+use std::cell::Cell;
+
 use netpath_common::checksum::Diff;
 
 use super::{Covers, Header, Packet, slice::Slice};
@@ -15,6 +17,8 @@ pub struct Skb {
     pub ingress_ifindex: u32,
     /// The identifier of its VLAN tag; `None` if it has no tag.
     pub vlan: Option<u16>,
+    /// The number that a program has stored with the packet.
+    pub noted: Cell<u64>,
 }
 
 impl Skb {
@@ -26,6 +30,25 @@ impl Skb {
     /// Interface that received the packet.
     pub fn ingress_ifindex(&self) -> u32 {
         self.ingress_ifindex
+    }
+
+    /// The packet's mark: none.
+    pub fn mark(&self) -> u32 {
+        0
+    }
+
+    /// Stores a number with the packet.
+    pub fn note(&self, number: u64) {
+        self.noted.set(number);
+    }
+
+    /// Whether this number was stored with the packet. Then it is erased.
+    pub fn take_note(&self, number: u64) -> bool {
+        let is_noted = number != 0 && self.noted.get() == number;
+        if is_noted {
+            self.noted.set(0);
+        }
+        is_noted
     }
 
     /// Whether it has a VLAN tag.

@@ -76,6 +76,33 @@ impl Skb {
         }
     }
 
+    /// Stores a number with the packet, which the next program at an egress hook reads by [`Skb::take_note`]. Only TC programs
+    /// write this memory before the packet reaches that hook.
+    #[inline(always)]
+    pub fn note(&self, number: u64) {
+        // SAFETY: as in `ifindex`; TC programs may write this field.
+        unsafe {
+            (*self.context).cb[0] = number as u32;
+            (*self.context).cb[1] = (number >> 32) as u32;
+        }
+    }
+
+    /// Whether this number, which is not 0, was stored with the packet. Then it is erased.
+    #[inline(always)]
+    pub fn take_note(&self, number: u64) -> bool {
+        // SAFETY: as in `note`.
+        unsafe {
+            let is_noted = number != 0
+                && (*self.context).cb[0] == number as u32
+                && (*self.context).cb[1] == (number >> 32) as u32;
+            if is_noted {
+                (*self.context).cb[0] = 0;
+                (*self.context).cb[1] = 0;
+            }
+            is_noted
+        }
+    }
+
     /// Marks the packet as addressed to the host that receives it next.
     #[inline(always)]
     pub fn set_for_this_host(&self) {

@@ -1,22 +1,25 @@
 //! Programs at the veth pair of an endpoint: packets between a sandbox and its node.
 
 use netpath_common::{
+    addr::Addr,
     hook::Hook,
-    maps::{Device, Endpoint, ICC_OFF},
+    maps::{AddressOwner, Device, Endpoint, ICC_OFF},
     reason::Reason,
 };
 
 use super::{
+    deliver,
     destination::{Destination, Subnets, classify},
     forward, guard,
     icmp_error::{self, Reporter},
     local, neighbour, parse_packet, parse_received,
 };
 use crate::{
-    conntrack::Entry,
+    conntrack::{self, Entry},
     context::Context,
     maps,
     parse::{self, ETHERTYPE_ARP, Transport},
+    stage::stage,
 };
 
 /// Handles a packet from the sandbox.
@@ -43,12 +46,21 @@ pub fn ingress(context: &mut Context) -> Reason {
     if context.parsed.transport == Transport::LinkControl {
         return neighbour::handle_discovery(context, slot);
     }
-    if let Err(reason) = guard::check_source(context, slot, endpoint) {
+    let source = guard::check_source(context, slot, endpoint);
+    if let Err(reason) = source
+        && !is_reply_of_other_endpoint(context, slot)
+    {
         return reason;
     }
     let dst = context.parsed.key.dst;
     if dst.is_loopback() || dst.is_unspecified() {
         return Reason::Martian;
+    }
+    if let Some(reason) = of_flow(context, slot, endpoint) {
+        return reason;
+    }
+    if let Err(reason) = source {
+        return reason;
     }
     let destination = classify(dst, Subnets::Ignore);
     match destination {
@@ -61,17 +73,69 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Subnet | Destination::Outside
             if !guard::is_to_gateway(&context.skb, endpoint) =>
         {
-            match guard::is_broadcast(dst, endpoint) {
-                true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
-                true => Reason::LinkLocal,
-                false => Reason::NotGateway,
-            }
+            beside_gateway(dst, endpoint)
         }
         Destination::Subnet | Destination::Outside if endpoint.is_internal() => {
             Reason::InternalNetwork
         }
-        Destination::Subnet | Destination::Outside => forward::to_outside(context, endpoint),
+        Destination::Subnet | Destination::Outside => forward::to_outside(context, slot, endpoint),
     }
+}
+
+/// The reason for a packet to an unused address or outside that is not addressed to the gateway.
+#[inline(always)]
+fn beside_gateway(dst: Addr, endpoint: &Endpoint) -> Reason {
+    match guard::is_broadcast(dst, endpoint) {
+        true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
+        true => Reason::LinkLocal,
+        false => Reason::NotGateway,
+    }
+}
+
+stage! {
+    /// Whether a packet is a reply with the address of another endpoint of the same sandbox. A sandbox in several networks sends
+    /// replies to clients outside by its default route, whichever network the request came through.
+    fn is_reply_of_other_endpoint(context: &mut Context, slot: u32) -> bool {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return false;
+        };
+        if !endpoint.is_multihomed() || context.parsed.transport != Transport::Flow {
+            return false;
+        }
+        let key = &context.parsed.key;
+        let Some(AddressOwner::Endpoint(owner)) = maps::address_owner(&key.src) else {
+            return false;
+        };
+        let Some(other) = maps::endpoint(owner) else {
+            return false;
+        };
+        let is_reply = matches!(Entry::find(key), Some(entry) if entry.is_reply() && entry.slot().0 == owner);
+        is_reply && other.sandbox.is_same(&endpoint.sandbox)
+    }
+}
+
+/// Handles a packet of a flow. `None` if it belongs to none, or if its destination must be classified again.
+#[inline(always)]
+fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Option<Reason> {
+    if context.parsed.transport != Transport::Flow {
+        return None;
+    }
+    let (entry, receiver) = conntrack::find_sent(context.parsed)?;
+    if entry.is_delivered() {
+        return Some(deliver::translated(
+            context,
+            entry,
+            receiver,
+            Hook::EndpointIngress,
+        ));
+    }
+    if !forward::is_translated_here(context)
+        || endpoint.is_internal()
+        || !guard::is_to_gateway(&context.skb, endpoint)
+    {
+        return None;
+    }
+    forward::established(context, entry, slot, endpoint)
 }
 
 /// Handles a packet from the stack or the bridge to the sandbox.

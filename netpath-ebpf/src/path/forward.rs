@@ -1,45 +1,165 @@
 //! Packets from a sandbox to the outside.
+//!
+//! A packet of a flow is translated here and sent to its next hop, and the egress hook of the outgoing device lets it pass. Other
+//! packets are translated at that hook: fragments, ICMP errors, and packets that the stack forwards.
 
-use netpath_common::{maps::Endpoint, reason::Reason};
+use netpath_common::{hook::Hook, maps::Endpoint, reason::Reason};
 
-use super::wire_length;
+use super::{icmp_error, translate, wire_length};
 use crate::{
+    conntrack::{self, Entry},
     context::Context,
-    helpers::{self, Route, RouteQuery},
-    maps, rewrite,
+    fragment, helpers,
+    nat::{
+        masquerade::{self, Opens},
+        source_port,
+    },
+    parse::{FragmentPosition, Transport},
+    rewrite, route,
 };
 
-/// Sends a packet of a sandbox to the next hop through an uplink. Its source is translated there, at the egress hook.
+/// Sends a packet of a flow that leaves the node. `None` if the flow no longer leaves the node by an interface.
+#[inline(always)]
+pub fn established(
+    context: &mut Context,
+    entry: Entry,
+    slot: u32,
+    endpoint: &Endpoint,
+) -> Option<Reason> {
+    if context.parsed.ttl <= 1 {
+        return Some(Reason::TtlExceeded);
+    }
+    let length = wire_length(&context.skb, context.parsed) as u32;
+    if let Some(hop) = route::kept(context, entry, length) {
+        helpers::redirect_to_neighbour(&context.skb, &hop);
+        return Some(transmit(context, entry));
+    }
+    match revalidate(context, entry, endpoint.bridge, length) {
+        Ok(()) => {}
+        Err(Reason::TooBig) => return Some(Reason::TooBig),
+        Err(_) => return None,
+    }
+    if Entry::find(&context.parsed.key).is_none() {
+        return Some(open(context, slot, Opens::Any));
+    }
+    Some(send(context))
+}
+
+/// Sends a packet that belongs to no flow, or that is translated at the outgoing device, to the next hop.
 #[inline(never)]
-pub fn to_outside(context: &mut Context, endpoint: &Endpoint) -> Reason {
-    let (skb, parsed) = (&mut context.skb, &*context.parsed);
-    if parsed.ttl <= 1 {
+pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
+    if context.parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
-    let query = RouteQuery {
-        parsed,
-        ifindex: endpoint.bridge,
-        flags: context.config.route_flags,
-    };
-    let length = wire_length(skb, parsed);
-    let (hop, is_too_big) = match helpers::find_next_hop(skb, &query, length) {
-        Route::Found(hop) => (hop, false),
-        Route::TooBig(hop) => (hop, true),
-        // The stack finds no route either and sends an ICMP error.
-        Route::Unreachable => return Reason::Unreachable,
-        Route::Local => return Reason::ToHost,
-        Route::Failed => return Reason::NoRoute,
-    };
-    match maps::device(hop.ifindex) {
-        Some(device) if device.is_uplink() => {}
-        _ => return Reason::NoUplink,
+    let is_flow = is_translated_here(context);
+    let source = context.parsed.key.src;
+    context.scratch.route.source = source;
+    if !is_flow {
+        set_source_of_reply(context);
     }
-    if is_too_big {
-        return Reason::TooBig;
+    let length = wire_length(&context.skb, context.parsed) as u32;
+    let flags = route::flags_for_source(context.config);
+    if let Err(reason) = route::look_up_route(context, endpoint.bridge, length, flags) {
+        return reason;
     }
-    if rewrite::decrement_ttl(skb, parsed).is_none() {
+    if is_flow {
+        return open(context, slot, Opens::First);
+    }
+    if rewrite::decrement_ttl(&mut context.skb, context.parsed).is_none() {
         return Reason::WriteFailed;
     }
-    helpers::redirect_to_neighbour(skb, &hop);
+    helpers::redirect_to_neighbour(&context.skb, &context.scratch.route.found.hop);
+    Reason::Outbound
+}
+
+/// Whether a packet is translated before it is redirected.
+#[inline(always)]
+pub fn is_translated_here(context: &Context) -> bool {
+    context.parsed.transport == Transport::Flow
+        && context.parsed.fragment.position == FragmentPosition::Whole
+}
+
+/// Sets the source address of the lookup for a fragment of a reply, or for an ICMP error about a packet of a client, to the
+/// address that the client used.
+#[inline(never)]
+fn set_source_of_reply(context: &mut Context) {
+    let key = &context.parsed.key;
+    let source = match context.parsed.transport {
+        Transport::Flow => match Entry::find(key) {
+            Some(entry) if entry.is_reply() => entry.to().src,
+            _ => return,
+        },
+        Transport::LaterFragment => match fragment::source_of_reply(context, Hook::UplinkEgress) {
+            Some(source) => source,
+            None => return,
+        },
+        Transport::IcmpError => {
+            icmp_error::set_source_of_reply(context);
+            return;
+        }
+        Transport::LinkControl | Transport::Other => return,
+    };
+    context.scratch.route.source = source;
+}
+
+/// Looks up the route of a flow's packet again. If a masqueraded flow leaves by another device now, it has the wrong source
+/// address and is removed.
+#[inline(never)]
+fn revalidate(
+    context: &mut Context,
+    entry: Entry,
+    arrival: u32,
+    length: u32,
+) -> Result<(), Reason> {
+    let is_masqueraded = entry.is_masqueraded();
+    context.scratch.route.source = if is_masqueraded {
+        context.parsed.key.src
+    } else {
+        entry.to().src
+    };
+    let flags = route::flags_for_source(context.config);
+    route::look_up_route(context, arrival, length, flags)?;
+    if is_masqueraded && route::has_moved(context, entry) {
+        conntrack::remove_flow(&context.parsed.key);
+    }
+    Ok(())
+}
+
+/// Opens a flow whose route is known, and sends its packet.
+#[inline(always)]
+fn open(context: &mut Context, slot: u32, opens: Opens) -> Reason {
+    if let Err(reason) = masquerade::prepare_outbound(context, slot, opens) {
+        return reason;
+    }
+    if let Err(reason) = source_port::open_flow(context) {
+        return reason;
+    }
+    send(context)
+}
+
+/// Sends a packet of a flow by the route that was looked up, which the flow keeps.
+#[inline(never)]
+fn send(context: &mut Context) -> Reason {
+    // A flow with this tuple that does not leave the node is between two sandboxes; the address it used is no longer the
+    // node's.
+    let Some((entry, _)) = conntrack::find(context.parsed, Hook::UplinkEgress) else {
+        return Reason::PrivateSource;
+    };
+    route::keep(context, entry);
+    helpers::redirect_to_neighbour(&context.skb, &context.scratch.route.found.hop);
+    transmit(context, entry)
+}
+
+/// Translates a packet that was redirected.
+#[inline(never)]
+fn transmit(context: &mut Context, entry: Entry) -> Reason {
+    conntrack::record_packet(entry, &context.skb, context.parsed);
+    let id = context.parsed.fragment.id;
+    if rewrite::decrement_ttl(&mut context.skb, context.parsed).is_none()
+        || !translate(context, entry, id)
+    {
+        return Reason::WriteFailed;
+    }
+    context.skb.note(context.config.secret);
     Reason::Outbound
 }

@@ -14,7 +14,7 @@ use netpath_common::{
 
 use super::deliver;
 use crate::{
-    conntrack,
+    conntrack::{self, Entry},
     context::Context,
     parse::{self, Transport},
     rewrite,
@@ -41,6 +41,24 @@ stage! {
             Outcome::NoFlow => None,
             Outcome::Failed => Some(Reason::WriteFailed),
             Outcome::Translated(endpoint) => Some(deliver::routed(context, endpoint, hook)),
+        }
+    }
+}
+
+stage! {
+    /// Sets the source address of the route lookup for an error of a sandbox about a packet of a client to the address that the
+    /// client used. `false` if the error is about no such packet.
+    pub fn set_source_of_reply(context: &mut Context) -> bool {
+        if !context.parsed.reports_packet() || !parse_quote(context) {
+            return false;
+        }
+        let reply = context.scratch.quote.key.reversed();
+        match Entry::find(&reply) {
+            Some(entry) if entry.is_reply() => {
+                context.scratch.route.source = entry.to().src;
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -5,8 +5,8 @@
 //! open          check the client ─► published port ─► new flow ─► deliver
 //! ```
 //!
-//! At an uplink the flow is looked up first, because most packets have one; at an endpoint the destination is classified
-//! first, because most packets go outside.
+//! The flow is looked up first, because most packets have one: here for a packet from outside, in `endpoint` for one of a
+//! sandbox.
 
 use netpath_common::{
     flow::{Kind, TCP},
@@ -94,6 +94,8 @@ stage! {
 #[inline(always)]
 fn established(context: &mut Context, hook: Hook) -> Option<Reason> {
     match context.parsed.transport {
+        // `path::endpoint` has looked up the flow already.
+        Transport::Flow if hook == Hook::EndpointIngress => None,
         Transport::Flow => deliver_if_known(context, hook),
         Transport::LaterFragment => deliver_later_fragment(context, hook),
         Transport::IcmpError => {

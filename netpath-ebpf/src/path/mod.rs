@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver       else host or drop
-//! uplink egress     source of a sandbox? ─► flow, or open one ─► translate the source          else pass or drop
-//! endpoint ingress  guard ─► classify ─► sandbox, host: flow? published port? ─► deliver
-//!                                        outside: forward                                      else host or drop
+//! uplink egress     translated? ─► pass    source of a sandbox? ─► flow, or open one ─► translate  else pass or drop
+//! endpoint ingress  guard ─► flow? ─► deliver, or translate and forward
+//!                            classify ─► sandbox, host: published port? ─► deliver
+//!                                        outside: open ─► translate and forward                else host or drop
 //! endpoint egress   from the host, an endpoint of the network, or translated at an uplink? ARP? ─► pass   else drop
 //! ```
 //!

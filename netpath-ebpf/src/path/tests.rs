@@ -1,5 +1,7 @@
 //! The packet path on plain collections instead of maps.
 
+mod routes;
+
 use std::{mem, net::IpAddr};
 
 use netpath_common::{
@@ -8,7 +10,7 @@ use netpath_common::{
     hook::Hook,
     maps::{
         AddressOwner, AddressRecord, Config, Device, Endpoint, ICC_OFF, INTERNAL, MASQUERADE,
-        Network, PortKey, PublishedRange, Role, Subnet, Usage,
+        Network, NextHop, PortKey, PublishedRange, Role, Subnet, Usage,
     },
     reason::Reason,
 };
@@ -21,7 +23,7 @@ use crate::{
     conntrack::Entry,
     context::Context,
     helpers::{
-        NextHop, Route, Socket,
+        Lookup, Route, Socket,
         host::{Kernel, with_kernel},
     },
     maps,
@@ -31,11 +33,16 @@ use crate::{
 };
 
 const UPLINK: u32 = 2;
-/// A next hop through the uplink.
-const HOP: NextHop = NextHop {
-    family: 2,
-    ifindex: UPLINK,
-    address: [7, 0, 0, 0],
+/// A route through a router at the uplink, without a preferred source address.
+const ROUTE: Route = Route {
+    hop: NextHop {
+        ifindex: UPLINK,
+        family: 2,
+        address: [7, 0, 0, 0],
+    },
+    mtu: 1_500,
+    pad: 0,
+    source: Addr::UNSPECIFIED,
 };
 const BRIDGE: u32 = 3;
 const GATEWAY_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xfe]);
@@ -77,6 +84,7 @@ fn node(flags: u32) {
         snat_first: 1_024,
         snat_last: 65_535,
         flows_per_sandbox: 8,
+        routes_changed: 0,
         swept: 1,
     };
     maps::CONFIG.set(0, config);
@@ -111,7 +119,8 @@ fn node(flags: u32) {
     with_kernel(|kernel| {
         *kernel = Kernel {
             now: 1_000_000_000,
-            route: Some(Route::Found(HOP)),
+            lookup: Lookup::Found,
+            route: ROUTE,
             ..Kernel::default()
         };
     });
@@ -189,7 +198,7 @@ fn from_sandbox(slot: u32, packet: &Sample) -> Skb {
         bytes,
         ifindex,
         ingress_ifindex: ifindex,
-        vlan: None,
+        ..Skb::default()
     }
 }
 
@@ -198,7 +207,7 @@ fn at_uplink(packet: &Sample) -> Skb {
         bytes: packet.build(),
         ifindex: UPLINK,
         ingress_ifindex: UPLINK,
-        vlan: None,
+        ..Skb::default()
     }
 }
 
@@ -251,37 +260,36 @@ fn sandbox_reaches_sandbox_of_same_network_only() {
         let [hop] = kernel.neighbours[..] else {
             panic!("one packet was forwarded");
         };
-        assert_eq!(
-            (hop.family, hop.ifindex, hop.address),
-            (2, UPLINK, HOP.address)
-        );
-        let [(key, device, flags)] = kernel.route_lookups[..] else {
+        assert_eq!(hop, ROUTE.hop);
+        let [(key, source, device, flags)] = kernel.route_lookups[..] else {
             panic!("one route lookup is expected");
         };
-        assert_eq!((key.dst, device, flags), (addr(CLIENT), BRIDGE, 0));
+        let expected = (addr(CLIENT), sandbox(1).2, BRIDGE, 0);
+        assert_eq!((key.dst, source, device, flags), expected);
     });
 }
 
 #[test]
 fn result_of_route_lookup_selects_reason() {
     node(MASQUERADE);
+    let elsewhere = Route {
+        hop: NextHop {
+            ifindex: BRIDGE,
+            ..ROUTE.hop
+        },
+        ..ROUTE
+    };
     let cases = [
-        (Route::Found(HOP), Reason::Outbound),
-        (Route::TooBig(HOP), Reason::TooBig),
-        (Route::Unreachable, Reason::Unreachable),
-        (Route::Local, Reason::ToHost),
-        (Route::Failed, Reason::NoRoute),
-        (
-            Route::Found(NextHop {
-                ifindex: BRIDGE,
-                ..HOP
-            }),
-            Reason::NoUplink,
-        ),
+        (Lookup::Found, ROUTE, Reason::Outbound),
+        (Lookup::TooBig, ROUTE, Reason::TooBig),
+        (Lookup::Unreachable, ROUTE, Reason::Unreachable),
+        (Lookup::Local, ROUTE, Reason::ToHost),
+        (Lookup::Failed, ROUTE, Reason::NoRoute),
+        (Lookup::Found, elsewhere, Reason::NoUplink),
     ];
-    for (route, reason) in cases {
-        with_kernel(|kernel| kernel.route = Some(route));
-        assert_eq!(send(1, addr(CLIENT), (1, 80), SYN), reason);
+    for (port, (lookup, route, reason)) in (1..).zip(cases) {
+        with_kernel(|kernel| (kernel.lookup, kernel.route) = (lookup, route));
+        assert_eq!(send(1, addr(CLIENT), (port, 80), SYN), reason);
     }
 }
 

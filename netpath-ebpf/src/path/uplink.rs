@@ -16,8 +16,12 @@ use crate::{
     conntrack::{self, Found},
     context::Context,
     fragment, helpers, maps,
-    nat::{masquerade, source_port},
+    nat::{
+        masquerade::{self, Opens},
+        source_port,
+    },
     parse::{Parsed, Transport},
+    route,
     stage::stage,
 };
 
@@ -52,6 +56,10 @@ pub fn ingress(context: &mut Context) -> Reason {
 /// Handles a packet that leaves the node.
 #[inline(always)]
 pub fn egress(context: &mut Context) -> Reason {
+    // `endpoint_in` has translated it.
+    if context.skb.take_note(context.config.secret) {
+        return Reason::Translated;
+    }
     let parsing = parse_packet(context);
     let src = context.parsed.key.src;
     let slot = match maps::address_owner(&src) {
@@ -149,36 +157,31 @@ stage! {
     }
 }
 
-stage! {
-    /// Prepares a flow from the sandbox with the endpoint in `slot`.
-    fn prepare_outbound(context: &mut Context, slot: u32) -> Result<(), Reason> {
-        let Some(endpoint) = maps::endpoint(slot) else {
-            return Err(Reason::EndpointGone);
-        };
-        if endpoint.ifindex == 0 {
-            return Err(Reason::EndpointGone);
-        }
-        if endpoint.is_internal() {
-            return Err(Reason::InternalNetwork);
-        }
-        if !context.parsed.opens_flow() {
-            return Err(Reason::NoFlow);
-        }
-        let Some(uplink) = maps::device(context.skb.ifindex()) else {
-            return Err(Reason::NoUplink);
-        };
-        masquerade::prepare(context, slot, endpoint, uplink)
-    }
-}
-
 #[inline(always)]
 fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
-    if let Some(found) = conntrack::find(context.parsed, Hook::UplinkEgress) {
-        return Ok(found);
+    let Some(endpoint) = maps::endpoint(slot) else {
+        return Err(Reason::EndpointGone);
+    };
+    let mut opens = Opens::First;
+    if let Some((entry, endpoint)) = conntrack::find(context.parsed, Hook::UplinkEgress) {
+        if !entry.is_masqueraded() || route::leaves_by(entry, context.skb.ifindex()) {
+            return Ok((entry, endpoint));
+        }
+        // The stack may have chosen another device than the programs.
+        if !route::look_up_source(context, endpoint.bridge) {
+            return Err(Reason::NoUplink);
+        }
+        if context.scratch.route.found.source == entry.to().src {
+            return Ok((entry, endpoint));
+        }
+        conntrack::remove_flow(&context.parsed.key);
+        opens = Opens::Any;
+    } else if !route::look_up_source(context, endpoint.bridge) {
+        return Err(Reason::NoUplink);
     }
-    prepare_outbound(context, slot)?;
+    masquerade::prepare_outbound(context, slot, opens)?;
     source_port::open_flow(context)?;
-    // A flow with this tuple that does not pass this hook is between two sandboxes. Its destination was an address of the
-    // node or of a sandbox when the flow was created, and no longer is.
+    // A flow with this tuple that does not pass this hook is between two sandboxes; the address it used is no longer
+    // the node's.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }

@@ -78,6 +78,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
                 let mut uplinks = node.facts.facts.uplinks.keys();
                 return uplinks.any(|name| link_index(name) == Some(*index));
             }
+            // The desired state does not depend on rules.
+            Event::RuleChanged => return false,
             _ => return true,
         };
         let is_veth = name.starts_with(VETH_PREFIX);
@@ -134,6 +136,29 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
 }
 
 impl Commands {
+    /// Makes every flow look up its route again if an event may have changed routes.
+    ///
+    /// # Errors
+    /// If the settings of the node cannot be read or written.
+    pub async fn invalidate_routes(&self, event: &Event) -> Result<(), DatapathError> {
+        let may_change_routes = match event {
+            // netpath creates and removes its own devices; no flow leaves the node by one.
+            Event::LinkChanged { name, .. } => {
+                !name.starts_with(VETH_PREFIX) && !name.starts_with(BRIDGE_PREFIX)
+            }
+            Event::AddressChanged { .. }
+            | Event::RouteChanged
+            | Event::RuleChanged
+            | Event::Lost => true,
+            Event::FilterRemoved { .. } => false,
+        };
+        if may_change_routes {
+            let mut node = self.shared.node.lock().await;
+            node.reconciler.datapath.invalidate_routes()?;
+        }
+        Ok(())
+    }
+
     /// Removes expired flows.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 
 mod error;
 mod follow;
+mod invalidation;
 mod lifecycle;
 mod lock;
 mod resync;

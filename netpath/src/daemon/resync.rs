@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::invalidation::Invalidation;
 use crate::{commands::Commands, kernel::Watch};
 
 /// After an event, a reconcile starts when no further event has arrived for this time.
@@ -19,8 +20,9 @@ const SHARE: u32 = 100;
 pub async fn run(commands: Commands, mut watch: Watch) {
     let period = commands.config().reconcile;
     let mut due = Instant::now() + period;
+    let mut invalidation = Invalidation::default();
     loop {
-        wait(&commands, &mut watch, due).await;
+        wait(&commands, &mut watch, &mut invalidation, due).await;
         let start = Instant::now();
         if let Err(error) = commands.reconcile().await {
             tracing::error!(%error, "reconcile failed");
@@ -46,7 +48,12 @@ fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Ins
 }
 
 /// Returns at the time `due`, or after events that require a reconcile.
-async fn wait(commands: &Commands, watch: &mut Watch, due: Instant) {
+async fn wait(
+    commands: &Commands,
+    watch: &mut Watch,
+    invalidation: &mut Invalidation,
+    due: Instant,
+) {
     let due = tokio::time::sleep_until(due);
     tokio::pin!(due);
     let mut latest: Option<Instant> = None;
@@ -56,6 +63,7 @@ async fn wait(commands: &Commands, watch: &mut Watch, due: Instant) {
             () = commands.wake().reconcile.notified() => return,
             event = watch.next() => match event {
                 Ok(event) => {
+                    invalidation.note(commands, &event).await;
                     if commands.may_require_reconcile(&event).await {
                         let now = Instant::now();
                         let latest = *latest.get_or_insert(now + LATEST);

@@ -297,6 +297,7 @@ fn configured(
         flows_per_sandbox: limits
             .flows_per_sandbox
             .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),
+        routes_changed: old.routes_changed,
         swept: old.swept,
     }
 }

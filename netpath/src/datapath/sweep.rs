@@ -95,6 +95,20 @@ impl Datapath {
         Ok(Swept { flows, removed })
     }
 
+    /// Makes every flow look up its route again at its next packet.
+    ///
+    /// # Errors
+    /// If the settings of the node cannot be read or written.
+    pub fn invalidate_routes(&mut self) -> Result<(), DatapathError> {
+        let routes_changed = sys::now();
+        self.tables.set_node(|config| {
+            Ok(Config {
+                routes_changed,
+                ..config
+            })
+        })
+    }
+
     pub(super) fn remove(&mut self, records: &[SweepRecord]) -> Result<u64, DatapathError> {
         let mut packet = vec![0; SWEEP_HEADER];
         for record in records {

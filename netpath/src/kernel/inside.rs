@@ -155,6 +155,9 @@ async fn set_sysctls(namespace: &File, wanted: &Veth) -> Result<(), Error> {
         .any(|net| net.addr().is_ipv6());
     let object = wanted.netns.display().to_string();
     netns::run_in(namespace, &object, move || {
+        // A reply to a client outside may leave by this link with the address of another network. The ARP request for the
+        // gateway must have this link's address then.
+        sysctl::ensure(&format!("net/ipv4/conf/{name}/arp_announce"), "2")?;
         if v6 || sysctl::has_ipv6() {
             sysctl::ensure(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
             sysctl::ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;

@@ -42,6 +42,8 @@ pub enum Event {
     },
     /// A route was added, changed or removed.
     RouteChanged,
+    /// A policy rule was added or removed.
+    RuleChanged,
     /// A queueing discipline or a filter was removed; it may have been one of netpath's.
     FilterRemoved {
         /// Index of its device.
@@ -84,6 +86,8 @@ impl Watch {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ]
         .iter()
         .fold(0, |mask, group| mask | 1 << (*group as u32 - 1));
@@ -179,6 +183,7 @@ fn event(payload: NetlinkPayload<Message>) -> Option<Event> {
         {
             Some(Event::RouteChanged)
         }
+        Message::NewRule(_) | Message::DelRule(_) => Some(Event::RuleChanged),
         Message::DelQueueDiscipline(removed) | Message::DelTrafficFilter(removed) => {
             let index = u32::try_from(removed.header.index).ok()?;
             Some(Event::FilterRemoved { index })

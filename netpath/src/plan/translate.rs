@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
-use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, ROUTED};
+use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
 
 use super::{
     Attachment, Bridge, Desired, Facts, Hook, Inside, Namespace, Veth,
@@ -165,6 +165,13 @@ impl Desired {
         for (endpoint, network) in &joined {
             let gateways = routes.get(&endpoint.slot).cloned().unwrap_or_default();
             self.add_endpoint(sandbox, endpoint, network, gateways, facts);
+        }
+        if joined.len() > 1 {
+            for (endpoint, _) in &joined {
+                if let Some(entry) = self.entries.endpoints.get_mut(&endpoint.slot) {
+                    entry.flags |= MULTIHOMED;
+                }
+            }
         }
         let carrier = state.port_carrier(sandbox);
         let carrier =

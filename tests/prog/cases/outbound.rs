@@ -51,8 +51,8 @@ fn there_and_back(family: Family) -> Vec<Case> {
         .then(
             send(ENDPOINT_IN, "ve1", &request)
                 .is(Reason::Outbound)
-                .sends(&request.clone().routed())
-                .flows([]),
+                .sends(&request.clone().routed().source(host))
+                .flows([flow("tcp", "new")]),
         )
         .then(
             at_eth0(&out)
@@ -101,7 +101,8 @@ fn there_and_back(family: Family) -> Vec<Case> {
             send(ENDPOINT_IN, "ve1", &big)
                 .gso(1000)
                 .is(Reason::Outbound)
-                .sends(&big.clone().routed()),
+                .sends(&big.clone().routed().source(host))
+                .number_of_flows(1),
         ),
         case(family, "a reply with TTL 1 is passed to the stack")
             .then(

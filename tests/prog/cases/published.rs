@@ -62,7 +62,8 @@ fn opened(family: Family) -> Vec<Case> {
         .then(
             send(ENDPOINT_IN, "ve1", &reply)
                 .is(Reason::Outbound)
-                .sends(&reply.clone().routed()),
+                .sends(&reply.clone().routed().source(host).sport(8080))
+                .flows([flow("syn-received")]),
         )
         .then(
             send(UPLINK_EGRESS, "eth0", &out)

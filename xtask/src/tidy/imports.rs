@@ -69,6 +69,10 @@ const LAYERS: [Layers; 3] = [
                 ],
             ),
             (
+                "route",
+                &["helpers", "packet", "maps", "context", "stage", "conntrack"],
+            ),
+            (
                 "nat",
                 &[
                     "helpers",
@@ -93,6 +97,7 @@ const LAYERS: [Layers; 3] = [
                     "conntrack",
                     "fragment",
                     "nat",
+                    "route",
                 ],
             ),
             ("socket", &["helpers", "packet", "maps", "context", "nat"]),

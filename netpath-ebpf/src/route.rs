@@ -1,0 +1,199 @@
+//! Routes of packets that leave the node.
+//!
+//! One lookup decides device, next hop and source address together. Its source address is the sandbox's for a flow that
+//! the sandbox opens, so policy rules apply to it. For a reply it is the address of the node that the client used, so the
+//! reply leaves by the device that a reply of the node itself would leave by.
+//!
+//! A flow keeps the device and the next hop until [`DECISION_AGE`] has passed or the daemon has seen a change of rules, routes,
+//! addresses or links.
+
+use netpath_common::{
+    addr::Addr,
+    maps::{Config, DECISION_AGE, DECISION_TICK, NextHop},
+    reason::Reason,
+};
+
+use crate::{
+    conntrack::Entry,
+    context::Context,
+    helpers::{self, AF_INET, AF_INET6, Lookup, RouteQuery},
+    maps,
+    stage::stage,
+};
+
+/// Flags of a lookup that also finds the source address, if the kernel supports it.
+#[inline(always)]
+pub fn flags_for_source(config: &Config) -> u32 {
+    if config.source_flags == 0 {
+        config.route_flags
+    } else {
+        config.source_flags
+    }
+}
+
+stage! {
+    /// Looks up the route of a packet of `length` bytes (network header and all that follows) with the source address in
+    /// `scratch.route`, as if the packet arrived at the device `arrival`. The result is in `scratch.route.found`. If the route
+    /// names no source address, the result has that of the outgoing device.
+    ///
+    /// # Errors
+    /// The reason for the verdict if the packet cannot be redirected.
+    pub fn look_up_route(context: &mut Context, arrival: u32, length: u32, flags: u32) -> Result<(), Reason> {
+        let (skb, parsed) = (&context.skb, &*context.parsed);
+        let route = &mut context.scratch.route;
+        let query = RouteQuery {
+            parsed,
+            source: route.source,
+            ifindex: arrival,
+            flags,
+        };
+        let found = &mut route.found;
+        let is_too_big = match helpers::find_route(skb, &query, length as usize, found) {
+            Lookup::Found => false,
+            Lookup::TooBig => true,
+            // The stack finds no route either and sends an ICMP error.
+            Lookup::Unreachable => return Err(Reason::Unreachable),
+            Lookup::Local => return Err(Reason::ToHost),
+            Lookup::Failed => return Err(Reason::NoRoute),
+        };
+        let device = match maps::device(found.hop.ifindex) {
+            Some(device) if device.is_uplink() => device,
+            _ => return Err(Reason::NoUplink),
+        };
+        if found.source.is_unspecified() {
+            found.source = device.address(parsed.family);
+        }
+        if is_too_big { Err(Reason::TooBig) } else { Ok(()) }
+    }
+}
+
+stage! {
+    /// Looks up the source address that a packet at an egress hook gets: that of its route, or that of the device if the route
+    /// leads elsewhere. The result is in `scratch.route.found`. `false` if no interface of the node has this hook.
+    pub fn look_up_source(context: &mut Context, arrival: u32) -> bool {
+        let Some(device) = maps::device(context.skb.ifindex()) else {
+            return false;
+        };
+        let parsed = &*context.parsed;
+        let query = RouteQuery {
+            parsed,
+            source: parsed.key.src,
+            ifindex: arrival,
+            flags: flags_for_source(context.config),
+        };
+        let found = &mut context.scratch.route.found;
+        let lookup = helpers::find_route(&context.skb, &query, 0, found);
+        let is_here = matches!(lookup, Lookup::Found | Lookup::TooBig)
+            && found.hop.ifindex == context.skb.ifindex();
+        if !is_here || found.source.is_unspecified() {
+            found.source = device.address(parsed.family);
+        }
+        true
+    }
+}
+
+/// The next hop of a flow for a packet of `length` bytes. `None` if it must be looked up.
+#[inline(always)]
+pub fn kept(context: &Context, entry: Entry, length: u32) -> Option<NextHop> {
+    let (key, mtu, decided) = entry.route();
+    // A policy rule may select another route for a packet with a mark.
+    let is_marked = context.skb.mark() != 0;
+    if key == 0 || is_marked || length > mtu || !is_valid(context.config, decided) {
+        return None;
+    }
+    let mut hop = *maps::next_hop(key)?;
+    if hop.family == 0 {
+        (hop.family, hop.address) = directly_to(context.parsed.key.dst);
+    }
+    Some(hop)
+}
+
+/// Whether a decision is younger than [`DECISION_AGE`] and than the last change.
+#[inline(always)]
+fn is_valid(config: &Config, decided: u32) -> bool {
+    let now = ticks(helpers::now());
+    let age = now.wrapping_sub(decided);
+    // A change in the same tick may be younger than the decision.
+    age <= DECISION_AGE && now.wrapping_sub(ticks(config.routes_changed)) > age
+}
+
+#[inline(always)]
+fn ticks(time: u64) -> u32 {
+    (time >> DECISION_TICK) as u32
+}
+
+/// Keeps the result of the last lookup in the entry, unless the packet has a mark.
+#[inline(never)]
+pub fn keep(context: &Context, entry: Entry) {
+    if context.skb.mark() != 0 {
+        return;
+    }
+    let found = &context.scratch.route.found;
+    let mut hop = NextHop {
+        ifindex: found.hop.ifindex,
+        family: found.hop.family,
+        address: found.hop.address,
+    };
+    let (family, destination) = directly_to(context.parsed.key.dst);
+    if hop.family == family && is_same(&hop.address, &destination) {
+        (hop.family, hop.address) = (0, [0; 4]);
+    }
+    let key = key_of(context.config.secret, &hop);
+    let stored = match maps::next_hop(key) {
+        Some(other) if is_equal(other, &hop) => key,
+        // Two next hops with one key: this one is looked up for each packet.
+        Some(_) => 0,
+        None => {
+            maps::store_next_hop(key, &hop);
+            key
+        }
+    };
+    entry.set_route(stored, found.mtu, ticks(helpers::now()));
+}
+
+/// Whether a flow has left by another device before the last lookup, and has the source address of that device.
+#[inline(always)]
+pub fn has_moved(context: &Context, entry: Entry) -> bool {
+    let found = &context.scratch.route.found;
+    found.source != entry.to().src && !leaves_by(entry, found.hop.ifindex)
+}
+
+/// Whether the flow has left by this device, according to the last lookup for one of its packets.
+#[inline(always)]
+pub fn leaves_by(entry: Entry, ifindex: u32) -> bool {
+    let (key, ..) = entry.route();
+    matches!(maps::next_hop(key), Some(hop) if hop.ifindex == ifindex)
+}
+
+/// Address family and address of the next hop if packets are sent to their destination directly.
+#[inline(always)]
+fn directly_to(destination: Addr) -> (u32, [u32; 4]) {
+    if destination.is_v4() {
+        (AF_INET, [destination.raw_v4(), 0, 0, 0])
+    } else {
+        (AF_INET6, destination.raw_words())
+    }
+}
+
+/// A keyed hash of a next hop, never 0.
+#[inline(always)]
+fn key_of(secret: u64, hop: &NextHop) -> u32 {
+    let [a, b, c, d] = hop.address;
+    let mut state = secret ^ ((hop.ifindex as u64) << 32 | hop.family as u64);
+    for half in [(a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64] {
+        state = (state ^ half ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    }
+    (state >> 32) as u32 | 1
+}
+
+#[inline(always)]
+fn is_equal(a: &NextHop, b: &NextHop) -> bool {
+    a.ifindex == b.ifindex && a.family == b.family && is_same(&a.address, &b.address)
+}
+
+// Compared word by word: a comparison of arrays compiles to a call of a byte loop.
+#[inline(always)]
+fn is_same(a: &[u32; 4], b: &[u32; 4]) -> bool {
+    a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3]
+}
