@@ -46,10 +46,17 @@ pub fn established(
 }
 
 /// Sends a packet that belongs to no flow, or that is translated at the outgoing device, to the next hop.
-#[inline(never)]
+#[inline(always)]
 pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
+    // The flow is not opened below `find_way`: on Linux 6.1 the stack frames of these calls exceed the limit together.
+    find_way(context, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
+}
+
+/// Looks up the route of a packet, and sends it if it is translated at the outgoing device. `None` if a flow is to be opened.
+#[inline(never)]
+fn find_way(context: &mut Context, endpoint: &Endpoint) -> Option<Reason> {
     if context.parsed.ttl <= 1 {
-        return Reason::TtlExceeded;
+        return Some(Reason::TtlExceeded);
     }
     let is_flow = is_translated_here(context);
     let source = context.parsed.key.src;
@@ -60,16 +67,16 @@ pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reas
     let length = wire_length(&context.skb, context.parsed) as u32;
     let flags = route::flags_for_source(context.config);
     if let Err(reason) = route::look_up_route(context, endpoint.bridge, length, flags) {
-        return reason;
+        return Some(reason);
     }
     if is_flow {
-        return open(context, slot, Opens::First);
+        return None;
     }
     if rewrite::decrement_ttl(&mut context.skb, context.parsed).is_none() {
-        return Reason::WriteFailed;
+        return Some(Reason::WriteFailed);
     }
     helpers::redirect_to_neighbour(&context.skb, &context.scratch.route.found.hop);
-    Reason::Outbound
+    Some(Reason::Outbound)
 }
 
 /// Whether a packet is translated before it is redirected.

@@ -136,11 +136,11 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
 }
 
 impl Commands {
-    /// Makes every flow look up its route again if an event may have changed routes.
+    /// Makes every flow look up its route again if an event may have changed routes. Returns whether it may have.
     ///
     /// # Errors
     /// If the settings of the node cannot be read or written.
-    pub async fn invalidate_routes(&self, event: &Event) -> Result<(), DatapathError> {
+    pub async fn invalidate_routes(&self, event: &Event) -> Result<bool, DatapathError> {
         let may_change_routes = match event {
             // netpath creates and removes its own devices; no flow leaves the node by one.
             Event::LinkChanged { name, .. } => {
@@ -156,7 +156,7 @@ impl Commands {
             let mut node = self.shared.node.lock().await;
             node.reconciler.datapath.invalidate_routes()?;
         }
-        Ok(())
+        Ok(may_change_routes)
     }
 
     /// Removes expired flows.

@@ -24,7 +24,8 @@ impl Invalidation {
             return;
         }
         match commands.invalidate_routes(event).await {
-            Ok(()) => self.last = Some(now),
+            Ok(true) => self.last = Some(now),
+            Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "a change of routes takes effect with a delay of up to a second");
             }

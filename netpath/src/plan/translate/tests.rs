@@ -113,7 +113,7 @@ fn default_route_uses_the_first_external_network_of_each_family() {
         ]
     );
     let entry = &desired.entries.endpoints[&3];
-    assert_eq!(entry.flags, INTERNAL);
+    assert_eq!(entry.flags, INTERNAL | MULTIHOMED);
     assert_eq!(entry.gateways, ["10.3.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(
         desired.entries.addresses[&"10.3.0.1".parse().unwrap()],
