@@ -47,6 +47,8 @@ pub mod context;
 #[cfg(any(target_arch = "bpf", test))]
 mod fragment;
 #[cfg(any(target_arch = "bpf", test))]
+mod hash;
+#[cfg(any(target_arch = "bpf", test))]
 mod helpers;
 #[cfg(any(target_arch = "bpf", test))]
 pub mod maps;

@@ -16,20 +16,11 @@ use netpath_common::{
 use crate::{
     conntrack::Entry,
     context::Context,
+    hash::keyed_hash,
     helpers::{self, AF_INET, AF_INET6, Lookup, RouteQuery},
     maps,
     stage::stage,
 };
-
-/// Flags of a lookup that also finds the source address, if the kernel supports it.
-#[inline(always)]
-pub fn flags_for_source(config: &Config) -> u32 {
-    if config.source_flags == 0 {
-        config.route_flags
-    } else {
-        config.source_flags
-    }
-}
 
 stage! {
     /// Looks up the route of a packet of `length` bytes (network header and all that follows) with the source address in
@@ -79,7 +70,7 @@ stage! {
             parsed,
             source: parsed.key.src,
             ifindex: arrival,
-            flags: flags_for_source(context.config),
+            flags: context.config.source_flags,
         };
         let found = &mut context.scratch.route.found;
         let lookup = helpers::find_route(&context.skb, &query, 0, found);
@@ -175,16 +166,13 @@ fn directly_to(destination: Addr) -> (u32, [u32; 4]) {
     }
 }
 
-/// A keyed hash of a next hop, never 0.
+/// The key of a next hop, never 0.
 #[inline(always)]
 fn key_of(secret: u64, hop: &NextHop) -> u32 {
     let [a, b, c, d] = hop.address;
-    let mut state = secret ^ ((hop.ifindex as u64) << 32 | hop.family as u64);
-    for half in [(a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64] {
-        state = (state ^ half ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    }
-    (state >> 32) as u32 | 1
+    let device = (hop.ifindex as u64) << 32 | hop.family as u64;
+    let (high, low) = ((a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64);
+    keyed_hash(secret ^ device ^ high, low) | 1
 }
 
 #[inline(always)]

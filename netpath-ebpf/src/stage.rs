@@ -53,22 +53,28 @@ impl Argument for u64 {
     }
 }
 
-impl Argument for Hook {
-    #[inline(always)]
-    fn encode(self) -> u64 {
-        self as u64
-    }
+/// Implements [`Argument`] for an enum without fields. A number that is no variant's decodes to the last one.
+macro_rules! enum_argument {
+    ($type:ty: $($variant:ident),+; $last:ident) => {
+        impl $crate::stage::Argument for $type {
+            #[inline(always)]
+            fn encode(self) -> u64 {
+                self as u64
+            }
 
-    #[inline(always)]
-    fn decode(number: u64) -> Self {
-        match number {
-            0 => Self::UplinkIngress,
-            1 => Self::UplinkEgress,
-            2 => Self::EndpointIngress,
-            _ => Self::EndpointEgress,
+            #[inline(always)]
+            fn decode(number: u64) -> Self {
+                $(if number == Self::$variant as u64 {
+                    return Self::$variant;
+                })+
+                Self::$last
+            }
         }
-    }
+    };
 }
+pub(crate) use enum_argument;
+
+enum_argument!(Hook: UplinkIngress, UplinkEgress, EndpointIngress; EndpointEgress);
 
 /// `None` as a number: greater than every reason and every 32-bit value.
 const NONE: u64 = 1 << 32;

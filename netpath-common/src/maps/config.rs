@@ -31,7 +31,8 @@ layout! {
         pub flow_index_mask: u32,
         /// Flags that the running kernel supports for `bpf_fib_lookup` of a next hop.
         pub route_flags: u32,
-        /// Flags of `bpf_fib_lookup` for the source address. 0 before Linux 6.7: the address of the uplink is used.
+        /// `route_flags`, and the flag for the source address if the kernel supports it (Linux 6.7). Otherwise the address of
+        /// the uplink is used.
         pub source_flags: u32,
         /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` supports it (Linux 6.16), else 0: the programs
         /// then correct a complete checksum themselves.

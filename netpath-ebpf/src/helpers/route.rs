@@ -29,8 +29,6 @@ pub struct Route {
     pub hop: NextHop,
     /// Largest network-layer packet in bytes that the route takes, as far as the lookup has found.
     pub mtu: u32,
-    /// Padding, always zero.
-    pub pad: u32,
     /// The source address that the route prefers; unspecified if it names none or the lookup did not ask for it.
     pub source: Addr,
 }

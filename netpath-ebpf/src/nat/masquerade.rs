@@ -9,7 +9,7 @@ use netpath_common::{
 use crate::{
     context::{Context, LocalEnd, Opening, SourcePort},
     maps,
-    stage::{Argument, stage},
+    stage::{enum_argument, stage},
 };
 
 /// Which packets open an outbound flow.
@@ -23,20 +23,7 @@ pub enum Opens {
     Any,
 }
 
-impl Argument for Opens {
-    #[inline(always)]
-    fn encode(self) -> u64 {
-        self as u64
-    }
-
-    #[inline(always)]
-    fn decode(number: u64) -> Self {
-        match number {
-            0 => Self::First,
-            _ => Self::Any,
-        }
-    }
-}
+enum_argument!(Opens: First; Any);
 
 stage! {
     /// Prepares in `scratch.flow` a flow from the endpoint in `slot` to the outside, with the source address in

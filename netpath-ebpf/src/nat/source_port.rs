@@ -15,6 +15,7 @@ use netpath_common::{
 use crate::{
     conntrack::{self, Refused},
     context::{Context, SourcePort},
+    hash::keyed_hash,
     helpers::{self, Continue, Socket, Step, repeat},
     maps,
     packet::skb::Skb,
@@ -133,14 +134,10 @@ fn scale(config: &Config, is_echo: bool, random: u32) -> u16 {
         .wrapping_add(((random as u64 * width) >> 32) as u16)
 }
 
-/// A keyed hash of the source address, source port and protocol: two rounds of a 64-bit multiply-xorshift (the finaliser of
-/// SplitMix64).
+/// A keyed hash of the source address, source port and protocol.
 #[inline(always)]
 fn mix(secret: u64, key: &FlowKey) -> u32 {
     let (high, low) = key.src.raw();
-    let mut state = secret ^ high ^ ((key.sport.raw() as u64) << 8 | key.protocol as u64);
-    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    state ^= low;
-    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (state >> 32) as u32
+    let ports = (key.sport.raw() as u64) << 8 | key.protocol as u64;
+    keyed_hash(secret ^ high ^ ports, low)
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use netpath_common::checksum::Diff;
 
-use super::{Covers, Header, Packet, slice::Slice};
+use super::{Covers, Header, Packet, VLAN_ID, slice::Slice};
 
 /// A linear packet with complete checksums, and its metadata.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl Skb {
         match self.bytes.get(12..16)? {
             &[0x81, 0, a, b] | &[0x88, 0xa8, a, b] => {
                 self.bytes.drain(12..16);
-                Some(u16::from_be_bytes([a, b]) & 0x0fff)
+                Some(u16::from_be_bytes([a, b]) & VLAN_ID)
             }
             _ => None,
         }

@@ -42,6 +42,9 @@ macro_rules! headers {
     };
 }
 
+/// The VLAN identifier in a VLAN tag (IEEE 802.1Q). 0 is a priority tag: the frame belongs to no VLAN.
+pub const VLAN_ID: u16 = 0x0fff;
+
 headers!(
     u8, [u8; 2], [u8; 4], [u8; 6], [u8; 8], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr,
     Icmpv6Hdr, ArpHdr

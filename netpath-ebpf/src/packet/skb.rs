@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use netpath_common::checksum::Diff;
 
-use super::{Covers, Header, Packet};
+use super::{Covers, Header, Packet, VLAN_ID};
 use crate::maps;
 
 /// Largest offset of a header: a power of two minus one. As a mask it proves to the verifier that the sum of packet start
@@ -21,9 +21,6 @@ const MAX_OFFSET: usize = 0x3ff;
 /// Bytes that are made linear if a header is outside the linear part: Ethernet, network, transport and ICMP header, and the
 /// network and transport header of a packet that an ICMP error quotes.
 const LINEAR: u32 = 14 + 60 + 60 + 8 + 60 + 60;
-
-/// The VLAN identifier in the metadata of a tag.
-const VLAN_ID: u16 = 0x0fff;
 
 /// Addressed to this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;

@@ -3,7 +3,7 @@
 use netpath_common::flow::{ICMP, ICMPV6};
 
 use super::{ipv4, ipv6};
-use crate::packet::Packet;
+use crate::packet::{Packet, VLAN_ID};
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET: usize = 14;
@@ -19,8 +19,6 @@ const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 /// Bytes of a VLAN tag.
 const VLAN_TAG: usize = 4;
-/// The VLAN identifier in a tag. 0 is a priority tag: the frame belongs to no VLAN.
-const VLAN_ID: u16 = 0x0fff;
 
 /// The ethertype; `None` if the packet is shorter than an Ethernet header.
 #[inline(always)]

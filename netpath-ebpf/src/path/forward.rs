@@ -39,10 +39,10 @@ pub fn established(
         Err(Reason::TooBig) => return Some(Reason::TooBig),
         Err(_) => return None,
     }
-    if Entry::find(&context.parsed.key).is_none() {
-        return Some(open(context, slot, Opens::Any));
-    }
-    Some(send(context))
+    Some(match send(context) {
+        Some(reason) => reason,
+        None => open(context, slot, Opens::Any),
+    })
 }
 
 /// Sends a packet that belongs to no flow, or that is translated at the outgoing device, to the next hop.
@@ -65,7 +65,7 @@ fn find_way(context: &mut Context, endpoint: &Endpoint) -> Option<Reason> {
         set_source_of_reply(context);
     }
     let length = wire_length(&context.skb, context.parsed) as u32;
-    let flags = route::flags_for_source(context.config);
+    let flags = context.config.source_flags;
     if let Err(reason) = route::look_up_route(context, endpoint.bridge, length, flags) {
         return Some(reason);
     }
@@ -124,7 +124,7 @@ fn revalidate(
     } else {
         entry.to().src
     };
-    let flags = route::flags_for_source(context.config);
+    let flags = context.config.source_flags;
     route::look_up_route(context, arrival, length, flags)?;
     if is_masqueraded && route::has_moved(context, entry) {
         conntrack::remove_flow(&context.parsed.key);
@@ -141,20 +141,19 @@ fn open(context: &mut Context, slot: u32, opens: Opens) -> Reason {
     if let Err(reason) = source_port::open_flow(context) {
         return reason;
     }
-    send(context)
-}
-
-/// Sends a packet of a flow by the route that was looked up, which the flow keeps.
-#[inline(never)]
-fn send(context: &mut Context) -> Reason {
     // A flow with this tuple that does not leave the node is between two sandboxes; the address it used is no longer the
     // node's.
-    let Some((entry, _)) = conntrack::find(context.parsed, Hook::UplinkEgress) else {
-        return Reason::PrivateSource;
-    };
+    send(context).unwrap_or(Reason::PrivateSource)
+}
+
+/// Sends a packet of a flow by the route that was looked up, which the flow keeps. `None` if there is no flow that leaves the
+/// node.
+#[inline(never)]
+fn send(context: &mut Context) -> Option<Reason> {
+    let (entry, _) = conntrack::find(context.parsed, Hook::UplinkEgress)?;
     route::keep(context, entry);
     helpers::redirect_to_neighbour(&context.skb, &context.scratch.route.found.hop);
-    transmit(context, entry)
+    Some(transmit(context, entry))
 }
 
 /// Translates a packet that was redirected.

@@ -18,7 +18,7 @@ use crate::{
     context::Context,
     parse::{self, Transport},
     rewrite,
-    stage::{Argument, stage},
+    stage::{enum_argument, stage},
 };
 
 /// The sender of the error.
@@ -96,21 +96,7 @@ stage! {
     }
 }
 
-impl Argument for Reporter {
-    #[inline(always)]
-    fn encode(self) -> u64 {
-        self as u64
-    }
-
-    #[inline(always)]
-    fn decode(number: u64) -> Self {
-        match number {
-            0 => Self::Outside,
-            1 => Self::Sandbox,
-            _ => Self::Stack,
-        }
-    }
-}
+enum_argument!(Reporter: Outside, Sandbox; Stack);
 
 #[inline(always)]
 fn translate(context: &mut Context, hook: Hook, reporter: Reporter) -> Outcome {

@@ -40,11 +40,7 @@ fn owns(addr: Addr, slot: u32, endpoint: &Endpoint, own: &mut LinkAddresses) -> 
     if addr.has_mac_identifier() || maps::address_owner(&addr).is_some() {
         return false;
     }
-    let key = LinkKey {
-        addr,
-        network: endpoint.network,
-        pad: 0,
-    };
+    let key = key(addr, endpoint.network);
     if let Some(owner) = maps::link_owner(&key) {
         if is_in_use(&key, owner) {
             return false;
@@ -63,17 +59,28 @@ fn owns(addr: Addr, slot: u32, endpoint: &Endpoint, own: &mut LinkAddresses) -> 
     }
     let [first, second] = &mut own.addresses;
     let oldest = if own.stored & 1 == 0 { first } else { second };
-    let replaced = LinkKey {
-        addr: *oldest,
-        network: own.network,
-        pad: 0,
-    };
+    let replaced = *oldest;
     *oldest = addr;
     own.stored = own.stored.wrapping_add(1);
-    if !replaced.addr.is_unspecified() {
-        maps::remove_link_owner(&replaced);
-    }
+    release(replaced, own.network);
     true
+}
+
+#[inline(always)]
+fn key(addr: Addr, network: u32) -> LinkKey {
+    LinkKey {
+        addr,
+        network,
+        pad: 0,
+    }
+}
+
+/// Removes the owner of an address; `::` has none.
+#[inline(always)]
+fn release(addr: Addr, network: u32) {
+    if !addr.is_unspecified() {
+        maps::remove_link_owner(&key(addr, network));
+    }
 }
 
 const _: () = assert!(LINK_ADDRESSES == 2, "`owns` and `start` have two addresses");
@@ -104,13 +111,7 @@ fn is_in_use(key: &LinkKey, owner: LinkOwner) -> bool {
 #[inline(always)]
 fn start(own: &mut LinkAddresses, endpoint: &Endpoint) {
     for addr in own.addresses {
-        if !addr.is_unspecified() {
-            maps::remove_link_owner(&LinkKey {
-                addr,
-                network: own.network,
-                pad: 0,
-            });
-        }
+        release(addr, own.network);
     }
     own.addresses = [Addr::UNSPECIFIED; LINK_ADDRESSES];
     own.generation = endpoint.generation;

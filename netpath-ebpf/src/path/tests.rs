@@ -41,7 +41,6 @@ const ROUTE: Route = Route {
         address: [7, 0, 0, 0],
     },
     mtu: 1_500,
-    pad: 0,
     source: Addr::UNSPECIFIED,
 };
 const BRIDGE: u32 = 3;

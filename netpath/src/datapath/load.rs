@@ -289,7 +289,7 @@ fn configured(
         half_open_mask: sizes.half_open - 1,
         flow_index_mask: sizes.flow_index - 1,
         route_flags,
-        source_flags: flag(features.source, SOURCE | route_flags),
+        source_flags: route_flags | flag(features.source, SOURCE),
         checksum_v6_flag: flag(features.checksum_ipv6, CHECKSUM_IPV6),
         snat_first: settings.snat_ports.0,
         snat_last: settings.snat_ports.1,

@@ -48,6 +48,7 @@ const LAYERS: [Layers; 3] = [
             ("sample", &["packet", "parse"]),
             ("rewrite", &["packet", "parse"]),
             ("stage", &[]),
+            ("hash", &[]),
             ("helpers", &["packet", "parse"]),
             ("maps", &["packet", "parse", "helpers"]),
             ("context", &["helpers", "packet", "parse", "maps"]),
@@ -70,11 +71,20 @@ const LAYERS: [Layers; 3] = [
             ),
             (
                 "route",
-                &["helpers", "packet", "maps", "context", "stage", "conntrack"],
+                &[
+                    "hash",
+                    "helpers",
+                    "packet",
+                    "maps",
+                    "context",
+                    "stage",
+                    "conntrack",
+                ],
             ),
             (
                 "nat",
                 &[
+                    "hash",
                     "helpers",
                     "packet",
                     "parse",
