@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
-    kernel::{BRIDGE_PREFIX, Event, VETH_PREFIX, link_index},
+    kernel::{Event, VETH_PREFIX, is_own_device, link_index},
     model::{Id, ProcessId},
     reconcile::{Datapath, Depth, Kernel},
     store::Revision,
@@ -82,15 +82,14 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             Event::RuleChanged => return false,
             _ => return true,
         };
-        let is_veth = name.starts_with(VETH_PREFIX);
-        if !is_veth && !name.starts_with(BRIDGE_PREFIX) {
+        if !is_own_device(name) {
             return true;
         }
         // netpath itself creates and changes its devices. The removal of a device requires a reconcile if the state has
         // it.
         let node = self.shared.node.lock().await;
         *gone
-            && if is_veth {
+            && if name.starts_with(VETH_PREFIX) {
                 let mut endpoints = node
                     .state()
                     .sandboxes()
@@ -143,9 +142,7 @@ impl Commands {
     pub async fn invalidate_routes(&self, event: &Event) -> Result<bool, DatapathError> {
         let may_change_routes = match event {
             // netpath creates and removes its own devices; no flow leaves the node by one.
-            Event::LinkChanged { name, .. } => {
-                !name.starts_with(VETH_PREFIX) && !name.starts_with(BRIDGE_PREFIX)
-            }
+            Event::LinkChanged { name, .. } => !is_own_device(name),
             Event::AddressChanged { .. }
             | Event::RouteChanged
             | Event::RuleChanged

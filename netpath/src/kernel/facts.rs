@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Address, BRIDGE_PREFIX, DefaultRoute, Error, Kernel, Link, VETH_PREFIX};
+use super::{Address, DefaultRoute, Error, Kernel, Link, is_own_device};
 use crate::plan::{AdoptedDevice, Facts, Uplink};
 
 /// The facts of the node, and what is degraded.
@@ -106,11 +106,10 @@ fn candidates<'a>(
     degraded: &mut Vec<String>,
 ) -> Vec<&'a Link> {
     if config_uplinks.is_empty() {
-        let ours = |name: &str| name.starts_with(BRIDGE_PREFIX) || name.starts_with(VETH_PREFIX);
         return links
             .iter()
             .filter(|link| routes.iter().any(|route| route.index == link.index))
-            .filter(|link| !link.loopback && !ours(&link.name))
+            .filter(|link| !link.loopback && !is_own_device(&link.name))
             .collect();
     }
     config_uplinks

@@ -51,6 +51,11 @@ pub const BRIDGE_PREFIX: &str = "npb-";
 /// Prefix of the names of netpath's host interfaces.
 pub const VETH_PREFIX: &str = "npv-";
 
+/// Whether a device with this name is one of netpath's.
+pub fn is_own_device(name: &str) -> bool {
+    name.starts_with(BRIDGE_PREFIX) || name.starts_with(VETH_PREFIX)
+}
+
 /// Requests to the kernel in one network namespace; clones share a socket.
 #[derive(Clone, Debug)]
 pub struct Kernel {

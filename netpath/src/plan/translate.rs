@@ -166,13 +166,6 @@ impl Desired {
             let gateways = routes.get(&endpoint.slot).cloned().unwrap_or_default();
             self.add_endpoint(sandbox, endpoint, network, gateways, facts);
         }
-        if joined.len() > 1 {
-            for (endpoint, _) in &joined {
-                if let Some(entry) = self.entries.endpoints.get_mut(&endpoint.slot) {
-                    entry.flags |= MULTIHOMED;
-                }
-            }
-        }
         let carrier = state.port_carrier(sandbox);
         let carrier =
             carrier.filter(|(endpoint, _)| self.entries.endpoints.contains_key(&endpoint.slot));
@@ -224,7 +217,7 @@ impl Desired {
             host_interface: endpoint.host_interface(),
             generation: endpoint.generation,
             network: network.index,
-            flags: flags(network),
+            flags: endpoint_flags(sandbox, network),
             bridge: network.bridge(),
             mtu,
             mac: endpoint.mac,
@@ -309,6 +302,11 @@ fn flags(network: &Network) -> u32 {
     .into_iter()
     .filter(|(set, _)| *set)
     .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+fn endpoint_flags(sandbox: &Sandbox, network: &Network) -> u32 {
+    let is_multihomed = sandbox.endpoints.len() > 1;
+    flags(network) | if is_multihomed { MULTIHOMED } else { 0 }
 }
 
 /// MAC address of the bridge of a network; `None` if it is an adopted bridge that does not exist.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Finding, Printed, print_of};
-use crate::kernel::{BRIDGE_PREFIX, VETH_PREFIX};
+use crate::kernel::is_own_device;
 
 /// Checks this network namespace, if `bpftool` is installed.
 pub(super) fn check() -> Vec<Finding> {
@@ -56,8 +56,7 @@ fn foreign(json: &str) -> Vec<String> {
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or("unnamed");
-            let own = device.starts_with(VETH_PREFIX)
-                || device.starts_with(BRIDGE_PREFIX)
+            let own = is_own_device(device)
                 || name.starts_with("netpath")
                 || name.starts_with("uplink_")
                 || name.starts_with("endpoint_");
