@@ -72,10 +72,7 @@ struct Client(UdpSocket);
 
 impl Client {
     fn new(netns: &Netns, far: &str) -> Self {
-        let any = if far.contains(':') { "::" } else { "0.0.0.0" };
-        let socket = netns.enter(|| UdpSocket::bind(at(any, 0)).expect("bind"));
-        let timeout = Some(Duration::from_millis(200));
-        socket.set_read_timeout(timeout).expect("timeout");
+        let socket = datagrams(netns, far, 0, Duration::from_millis(200));
         socket.connect(at(far, 9000)).expect("connect");
         Self(socket)
     }
@@ -92,6 +89,25 @@ impl Client {
     fn expect(&self, expected: &str) {
         eventually(expected, 10, || self.ask().as_deref() == Some(expected));
     }
+}
+
+/// Routes packets from these sources, one of each family, through the second router.
+fn route_by_second(host: &Netns, sources: [&str; 2]) {
+    for (source, router) in sources.into_iter().zip(both(SECOND_ROUTER)) {
+        let family = if source.contains(':') { "-6" } else { "-4" };
+        host.exec(&format!("ip {family} rule add from {source} table 100"));
+        host.exec(&format!(
+            "ip {family} route add default via {router} table 100"
+        ));
+    }
+}
+
+/// A UDP socket of the family of `peer`, bound to a port, that waits for a datagram at most this time.
+fn datagrams(netns: &Netns, peer: &str, port: u16, limit: Duration) -> UdpSocket {
+    let any = if peer.contains(':') { "::" } else { "0.0.0.0" };
+    let socket = netns.enter(|| UdpSocket::bind(at(any, port)).expect("bind"));
+    socket.set_read_timeout(Some(limit)).expect("timeout");
+    socket
 }
 
 fn fail_over(fixture: &Fixture) {
@@ -186,14 +202,7 @@ fn tcp_connection_is_reset_after_failover() {
 fn rule_for_the_subnet_decides_uplink_and_source_address() {
     let fixture = two_uplinks();
     let sandbox = fixture.sandbox("a", "network_a", &[]);
-    let host = fixture.host();
-    for (subnet, router) in both(NETWORK_A).into_iter().zip(both(SECOND_ROUTER)) {
-        let family = if subnet.contains(':') { "-6" } else { "-4" };
-        host.exec(&format!("ip {family} rule add from {subnet} table 100"));
-        host.exec(&format!(
-            "ip {family} route add default via {router} table 100"
-        ));
-    }
+    route_by_second(fixture.host(), both(NETWORK_A));
     for (far, address) in both(FAR).into_iter().zip(both(SECOND)) {
         serve_source(fixture.outside(), far, "first");
         serve_source(&second(&fixture), far, "second");
@@ -205,6 +214,7 @@ fn rule_for_the_subnet_decides_uplink_and_source_address() {
 }
 
 const LARGE: usize = 4000;
+const LARGE_LIMIT: Duration = Duration::from_secs(4);
 
 /// A UDP server on the second router that sends the size and the source of a datagram back.
 fn serve_large(fixture: &Fixture, far: &str) {
@@ -219,10 +229,7 @@ fn serve_large(fixture: &Fixture, far: &str) {
 
 /// Every fragment of a datagram takes the same route.
 fn large_datagram_leaves_by_second(netns: &Netns, far: &str, address: &str) {
-    let any = if far.contains(':') { "::" } else { "0.0.0.0" };
-    let socket = netns.enter(|| UdpSocket::bind(at(any, 0)).expect("bind"));
-    let timeout = Some(Duration::from_secs(4));
-    socket.set_read_timeout(timeout).expect("timeout");
+    let socket = datagrams(netns, far, 0, LARGE_LIMIT);
     socket.send_to(&[7; LARGE], at(far, 9001)).expect("send");
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).expect("a reply");
@@ -237,14 +244,7 @@ fn reply_leaves_by_the_uplink_that_the_client_used() {
     let fixture = two_uplinks();
     let sandbox = fixture.sandbox("web", "network_a", &["8080:80", "8081:81/udp"]);
     serve_echo(&sandbox.netns, 80, "web");
-    let host = fixture.host();
-    for (address, router) in both(SECOND).into_iter().zip(both(SECOND_ROUTER)) {
-        let family = if address.contains(':') { "-6" } else { "-4" };
-        host.exec(&format!("ip {family} rule add from {address} table 100"));
-        host.exec(&format!(
-            "ip {family} route add default via {router} table 100"
-        ));
-    }
+    route_by_second(fixture.host(), both(SECOND));
     for (far, address) in both(FAR).into_iter().zip(both(SECOND)) {
         let client = second(&fixture);
         client.exec(&format!("ip route replace {address} dev eth0 src {far}"));
@@ -259,20 +259,13 @@ fn reply_leaves_by_the_uplink_that_the_client_used() {
 }
 
 fn large_reply_arrives(server: &Netns, client: &Netns, address: &str) {
-    let any = if address.contains(':') {
-        "::"
-    } else {
-        "0.0.0.0"
-    };
-    let socket = server.enter(|| UdpSocket::bind(at(any, 81)).expect("bind"));
+    let socket = datagrams(server, address, 81, LARGE_LIMIT);
     thread::spawn(move || {
         let mut buffer = [0; 64];
         let (_, from) = socket.recv_from(&mut buffer).expect("a request");
         socket.send_to(&[7; LARGE], from).expect("a reply");
     });
-    let socket = client.enter(|| UdpSocket::bind(at(any, 0)).expect("bind"));
-    let timeout = Some(Duration::from_secs(4));
-    socket.set_read_timeout(timeout).expect("timeout");
+    let socket = datagrams(client, address, 0, LARGE_LIMIT);
     socket.send_to(b"?", at(address, 8081)).expect("send");
     let mut buffer = [0; 2 * LARGE];
     assert_eq!(socket.recv(&mut buffer).expect("a large reply"), LARGE);
