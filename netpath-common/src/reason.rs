@@ -71,6 +71,11 @@ reasons! {
     /// published port.
     FragmentEarly = 10, Pass, "pass_fragment_early";
 
+    /// Forwarded by the stack with an address of the node as source: another NAT uses this outer tuple.
+    ForeignNat = 11, Pass, "pass_foreign_nat";
+    /// From the node or from another NAT, with an outer tuple that could not be recorded: new flows avoid its port.
+    OuterTuplesFull = 12, Pass, "pass_outer_tuples_full";
+
     /// Delivered from outside to a sandbox.
     Inbound = 16, Forward, "forward_inbound";
     /// Sent from a sandbox to the outside.

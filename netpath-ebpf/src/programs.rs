@@ -59,6 +59,16 @@ fn connect6(context: SockAddrContext) -> i32 {
     Call::new(context.sock_addr, Family::V6).redirect(true)
 }
 
+#[cgroup_sock_addr(bind4)]
+fn bind4(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V4).reserve()
+}
+
+#[cgroup_sock_addr(bind6)]
+fn bind6(context: SockAddrContext) -> i32 {
+    Call::new(context.sock_addr, Family::V6).reserve()
+}
+
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(context: SockAddrContext) -> i32 {
     Call::new(context.sock_addr, Family::V4).redirect(false)

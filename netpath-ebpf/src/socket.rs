@@ -1,25 +1,45 @@
 //! Sockets of host processes: published ports on 127.0.0.1, ::1 and every address of the node.
 //!
-//! The destination is replaced when the process connects or sends, so no packet is translated. Only sockets of the node's
-//! network namespace are handled: in a sandbox, the loopback address is the sandbox's.
+//! The destination is replaced when the process connects or sends, so no packet is translated. A published port cannot be
+//! bound. Only sockets of the node's network namespace are handled: in a sandbox, the loopback address is the sandbox's.
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::generated::{
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval, bpf_skc_to_tcp6_sock,
+        bpf_skc_to_udp6_sock,
+    },
 };
 use netpath_common::{
     addr::{Addr, Be16, Family},
-    flow::{TCP, UDP},
-    maps::{AddressOwner, Config, SocketAddr, SocketPeer},
+    flow::{FlowKey, TCP, UDP},
+    maps::{AddressOwner, Config, Endpoint, SocketAddr, SocketPeer},
 };
 
-use crate::{maps, nat::publish};
+use crate::{
+    helpers::{self, Socket},
+    maps,
+    nat::publish,
+};
 
-const SOCK_STREAM: u32 = 1;
-const SOCK_DGRAM: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+/// Its subflows are TCP sockets.
+const IPPROTO_MPTCP: u32 = 262;
+
+const EADDRINUSE: i32 = 98;
+const ECONNREFUSED: i32 = 111;
 
 /// The return value of a program that permits the call.
 pub const PROCEED: i32 = 1;
+/// The return value of a program that refuses the call.
+const REFUSE: i32 = 0;
+
+/// Offset and bit of `skc_ipv6only` in the kernel's `struct sock_common`, which all sockets start with: after the addresses
+/// (8 bytes), hash (4), ports (4), family (2) and state (1), in the byte of `skc_reuse` (4 bits) and `skc_reuseport` (1 bit).
+/// The verifier rejects the offset if the kernel's type information has another layout.
+const V6_ONLY_OFFSET: usize = 19;
+const V6_ONLY_BIT: u8 = 1 << 5;
 
 /// A system call on a socket, and the address family of its program.
 pub struct Call {
@@ -42,10 +62,6 @@ impl Call {
         let Some(config) = self.config() else {
             return PROCEED;
         };
-        // A socket that is bound to the loopback address cannot send to another device.
-        if !connects && self.sends_from_loopback() {
-            return PROCEED;
-        }
         let Some(protocol) = self.protocol() else {
             return PROCEED;
         };
@@ -64,6 +80,16 @@ impl Call {
         if self.family == Family::V6 && target.addr.is_v4() && !connects && !requested.addr.is_v4()
         {
             return PROCEED;
+        }
+        if protocol == UDP && self.is_to_host_socket(local, requested.port, connects) {
+            return PROCEED;
+        }
+        if !self.reaches(target.endpoint, connects) {
+            return if connects {
+                refuse(ECONNREFUSED)
+            } else {
+                PROCEED
+            };
         }
         let peer = SocketPeer {
             cookie: self.cookie(),
@@ -96,17 +122,123 @@ impl Call {
         PROCEED
     }
 
-    /// Whether the socket sends from a loopback address. For `sendmsg` only: the verifier rejects the field elsewhere.
+    /// For `bind`: refuses a port that is published at the address. Port 0, with which the kernel chooses a port, is
+    /// permitted.
     #[inline(always)]
-    fn sends_from_loopback(&self) -> bool {
+    pub fn reserve(&self) -> i32 {
+        let (Some(config), Some(protocol)) = (self.config(), self.protocol()) else {
+            return PROCEED;
+        };
+        let (addr, port) = (self.addr(), self.port().get());
+        // A port is not published at addresses of groups.
+        if port == 0 || addr.is_multicast_or_broadcast() {
+            return PROCEED;
+        }
+        let is_published = if addr.is_unspecified() {
+            maps::is_reserved(addr.family(), protocol, port)
+                || (!addr.is_v4()
+                    && maps::is_reserved(Family::V4, protocol, port)
+                    && !self.is_v6_only(protocol))
+        } else {
+            publish::is_published_for_socket(config, &addr, port, protocol)
+        };
+        if is_published {
+            refuse(EADDRINUSE)
+        } else {
+            PROCEED
+        }
+    }
+
+    /// The address and port that the socket is bound to, and the device; all are 0 if it is not bound.
+    #[inline(always)]
+    fn binding(&self) -> (Addr, Be16, u32) {
+        // SAFETY: as in `protocol`; the verifier permits reads of these fields of the socket.
+        unsafe {
+            let socket = (*self.context).__bindgen_anon_1.sk;
+            if socket.is_null() {
+                return (Addr::UNSPECIFIED, Be16::new(0), 0);
+            }
+            let addr = match self.family {
+                Family::V4 => Addr::from_raw_v4((*socket).src_ip4),
+                Family::V6 => words_at((&raw const (*socket).src_ip6).cast()),
+            };
+            // The field is in host byte order.
+            (
+                addr,
+                Be16::new((*socket).src_port as u16),
+                (*socket).bound_dev_if,
+            )
+        }
+    }
+
+    /// Whether packets of the socket can reach the sandbox of an endpoint. Those of a socket that is bound to a device or to
+    /// a loopback address cannot, except through the bridge of the network.
+    #[inline(always)]
+    fn reaches(&self, endpoint: &Endpoint, connects: bool) -> bool {
+        let (source, _, device) = self.binding();
+        (device == 0 || device == endpoint.bridge)
+            && !source.is_loopback()
+            && (connects || !self.message_source().is_loopback())
+    }
+
+    /// Whether a UDP socket of the node receives what the socket sends to `local`. A published port cannot be bound, so that
+    /// socket got its port automatically, and this is the reply to its datagram.
+    #[inline(always)]
+    fn is_to_host_socket(&self, local: Addr, port: Be16, connects: bool) -> bool {
+        let (bound, sport, _) = self.binding();
+        let source = if connects {
+            bound
+        } else {
+            self.message_source()
+        };
+        let key = FlowKey {
+            src: if source.is_unspecified() {
+                local
+            } else {
+                source
+            },
+            dst: local,
+            sport,
+            dport: port,
+            protocol: UDP,
+            pad: 0,
+            pad2: 0,
+        };
+        helpers::find_socket_of_call(self.context, &key) != Socket::None
+    }
+
+    /// Whether an IPv6 socket does not receive IPv4 packets (`IPV6_V6ONLY`).
+    #[inline(always)]
+    fn is_v6_only(&self, protocol: u8) -> bool {
+        // SAFETY: as in `protocol`. The helpers return the socket with its kernel type, in which the verifier checks the load,
+        // or null.
+        unsafe {
+            let socket = (*self.context).__bindgen_anon_1.sk;
+            if socket.is_null() {
+                return false;
+            }
+            // The two helpers return different types, which one instruction must not access.
+            if protocol == TCP {
+                let socket: *const u8 = bpf_skc_to_tcp6_sock(socket.cast()).cast();
+                !socket.is_null() && socket.add(V6_ONLY_OFFSET).read_volatile() & V6_ONLY_BIT != 0
+            } else {
+                let socket: *const u8 = bpf_skc_to_udp6_sock(socket.cast()).cast();
+                !socket.is_null() && socket.add(V6_ONLY_OFFSET).read_volatile() & V6_ONLY_BIT != 0
+            }
+        }
+    }
+
+    /// The source address of a datagram; unspecified if the kernel chooses it. For `sendmsg` only: the verifier rejects the
+    /// field elsewhere.
+    #[inline(always)]
+    fn message_source(&self) -> Addr {
         // SAFETY: as in `protocol`; the program type of each family may read that family's field.
-        let source = unsafe {
+        unsafe {
             match self.family {
                 Family::V4 => Addr::from_raw_v4((*self.context).msg_src_ip4),
                 Family::V6 => words_at((&raw const (*self.context).msg_src_ip6).cast()),
             }
-        };
-        source.is_loopback()
+        }
     }
 
     /// The settings of the node; `None` if the socket is in another network namespace.
@@ -121,9 +253,9 @@ impl Call {
     #[inline(always)]
     fn protocol(&self) -> Option<u8> {
         // SAFETY: the kernel passes a valid context, and the verifier turns each field access into a checked load.
-        match unsafe { (*self.context).type_ } {
-            SOCK_STREAM => Some(TCP),
-            SOCK_DGRAM => Some(UDP),
+        match unsafe { (*self.context).protocol } {
+            IPPROTO_TCP | IPPROTO_MPTCP => Some(TCP),
+            IPPROTO_UDP => Some(UDP),
             _ => None,
         }
     }
@@ -169,6 +301,14 @@ impl Call {
             (*self.context).user_port = port.raw() as u32;
         }
     }
+}
+
+/// Refuses the call with an error number.
+#[inline(always)]
+fn refuse(errno: i32) -> i32 {
+    // SAFETY: plain helper call.
+    unsafe { bpf_set_retval(-errno) };
+    REFUSE
 }
 
 /// # Safety

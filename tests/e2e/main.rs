@@ -6,6 +6,9 @@
 
 mod adopt;
 mod allow;
+mod class1_bind;
+mod class1_ports;
+mod class1_prefixes;
 mod class3_routes;
 mod class4_duties;
 mod dump;

@@ -281,12 +281,12 @@ fn flushed_neighbours_and_firewall_rules_have_no_effect() {
     eventually("everything works", SECONDS, || test.is_intact());
 }
 
-/// SNAT must not choose a port that is published on any address.
+/// No socket can be bound to every address with a port that is published on any address.
 #[test]
 fn port_stays_reserved_until_its_last_address_is_unpublished() {
     let test = RepairTest::new();
-    let pinned = test.map("snat_taken");
-    // 64 ports per word, TCP first.
+    let pinned = test.map("reserved_ports");
+    // 64 ports per word, TCP over IPv4 first.
     let word = format!("{} 0 0 0", 5000 / 64);
     let is_reserved = || {
         let shown = test

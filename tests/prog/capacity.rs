@@ -117,7 +117,6 @@ fn established_connections_survive_floods() {
     setup.limits.flows_per_sandbox = Some(u32::MAX);
     Prog::with(setup, |prog| {
         let family = Family::BOTH[0];
-        prog.set_snat_ports(20_000, 65_000);
         connect(prog, family);
         let address = |number: u32| {
             let [_, _, high, low] = number.to_be_bytes();

@@ -9,7 +9,7 @@ use crate::{
 layout! {
     /// Settings of the node; one entry. Written by the daemon.
     #[derive(Clone, Copy, Debug)]
-    pub struct Config(176) {
+    pub struct Config(184) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
         /// Random, chosen when the map is created. Key of the hash that selects external ports.
@@ -25,6 +25,12 @@ layout! {
         pub family_levels: u32,
         /// Bit mask of the block levels of entries for every address.
         pub any_levels: u32,
+        /// As [`Self::exact_levels`], for `own_ports`.
+        pub own_exact_levels: u32,
+        /// As [`Self::family_levels`], for `own_ports`.
+        pub own_family_levels: u32,
+        /// As [`Self::any_levels`], for `own_ports`.
+        pub own_any_levels: u32,
         /// Number of slots of `half_open`, minus one; the number of slots is a power of two.
         pub half_open_mask: u32,
         /// Number of slots of `flow_index`, minus one; the number of slots is a power of two.
@@ -37,10 +43,6 @@ layout! {
         /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` supports it (Linux 6.16), else 0: the programs
         /// then correct a complete checksum themselves.
         pub checksum_v6_flag: u32,
-        /// First port of the SNAT range.
-        pub snat_first: u16,
-        /// Last port of the SNAT range.
-        pub snat_last: u16,
         /// Limit of the flows of one sandbox on each of its networks.
         pub flows_per_sandbox: u32,
         /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen. Route

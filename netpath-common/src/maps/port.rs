@@ -7,7 +7,7 @@ use crate::{
 };
 
 layout! {
-    /// Key of `ports`. It contains the smallest aligned block of ports that contains the range (see
+    /// Key of `ports` and `own_ports`. It contains the smallest aligned block of ports that contains the range (see
     /// [`crate::portmap`]).
     #[derive(Clone, Copy, Default, Debug)]
     pub struct PortKey(24) {
@@ -19,8 +19,8 @@ layout! {
         pub level: u8,
         /// Transport protocol.
         pub protocol: u8,
-        /// Padding, always zero.
-        pub pad: u32,
+        /// `own_ports`: slot of the endpoint whose ports the block contains. `ports`: zero.
+        pub endpoint: u32,
     }
 }
 
@@ -56,8 +56,15 @@ impl PortKey {
             block: portmap::block(port, level),
             level,
             protocol,
-            pad: 0,
+            endpoint: 0,
         }
+    }
+
+    /// The key of `own_ports` with the same address and block, for the ports of the endpoint in a slot.
+    #[inline(always)]
+    pub const fn of_endpoint(mut self, slot: u32) -> Self {
+        self.endpoint = slot;
+        self
     }
 }
 
@@ -67,6 +74,7 @@ impl PartialEq for PortKey {
             && self.block == other.block
             && self.level == other.level
             && self.protocol == other.protocol
+            && self.endpoint == other.endpoint
     }
 }
 
@@ -74,13 +82,16 @@ impl Eq for PortKey {}
 
 layout! {
     /// A published range. Written by the daemon.
+    ///
+    /// In `ports`, a range of host ports leads to ports of an endpoint. In `own_ports`, a range of an endpoint's ports leads
+    /// to the host ports that are published for them.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct PublishedRange(20) {
-        /// First host port.
+        /// First port of the range.
         pub first: u16,
-        /// Last host port.
+        /// Last port of the range.
         pub last: u16,
-        /// Port of the sandbox for [`Self::first`]; later host ports lead to the ports after it, in order.
+        /// The port that [`Self::first`] leads to; later ports lead to the ports after it, in order.
         pub port: u16,
         /// Padding, always zero.
         pub pad: u16,
@@ -88,7 +99,7 @@ layout! {
         pub endpoint: u32,
         /// Generation of that slot.
         pub generation: u32,
-        /// List in `allow`; 0 permits every source.
+        /// List in `allow`; 0 permits every source, and in `own_ports`.
         pub allow: u32,
     }
 }

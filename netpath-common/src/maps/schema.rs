@@ -41,9 +41,10 @@ pub const MAX_BUFFERED: u32 = 512;
 pub const MAX_HOST_ECHOES: u32 = 4_096;
 /// Capacity of `next_hops`: routers, and devices with directly connected destinations.
 pub const MAX_NEXT_HOPS: u32 = 4_096;
-/// Words of one protocol's bitmap in `snat_taken`: 65,536 ports, 64 in each word. The bitmap of TCP precedes that of
-/// UDP.
-pub const SNAT_WORDS: u32 = 1_024;
+/// Capacity of `outer_tuples`.
+pub const MAX_OUTER_TUPLES: u32 = 65_536;
+/// Capacity of `avoided_ports`: the ports of TCP, and then those of UDP.
+pub const AVOIDED_PORTS: u32 = 2 * 65_536;
 
 /// The kind of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,10 @@ macro_rules! for_each_map {
             "link_owners" LINK_OWNERS: HashMap[LinkKey => LinkOwner; MAX_LINK_OWNERS], "programs" => "programs";
             "ports" PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs, CLI";
             "allow" ALLOW: LpmTrie[[u8; 20] => u32; MAX_ALLOW], "daemon" => "programs";
-            "snat_taken" SNAT_TAKEN: Array[u32 => u64; SNAT_WORDS * 2], "daemon" => "programs";
+            "own_ports" OWN_PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs";
+            "reserved_ports" RESERVED_PORTS: Array[u32 => u64; RESERVED_WORDS], "daemon" => "programs";
+            "outer_tuples" OUTER_TUPLES: HashMap[FlowKey => OuterTuple; MAX_OUTER_TUPLES], "programs" => "programs, daemon";
+            "avoided_ports" AVOIDED: Array[u32 => u64; AVOIDED_PORTS], "programs" => "programs";
             "flows" FLOWS: HashMap[FlowKey => FlowEntry; LEAST_DEFAULT_FLOWS * 2],
                 "programs" => "programs, daemon, CLI";
             "half_open" HALF_OPEN: Array[u32 => FlowKey; DEFAULT_HALF_OPEN], "programs" => "programs";
@@ -148,8 +152,8 @@ impl MapKind {
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
     FlowKey, FragmentKey, KnownDatagram, LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner,
-    Network, NextHop, PendingDatagram, PortKey, PublishedRange, SocketAddr, SocketPeer, Subnet,
-    Usage,
+    Network, NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS,
+    SocketAddr, SocketPeer, Subnet, Usage,
 };
 use crate::reason::COUNTERS;
 

@@ -130,6 +130,13 @@ impl Entry {
         unsafe { ((*self.0).endpoint, (*self.0).generation) }
     }
 
+    /// Whether the flow belongs to the node itself (`path::renumber`).
+    #[inline(always)]
+    pub fn is_of_node(self) -> bool {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).endpoint == 0 }
+    }
+
     /// The local endpoint of this direction; `None` if it was removed.
     #[inline(always)]
     pub fn endpoint(self) -> Option<&'static Endpoint> {

@@ -1,7 +1,7 @@
 //! State, expiry and removal of flows.
 
 use netpath_common::{
-    flow::{FlowKey, State},
+    flow::{FlowKey, State, TCP},
     maps::{SWEEP_ALWAYS, SweepRecord},
 };
 
@@ -69,7 +69,7 @@ stage! {
         let Some(entry) = Entry::find(key) else {
             return true;
         };
-        if entry.endpoint().is_none() {
+        if entry.endpoint().is_none() && !entry.is_of_node() {
             return true;
         }
         let Some(reverse) = entry.reverse() else {
@@ -88,6 +88,29 @@ stage! {
         };
         now.saturating_sub(last_seen) > config.timers.idle_limit(key.protocol, state)
     }
+}
+
+/// Removes the flow with an entry under this key, because the node or another NAT has sent a packet whose replies have this
+/// tuple. `false` if it is a TCP connection that is neither half-open nor finished, which remains.
+#[inline(always)]
+pub fn yield_tuple(key: &FlowKey) -> bool {
+    let Some(entry) = Entry::find(key) else {
+        return true;
+    };
+    if key.protocol == TCP {
+        let state = state(key, entry);
+        if !state.is_half_open() && !state.is_finished() {
+            return false;
+        }
+    }
+    remove_flow(key);
+    true
+}
+
+/// Whether the connection that an entry belongs to has ended.
+#[inline(always)]
+pub fn is_finished(key: &FlowKey, entry: Entry) -> bool {
+    state(key, entry).is_finished()
 }
 
 /// The state of the flow that an entry belongs to.

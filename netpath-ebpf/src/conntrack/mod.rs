@@ -22,6 +22,6 @@ pub use self::{
     admission::{admits, reclaim_table},
     create::{Refused, create},
     entry::Entry,
-    lifetime::{remove_flow, remove_if_idle},
+    lifetime::{is_finished, remove_flow, remove_if_idle, yield_tuple},
     lookup::{Found, find, find_replying, find_sent, record_packet},
 };

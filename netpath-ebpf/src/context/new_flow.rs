@@ -31,6 +31,9 @@ pub struct Opening {
     pub kind: Kind,
     /// Which source ports the flow may have after translation.
     pub source: SourcePort,
+    /// The port that the sandbox has published for the source port of the packet, which precedes all others; 0 if there is
+    /// none.
+    pub published: u16,
 }
 
 /// Which source ports a new flow may have after translation.
@@ -65,6 +68,16 @@ impl LocalEnd {
             slot,
             generation: endpoint.generation,
             deliver: DELIVER as u32,
+        }
+    }
+
+    /// The node itself, in slot 0.
+    #[inline(always)]
+    pub const fn node() -> Self {
+        Self {
+            slot: 0,
+            generation: 0,
+            deliver: 0,
         }
     }
 

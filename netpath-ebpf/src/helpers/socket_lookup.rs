@@ -1,9 +1,11 @@
 //! Sockets of the node.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::{
-        BPF_F_CURRENT_NETNS, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+        BPF_F_CURRENT_NETNS, bpf_sock_addr, bpf_sock_tuple,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
     helpers::generated::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
@@ -20,6 +22,18 @@ const LISTEN: u32 = 10;
 /// The socket of the node that receives a packet with the tuple `key`. Every protocol but TCP is looked up as UDP.
 #[inline(never)]
 pub fn find_socket(skb: &Skb, key: &FlowKey) -> Socket {
+    find(skb.as_ptr().cast(), key)
+}
+
+/// The socket of the node that receives a packet with the tuple `key`, for the program of a system call on a socket.
+#[inline(never)]
+pub fn find_socket_of_call(call: *mut bpf_sock_addr, key: &FlowKey) -> Socket {
+    find(call.cast(), key)
+}
+
+/// `context` is the context of the program.
+#[inline(always)]
+fn find(context: *mut c_void, key: &FlowKey) -> Socket {
     if key.dst.is_v4() {
         let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
             saddr: key.src.raw_v4(),
@@ -28,7 +42,7 @@ pub fn find_socket(skb: &Skb, key: &FlowKey) -> Socket {
             dport: key.dport.raw(),
         };
         let size = size_of_val(&tuple) as u32;
-        return find_by_tuple(skb, key.protocol, (&raw mut tuple).cast(), size);
+        return find_by_tuple(context, key.protocol, (&raw mut tuple).cast(), size);
     }
     let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
         saddr: key.src.raw_words(),
@@ -37,12 +51,16 @@ pub fn find_socket(skb: &Skb, key: &FlowKey) -> Socket {
         dport: key.dport.raw(),
     };
     let size = size_of_val(&tuple) as u32;
-    find_by_tuple(skb, key.protocol, (&raw mut tuple).cast(), size)
+    find_by_tuple(context, key.protocol, (&raw mut tuple).cast(), size)
 }
 
 #[inline(always)]
-fn find_by_tuple(skb: &Skb, protocol: u8, tuple: *mut bpf_sock_tuple, size: u32) -> Socket {
-    let context = skb.as_ptr().cast();
+fn find_by_tuple(
+    context: *mut c_void,
+    protocol: u8,
+    tuple: *mut bpf_sock_tuple,
+    size: u32,
+) -> Socket {
     let netns = BPF_F_CURRENT_NETNS as i64 as u64;
     // SAFETY: `tuple` has the `size` bytes of its family's member, and a socket that is found is released at once. The two
     // lookups return different types of sockets, which one instruction must not access.

@@ -11,16 +11,17 @@ use core::ffi::c_void;
 #[cfg(target_arch = "bpf")]
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use netpath_common::{
-    addr::Addr,
-    flow::{FlowEntry, FlowKey, UDP},
+    addr::{Addr, Family},
+    flow::{FlowEntry, FlowKey},
     for_each_map,
     maps::{
-        AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count, Cursor,
-        DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram, LEAST_DEFAULT_FLOWS,
-        LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DEVICES,
-        MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS,
-        MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, Network, NextHop, PendingDatagram,
-        PortKey, PublishedRange, SNAT_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
+        AVOIDED_PORTS, AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count,
+        Cursor, DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram,
+        LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW,
+        MAX_BUFFERED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS,
+        MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES, MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS,
+        MAX_SUBNETS, Network, NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange,
+        RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage, avoided_index, reserved_word,
     },
     reason::{COUNTERS, Reason},
 };
@@ -198,24 +199,60 @@ pub fn is_allowed(list: u32, source: Addr) -> bool {
     unsafe { find_longest(&raw const ALLOW, (&raw const key).cast()) }.is_some()
 }
 
-/// Whether SNAT must not use a port.
+/// The range of an endpoint's own ports under a key.
 #[inline(always)]
-pub fn is_snat_taken(protocol: u8, port: u16) -> bool {
-    let base = if protocol == UDP { SNAT_WORDS } else { 0 };
-    match SNAT_TAKEN.get(base + (port as u32 >> 6)) {
+pub fn own_range(key: &PortKey) -> Option<&'static PublishedRange> {
+    // SAFETY: as in `device`.
+    unsafe { OWN_PORTS.get(key) }
+}
+
+/// Whether a port of TCP or UDP is published on any address of a family.
+#[inline(always)]
+pub fn is_reserved(family: Family, protocol: u8, port: u16) -> bool {
+    match RESERVED_PORTS.get(reserved_word(family, protocol, port)) {
         Some(word) => word & (1 << (port & 63)) != 0,
-        None => true,
+        None => false,
     }
 }
 
-/// When the node sent an echo request whose reply has this tuple, in coarse monotonic nanoseconds.
+/// The outer tuple whose replies have this tuple, for reading and writing.
+#[inline(always)]
+pub fn outer_tuple(reply: &FlowKey) -> Option<*mut OuterTuple> {
+    OUTER_TUPLES.get_ptr_mut(reply)
+}
+
+/// Records an outer tuple by the tuple of its replies. `false` if the map is full.
+#[inline(always)]
+pub fn record_outer_tuple(reply: &FlowKey, tuple: &OuterTuple) -> bool {
+    OUTER_TUPLES.insert(reply, tuple, 0).is_ok()
+}
+
+/// Until when new flows avoid an outer port of TCP or UDP, in coarse monotonic nanoseconds.
+#[inline(always)]
+pub fn avoided_until(protocol: u8, port: u16) -> u64 {
+    match AVOIDED.get(avoided_index(protocol, port)) {
+        Some(until) => *until,
+        None => 0,
+    }
+}
+
+/// Makes new flows avoid an outer port of TCP or UDP until a time in coarse monotonic nanoseconds.
+#[inline(always)]
+pub fn avoid_port(protocol: u8, port: u16, until: u64) {
+    if let Some(entry) = AVOIDED.get_ptr_mut(avoided_index(protocol, port)) {
+        // SAFETY: a map value, writable while the program runs; a single store.
+        unsafe { *entry = until }
+    }
+}
+
+/// When the node or another NAT sent an echo request whose reply has this tuple, in coarse monotonic nanoseconds.
 #[inline(always)]
 pub fn host_echo(reply: &FlowKey) -> Option<u64> {
     // SAFETY: as in `device`.
     unsafe { HOST_ECHOES.get(reply) }.copied()
 }
 
-/// Records an echo request of the node by the tuple of its reply.
+/// Records an echo request of the node or of another NAT by the tuple of its reply.
 #[inline(always)]
 pub fn record_host_echo(reply: &FlowKey, now: u64) {
     // This fails only while other CPUs use every free element of the LRU map.
@@ -234,6 +271,15 @@ pub fn next_hop(key: u32) -> Option<&'static NextHop> {
 pub fn store_next_hop(key: u32, hop: &NextHop) {
     // This fails if the key is used, or while other CPUs use every free element of the LRU map.
     let _ = NEXT_HOPS.insert(&key, hop, BPF_NOEXIST as u64);
+}
+
+/// Whether the node itself has flows.
+#[inline(always)]
+pub fn has_flows_of_node() -> bool {
+    match USAGE.get(0) {
+        Some(usage) => usage.flows > 0,
+        None => false,
+    }
 }
 
 /// A sequence number that several CPUs read and advance.

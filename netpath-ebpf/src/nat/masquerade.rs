@@ -6,6 +6,7 @@ use netpath_common::{
     reason::Reason,
 };
 
+use super::publish;
 use crate::{
     context::{Context, LocalEnd, Opening, SourcePort},
     maps,
@@ -57,6 +58,7 @@ fn prepare(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Res
         reply: LocalEnd::receiver(slot, endpoint),
         kind: Kind::None,
         source: SourcePort::Keep,
+        published: 0,
     };
     if endpoint.flags & (MASQUERADE | ROUTED) == MASQUERADE {
         let source = context.scratch.route.found.source;
@@ -66,6 +68,7 @@ fn prepare(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Res
         context.scratch.flow.to.src = source;
         opening.kind = Kind::Snat;
         opening.source = SourcePort::Choose;
+        opening.published = publish::port_of_source(context, slot, endpoint, &source);
     }
     context.scratch.flow.opening = opening;
     Ok(())

@@ -8,6 +8,7 @@ use netpath_common::{
     reason::Reason,
 };
 
+use super::outer;
 use crate::{
     context::{Context, LocalEnd, Opening, SourcePort},
     helpers::{self, Continue, Socket, Step, repeat},
@@ -56,7 +57,8 @@ impl Target {
 pub fn find(context: &mut Context) -> Option<Target> {
     let (key, range) = (&context.parsed.key, &mut context.scratch.published);
     let port = key.dport.get();
-    if !find_range(context.config, &key.dst, port, key.protocol, range) {
+    let levels = Levels::published(context.config);
+    if !find_range(&levels, &key.dst, port, key.protocol, range) {
         return None;
     }
     Target::of(range, &key.dst, port)
@@ -67,24 +69,98 @@ pub fn find(context: &mut Context) -> Option<Target> {
 #[inline(never)]
 pub fn find_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) -> Option<Target> {
     let mut range = PublishedRange::default();
-    if !find_range(config, addr, port, protocol, &mut range) {
+    if !find_range(&Levels::published(config), addr, port, protocol, &mut range) {
         return None;
     }
     Target::of(&range, addr, port)
 }
 
+/// Whether a port is published at an address, for sockets.
+#[cfg(target_arch = "bpf")]
+#[inline(never)]
+pub fn is_published_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) -> bool {
+    let mut range = PublishedRange::default();
+    find_range(&Levels::published(config), addr, port, protocol, &mut range)
+}
+
 stage! {
-    /// Whether a port is published at the destination of the packet.
-    pub fn is_published(context: &mut Context) -> bool {
-        find(context).is_some()
+    /// Whether the source address and port of the packet are published.
+    pub fn is_source_published(context: &mut Context) -> bool {
+        let (key, range) = (&context.parsed.key, &mut context.scratch.published);
+        let levels = Levels::published(context.config);
+        find_range(&levels, &key.src, key.sport.get(), key.protocol, range)
     }
 }
 
-/// Copies the published range at an address and port to `range`. An entry for the exact address precedes one for every
-/// address of the family, which precedes one for every address. `false` if there is none.
+stage! {
+    /// Whether the source address and port of the flow in `scratch.flow` are published.
+    pub fn is_new_source_published(context: &mut Context) -> bool {
+        let (key, range) = (&context.scratch.flow.to, &mut context.scratch.published);
+        let levels = Levels::published(context.config);
+        find_range(&levels, &key.src, key.sport.get(), key.protocol, range)
+    }
+}
+
+/// The host port that is published at the address `outer` for the source port of the packet, which an endpoint sends. 0 if
+/// there is none.
+#[inline(always)]
+pub fn port_of_source(context: &mut Context, slot: u32, endpoint: &Endpoint, outer: &Addr) -> u16 {
+    let (key, range) = (&context.parsed.key, &mut context.scratch.published);
+    let levels = Levels::own(context.config, slot);
+    let port = key.sport.get();
+    if find_range(&levels, outer, port, key.protocol, range)
+        && range.generation == endpoint.generation
+    {
+        range.port.wrapping_add(port.wrapping_sub(range.first))
+    } else {
+        0
+    }
+}
+
+/// Which ranges to search: the levels in use, as bit masks, and the endpoint.
+struct Levels {
+    exact: u32,
+    family: u32,
+    any: u32,
+    /// 0 for `ports`; for `own_ports` the slot of the endpoint.
+    endpoint: u32,
+}
+
+impl Levels {
+    /// The published ranges.
+    #[inline(always)]
+    const fn published(config: &Config) -> Self {
+        Self {
+            exact: config.exact_levels,
+            family: config.family_levels,
+            any: config.any_levels,
+            endpoint: 0,
+        }
+    }
+
+    /// The ranges of an endpoint's own ports.
+    #[inline(always)]
+    const fn own(config: &Config, slot: u32) -> Self {
+        Self {
+            exact: config.own_exact_levels,
+            family: config.own_family_levels,
+            any: config.own_any_levels,
+            endpoint: slot,
+        }
+    }
+
+    /// The levels in use as bits, from the lowest: exact addresses, every address of a family, every address.
+    #[inline(always)]
+    const fn candidates(&self) -> u64 {
+        self.exact as u64 | (self.family as u64) << LEVELS | (self.any as u64) << (2 * LEVELS)
+    }
+}
+
+/// Copies the range at an address and port to `range`. An entry for the exact address precedes one for every address of the
+/// family, which precedes one for every address. `false` if there is none.
 #[inline(always)]
 fn find_range(
-    config: &Config,
+    levels: &Levels,
     addr: &Addr,
     port: u16,
     protocol: u8,
@@ -92,7 +168,8 @@ fn find_range(
 ) -> bool {
     let mut search = Search {
         addr: *addr,
-        candidates: candidates(config),
+        candidates: levels.candidates(),
+        endpoint: levels.endpoint,
         port,
         protocol,
         found: false,
@@ -112,18 +189,12 @@ struct Search {
     addr: Addr,
     /// One bit for each key that was not looked up yet.
     candidates: u64,
+    /// [`Levels::endpoint`].
+    endpoint: u32,
     port: u16,
     protocol: u8,
     found: bool,
     range: PublishedRange,
-}
-
-/// The levels in use as bits, from the lowest: exact addresses, every address of a family, every address.
-#[inline(always)]
-fn candidates(config: &Config) -> u64 {
-    config.exact_levels as u64
-        | (config.family_levels as u64) << LEVELS
-        | (config.any_levels as u64) << (2 * LEVELS)
 }
 
 impl Step for Search {
@@ -139,8 +210,14 @@ impl Step for Search {
         } else {
             (PortKey::ANY, candidate.wrapping_sub(2 * LEVELS))
         };
-        let key = PortKey::at_level(addr, self.protocol, self.port, level & 31);
-        if let Some(range) = maps::published_range(&key)
+        let key = PortKey::at_level(addr, self.protocol, self.port, level & 31)
+            .of_endpoint(self.endpoint);
+        let found = if self.endpoint == 0 {
+            maps::published_range(&key)
+        } else {
+            maps::own_range(&key)
+        };
+        if let Some(range) = found
             && range.first <= self.port
             && self.port <= range.last
         {
@@ -174,12 +251,22 @@ fn is_midstream(parsed: &Parsed) -> bool {
     parsed.tcp_flags & (SYN | ACK | RST | FIN) == ACK
 }
 
-/// Whether a packet that may open a flow belongs to a socket of the node that is connected to the sender; such a socket has
-/// precedence over a published port.
+/// Whether a packet that may open a flow is a reply to the node or to another NAT, which have precedence over a published
+/// port: its tuple is recorded, a socket is connected to the sender, or a socket is bound to the port and its exchanges
+/// could not be recorded.
 #[inline(always)]
-pub fn is_for_socket(skb: &Skb, parsed: &Parsed) -> bool {
-    (parsed.key.protocol == UDP || is_midstream(parsed))
-        && helpers::find_socket(skb, &parsed.key) == Socket::Connected
+pub fn is_reply_to_node(skb: &Skb, parsed: &Parsed) -> bool {
+    if parsed.key.protocol != UDP && !is_midstream(parsed) {
+        return false;
+    }
+    if outer::is_used(&parsed.key) {
+        return true;
+    }
+    match helpers::find_socket(skb, &parsed.key) {
+        Socket::Connected => true,
+        Socket::Unconnected => outer::is_avoided(parsed.key.protocol, parsed.key.dport.get()),
+        Socket::None => false,
+    }
 }
 
 /// The sender of a packet to a published port.
@@ -236,6 +323,7 @@ pub fn prepare(
         reply,
         kind,
         source,
+        published: 0,
     };
     Ok(())
 }

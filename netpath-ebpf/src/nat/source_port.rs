@@ -1,9 +1,11 @@
 //! The choice of an external source port.
 //!
-//! The source port of the packet is kept if SNAT may use it. The second candidate is a keyed hash of the inner address and
-//! port. It is unpredictable from outside (RFC 6056) and the same for every destination, so without collisions the mapping
-//! is endpoint-independent (RFC 4787 REQ-1). Later candidates are random. The insertion of the reply entry allocates the
-//! port; it fails if the port is used.
+//! The first candidate is the port that the sandbox has published for the source port of the packet, the second one is the
+//! source port itself. The third one is a keyed hash of the inner address and port. It is unpredictable from outside
+//! (RFC 6056) and the same for every destination, so without collisions the mapping is endpoint-independent (RFC 4787
+//! REQ-1). Later candidates are random. A candidate is used if it is unused: no port is published there, and neither a socket
+//! of the node nor another NAT would get the replies. The insertion of the reply entry allocates the port; it fails if a flow
+//! uses it.
 
 use netpath_common::{
     addr::Be16,
@@ -12,6 +14,7 @@ use netpath_common::{
     reason::Reason,
 };
 
+use super::{outer, publish};
 use crate::{
     conntrack::{self, Refused},
     context::{Context, SourcePort},
@@ -22,9 +25,11 @@ use crate::{
     stage::stage,
 };
 
-/// Number of candidates before a new flow is refused. A candidate is rejected if SNAT must not use its port, or if another
-/// flow to the same destination uses it.
-const ATTEMPTS: u32 = 32;
+/// Number of candidates before a new flow is refused.
+const ATTEMPTS: u32 = 34;
+
+/// Lower ports are left to the node.
+const FIRST_PORT: u16 = 1_024;
 
 stage! {
     /// Chooses the source port of the flow in `scratch.flow`, and inserts the entries of the flow.
@@ -74,19 +79,23 @@ impl Step for Search<'_> {
         let config = context.config;
         let from = &context.parsed.key;
         let is_echo = matches!(from.protocol, ICMP | ICMPV6);
-        let candidate = match number {
-            0 => from.sport.get(),
-            1 => scale(config, is_echo, mix(config.secret, from)),
-            _ => scale(config, is_echo, helpers::random_u32()),
-        };
-        let to = &mut context.scratch.flow.to;
-        to.sport = Be16::new(candidate);
         let source = context.scratch.flow.opening.source;
-        let is_kept = source != SourcePort::Choose && number == 0;
+        let candidate = match number {
+            0 => context.scratch.flow.opening.published,
+            1 => from.sport.get(),
+            2 => scale(is_echo, mix(config.secret, from)),
+            _ => scale(is_echo, helpers::random_u32()),
+        };
+        if number == 0 && candidate == 0 {
+            return Continue::Yes;
+        }
+        context.scratch.flow.to.sport = Be16::new(candidate);
         let is_usable = if is_echo {
-            is_usable_identifier(config, to)
+            is_usable_identifier(config, &context.scratch.flow.to)
+        } else if number == 0 {
+            is_usable_published_port(&context.skb, &context.scratch.flow.to)
         } else {
-            is_kept || is_usable_port(config, &context.skb, to)
+            (source != SourcePort::Choose && number == 1) || is_usable_port(context)
         };
         if !is_usable {
             return Continue::Yes;
@@ -101,16 +110,29 @@ impl Step for Search<'_> {
     }
 }
 
-/// Whether SNAT may use the source port of `to`: it is in the range, no port is published there, and no socket of the node
-/// receives the replies.
+/// Whether SNAT may use the source port of the flow in `scratch.flow`.
 #[inline(always)]
-fn is_usable_port(config: &Config, skb: &Skb, to: &FlowKey) -> bool {
-    let port = to.sport.get();
-    config.snat_first <= port
-        && port <= config.snat_last
-        && !(to.protocol == UDP && port == VXLAN_PORT)
-        && !maps::is_snat_taken(to.protocol, port)
-        && helpers::find_socket(skb, &to.reversed()) == Socket::None
+fn is_usable_port(context: &mut Context) -> bool {
+    let to = &context.scratch.flow.to;
+    let (protocol, port) = (to.protocol, to.sport.get());
+    if port < FIRST_PORT
+        || (protocol == UDP && port == VXLAN_PORT)
+        || outer::is_avoided(protocol, port)
+    {
+        return false;
+    }
+    let reply = to.reversed();
+    !outer::is_used(&reply)
+        && !publish::is_new_source_published(context)
+        && helpers::find_socket(&context.skb, &reply) == Socket::None
+}
+
+/// Whether the source port of `to`, which its sandbox has published, may be used: a published port precedes listeners of the
+/// node, but not its exchanges.
+#[inline(always)]
+fn is_usable_published_port(skb: &Skb, to: &FlowKey) -> bool {
+    let reply = to.reversed();
+    !outer::is_used(&reply) && helpers::find_socket(skb, &reply) != Socket::Connected
 }
 
 /// Whether the echo identifier of `to` may be used: the node itself expects no reply with it.
@@ -122,16 +144,14 @@ fn is_usable_identifier(config: &Config, to: &FlowKey) -> bool {
     }
 }
 
-/// Maps 32 random bits to the range of SNAT without a division; for an echo, to every identifier.
+/// Maps 32 random bits to the ports from [`FIRST_PORT`] on without a division; for an echo, to every identifier.
 #[inline(always)]
-fn scale(config: &Config, is_echo: bool, random: u32) -> u16 {
+fn scale(is_echo: bool, random: u32) -> u16 {
     if is_echo {
         return random as u16;
     }
-    let width = (config.snat_last.wrapping_sub(config.snat_first)) as u64 + 1;
-    config
-        .snat_first
-        .wrapping_add(((random as u64 * width) >> 32) as u16)
+    let width = (u16::MAX - FIRST_PORT) as u64 + 1;
+    FIRST_PORT.wrapping_add(((random as u64 * width) >> 32) as u16)
 }
 
 /// A keyed hash of the source address, source port and protocol.

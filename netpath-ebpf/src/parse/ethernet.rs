@@ -1,7 +1,5 @@
 //! The Ethernet header.
 
-use netpath_common::flow::{ICMP, ICMPV6};
-
 use super::{ipv4, ipv6};
 use crate::packet::{Packet, VLAN_ID};
 
@@ -52,17 +50,14 @@ pub(super) fn network_header<P: Packet>(packet: &P) -> Option<(usize, u16)> {
     Some((ETHERNET, ethertype(packet)?))
 }
 
-/// Whether the protocol field of the network header is ICMP or ICMPv6. Costs less than parsing; an ICMPv6 message after
-/// extension headers is not recognised.
+/// The protocol field of the network header; `None` if the packet is not IP. Costs less than parsing, but the field does not
+/// tell the protocol after extension headers.
 #[inline(always)]
-pub fn may_be_icmp<P: Packet>(packet: &P) -> bool {
-    let (offset, protocol) = match ethertype(packet) {
-        Some(ETHERTYPE_IPV4) => (ETHERNET + ipv4::PROTOCOL, ICMP),
-        Some(ETHERTYPE_IPV6) => (ETHERNET + ipv6::NEXT_HEADER, ICMPV6),
-        _ => return false,
+pub fn first_protocol<P: Packet>(packet: &P) -> Option<u8> {
+    let offset = match ethertype(packet) {
+        Some(ETHERTYPE_IPV4) => ETHERNET + ipv4::PROTOCOL,
+        Some(ETHERTYPE_IPV6) => ETHERNET + ipv6::NEXT_HEADER,
+        _ => return None,
     };
-    match packet.header::<u8>(offset) {
-        Some(found) => *found == protocol,
-        None => false,
-    }
+    packet.header::<u8>(offset).copied()
 }

@@ -23,7 +23,7 @@ use netpath_common::{
 
 pub use self::{
     ethernet::{
-        ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethertype, may_be_icmp,
+        ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethertype, first_protocol,
         vlan_in_packet,
     },
     icmp::{

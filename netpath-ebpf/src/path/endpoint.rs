@@ -2,6 +2,7 @@
 
 use netpath_common::{
     addr::Addr,
+    flow::{ICMP, ICMPV6, UDP},
     hook::Hook,
     maps::{AddressOwner, Device, Endpoint, ICC_OFF},
     reason::Reason,
@@ -18,6 +19,7 @@ use crate::{
     conntrack::{self, Entry},
     context::Context,
     maps,
+    nat::record,
     parse::{self, ETHERTYPE_ARP, Transport},
     stage::stage,
 };
@@ -161,15 +163,26 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// Passes a packet of the node itself. If the stack reports an ICMP error about a packet that a program has translated, the
-/// error is translated back.
+/// Passes a packet of the node itself, and records the tuple of a datagram from a published port. If the stack reports an
+/// ICMP error about a packet that a program has translated, the error is translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
-    if !parse::may_be_icmp(&context.skb)
-        || parse_packet(context).is_err()
-        || context.parsed.transport != Transport::IcmpError
-    {
+    let is_relevant = matches!(
+        parse::first_protocol(&context.skb),
+        Some(UDP | ICMP | ICMPV6)
+    );
+    if !is_relevant || parse_packet(context).is_err() {
         return Reason::FromHost;
+    }
+    match context.parsed.transport {
+        Transport::IcmpError => {}
+        Transport::Flow if context.parsed.key.protocol == UDP => {
+            return match record::record(context) {
+                Some(Reason::OuterTuplesFull) => Reason::OuterTuplesFull,
+                _ => Reason::FromHost,
+            };
+        }
+        _ => return Reason::FromHost,
     }
     match icmp_error::translate_icmp_error(context, Hook::EndpointEgress, Reporter::Stack) {
         Some(false) => Reason::WriteFailed,

@@ -20,11 +20,14 @@ use super::{
     destination::{self, Destination, Subnets, classify},
     guard,
     icmp_error::{self, Reporter},
+    renumber,
 };
 use crate::{
     conntrack::{self, Entry},
     context::Context,
-    fragment, maps,
+    fragment,
+    helpers::{self, Socket},
+    maps,
     nat::{
         publish::{self, Client, Target},
         source_port,
@@ -67,6 +70,12 @@ stage! {
     fn prepare_for_outside(context: &mut Context) -> Option<Reason> {
         let dst = context.parsed.key.dst;
         let destination = classify(dst, Subnets::LookUp);
+        if destination == Destination::Host
+            && renumber::may_apply(context)
+            && let Some(reason) = renumber::translate_renumbered(context)
+        {
+            return Some(reason);
+        }
         match destination {
             Destination::Sandbox(_) | Destination::Host => {
                 prepare(context, Hook::UplinkIngress, Client::Outside, destination)
@@ -113,7 +122,11 @@ fn established(context: &mut Context, hook: Hook) -> Option<Reason> {
 #[inline(always)]
 fn deliver_if_known(context: &mut Context, hook: Hook) -> Option<Reason> {
     let (entry, endpoint) = conntrack::find(context.parsed, hook)?;
-    if hook == Hook::UplinkIngress && is_shadowed(context, entry) {
+    if hook == Hook::UplinkIngress
+        && context.parsed.key.protocol == TCP
+        && context.parsed.opens_flow()
+        && is_shadowed(context)
+    {
         conntrack::remove_flow(&context.parsed.key);
         return None;
     }
@@ -135,14 +148,22 @@ stage! {
     }
 }
 
-/// Whether a SYN matches the reply direction of a flow that a sandbox opened, and its destination port was published later.
-/// The published port has precedence.
-#[inline(always)]
-fn is_shadowed(context: &mut Context, entry: Entry) -> bool {
-    entry.is_reply()
-        && context.parsed.key.protocol == TCP
-        && context.parsed.opens_flow()
-        && publish::is_published(context)
+stage! {
+    /// Whether a SYN matches the reply direction of a flow that a sandbox opened, but its destination port was published later,
+    /// or a socket of the node listens there. Both have precedence. A port that leads to the same port of the same sandbox is
+    /// no other receiver.
+    fn is_shadowed(context: &mut Context) -> bool {
+        let Some(entry) = Entry::find(&context.parsed.key) else {
+            return false;
+        };
+        if !entry.is_reply() {
+            return false;
+        }
+        match publish::find(context) {
+            Some(target) => target.addr != entry.to().dst || target.port != entry.to().dport,
+            None => helpers::find_socket(&context.skb, &context.parsed.key) == Socket::Unconnected,
+        }
+    }
 }
 
 /// Prepares a flow if the destination is a published port. `Some` is the reason for the verdict if no flow is to be opened.
@@ -308,8 +329,8 @@ fn is_forged(parsed: &Parsed) -> bool {
     destination::is_known(source) || source.is_unspecified() || source.is_multicast_or_broadcast()
 }
 
-/// How a flow to a published port is translated. `None` if the published port does not apply: the packet belongs to a socket
-/// of the node, or its destination is a sandbox's own address on which the port is not published.
+/// How a flow to a published port is translated. `None` if the published port does not apply: the packet is a reply to the
+/// node or to another NAT, or its destination is a sandbox's own address on which the port is not published.
 #[inline(always)]
 fn kind_of(
     context: &Context,
@@ -322,7 +343,7 @@ fn kind_of(
         let is_reachable = target.endpoint.is_routed() && !target.endpoint.is_internal();
         return (is_own && is_reachable).then_some(Kind::None);
     }
-    if publish::is_for_socket(&context.skb, context.parsed) {
+    if publish::is_reply_to_node(&context.skb, context.parsed) {
         return None;
     }
     Some(match client {

@@ -20,6 +20,7 @@
 //! | `forward` | packets from a sandbox to the outside |
 //! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
 //! | `icmp_error` | ICMP errors about translated packets |
+//! | `renumber` | another port for a connection of the node |
 
 mod deliver;
 mod destination;
@@ -30,6 +31,7 @@ mod icmp_error;
 mod link_address;
 mod local;
 mod neighbour;
+mod renumber;
 #[cfg(test)]
 mod tests;
 pub mod uplink;

@@ -1,26 +1,21 @@
 //! Programs at an uplink: packets between sandboxes and the outside.
 
-use netpath_common::{
-    flow::{ICMP, ICMPV6},
-    hook::Hook,
-    maps::AddressOwner,
-    reason::Reason,
-};
+use netpath_common::{hook::Hook, maps::AddressOwner, reason::Reason};
 
 use super::{
     destination,
     icmp_error::{self, Reporter},
-    local, parse_packet, parse_received, translate,
+    local, parse_packet, parse_received, renumber, translate,
 };
 use crate::{
     conntrack::{self, Found},
     context::Context,
-    fragment, helpers, maps,
+    fragment, maps,
     nat::{
         masquerade::{self, Opens},
-        source_port,
+        record, source_port,
     },
-    parse::{Parsed, Transport},
+    parse::Transport,
     route,
     stage::stage,
 };
@@ -110,13 +105,20 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// Passes a packet of the node itself, and records an echo request. If the stack reports an ICMP error about a packet that
-/// a program has translated, the error is translated back.
+/// Passes a packet with an address of the node as source, and records its outer tuple if necessary. If the stack reports an
+/// ICMP error about a packet that a program has translated, the error is translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
-    let parsed = &*context.parsed;
-    if parsed.key.protocol == ICMP || parsed.key.protocol == ICMPV6 {
-        record_host_echo(context);
+    if renumber::may_apply(context)
+        && let Some(reason) = renumber::translate_renumbered(context)
+    {
+        return reason;
+    }
+    if record::may_record(context) {
+        return match record::record(context) {
+            Some(reason) => reason,
+            None => renumber_connection(context),
+        };
     }
     if context.parsed.transport != Transport::IcmpError {
         return Reason::NotOurs;
@@ -128,20 +130,13 @@ fn from_host(context: &mut Context) -> Reason {
     }
 }
 
-/// Records an echo request of the node, and removes a flow of a sandbox with the same identifier, so that the reply goes to
-/// the node. A socket lookup would not find the owner of an identifier, because ping may use a raw socket.
-#[inline(never)]
-fn record_host_echo(context: &Context) {
-    let parsed: &Parsed = context.parsed;
-    // A forwarded packet with the node's source address was translated before.
-    let is_own = context.skb.ingress_ifindex() == 0;
-    if !is_own || parsed.transport != Transport::Flow || !parsed.opens_flow() {
-        return;
-    }
-    let reply = parsed.key.reversed();
-    maps::record_host_echo(&reply, helpers::now());
-    if conntrack::Entry::find(&reply).is_some() {
-        conntrack::remove_flow(&reply);
+/// Opens a flow with another source port, and translates the packet.
+#[inline(always)]
+fn renumber_connection(context: &mut Context) -> Reason {
+    renumber::prepare(context);
+    match source_port::open_flow(context) {
+        Ok(()) => renumber::translate_renumbered(context).unwrap_or(Reason::NotOurs),
+        Err(reason) => reason,
     }
 }
 

@@ -156,6 +156,9 @@ impl Create {
 async fn create(context: &Context, request: NetworkCreate) -> Result<(), Failure> {
     let created = context.client.create_network(&request).await;
     let network = created.map_err(Failure::api("network create", &request.name))?;
+    for warning in &network.warnings {
+        output::complain(&format!("netpath network create: warning: {warning}\n"));
+    }
     match context.format {
         Format::Table => output::text(&format!("{}\n", network.name))?,
         Format::Json => output::json(&[network])?,

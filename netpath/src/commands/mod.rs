@@ -20,6 +20,7 @@ mod port;
 mod sandbox;
 mod status;
 mod stored;
+mod taken;
 mod teardown;
 mod view;
 

@@ -7,7 +7,7 @@ use crate::{
     kernel::sysctl,
     model::{
         Caller, Name,
-        request::{AdoptedBridge, NetworkRequest, RequestError},
+        request::{AdoptedBridge, NetworkRequest, RequestError, route_warnings},
     },
     plan::AdoptedDevice,
 };
@@ -57,13 +57,23 @@ impl Commands {
             owner: caller.owner,
             ..spec.request
         };
-        let change = node
-            .evaluate_with_routes(|state, env| state.create_network(&request, env))
+        let (change, routed) = node
+            .evaluate_with_routes(|state, env| {
+                Ok((state.create_network(&request, env)?, env.routed.to_vec()))
+            })
             .await?;
         node.apply(&change).await?;
         let name = &request.name;
         self.emit(Action::Created, ObjectKind::Network, name.as_str(), None);
-        Ok(node.network_view(node.state().network(name)?))
+        let network = node.state().network(name)?;
+        let warnings = route_warnings(&network.subnets, &routed);
+        for warning in &warnings {
+            tracing::warn!(network = %name, "{warning}");
+        }
+        Ok(NetworkView {
+            warnings,
+            ..node.network_view(network)
+        })
     }
 
     /// Removes a network that has no endpoint.

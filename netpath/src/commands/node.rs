@@ -1,8 +1,7 @@
 //! The node: state, store and reconciler.
 
 use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use netpath_common::maps::VXLAN_PORT;
 
 use crate::{
     datapath::{Datapath, read},
-    kernel::{self, NodeFacts, listeners},
+    kernel::{self, NodeFacts, Prefixes},
     model::{
         Change, Name, Protocol, State,
         request::{Env, RequestError},
@@ -22,7 +21,7 @@ use crate::{
     store::{Revision, objects::records::NodeRecord},
 };
 
-use super::{CommandError, Stored, flow_pressure::FlowPressure};
+use super::{CommandError, Stored, flow_pressure::FlowPressure, taken::Sockets};
 
 /// Everything that belongs to one node.
 pub struct Node<K = Host, D = Datapath> {
@@ -152,14 +151,14 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         interfaces: &[String],
         request: impl FnOnce(&State, &mut Env<'_>) -> Result<Change, RequestError>,
     ) -> Result<Change, CommandError> {
-        let change = self.evaluate(&[], interfaces, request)?;
+        let change = self.evaluate(&Prefixes::default(), interfaces, request)?;
         self.apply(&change).await?;
         Ok(change)
     }
 
-    fn evaluate<T>(
+    pub(super) fn evaluate<T>(
         &self,
-        avoid: &[ipnet::IpNet],
+        prefixes: &Prefixes,
         interfaces: &[String],
         request: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
     ) -> Result<T, CommandError> {
@@ -171,7 +170,8 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let listening = |protocol: Protocol, ip, port| sockets.owner(protocol, ip, port);
         let mut env = Env {
             random: &mut random,
-            avoid,
+            connected: &prefixes.connected,
+            routed: &prefixes.routed,
             pools: &self.pools,
             listening: &listening,
             free_ports: self.free_ports,
@@ -239,6 +239,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             Some(error) => self.degraded.insert("reconcile", error.to_string()),
             None => self.degraded.remove("reconcile"),
         };
+        self.watch_port_conflicts(&desired);
         Ok(outcome)
     }
 
@@ -314,29 +315,6 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
 }
 
 impl Node {
-    /// Stores the built-in networks that do not exist yet. The first reconcile creates them.
-    ///
-    /// # Errors
-    /// No subnet is free, or the store cannot be written.
-    pub async fn add_built_in(&mut self) -> Result<(), CommandError> {
-        while let Some(change) = self.evaluate_with_routes(State::missing_built_in).await? {
-            self.record(&change)?;
-        }
-        Ok(())
-    }
-
-    /// Evaluates a request that may allocate a subnet. The caller applies its change.
-    ///
-    /// # Errors
-    /// The request is refused, or the routes of the node cannot be read.
-    pub(super) async fn evaluate_with_routes<T>(
-        &self,
-        request: impl FnOnce(&State, &mut Env<'_>) -> Result<T, RequestError>,
-    ) -> Result<T, CommandError> {
-        let avoid: Vec<_> = self.foreign_prefixes().await?;
-        self.evaluate(&avoid, &[], request)
-    }
-
     /// Reports new flows that were refused because a limit was reached: in the status, and in the log.
     pub(super) fn watch_flow_pressure(&mut self, bpf_dir: &Path) {
         let counters = match read::counters(bpf_dir) {
@@ -363,54 +341,4 @@ impl Node {
             }
         }
     }
-
-    /// Prefixes of the node's routes, without those of netpath's networks.
-    async fn foreign_prefixes(&self) -> Result<Vec<ipnet::IpNet>, kernel::Error> {
-        let prefixes = self.reconciler.kernel.kernel.route_prefixes().await?;
-        let own: BTreeSet<_> = self
-            .state()
-            .networks()
-            .flat_map(|network| network.subnets.iter().map(|subnet| subnet.prefix))
-            .collect();
-        Ok(prefixes
-            .into_iter()
-            .filter(|prefix| !own.contains(prefix))
-            .collect())
-    }
-}
-
-/// Sockets of the node, read at most once per request.
-#[derive(Default)]
-struct Sockets {
-    by_port: OnceCell<HashMap<(Protocol, u16), Vec<listeners::Listener>>>,
-}
-
-impl Sockets {
-    fn owner(&self, protocol: Protocol, ip: Option<IpAddr>, port: u16) -> Option<String> {
-        let listeners = self
-            .by_port
-            .get_or_init(read_listeners)
-            .get(&(protocol, port))?;
-        let listener = listeners.iter().find(|listener| listener.serves(ip))?;
-        let owner = listeners::owner(listener.inode);
-        Some(owner.unwrap_or_else(|| "another program".to_owned()))
-    }
-}
-
-fn read_listeners() -> HashMap<(Protocol, u16), Vec<listeners::Listener>> {
-    let mut by_port: HashMap<_, Vec<_>> = HashMap::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-        match listeners::all(protocol) {
-            Ok(all) => {
-                for listener in all {
-                    by_port
-                        .entry((protocol, listener.port))
-                        .or_default()
-                        .push(listener);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot read the sockets of the node"),
-        }
-    }
-    by_port
 }

@@ -100,7 +100,10 @@ impl Stored {
 mod tests {
     use super::*;
     use crate::{
-        model::{Id, Name, request::Env},
+        model::{
+            Id, Name,
+            request::{BuiltIn, Env},
+        },
         store::{MemoryStore, objects::ObjectError},
     };
 
@@ -122,7 +125,8 @@ mod tests {
                 random += 1 << 8;
                 random
             },
-            avoid: &[],
+            connected: &[],
+            routed: &[],
             pools: &["172.20.0.0/16/24".parse().unwrap()],
             listening: &|_, _, _| None,
             free_ports: (40_000, 50_000),
@@ -130,7 +134,11 @@ mod tests {
             host_netns: std::path::Path::new("/proc/1/ns/net"),
             interfaces: &[],
         };
-        stored.state().missing_built_in(&mut env).unwrap().unwrap()
+        stored
+            .state()
+            .missing_built_in(BuiltIn::All, &mut env)
+            .unwrap()
+            .unwrap()
     }
 
     #[tokio::test]

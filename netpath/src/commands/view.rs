@@ -20,6 +20,8 @@ pub struct NetworkView {
     pub mtu: u32,
     /// Names of the sandboxes with an endpoint in it.
     pub sandboxes: Vec<Name>,
+    /// What the user should know about a new network; otherwise empty.
+    pub warnings: Vec<String>,
 }
 
 /// An endpoint with its sandbox and the properties of its network.
@@ -75,6 +77,7 @@ impl Node {
                 network.mtu.unwrap_or(LOOPBACK_MTU)
             },
             sandboxes: self.state().members(&network.name).cloned().collect(),
+            warnings: Vec::new(),
         }
     }
 

@@ -43,7 +43,6 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         secret: kernel::random() | 1,
         fragment_key: kernel::random() | 1,
         timers: config.timers,
-        snat_ports: snat_ports(ports),
     };
     let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings)?;
     match config.attach {
@@ -75,7 +74,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         host_netns,
         free_ports: ports,
         uplink_hold: config.reconcile * UPLINK_HOLD,
-        degraded: port_range_problem(snat_ports(ports)),
+        degraded: BTreeMap::new(),
     });
     node.forget_ended()?;
     node.add_built_in().await?;
@@ -119,29 +118,6 @@ fn link_pins(config: &Config) -> Result<(), DaemonError> {
     let target = fs::canonicalize(&config.bpf_dir)
         .map_err(|source| file_error("resolve", &config.bpf_dir, source))?;
     symlink(target, &link).map_err(|source| file_error("link", &link, source))
-}
-
-/// A message for `status` if few ports remain for outbound translation.
-fn port_range_problem((first, last): (u16, u16)) -> BTreeMap<&'static str, String> {
-    const FEW: u16 = 4096;
-    if last.saturating_sub(first) >= FEW {
-        return BTreeMap::new();
-    }
-    let text = "net.ipv4.ip_local_port_range leaves too few ports for outbound translation; narrow it, \
-                for example to '32768 60999', and restart the daemon";
-    BTreeMap::from([("ports", text.to_owned())])
-}
-
-/// The larger range of unprivileged ports outside of the ephemeral ports of the node's sockets.
-fn snat_ports((first, last): (u16, u16)) -> (u16, u16) {
-    let below = (1024, first.saturating_sub(1));
-    let above = (last.saturating_add(1), u16::MAX);
-    let size = |(first, last): (u16, u16)| last.saturating_sub(first);
-    if size(below) >= size(above) {
-        below
-    } else {
-        above
-    }
 }
 
 /// Mounts a BPF file system at `/sys/fs/bpf` if the pin directory is below it and none is mounted there.
@@ -192,16 +168,5 @@ fn check_capabilities() -> Result<(), DaemonError> {
         Ok(())
     } else {
         Err(DaemonError::Capability(missing.join(", ")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snat_ports_exclude_ephemeral_ports() {
-        assert_eq!(snat_ports((32768, 60999)), (1024, 32767));
-        assert_eq!(snat_ports((1024, 20000)), (20001, 65535));
     }
 }

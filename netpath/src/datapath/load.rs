@@ -64,8 +64,6 @@ pub struct NodeSettings {
     pub fragment_key: u64,
     /// Idle limits of flows.
     pub timers: Timers,
-    /// First and last port that SNAT may choose.
-    pub snat_ports: (u16, u16),
 }
 
 /// Loaded programs and their maps.
@@ -88,7 +86,9 @@ pub struct Datapath {
 pub(super) const SWEEP: &str = "sweep";
 
 /// The programs for sockets of host processes.
-pub(super) const SOCKET_PROGRAMS: [&str; 8] = [
+pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
+    "bind4",
+    "bind6",
     "connect4",
     "connect6",
     "sendmsg4",
@@ -286,13 +286,14 @@ fn configured(
         exact_levels: old.exact_levels,
         family_levels: old.family_levels,
         any_levels: old.any_levels,
+        own_exact_levels: old.own_exact_levels,
+        own_family_levels: old.own_family_levels,
+        own_any_levels: old.own_any_levels,
         half_open_mask: sizes.half_open - 1,
         flow_index_mask: sizes.flow_index - 1,
         route_flags,
         source_flags: route_flags | flag(features.source, SOURCE),
         checksum_v6_flag: flag(features.checksum_ipv6, CHECKSUM_IPV6),
-        snat_first: settings.snat_ports.0,
-        snat_last: settings.snat_ports.1,
         // A flow has two entries.
         flows_per_sandbox: limits
             .flows_per_sandbox

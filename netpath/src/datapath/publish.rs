@@ -16,21 +16,16 @@ use crate::{
 };
 
 impl Datapath {
-    /// Removes the UDP flows that use ports of these ranges, which are published. The table of flows is not read if the ranges
-    /// and the ports of SNAT do not overlap.
+    /// Removes the UDP flows that use ports of these ranges, which are published. The table of flows is read only if one of the
+    /// ranges is of UDP.
     ///
     /// # Errors
     /// If a map cannot be read or written, or the program `sweep` cannot be run.
     pub fn remove_flows_of(&mut self, list: &[(PortKey, PortEntry)]) -> Result<(), DatapathError> {
-        let config = self.tables.config()?;
         let ranges: Vec<_> = list
             .iter()
             .map(|(key, _)| key)
-            .filter(|key| {
-                key.protocol == Protocol::Udp
-                    && key.first <= config.snat_last
-                    && key.last >= config.snat_first
-            })
+            .filter(|key| key.protocol == Protocol::Udp)
             .collect();
         if ranges.is_empty() {
             return Ok(());

@@ -41,12 +41,14 @@ impl Datapath {
     /// If the table cannot be read or the program cannot be run.
     pub fn sweep(&mut self) -> Result<Swept, DatapathError> {
         let timers = self.tables.config()?.timers;
-        let live: HashSet<(u32, u32)> = self
+        let mut live: HashSet<(u32, u32)> = self
             .tables
             .all::<EndpointEntry>()?
             .into_iter()
             .map(|(slot, entry)| (slot, entry.generation))
             .collect();
+        // Flows of the node itself.
+        live.insert((0, 0));
         let valid = ValidFlows::read(&self.tables)?;
         let now = sys::now();
         let mut flows = 0;
@@ -86,6 +88,7 @@ impl Datapath {
         for batch in records.chunks(SWEEP_BATCH) {
             removed += self.remove(batch)?;
         }
+        self.tables.remove_expired_tuples(now)?;
         self.tables.set_node(|config| {
             Ok(Config {
                 swept: now,

@@ -8,16 +8,23 @@ use netpath_common::{
 };
 
 use super::{DatapathError, tables::Tables};
-use crate::plan::tables::{AddressEntry, PortEntry, PortKey};
+use crate::plan::{
+    own_ports::OwnPortEntry,
+    tables::{AddressEntry, PortEntry, PortKey},
+};
 
 /// The addresses of the node and its published ports at one moment.
 pub struct ValidFlows {
     addresses: HashSet<[u8; 16]>,
     ports: HashMap<(u8, Class), Ranges>,
+    own_ports: HashMap<(u32, u8, Class), OwnRanges>,
 }
 
 /// Ranges of one class of addresses, by first port: last port and entry.
 type Ranges = BTreeMap<u16, (u16, PortEntry)>;
+
+/// Ranges of own ports of one endpoint, by first port: last port and entry.
+type OwnRanges = BTreeMap<u16, (u16, OwnPortEntry)>;
 
 /// The addresses of the node that a range is published on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +49,16 @@ impl ValidFlows {
                 .or_default();
             ranges.insert(key.first, (key.last, entry));
         }
+        let mut own_ports: HashMap<_, OwnRanges> = HashMap::new();
+        for (key, entry) in tables.all::<OwnPortEntry>()? {
+            let protocol = key.ports.protocol.number();
+            let ranges = own_ports
+                .entry((key.endpoint, protocol, class(&key.ports)))
+                .or_default();
+            ranges.insert(key.ports.first, (key.ports.last, entry));
+        }
         Ok(Self {
+            own_ports,
             addresses: own.map(|(ip, _)| Addr::from(ip).octets()).collect(),
             ports,
         })
@@ -58,6 +74,7 @@ impl ValidFlows {
             Some(Kind::Snat) => {
                 self.addresses.contains(&entry.to.src.octets())
                     && (key.protocol != UDP
+                        || self.is_own_port(key, entry)
                         || self
                             .published(key.protocol, entry.to.src, entry.to.sport.get())
                             .is_none())
@@ -69,6 +86,21 @@ impl ValidFlows {
             Some(Kind::None) => true,
             None => false,
         }
+    }
+
+    /// Whether the source port of a translated packet is published for the sandbox and the port that sent it.
+    fn is_own_port(&self, key: &FlowKey, flow: &FlowEntry) -> bool {
+        let port = key.sport.get();
+        classes(flow.to.src).into_iter().any(|class| {
+            let ranges = self.own_ports.get(&(flow.endpoint, key.protocol, class));
+            ranges
+                .and_then(|ranges| ranges.range(..=port).next_back())
+                .is_some_and(|(first, (last, entry))| {
+                    port <= *last
+                        && entry.generation == flow.generation
+                        && entry.host_port.wrapping_add(port - first) == flow.to.sport.get()
+                })
+        })
     }
 
     fn leads_to_endpoint(&self, key: &FlowKey, flow: &FlowEntry) -> bool {
@@ -83,17 +115,21 @@ impl ValidFlows {
 
     /// The published range that contains a port: its first port and its entry.
     fn published(&self, protocol: u8, addr: Addr, port: u16) -> Option<(u16, PortEntry)> {
-        let classes = [
-            Class::Exact(addr.octets()),
-            Class::Family { v4: addr.is_v4() },
-            Class::Any,
-        ];
-        classes.into_iter().find_map(|class| {
+        classes(addr).into_iter().find_map(|class| {
             let ranges = self.ports.get(&(protocol, class))?;
             let (first, (last, entry)) = ranges.range(..=port).next_back()?;
             (port <= *last).then_some((*first, *entry))
         })
     }
+}
+
+/// The classes that contain an address, the most specific one first.
+fn classes(addr: Addr) -> [Class; 3] {
+    [
+        Class::Exact(addr.octets()),
+        Class::Family { v4: addr.is_v4() },
+        Class::Any,
+    ]
 }
 
 fn class(key: &PortKey) -> Class {

@@ -42,7 +42,7 @@ pub use facts::NodeFacts;
 pub use link::{Link, link_index};
 pub use observe::IndexedVeth;
 pub use random::random;
-pub use route::DefaultRoute;
+pub use route::{DefaultRoute, Prefixes};
 pub use watch::{Event, Watch};
 
 /// Prefix of the names of netpath's bridges.

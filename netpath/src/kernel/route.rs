@@ -43,9 +43,14 @@ impl Kernel {
         self.socket.default_routes(None).await
     }
 
-    /// Every prefix that the namespace has a route for, default routes excluded. New subnets avoid them.
-    pub async fn route_prefixes(&self) -> Result<BTreeSet<IpNet>, Error> {
-        let mut prefixes = BTreeSet::new();
+    /// The prefixes of the namespace's addresses and routes, without default routes, loopback and link-local prefixes.
+    pub async fn prefixes(&self) -> Result<Prefixes, Error> {
+        let addresses = self.addresses().await?;
+        let connected = addresses.iter().filter(|address| address.global);
+        let mut prefixes = Prefixes {
+            connected: connected.map(|address| address.net.trunc()).collect(),
+            routed: Vec::new(),
+        };
         for v6 in [false, true] {
             for route in self.socket.routes(v6, None).await? {
                 let Some(destination) = destination(&route.attributes, v6) else {
@@ -55,12 +60,33 @@ impl Kernel {
                 if length == 0 || is_link_local(destination) || table(&route) == TABLE_LOCAL {
                     continue;
                 }
-                let prefix = IpNet::new(destination, length).ok();
-                prefixes.extend(prefix.map(|prefix| prefix.trunc()));
+                let Ok(prefix) = IpNet::new(destination, length) else {
+                    continue;
+                };
+                // The kernel adds a route for the prefix of each address.
+                let list = if route.header.protocol == RouteProtocol::Kernel {
+                    &mut prefixes.connected
+                } else {
+                    &mut prefixes.routed
+                };
+                list.push(prefix.trunc());
             }
+        }
+        for list in [&mut prefixes.connected, &mut prefixes.routed] {
+            list.sort_unstable();
+            list.dedup();
         }
         Ok(prefixes)
     }
+}
+
+/// The prefixes of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Directly connected: those of addresses of the node.
+    pub connected: Vec<IpNet>,
+    /// Destinations of routes. They may be wide, and reach hosts behind a router.
+    pub routed: Vec<IpNet>,
 }
 
 impl Socket {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::tables::{Entries, PortKey};
+use super::tables::Entries;
 
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,17 +108,20 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// Removes from both sides the published ranges that are equal: the change does not affect them, and a sandbox may
-    /// have thousands.
+    /// Removes from both sides the published ranges and the own ports that are equal: the change does not affect them, and a
+    /// sandbox may have thousands.
     pub fn drop_common_ports(&mut self, other: &mut Self) {
-        let same: BTreeSet<PortKey> = self
-            .entries
-            .ports
-            .iter()
-            .filter(|(key, entry)| other.entries.ports.get(key) == Some(*entry))
-            .map(|(key, _)| *key)
-            .collect();
-        self.entries.ports.retain(|key, _| !same.contains(key));
-        other.entries.ports.retain(|key, _| !same.contains(key));
+        drop_common(&mut self.entries.ports, &mut other.entries.ports);
+        drop_common(&mut self.entries.own_ports, &mut other.entries.own_ports);
     }
+}
+
+fn drop_common<K: Ord + Copy, V: PartialEq>(left: &mut BTreeMap<K, V>, right: &mut BTreeMap<K, V>) {
+    let same: BTreeSet<K> = left
+        .iter()
+        .filter(|(key, entry)| right.get(key) == Some(*entry))
+        .map(|(key, _)| *key)
+        .collect();
+    left.retain(|key, _| !same.contains(key));
+    right.retain(|key, _| !same.contains(key));
 }

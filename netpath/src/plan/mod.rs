@@ -15,6 +15,7 @@ mod diff;
 mod display;
 mod observed;
 mod operation;
+pub mod own_ports;
 pub mod tables;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -26,6 +26,7 @@ macro_rules! for_each_table {
             addresses: Addresses($crate::plan::tables::AddressEntry),
             allow: Allow($crate::plan::tables::AllowEntry),
             ports: Ports($crate::plan::tables::PortEntry),
+            own_ports: OwnPorts($crate::plan::own_ports::OwnPortEntry),
         }
     };
 }

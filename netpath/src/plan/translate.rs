@@ -11,6 +11,7 @@ use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
 
 use super::{
     Attachment, Bridge, Desired, Facts, Hook, Inside, Namespace, Veth,
+    own_ports::{OwnPortEntry, OwnPortKey, own_ports},
     tables::{
         AddressEntry, AllowEntry, AllowKey, EndpointEntry, Entries, NetworkEntry, PortEntry,
         PortKey, SubnetEntry,
@@ -172,6 +173,32 @@ impl Desired {
         if let Some((endpoint, network)) = carrier {
             for mapping in &sandbox.ports {
                 self.add_port(mapping, endpoint, network);
+            }
+            if network.gateway_mode == GatewayMode::Nat {
+                self.add_own_ports(&sandbox.ports, &joined);
+            }
+        }
+    }
+
+    /// Adds the own ports of every endpoint whose outbound flows are translated.
+    fn add_own_ports(&mut self, mappings: &[PortMapping], joined: &[(&Endpoint, &Network)]) {
+        let own_ports = own_ports(mappings);
+        for (endpoint, network) in joined {
+            if flags(network) & MASQUERADE == 0
+                || !self.entries.endpoints.contains_key(&endpoint.slot)
+            {
+                continue;
+            }
+            for (ports, host_port) in &own_ports {
+                let key = OwnPortKey {
+                    endpoint: endpoint.slot,
+                    ports: *ports,
+                };
+                let entry = OwnPortEntry {
+                    host_port: *host_port,
+                    generation: endpoint.generation,
+                };
+                self.entries.own_ports.insert(key, entry);
             }
         }
     }

@@ -8,7 +8,11 @@ use std::{
 
 use super::{Kernel, Scope};
 use crate::{
-    kernel::{self, NodeFacts, listeners, netns},
+    kernel::{
+        self, NodeFacts,
+        listeners::{self, Conflict, Published},
+        netns,
+    },
     plan::{Observed, Operation},
 };
 
@@ -96,6 +100,10 @@ impl Kernel for Host {
             Operation::SetInside { name, veth } => self.kernel.set_inside(name, veth).await,
             _ => Ok(()),
         }
+    }
+
+    fn port_conflicts(&self, published: &[Published]) -> Result<Vec<Conflict>, kernel::Error> {
+        listeners::conflicts(published)
     }
 
     fn abort_connected(&mut self, addresses: &[IpAddr]) {

@@ -18,7 +18,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     datapath::DatapathError,
-    kernel::{self, NodeFacts},
+    kernel::{
+        self, NodeFacts,
+        listeners::{Conflict, Published},
+    },
     plan::{
         Attachment, Desired, Hook, Observed, Operation, plan,
         tables::{Addition, Removal},
@@ -67,6 +70,12 @@ pub trait Kernel: Send {
         &mut self,
         operation: &Operation,
     ) -> impl Future<Output = Result<(), kernel::Error>> + Send;
+
+    /// Sockets of the node that hold published ports.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn port_conflicts(&self, published: &[Published]) -> Result<Vec<Conflict>, kernel::Error>;
 
     /// Aborts UDP sockets of the node that are connected to addresses of removed endpoints.
     fn abort_connected(&mut self, addresses: &[IpAddr]);

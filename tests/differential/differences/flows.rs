@@ -1,12 +1,8 @@
 //! Differences in which flows exist, and in their ports.
 
-use netpath_tests::packet::{ACK, FIN, RST, SYN};
+use netpath_tests::packet::{ACK, FIN, RST, SYN, number};
 
-use crate::{
-    compare::Kind,
-    pair::End,
-    sequence::{Group, Protocol},
-};
+use crate::{compare::Kind, pair::End, sequence::Group};
 
 use super::{
     Intended, has_invalid_flags, has_previous_tuple, is_early_fragment, is_private,
@@ -29,6 +25,21 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
+        name: "a sandbox sends from the port that it has published itself",
+        row: "R-3",
+        reason: "the peer reaches the sandbox at the port from which it sends; netfilter keeps the inner port",
+        diverges: true,
+        is: |difference| {
+            let is_udp = matches!(&difference.kind, Kind::Field(field) if field.protocol == Some(number::UDP));
+            difference.ports().is_some_and(|[_, netpath]| {
+                [End::A1, End::A2, End::B1].iter().any(|end| {
+                    let (outer, inner) = end.published(is_udp);
+                    netpath == outer && difference.sent_ports.contains(&inner)
+                })
+            })
+        },
+    },
+    Intended {
         name: "each node chooses its own port when two flows use the same one",
         row: "U-3, R-1",
         reason: "both nodes choose a random port",
@@ -39,42 +50,6 @@ pub const LIST: &[Intended] = &[
                     .iter()
                     .all(|port| !difference.sent_ports.contains(port))
             })
-        },
-    },
-    Intended {
-        name: "a client's port is replaced when its server's own flow uses it",
-        row: "R-3, H-2",
-        reason: "a published port is not used for flows that its sandbox opens, so that both are separate flows, \
-                 and the second one gets another port; netfilter takes the second for a reply to the first",
-        diverges: true,
-        is: |difference| {
-            let Some((flow, true)) = difference.step().flow else {
-                return false;
-            };
-            let (outer, inner) = flow.server.published(flow.protocol == Protocol::Udp);
-            let earlier = &difference.sequence.steps[..difference.number];
-            let has_spoken = earlier.iter().any(|step| {
-                step.flow
-                    .is_some_and(|(other, forward)| other.id == flow.id && !forward)
-            });
-            outer == inner
-                && flow.server == difference.end
-                && has_spoken
-                && match &difference.kind {
-                    Kind::Field(field) => field.ports.is_some_and(|[netfilter, netpath]| {
-                        field.name == "source port"
-                            && difference.sent_ports.contains(&netfilter)
-                            && may_keep(difference, netpath)
-                    }),
-                    // Netfilter takes it for a reply to the server's own packet.
-                    Kind::Missing(_) => {
-                        !difference.known
-                            && difference
-                                .sent_flags()
-                                .is_some_and(|flags| flags & (SYN | ACK) != SYN)
-                    }
-                    Kind::Extra(_) => false,
-                }
         },
     },
     Intended {

@@ -27,8 +27,8 @@ pub struct Intended {
     pub is: fn(&Difference<'_>) -> bool,
 }
 
-/// Ports that netpath may choose for outbound flows; see `snat_ports` of the daemon.
-const SNAT: std::ops::RangeInclusive<u16> = 1_024..=32_767;
+/// Ports that netpath may choose for outbound flows.
+const SNAT: std::ops::RangeInclusive<u16> = 1_024..=65_535;
 /// Ports in that range that netpath does not choose: published ports, and the ports of tunnels.
 const RESERVED: [(u8, [u16; 4]); 2] = [
     (number::TCP, [8_080, 8_081, 8_082, 0]),

@@ -16,8 +16,9 @@ use netpath::{
     },
 };
 use netpath_common::{
+    addr::Addr,
     flow::{FlowEntry, FlowKey, ORIGINAL, REPLY, Timers},
-    maps::{Config, Count, Usage},
+    maps::{Config, Count, MAX_OUTER_TUPLES, OuterTuple, Usage},
     reason::{Reason, Verdict},
 };
 
@@ -54,9 +55,6 @@ pub const fn verdict(value: u32) -> Option<Verdict> {
         _ => None,
     }
 }
-
-/// Default range of SNAT ports: small, so that a fuzzed port is often in it.
-pub const SNAT_PORTS: (u16, u16) = (61_000, 65_000);
 
 /// Number of endpoint slots of the node.
 const SLOTS: u32 = 16;
@@ -104,9 +102,9 @@ pub struct Prog {
     flows: HashMap<MapData, FlowKey, FlowEntry>,
     cursors: Array<MapData, u32>,
     usage: Array<MapData, Usage>,
+    outer_tuples: HashMap<MapData, FlowKey, OuterTuple>,
     rings: [Array<MapData, FlowKey>; 2],
     config: Array<MapData, Config>,
-    settings: Config,
     counters: PerCpuArray<MapData, Count>,
     bpffs: Bpffs,
 }
@@ -142,7 +140,6 @@ impl Prog {
         netns.enter(|| {
             let mut prog = Self::load(setup);
             node::fill(&mut prog.datapath.tables);
-            prog.settings = prog.config();
             work(&mut prog)
         })
     }
@@ -155,7 +152,6 @@ impl Prog {
             secret: 0x0123_4567_89ab_cdef,
             fragment_key: 0xfedc_ba98_7654_3210,
             timers: setup.timers,
-            snat_ports: SNAT_PORTS,
         };
         let datapath = Datapath::load(&directory, setup.limits, settings)
             .unwrap_or_else(|error| panic!("the programs are not loaded: {error:#?}"));
@@ -166,9 +162,10 @@ impl Prog {
             flows: HashMap::try_from(Map::HashMap(open("flows"))).expect("flows"),
             cursors: Array::try_from(Map::Array(open("cursors"))).expect("cursors"),
             usage: Array::try_from(Map::Array(open("usage"))).expect("usage"),
+            outer_tuples: HashMap::try_from(Map::HashMap(open("outer_tuples")))
+                .expect("outer_tuples"),
             rings: ["half_open", "flow_index"].map(ring),
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("counters"))).expect("counters"),
-            settings: config.get(&0, 0).expect("config"),
             config,
             datapath,
             bpffs,
@@ -310,7 +307,8 @@ impl Prog {
             self.flows.remove(&key).expect("flows");
         }
         for slot in 0..SLOTS {
-            if self.usage.get(&slot, 0).expect("usage").generation != 0 {
+            // Slot 0 counts the connections of the node itself.
+            if slot == 0 || self.usage.get(&slot, 0).expect("usage").generation != 0 {
                 self.change_usage(slot, |usage| (usage.flows, usage.reclaimed) = (0, 0));
             }
         }
@@ -328,19 +326,36 @@ impl Prog {
         self.config.get(&0, 0).expect("config")
     }
 
-    /// Sets the range of ports that SNAT may choose.
-    pub fn set_snat_ports(&mut self, first: u16, last: u16) {
-        let mut config = self.config();
-        (config.snat_first, config.snat_last) = (first, last);
-        self.config.set(0, config, 0).expect("config");
+    /// Fills the map of outer tuples that belong to no flow.
+    pub fn fill_outer_tuples(&mut self) {
+        let tuple = OuterTuple {
+            expires: u64::MAX,
+            ..OuterTuple::default()
+        };
+        for number in 0..MAX_OUTER_TUPLES {
+            let key = FlowKey {
+                src: Addr::from_raw_v4(number),
+                ..FlowKey::default()
+            };
+            self.outer_tuples
+                .insert(key, tuple, 0)
+                .expect("outer_tuples");
+        }
+    }
+
+    /// Removes the outer tuples that belong to no flow.
+    fn forget_outer_tuples(&mut self) {
+        let keys: Result<Vec<_>, _> = self.outer_tuples.keys().collect();
+        for key in keys.expect("outer_tuples") {
+            self.outer_tuples.remove(&key).expect("outer_tuples");
+        }
     }
 
     /// Restores the state after loading.
     pub fn reset(&mut self) {
         self.forget_flows();
+        self.forget_outer_tuples();
         node::fill(&mut self.datapath.tables);
-        let (first, last) = (self.settings.snat_first, self.settings.snat_last);
-        self.set_snat_ports(first, last);
     }
 }
 

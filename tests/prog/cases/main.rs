@@ -14,6 +14,7 @@ macro_rules! rows {
 }
 
 mod case;
+mod class1_ports;
 mod class4;
 mod conntrack;
 mod coverage;
@@ -51,8 +52,9 @@ use case::{Case, Send, send};
 type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [Subject; 12] = [
+const SUBJECTS: [Subject; 13] = [
     ("class4_duties", class4::cases),
+    ("class1_ports", class1_ports::cases),
     ("conntrack", conntrack::cases),
     ("errors", errors::cases),
     ("fragments", fragments::cases),

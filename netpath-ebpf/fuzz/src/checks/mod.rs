@@ -14,7 +14,7 @@ use netpath_ebpf::{
     packet::slice::Slice,
     parse::{
         ACK, ETHERNET, FIN, Fragment, FragmentPosition, Parsed, RST, SYN, Transport, ethertype,
-        may_be_icmp, parse, parse_at,
+        first_protocol, parse, parse_at,
     },
     rewrite::{decrement_ttl, set_macs},
 };
@@ -48,8 +48,8 @@ pub fn check(input: &[u8]) {
     ttl_is_decremented(&frame, &parsed, &reading);
     macs_are_replaced(&frame, &input);
     if reading.v4 || reading.l4 == ETHERNET + 40 {
-        let icmp = may_be_icmp(&Slice(&mut frame.clone()));
-        assert_eq!(icmp, reading.protocol == if reading.v4 { 1 } else { 58 });
+        let protocol = first_protocol(&Slice(&mut frame.clone()));
+        assert_eq!(protocol, Some(reading.protocol));
     }
     match parsed.transport {
         Transport::Flow => {

@@ -106,7 +106,7 @@ pub(super) fn execute(context: &Context, _arguments: Arguments) -> Outcome {
     findings.extend(mounts::check());
     findings.extend(privileges::check());
     findings.extend(sysctls::check());
-    findings.extend(ports::check());
+    findings.extend(ports::check(&context.pins(None)));
     findings.extend(firewall::check());
     findings.extend(programs::check());
     match context.format {

@@ -1,51 +1,48 @@
-//! Ports that SNAT can use: those from 1024 on outside the range of ephemeral ports.
+//! Sockets of the host that hold published ports.
+
+use std::path::Path;
 
 use super::Finding;
+use crate::{
+    datapath::read::{self, ReadError},
+    kernel::listeners::{self, Published},
+};
 
-/// With fewer ports, SNAT may fail for sandboxes with many flows.
-const FEW: u32 = 8_192;
+const NAME: &str = "published_ports";
 
-const FIX: &str = "sysctl -w net.ipv4.ip_local_port_range='32768 60999'";
-
-/// Checks the running value.
-pub(super) fn check() -> Vec<Finding> {
-    let value =
-        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    vec![snat_ports(&value)]
-}
-
-fn snat_ports(value: &str) -> Finding {
-    let mut ends = value
-        .split_whitespace()
-        .filter_map(|number| number.parse::<u32>().ok());
-    let Some((first, last)) = ends.next().zip(ends.next()) else {
-        return Finding::warn("snat_ports", "ip_local_port_range cannot be read", FIX);
+/// Compares the published ranges in the pinned maps with the sockets of this network namespace.
+pub(super) fn check(bpf_dir: &Path) -> Vec<Finding> {
+    let published: Vec<_> = match read::ports(bpf_dir) {
+        Ok(ranges) => ranges
+            .iter()
+            .map(|range| Published {
+                protocol: range.protocol,
+                host_ip: range.host_ip,
+                first: range.host_ports.0,
+                last: range.host_ports.1,
+            })
+            .collect(),
+        Err(ReadError::NoMaps(_)) => return vec![Finding::ok(NAME, "no port is published")],
+        Err(error) => return vec![Finding::unchecked(NAME, error.to_string(), "run as root")],
     };
-    // SNAT uses the larger of the two ranges outside the ephemeral range.
-    let below = first.saturating_sub(1024);
-    let above = 65_535_u32.saturating_sub(last);
-    let left = below.max(above);
-    let message =
-        format!("{left} ports are available to SNAT outside ip_local_port_range {first}-{last}");
-    if left == 0 {
-        Finding::fail("snat_ports", message, FIX)
-    } else if left < FEW {
-        Finding::warn("snat_ports", message, FIX)
-    } else {
-        Finding::ok("snat_ports", message)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::Level, *};
-
-    #[test]
-    fn few_snat_ports_are_reported() {
-        assert_eq!(snat_ports("32768\t60999\n").status, Level::Ok);
-        assert_eq!(snat_ports("10000 65535").status, Level::Ok);
-        assert_eq!(snat_ports("5000 65000").status, Level::Warn);
-        assert_eq!(snat_ports("1024 65535").status, Level::Fail);
-        assert_eq!(snat_ports("").status, Level::Warn);
+    match listeners::conflicts(&published) {
+        Err(error) => vec![Finding::unchecked(NAME, error.to_string(), "run as root")],
+        Ok(conflicts) if conflicts.is_empty() => vec![Finding::ok(
+            NAME,
+            format!(
+                "no socket of the host holds a published port ({} ranges)",
+                published.len()
+            ),
+        )],
+        Ok(conflicts) => conflicts
+            .iter()
+            .map(|conflict| {
+                Finding::warn(
+                    NAME,
+                    conflict.to_string(),
+                    "stop the program, or unpublish the port",
+                )
+            })
+            .collect(),
     }
 }

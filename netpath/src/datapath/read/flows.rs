@@ -33,7 +33,11 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<Flow>, ReadError> {
         .filter_map(|(key, flow)| {
             let endpoint = endpoints
                 .get(&flow.endpoint)
-                .filter(|entry| entry.generation == flow.generation)?;
+                .filter(|entry| entry.generation == flow.generation);
+            // Slot 0 is the node itself.
+            if endpoint.is_none() && flow.endpoint != 0 {
+                return None;
+            }
             let reply_key = flow.to.reversed();
             let reply = entries
                 .get(&HashKey::of(&reply_key))
@@ -46,8 +50,9 @@ pub fn nat(bpf_dir: &Path) -> Result<Vec<Flow>, ReadError> {
                 state,
                 original: tuple(key),
                 reply: tuple(&reply_key),
-                sandbox: endpoint.sandbox.to_string(),
-                network: Some(network_name(&networks, endpoint.network))
+                sandbox: endpoint.map(|endpoint| endpoint.sandbox.to_string()),
+                network: endpoint
+                    .map(|endpoint| network_name(&networks, endpoint.network))
                     .filter(|name| !name.is_empty()),
                 packets: [flow.packets, reply.map_or(0, |reply| reply.packets)],
                 bytes: [flow.bytes, reply.map_or(0, |reply| reply.bytes)],

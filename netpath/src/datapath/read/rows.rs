@@ -59,9 +59,9 @@ pub struct Flow {
     pub original: Tuple,
     /// Tuple of the other side, before translation.
     pub reply: Tuple,
-    /// Name of the sandbox.
-    pub sandbox: String,
-    /// Name of the sandbox's network; `None` if the network was removed.
+    /// Name of the sandbox; `None` for a connection of the node itself.
+    pub sandbox: Option<String>,
+    /// Name of the sandbox's network; `None` if the network was removed or there is no sandbox.
     pub network: Option<String>,
     /// Packets in the original and in the reply direction.
     pub packets: [u64; 2],

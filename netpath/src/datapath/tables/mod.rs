@@ -1,8 +1,12 @@
 //! Typed handles on the maps; converts types of the model to the map schema.
 
 mod devices;
+mod levels;
 mod networks;
+mod outer;
+mod own_ports;
 mod ports;
+mod reserved;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,15 +21,18 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowEntry, FlowKey},
     maps::{
-        AddressRecord, Config, Device, Endpoint, Network, PortKey, PublishedRange, SNAT_WORDS,
-        Subnet, Usage,
+        AddressRecord, Config, Device, Endpoint, Network, OuterTuple, PortKey, PublishedRange,
+        RESERVED_WORDS, Subnet, Usage,
     },
 };
 
 use super::{DatapathError, batch, pins::open_map};
 use crate::{
     kernel::link_index,
-    plan::tables::{EndpointEntry, PortEntry, Table},
+    plan::{
+        own_ports::OwnPortEntry,
+        tables::{EndpointEntry, PortEntry, Table},
+    },
 };
 pub use devices::SandboxFlows;
 
@@ -44,13 +51,20 @@ pub struct Tables {
     /// Another handle of this map: batches need its descriptor.
     ports_map: MapData,
     allow: LpmTrie<MapData, AllowData, u32>,
-    snat_taken: Array<MapData, u64>,
+    own_ports: HashMap<MapData, PortKey, PublishedRange>,
+    /// Another handle of this map: batches need its descriptor.
+    own_ports_map: MapData,
+    reserved_ports: Array<MapData, u64>,
+    outer_tuples: HashMap<MapData, FlowKey, OuterTuple>,
+    /// Another handle of this map: batches need its descriptor.
+    outer_tuples_map: MapData,
     usage: Array<MapData, Usage>,
     pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
     /// Another handle of this map: batches need its descriptor.
     flows_map: MapData,
-    levels: ports::Levels,
-    taken: ports::Taken,
+    levels: levels::Levels,
+    own_levels: levels::Levels,
+    reserved: reserved::Reserved,
 }
 
 /// Reads and writes a planned table in its maps.
@@ -130,16 +144,30 @@ impl Tables {
             ports: typed("ports", Map::HashMap(open_map(maps, "ports")?))?,
             ports_map: open_map(maps, "ports")?,
             allow: typed("allow", Map::LpmTrie(open_map(maps, "allow")?))?,
-            snat_taken: typed("snat_taken", Map::Array(open_map(maps, "snat_taken")?))?,
+            own_ports: typed("own_ports", Map::HashMap(open_map(maps, "own_ports")?))?,
+            own_ports_map: open_map(maps, "own_ports")?,
+            reserved_ports: typed(
+                "reserved_ports",
+                Map::Array(open_map(maps, "reserved_ports")?),
+            )?,
+            outer_tuples: typed(
+                "outer_tuples",
+                Map::HashMap(open_map(maps, "outer_tuples")?),
+            )?,
+            outer_tuples_map: open_map(maps, "outer_tuples")?,
             usage: typed("usage", Map::Array(open_map(maps, "usage")?))?,
             flows: typed("flows", Map::HashMap(open_map(maps, "flows")?))?,
             flows_map: open_map(maps, "flows")?,
-            levels: ports::Levels::default(),
-            taken: ports::Taken::default(),
+            levels: levels::Levels::default(),
+            own_levels: levels::Levels::default(),
+            reserved: reserved::Reserved::default(),
         };
         for key in tables.all::<PortEntry>()?.into_keys() {
             tables.levels.add(&key);
-            tables.taken.change(&key, true);
+            tables.count_reserved(&key)?;
+        }
+        for key in tables.all::<OwnPortEntry>()?.into_keys() {
+            tables.own_levels.add(&key.ports);
         }
         Ok(tables)
     }
@@ -147,9 +175,7 @@ impl Tables {
     /// Writes the entries that are derived from endpoints and published ranges again: a daemon that was killed may have
     /// written only some of them.
     pub(super) fn restore(&mut self) -> Result<(), DatapathError> {
-        for index in 0..2 * SNAT_WORDS {
-            self.write_taken(index)?;
-        }
+        self.write_reserved(0..RESERVED_WORDS)?;
         for (slot, entry) in self.all::<EndpointEntry>()? {
             self.reset_usage(slot, entry.generation)?;
         }

@@ -1,9 +1,8 @@
-//! Published ranges, their allow-lists, and the ports that SNAT must not choose.
+//! Published ranges, and their allow-lists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    ops::RangeInclusive,
     os::fd::AsFd as _,
 };
 
@@ -12,7 +11,6 @@ use netpath_common::{
     addr::Addr,
     flow::{SCTP, TCP, UDP},
     maps::{PortKey, PublishedRange},
-    portmap,
 };
 
 use super::{
@@ -24,88 +22,6 @@ use crate::{
     model::Protocol,
     plan::tables::{self, AllowEntry, AllowKey, PortEntry},
 };
-
-/// Number of ranges at each level, for exact, family-wide and node-wide addresses.
-#[derive(Debug, Default)]
-pub(super) struct Levels([[u32; portmap::LEVELS as usize]; 3]);
-
-impl Levels {
-    pub(super) fn add(&mut self, key: &tables::PortKey) {
-        if let Some(count) = self.place(key) {
-            *count += 1;
-        }
-    }
-
-    fn remove(&mut self, key: &tables::PortKey) {
-        if let Some(count) = self.place(key) {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    /// The levels in use, as bit masks.
-    fn masks(&self) -> [u32; 3] {
-        self.0.map(|counts| {
-            counts
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-                .fold(0, |mask, (level, _)| mask | 1 << level)
-        })
-    }
-
-    fn place(&mut self, key: &tables::PortKey) -> Option<&mut u32> {
-        let class = match key.host_ip {
-            Some(ip) if !ip.is_unspecified() => 0,
-            Some(_) => 1,
-            None => 2,
-        };
-        self.0
-            .get_mut(class)?
-            .get_mut(usize::from(portmap::level(key.first, key.last)))
-    }
-}
-
-/// Number of ranges that contain each port, of TCP and then of UDP: a port may be in several ranges.
-#[derive(Debug)]
-pub(super) struct Taken(Vec<u16>);
-
-impl Default for Taken {
-    fn default() -> Self {
-        Self(vec![0; 2 * (usize::from(u16::MAX) + 1)])
-    }
-}
-
-impl Taken {
-    /// Counts a range that is published (`taken`) or removed. Returns the words of the bitmap that change.
-    pub(super) fn change(&mut self, key: &tables::PortKey, taken: bool) -> RangeInclusive<u32> {
-        let base = match key.protocol {
-            Protocol::Tcp => 0,
-            Protocol::Udp => usize::from(u16::MAX) + 1,
-            // SCTP is not translated: no word changes.
-            Protocol::Sctp => return RangeInclusive::new(1, 0),
-        };
-        let (first, last) = (base + usize::from(key.first), base + usize::from(key.last));
-        for count in self.0.get_mut(first..=last).unwrap_or_default() {
-            *count = if taken {
-                count.saturating_add(1)
-            } else {
-                count.saturating_sub(1)
-            };
-        }
-        (first as u32 >> 6)..=(last as u32 >> 6)
-    }
-
-    /// A word of the bitmap: 64 ports.
-    fn word(&self, index: u32) -> u64 {
-        let first = index as usize * 64;
-        let counts = self.0.get(first..first + 64).unwrap_or_default();
-        counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-            .fold(0, |word, (bit, _)| word | 1 << bit)
-    }
-}
 
 impl MapTable for PortEntry {
     fn write(tables: &mut Tables, list: &[(tables::PortKey, Self)]) -> Result<(), DatapathError> {
@@ -121,7 +37,8 @@ impl MapTable for PortEntry {
                 new.push(*key);
             }
         }
-        tables.set_taken(new.iter(), true)?;
+        // Reserved first: no socket can be bound to a published port.
+        tables.reserve(&new)?;
         // A level is enabled before it has entries, so that programs find each entry at once.
         tables.write_levels()?;
         batch::update(tables.ports_map.fd().as_fd(), &keys, &values)
@@ -138,7 +55,7 @@ impl MapTable for PortEntry {
         let keys: Vec<_> = known.iter().map(port_key).collect();
         batch::delete(tables.ports_map.fd().as_fd(), &keys).map_err(syscall("delete", "ports"))?;
         known.iter().for_each(|key| tables.levels.remove(key));
-        tables.set_taken(known.iter(), false)?;
+        tables.release(&known)?;
         tables.write_levels()
     }
 
@@ -202,39 +119,22 @@ impl Tables {
             .map(|range| port_entry(&range)))
     }
 
-    /// Updates the ports that SNAT must not choose because of these ranges.
-    fn set_taken<'a>(
-        &mut self,
-        keys: impl Iterator<Item = &'a tables::PortKey>,
-        taken: bool,
-    ) -> Result<(), DatapathError> {
-        for index in keys
-            .flat_map(|key| self.taken.change(key, taken))
-            .collect::<BTreeSet<_>>()
-        {
-            self.write_taken(index)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn write_taken(&mut self, index: u32) -> Result<(), DatapathError> {
-        let word = self.taken.word(index);
-        let set = self.snat_taken.set(index, word, 0);
-        set.map_err(failed("snat_taken"))
-    }
-
     pub(super) fn write_levels(&mut self) -> Result<(), DatapathError> {
         let [exact, family, any] = self.levels.masks();
+        let [own_exact, own_family, own_any] = self.own_levels.masks();
         self.set_node(|mut config| {
             config.exact_levels = exact;
             config.family_levels = family;
             config.any_levels = any;
+            config.own_exact_levels = own_exact;
+            config.own_family_levels = own_family;
+            config.own_any_levels = own_any;
             Ok(config)
         })
     }
 }
 
-fn port_key(key: &tables::PortKey) -> PortKey {
+pub(super) fn port_key(key: &tables::PortKey) -> PortKey {
     let addr = match key.host_ip {
         None => PortKey::ANY,
         Some(ip) if !ip.is_unspecified() => Addr::from(ip),

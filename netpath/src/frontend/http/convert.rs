@@ -34,6 +34,7 @@ impl From<NetworkView> for v1::Network {
             adopted: network.adopted,
             sandboxes: view.sandboxes.iter().map(ToString::to_string).collect(),
             labels: network.labels,
+            warnings: view.warnings,
         }
     }
 }

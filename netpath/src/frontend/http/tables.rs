@@ -128,7 +128,7 @@ fn nat_flow(flow: read::Flow) -> Option<v1::NatFlow> {
         state: flow.state.name().to_owned(),
         original: tuple(flow.original),
         reply: tuple(flow.reply),
-        sandbox: Some(flow.sandbox),
+        sandbox: flow.sandbox,
         network: flow.network,
         packets: flow.packets,
         bytes: flow.bytes,

@@ -3,6 +3,7 @@
 //! TCP and UDP sockets are read by `sock_diag`, whose cost is independent of connections; SCTP sockets from
 //! `/proc`, because its `sock_diag` is a module that most systems do not load.
 
+mod conflicts;
 mod diag;
 mod owner;
 
@@ -14,6 +15,7 @@ use std::{
 use super::{Error, sysctl};
 use crate::model::Protocol;
 
+pub use conflicts::{Conflict, Published, conflicts};
 pub use owner::owner;
 
 /// A socket that receives packets to a port.

@@ -27,16 +27,19 @@ use crate::ipam::Pool;
 
 pub use endpoint::{AdoptedVeth, EndpointRequest};
 pub use error::{ErrorKind, RequestError};
-pub use network::{AdoptedBridge, NetworkRequest};
+pub use network::{AdoptedBridge, BuiltIn, NetworkRequest};
 pub use sandbox::SandboxRequest;
+pub use subnet::route_warnings;
 
 /// Properties of the node, in addition to the state, on which requests depend.
 pub struct Env<'a> {
     /// Random numbers, for ids and unique local subnets.
     pub random: &'a mut dyn FnMut() -> u64,
-    /// Prefixes of addresses and routes of the node, without those of netpath's networks and the default route. No new
-    /// subnet may overlap them.
-    pub avoid: &'a [IpNet],
+    /// Directly connected prefixes of the node, without those of netpath's networks. No new subnet may overlap them.
+    pub connected: &'a [IpNet],
+    /// Prefixes of other routes of the node, without default routes. A subnet that the request does not name overlaps them
+    /// only if there is no other.
+    pub routed: &'a [IpNet],
     /// Pools of subnets, for requests that name no subnet.
     pub pools: &'a [Pool],
     /// The program that listens on a port of the node, at an address that overlaps the given one; `None` is any

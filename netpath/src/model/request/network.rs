@@ -14,6 +14,15 @@ const BUILT_IN: [(&str, Driver); 3] = [
     ("none", Driver::None),
 ];
 
+/// Which built-in networks are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// All of them.
+    All,
+    /// Those without a subnet.
+    WithoutSubnets,
+}
+
 /// A network to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkRequest {
@@ -162,15 +171,20 @@ impl State {
         })
     }
 
-    /// Creates the first built-in network that does not exist; `None` if all exist. The caller applies the change and
-    /// calls this function again until it returns `None`.
+    /// Creates the first built-in network of `wanted` that does not exist; `None` if all exist. The caller applies the change
+    /// and calls this function again until it returns `None`.
     ///
     /// # Errors
     /// No subnet is free for `bridge`.
-    pub fn missing_built_in(&self, env: &mut Env<'_>) -> Result<Option<Change>, RequestError> {
+    pub fn missing_built_in(
+        &self,
+        wanted: BuiltIn,
+        env: &mut Env<'_>,
+    ) -> Result<Option<Change>, RequestError> {
         let missing = BUILT_IN.iter().find_map(|(name, driver)| {
             let name: Name = name.parse().ok()?;
-            (!self.networks.contains_key(&name)).then_some((name, *driver))
+            let is_wanted = wanted == BuiltIn::All || *driver != Driver::Bridge;
+            (is_wanted && !self.networks.contains_key(&name)).then_some((name, *driver))
         });
         let Some((name, driver)) = missing else {
             return Ok(None);

@@ -69,19 +69,25 @@ impl State {
         if let Some(prefix) = requested {
             return Some(*prefix);
         }
-        let pooled = choose_subnet(env.pools, like, &self.prefixes, env.avoid);
+        // A network may have the prefix of a route, whose destinations its sandboxes then do not reach.
+        let avoided = [env.connected, env.routed].concat();
+        let find = |avoid: &[IpNet]| choose_subnet(env.pools, like, &self.prefixes, avoid);
+        let pooled = find(&avoided).or_else(|| find(env.connected));
         if pooled.is_some() || like.is_ipv4() {
             return pooled;
         }
-        (0..16).find_map(|_| {
-            let subnet = ula_subnet((env.random)());
-            let clash = self.prefixes.overlapping(&subnet).is_some()
-                || env.avoid.iter().any(|other| overlap(other, &subnet));
-            (!clash).then_some(subnet)
-        })
+        let mut find = |avoid: &[IpNet]| {
+            (0..16).find_map(|_| {
+                let subnet = ula_subnet((env.random)());
+                let clash = self.prefixes.overlapping(&subnet).is_some()
+                    || avoid.iter().any(|other| overlap(other, &subnet));
+                (!clash).then_some(subnet)
+            })
+        };
+        find(&avoided).or_else(|| find(env.connected))
     }
 
-    /// Refuses a prefix that is invalid, or that overlaps a network or a route of the node.
+    /// Refuses a prefix that is invalid, or that overlaps a network or a directly connected prefix of the node.
     fn check_subnet(
         &self,
         request: &NetworkRequest,
@@ -89,13 +95,13 @@ impl State {
         env: &Env<'_>,
     ) -> Result<(), RequestError> {
         self.check_prefix(request, prefix)?;
-        match env.avoid.iter().find(|other| overlap(other, prefix)) {
+        match env.connected.iter().find(|other| overlap(other, prefix)) {
             None => Ok(()),
             Some(other) => Err(RequestError::Overlap {
                 name: request.name.clone(),
                 subnet: *prefix,
                 other: *other,
-                owner: "in which this host has an address or a route".to_owned(),
+                owner: "in which this host has an address".to_owned(),
             }),
         }
     }
@@ -132,6 +138,19 @@ impl State {
             }),
         }
     }
+}
+
+/// Warnings about subnets that overlap routes of the node: the sandboxes of the network do not reach those destinations, and
+/// neither does the node.
+pub fn route_warnings(subnets: &[Subnet], routed: &[IpNet]) -> Vec<String> {
+    let warnings = subnets.iter().filter_map(|subnet| {
+        let route = routed.iter().find(|route| overlap(route, &subnet.prefix))?;
+        Some(format!(
+            "subnet {} overlaps the route to {route} of this host; addresses in both belong to the network",
+            subnet.prefix
+        ))
+    });
+    warnings.collect()
 }
 
 /// Refuses gateways and ranges that are not in a subnet, and a second gateway or range of one family.

@@ -17,7 +17,8 @@ use crate::model::{
 struct Node {
     state: State,
     random: u64,
-    avoid: Vec<IpNet>,
+    connected: Vec<IpNet>,
+    routed: Vec<IpNet>,
     pools: Vec<Pool>,
     listening: Vec<(Protocol, u16)>,
 }
@@ -27,11 +28,15 @@ impl Node {
         let mut node = Self {
             state: State::default(),
             random: 0,
-            avoid: Vec::new(),
+            connected: Vec::new(),
+            routed: Vec::new(),
             pools: vec!["172.20.0.0/14/24".parse().unwrap()],
             listening: Vec::new(),
         };
-        while let Some(change) = node.ask(|state, env| state.missing_built_in(env)).unwrap() {
+        while let Some(change) = node
+            .ask(|state, env| state.missing_built_in(BuiltIn::All, env))
+            .unwrap()
+        {
             node.state.apply(&change).unwrap();
         }
         node
@@ -49,7 +54,8 @@ impl Node {
                         .wrapping_add(1);
                     *random ^ (*random >> 32)
                 },
-                avoid: &self.avoid,
+                connected: &self.connected,
+                routed: &self.routed,
                 pools: &self.pools,
                 listening: &|protocol, _, port| {
                     listening

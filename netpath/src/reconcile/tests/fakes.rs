@@ -9,7 +9,10 @@ use std::{
 
 use crate::{
     datapath::DatapathError,
-    kernel::{self, NodeFacts},
+    kernel::{
+        self, NodeFacts,
+        listeners::{Conflict, Published},
+    },
     plan::{Attachment, Facts, Hook, Observed, Operation, tables::for_each_table, tests::world},
     reconcile::{Datapath, Kernel, Scope},
 };
@@ -182,6 +185,10 @@ impl Kernel for FakeKernel {
             object: operation.to_string(),
             source,
         })
+    }
+
+    fn port_conflicts(&self, _published: &[Published]) -> Result<Vec<Conflict>, kernel::Error> {
+        Ok(Vec::new())
     }
 
     fn abort_connected(&mut self, _addresses: &[IpAddr]) {}

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         Caller, Owner,
-        request::{EndpointRequest, Env, NetworkRequest, SandboxRequest, Source},
+        request::{BuiltIn, EndpointRequest, Env, NetworkRequest, SandboxRequest, Source},
     },
     store::{FileStore, MemoryStore},
 };
@@ -19,7 +19,8 @@ fn evaluate<T>(state: &State, request: impl FnOnce(&State, &mut Env<'_>) -> T) -
             random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
             random
         },
-        avoid: &[],
+        connected: &[],
+        routed: &[],
         pools: &["172.20.0.0/16/24".parse().unwrap()],
         listening: &|_, _, _| None,
         free_ports: (40_000, 50_000),
@@ -45,7 +46,7 @@ fn make(
 fn fill(store: &dyn Store, state: &mut State) {
     while state.networks().count() < 3 {
         make(store, state, |state, env| {
-            state.missing_built_in(env).unwrap().unwrap()
+            state.missing_built_in(BuiltIn::All, env).unwrap().unwrap()
         });
     }
     make(store, state, |state, env| {

@@ -90,6 +90,7 @@ pub(crate) fn network(name: &str) -> v1::Network {
         adopted: None,
         sandboxes: vec!["web".to_owned()],
         labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
+        warnings: Vec::new(),
     }
 }
 

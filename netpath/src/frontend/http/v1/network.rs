@@ -46,6 +46,9 @@ pub struct Network {
     pub sandboxes: Vec<String>,
     /// Labels of the user.
     pub labels: BTreeMap<String, String>,
+    /// In the response to the creation of the network: what the user should know. Absent if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Driver of a network.

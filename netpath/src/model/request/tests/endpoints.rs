@@ -133,7 +133,7 @@ fn network_with_an_unbound_endpoint_is_in_use() {
 #[test]
 fn adopted_bridge_determines_subnets_and_gateways() {
     let mut node = Node::new();
-    node.avoid = vec!["10.77.0.0/24".parse().unwrap()];
+    node.connected = vec!["10.77.0.0/24".parse().unwrap()];
     let network = node.network(adopted()).unwrap();
     assert_eq!(network.bridge(), "br0");
     let gateways: Vec<_> = network

@@ -16,7 +16,7 @@ fn built_in_networks_cannot_be_removed() {
 #[test]
 fn new_subnet_avoids_networks_and_routes() {
     let mut node = Node::new();
-    node.avoid = vec!["172.20.1.0/24".parse().unwrap()];
+    node.connected = vec!["172.20.1.0/24".parse().unwrap()];
     let made = node.network(net("web")).unwrap();
     assert_eq!(made.subnets[0].prefix.to_string(), "172.20.2.0/24");
     assert_eq!(made.index, 2);
@@ -28,7 +28,7 @@ fn new_subnet_avoids_networks_and_routes() {
     for (subnet, owner) in [
         ("172.20.2.128/25", "network 'web'"),
         ("172.20.0.0/15", "network"),
-        ("172.20.1.0/28", "route"),
+        ("172.20.1.0/28", "address"),
     ] {
         let request = NetworkRequest {
             subnets: vec![subnet.parse().unwrap()],
@@ -38,6 +38,56 @@ fn new_subnet_avoids_networks_and_routes() {
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.to_string().contains(owner), "{error}");
     }
+}
+
+#[test]
+fn class1_wide_route_is_avoided_only_if_possible() {
+    let prefixes =
+        |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+    let mut node = Node::new();
+    node.connected = prefixes(&["172.20.1.0/24"]);
+    node.routed = prefixes(&["172.20.0.0/15", "fd00::/8"]);
+    let made = node.network(net("avoids")).unwrap();
+    assert_eq!(made.subnets[0].prefix.to_string(), "172.22.0.0/24");
+    node.routed = prefixes(&["128.0.0.0/1", "fd00::/8"]);
+    let request = NetworkRequest {
+        ipv6: true,
+        ..net("covered")
+    };
+    let made = node.network(request).unwrap();
+    assert_eq!(made.subnets[0].prefix.to_string(), "172.20.2.0/24");
+    assert_eq!(made.subnets.len(), 2);
+    assert_eq!(route_warnings(&made.subnets, &node.routed).len(), 2);
+
+    let request = NetworkRequest {
+        subnets: prefixes(&["172.21.0.0/24", "fd00:21::/64"]),
+        ..net("named")
+    };
+    let made = node.network(request).unwrap();
+    let warnings = route_warnings(&made.subnets, &node.routed);
+    assert!(warnings[0].contains("128.0.0.0/1"), "{warnings:?}");
+    assert!(warnings[1].contains("fd00::/8"), "{warnings:?}");
+}
+
+#[test]
+fn class1_without_a_free_subnet_the_other_built_in_networks_are_created() {
+    let mut node = Node {
+        state: State::default(),
+        ..Node::new()
+    };
+    node.connected = vec!["172.16.0.0/12".parse().unwrap()];
+    let error = node.ask(|state, env| state.missing_built_in(BuiltIn::All, env));
+    assert!(matches!(error, Err(RequestError::PoolsExhausted { .. })));
+    for name in ["host", "none"] {
+        let made = node.ask(|state, env| state.missing_built_in(BuiltIn::WithoutSubnets, env));
+        let change = made.unwrap().unwrap();
+        assert!(
+            matches!(&change, Change::Network { after: Some(network), .. } if network.name.as_str() == name)
+        );
+        node.state.apply(&change).unwrap();
+    }
+    let last = node.ask(|state, env| state.missing_built_in(BuiltIn::WithoutSubnets, env));
+    assert!(last.unwrap().is_none());
 }
 
 #[test]
