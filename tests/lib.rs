@@ -34,7 +34,7 @@ pub use harness::{
     output::Output,
     peer,
     process::Process,
-    prog, table,
+    prog, table, tunnel,
     wire::{Wire, mac_of, scapy_frames},
     workspace::{artifacts, artifacts_of, netpath_binary, slowdown},
 };

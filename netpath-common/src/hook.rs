@@ -13,14 +13,35 @@ use core::fmt;
 )]
 #[repr(u8)]
 pub enum Hook {
-    /// Packets that arrive at an uplink.
+    /// Packets that arrive at an interface of the node.
     UplinkIngress = 0,
-    /// Packets that leave through an uplink.
+    /// Packets that leave through an interface of the node.
     UplinkEgress = 1,
     /// Packets that a sandbox sends.
     EndpointIngress = 2,
     /// Packets that the stack or the bridge delivers to a sandbox.
     EndpointEgress = 3,
+}
+
+/// What precedes the network header of packets on a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "user",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+#[repr(u32)]
+pub enum LinkHeader {
+    /// An Ethernet header.
+    #[default]
+    Ethernet = 0,
+    /// Nothing: tun, WireGuard, IP in IP, PPP.
+    None = 1,
+}
+
+impl LinkHeader {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Ethernet, Self::None];
 }
 
 impl Hook {
@@ -42,6 +63,16 @@ impl Hook {
             Self::UplinkEgress => "uplink_egress",
             Self::EndpointIngress => "endpoint_in",
             Self::EndpointEgress => "endpoint_out",
+        }
+    }
+
+    /// Name of the program for this hook of a device with or without an Ethernet header. Only interfaces of the node may have
+    /// none.
+    pub const fn program_for(self, header: LinkHeader) -> &'static str {
+        match (self, header) {
+            (Self::UplinkIngress, LinkHeader::None) => "uplink_in_l3",
+            (Self::UplinkEgress, LinkHeader::None) => "uplink_out_l3",
+            _ => self.program(),
         }
     }
 

@@ -84,7 +84,7 @@ reasons! {
     Sibling = 18, Forward, "forward_sibling";
     /// Delivered between sandboxes through a published port.
     Hairpin = 19, Forward, "forward_hairpin";
-    /// Translated at uplink egress.
+    /// Translated at the egress hook of an interface.
     Translated = 20, Pass, "translated";
     /// A first fragment whose later fragments were buffered: all were sent to the same hook again, in order.
     FragmentsReplayed = 21, Consume, "replayed_fragments";
@@ -116,7 +116,7 @@ reasons! {
     NoFlow = 41, Drop, "drop_no_flow";
     /// No route to the destination.
     NoRoute = 42, Drop, "drop_no_route";
-    /// The route leads through a device that is not an uplink.
+    /// The route leads through a device that is not an uplink: an interface that `--uplink` excludes, or no interface.
     NoUplink = 43, Drop, "drop_no_uplink";
     /// The uplink has no address of the packet's family.
     NoAddress = 44, Drop, "drop_no_address";

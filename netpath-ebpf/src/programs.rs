@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use netpath_common::{
     addr::Family,
+    hook::LinkHeader,
     reason::{Reason, Verdict},
 };
 use netpath_ebpf::{
@@ -19,12 +20,32 @@ use netpath_ebpf::{
 
 #[classifier]
 fn uplink_ingress(context: TcContext) -> i32 {
-    handle(&context, uplink::ingress)
+    handle(&context, |context| {
+        uplink::ingress(context, LinkHeader::Ethernet)
+    })
 }
 
 #[classifier]
 fn uplink_egress(context: TcContext) -> i32 {
-    handle(&context, uplink::egress)
+    handle(&context, |context| {
+        uplink::egress(context, LinkHeader::Ethernet)
+    })
+}
+
+/// For devices without an Ethernet header.
+#[classifier]
+fn uplink_in_l3(context: TcContext) -> i32 {
+    handle(&context, |context| {
+        uplink::ingress(context, LinkHeader::None)
+    })
+}
+
+/// For devices without an Ethernet header.
+#[classifier]
+fn uplink_out_l3(context: TcContext) -> i32 {
+    handle(&context, |context| {
+        uplink::egress(context, LinkHeader::None)
+    })
 }
 
 #[classifier]

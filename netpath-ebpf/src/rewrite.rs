@@ -13,7 +13,7 @@ use network_types::arp::ArpHdr;
 
 use crate::{
     packet::{Covers, Packet},
-    parse::{ETHERNET, ICMPV6_NEIGHBOUR_ADVERTISEMENT, Parsed},
+    parse::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV6_NEIGHBOUR_ADVERTISEMENT, Parsed},
 };
 
 const V4_TTL: usize = 8;
@@ -274,6 +274,17 @@ pub fn set_macs<P: Packet>(packet: &mut P, destination: &MacAddr, source: &MacAd
     let [a, b, c, d, e, f] = destination.0;
     let [g, h, i, j, k, l] = source.0;
     *macs = [a, b, c, d, e, f, g, h, i, j, k, l];
+    Some(())
+}
+
+/// Writes the ethertype of the Ethernet header. `None` if there is no such header.
+#[inline(always)]
+pub fn set_ethertype<P: Packet>(packet: &mut P, family: Family) -> Option<()> {
+    let ethertype = match family {
+        Family::V4 => ETHERTYPE_IPV4,
+        Family::V6 => ETHERTYPE_IPV6,
+    };
+    *packet.header_mut::<[u8; 2]>(ETHERNET - 2)? = ethertype.to_be_bytes();
     Some(())
 }
 

@@ -60,10 +60,11 @@ stage! {
 
 stage! {
     /// Looks up the source address that a packet at an egress hook gets: that of its route, or that of the device if the route
-    /// leads elsewhere. The result is in `scratch.route.found`. `false` if no interface of the node has this hook.
+    /// leads elsewhere. The result is in `scratch.route.found`. `false` if flows must not leave through the device.
     pub fn look_up_source(context: &mut Context, arrival: u32) -> bool {
-        let Some(device) = maps::device(context.skb.ifindex()) else {
-            return false;
+        let device = match maps::device(context.skb.ifindex()) {
+            Some(device) if device.is_uplink() => device,
+            _ => return false,
         };
         let parsed = &*context.parsed;
         let query = RouteQuery {

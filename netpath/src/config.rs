@@ -52,7 +52,7 @@ pub struct Config {
     pub socket: PathBuf,
     /// The cgroup that the socket programs are attached to; found by the daemon if `None`.
     pub cgroup: Option<PathBuf>,
-    /// Interface names of the uplinks; every interface with a default route if empty.
+    /// Names of the interfaces that serve published ports, and through which sandboxes send; every interface if empty.
     pub uplinks: Vec<String>,
     /// Kind of the store.
     pub store: StoreKind,

@@ -4,6 +4,7 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
+mod class1_interfaces;
 mod crash;
 mod repair;
 mod rollback;

@@ -189,7 +189,7 @@ fn deleted_map_entries_are_rewritten() {
     for (map, words) in [
         ("ports", "publish"),
         ("addresses", "address"),
-        ("devices", "add uplink"),
+        ("devices", "add interface"),
         ("networks", "add network"),
         ("subnets", "add subnet"),
         ("allow", "allow"),

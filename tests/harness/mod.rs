@@ -10,6 +10,7 @@ pub mod peer;
 pub mod process;
 pub mod prog;
 pub mod table;
+pub mod tunnel;
 pub mod wire;
 pub mod workspace;
 

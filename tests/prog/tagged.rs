@@ -39,7 +39,7 @@ fn tagged_frame_is_dropped_at_an_endpoint_and_passed_at_an_uplink() {
             ("eth0", Hook::UplinkIngress),
         ] {
             let interface = interface.to_owned();
-            let attachment = Attachment { interface, hook };
+            let attachment = Attachment::new(interface, hook);
             prog.datapath.attach(&attachment).expect("attach");
         }
         let family = Family::BOTH[0];

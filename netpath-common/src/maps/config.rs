@@ -67,8 +67,11 @@ pub const VXLAN_PORT: u16 = 4789;
 pub enum Role {
     /// The host's end of an endpoint's veth pair; [`Device::index`] is the slot of the endpoint.
     Endpoint = 1,
-    /// An uplink; [`Device::index`] is unused.
+    /// An interface that serves published ports, and through which sandboxes send.
     Uplink = 2,
+    /// An interface that the setting `uplink` excludes. Flows of published ports are not opened there, and packets of
+    /// sandboxes are not sent there.
+    Guarded = 3,
 }
 
 layout! {
@@ -77,15 +80,15 @@ layout! {
     pub struct Device(48) {
         /// A [`Role`].
         pub role: u32,
-        /// Slot of the endpoint; 0 for an uplink.
+        /// Slot of the endpoint; 0 for an interface of the node.
         pub index: u32,
         /// Largest network-layer packet in bytes.
         pub mtu: u32,
-        /// Padding, always zero.
-        pub pad: u32,
-        /// Uplinks: source address for IPv4 if the route has none; unspecified if the uplink has no IPv4 address.
+        /// A [`LinkHeader`](crate::hook::LinkHeader); 0 for an endpoint. Each kind has programs of its own.
+        pub header: u32,
+        /// Interfaces: source address for IPv4 if the route has none; unspecified without an IPv4 address.
         pub v4: Addr,
-        /// Uplinks: source address for IPv6 if the route has none; unspecified if the uplink has no IPv6 address.
+        /// Interfaces: source address for IPv6 if the route has none; unspecified without an IPv6 address.
         pub v6: Addr,
     }
 }
@@ -100,10 +103,16 @@ impl Device {
         }
     }
 
-    /// Whether this is an uplink.
+    /// Whether this is an interface that serves published ports, and through which sandboxes send.
     #[inline(always)]
     pub const fn is_uplink(&self) -> bool {
         self.role == Role::Uplink as u32
+    }
+
+    /// Whether this is an interface of the node.
+    #[inline(always)]
+    pub const fn is_interface(&self) -> bool {
+        self.role == Role::Uplink as u32 || self.role == Role::Guarded as u32
     }
 
     /// Whether this is the host's end of an endpoint's veth pair.

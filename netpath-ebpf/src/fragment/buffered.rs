@@ -54,7 +54,14 @@ impl Buffer {
     /// Replaces the packet by the buffered one, if that has this sequence number, belongs to this datagram and did not arrive
     /// before `oldest` (coarse monotonic nanoseconds). Returns whether the packet was replaced.
     #[inline(always)]
-    fn restore(self, skb: &mut Skb, sequence: u32, key: &FragmentKey, oldest: u64) -> bool {
+    fn restore(
+        self,
+        skb: &mut Skb,
+        l3: usize,
+        sequence: u32,
+        key: &FragmentKey,
+        oldest: u64,
+    ) -> bool {
         // SAFETY: as in `store`. The length is read once: another CPU may change it.
         unsafe {
             let length = (&raw const (*self.0).length).read_volatile();
@@ -62,7 +69,7 @@ impl Buffer {
                 && (*self.0).arrived >= oldest
                 && (*self.0).key == *key
                 && is_bufferable(length)
-                && helpers::replace_packet(skb, &raw const (*self.0).bytes, length)
+                && helpers::replace_packet(skb, l3, &raw const (*self.0).bytes, length)
                 && (&raw const (*self.0).sequence).read_volatile() == sequence
         }
     }
@@ -166,11 +173,12 @@ pub fn buffer(context: &mut Context, hook: Hook) -> bool {
     true
 }
 
-/// Sends the packet, a first fragment, and the buffered fragments of its datagram through the hook again. `false` if no
+/// Sends the packet, a first fragment with its network header at `l3`, and the buffered fragments of its datagram through the hook again. `false` if no
 /// fragment is buffered or the packet could not be sent; the caller then continues with the packet.
 #[inline(always)]
 pub(super) fn send_again(
     skb: &mut Skb,
+    l3: usize,
     scratch: &mut FragmentScratch,
     hook: Hook,
     now: u64,
@@ -197,6 +205,7 @@ pub(super) fn send_again(
     };
     let mut replay = Replay {
         skb,
+        l3,
         scratch,
         oldest: now.saturating_sub(limit),
         hook,
@@ -207,6 +216,8 @@ pub(super) fn send_again(
 
 struct Replay<'a> {
     skb: &'a mut Skb,
+    /// Offset of the network header.
+    l3: usize,
     scratch: &'a mut FragmentScratch,
     /// Coarse monotonic nanoseconds.
     oldest: u64,
@@ -222,7 +233,7 @@ impl Step for Replay<'_> {
         };
         let sequence = *sequence;
         if let Some(buffer) = Buffer::of(sequence)
-            && buffer.restore(self.skb, sequence, &self.scratch.key, self.oldest)
+            && buffer.restore(self.skb, self.l3, sequence, &self.scratch.key, self.oldest)
         {
             helpers::clone_redirect(self.skb, self.hook);
         }

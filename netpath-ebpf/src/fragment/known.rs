@@ -99,7 +99,7 @@ fn store_first(context: &mut Context, entry: Entry, hook: Hook) -> Option<u32> {
     };
     let id = known.id;
     store(&scratch.key, known);
-    if buffered::send_again(skb, scratch, hook, now, limit) {
+    if buffered::send_again(skb, parsed.l3, scratch, hook, now, limit) {
         None
     } else {
         Some(id)

@@ -59,11 +59,27 @@ pub fn load_probe_request(skb: &Skb) -> Option<ProbeRequest> {
     }
 }
 
-/// Replaces the whole packet by the first `length` bytes of `frame`. `false` if it cannot be written; the packet is then
-/// unusable.
+/// Replaces the whole packet, whose network header is at `l3` (0 or [`ETHERNET`]), by the first `length` bytes of `frame`.
+/// `false` if it cannot be written; the packet is then unusable.
 #[inline(always)]
-pub fn replace_packet(skb: &mut Skb, frame: *const [u8; BUFFER_BYTES], length: u32) -> bool {
+pub fn replace_packet(
+    skb: &mut Skb,
+    l3: usize,
+    frame: *const [u8; BUFFER_BYTES],
+    length: u32,
+) -> bool {
     let (skb, frame): (_, *const u8) = (skb.as_ptr(), frame.cast());
+    let flags = BPF_F_RECOMPUTE_CSUM as u64;
+    if l3 == 0 {
+        // SAFETY: as below; `length` is in `1..=BUFFER_BYTES`.
+        return unsafe {
+            bpf_skb_change_tail(skb, length, 0) == 0
+                && match bounded::<BUFFER_BYTES>(length) {
+                    Some(length) => bpf_skb_store_bytes(skb, 0, frame.cast(), length, flags) == 0,
+                    None => false,
+                }
+        };
+    }
     let header = ETHERNET as u32;
     // SAFETY: callers pass a field of a map value; `body` is in `1..=BUFFER_BYTES - ETHERNET`, and the frame's body begins
     // `ETHERNET` bytes after its start.
@@ -76,7 +92,6 @@ pub fn replace_packet(skb: &mut Skb, frame: *const [u8; BUFFER_BYTES], length: u
         let Some(body) = bounded::<{ BUFFER_BYTES - ETHERNET }>(length - header) else {
             return false;
         };
-        let flags = BPF_F_RECOMPUTE_CSUM as u64;
         bpf_skb_store_bytes(skb, header, frame.add(ETHERNET).cast(), body, flags) == 0
     }
 }

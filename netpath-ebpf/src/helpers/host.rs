@@ -115,7 +115,12 @@ pub fn load_bytes(skb: &Skb, buffer: *mut [u8; BUFFER_BYTES], length: u32) -> bo
     copied.map(|(to, from)| to.copy_from_slice(from)).is_some()
 }
 
-pub fn replace_packet(skb: &mut Skb, frame: *const [u8; BUFFER_BYTES], length: u32) -> bool {
+pub fn replace_packet(
+    skb: &mut Skb,
+    _l3: usize,
+    frame: *const [u8; BUFFER_BYTES],
+    length: u32,
+) -> bool {
     // SAFETY: as above.
     let frame = unsafe { &*frame };
     let bytes = frame.get(..length as usize);

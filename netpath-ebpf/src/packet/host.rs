@@ -19,6 +19,8 @@ pub struct Skb {
     pub vlan: Option<u16>,
     /// The number that a program has stored with the packet.
     pub noted: Cell<u64>,
+    /// Type of the network packet, for a packet without a link header.
+    pub ethertype: u16,
 }
 
 impl Skb {
@@ -79,6 +81,17 @@ impl Skb {
             }
             _ => None,
         }
+    }
+
+    /// Type of the network packet.
+    pub fn ethertype(&self) -> u16 {
+        self.ethertype
+    }
+
+    /// Adds a link header of zeros.
+    pub fn push_link_header(&mut self, length: usize) -> bool {
+        self.bytes.splice(..0, std::iter::repeat_n(0, length));
+        true
     }
 
     /// Packets on the wire.

@@ -5,8 +5,8 @@ use core::arch::asm;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::generated::{
-        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_pull_data,
-        bpf_skb_vlan_pop,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_change_type,
+        bpf_skb_pull_data, bpf_skb_vlan_pop,
     },
 };
 use netpath_common::checksum::Diff;
@@ -134,6 +134,21 @@ impl Skb {
     pub fn remove_tag(&mut self) -> bool {
         // SAFETY: plain helper call; no reference into the packet exists, because `self` is borrowed mutably.
         unsafe { bpf_skb_vlan_pop(self.context) == 0 }
+    }
+
+    /// The type of the network packet, as an ethertype. The driver of a device without a link header sets it.
+    #[inline(always)]
+    pub fn ethertype(&self) -> u16 {
+        // SAFETY: as in `ifindex`.
+        let protocol = unsafe { (*self.context).protocol };
+        u16::from_be(protocol as u16)
+    }
+
+    /// Adds a link header of `length` zeros in front of a packet that has none. `false` if the kernel refused.
+    #[inline(always)]
+    pub fn push_link_header(&mut self, length: usize) -> bool {
+        // SAFETY: plain helper call; no reference into the packet exists, because `self` is borrowed mutably.
+        unsafe { bpf_skb_change_head(self.context, length as u32, 0) == 0 }
     }
 
     /// Number of packets on the wire: the segments of a GSO packet, otherwise 1.

@@ -28,7 +28,7 @@ pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook
     };
     conntrack::record_packet(entry, &context.skb, context.parsed);
     let slow = needs_stack(&context.skb, context.parsed, endpoint);
-    if slow.is_none() && !apply_routing_rewrite(&mut context.skb, context.parsed, endpoint) {
+    if slow.is_none() && !apply_routing_rewrite(context, endpoint) {
         return Reason::WriteFailed;
     }
     if slow.is_some() && replies_locally(&context.skb, endpoint, hook, entry.flags()) {
@@ -43,7 +43,7 @@ pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook
 /// Translates a later fragment of a translated datagram and delivers it.
 #[inline(never)]
 pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
-    let (skb, parsed) = (&mut context.skb, &*context.parsed);
+    let (skb, parsed) = (&context.skb, &*context.parsed);
     let endpoint = known.endpoint;
     let slow = needs_stack(skb, parsed, endpoint);
     // The stack's ICMPv6 error about this fragment would quote no ports, so it could not be translated. The sender receives
@@ -54,7 +54,7 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
     if slow.is_some() && replies_locally(skb, endpoint, hook, known.flags) {
         return finish(skb, endpoint, slow, hook);
     }
-    if slow.is_none() && !apply_routing_rewrite(skb, parsed, endpoint) {
+    if slow.is_none() && !apply_routing_rewrite(context, endpoint) {
         return Reason::WriteFailed;
     }
     if !known.translate(context) {
@@ -66,14 +66,13 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
 /// Delivers an ICMP error that was translated.
 #[inline(always)]
 pub fn routed(context: &mut Context, endpoint: &Endpoint, hook: Hook) -> Reason {
-    let (skb, parsed) = (&mut context.skb, &*context.parsed);
-    if parsed.ttl <= 1 {
+    if context.parsed.ttl <= 1 {
         return Reason::TtlExceeded;
     }
-    if !apply_routing_rewrite(skb, parsed, endpoint) {
+    if !apply_routing_rewrite(context, endpoint) {
         return Reason::WriteFailed;
     }
-    finish(skb, endpoint, None, hook)
+    finish(&context.skb, endpoint, None, hook)
 }
 
 /// Delivers a frame within a network as its bridge would: only the destination MAC address may change.
@@ -94,7 +93,7 @@ fn needs_stack(skb: &Skb, parsed: &Parsed, endpoint: &Endpoint) -> Option<Reason
     let mtu = endpoint.mtu as usize;
     if parsed.ttl <= 1 {
         Some(Reason::TtlExceeded)
-    } else if skb.len() > mtu + ETHERNET && wire_length(skb, parsed) > mtu {
+    } else if skb.len() > mtu + parsed.l3 && wire_length(skb, parsed) > mtu {
         Some(Reason::TooBig)
     } else {
         None
@@ -112,9 +111,17 @@ fn replies_locally(skb: &Skb, endpoint: &Endpoint, hook: Hook, flags: u8) -> boo
         && !guard::is_addressed_to(skb, &endpoint.mac)
 }
 
-/// Applies what routing changes: TTL and MAC addresses. `false` if the packet cannot be written.
+/// Applies what routing changes: TTL and link header. `false` if the packet cannot be written.
 #[inline(always)]
-fn apply_routing_rewrite(skb: &mut Skb, parsed: &Parsed, endpoint: &Endpoint) -> bool {
+fn apply_routing_rewrite(context: &mut Context, endpoint: &Endpoint) -> bool {
+    let (skb, parsed) = (&mut context.skb, &mut *context.parsed);
+    // The sandbox's device is an Ethernet device.
+    if parsed.l3 == 0 {
+        if !skb.push_link_header(ETHERNET) || rewrite::set_ethertype(skb, parsed.family).is_none() {
+            return false;
+        }
+        parsed.l3 = ETHERNET;
+    }
     rewrite::decrement_ttl(skb, parsed).is_some()
         && rewrite::set_macs(skb, &endpoint.mac, &endpoint.gateway_mac).is_some()
 }

@@ -3,7 +3,7 @@
 use netpath_common::{
     addr::Addr,
     flow::{ICMP, ICMPV6, UDP},
-    hook::Hook,
+    hook::{Hook, LinkHeader},
     maps::{AddressOwner, Device, Endpoint, ICC_OFF},
     reason::Reason,
 };
@@ -33,7 +33,7 @@ pub fn ingress(context: &mut Context) -> Reason {
     if !guard::has_own_mac(&context.skb, endpoint) {
         return Reason::Spoofed;
     }
-    match parse_received(context) {
+    match parse_received(context, LinkHeader::Ethernet) {
         Ok(()) => {}
         Err(Reason::NotOurs) if context.skb.is_tagged() => return Reason::Tagged,
         Err(Reason::NotOurs) => {
@@ -151,8 +151,8 @@ pub fn egress(context: &mut Context) -> Reason {
         return Reason::EndpointGone;
     };
     match maps::device(sender) {
-        // The uplink program translated it and passed it to the stack, because it could not be redirected.
-        Some(device) if device.is_uplink() && is_translated(context) => return Reason::FromHost,
+        // The interface program translated it and passed it to the stack, because it could not be redirected.
+        Some(device) if device.is_interface() && is_translated(context) => return Reason::FromHost,
         // A frame from another endpoint of the network, which was checked at that endpoint.
         Some(device) if is_sibling(device, sender, endpoint) => return Reason::Bridged,
         _ => {}

@@ -77,6 +77,8 @@ stage! {
             return Some(reason);
         }
         match destination {
+            Destination::Sandbox(_) if !is_at_uplink(context) => Some(Reason::DirectAccess),
+            Destination::Host if !is_at_uplink(context) => Some(Reason::NotOurs),
             Destination::Sandbox(_) | Destination::Host => {
                 prepare(context, Hook::UplinkIngress, Client::Outside, destination)
             }
@@ -84,6 +86,15 @@ stage! {
             Destination::Gateway | Destination::Subnet => Some(Reason::DirectAccess),
             Destination::Link | Destination::Outside => Some(Reason::NotOurs),
         }
+    }
+}
+
+/// Whether the packet is at an interface that serves published ports.
+#[inline(always)]
+fn is_at_uplink(context: &Context) -> bool {
+    match maps::device(context.skb.ifindex()) {
+        Some(device) => device.is_uplink(),
+        None => false,
     }
 }
 

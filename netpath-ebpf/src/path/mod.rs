@@ -36,7 +36,7 @@ mod renumber;
 mod tests;
 pub mod uplink;
 
-use netpath_common::{flow::TCP, reason::Reason};
+use netpath_common::{flow::TCP, hook::LinkHeader, reason::Reason};
 
 use crate::{
     conntrack::Entry,
@@ -47,7 +47,7 @@ use crate::{
     stage::stage,
 };
 
-/// Parses a packet, after making its headers linear if necessary.
+/// Parses a packet with an Ethernet header, after making its headers linear if necessary.
 #[inline(always)]
 fn parse_packet(context: &mut Context) -> Result<(), Reason> {
     parse_headers(&mut context.skb, context.parsed)
@@ -60,7 +60,10 @@ fn parse_packet(context: &mut Context) -> Result<(), Reason> {
 /// [`Reason::NotOurs`] if the frame belongs to a VLAN, [`Reason::Tagged`] if it has too many tags, or an error of
 /// [`parse_packet`].
 #[inline(always)]
-fn parse_received(context: &mut Context) -> Result<(), Reason> {
+fn parse_received(context: &mut Context, header: LinkHeader) -> Result<(), Reason> {
+    if header == LinkHeader::None {
+        return parse_from(context, header);
+    }
     if !context.skb.is_tagged() {
         let result = parse_packet(context);
         if context.parsed.l3 == ETHERNET {
@@ -89,10 +92,29 @@ stage! {
     }
 }
 
+/// Parses a packet with this link header, after making its headers linear if necessary.
+#[inline(always)]
+fn parse_from(context: &mut Context, header: LinkHeader) -> Result<(), Reason> {
+    match header {
+        LinkHeader::Ethernet => parse_packet(context),
+        LinkHeader::None => parse_headers_without_link(&mut context.skb, context.parsed),
+    }
+}
+
 stage! {
     fn parse_headers(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
         match parse::parse(skb, parsed) {
             Err(Reason::Malformed) if skb.linearize() => parse::parse(skb, parsed),
+            result => result,
+        }
+    }
+}
+
+stage! {
+    fn parse_headers_without_link(skb: &mut Skb, parsed: &mut Parsed) -> Result<(), Reason> {
+        let ethertype = skb.ethertype();
+        match parse::parse_at(skb, 0, ethertype, parsed) {
+            Err(Reason::Malformed) if skb.linearize() => parse::parse_at(skb, 0, ethertype, parsed),
             result => result,
         }
     }

@@ -1,5 +1,6 @@
 //! The packet path on plain collections instead of maps.
 
+mod interfaces;
 mod routes;
 
 use std::{mem, net::IpAddr};
@@ -7,7 +8,7 @@ use std::{mem, net::IpAddr};
 use netpath_common::{
     addr::{Addr, Be16, MacAddr},
     flow::{FlowKey, TCP, Timers},
-    hook::Hook,
+    hook::{Hook, LinkHeader},
     maps::{
         AddressOwner, AddressRecord, Config, Device, Endpoint, ICC_OFF, INTERNAL, MASQUERADE,
         Network, NextHop, PortKey, PublishedRange, Role, Subnet, Usage,
@@ -214,9 +215,13 @@ fn at_uplink(packet: &Sample) -> Skb {
 /// The reason for a packet at a hook.
 fn handle(hook: Hook, skb: &mut Skb) -> Reason {
     let mut context = Context::new(mem::take(skb)).expect("a context");
+    let header = match context.skb.ethertype {
+        0 => LinkHeader::Ethernet,
+        _ => LinkHeader::None,
+    };
     let reason = match hook {
-        Hook::UplinkIngress => uplink::ingress(&mut context),
-        Hook::UplinkEgress => uplink::egress(&mut context),
+        Hook::UplinkIngress => uplink::ingress(&mut context, header),
+        Hook::UplinkEgress => uplink::egress(&mut context, header),
         Hook::EndpointIngress => endpoint::ingress(&mut context),
         Hook::EndpointEgress => endpoint::egress(&mut context),
     };

@@ -1,11 +1,15 @@
-//! Programs at an uplink: packets between sandboxes and the outside.
+//! Programs at an interface of the node: packets between sandboxes and the outside.
 
-use netpath_common::{hook::Hook, maps::AddressOwner, reason::Reason};
+use netpath_common::{
+    hook::{Hook, LinkHeader},
+    maps::AddressOwner,
+    reason::Reason,
+};
 
 use super::{
     destination,
     icmp_error::{self, Reporter},
-    local, parse_packet, parse_received, renumber, translate,
+    local, parse_from, parse_received, renumber, translate,
 };
 use crate::{
     conntrack::{self, Found},
@@ -22,8 +26,8 @@ use crate::{
 
 /// Handles a packet from outside.
 #[inline(always)]
-pub fn ingress(context: &mut Context) -> Reason {
-    match parse_received(context) {
+pub fn ingress(context: &mut Context, header: LinkHeader) -> Reason {
+    match parse_received(context, header) {
         Ok(()) => {}
         // Among others, a frame for a VLAN device above this uplink.
         Err(Reason::NotOurs) => return Reason::NotOurs,
@@ -50,12 +54,12 @@ pub fn ingress(context: &mut Context) -> Reason {
 
 /// Handles a packet that leaves the node.
 #[inline(always)]
-pub fn egress(context: &mut Context) -> Reason {
+pub fn egress(context: &mut Context, header: LinkHeader) -> Reason {
     // `endpoint_in` has translated it.
     if context.skb.take_note(context.config.secret) {
         return Reason::Translated;
     }
-    let parsing = parse_packet(context);
+    let parsing = parse_from(context, header);
     let src = context.parsed.key.src;
     let slot = match maps::address_owner(&src) {
         Some(AddressOwner::Endpoint(slot)) => slot,

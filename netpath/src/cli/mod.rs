@@ -164,7 +164,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Port(command) => runtime.block_on(port::execute(&context, command)),
         Command::Map(command) => map::execute(&context, command),
         Command::Status(arguments) => runtime.block_on(status::execute(&context, arguments)),
-        Command::Doctor(arguments) => doctor::execute(&context, arguments),
+        Command::Doctor(arguments) => runtime.block_on(doctor::execute(&context, arguments)),
         Command::Completions(arguments) => completions::execute(arguments),
         Command::Man(arguments) => man::execute(arguments),
     }

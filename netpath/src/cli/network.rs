@@ -117,7 +117,7 @@ pub(super) struct Create {
         hide_possible_values = true
     )]
     gateway_mode: GatewayMode,
-    /// MTU in bytes [default: that of the uplink or of the adopted bridge]
+    /// MTU in bytes [default: that of the interfaces with a default route, or of the adopted bridge]
     #[arg(long, value_name = "N")]
     mtu: Option<u32>,
     /// VXLAN network identifier [default: a free one]

@@ -17,7 +17,7 @@ use crate::{
     frontend::http::{
         self,
         client::ClientError,
-        v1::{Flows, MapInfo, Node, Program, SandboxFlows, Status},
+        v1::{Flows, Interface, MapInfo, Node, Program, SandboxFlows, Status},
     },
 };
 
@@ -142,6 +142,7 @@ fn describe(status: &Status) -> String {
     if let Some(flows) = &status.flows {
         section(&mut text, "most flows", &flows.top);
     }
+    section(&mut text, "interfaces", &status.interfaces);
     section(&mut text, "nodes", &status.nodes);
     section(&mut text, "programs", &status.programs);
     section(&mut text, "maps", &status.maps);
@@ -163,6 +164,14 @@ fn section<R: Row>(text: &mut String, title: &str, rows: &[R]) {
     if !rows.is_empty() {
         text.push_str(&format!("\n{title}\n"));
         text.push_str(&output::table(R::COLUMNS, rows.iter().map(R::cells)));
+    }
+}
+
+impl Row for Interface {
+    const COLUMNS: &'static [Column] = &["INTERFACE", "ROLE", "WHY"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.name.clone(), self.role.clone(), self.why.clone()]
     }
 }
 
@@ -248,6 +257,11 @@ mod tests {
                 version: "1.0".to_owned(),
             }],
             uplinks: vec!["eth0".to_owned(), "eth1".to_owned()],
+            interfaces: vec![Interface {
+                name: "eth0".to_owned(),
+                role: "uplink".to_owned(),
+                why: "serves".to_owned(),
+            }],
             store: Store {
                 kind: "file".to_owned(),
                 reachable: true,
@@ -316,6 +330,10 @@ most flows
 SANDBOX  FLOWS
 web         70
 db           5
+
+interfaces
+INTERFACE  ROLE    WHY
+eth0       uplink  serves
 
 nodes
 NODE  ADDRESSES              VERSION

@@ -1,12 +1,10 @@
 //! Commands that tasks of the daemon run: reconcile, sweep, the application of other writers' commits, and the removal
 //! of sandboxes that have ended.
 
-use std::time::Instant;
-
 use super::{Action, CommandError, Commands, Node, ObjectKind};
 use crate::{
     datapath::{DatapathError, sweep::Swept},
-    kernel::{Event, VETH_PREFIX, is_own_device, link_index},
+    kernel::{Event, VETH_PREFIX, is_own_device},
     model::{Id, ProcessId},
     reconcile::{Datapath, Depth, Kernel},
     store::Revision,
@@ -62,9 +60,19 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         Ok(())
     }
 
-    /// Time at which the first hold of an uplink without a default route ends; `None` if no uplink is held.
-    pub async fn uplink_hold_end(&self) -> Option<Instant> {
-        self.shared.node.lock().await.uplink_hold_end()
+    /// Attaches the programs of the device with this index and name, if it is an interface of the node that has none yet.
+    ///
+    /// # Errors
+    /// If the device cannot be read, or a program cannot be attached.
+    pub async fn attach_interface(&self, index: u32, name: &str) -> Result<(), CommandError> {
+        if is_own_device(name) {
+            return Ok(());
+        }
+        let mut node = self.shared.node.lock().await;
+        if node.torn_down || node.is_interface(index, name) {
+            return Ok(());
+        }
+        node.attach_interface(index, &self.config().uplinks).await
     }
 
     /// Whether a kernel event requires a reconcile before the next periodic one. A change of netpath's own devices
@@ -75,8 +83,9 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             // netpath itself detaches programs from its own devices.
             Event::FilterRemoved { index } => {
                 let node = self.shared.node.lock().await;
-                let mut uplinks = node.facts.facts.uplinks.keys();
-                return uplinks.any(|name| link_index(name) == Some(*index));
+                let mut devices = node.facts.devices.iter();
+                return devices
+                    .any(|device| device.index == *index && device.role.header().is_some());
             }
             // The desired state does not depend on rules.
             Event::RuleChanged => return false,

@@ -46,7 +46,7 @@ pub use namespace::{NamespaceChoice, NamespaceError};
 pub use network::NetworkSpec;
 pub use node::{Node, NodeParts};
 pub use sandbox::SandboxSpec;
-pub use status::{NodeView, ProgramStatus, ReconcileStatus, Status, StoreStatus};
+pub use status::{InterfaceView, NodeView, ProgramStatus, ReconcileStatus, Status, StoreStatus};
 pub use stored::Stored;
 pub use teardown::remove_kernel_state;
 pub use view::{EndpointView, NetworkView, PortView, SandboxView};

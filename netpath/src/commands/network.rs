@@ -6,7 +6,7 @@ use super::{Action, CommandError, Commands, NetworkView, Node, ObjectKind, Sandb
 use crate::{
     kernel::sysctl,
     model::{
-        Caller, Name,
+        Caller, Change, Name,
         request::{AdoptedBridge, NetworkRequest, RequestError, route_warnings},
     },
     plan::AdoptedDevice,
@@ -63,6 +63,7 @@ impl Commands {
             })
             .await?;
         node.apply(&change).await?;
+        self.reconcile_if_adopted(&change);
         let name = &request.name;
         self.emit(Action::Created, ObjectKind::Network, name.as_str(), None);
         let network = node.state().network(name)?;
@@ -82,13 +83,27 @@ impl Commands {
     /// The request is refused, or the change failed and was reversed.
     pub async fn remove_network(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
-        node.request(|state, _| {
-            state.check_network_owner(name, caller)?;
-            state.remove_network(name)
-        })
-        .await?;
+        let change = node
+            .request(|state, _| {
+                state.check_network_owner(name, caller)?;
+                state.remove_network(name)
+            })
+            .await?;
+        self.reconcile_if_adopted(&change);
         self.emit(Action::Removed, ObjectKind::Network, name.as_str(), None);
         Ok(())
+    }
+
+    /// A bridge is an interface of the node before its adoption and after the end of the adoption.
+    fn reconcile_if_adopted(&self, change: &Change) {
+        if let Change::Network { before, after } = change
+            && before
+                .iter()
+                .chain(after)
+                .any(|network| network.adopted.is_some())
+        {
+            self.wake().reconcile.notify_one();
+        }
     }
 
     /// Connects a sandbox to a network.

@@ -41,9 +41,6 @@ pub struct Node<K = Host, D = Datapath> {
     pools: Vec<crate::ipam::Pool>,
     pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
-    uplink_hold: Duration,
-    /// Held uplinks: those without a default route, and when the loss of the route was found.
-    lost_uplinks: BTreeMap<String, Instant>,
     flow_pressure: FlowPressure,
 }
 
@@ -55,18 +52,16 @@ pub struct NodeParts<K = Host, D = Datapath> {
     pub stored: Stored,
     /// Kernel and datapath.
     pub reconciler: Reconciler<K, D>,
-    /// Interfaces, addresses and uplinks of the node.
+    /// Interfaces and addresses of the node.
     pub facts: NodeFacts,
     /// Pools of new subnets.
     pub pools: Vec<crate::ipam::Pool>,
-    /// Address at which other nodes reach it; those of the uplinks if `None`.
+    /// Address at which other nodes reach it; those of the interfaces with a default route if `None`.
     pub underlay_address: Option<IpAddr>,
     /// Path of the namespace of the node.
     pub host_netns: PathBuf,
     /// First and last port of the range from which a host port is chosen if the request names none.
     pub free_ports: (u16, u16),
-    /// How long an uplink without a default route is kept.
-    pub uplink_hold: Duration,
     /// Descriptions of what is degraded at startup, by topic.
     pub degraded: BTreeMap<&'static str, String>,
 }
@@ -95,8 +90,6 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             pools: parts.pools,
             host_netns: parts.host_netns,
             free_ports: parts.free_ports,
-            uplink_hold: parts.uplink_hold,
-            lost_uplinks: BTreeMap::new(),
             flow_pressure: FlowPressure::default(),
         }
     }
@@ -222,9 +215,8 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let adopted = self.state().adopted_devices();
         let kernel = &self.reconciler.kernel;
         let mut facts = kernel.facts(uplinks, &adopted).await?;
-        if uplinks.is_empty() {
-            self.hold_uplinks(&mut facts).await?;
-        }
+        // A DHCP client may remove the default route temporarily.
+        facts.facts.mtu = facts.facts.mtu.or(self.facts.facts.mtu);
         self.facts = facts;
         self.store_record();
         let desired = Desired::of_state(self.state(), &self.facts.facts);
@@ -243,31 +235,33 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         Ok(outcome)
     }
 
-    /// An uplink that has lost its default route is kept for [`NodeParts::uplink_hold`]. A DHCP client may remove
-    /// the route temporarily, and without the programs the stack would reset the connections of flows.
-    async fn hold_uplinks(&mut self, facts: &mut NodeFacts) -> Result<(), kernel::Error> {
-        for (name, uplink) in &self.facts.facts.uplinks {
-            if facts.facts.uplinks.contains_key(name) {
-                self.lost_uplinks.remove(name);
-                continue;
-            }
-            let since = *self
-                .lost_uplinks
-                .entry(name.clone())
-                .or_insert_with(Instant::now);
-            if since.elapsed() < self.uplink_hold && self.reconciler.kernel.has_link(name).await? {
-                facts.facts.uplinks.insert(name.clone(), uplink.clone());
-            }
-        }
-        let held = &facts.facts.uplinks;
-        self.lost_uplinks.retain(|name, _| held.contains_key(name));
+    /// Attaches the programs of a new or renamed interface, and adds its entry, before a reconcile observes the node.
+    /// Its addresses are added by that reconcile. Nothing happens if the device is not an interface.
+    pub(super) async fn attach_interface(
+        &mut self,
+        index: u32,
+        uplinks: &[String],
+    ) -> Result<(), CommandError> {
+        let adopted = self.state().adopted_devices();
+        let kernel = &self.reconciler.kernel;
+        let Some((device, interface)) = kernel.interface(index, uplinks, &adopted).await? else {
+            return Ok(());
+        };
+        let name = device.name.clone();
+        let after = Desired::of_interface(name.clone(), interface.clone());
+        self.reconciler.apply(&Desired::default(), &after).await?;
+        self.facts.facts.interfaces.insert(name, interface);
+        self.facts.devices.retain(|other| other.index != index);
+        self.facts.devices.push(device);
         Ok(())
     }
 
-    /// Time at which the first hold of an uplink without a default route ends; `None` if no uplink is held.
-    pub(super) fn uplink_hold_end(&self) -> Option<Instant> {
-        let since = self.lost_uplinks.values().min()?;
-        Some(*since + self.uplink_hold)
+    /// Whether the device with this index and name is known as an interface with programs.
+    pub(super) fn is_interface(&self, index: u32, name: &str) -> bool {
+        let mut devices = self.facts.devices.iter();
+        devices.any(|device| {
+            device.index == index && device.name == name && device.role.header().is_some()
+        })
     }
 
     /// Stores a change without applying it to the kernel and the datapath.
@@ -283,14 +277,14 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
 
     /// Stores the record of this node if it has changed.
     fn store_record(&mut self) {
-        let uplinks = self.facts.facts.uplinks.values();
         let addresses: BTreeSet<_> = match self.underlay_address {
             Some(address) => [address].into(),
-            None => uplinks
-                .flat_map(|uplink| [uplink.v4, uplink.v6])
-                .flatten()
-                .collect(),
+            None => self.facts.addresses.clone(),
         };
+        // The default route may be missing temporarily.
+        if addresses.is_empty() && self.record.is_some() {
+            return;
+        }
         let record = NodeRecord {
             name: self.name.clone(),
             addresses: addresses.into_iter().collect(),

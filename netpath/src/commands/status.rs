@@ -9,7 +9,7 @@ use crate::{
         attach,
         read::{self, FlowTable, MapUse},
     },
-    kernel::sysctl,
+    kernel::{DeviceRole, sysctl},
     model::{Name, Network},
     plan::Desired,
     store::objects,
@@ -27,11 +27,13 @@ pub struct Status {
     pub ready: bool,
     /// Nodes that share the store, this one included; empty if the store cannot be read.
     pub nodes: Vec<NodeView>,
-    /// Interface names of the uplinks.
+    /// Names of the interfaces that serve published ports.
     pub uplinks: Vec<String>,
+    /// Every device of the node.
+    pub interfaces: Vec<InterfaceView>,
     /// The store.
     pub store: StoreStatus,
-    /// Programs of uplinks, endpoints and the cgroup.
+    /// Programs of interfaces, endpoints and the cgroup.
     pub programs: Vec<ProgramStatus>,
     /// Pinned maps.
     pub maps: Vec<MapUse>,
@@ -54,6 +56,27 @@ pub struct NodeView {
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,
+}
+
+/// A device of the node, and how netpath uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceView {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: &'static str,
+    /// Why it has this role.
+    pub why: String,
+}
+
+impl From<&DeviceRole> for InterfaceView {
+    fn from(device: &DeviceRole) -> Self {
+        Self {
+            name: device.name.clone(),
+            role: device.role.name(),
+            why: device.role.to_string(),
+        }
+    }
 }
 
 /// Status of the store.
@@ -117,7 +140,8 @@ impl Node {
             node: config.node.to_string(),
             ready: !failed && store.writable && programs.iter().all(|program| program.attached),
             nodes: self.nodes(),
-            uplinks: self.facts.facts.uplinks.keys().cloned().collect(),
+            uplinks: self.uplinks(),
+            interfaces: self.facts.devices.iter().map(Into::into).collect(),
             store,
             degraded: self.degraded(&programs, &maps),
             programs,
@@ -137,6 +161,12 @@ impl Node {
                 .map(|(name, known, _)| (name.to_owned(), known))
                 .into(),
         })
+    }
+
+    fn uplinks(&self) -> Vec<String> {
+        let interfaces = self.facts.facts.interfaces.iter();
+        let uplinks = interfaces.filter(|(_, interface)| interface.is_uplink);
+        uplinks.map(|(name, _)| name.clone()).collect()
     }
 
     fn nodes(&self) -> Vec<NodeView> {

@@ -38,7 +38,7 @@ pub struct Settings {
     /// Cgroup whose processes reach published ports on local addresses [default: the root]
     #[arg(long, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Uplink, an interface that carries external traffic; repeatable [default: every interface with a default route]
+    /// Interface that serves published ports and external access; repeatable [default: every interface of the node]
     #[arg(long, value_name = "IFNAME")]
     #[serde(alias = "uplinks", deserialize_with = "one_or_many")]
     pub uplink: Vec<String>,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::invalidation::Invalidation;
-use crate::{commands::Commands, kernel::Watch};
+use crate::{
+    commands::Commands,
+    kernel::{Event, Watch},
+};
 
 /// After an event, a reconcile starts when no further event has arrived for this time.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -28,22 +31,23 @@ pub async fn run(commands: Commands, mut watch: Watch) {
             tracing::error!(%error, "reconcile failed");
         }
         let end = Instant::now();
-        let hold_end = commands.uplink_hold_end().await.map(Instant::from_std);
-        due = next_due(start, end, period, hold_end);
+        due = end + period.max((end - start) * SHARE);
     }
 }
 
-/// Time at which the next reconcile is due if no event requires it earlier. The previous reconcile ran from `start` to
-/// `end`.
-///
-/// An uplink without a default route is held for a time (`NodeParts::uplink_hold`). The end of that time causes no event,
-/// so a reconcile is due then, even if the pause would be longer. A hold that ended before `end` is ignored: the previous
-/// reconcile failed, and the next one must not follow immediately.
-fn next_due(start: Instant, end: Instant, period: Duration, hold_end: Option<Instant>) -> Instant {
-    let due = end + period.max((end - start) * SHARE);
-    match hold_end {
-        Some(hold_end) if hold_end > end => due.min(hold_end),
-        _ => due,
+/// Attaches the programs of an interface that is up, so that it does not receive packets without them until the reconcile.
+async fn attach_at_once(commands: &Commands, event: &Event) {
+    let Event::LinkChanged {
+        index,
+        name,
+        gone: false,
+        up: true,
+    } = event
+    else {
+        return;
+    };
+    if let Err(error) = commands.attach_interface(*index, name).await {
+        tracing::warn!(%error, interface = %name, "cannot attach the programs of an interface yet");
     }
 }
 
@@ -64,6 +68,7 @@ async fn wait(
             event = watch.next() => match event {
                 Ok(event) => {
                     invalidation.note(commands, &event).await;
+                    attach_at_once(commands, &event).await;
                     if commands.may_require_reconcile(&event).await {
                         let now = Instant::now();
                         let latest = *latest.get_or_insert(now + LATEST);
@@ -77,38 +82,5 @@ async fn wait(
                 }
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PERIOD: Duration = Duration::from_secs(30);
-
-    fn due_after(took: Duration, hold: Option<Duration>) -> Duration {
-        let start = Instant::now();
-        let due = next_due(start, start + took, PERIOD, hold.map(|hold| start + hold));
-        due - (start + took)
-    }
-
-    #[test]
-    fn pause_is_the_period_or_the_share_of_the_duration() {
-        assert_eq!(due_after(Duration::from_millis(1), None), PERIOD);
-        let long = due_after(Duration::from_secs(2), None);
-        assert_eq!(long, Duration::from_secs(200));
-    }
-
-    #[test]
-    fn reconcile_is_due_when_the_hold_of_an_uplink_ends() {
-        let took = Duration::from_secs(2);
-        let due = due_after(took, Some(Duration::from_secs(12)));
-        assert_eq!(due, Duration::from_secs(10));
-    }
-
-    #[test]
-    fn hold_that_ended_before_a_failed_reconcile_is_ignored() {
-        let took = Duration::from_millis(2);
-        assert_eq!(due_after(took, Some(Duration::from_millis(1))), PERIOD);
     }
 }

@@ -18,9 +18,6 @@ use crate::{
     store::{self, FileStore},
 };
 
-/// Number of reconcile periods during which an uplink without a default route is kept.
-const UPLINK_HOLD: u32 = 4;
-
 /// Checks the kernel and the capabilities of the process.
 ///
 /// # Errors
@@ -73,7 +70,6 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         underlay_address: config.underlay_address,
         host_netns,
         free_ports: ports,
-        uplink_hold: config.reconcile * UPLINK_HOLD,
         degraded: BTreeMap::new(),
     });
     node.forget_ended()?;

@@ -1,10 +1,6 @@
 //! Tests of the daemon's tasks with a fake kernel, a fake datapath and a second writer of the store.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -40,10 +36,6 @@ struct Daemon {
 impl Daemon {
     /// Reconciles the node with an empty store.
     async fn new() -> Self {
-        Self::with_uplink_hold(Duration::ZERO).await
-    }
-
-    async fn with_uplink_hold(uplink_hold: Duration) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let world = World::new(Observed::default());
         world.set_facts(tests::facts());
@@ -62,7 +54,6 @@ impl Daemon {
             underlay_address: None,
             host_netns: "/proc/self/ns/net".into(),
             free_ports: (40_000, 50_000),
-            uplink_hold,
             degraded: BTreeMap::new(),
         });
         let commands = Commands::new(config, node);
@@ -125,7 +116,7 @@ async fn change_of_a_second_writer_is_applied_and_reversed() {
     daemon.run();
     let mut writer = daemon.second_writer();
     daemon.wait_for(&writer).await;
-    assert_eq!(daemon.world.observed().entries.uplinks.len(), 1);
+    assert_eq!(daemon.world.observed().entries.interfaces.len(), 1);
 
     let creation = Change::Sandbox {
         before: None,
@@ -172,7 +163,7 @@ async fn invalid_commit_of_a_second_writer_is_ignored_and_later_commits_are_appl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node_record_has_the_current_addresses_of_the_uplinks() {
+async fn node_record_has_the_current_addresses_of_its_interfaces() {
     let mut daemon = Daemon::new().await;
     daemon.run();
     let addresses = || {
@@ -189,8 +180,8 @@ async fn node_record_has_the_current_addresses_of_the_uplinks() {
 
     let second = vec!["192.0.2.8".parse().unwrap(), "2001:db8::8".parse().unwrap()];
     let mut facts = tests::facts();
-    for uplink in facts.uplinks.values_mut() {
-        (uplink.v4, uplink.v6) = (Some(second[0]), Some(second[1]));
+    for interface in facts.interfaces.values_mut() {
+        (interface.v4, interface.v6) = (Some(second[0]), Some(second[1]));
     }
     daemon.world.set_facts(facts);
     // Any commit of another writer leads to a reconcile.
@@ -202,23 +193,45 @@ async fn node_record_has_the_current_addresses_of_the_uplinks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uplink_without_a_default_route_is_kept_until_its_hold_ends() {
-    let hold = Duration::from_millis(300);
-    let daemon = Daemon::with_uplink_hold(hold).await;
-    assert_eq!(daemon.commands.uplink_hold_end().await, None);
-
-    let before = Instant::now();
+async fn class1_networks_keep_their_mtu_while_there_is_no_default_route() {
+    let daemon = Daemon::new().await;
+    let mut writer = daemon.second_writer();
+    writer.record(&network_creation()).unwrap();
+    let revision = writer.revision();
     daemon.world.set_facts(Facts {
-        uplinks: BTreeMap::new(),
+        mtu: Some(9000),
+        ..tests::facts()
+    });
+    daemon.commands.follow_store(revision).await.unwrap();
+    let mtus = || {
+        let bridges = daemon.world.observed().bridges.into_values();
+        bridges.map(|bridge| bridge.mtu).collect::<Vec<_>>()
+    };
+    assert_eq!(mtus(), [9000]);
+    daemon.world.set_facts(Facts {
+        mtu: None,
         ..tests::facts()
     });
     daemon.commands.reconcile().await.unwrap();
-    let end = daemon.commands.uplink_hold_end().await.unwrap();
-    assert!(before + hold <= end && end <= Instant::now() + hold);
-    assert_eq!(daemon.world.observed().entries.uplinks.len(), 1);
+    assert_eq!(mtus(), [9000]);
+}
 
-    tokio::time::sleep_until(end.into()).await;
-    daemon.commands.reconcile().await.unwrap();
-    assert_eq!(daemon.world.observed().entries.uplinks.len(), 0);
-    assert_eq!(daemon.commands.uplink_hold_end().await, None);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn class1_new_interface_gets_programs_without_a_reconcile() {
+    let daemon = Daemon::new().await;
+    let mut facts = tests::facts();
+    let interface = facts.interfaces["eth0"].clone();
+    facts.interfaces.insert("eth1".to_owned(), interface);
+    daemon.world.set_facts(facts);
+    let executed = daemon.world.executed().len();
+    daemon.commands.attach_interface(2, "eth1").await.unwrap();
+    let attached = daemon.world.executed().split_off(executed);
+    let lines = [
+        "attach uplink-egress to eth1",
+        "attach uplink-ingress to eth1",
+        "add interface eth1 with MTU 1500, uplink",
+    ];
+    assert_eq!(attached, lines);
+    daemon.commands.attach_interface(2, "eth1").await.unwrap();
+    assert_eq!(daemon.world.executed().len(), executed + lines.len());
 }

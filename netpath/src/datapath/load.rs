@@ -1,6 +1,9 @@
 //! Loads the BPF object: programs that use the pinned maps.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -19,7 +22,7 @@ use super::{
     probe::{CHECKSUM_IPV6, Features, MARK, PROBE, SKIP_NEIGHBOUR, SOURCE},
     tables::Tables,
 };
-use crate::plan::Hook;
+use crate::plan::{Hook, LinkHeader};
 
 /// Sizes that are fixed when the maps are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +128,7 @@ impl Datapath {
         loader.map_max_entries("half_open", half_open);
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
-        for hook in Hook::ALL {
-            classifier(&mut ebpf, hook.program())?
-                .load()
-                .map_err(|source| refused(hook.program(), source))?;
-        }
-        for name in [SWEEP, PROBE] {
+        for name in device_programs().into_iter().chain([SWEEP, PROBE]) {
             classifier(&mut ebpf, name)?
                 .load()
                 .map_err(|source| refused(name, source))?;
@@ -161,6 +159,14 @@ impl Datapath {
             tables,
         })
     }
+}
+
+/// Names of the programs that are attached to devices.
+pub(super) fn device_programs() -> BTreeSet<&'static str> {
+    let hooks = Hook::ALL.into_iter();
+    hooks
+        .flat_map(|hook| LinkHeader::ALL.map(|header| hook.program_for(header)))
+        .collect()
 }
 
 impl Datapath {

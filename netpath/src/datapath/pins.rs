@@ -19,7 +19,7 @@ use netpath_common::maps::SCHEMA_VERSION;
 use super::DatapathError;
 use crate::{
     kernel::VETH_PREFIX,
-    plan::{Attachment, Hook},
+    plan::{Attachment, Hook, LinkHeader},
 };
 
 /// Directory of this version's maps.
@@ -39,18 +39,12 @@ pub fn filters_dir(bpf_dir: &Path) -> PathBuf {
 
 /// Path of a link's pin.
 pub fn link(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
-    links_dir(bpf_dir).join(device_file(
-        &attachment.interface,
-        attachment.hook.program(),
-    ))
+    links_dir(bpf_dir).join(device_file(&attachment.interface, attachment.program()))
 }
 
 /// Path of the pin of a filter's program.
 pub fn filter(bpf_dir: &Path, attachment: &Attachment) -> PathBuf {
-    filters_dir(bpf_dir).join(device_file(
-        &attachment.interface,
-        attachment.hook.program(),
-    ))
+    filters_dir(bpf_dir).join(device_file(&attachment.interface, attachment.program()))
 }
 
 /// Name of the file that records `what` about a device.
@@ -61,13 +55,22 @@ pub fn device_file(interface: &str, what: &str) -> String {
 
 /// The attachment that the file name of a pin denotes; `None` for a socket program's link.
 pub fn attachment(file_name: &str) -> Option<Attachment> {
-    Hook::ALL.iter().find_map(|hook| {
-        let interface = file_name.strip_suffix(hook.program())?.strip_suffix('-')?;
+    programs().find_map(|(hook, header)| {
+        let interface = file_name
+            .strip_suffix(hook.program_for(header))?
+            .strip_suffix('-')?;
         Some(Attachment {
             interface: interface.replace("%2e", ".").replace("%25", "%"),
-            hook: *hook,
+            hook,
+            header,
         })
     })
+}
+
+/// Every hook with every link header. Several of them have the same program.
+fn programs() -> impl Iterator<Item = (Hook, LinkHeader)> {
+    let hooks = Hook::ALL.into_iter();
+    hooks.flat_map(|hook| LinkHeader::ALL.map(|header| (hook, header)))
 }
 
 /// Path of a cgroup program's link.
@@ -237,11 +240,12 @@ mod tests {
             "a%2eb",
             "x-endpoint_in",
         ] {
-            for hook in Hook::ALL {
-                let before = Attachment {
-                    interface: interface.to_owned(),
-                    hook,
-                };
+            let with_header = Hook::ALL.map(|hook| Attachment::new(interface, hook));
+            let without = [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| Attachment {
+                header: LinkHeader::None,
+                ..Attachment::new(interface, hook)
+            });
+            for before in with_header.into_iter().chain(without) {
                 let path = link(Path::new("/b"), &before);
                 let name = path
                     .file_name()

@@ -5,22 +5,29 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Address, DefaultRoute, Error, Kernel, Link, is_own_device};
-use crate::plan::{AdoptedDevice, Facts, Uplink};
+use super::{
+    Address, DefaultRoute, DeviceRole, Error, Kernel, Link, Role,
+    interfaces::{Choice, role, roles},
+};
+use crate::plan::{AdoptedDevice, Facts, Interface};
 
 /// The facts of the node, and what is degraded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// Input of the planner.
     pub facts: Facts,
+    /// The role of every device of the node.
+    pub devices: Vec<DeviceRole>,
+    /// Addresses of the interfaces that carry the node's external traffic: those with a default route, or those that the
+    /// setting `uplink` names.
+    pub addresses: BTreeSet<IpAddr>,
     /// What is degraded, one text per problem.
     pub degraded: Vec<String>,
 }
 
 impl Kernel {
-    /// Reads the facts of the node. Uplinks are the devices with these names, or, if there are none, every one with a default
-    /// route. Only Ethernet devices can be uplinks.
-    /// `adopted` are the names of devices of other programs that netpath uses.
+    /// Reads the facts of the node. `config_uplinks` is the setting `uplink`: the interfaces that serve published ports,
+    /// or every one if it is empty. `adopted` are the names of devices of other programs that netpath uses.
     ///
     /// # Errors
     /// If the kernel refuses the request.
@@ -32,9 +39,47 @@ impl Kernel {
         let links = self.links().await?;
         let addresses = self.addresses().await?;
         let routes = self.default_routes().await?;
-        let mut facts = from_parts(config_uplinks, &links, &addresses, &routes);
+        let choice = Choice {
+            uplinks: config_uplinks,
+            adopted,
+        };
+        let mut facts = from_parts(choice, &links, &addresses, &routes);
         add_adopted(&mut facts, adopted, &links);
         Ok(facts)
+    }
+
+    /// The device with an index as an interface of the node; `None` if it does not exist or is no interface. For a new
+    /// device, whose addresses and routes are not known yet.
+    ///
+    /// # Errors
+    /// If the kernel refuses the request.
+    pub async fn interface(
+        &self,
+        index: u32,
+        config_uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> Result<Option<(DeviceRole, Interface)>, Error> {
+        let Some(link) = self.link_by_index(index).await? else {
+            return Ok(None);
+        };
+        let master = match link.master {
+            Some(index) => self.link_by_index(index).await?,
+            None => None,
+        };
+        let choice = Choice {
+            uplinks: config_uplinks,
+            adopted,
+        };
+        let role = role(&link, |_| master.as_ref(), choice);
+        let Some(interface) = interface(&link, &role, &[], &[]) else {
+            return Ok(None);
+        };
+        let device = DeviceRole {
+            index,
+            name: link.name,
+            role,
+        };
+        Ok(Some((device, interface)))
     }
 }
 
@@ -54,33 +99,31 @@ fn add_adopted(facts: &mut NodeFacts, adopted: &BTreeSet<String>, links: &[Link]
 }
 
 fn from_parts(
-    config_uplinks: &[String],
+    choice: Choice<'_>,
     links: &[Link],
     addresses: &[Address],
     routes: &[DefaultRoute],
 ) -> NodeFacts {
-    let mut degraded = Vec::new();
-    let mut uplinks = BTreeMap::new();
-    for link in candidates(config_uplinks, links, routes, &mut degraded) {
-        if !link.ethernet {
-            degraded.push(format!(
-                "{} is not an Ethernet device: packets that leave through it are neither translated nor filtered",
-                link.name
-            ));
+    let devices = roles(links, choice);
+    let routed: BTreeSet<u32> = routes.iter().map(|route| route.index).collect();
+    let mut interfaces = BTreeMap::new();
+    let mut own_addresses = BTreeSet::new();
+    let mut mtu: Option<u32> = None;
+    for (link, device) in links.iter().zip(&devices) {
+        let of_link = addresses.iter().filter(|found| found.index == link.index);
+        let of_link: Vec<&Address> = of_link.collect();
+        let Some(interface) = interface(link, &device.role, &of_link, routes) else {
             continue;
-        }
-        if !link.up {
-            degraded.push(format!("uplink {} is down", link.name));
-        }
-        let uplink = Uplink {
-            mtu: link.mtu,
-            v4: primary(link.index, false, addresses, routes),
-            v6: primary(link.index, true, addresses, routes),
         };
-        uplinks.insert(link.name.clone(), uplink);
-    }
-    if uplinks.is_empty() && degraded.is_empty() {
-        degraded.push("no uplink: no device has a default route".to_owned());
+        let is_external = match choice.uplinks {
+            [] => routed.contains(&link.index),
+            _ => device.role.is_uplink(),
+        };
+        if is_external {
+            mtu = Some(mtu.map_or(interface.mtu, |mtu| mtu.min(interface.mtu)));
+            own_addresses.extend([interface.v4, interface.v6].into_iter().flatten());
+        }
+        interfaces.insert(link.name.clone(), interface);
     }
     let host_addresses = addresses
         .iter()
@@ -90,46 +133,82 @@ fn from_parts(
         .filter(|ip| !ip.is_loopback())
         .collect();
     NodeFacts {
+        degraded: problems(choice, links, &devices, addresses),
+        devices,
+        addresses: own_addresses,
         facts: Facts {
-            uplinks,
+            interfaces,
+            mtu,
             host_addresses,
             adopted: BTreeMap::new(),
         },
-        degraded,
     }
 }
 
-fn candidates<'a>(
-    config_uplinks: &[String],
-    links: &'a [Link],
+/// A device as an interface of the node, with its addresses and the default routes of the node. `None` if its role is
+/// another one.
+fn interface(
+    link: &Link,
+    role: &Role,
+    addresses: &[&Address],
     routes: &[DefaultRoute],
-    degraded: &mut Vec<String>,
-) -> Vec<&'a Link> {
-    if config_uplinks.is_empty() {
-        return links
-            .iter()
-            .filter(|link| routes.iter().any(|route| route.index == link.index))
-            .filter(|link| !link.loopback && !is_own_device(&link.name))
-            .collect();
-    }
-    config_uplinks
-        .iter()
-        .filter_map(|name| {
-            let link = links.iter().find(|link| link.name == *name);
-            if link.is_none() {
-                degraded.push(format!("uplink {name} does not exist"));
+) -> Option<Interface> {
+    Some(Interface {
+        mtu: link.mtu,
+        header: role.header()?,
+        is_uplink: role.is_uplink(),
+        v4: primary(link.index, false, addresses, routes),
+        v6: primary(link.index, true, addresses, routes),
+    })
+}
+
+/// What does not work as configured.
+fn problems(
+    choice: Choice<'_>,
+    links: &[Link],
+    devices: &[DeviceRole],
+    addresses: &[Address],
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    for name in choice.uplinks {
+        let found = links.iter().zip(devices);
+        match found.into_iter().find(|(link, _)| link.name == *name) {
+            None => problems.push(format!("uplink {name} does not exist")),
+            Some((link, device)) if device.role.is_uplink() => {
+                if !link.up {
+                    problems.push(format!("uplink {name} is down"));
+                }
             }
-            link
-        })
-        .collect()
+            Some((_, device)) => {
+                problems.push(format!("{name} cannot be an uplink: {}", device.role));
+            }
+        }
+    }
+    for (link, device) in links.iter().zip(devices) {
+        let Role::Unsupported(why) = device.role else {
+            continue;
+        };
+        let has_address = addresses.iter().any(|address| address.index == link.index);
+        if link.up && has_address && !choice.uplinks.contains(&link.name) {
+            problems.push(format!("{}: {why}", link.name));
+        }
+    }
+    if problems.is_empty() && !devices.iter().any(|device| device.role.is_uplink()) {
+        problems.push("no interface serves published ports".to_owned());
+    }
+    problems
 }
 
 /// The preferred source of the best default route, else the first permanent address, global before unique local.
-fn primary(index: u32, v6: bool, addresses: &[Address], routes: &[DefaultRoute]) -> Option<IpAddr> {
+fn primary(
+    index: u32,
+    v6: bool,
+    addresses: &[&Address],
+    routes: &[DefaultRoute],
+) -> Option<IpAddr> {
     let usable = || {
-        addresses.iter().filter(move |address| {
-            address.index == index && address.net.addr().is_ipv6() == v6 && address.usable()
-        })
+        let addresses = addresses.iter().copied();
+        addresses.filter(move |address| address.net.addr().is_ipv6() == v6 && address.usable())
     };
     let asked_for = routes
         .iter()
@@ -152,23 +231,7 @@ fn primary(index: u32, v6: bool, addresses: &[Address], routes: &[DefaultRoute])
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn link(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            kind: None,
-            mac: None,
-            mtu: 1500,
-            up: true,
-            master: None,
-            peer: None,
-            peer_netnsid: None,
-            ethernet: true,
-            loopback: name == "lo",
-        }
-    }
+    use super::{super::LinkLayer, *};
 
     fn address(index: u32, net: &str) -> Address {
         Address {
@@ -193,37 +256,64 @@ mod tests {
         }
     }
 
+    fn facts_of(
+        uplinks: &[&str],
+        links: &[Link],
+        addresses: &[Address],
+        routes: &[DefaultRoute],
+    ) -> NodeFacts {
+        let uplinks: Vec<_> = uplinks.iter().map(|name| (*name).to_owned()).collect();
+        let choice = Choice {
+            uplinks: &uplinks,
+            adopted: &BTreeSet::new(),
+        };
+        from_parts(choice, links, addresses, routes)
+    }
+
     #[test]
-    fn devices_with_default_route_are_uplinks_except_netpaths() {
+    fn class1_every_interface_is_an_uplink_and_default_routes_decide_about_the_mtu() {
+        let mut small = Link::example(4, "tun0");
+        (small.layer, small.mtu) = (LinkLayer::None, 1280);
         let links = [
-            link(1, "lo"),
-            link(2, "eth0"),
-            link(3, "npb-1"),
-            link(4, "eth1"),
+            Link::example(1, "lo"),
+            Link::example(2, "eth0"),
+            Link::example(3, "npb-1"),
+            small,
         ];
         let routes = [route(2, false, None), route(3, false, None)];
-        let found = from_parts(&[], &links, &[], &routes);
-        assert_eq!(found.facts.uplinks.keys().collect::<Vec<_>>(), ["eth0"]);
+        let addresses = [address(2, "192.0.2.1/24"), address(4, "10.9.0.1/24")];
+        let found = facts_of(&[], &links, &addresses, &routes);
+        let names: Vec<_> = found.facts.interfaces.keys().collect();
+        assert_eq!(names, ["eth0", "tun0"]);
+        assert_eq!(found.facts.mtu, Some(1500));
+        assert_eq!(found.addresses, BTreeSet::from([addresses[0].net.addr()]));
         assert_eq!(found.degraded, [""; 0]);
     }
 
     #[test]
-    fn tunnel_or_missing_uplink_is_degraded() {
-        let mut tunnel = link(2, "wg0");
-        tunnel.ethernet = false;
-        let found = from_parts(
-            &["wg0".to_owned(), "eth9".to_owned()],
-            &[tunnel],
+    fn unusable_uplinks_are_degraded() {
+        let mut other = Link::example(2, "ib0");
+        other.layer = LinkLayer::Other;
+        let mut port = Link::example(3, "eth1");
+        port.master = Some(2);
+        let found = facts_of(
+            &["eth9", "ib0", "eth1"],
+            &[other, port],
             &[],
             &[route(2, false, None)],
         );
-        assert!(found.facts.uplinks.is_empty());
-        assert!(found.degraded[0].contains("eth9") && found.degraded[1].contains("wg0"));
+        assert!(found.facts.interfaces.is_empty());
+        let [missing, unsupported, port] = found.degraded.as_slice() else {
+            panic!("{:?}", found.degraded);
+        };
+        assert_eq!(missing, "uplink eth9 does not exist");
+        assert!(unsupported.starts_with("ib0 cannot be an uplink: its link layer"));
+        assert!(port.starts_with("eth1 cannot be an uplink: a port of ib0"));
     }
 
     #[test]
     fn source_is_that_of_the_route_then_permanent_global_addresses() {
-        let links = [link(1, "lo"), link(2, "eth0")];
+        let links = [Link::example(1, "lo"), Link::example(2, "eth0")];
         let mut temporary = address(2, "2001:db8::aaaa/64");
         temporary.secondary = true;
         let mut old = address(2, "2001:db8::1/64");
@@ -238,8 +328,8 @@ mod tests {
             address(2, "2001:db8::2/64"),
         ];
         let routes = [route(2, false, Some("192.0.2.9")), route(2, true, None)];
-        let facts = from_parts(&[], &links, &addresses, &routes).facts;
-        let uplink = &facts.uplinks["eth0"];
+        let facts = facts_of(&[], &links, &addresses, &routes).facts;
+        let uplink = &facts.interfaces["eth0"];
         assert_eq!(uplink.v4, Some("192.0.2.9".parse().expect("address")));
         assert_eq!(uplink.v6, Some("2001:db8::2".parse().expect("address")));
         assert_eq!(facts.host_addresses.len(), 6);

@@ -3,10 +3,10 @@
 use netpath_common::addr::MacAddr;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
-    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
 };
 
-use super::{Error, Kernel, socket::Socket};
+use super::{Error, Kernel, interfaces::LinkLayer, socket::Socket};
 
 /// Longest name of a device, in bytes: `IFNAMSIZ` without the final zero.
 const NAME_MAX: usize = 15;
@@ -35,13 +35,34 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The namespace of [`Self::peer`] as numbered in this one; `None` if it is this one.
     pub peer_netnsid: Option<i32>,
-    /// Whether it is an Ethernet device (`ARPHRD_ETHER`).
-    pub ethernet: bool,
+    /// Its link layer.
+    pub layer: LinkLayer,
+    /// Whether it is a tunnel without a remote address: its broadcast address, which is the remote address, is zero.
+    pub has_no_remote: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
 }
 
 impl Link {
+    /// An Ethernet device of tests; `lo` is the loopback device.
+    #[cfg(test)]
+    pub(super) fn example(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            kind: None,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            master: None,
+            peer: None,
+            peer_netnsid: None,
+            layer: LinkLayer::Ethernet,
+            has_no_remote: false,
+            loopback: name == "lo",
+        }
+    }
+
     /// Fails with [`Error::ForeignLink`] unless the device is of this kind.
     pub fn expect_kind(&self, expected: &'static str) -> Result<(), Error> {
         match &self.kind {
@@ -195,7 +216,8 @@ fn parse(message: &Message) -> Option<Link> {
         master: None,
         peer: None,
         peer_netnsid: None,
-        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        layer: LinkLayer::from_number(message.header.link_layer_type.into()),
+        has_no_remote: false,
         loopback: message.header.flags.contains(LinkFlags::Loopback),
     };
     for attribute in &message.attributes {
@@ -203,6 +225,9 @@ fn parse(message: &Message) -> Option<Link> {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(bytes) => {
                 link.mac = bytes.as_slice().try_into().ok().map(MacAddr);
+            }
+            LinkAttribute::Broadcast(bytes) => {
+                link.has_no_remote = bytes.iter().all(|byte| *byte == 0);
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),

@@ -6,7 +6,10 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::{
     MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
-    packet_route::{AddressFamily, RouteNetlinkMessage as Message, link::LinkAttribute},
+    packet_route::{
+        AddressFamily, RouteNetlinkMessage as Message,
+        link::{LinkAttribute, LinkFlags},
+    },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -34,6 +37,8 @@ pub enum Event {
         name: String,
         /// Whether it was removed.
         gone: bool,
+        /// Whether it is up.
+        up: bool,
     },
     /// An address was added, changed or removed.
     AddressChanged {
@@ -171,6 +176,7 @@ fn event(payload: NetlinkPayload<Message>) -> Option<Event> {
                 index: link.header.index,
                 name: name.unwrap_or_default(),
                 gone,
+                up: link.header.flags.contains(LinkFlags::Up),
             })
         }
         Message::NewAddress(address) | Message::DelAddress(address) => {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use netpath_common::addr::MacAddr;
+use netpath_common::{addr::MacAddr, hook::LinkHeader};
 use serde::{Deserialize, Serialize};
 
 use super::tables::Entries;
@@ -15,8 +15,11 @@ use super::tables::Entries;
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Uplinks that exist.
-    pub uplinks: BTreeMap<String, Uplink>,
+    /// Interfaces of the node, by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// The smallest MTU of the interfaces with a default route, or of those that the setting `uplink` names; `None` if
+    /// there are none.
+    pub mtu: Option<u32>,
     /// Every address of the node's namespace, those of bridges included, loopback addresses excluded.
     pub host_addresses: BTreeSet<IpAddr>,
     /// Adopted bridges and host interfaces of adopted veth pairs that exist, by interface name.
@@ -33,15 +36,25 @@ pub struct AdoptedDevice {
     pub mtu: u32,
 }
 
-/// An uplink.
+/// An interface of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Uplink {
+pub struct Interface {
     /// MTU in bytes.
     pub mtu: u32,
+    /// What precedes the network header.
+    #[serde(default)]
+    pub header: LinkHeader,
+    /// Whether it serves published ports, and sandboxes send through it.
+    #[serde(default = "yes")]
+    pub is_uplink: bool,
     /// IPv4 source address of outbound flows if their route has no preferred source.
     pub v4: Option<IpAddr>,
     /// IPv6 source address of outbound flows if their route has no preferred source.
     pub v6: Option<IpAddr>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A bridge device.

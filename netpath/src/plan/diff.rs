@@ -1,7 +1,7 @@
 //! The planner: compares the desired with the observed state.
 //!
 //! Removals: first map entries, then programs, then devices. Creations: entries that refer to a device come after it. The
-//! programs of uplinks and the entries of [`Order::BeforeDevices`] come before all devices. So no packet is forwarded by an
+//! programs of interfaces and the entries of [`Order::BeforeDevices`] come before all devices. So no packet is forwarded by an
 //! incomplete configuration.
 
 use std::{
@@ -16,7 +16,7 @@ use super::{
 
 /// Operations that turn the observed into the desired state, in the order of execution.
 ///
-/// First every removal, in the order of the variants of [`Operation`]. Then the creations: programs of uplinks, entries
+/// First every removal, in the order of the variants of [`Operation`]. Then the creations: programs of interfaces, entries
 /// of [`Order::BeforeDevices`], bridges, namespaces, veth pairs with their programs, entries of
 /// [`Order::AfterDevices`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
@@ -25,7 +25,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let mut operations = remove_entries(desired, observed);
     detach(&attachments, observed, &fresh, &mut operations);
     remove_devices(desired, observed, &fresh, &mut operations);
-    attach_uplinks(&attachments, observed, &mut operations);
+    attach_interfaces(&attachments, observed, &mut operations);
     operations.extend(put_entries(Order::BeforeDevices, desired, observed, &fresh));
     make_devices(desired, observed, &mut operations);
     make_veths(desired, observed, &fresh, &attachments, &mut operations);
@@ -136,8 +136,8 @@ fn operations<T>(
     items.map(|item| operation(vec![item])).collect()
 }
 
-/// Detaches programs, after the removal of the entries of their uplinks: no endpoint redirects to an uplink without
-/// programs.
+/// Detaches programs, after the removal of the entries of their interfaces: no endpoint redirects to an interface
+/// without programs.
 fn detach(
     wanted: &BTreeSet<Attachment>,
     observed: &Observed,
@@ -168,8 +168,8 @@ fn remove_devices(
     operations.extend(bridges.map(|name| Operation::DeleteBridge { name }));
 }
 
-/// Attaches the programs of uplinks. Their entries, which make endpoints redirect to them, come later.
-fn attach_uplinks(
+/// Attaches the programs of interfaces. Their entries, which make endpoints redirect to them, come later.
+fn attach_interfaces(
     wanted: &BTreeSet<Attachment>,
     observed: &Observed,
     operations: &mut Vec<Operation>,

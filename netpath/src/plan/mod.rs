@@ -21,9 +21,11 @@ pub mod tables;
 pub(crate) mod tests;
 mod translate;
 
-pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Namespace, Uplink, Veth};
+pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Interface, Namespace, Veth};
 pub use diff::plan;
-pub use observed::{Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth};
+pub use observed::{
+    Attachment, Hook, LinkHeader, Observed, ObservedBridge, ObservedInside, ObservedVeth,
+};
 pub(crate) use translate::mtu;
 
 pub use operation::{Operation, Phase};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bridge, Desired, Inside, Veth, tables::Entries};
 
-pub use netpath_common::hook::Hook;
+pub use netpath_common::hook::{Hook, LinkHeader};
 
 /// A program on a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,6 +21,29 @@ pub struct Attachment {
     pub interface: String,
     /// Hook at which the program is attached.
     pub hook: Hook,
+    /// What precedes the network header on the device. Each kind has a program of its own.
+    #[serde(default, skip_serializing_if = "is_ethernet")]
+    pub header: LinkHeader,
+}
+
+fn is_ethernet(header: &LinkHeader) -> bool {
+    *header == LinkHeader::Ethernet
+}
+
+impl Attachment {
+    /// A program at a hook of an Ethernet device.
+    pub fn new(interface: impl Into<String>, hook: Hook) -> Self {
+        Self {
+            interface: interface.into(),
+            hook,
+            header: LinkHeader::Ethernet,
+        }
+    }
+
+    /// Name of the program.
+    pub fn program(&self) -> &'static str {
+        self.hook.program_for(self.header)
+    }
 }
 
 /// A bridge of netpath, identified by the prefix of its name.

@@ -30,7 +30,7 @@ pub enum Operation {
         name: String,
     },
 
-    /// Attach a program to a device. An uplink gets its programs before bridges are created, an endpoint between the
+    /// Attach a program to a device. An interface of the node gets its programs before bridges are created, an endpoint between the
     /// creation of its veth pair and its setup.
     Attach(Attachment),
     /// Pin a map again. Only a reconcile needs it.

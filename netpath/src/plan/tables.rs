@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, Uplink, display::List};
+use super::{Interface, Operation, display::List};
 use crate::model::{Name, Protocol};
 
 /// Calls `$callback` with every planned table: the field of [`Entries`], the variant of [`Addition`] and [`Removal`], and
@@ -19,7 +19,7 @@ use crate::model::{Name, Protocol};
 macro_rules! for_each_table {
     ($callback:ident) => {
         $callback! {
-            uplinks: Uplinks($crate::plan::Uplink),
+            interfaces: Interfaces($crate::plan::Interface),
             subnets: Subnets($crate::plan::tables::SubnetEntry),
             networks: Networks($crate::plan::tables::NetworkEntry),
             endpoints: Endpoints($crate::plan::tables::EndpointEntry),
@@ -35,7 +35,7 @@ pub(crate) use for_each_table;
 /// When entries are added, relative to bridges and veth pairs. They are removed before any device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Before bridges and veth pairs are created, and after the programs of the uplinks are attached.
+    /// Before bridges and veth pairs are created, and after the programs of the interfaces are attached.
     BeforeDevices,
     /// After bridges and veth pairs are created and set up.
     AfterDevices,
@@ -165,10 +165,10 @@ macro_rules! declare {
 
 for_each_table!(declare);
 
-/// An entry of `uplinks`, by interface name.
-impl Entry for Uplink {
+/// An entry of `interfaces`, by name.
+impl Entry for Interface {
     type Key = String;
-    const NOUN: &'static str = "uplink";
+    const NOUN: &'static str = "interface";
     const ORDER: Order = Order::BeforeDevices;
     const BATCHED: bool = false;
 
@@ -177,7 +177,8 @@ impl Entry for Uplink {
     }
 
     fn text(name: &String, entry: &Self) -> String {
-        format!("{name} with MTU {}", entry.mtu)
+        let use_text = if entry.is_uplink { "uplink" } else { "guarded" };
+        format!("{name} with MTU {}, {use_text}", entry.mtu)
     }
 }
 

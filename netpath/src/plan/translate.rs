@@ -10,7 +10,7 @@ use netpath_common::addr::MacAddr;
 use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
 
 use super::{
-    Attachment, Bridge, Desired, Facts, Hook, Inside, Namespace, Veth,
+    Attachment, Bridge, Desired, Facts, Hook, Inside, Interface, Namespace, Veth,
     own_ports::{OwnPortEntry, OwnPortKey, own_ports},
     tables::{
         AddressEntry, AllowEntry, AllowKey, EndpointEntry, Entries, NetworkEntry, PortEntry,
@@ -21,7 +21,7 @@ use crate::model::{
     Change, Endpoint, GatewayMode, NetnsSource, Network, PortMapping, Sandbox, State,
 };
 
-/// MTU in bytes if there is no uplink.
+/// MTU in bytes if no interface has a default route.
 const DEFAULT_MTU: u32 = 1500;
 
 impl Desired {
@@ -37,12 +37,12 @@ impl Desired {
         desired
     }
 
-    /// The node itself: uplinks and host addresses.
+    /// The node itself: interfaces and host addresses.
     pub fn of_node(facts: &Facts) -> Self {
         let addresses = facts.host_addresses.iter();
         Self {
             entries: Entries {
-                uplinks: facts.uplinks.clone(),
+                interfaces: facts.interfaces.clone(),
                 addresses: addresses.map(|ip| (*ip, AddressEntry::Host)).collect(),
                 ..Entries::default()
             },
@@ -78,6 +78,10 @@ impl Desired {
                     sides.0.keep_host_addresses(network, facts);
                     sides.1.keep_host_addresses(network, facts);
                 }
+                if before.is_none() {
+                    let adopted = after.as_deref().and_then(|after| after.adopted.as_ref());
+                    sides.0.add_interface(adopted, facts);
+                }
                 sides
             }
             Change::Sandbox { .. } | Change::Membership { .. } => {
@@ -88,6 +92,13 @@ impl Desired {
             // An endpoint without a sandbox only reserves addresses.
             Change::Endpoint { .. } => both(None, None),
         }
+    }
+
+    /// Before its adoption, a device is an interface of the node.
+    fn add_interface(&mut self, name: Option<&String>, facts: &Facts) {
+        let interface = name.and_then(|name| facts.interfaces.get_key_value(name));
+        let interface = interface.map(|(name, interface)| (name.clone(), interface.clone()));
+        self.entries.interfaces.extend(interface);
     }
 
     /// Without the network, the addresses of its adopted bridge are host addresses.
@@ -102,19 +113,27 @@ impl Desired {
         }
     }
 
-    /// Attachments of the programs of the desired uplinks and endpoints.
+    /// One interface of the node.
+    pub fn of_interface(name: String, interface: Interface) -> Self {
+        let mut desired = Self::default();
+        desired.entries.interfaces.insert(name, interface);
+        desired
+    }
+
+    /// Attachments of the programs of the desired interfaces and endpoints.
     pub fn attachments(&self) -> BTreeSet<Attachment> {
-        let on = |interface: &String, hook| Attachment {
-            interface: interface.clone(),
-            hook,
-        };
-        let uplinks =
-            self.entries.uplinks.keys().flat_map(|name| {
-                [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| on(name, hook))
-            });
+        let interfaces = self.entries.interfaces.iter();
+        let interfaces = interfaces.flat_map(|(name, interface)| {
+            [Hook::UplinkIngress, Hook::UplinkEgress].map(|hook| Attachment {
+                interface: name.clone(),
+                hook,
+                header: interface.header,
+            })
+        });
         let veths = self.veths.keys().chain(&self.adopted);
-        let veths = veths.flat_map(|name| Hook::OF_ENDPOINT.map(|hook| on(name, hook)));
-        uplinks.chain(veths).collect()
+        let veths =
+            veths.flat_map(|name| Hook::OF_ENDPOINT.map(|hook| Attachment::new(name, hook)));
+        interfaces.chain(veths).collect()
     }
 
     fn add_network(&mut self, network: &Network, facts: &Facts) {
@@ -345,14 +364,13 @@ fn bridge_mac(network: &Network, facts: &Facts) -> Option<MacAddr> {
 }
 
 /// MTU of a network's bridge and endpoints in bytes: the configured one, that of the adopted bridge, or the smallest of
-/// the uplinks.
+/// the interfaces with a default route ([`Facts::mtu`]).
 pub(crate) fn mtu(network: &Network, facts: &Facts) -> u32 {
     let adopted = network.adopted.as_ref();
     if let Some(bridge) = adopted.and_then(|name| facts.adopted.get(name)) {
         return network.mtu.unwrap_or(bridge.mtu);
     }
-    let uplinks = facts.uplinks.values().map(|uplink| uplink.mtu);
-    network.mtu.or(uplinks.min()).unwrap_or(DEFAULT_MTU)
+    network.mtu.or(facts.mtu).unwrap_or(DEFAULT_MTU)
 }
 
 #[cfg(test)]

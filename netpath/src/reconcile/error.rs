@@ -11,11 +11,11 @@ pub enum ReconcileError {
     /// An access to programs or maps failed.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-    /// An uplink lacks a program.
-    #[error("uplink {uplink} has no program at {hook} yet")]
+    /// An interface lacks a program.
+    #[error("interface {interface} has no program at {hook} yet")]
     NotAttached {
-        /// Interface name of the uplink.
-        uplink: String,
+        /// Name of the interface.
+        interface: String,
         /// Hook without a program.
         hook: Hook,
     },

@@ -9,11 +9,11 @@ use std::{
 use super::{Kernel, Scope};
 use crate::{
     kernel::{
-        self, NodeFacts,
+        self, DeviceRole, NodeFacts,
         listeners::{self, Conflict, Published},
         netns,
     },
-    plan::{Observed, Operation},
+    plan::{Interface, Observed, Operation},
 };
 
 /// The namespace of the node in the kernel, and the directory of its sandboxes' namespaces.
@@ -33,8 +33,13 @@ impl Kernel for Host {
         self.kernel.facts(uplinks, adopted).await
     }
 
-    async fn has_link(&self, name: &str) -> Result<bool, kernel::Error> {
-        Ok(self.kernel.link(name).await?.is_some())
+    async fn interface(
+        &self,
+        index: u32,
+        uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> Result<Option<(DeviceRole, Interface)>, kernel::Error> {
+        self.kernel.interface(index, uplinks, adopted).await
     }
 
     async fn observe(

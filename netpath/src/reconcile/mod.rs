@@ -19,11 +19,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 use crate::{
     datapath::DatapathError,
     kernel::{
-        self, NodeFacts,
+        self, DeviceRole, NodeFacts,
         listeners::{Conflict, Published},
     },
     plan::{
-        Attachment, Desired, Hook, Observed, Operation, plan,
+        Attachment, Desired, Hook, Interface, Observed, Operation, plan,
         tables::{Addition, Removal},
     },
 };
@@ -34,9 +34,8 @@ pub use scope::{Depth, Scope};
 
 /// Devices, addresses, routes and namespaces.
 pub trait Kernel: Send {
-    /// Reads the facts of the node: its addresses, and its uplinks. The uplinks are the devices with the names
-    /// `uplinks`, or every device with a default route if `uplinks` is empty. `adopted` are the names of devices of other
-    /// programs.
+    /// Reads the facts of the node: its addresses and interfaces. `uplinks` are the names of those that serve published
+    /// ports; every one if it is empty. `adopted` are the names of devices of other programs that netpath uses.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -46,11 +45,16 @@ pub trait Kernel: Send {
         adopted: &BTreeSet<String>,
     ) -> impl Future<Output = Result<NodeFacts, kernel::Error>> + Send;
 
-    /// Whether a device of this name exists.
+    /// The device with an index as an interface of the node; `None` if it does not exist or is no interface.
     ///
     /// # Errors
     /// If it cannot be read.
-    fn has_link(&self, name: &str) -> impl Future<Output = Result<bool, kernel::Error>> + Send;
+    fn interface(
+        &self,
+        index: u32,
+        uplinks: &[String],
+        adopted: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Option<(DeviceRole, Interface)>, kernel::Error>> + Send;
 
     /// Adds netpath's bridges, veth pairs and namespaces that are in `scope` to `observed`.
     ///
@@ -228,9 +232,9 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
             | Operation::CreateVeth { .. }
             | Operation::SetVeth { .. }
             | Operation::SetInside { .. } => self.kernel.execute(operation).await?,
-            Operation::Put(Addition::Uplinks(uplinks)) => {
-                for (name, _) in uplinks {
-                    self.check_programs(name)?;
+            Operation::Put(Addition::Interfaces(interfaces)) => {
+                for (name, interface) in interfaces {
+                    self.check_programs(name, interface)?;
                 }
                 self.datapath.execute(operation)?;
             }
@@ -246,14 +250,18 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
         Ok(())
     }
 
-    /// Fails unless the programs of an uplink are attached. Endpoint programs redirect to an uplink as soon as its entry
-    /// exists, so its own programs must be attached before.
-    fn check_programs(&mut self, name: &str) -> Result<(), ReconcileError> {
+    /// Fails unless the programs of an interface are attached. Endpoint programs redirect to an interface as soon as its
+    /// entry exists, so its own programs must be attached before.
+    fn check_programs(&mut self, name: &str, interface: &Interface) -> Result<(), ReconcileError> {
         for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
-            let interface = name.to_owned();
-            if !self.datapath.is_attached(&Attachment { interface, hook })? {
+            let attachment = Attachment {
+                interface: name.to_owned(),
+                hook,
+                header: interface.header,
+            };
+            if !self.datapath.is_attached(&attachment)? {
                 return Err(ReconcileError::NotAttached {
-                    uplink: name.to_owned(),
+                    interface: name.to_owned(),
                     hook,
                 });
             }

@@ -23,7 +23,7 @@ use netpath::{
     datapath::tables::Tables,
     model::{Name, Protocol},
     plan::{
-        Uplink,
+        Interface, LinkHeader,
         tables::{
             AddressEntry, AllowEntry, AllowKey, EndpointEntry, NetworkEntry, PortEntry, PortKey,
             SubnetEntry,
@@ -222,8 +222,10 @@ pub(super) fn make_devices(netns: &Netns) {
 
 /// Writes the entries of the maps. Restores what a test has changed, except entries that it added.
 pub(super) fn fill(tables: &mut Tables) {
-    let uplink = |families: &[Family]| Uplink {
+    let uplink = |families: &[Family]| Interface {
         mtu: 1500,
+        header: LinkHeader::Ethernet,
+        is_uplink: true,
         v4: families
             .iter()
             .find(|family| family.is_v4())

@@ -2,6 +2,7 @@
 
 mod datapath;
 mod firewall;
+mod interfaces;
 mod kernel;
 mod mounts;
 mod ports;
@@ -100,12 +101,13 @@ impl Finding {
 }
 
 /// Executes every check.
-pub(super) fn execute(context: &Context, _arguments: Arguments) -> Outcome {
+pub(super) async fn execute(context: &Context, _arguments: Arguments) -> Outcome {
     let mut findings = kernel::check();
     findings.extend(datapath::check());
     findings.extend(mounts::check());
     findings.extend(privileges::check());
     findings.extend(sysctls::check());
+    findings.extend(interfaces::check().await);
     findings.extend(ports::check(&context.pins(None)));
     findings.extend(firewall::check());
     findings.extend(programs::check());

@@ -141,12 +141,10 @@ fn own(attachment: &Attachment, index: u32) -> Result<Option<Filter>, DatapathEr
         .into_iter()
         .find(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE));
     match found {
-        Some(filter) if filter.name != attachment.hook.program() => {
-            Err(DatapathError::ForeignFilter {
-                interface: attachment.interface.clone(),
-                name: filter.name,
-            })
-        }
+        Some(filter) if filter.name != attachment.program() => Err(DatapathError::ForeignFilter {
+            interface: attachment.interface.clone(),
+            name: filter.name,
+        }),
         found => Ok(found),
     }
 }
@@ -162,7 +160,7 @@ fn direction(attachment: &Attachment) -> Direction {
 fn ensure_clsact(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<(), DatapathError> {
     let interface = &attachment.interface;
     match filter::ingress_qdisc(index)?.as_deref() {
-        Some("clsact") => return Ok(()),
+        Some("clsact") => return rename_record(attachment, index, bpf_dir),
         Some(other) => {
             return Err(DatapathError::NoEgressHook {
                 interface: interface.clone(),
@@ -179,7 +177,28 @@ fn ensure_clsact(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<
         source,
     })?;
     tc::qdisc_add_clsact(interface)
-        .map_err(|source| refused(attachment.hook.program(), ProgramError::from(source)))
+        .map_err(|source| refused(attachment.program(), ProgramError::from(source)))
+}
+
+/// Renames the record that netpath has added the qdisc, if the device had another name then.
+fn rename_record(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<(), DatapathError> {
+    let record = clsact_record(attachment, bpf_dir);
+    let directory = pins::filters_dir(bpf_dir);
+    let target = PathBuf::from(index.to_string());
+    if fs::read_link(&record).is_ok() {
+        return Ok(());
+    }
+    for name in pins::file_names(&directory)? {
+        let other = directory.join(&name);
+        if name.ends_with("-clsact") && fs::read_link(&other).is_ok_and(|found| found == target) {
+            return fs::rename(&other, &record).map_err(|source| DatapathError::File {
+                action: "rename",
+                path: record,
+                source,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Removes the clsact qdisc if netpath has added it to this device and it has no filter.

@@ -84,7 +84,7 @@ impl Datapath {
         let interface = &attachment.interface;
         let index =
             link_index(interface).ok_or_else(|| DatapathError::NoInterface(interface.clone()))?;
-        let name = attachment.hook.program();
+        let name = attachment.program();
         let program = classifier(&mut self.ebpf, name)?;
         match self.mode {
             Mode::Tcx => {
@@ -115,7 +115,7 @@ impl Datapath {
         let Some(index) = link_index(&attachment.interface) else {
             return Ok(false);
         };
-        let name = attachment.hook.program();
+        let name = attachment.program();
         let current = id(classifier(&mut self.ebpf, name)?, name)?;
         let found = match self.mode {
             Mode::Tcx => tcx::program(attachment, index, &self.bpf_dir)?,

@@ -1,9 +1,9 @@
 //! TCX links (Linux 6.6).
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{fs, io, os::fd::AsFd as _, path::Path};
 
 use aya::programs::{
-    LinkOrder, SchedClassifier,
+    LinkOrder, ProgramError, SchedClassifier,
     links::{FdLink, PinnedLink},
     tc::TcAttachOptions,
 };
@@ -46,14 +46,43 @@ pub(super) fn attach(
         pins::remove(&pin)?;
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program
-        .attach_with_options(&attachment.interface, attach_type(attachment.hook), options)
-        .map_err(|source| refused(name, source))?;
+    let hook = attach_type(attachment.hook);
+    let id = match program.attach_with_options(&attachment.interface, hook, options) {
+        // The program is attached already, by a link that was pinned under an earlier name of the device.
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.kind() == io::ErrorKind::AlreadyExists
+                && rename_pin(attachment, index, bpf_dir)? =>
+        {
+            return Ok(());
+        }
+        attached => attached.map_err(|source| refused(name, source))?,
+    };
     let link = program
         .take_link(id)
         .map_err(|source| refused(name, source))?;
     let link = link.try_into().map_err(|source| link_error(&pin, source))?;
     keep(link, &pin)
+}
+
+/// Renames the pin of the link that runs the program on the device under an earlier name. `false` if there is none.
+fn rename_pin(attachment: &Attachment, index: u32, bpf_dir: &Path) -> Result<bool, DatapathError> {
+    for file in pins::file_names(&pins::links_dir(bpf_dir))? {
+        let Some(other) = pins::attachment(&file) else {
+            continue;
+        };
+        if other.program() == attachment.program() && program(&other, index, bpf_dir)?.is_some() {
+            let pin = pins::link(bpf_dir, attachment);
+            fs::rename(pins::link(bpf_dir, &other), &pin).map_err(|source| {
+                DatapathError::File {
+                    action: "rename",
+                    path: pin,
+                    source,
+                }
+            })?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The program that the pinned link runs on the device.

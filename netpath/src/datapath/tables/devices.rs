@@ -1,4 +1,4 @@
-//! Uplinks and endpoints.
+//! Interfaces of the node, and endpoints.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,14 +7,17 @@ use std::{
 
 use netpath_common::{
     addr::Addr,
+    hook::LinkHeader,
     maps::{Device, Endpoint, Role, Text, Usage},
 };
 
 use super::{MapTable, Tables, absent_is_success, failed, index_of, read_each};
 use crate::{
     datapath::{DatapathError, sys},
-    plan::{Uplink, tables::EndpointEntry},
+    kernel::link_index,
+    plan::{Interface, tables::EndpointEntry},
 };
+use aya::maps::MapError;
 
 /// Length of the list of sandboxes with most flows.
 const TOP: usize = 5;
@@ -28,17 +31,21 @@ pub struct SandboxFlows {
     pub flows: u64,
 }
 
-/// Uplinks in `devices`.
-impl MapTable for Uplink {
+/// Interfaces of the node in `devices`.
+impl MapTable for Interface {
     fn write(tables: &mut Tables, list: &[(String, Self)]) -> Result<(), DatapathError> {
-        for (name, uplink) in list {
+        for (name, interface) in list {
+            let role = match interface.is_uplink {
+                true => Role::Uplink,
+                false => Role::Guarded,
+            };
             let device = Device {
-                role: Role::Uplink as u32,
+                role: role as u32,
                 index: 0,
-                mtu: uplink.mtu,
-                pad: 0,
-                v4: uplink.v4.map(Addr::from).unwrap_or_default(),
-                v6: uplink.v6.map(Addr::from).unwrap_or_default(),
+                mtu: interface.mtu,
+                header: interface.header as u32,
+                v4: interface.v4.map(Addr::from).unwrap_or_default(),
+                v6: interface.v6.map(Addr::from).unwrap_or_default(),
             };
             let written = tables.devices.insert(index_of(name)?, device, 0);
             written.map_err(failed("devices"))?;
@@ -46,10 +53,10 @@ impl MapTable for Uplink {
         Ok(())
     }
 
-    /// Also removes uplinks whose interface no longer exists.
+    /// Also removes interfaces that no longer exist.
     fn delete(tables: &mut Tables, keys: &[String]) -> Result<(), DatapathError> {
         for (index, device) in tables.devices()? {
-            if device.is_uplink() && sys::ifname(index).is_none_or(|name| keys.contains(&name)) {
+            if device.is_interface() && sys::ifname(index).is_none_or(|name| keys.contains(&name)) {
                 absent_is_success("devices", tables.devices.remove(&index))?;
             }
         }
@@ -58,20 +65,30 @@ impl MapTable for Uplink {
 
     /// The key is `#INDEX` if the interface was removed.
     fn read_all(tables: &Tables) -> Result<BTreeMap<String, Self>, DatapathError> {
-        let known = |addr: Addr| (!addr.is_unspecified()).then(|| addr.ip());
         let devices = tables.devices()?.into_iter();
-        let uplinks = devices.filter(|(_, device)| device.is_uplink());
-        Ok(uplinks
+        let interfaces = devices.filter(|(_, device)| device.is_interface());
+        Ok(interfaces
             .map(|(index, device)| {
                 let name = sys::ifname(index).unwrap_or_else(|| format!("#{index}"));
-                let uplink = Self {
-                    mtu: device.mtu,
-                    v4: known(device.v4),
-                    v6: known(device.v6),
-                };
-                (name, uplink)
+                (name, interface(&device))
             })
             .collect())
+    }
+
+    fn read(
+        tables: &Tables,
+        keys: &BTreeSet<&String>,
+    ) -> Result<BTreeMap<String, Self>, DatapathError> {
+        read_each(keys, |name| {
+            let Some(index) = link_index(name) else {
+                return Ok(None);
+            };
+            let device = match tables.devices.get(&index, 0) {
+                Err(MapError::KeyNotFound) => return Ok(None),
+                device => device.map_err(failed("devices"))?,
+            };
+            Ok(device.is_interface().then(|| interface(&device)))
+        })
     }
 }
 
@@ -150,7 +167,6 @@ impl Tables {
             role: Role::Endpoint as u32,
             index: slot,
             mtu: entry.mtu,
-            pad: 0,
             ..Device::default()
         };
         self.devices
@@ -207,6 +223,20 @@ impl Tables {
             .iter()
             .collect::<Result<_, _>>()
             .map_err(failed("devices"))
+    }
+}
+
+fn interface(device: &Device) -> Interface {
+    let known = |addr: Addr| (!addr.is_unspecified()).then(|| addr.ip());
+    Interface {
+        mtu: device.mtu,
+        header: match device.header {
+            header if header == LinkHeader::None as u32 => LinkHeader::None,
+            _ => LinkHeader::Ethernet,
+        },
+        is_uplink: device.is_uplink(),
+        v4: known(device.v4),
+        v6: known(device.v6),
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::UNIX_EPOCH};
 use super::v1;
 use crate::{
     commands::{
-        self, EndpointView, NetworkView, NodeView, PortView, ProgramStatus, ReconcileStatus,
-        SandboxView, Status,
+        self, EndpointView, InterfaceView, NetworkView, NodeView, PortView, ProgramStatus,
+        ReconcileStatus, SandboxView, Status,
     },
     datapath::read::{FlowTable, MapUse, SandboxFlows},
 };
@@ -112,6 +112,7 @@ impl From<Status> for v1::Status {
             ready: status.ready,
             nodes: status.nodes.into_iter().map(Into::into).collect(),
             uplinks: status.uplinks,
+            interfaces: status.interfaces.into_iter().map(Into::into).collect(),
             store: v1::Store {
                 kind: status.store.kind,
                 reachable: status.store.reachable,
@@ -124,6 +125,16 @@ impl From<Status> for v1::Status {
             features: status.features,
             flows: Some(status.flows.into()),
             timers,
+        }
+    }
+}
+
+impl From<InterfaceView> for v1::Interface {
+    fn from(interface: InterfaceView) -> Self {
+        Self {
+            name: interface.name,
+            role: interface.role.to_owned(),
+            why: interface.why,
         }
     }
 }

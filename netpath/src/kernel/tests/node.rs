@@ -18,7 +18,7 @@ fn bridge() -> Bridge {
 }
 
 #[test]
-fn facts_describe_the_uplinks() {
+fn facts_describe_the_interfaces() {
     in_fresh_namespaces(|| async {
         for command in [
             "link set lo up",
@@ -40,8 +40,10 @@ fn facts_describe_the_uplinks() {
             .expect("bridge");
         let found = kernel.facts(&[], &BTreeSet::new()).await.expect("facts");
         assert_eq!(found.degraded, [""; 0]);
-        assert_eq!(found.facts.uplinks.len(), 1);
-        let uplink = &found.facts.uplinks["eth0"];
+        let names: Vec<_> = found.facts.interfaces.keys().collect();
+        assert_eq!(names, ["eth0", "outside"]);
+        assert_eq!(found.facts.mtu, Some(1450));
+        let uplink = &found.facts.interfaces["eth0"];
         assert_eq!(uplink.mtu, 1450);
         assert_eq!(uplink.v4, Some("192.0.2.1".parse().expect("ip")));
         assert_eq!(uplink.v6, Some("2001:db8:2::1".parse().expect("ip")));
@@ -84,13 +86,18 @@ fn facts_describe_the_uplinks() {
             )
             .await
             .expect("facts");
-        assert_eq!(named.facts.uplinks.keys().collect::<Vec<_>>(), ["outside"]);
+        let uplinks: Vec<_> = named.facts.interfaces.iter().collect();
+        let uplinks = uplinks
+            .iter()
+            .map(|(name, found)| (name.as_str(), found.is_uplink));
+        let wanted = [("eth0", false), ("outside", true)];
+        assert_eq!(uplinks.collect::<Vec<_>>(), wanted);
         assert_eq!(named.degraded, ["uplink gone0 does not exist"]);
     });
 }
 
 #[test]
-fn multipath_default_route_has_several_uplinks() {
+fn multipath_default_route_has_the_smallest_mtu() {
     in_fresh_namespaces(|| async {
         for command in [
             "link add name eth0 type veth peer name out0",
@@ -100,6 +107,7 @@ fn multipath_default_route_has_several_uplinks() {
             "link set out0 up",
             "link set out1 up",
             "addr add 192.0.2.1/24 dev eth0",
+            "link set eth1 mtu 1400",
             "addr add 198.51.100.1/24 dev eth1",
             "route add default nexthop via 192.0.2.2 nexthop via 198.51.100.2",
         ] {
@@ -111,7 +119,7 @@ fn multipath_default_route_has_several_uplinks() {
             .await
             .expect("facts")
             .facts;
-        assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
+        assert_eq!(facts.mtu, Some(1400));
     });
 }
 
@@ -174,7 +182,12 @@ fn foreign_device_is_refused_and_unchanged() {
         assert!(!error.can_retry());
         let link = kernel.link("other").await.expect("link").expect("device");
         assert_eq!(link.kind.as_deref(), Some("veth"));
-        assert!(link.ethernet && !link.up && link.peer.is_some() && link.peer_netnsid.is_none());
+        assert!(
+            link.layer == LinkLayer::Ethernet
+                && !link.up
+                && link.peer.is_some()
+                && link.peer_netnsid.is_none()
+        );
         assert_eq!(
             kernel.link("a-name-that-is-too-long").await.expect("link"),
             None

@@ -12,16 +12,21 @@ use crate::model::{
     Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, Owner,
     PortMapping, Protocol, Sandbox, State, Subnet,
 };
-use crate::plan::{Desired, Facts, Observed, ObservedInside, Operation, Uplink, plan};
+use crate::plan::{
+    Desired, Facts, Interface, LinkHeader, Observed, ObservedInside, Operation, plan,
+};
 
 fn facts() -> Facts {
-    let uplink = Uplink {
+    let interface = Interface {
         mtu: 1500,
+        header: LinkHeader::Ethernet,
+        is_uplink: true,
         v4: Some("192.0.2.7".parse().unwrap()),
         v6: None,
     };
     Facts {
-        uplinks: BTreeMap::from([("eth0".to_owned(), uplink)]),
+        interfaces: BTreeMap::from([("eth0".to_owned(), interface)]),
+        mtu: Some(1500),
         host_addresses: BTreeSet::from(["192.0.2.7".parse().unwrap()]),
         ..Facts::default()
     }

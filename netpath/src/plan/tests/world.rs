@@ -16,8 +16,8 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
         }
         Operation::Detach(attachment) => {
             assert!(
-                !world.entries.uplinks.contains_key(&attachment.interface),
-                "nothing may be sent to an uplink without programs"
+                !world.entries.interfaces.contains_key(&attachment.interface),
+                "nothing may be sent to an interface without programs"
             );
             world.attached.remove(&attachment);
         }
@@ -47,12 +47,8 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
         // No plan has these.
         Operation::PinMap { .. } | Operation::AttachSocket { .. } => {}
         Operation::SetBridge { name, bridge } => {
-            for name in world.entries.uplinks.keys() {
-                let hook = Hook::UplinkEgress;
-                let guard = Attachment {
-                    interface: name.clone(),
-                    hook,
-                };
+            for name in world.entries.interfaces.keys() {
+                let guard = Attachment::new(name, Hook::UplinkEgress);
                 assert!(
                     world.attached.contains(&guard),
                     "{name} is to be guarded first"
@@ -90,10 +86,7 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
         }
         Operation::SetVeth { name, bridge, mtu } => {
             for hook in Hook::OF_ENDPOINT {
-                let attachment = Attachment {
-                    interface: name.clone(),
-                    hook,
-                };
+                let attachment = Attachment::new(&name, hook);
                 assert!(
                     world.attached.contains(&attachment),
                     "programs come before traffic"
@@ -156,12 +149,15 @@ fn check_removal(world: &Observed, removal: &Removal) {
 fn check_addition(world: &Observed, addition: &Addition) {
     let entries = &world.entries;
     match addition {
-        Addition::Uplinks(list) => {
-            for (name, _) in list {
+        Addition::Interfaces(list) => {
+            for (name, entry) in list {
                 for hook in [Hook::UplinkEgress, Hook::UplinkIngress] {
-                    let interface = name.clone();
+                    let attachment = Attachment {
+                        header: entry.header,
+                        ..Attachment::new(name, hook)
+                    };
                     assert!(
-                        world.attached.contains(&Attachment { interface, hook }),
+                        world.attached.contains(&attachment),
                         "the programs of {name} are attached before its entry is added"
                     );
                 }

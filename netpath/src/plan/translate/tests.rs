@@ -167,18 +167,9 @@ fn ports_need_external_access_and_an_address_of_their_family() {
 }
 
 #[test]
-fn mtu_is_the_configured_one_or_of_the_smallest_uplink() {
-    let uplink = |mtu| crate::plan::Uplink {
-        mtu,
-        v4: None,
-        v6: None,
-    };
-    let uplinks = [
-        ("a".to_owned(), uplink(9000)),
-        ("b".to_owned(), uplink(1450)),
-    ];
+fn mtu_is_the_configured_one_or_of_the_default_routes() {
     let facts = Facts {
-        uplinks: BTreeMap::from(uplinks),
+        mtu: Some(1450),
         ..Facts::default()
     };
     let of = |network: &Network, facts: &Facts| mtu(network, facts);

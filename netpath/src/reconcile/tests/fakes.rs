@@ -10,10 +10,13 @@ use std::{
 use crate::{
     datapath::DatapathError,
     kernel::{
-        self, NodeFacts,
+        self, DeviceRole, NodeFacts, Role,
         listeners::{Conflict, Published},
     },
-    plan::{Attachment, Facts, Hook, Observed, Operation, tables::for_each_table, tests::world},
+    plan::{
+        Attachment, Facts, Hook, Interface, Observed, Operation, tables::for_each_table,
+        tests::world,
+    },
     reconcile::{Datapath, Kernel, Scope},
 };
 
@@ -24,8 +27,6 @@ pub(crate) struct World(Arc<Mutex<Inner>>);
 struct Inner {
     observed: Observed,
     facts: NodeFacts,
-    /// Names of devices outside of netpath.
-    links: BTreeSet<String>,
     /// Pins without a running program.
     stale: BTreeSet<Attachment>,
     executed: Vec<String>,
@@ -64,7 +65,6 @@ impl World {
         Self(Arc::new(Mutex::new(Inner {
             observed,
             facts: NodeFacts::default(),
-            links: BTreeSet::new(),
             stale: BTreeSet::new(),
             executed: Vec::new(),
             failure: None,
@@ -88,10 +88,12 @@ impl World {
         self.0.lock().unwrap().failure = Some(failure);
     }
 
-    /// Sets the facts. A device that is no uplink any more still exists.
+    /// Sets the facts, with the addresses of the interfaces as those of the node.
     pub(crate) fn set_facts(&self, facts: Facts) {
         let mut inner = self.0.lock().unwrap();
-        inner.links.extend(facts.uplinks.keys().cloned());
+        let interfaces = facts.interfaces.values();
+        let addresses = interfaces.flat_map(|interface| [interface.v4, interface.v6]);
+        inner.facts.addresses = addresses.flatten().collect();
         inner.facts.facts = facts;
     }
 
@@ -101,10 +103,11 @@ impl World {
 
     /// Adds a pin without a running program.
     pub(crate) fn pin(&self, interface: &str) {
-        self.0.lock().unwrap().stale.insert(Attachment {
-            interface: interface.to_owned(),
-            hook: Hook::EndpointIngress,
-        });
+        self.0
+            .lock()
+            .unwrap()
+            .stale
+            .insert(Attachment::new(interface, Hook::EndpointIngress));
     }
 
     pub(crate) fn pins(&self) -> BTreeSet<Attachment> {
@@ -139,8 +142,23 @@ impl Kernel for FakeKernel {
         Ok(self.0.0.lock().unwrap().facts.clone())
     }
 
-    async fn has_link(&self, name: &str) -> Result<bool, kernel::Error> {
-        Ok(self.0.0.lock().unwrap().links.contains(name))
+    /// The interfaces have the indices 1, 2, … in the order of their names.
+    async fn interface(
+        &self,
+        index: u32,
+        _uplinks: &[String],
+        _adopted: &BTreeSet<String>,
+    ) -> Result<Option<(DeviceRole, Interface)>, kernel::Error> {
+        let inner = self.0.0.lock().unwrap();
+        let found = inner.facts.facts.interfaces.iter().nth(index as usize - 1);
+        Ok(found.map(|(name, interface)| {
+            let device = DeviceRole {
+                index,
+                name: name.clone(),
+                role: Role::Uplink(interface.header),
+            };
+            (device, interface.clone())
+        }))
     }
 
     async fn observe(

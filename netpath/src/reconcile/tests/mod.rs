@@ -12,7 +12,7 @@ use crate::{
         Change, Driver, Endpoint, GatewayMode, Id, NetnsSource, Network, NetworkMode, Owner,
         PortMapping, Protocol, Sandbox, State, Subnet,
     },
-    plan::{Desired, Facts, Observed, Uplink},
+    plan::{Desired, Facts, Interface, LinkHeader, Observed},
 };
 
 type Fakes = Reconciler<fakes::FakeKernel, fakes::FakeDatapath>;
@@ -23,13 +23,16 @@ fn reconciler(world: &World) -> Fakes {
 }
 
 pub(crate) fn facts() -> Facts {
-    let uplink = Uplink {
+    let interface = Interface {
         mtu: 1500,
+        header: LinkHeader::Ethernet,
+        is_uplink: true,
         v4: Some("192.0.2.7".parse().unwrap()),
         v6: None,
     };
     Facts {
-        uplinks: BTreeMap::from([("eth0".to_owned(), uplink)]),
+        interfaces: BTreeMap::from([("eth0".to_owned(), interface)]),
+        mtu: Some(1500),
         host_addresses: BTreeSet::from(["192.0.2.7".parse().unwrap()]),
         ..Facts::default()
     }
@@ -201,14 +204,14 @@ async fn uplink_without_programs_is_not_used() {
         errors[1].contains("has no program at uplink-egress yet"),
         "{errors:?}"
     );
-    assert!(world.observed().entries.uplinks.is_empty());
+    assert!(world.observed().entries.interfaces.is_empty());
 
     let second = reconciler
         .reconcile(&desired, Depth::Outside)
         .await
         .unwrap();
     assert!(second.errors.is_empty());
-    assert_eq!(world.observed().entries.uplinks.len(), 1);
+    assert_eq!(world.observed().entries.interfaces.len(), 1);
 }
 
 #[tokio::test]

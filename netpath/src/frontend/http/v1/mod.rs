@@ -21,4 +21,4 @@ pub use map::{
 pub use network::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate, Scope};
 pub use port::{AddressFamily, Port, Protocol, Publish, Unpublish};
 pub use sandbox::{Endpoint, EndpointCreate, Join, Sandbox, SandboxCreate};
-pub use status::{Flows, Node, Program, Reconcile, SandboxFlows, Status, Store};
+pub use status::{Flows, Interface, Node, Program, Reconcile, SandboxFlows, Status, Store};

@@ -18,8 +18,11 @@ pub struct Status {
     /// Nodes that share the store, this one included.
     #[serde(default)]
     pub nodes: Vec<Node>,
-    /// Interface names of the uplinks.
+    /// Names of the interfaces that serve published ports, and through which sandboxes send.
     pub uplinks: Vec<String>,
+    /// Every device of the node.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
     /// The store.
     pub store: Store,
     /// Programs and where each one is attached.
@@ -52,6 +55,18 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,
+}
+
+/// A device of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `uplink`: serves published ports. `guarded`: an interface that the setting `uplink` excludes. `port`: its master
+    /// receives its packets. `own`: netpath's, or adopted. `loopback`, `skipped`, `unsupported`: no programs are attached.
+    pub role: String,
+    /// Why it has this role.
+    pub why: String,
 }
 
 /// The flow table and its limits.
