@@ -138,6 +138,16 @@ pub fn address_owner(addr: &Addr) -> Option<AddressOwner> {
     unsafe { ADDRESSES.get(addr) }.map(|record| record.owner())
 }
 
+/// The slot of the endpoint that owns an address.
+#[inline(always)]
+pub fn endpoint_slot(addr: &Addr) -> Option<u32> {
+    // SAFETY: as in `device`.
+    match unsafe { ADDRESSES.get(addr) }?.owner() {
+        AddressOwner::Endpoint(slot) => Some(slot),
+        AddressOwner::Host | AddressOwner::Gateway => None,
+    }
+}
+
 /// The netpath subnet that contains an address.
 #[inline(always)]
 pub fn subnet(addr: Addr) -> Option<&'static Subnet> {

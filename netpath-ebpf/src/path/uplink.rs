@@ -61,21 +61,25 @@ pub fn egress(context: &mut Context, header: LinkHeader) -> Reason {
     }
     let parsing = parse_from(context, header);
     let src = context.parsed.key.src;
-    let slot = match maps::address_owner(&src) {
-        Some(AddressOwner::Endpoint(slot)) => slot,
-        Some(AddressOwner::Host) => {
-            return match parsing {
-                Ok(()) => from_host(context),
-                Err(_) => Reason::NotOurs,
-            };
-        }
-        Some(AddressOwner::Gateway) if destination::is_in_routed_network(src) => {
-            return Reason::NotOurs;
-        }
-        Some(AddressOwner::Gateway) => return Reason::PrivateSource,
-        None if maps::subnet(src).is_some() => return Reason::PrivateSource,
-        None => return Reason::NotOurs,
-    };
+    if let Some(slot) = maps::endpoint_slot(&src) {
+        return from_sandbox(context, slot, parsing);
+    }
+    match maps::address_owner(&src) {
+        Some(AddressOwner::Endpoint(_)) => Reason::EndpointGone,
+        Some(AddressOwner::Host) => match parsing {
+            Ok(()) => from_host(context),
+            Err(_) => Reason::NotOurs,
+        },
+        Some(AddressOwner::Gateway) if destination::is_in_routed_network(src) => Reason::NotOurs,
+        Some(AddressOwner::Gateway) => Reason::PrivateSource,
+        None if maps::subnet(src).is_some() => Reason::PrivateSource,
+        None => Reason::NotOurs,
+    }
+}
+
+/// Translates a packet of the sandbox with the endpoint in `slot`, which was not translated before.
+#[inline(always)]
+fn from_sandbox(context: &mut Context, slot: u32, parsing: Result<(), Reason>) -> Reason {
     // The host may send any packet. A packet of a sandbox must be valid.
     if let Err(reason) = parsing {
         return reason;
