@@ -1,5 +1,7 @@
 //! Which module may import which, as the architecture page draws it.
 
+use std::collections::BTreeSet;
+
 use super::{
     exceptions::{self, CYCLES, IMPORTS},
     modules,
@@ -25,19 +27,13 @@ const LAYERS: [Layers; 3] = [
             ("hook", &[]),
             ("portmap", &[]),
             ("reason", &[]),
+            ("probe", &[]),
             ("addr", &["layout"]),
             ("flow", &["layout", "addr"]),
             (
                 "maps",
                 &["layout", "hook", "portmap", "reason", "addr", "flow"],
             ),
-            (
-                "schema",
-                &[
-                    "layout", "hook", "portmap", "reason", "addr", "flow", "maps",
-                ],
-            ),
-            ("pod", &["addr", "flow", "maps", "schema"]),
         ],
     },
     Layers {
@@ -115,7 +111,7 @@ const LAYERS: [Layers; 3] = [
                 "sweep",
                 &["helpers", "packet", "maps", "context", "conntrack"],
             ),
-            ("probe", &["helpers", "packet", "path"]),
+            ("probe", &["helpers", "packet"]),
             (
                 "programs",
                 &[
@@ -148,7 +144,6 @@ const LAYERS: [Layers; 3] = [
                     "reconcile",
                 ],
             ),
-            ("api", &["model"]),
             ("frontend", &["model", "datapath", "commands"]),
             (
                 "daemon",
@@ -162,14 +157,13 @@ const LAYERS: [Layers; 3] = [
                     "config",
                     "reconcile",
                     "commands",
-                    "api",
                     "frontend",
                 ],
             ),
             (
                 "cli",
                 &[
-                    "model", "kernel", "datapath", "config", "api", "frontend", "daemon",
+                    "model", "kernel", "datapath", "config", "frontend", "daemon",
                 ],
             ),
         ],
@@ -190,6 +184,10 @@ pub fn layers(sources: &[Source]) -> Vec<String> {
     let mut used = Vec::new();
     for Layers { directory, rows } in LAYERS {
         complaints.extend(unordered(directory, rows));
+        if exceptions::is_whole(sources) {
+            let modules = modules::roots(sources, directory);
+            complaints.extend(incomplete(directory, rows, &modules));
+        }
         for reference in modules::references(sources, directory) {
             let (Some(from), Some(to)) = (reference.from.first(), reference.to.first()) else {
                 continue;
@@ -223,6 +221,24 @@ fn unordered(directory: &str, rows: &[Row]) -> Vec<String> {
             complaints.push(format!(
                 "{directory}: `LAYERS` allows `{module}` to import `{name}`, which is no lower layer"
             ));
+        }
+    }
+    complaints
+}
+
+/// Rows of modules that do not exist, and modules without a row. `modules` are those of the crate's root.
+fn incomplete(directory: &str, rows: &[Row], modules: &BTreeSet<String>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (module, _) in rows {
+        if !modules.contains(*module) {
+            complaints.push(format!(
+                "{directory}: `LAYERS` has a row for `{module}`, which is no module"
+            ));
+        }
+    }
+    for module in modules {
+        if !rows.iter().any(|(row, _)| row == module) {
+            complaints.push(format!("{directory}: `LAYERS` has no row for `{module}`"));
         }
     }
     complaints
@@ -286,6 +302,18 @@ mod tests {
     #[test]
     fn row_with_higher_layer_is_found() {
         assert_eq!(unordered("a/", &[("x", &["y"]), ("y", &["x"])]).len(), 1);
+    }
+
+    #[test]
+    fn row_without_module_and_module_without_row_are_found() {
+        let modules = ["x", "z"].map(str::to_owned).into();
+        assert_eq!(
+            incomplete("a/", &[("x", &[]), ("y", &[])], &modules),
+            [
+                "a/: `LAYERS` has a row for `y`, which is no module",
+                "a/: `LAYERS` has no row for `z`"
+            ]
+        );
     }
 
     #[test]

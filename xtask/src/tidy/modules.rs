@@ -50,6 +50,14 @@ pub fn references(sources: &[Source], directory: &str) -> Vec<Reference> {
     found
 }
 
+/// Names of the modules of the crate's root in this directory.
+pub fn roots(sources: &[Source], directory: &str) -> BTreeSet<String> {
+    let paths = sources
+        .iter()
+        .filter_map(|source| module(&source.path, directory));
+    paths.filter_map(|path| path.into_iter().next()).collect()
+}
+
 /// Cycles between modules of one folder, each as the names of its modules and the places of the imports.
 pub fn cycles(references: &[Reference]) -> Vec<(Vec<String>, Vec<String>)> {
     let mut folders: BTreeMap<&[String], BTreeMap<(&str, &str), &str>> = BTreeMap::new();
