@@ -10,6 +10,7 @@ mod class1_bind;
 mod class1_interfaces;
 mod class1_ports;
 mod class1_prefixes;
+mod class2_inside;
 mod class3_routes;
 mod class4_duties;
 mod dump;

@@ -1,8 +1,15 @@
 //! A daemon killed during a change: the next start completes or reverts it.
 
-use std::{collections::BTreeSet, fs, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, thread,
+    time::{Duration, Instant},
+};
 
-use netpath_tests::{fixture::Fixture, pin_names};
+use netpath_tests::{
+    fixture::{self, Fixture},
+    pin_names,
+};
 use serde_json::Value;
 
 fn list(value: &Value) -> Vec<&Value> {
@@ -81,48 +88,111 @@ pub(crate) fn assert_consistent(fixture: &Fixture) {
     assert_eq!(mounted, wanted, "namespaces");
 }
 
-/// A restart takes seconds, mostly in the verifier. `NETPATH_KILL_ROUNDS` sets the number of rounds.
-fn rounds() -> u64 {
-    let value = std::env::var("NETPATH_KILL_ROUNDS").ok();
-    value.and_then(|text| text.parse().ok()).unwrap_or(20)
+/// Number of kills: `NETPATH_KILL_ROUNDS`, or as many as fit into `NETPATH_KILL_SECONDS`.
+fn rounds() -> (u64, Duration) {
+    let number = |key: &str| std::env::var(key).ok()?.parse::<u64>().ok();
+    match (
+        number("NETPATH_KILL_ROUNDS"),
+        number("NETPATH_KILL_SECONDS"),
+    ) {
+        (Some(rounds), _) => (rounds, Duration::MAX),
+        (None, seconds) => (100, Duration::from_secs(seconds.unwrap_or(20))),
+    }
+}
+
+/// Pseudo-random numbers of a seed that can be given again (`NETPATH_KILL_SEED`).
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let given = std::env::var("NETPATH_KILL_SEED").ok();
+        let given = given.and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) * 7919 + 1);
+        println!("NETPATH_KILL_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % limit
+    }
+}
+
+/// A command on a few objects, so that commands meet the results of earlier ones. It may be refused.
+fn random_command(random: &mut Random, adopted: &str) -> String {
+    let number = random.below(4);
+    let network = ["bridge", "n0", "n1"][random.below(3) as usize];
+    match random.below(12) {
+        0..=2 => format!(
+            "sandbox create s{number} --network {network} -p {}:80",
+            8000 + number
+        ),
+        3 => format!("sandbox create adopted --network {network} --netns {adopted}"),
+        4 => format!("sandbox rm s{number}"),
+        5 => "sandbox rm adopted".to_owned(),
+        6 => format!(
+            "port publish s{number} {}:81 --allow 192.0.2.0/24",
+            8100 + number
+        ),
+        7 => format!("port unpublish s{number} {}:81", 8100 + number),
+        8 => format!("network connect {network} s{number}"),
+        9 => format!("network disconnect {network} s{number}"),
+        10 => format!("network create n{}", number % 2),
+        _ => format!("network rm n{}", number % 2),
+    }
 }
 
 #[test]
-fn kills_during_changes_leave_a_consistent_node() {
+fn class6_random_kills_leave_a_consistent_node() {
+    let mut random = Random::new();
+    let adopted = netpath_tests::Netns::new("adopted");
+    let path = adopted.path().display().to_string();
+    let links = adopted.exec("ip -o link show");
     let mut fixture = Fixture::with_fast_reconcile();
     fixture.echo_sandbox("stays", "-p 7999:80");
-    let mut made = Vec::new();
-    for round in 0..rounds() {
-        let name = format!("s{round}");
-        let port = 8000 + round;
-        // Every third round removes a sandbox, the others create one.
-        let command = match made.pop() {
-            Some(name) if round % 3 == 2 => format!("sandbox rm {name}"),
-            popped => {
-                made.extend(popped);
-                made.push(name.clone());
-                format!("sandbox create {name} -p {port}:80 --network bridge")
-            }
-        };
-        let words: Vec<&str> = command.split(' ').collect();
-        let running = fixture.daemon.spawn(&words);
-        // The delays range from before the request arrives to after its reply.
-        thread::sleep(Duration::from_millis((round * 7) % 60));
+    let mut line = fixture.connect_from_outside(7999).expect("connection");
+    let (rounds, limit) = rounds();
+    let start = Instant::now();
+    let mut kills = 0;
+    while kills < rounds && start.elapsed() < limit {
+        kills += 1;
+        // Commands before the one in which the daemon is killed.
+        for _ in 0..random.below(3) {
+            fixture.cli(&random_command(&mut random, &path));
+        }
+        let command = random_command(&mut random, &path);
+        let running = fixture.daemon.spawn(&fixture::words(&command));
+        // From before the request arrives to after its reply.
+        thread::sleep(Duration::from_micros(random.below(60_000)));
         fixture.daemon.kill9();
         drop(running);
+        line.exchange_line();
         fixture.daemon.restart();
+        println!("kill {kills}: {command}");
         assert_consistent(&fixture);
-        let there = fixture.sandboxes();
-        made.retain(|name| there.contains(name));
-        if let Some(name) = made.last() {
-            let ports = fixture.json(&format!("port ls {name}"));
-            assert_eq!(list(&ports).len(), 1, "{name} has its port");
-            fixture.cli_ok(&format!("sandbox exec {name} -- ip route get 192.0.2.9"));
-        }
+        let status = fixture.status();
+        assert_eq!(status["ready"], true, "{status}");
+        assert_eq!(status["degraded"], serde_json::json!([]), "{status}");
+        line.exchange_line();
     }
+    println!("{kills} kills in {:?}", start.elapsed());
     fixture.assert_published(7999, "stays");
     for name in fixture.sandboxes() {
         fixture.cli_ok(&format!("sandbox rm {name}"));
     }
+    for network in ["n0", "n1"] {
+        fixture.cli(&format!("network rm {network}"));
+    }
     assert_consistent(&fixture);
+    assert_eq!(fixture.devices().len(), 1, "{:?}", fixture.devices());
+    for map in ["endpoints", "ports", "nat"] {
+        fixture.wait_for(map, || {
+            fixture.json(&format!("map dump {map}")) == serde_json::json!([])
+        });
+    }
+    assert_eq!(adopted.exec("ip -o link show"), links);
+    // Dropping the fixture tears the node down and checks that nothing is left.
 }

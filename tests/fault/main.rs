@@ -5,6 +5,7 @@
 )]
 
 mod class1_interfaces;
+mod class5_identity;
 mod crash;
 mod repair;
 mod rollback;

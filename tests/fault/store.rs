@@ -89,3 +89,78 @@ fn full_disk_is_reported_and_writes_continue_when_there_is_space() {
     }
     assert_eq!(NodeState::of(&fixture), before);
 }
+
+/// Fills the disk until changes are refused.
+fn fill_until_refused(fixture: &Fixture, ballast: &Path) {
+    fill(ballast);
+    for number in 0..200 {
+        let name = format!("x{number}");
+        let created = fixture
+            .daemon
+            .cli(&["sandbox", "create", &name, "--network", "none"]);
+        if created.status != Some(0) {
+            return;
+        }
+        fill(ballast);
+    }
+    panic!("no change is refused");
+}
+
+/// A lost namespace is not replaced by an empty one while its removal cannot be stored, and each failure is logged once.
+#[test]
+fn class6_lost_namespace_is_not_replaced_while_the_store_is_full() {
+    let mut fixture = with_small_state_directory();
+    fixture.echo_sandbox("web", "-p 8080:80");
+    fixture.echo_sandbox("stays", "-p 8081:80");
+    let ballast = fixture.daemon.state_dir().join("ballast");
+    fill_until_refused(&fixture, &ballast);
+    let path = fixture.daemon.run_dir().join("netns/web");
+    nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH).expect("unmount");
+    let log = |fixture: &mut Fixture, words: &str| {
+        let log = fixture.daemon.process().output();
+        log.lines().filter(|line| line.contains(words)).count()
+    };
+    // Several reconciles and checks of the sandboxes.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(&path.display().to_string()), "{mounts}");
+    fixture.assert_published(8081, "stays");
+    let ended = "cannot remove a sandbox that has ended";
+    assert_eq!(log(&mut fixture, ended), 1);
+    assert_eq!(log(&mut fixture, "cannot write the store"), 1);
+    let (shown, _) = status(&fixture);
+    assert_eq!(shown["store"]["writable"], false, "{shown}");
+
+    fs::remove_file(&ballast).expect("remove");
+    fixture.wait_for("the sandbox is removed", || {
+        !fixture.sandboxes().contains(&"web".to_owned())
+    });
+    assert_eq!(log(&mut fixture, "the store can be written again"), 1);
+    assert!(!path.exists(), "the mount point is left");
+    fixture.assert_published(8081, "stays");
+    fixture.echo_sandbox("web", "-p 8080:80");
+    fixture.assert_published(8080, "web");
+}
+
+/// The file on which a namespace was mounted is removed with the sandbox.
+#[test]
+fn class6_mount_point_of_a_lost_namespace_is_removed() {
+    let mut fixture = Fixture::with_fast_reconcile();
+    let directory = fixture.daemon.run_dir().join("netns");
+    for stopped in [false, true] {
+        fixture.cli_ok("sandbox create web");
+        let path = directory.join("web");
+        if stopped {
+            fixture.daemon.stop();
+        }
+        nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH).expect("unmount");
+        if stopped {
+            fixture.daemon.restart();
+        }
+        fixture.wait_for("the sandbox is removed", || fixture.sandboxes().is_empty());
+        fixture.wait_for("the mount point is removed", || !path.exists());
+    }
+    // A file of an interrupted creation.
+    fs::write(directory.join("half"), "").expect("file");
+    fixture.wait_for("the file is removed", || !directory.join("half").exists());
+}

@@ -40,6 +40,8 @@ use child::{Steps, Target, encode, prepared, sysfs_flags};
 pub(super) struct Entry {
     /// Path of the network namespace.
     pub netns: PathBuf,
+    /// Cookie of the namespace that must be at that path; any one if `None`.
+    pub cookie: Option<u64>,
     /// Host name, in a separate UTS namespace.
     pub hostname: Option<String>,
     /// Whether to mount a `/sys` that shows the sandbox's devices, in a separate mount namespace.
@@ -57,6 +59,9 @@ pub(super) enum StartError {
         /// Cause.
         source: io::Error,
     },
+    /// Another namespace is at the path, or it cannot be identified.
+    #[error(transparent)]
+    Namespace(#[from] crate::kernel::Error),
     /// The process cannot be created or prepared.
     #[error("could not {what}: {source}")]
     Prepare {
@@ -259,6 +264,7 @@ mod tests {
     fn here() -> Entry {
         Entry {
             netns: "/proc/self/ns/net".into(),
+            cookie: None,
             hostname: None,
             sysfs: false,
         }

@@ -64,6 +64,7 @@ pub(super) fn entry(sandbox: &Sandbox) -> Entry {
     let own = sandbox.network_mode != "host";
     Entry {
         netns: sandbox.netns.clone(),
+        cookie: sandbox.netns_cookie,
         hostname: Some(sandbox.hostname.clone()).filter(|name| own && !name.is_empty()),
         sysfs: own,
     }
@@ -77,7 +78,9 @@ pub(super) fn failure(action: &'static str, sandbox: &str, error: StartError) ->
         {
             (1, "run as root")
         }
-        StartError::Open { .. } => (1, "see 'netpath sandbox ls' for its state"),
+        StartError::Open { .. } | StartError::Namespace(_) => {
+            (1, "see 'netpath sandbox ls' for its state")
+        }
         StartError::Prepare { .. } => (1, "see 'netpath doctor'"),
         StartError::Exec { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             (127, "check its spelling and PATH")

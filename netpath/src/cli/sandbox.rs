@@ -18,7 +18,7 @@ use crate::{
         client::Client,
         v1::{Sandbox, SandboxCreate},
     },
-    model::{Name, parse_mac},
+    model::{Name, Owner, parse_mac},
 };
 
 /// Sandboxes: network namespaces with their links, addresses and ports
@@ -191,8 +191,17 @@ async fn remove(client: &Client, name: &str, force: bool) -> Result<(), Failure>
     let stopped = force && stop_process(client, name).await?;
     match client.remove_sandbox(name, force).await {
         Err(error) if stopped && error.is_not_found() => Ok(()),
+        Err(error) if !force && error.is_conflict() && runs(client, name).await => {
+            Err(failed(error).advice("stop it first, or use -f, which stops it"))
+        }
         result => result.map_err(failed),
     }
+}
+
+/// Whether a process that `--force` would stop runs in a sandbox of the command line.
+async fn runs(client: &Client, name: &str) -> bool {
+    let sandbox = client.sandbox(name).await;
+    sandbox.is_ok_and(|sandbox| sandbox.started_pid.is_some() && sandbox.owner == Owner::Netpath)
 }
 
 /// Stops the process that netpath has started in the sandbox; returns whether there was one.

@@ -1,6 +1,6 @@
 //! Sandboxes whose process or namespace has ended.
 
-use super::{CommandError, Node};
+use super::Node;
 use crate::{
     kernel::{netns, process},
     model::{Id, Name, NetnsSource, ProcessId, Sandbox, State},
@@ -27,18 +27,21 @@ impl<K: Kernel, D: Datapath> Node<K, D> {
     }
 
     /// Removes sandboxes that ended while no daemon ran, from the store only. The first reconcile removes their
-    /// devices.
-    ///
-    /// # Errors
-    /// If the store cannot be written.
-    pub fn forget_ended(&mut self) -> Result<(), CommandError> {
+    /// devices. If the store cannot be written, they are removed when it can.
+    pub fn forget_ended(&mut self) {
         for name in self.ended_sandboxes() {
-            if let Ok(change) = self.state().remove_sandbox(&name) {
-                tracing::info!(sandbox = %name, "ended while the daemon was down");
-                self.record(&change)?;
+            let Ok(change) = self.state().remove_sandbox(&name) else {
+                continue;
+            };
+            match self.record(&change) {
+                Ok(()) => tracing::info!(sandbox = %name, "ended while the daemon was down"),
+                Err(error) => {
+                    if self.failures.begin(name.as_str()) {
+                        tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
+                    }
+                }
             }
         }
-        Ok(())
     }
 }
 
@@ -47,15 +50,17 @@ fn has_ended(sandbox: &Sandbox) -> bool {
     if processes(sandbox).any(|process| matches!(process::alive(process), Ok(false))) {
         return true;
     }
-    let expected = match sandbox.source {
-        NetnsSource::Created => None,
-        NetnsSource::Path { inode } => Some(inode),
-        NetnsSource::Process { .. } | NetnsSource::Shared => return false,
-    };
-    match netns::inode(&sandbox.netns) {
-        Ok(Some(found)) => expected.is_some_and(|expected| expected != found),
-        Ok(None) => true,
-        Err(_) => false,
+    match sandbox.source {
+        NetnsSource::Created => matches!(netns::inode(&sandbox.netns), Ok(None)),
+        NetnsSource::Path { namespace } => match netns::id(&sandbox.netns) {
+            Ok(found) => found.is_none_or(|found| !namespace.is(&found)),
+            Err(_) => false,
+        },
+        // Start times of processes are counted from the boot of the machine.
+        NetnsSource::Process { namespace, .. } => {
+            namespace.boot != 0 && netns::boot().is_ok_and(|boot| boot != namespace.boot)
+        }
+        NetnsSource::Shared => false,
     }
 }
 

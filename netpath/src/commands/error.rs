@@ -30,6 +30,14 @@ pub enum CommandError {
         /// PID of the process.
         pid: i32,
     },
+    /// A change failed and its reversal cannot be stored. The change stays stored.
+    #[error("{error}; the change stays stored, because its reversal cannot be stored: {reversal}")]
+    NotReversed {
+        /// Why the change failed.
+        error: Box<CommandError>,
+        /// Why the reversal cannot be stored.
+        reversal: Box<CommandError>,
+    },
     /// The node was torn down and accepts no commands.
     #[error("the node was torn down and the daemon is stopping")]
     TornDown,
@@ -95,6 +103,7 @@ impl CommandError {
                 return ErrorKind::Conflict;
             }
             Self::TornDown => return ErrorKind::Unavailable,
+            Self::NotReversed { reversal, .. } => return reversal.kind(),
             _ if self.is_name_taken() => return ErrorKind::Conflict,
             Self::Kernel(error) => error.can_retry(),
             Self::Datapath(error) => error.can_retry(),
@@ -140,7 +149,8 @@ impl CommandError {
         match self {
             Self::Request(error) => Some(error.hint()).filter(|hint| !hint.is_empty()),
             Self::Namespace(error) => error.hint().map(str::to_owned),
-            Self::Running { .. } => Some("stop it first, or use -f, which stops it".to_owned()),
+            Self::Running { .. } => Some("stop the process, or force the removal".to_owned()),
+            Self::NotReversed { reversal, .. } => reversal.hint(),
             Self::TornDown => Some("restart the daemon".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
             _ if self.is_name_taken() => {

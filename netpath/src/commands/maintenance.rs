@@ -87,8 +87,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
                 return devices
                     .any(|device| device.index == *index && device.role.header().is_some());
             }
-            // The desired state does not depend on rules.
-            Event::RuleChanged => return false,
+            // Neither the desired state nor a fact of the node depends on rules and routes to prefixes.
+            Event::RuleChanged | Event::PrefixRouteChanged => return false,
             _ => return true,
         };
         if !is_own_device(name) {
@@ -127,12 +127,15 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             match node.request(|state, _| state.remove_sandbox(&name)).await {
                 Ok(_) => {
                     removed = true;
+                    node.failures.end(name.as_str());
                     let message = Some("its process or namespace has ended".to_owned());
                     let name = name.as_str();
                     self.emit(Action::Removed, ObjectKind::Sandbox, name, message);
                 }
                 Err(error) => {
-                    tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
+                    if node.failures.begin(name.as_str()) {
+                        tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
+                    }
                 }
             }
         }
@@ -154,6 +157,7 @@ impl Commands {
             Event::LinkChanged { name, .. } => !is_own_device(name),
             Event::AddressChanged { .. }
             | Event::RouteChanged
+            | Event::PrefixRouteChanged
             | Event::RuleChanged
             | Event::Lost => true,
             Event::FilterRemoved { .. } => false,

@@ -11,6 +11,7 @@ mod ended;
 mod endpoint;
 mod error;
 mod event;
+mod failures;
 mod flow_pressure;
 mod maintenance;
 mod namespace;

@@ -72,7 +72,8 @@ impl Node {
     pub(super) async fn interfaces_of(&self, sandbox: &Name) -> Result<Vec<String>, CommandError> {
         match self.state().sandbox(sandbox) {
             Ok(sandbox) if sandbox.mode == NetworkMode::Network => {
-                Ok(netns::interface_names(&sandbox.netns).await?)
+                let namespace = sandbox.source.adopted();
+                Ok(netns::interface_names(&sandbox.netns, namespace).await?)
             }
             _ => Ok(Vec::new()),
         }
@@ -83,14 +84,15 @@ impl Node {
 pub(super) async fn interfaces_at(source: &Source) -> Result<Vec<String>, CommandError> {
     match source {
         Source::Created { .. } => Ok(Vec::new()),
-        Source::Path { path, .. } | Source::Process { path, .. } => {
-            Ok(netns::interface_names(path).await?)
-        }
+        Source::Path { path, namespace }
+        | Source::Process {
+            path, namespace, ..
+        } => Ok(netns::interface_names(path, Some(*namespace)).await?),
     }
 }
 
 impl Commands {
-    /// The namespace with its inode, which distinguishes it from a later namespace at the same path.
+    /// The namespace with its id, which distinguishes it from a later namespace at the same path.
     pub(super) fn resolve_namespace(
         &self,
         choice: &NamespaceChoice,
@@ -101,19 +103,20 @@ impl Commands {
             }),
             NamespaceChoice::Path(path) => {
                 let path = resolve(path)?;
-                let inode = netns::inode(&path)?
-                    .ok_or_else(|| NamespaceError::NotNamespace(path.clone()))?;
-                check_not_own(inode)?;
-                Ok(Source::Path { path, inode })
+                let namespace =
+                    netns::id(&path)?.ok_or_else(|| NamespaceError::NotNamespace(path.clone()))?;
+                check_not_own(namespace.inode)?;
+                Ok(Source::Path { path, namespace })
             }
             NamespaceChoice::Process(pid) => {
                 let process = identify_process(*pid)?;
-                let inode = process::netns_inode(*pid)?.ok_or(NamespaceError::NoProcess(*pid))?;
-                check_not_own(inode)?;
+                let namespace =
+                    process::netns_id(process)?.ok_or(NamespaceError::NoProcess(*pid))?;
+                check_not_own(namespace.inode)?;
                 Ok(Source::Process {
                     process,
                     path: process::netns_path(*pid),
-                    inode,
+                    namespace,
                 })
             }
         }

@@ -21,7 +21,12 @@ use crate::{
     store::{Revision, objects::records::NodeRecord},
 };
 
-use super::{CommandError, Stored, flow_pressure::FlowPressure, taken::Sockets};
+use super::{
+    CommandError, Stored, failures::Failures, flow_pressure::FlowPressure, taken::Sockets,
+};
+
+/// Writing the store, as an operation of [`Failures`]. No sandbox has this name.
+const STORE: &str = "write the store";
 
 /// Everything that belongs to one node.
 pub struct Node<K = Host, D = Datapath> {
@@ -41,6 +46,7 @@ pub struct Node<K = Host, D = Datapath> {
     pools: Vec<crate::ipam::Pool>,
     pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
+    pub(super) failures: Failures,
     flow_pressure: FlowPressure,
 }
 
@@ -90,6 +96,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             pools: parts.pools,
             host_netns: parts.host_netns,
             free_ports: parts.free_ports,
+            failures: Failures::default(),
             flow_pressure: FlowPressure::default(),
         }
     }
@@ -178,22 +185,29 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     /// Stores a change and applies it to the kernel and the datapath. If an operation fails, the change is reversed.
     ///
     /// # Errors
-    /// The error of the first step that failed. If the reversal cannot be stored, the error of the store; the change
+    /// The error of the first step that failed. [`CommandError::NotReversed`] if the reversal cannot be stored; the change
     /// stays stored then.
     pub(super) async fn apply(&mut self, change: &Change) -> Result<(), CommandError> {
         self.record(change)?;
         let (mut before, mut after) = Desired::of_change(change, self.state(), &self.facts.facts);
         before.drop_common_ports(&mut after);
+        let new = after.veths.keys();
+        let new = new.filter(|name| !before.veths.contains_key(*name));
+        after.first_veths = new.cloned().collect();
         let Err(error) = self.reconciler.apply(&before, &after).await else {
             return Ok(());
         };
         let undo = change.clone().reversed();
-        self.record(&undo)?;
+        if let Err(reversal) = self.record(&undo) {
+            return Err(CommandError::NotReversed {
+                error: Box::new(error.into()),
+                reversal: Box::new(reversal),
+            });
+        }
         if let Err(second) = self.reconciler.apply(&after, &before).await {
             tracing::error!(
                 error = %second,
-                "cannot reverse a failed change; a reconcile repairs it, except container links, which the next start \
-                 repairs"
+                "cannot reverse a failed change; a reconcile repairs it"
             );
         }
         Err(error.into())
@@ -219,7 +233,10 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         facts.facts.mtu = facts.facts.mtu.or(self.facts.facts.mtu);
         self.facts = facts;
         self.store_record();
-        let desired = Desired::of_state(self.state(), &self.facts.facts);
+        // The removal of an ended sandbox cannot be stored while the store cannot be written. Its lost namespace must not be
+        // replaced by an empty one.
+        let ended = self.ended_sandboxes();
+        let desired = Desired::of_state_without(self.state(), &ended, &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
         self.last = Some(LastReconcile {
             ended: Instant::now(),
@@ -267,12 +284,24 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     /// Stores a change without applying it to the kernel and the datapath.
     pub(super) fn record(&mut self, change: &Change) -> Result<(), CommandError> {
         let recorded = tokio::task::block_in_place(|| self.stored.record(change));
-        if let Err(error) = &recorded
-            && error.store_failure().is_some()
-        {
-            tracing::error!(%error, "cannot write the store");
+        match &recorded {
+            Ok(()) => self.note_written(),
+            Err(error) if error.store_failure().is_some() => self.note_unwritable(error),
+            Err(_) => {}
         }
         recorded
+    }
+
+    fn note_written(&mut self) {
+        if self.failures.end(STORE) {
+            tracing::info!("the store can be written again");
+        }
+    }
+
+    fn note_unwritable(&mut self, error: &CommandError) {
+        if self.failures.begin(STORE) {
+            tracing::error!(%error, "cannot write the store");
+        }
     }
 
     /// Stores the record of this node if it has changed.
@@ -295,12 +324,13 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         }
         match tokio::task::block_in_place(|| self.stored.store_node(&record)) {
             Ok(()) => {
+                self.note_written();
                 self.degraded.remove("node record");
                 self.record = Some(record);
             }
             Err(error) => {
                 // Not fatal: other nodes read the earlier record.
-                tracing::warn!(%error, "cannot store the record of the node");
+                self.note_unwritable(&error);
                 let text = format!("the record of the node is not stored: {error}");
                 self.degraded.insert("node record", text);
             }

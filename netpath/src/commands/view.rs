@@ -4,7 +4,9 @@ use std::{net::IpAddr, path::PathBuf};
 
 use super::{Node, ended::process_number};
 use crate::{
-    model::{Endpoint, GatewayMode, Name, Network, NetworkMode, Owner, PortMapping, Sandbox},
+    model::{
+        Endpoint, GatewayMode, Name, NetnsId, Network, NetworkMode, Owner, PortMapping, Sandbox,
+    },
     plan,
 };
 
@@ -48,6 +50,8 @@ pub struct SandboxView {
     pub ports: Vec<PortView>,
     /// PID of its process; `None` if no process of the sandbox is known, or it does not run.
     pub pid: Option<i32>,
+    /// Its namespace, if another program has created it.
+    pub adopted: Option<NetnsId>,
 }
 
 /// A published range with the network of the endpoint that it leads to.
@@ -88,6 +92,7 @@ impl Node {
                 netns: self.netns_of(sandbox),
                 ..sandbox.clone()
             },
+            adopted: self.adopted_namespace(sandbox),
             endpoints: endpoints
                 .map(|endpoint| self.endpoint_view(endpoint, Some(&sandbox.name)))
                 .collect(),
@@ -106,6 +111,17 @@ impl Node {
                 Err(_) => sandbox.netns.clone(),
             },
             NetworkMode::Network | NetworkMode::None => sandbox.netns.clone(),
+        }
+    }
+
+    /// The adopted namespace of a sandbox, or of the sandbox whose namespace it uses.
+    fn adopted_namespace(&self, sandbox: &Sandbox) -> Option<NetnsId> {
+        match &sandbox.mode {
+            NetworkMode::Container(target) => {
+                let target = self.state().sandbox(target).ok()?;
+                self.adopted_namespace(target)
+            }
+            _ => sandbox.source.adopted(),
         }
     }
 

@@ -33,7 +33,8 @@ impl Invalidation {
     }
 
     fn is_due(&self, event: &Event, now: Instant) -> bool {
-        !matches!(event, Event::RouteChanged) || self.last.is_none_or(|last| now >= last + PAUSE)
+        let is_route = matches!(event, Event::RouteChanged | Event::PrefixRouteChanged);
+        !is_route || self.last.is_none_or(|last| now >= last + PAUSE)
     }
 }
 
@@ -48,8 +49,10 @@ mod tests {
         assert!(invalidation.is_due(&Event::RouteChanged, now));
         invalidation.last = Some(now);
         assert!(!invalidation.is_due(&Event::RouteChanged, now + PAUSE / 2));
+        assert!(!invalidation.is_due(&Event::PrefixRouteChanged, now + PAUSE / 2));
         assert!(invalidation.is_due(&Event::RuleChanged, now + PAUSE / 2));
         assert!(invalidation.is_due(&Event::Lost, now + PAUSE / 2));
         assert!(invalidation.is_due(&Event::RouteChanged, now + PAUSE));
+        assert!(invalidation.is_due(&Event::PrefixRouteChanged, now + PAUSE));
     }
 }

@@ -55,7 +55,6 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let adopted = stored.state().adopted_devices();
     let facts = kernel.facts(&config.uplinks, &adopted).await?;
     let netns_dir = config.run_dir.join("netns");
-    netns::remove_leftovers(&netns_dir)?;
     let host_netns = config.host_netns();
     netns::mount_own(&host_netns)?;
     let mut node = Node::new(NodeParts {
@@ -72,7 +71,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         free_ports: ports,
         degraded: BTreeMap::new(),
     });
-    node.forget_ended()?;
+    node.forget_ended();
     node.add_built_in().await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;
     Ok(node)

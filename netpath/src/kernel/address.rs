@@ -85,14 +85,24 @@ impl Socket {
         }
         // Removing the first IPv4 address of a subnet may remove the others of that subnet.
         for net in wanted.iter().filter(|net| removed || !kept.contains(*net)) {
-            self.change(
-                &format!("{net} on {object}"),
-                Message::NewAddress(message(index, *net)),
-                NLM_F_CREATE | NLM_F_REPLACE,
-            )
-            .await?;
+            self.add_address(object, index, *net).await?;
         }
         Ok(())
+    }
+
+    /// Adds an address to a device without duplicate address detection; succeeds if it has the address.
+    pub(super) async fn add_address(
+        &self,
+        object: &str,
+        index: u32,
+        net: IpNet,
+    ) -> Result<(), Error> {
+        self.change(
+            &format!("{net} on {object}"),
+            Message::NewAddress(message(index, net)),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
+        .await
     }
 
     async fn remove_address(&self, object: &str, index: u32, net: IpNet) -> Result<(), Error> {

@@ -85,6 +85,12 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// Another namespace is at the path than the adopted one.
+    #[error("{path} is another network namespace than the adopted one")]
+    Replaced {
+        /// The path.
+        path: String,
+    },
     /// A file of the kernel has an unknown format.
     #[error("{path}: expected {expected}, found '{found}'")]
     Format {
@@ -121,6 +127,7 @@ impl Error {
             | Self::BridgeFull { .. }
             | Self::PeerElsewhere { .. }
             | Self::NotNetns { .. }
+            | Self::Replaced { .. }
             | Self::Format { .. } => false,
         }
     }

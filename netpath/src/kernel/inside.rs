@@ -1,62 +1,103 @@
 //! Container links: the ends of veth pairs in sandboxes.
+//!
+//! A container link is configured once, after the veth pair was created. Afterwards it belongs to the workload.
 
-use std::{fs::File, path::Path};
+use std::{collections::BTreeSet, fs::File, net::IpAddr, path::Path};
 
+use ipnet::IpNet;
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::{
-    Error, Kernel, Link, address::global_nets, netns, route::main_gateways, socket::Socket, sysctl,
+    Error, Kernel, Link,
+    link::CONFIGURED,
+    netns,
+    route::{main_routes, own_gateways, used_route},
+    socket::Socket,
+    sysctl,
 };
 use crate::plan::{ObservedInside, Veth};
 
-/// The loopback device has this index in every namespace.
-const LOOPBACK: u32 = 1;
+/// A container link and a netlink socket in its namespace.
+struct Inside {
+    namespace: File,
+    socket: Socket,
+    link: Link,
+    /// The link and the path of its namespace, for errors.
+    object: String,
+}
 
 impl Kernel {
-    /// Changes the container link to this state: name, MAC address, MTU, exactly these global addresses and
-    /// default routes, up. Also sets the loopback device up.
+    /// Configures the container link of a new veth pair: sysctls, addresses, up, and default routes in the families
+    /// in which the namespace has none. Marks the pair as configured.
+    ///
+    /// Unless `first` is set, the endpoint had a container link before: IPv6 stays disabled if the workload has disabled it
+    /// in the namespace.
     ///
     /// # Errors
-    /// [`Error::NoLink`] if there is no such pair, [`Error::PeerElsewhere`] if its other end is in another namespace,
-    /// [`Error::NameTaken`] if another device in the namespace has the name.
-    pub async fn set_inside(&self, name: &str, wanted: &Veth) -> Result<(), Error> {
-        let namespace = netns::open(&wanted.netns)?;
-        let host = self.socket.existing_link(name).await?;
-        host.expect_kind("veth")?;
-        let socket = open_socket(&namespace, &wanted.netns).await?;
-        let elsewhere = || Error::PeerElsewhere {
-            name: name.to_owned(),
-            netns: wanted.netns.display().to_string(),
-        };
-        let peer = self
-            .peer(&socket, &host, &namespace)
-            .await?
-            .ok_or_else(elsewhere)?;
-
-        let inside = &wanted.inside;
-        let object = format!("{} in {}", inside.name, wanted.netns.display());
-        rename(&socket, &object, &peer, wanted).await?;
-        set_sysctls(&namespace, wanted).await?;
-        let mut attributes = Vec::new();
-        if peer.mac != Some(inside.mac) {
-            attributes.push(LinkAttribute::Address(inside.mac.0.to_vec()));
-        }
-        if peer.mtu != wanted.mtu {
-            attributes.push(LinkAttribute::Mtu(wanted.mtu));
-        }
-        if !attributes.is_empty() || !peer.up {
-            socket
-                .set_link(&object, peer.index, attributes, Some(true))
+    /// [`Error::NoLink`] if there is no such pair, [`Error::PeerElsewhere`] if its other end is in another namespace.
+    pub async fn set_inside(&self, name: &str, wanted: &Veth, first: bool) -> Result<(), Error> {
+        let inside = self.existing_inside(name, wanted).await?;
+        let addresses = &wanted.inside.addresses;
+        let v6 = inside.set_sysctls(addresses, first).await?;
+        let has_family = |ip: IpAddr| v6 || ip.is_ipv4();
+        if !inside.link.up {
+            inside
+                .socket
+                .set_link(&inside.object, inside.link.index, Vec::new(), Some(true))
                 .await?;
         }
-        socket
-            .set_link("lo", LOOPBACK, Vec::new(), Some(true))
-            .await?;
-        socket
-            .set_addresses(&object, peer.index, &inside.addresses)
-            .await?;
-        socket
-            .set_gateways(&object, peer.index, &inside.addresses, &inside.gateways)
+        let usable = addresses.iter().filter(|net| has_family(net.addr()));
+        inside.add_addresses(usable).await?;
+        let gateways = wanted.inside.gateways.iter();
+        let gateways = gateways.filter(|gateway| has_family(**gateway));
+        inside.add_gateways(gateways, addresses).await?;
+        let index = self.socket.existing_link(name).await?.index;
+        let group = vec![LinkAttribute::Group(CONFIGURED)];
+        self.socket.set_link(name, index, group, None).await
+    }
+
+    /// Adds addresses to a container link, and default routes in the families in which the namespace has none.
+    ///
+    /// # Errors
+    /// As [`Self::set_inside`].
+    pub async fn restore_inside(
+        &self,
+        name: &str,
+        wanted: &Veth,
+        addresses: &BTreeSet<IpNet>,
+        gateways: &BTreeSet<IpAddr>,
+    ) -> Result<(), Error> {
+        let inside = self.existing_inside(name, wanted).await?;
+        inside.add_addresses(addresses.iter()).await?;
+        inside.add_gateways(gateways.iter(), addresses).await
+    }
+
+    /// Makes a container link the one with netpath's default route of a family, unless another program has set the default
+    /// route that the namespace uses.
+    ///
+    /// # Errors
+    /// As [`Self::set_inside`].
+    pub async fn move_gateway(
+        &self,
+        name: &str,
+        wanted: &Veth,
+        gateway: IpAddr,
+    ) -> Result<(), Error> {
+        let inside = self.existing_inside(name, wanted).await?;
+        let addresses = &wanted.inside.addresses;
+        inside.add_gateways([gateway].iter(), addresses).await
+    }
+
+    /// Changes the MTU of a container link to that of the pair.
+    ///
+    /// # Errors
+    /// As [`Self::set_inside`].
+    pub async fn set_inside_mtu(&self, name: &str, wanted: &Veth) -> Result<(), Error> {
+        let inside = self.existing_inside(name, wanted).await?;
+        let attributes = vec![LinkAttribute::Mtu(wanted.mtu)];
+        inside
+            .socket
+            .set_link(&inside.object, inside.link.index, attributes, None)
             .await
     }
 
@@ -64,48 +105,124 @@ impl Kernel {
     /// not exist, or the link is not in that namespace.
     pub async fn observe_inside(
         &self,
-        path: &Path,
+        wanted: &Veth,
         host_index: u32,
     ) -> Result<Option<ObservedInside>, Error> {
-        let namespace = match netns::open(path) {
-            Err(Error::NotNetns { .. }) => return Ok(None),
+        let path = &wanted.netns;
+        let namespace = match netns::open_as(path, wanted.namespace) {
+            Err(Error::NotNetns { .. } | Error::Replaced { .. }) => return Ok(None),
             other => other?,
         };
         let Some(host) = self.link_by_index(host_index).await? else {
             return Ok(None);
         };
-        let socket = open_socket(&namespace, path).await?;
-        let Some(peer) = self.peer(&socket, &host, &namespace).await? else {
+        let Some(inside) = self.inside(namespace, path, &host).await? else {
             return Ok(None);
         };
-        let addresses = socket.addresses(peer.index).await?;
-        let routes = socket.default_routes(Some(peer.index)).await?;
-        let Some(mac) = peer.mac else {
-            return Ok(None);
-        };
+        let link = &inside.link;
+        let addresses = inside.socket.addresses(0).await?;
+        let name = link.name.clone();
+        let (routes, ipv6) = netns::run_in(&inside.namespace, &inside.object, move || {
+            Ok::<_, Error>((main_routes()?, has_ipv6(&name)))
+        })
+        .await??;
         Ok(Some(ObservedInside {
-            name: peer.name,
-            mac,
-            up: peer.up,
-            addresses: global_nets(&addresses),
-            gateways: main_gateways(routes).into_iter().flatten().collect(),
+            mtu: link.mtu,
+            in_use: link.up && link.master.is_none(),
+            ipv6,
+            addresses: addresses.iter().map(|address| address.net.addr()).collect(),
+            gateways: own_gateways(&routes, link.index),
+            used_v4: used_route(&routes, false),
+            used_v6: used_route(&routes, true),
         }))
     }
 
-    async fn peer(
+    async fn existing_inside(&self, name: &str, wanted: &Veth) -> Result<Inside, Error> {
+        let path = &wanted.netns;
+        let namespace = netns::open_as(path, wanted.namespace)?;
+        let host = self.socket.existing_link(name).await?;
+        host.expect_kind("veth")?;
+        let inside = self.inside(namespace, path, &host).await?;
+        inside.ok_or_else(|| Error::PeerElsewhere {
+            name: name.to_owned(),
+            netns: path.display().to_string(),
+        })
+    }
+
+    async fn inside(
         &self,
-        socket: &Socket,
+        namespace: File,
+        path: &Path,
         host: &Link,
-        namespace: &File,
-    ) -> Result<Option<Link>, Error> {
+    ) -> Result<Option<Inside>, Error> {
         let Some(index) = host.peer else {
             return Ok(None);
         };
-        if !self.peer_is_in(host, namespace).await? {
+        if !self.peer_is_in(host, &namespace).await? {
             return Ok(None);
         }
-        socket.link_by_index(index).await
+        let socket = open_socket(&namespace, path).await?;
+        let link = socket.link_by_index(index).await?;
+        Ok(link.map(|link| Inside {
+            object: format!("{} in {}", link.name, path.display()),
+            namespace,
+            socket,
+            link,
+        }))
     }
+}
+
+impl Inside {
+    async fn add_addresses(&self, nets: impl Iterator<Item = &IpNet>) -> Result<(), Error> {
+        for net in nets {
+            self.socket
+                .add_address(&self.object, self.link.index, *net)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// `addresses` are those of the link.
+    async fn add_gateways(
+        &self,
+        gateways: impl Iterator<Item = &IpAddr>,
+        addresses: &BTreeSet<IpNet>,
+    ) -> Result<(), Error> {
+        let routes = netns::run_in(&self.namespace, &self.object, main_routes).await??;
+        for gateway in gateways {
+            let on_link = !addresses.iter().any(|net| net.contains(gateway));
+            self.socket
+                .add_gateway(&self.object, self.link.index, on_link, *gateway, &routes)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the sysctls of the link. Returns whether it can have IPv6 addresses.
+    async fn set_sysctls(&self, addresses: &BTreeSet<IpNet>, first: bool) -> Result<bool, Error> {
+        let name = self.link.name.clone();
+        let v6 = addresses.iter().any(|net| net.addr().is_ipv6());
+        netns::run_in(&self.namespace, &self.object, move || {
+            // A reply to a client outside may leave by this link with the address of another network. The ARP request for the
+            // gateway must have this link's address then.
+            sysctl::ensure(&format!("net/ipv4/conf/{name}/arp_announce"), "2")?;
+            let key = |key: &str| format!("net/ipv6/conf/{name}/{key}");
+            if (v6 && first) || sysctl::has_ipv6() {
+                sysctl::ensure(&key("accept_ra"), "0")?;
+                sysctl::ensure(&key("accept_dad"), "0")?;
+            }
+            if v6 && first {
+                sysctl::ensure(&key("disable_ipv6"), "0")?;
+            }
+            Ok(has_ipv6(&name))
+        })
+        .await?
+    }
+}
+
+/// Whether a device of the calling thread's namespace can have IPv6 addresses.
+fn has_ipv6(name: &str) -> bool {
+    sysctl::read(&format!("net/ipv6/conf/{name}/disable_ipv6")).is_ok_and(|value| value == "0")
 }
 
 async fn open_socket(namespace: &File, path: &Path) -> Result<Socket, Error> {
@@ -114,58 +231,6 @@ async fn open_socket(namespace: &File, path: &Path) -> Result<Socket, Error> {
     netns::run_in(namespace, &object, move || {
         let _guard = runtime.enter();
         Socket::open()
-    })
-    .await?
-}
-
-async fn rename(socket: &Socket, object: &str, peer: &Link, wanted: &Veth) -> Result<(), Error> {
-    let name = &wanted.inside.name;
-    if peer.name == *name {
-        return Ok(());
-    }
-    // Kernels before 6.2 rename a device only while it is down.
-    let down = peer.up.then_some(false);
-    let attributes = vec![LinkAttribute::IfName(name.clone())];
-    if down.is_some() {
-        socket
-            .set_link(object, peer.index, Vec::new(), down)
-            .await?;
-    }
-    let renamed = socket.set_link(object, peer.index, attributes, None).await;
-    if down.is_some() {
-        socket
-            .set_link(object, peer.index, Vec::new(), Some(true))
-            .await?;
-    }
-    match renamed {
-        Err(error) if error.errno() == Some(libc::EEXIST) => Err(Error::NameTaken {
-            name: name.clone(),
-            netns: wanted.netns.display().to_string(),
-        }),
-        other => other,
-    }
-}
-
-async fn set_sysctls(namespace: &File, wanted: &Veth) -> Result<(), Error> {
-    let name = wanted.inside.name.clone();
-    let v6 = wanted
-        .inside
-        .addresses
-        .iter()
-        .any(|net| net.addr().is_ipv6());
-    let object = wanted.netns.display().to_string();
-    netns::run_in(namespace, &object, move || {
-        // A reply to a client outside may leave by this link with the address of another network. The ARP request for the
-        // gateway must have this link's address then.
-        sysctl::ensure(&format!("net/ipv4/conf/{name}/arp_announce"), "2")?;
-        if v6 || sysctl::has_ipv6() {
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
-        }
-        if v6 {
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
-        }
-        Ok(())
     })
     .await?
 }

@@ -14,6 +14,13 @@ const NAME_MAX: usize = 15;
 /// Group (`ip link set DEV group N`) of devices that [`Kernel::delete_links`] is about to delete; "npdl".
 const DOOMED: u32 = 0x6e70_646c;
 
+/// Group of the host interface of a veth pair whose container link is not configured yet; "npnw". The group is lost with
+/// the pair, so a new pair is always configured, and an existing one never again.
+pub(super) const NEW: u32 = 0x6e70_6e77;
+
+/// Group of other devices: the default group of the kernel.
+pub(super) const CONFIGURED: u32 = 0;
+
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -41,6 +48,8 @@ pub struct Link {
     pub has_no_remote: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
+    /// Whether it is the host interface of a veth pair whose container link is not configured yet.
+    pub unconfigured: bool,
 }
 
 impl Link {
@@ -60,6 +69,7 @@ impl Link {
             layer: LinkLayer::Ethernet,
             has_no_remote: false,
             loopback: name == "lo",
+            unconfigured: false,
         }
     }
 
@@ -219,6 +229,7 @@ fn parse(message: &Message) -> Option<Link> {
         layer: LinkLayer::from_number(message.header.link_layer_type.into()),
         has_no_remote: false,
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        unconfigured: false,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -232,6 +243,7 @@ fn parse(message: &Message) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::Link(index) => link.peer = Some(*index),
+            LinkAttribute::Group(group) => link.unconfigured = *group == NEW,
             LinkAttribute::LinkNetNsId(id) => link.peer_netnsid = Some(*id),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(|info| match info {

@@ -29,6 +29,7 @@ mod observe;
 pub mod process;
 mod random;
 mod route;
+mod route_dump;
 mod socket;
 pub mod sysctl;
 mod veth;

@@ -22,6 +22,7 @@ use nix::{
 };
 
 use super::Error;
+use crate::model::NetnsId;
 
 /// File system type of namespace files; `NSFS_MAGIC` of `linux/magic.h`.
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -82,14 +83,18 @@ pub fn mount_own(path: &Path) -> Result<(), Error> {
         .mode(0o444)
         .open(path)
         .map_err(|source| failed("open", path, source))?;
-    mount(
+    let mounted = mount(
         Some(OWN),
         path,
         None::<&str>,
         MsFlags::MS_BIND,
         None::<&str>,
-    )
-    .map_err(|errno| failed("mount", path, errno))
+    );
+    if mounted.is_err() {
+        // Only the first error is reported.
+        let _ = fs::remove_file(path);
+    }
+    mounted.map_err(|errno| failed("mount", path, errno))
 }
 
 /// Unmounts a namespace that [`create`] has created, and removes the file; succeeds if it does not exist. The kernel removes
@@ -128,26 +133,10 @@ pub fn delete_directory(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes the files that an interrupted [`create`] has left in a directory.
-pub fn remove_leftovers(directory: &Path) -> Result<(), Error> {
-    for path in entries(directory)? {
-        if inode(&path)?.is_none() {
-            delete(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Paths of the namespaces in a directory, sorted; empty if the directory does not exist.
-pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    for path in entries(directory)? {
-        if inode(&path)?.is_some() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
+/// Whether a file without a namespace is at `path`: an interrupted [`create`] has left it, or another program has unmounted the
+/// namespace.
+pub fn is_left_over(path: &Path) -> Result<bool, Error> {
+    Ok(path.symlink_metadata().is_ok() && inode(path)?.is_none())
 }
 
 /// Inode of the network namespace at `path`; `None` if `path` does not exist or is another kind of file.
@@ -169,6 +158,83 @@ pub fn current_inode() -> Result<u64, Error> {
     fs::metadata(OWN)
         .map(|metadata| metadata.ino())
         .map_err(|source| Error::syscall("stat", OWN, source))
+}
+
+/// The network namespace at `path`; `None` if `path` does not exist or is another kind of file. Enters the namespace on a
+/// separate thread.
+pub fn id(path: &Path) -> Result<Option<NetnsId>, Error> {
+    match open(path) {
+        Ok(file) => id_of(&file, path).map(Some),
+        Err(Error::NotNetns { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a namespace. If `expected` is given, it must be that one: the path may have been mounted again, and the process of
+/// a path in `/proc` may have ended and its id may have been reused.
+///
+/// # Errors
+/// [`Error::NotNetns`] if the path does not exist or is another kind of file, [`Error::Replaced`] if another namespace is
+/// there.
+pub fn open_as(path: &Path, expected: Option<NetnsId>) -> Result<File, Error> {
+    let file = open(path)?;
+    match expected {
+        Some(expected) if !expected.is(&id_of(&file, path)?) => Err(Error::Replaced {
+            path: path.display().to_string(),
+        }),
+        _ => Ok(file),
+    }
+}
+
+/// Checks that the namespace, which was opened at `path`, has this cookie.
+///
+/// # Errors
+/// [`Error::Replaced`] if it has another one.
+pub fn check_cookie(namespace: &File, path: &Path, expected: u64) -> Result<(), Error> {
+    if cookie_of(namespace, path)? == expected {
+        return Ok(());
+    }
+    Err(Error::Replaced {
+        path: path.display().to_string(),
+    })
+}
+
+fn id_of(file: &File, path: &Path) -> Result<NetnsId, Error> {
+    let metadata = file
+        .metadata()
+        .map_err(|source| failed("fstat", path, source))?;
+    Ok(NetnsId {
+        inode: metadata.ino(),
+        cookie: cookie_of(file, path)?,
+        boot: boot()?,
+    })
+}
+
+/// Cookie of a namespace. Enters it on a separate thread.
+fn cookie_of(file: &File, path: &Path) -> Result<u64, Error> {
+    let namespace = file
+        .try_clone()
+        .map_err(|source| failed("dup", path, source))?;
+    let target = path.to_owned();
+    on_thread(&path.display().to_string(), move || {
+        setns(&namespace, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| failed("setns", &target, errno))?;
+        cookie()
+    })
+}
+
+/// The first 64 bits of the boot id of the machine.
+pub fn boot() -> Result<u64, Error> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(PATH).map_err(|source| Error::syscall("read", PATH, source))?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let first = digits.get(..16);
+    let parsed = first.and_then(|first| u64::from_str_radix(first, 16).ok());
+    parsed.ok_or_else(|| Error::Format {
+        path: PATH.to_owned(),
+        expected: "a UUID",
+        found: text.trim().to_owned(),
+    })
 }
 
 /// Cookie of the network namespace of the calling thread, as `bpf_get_netns_cookie` returns it. Not reused until the machine
@@ -251,14 +317,14 @@ pub async fn run_in<T: Send + 'static>(
         .map_err(|_| Error::syscall("clone", object, io::Error::other("the thread panicked")))?
 }
 
-/// Names of the interfaces in the namespace at `path`; none if there is no namespace.
+/// Names of the interfaces in the namespace at `path`; none if there is no namespace, or another one than `expected`.
 ///
 /// # Errors
 /// If the namespace cannot be entered, or its interfaces cannot be listed.
-pub async fn interface_names(path: &Path) -> Result<Vec<String>, Error> {
+pub async fn interface_names(path: &Path, expected: Option<NetnsId>) -> Result<Vec<String>, Error> {
     let object = path.display().to_string();
-    let namespace = match open(path) {
-        Err(Error::NotNetns { .. }) => return Ok(Vec::new()),
+    let namespace = match open_as(path, expected) {
+        Err(Error::NotNetns { .. } | Error::Replaced { .. }) => return Ok(Vec::new()),
         other => other?,
     };
     let listed = run_in(&namespace, &object, || {
@@ -317,7 +383,8 @@ fn loopback_up(path: &Path) -> Result<(), Error> {
         .map_err(|errno| failed("ioctl(SIOCSIFFLAGS)", path, errno))
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Paths of the files in a directory of [`create`], with and without a namespace; empty if the directory does not exist.
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let reading = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(|source| failed("opendir", directory, source))?,

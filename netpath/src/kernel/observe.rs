@@ -105,6 +105,7 @@ fn veth(link: &Link, bridge: Option<String>) -> Option<IndexedVeth> {
         bridge,
         mtu: link.mtu,
         up: link.up,
+        configured: !link.unconfigured,
         inside: None,
     };
     Some((link.index, observed))

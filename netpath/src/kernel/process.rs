@@ -10,7 +10,7 @@ use nix::{errno::Errno, sys::signal::Signal};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Error, netns};
-use crate::model::ProcessId;
+use crate::model::{NetnsId, ProcessId};
 
 /// When the process started, in clock ticks since boot; `None` if there is no such process or it is a zombie.
 pub fn start_time(pid: i32) -> Result<Option<u64>, Error> {
@@ -46,9 +46,11 @@ pub fn netns_path(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
 
-/// Inode of the network namespace of a process; `None` if the process has ended.
-pub fn netns_inode(pid: i32) -> Result<Option<u64>, Error> {
-    netns::inode(&netns_path(pid))
+/// The network namespace of exactly this process; `None` if the process has ended.
+pub fn netns_id(process: ProcessId) -> Result<Option<NetnsId>, Error> {
+    let found = netns::id(&netns_path(process.pid))?;
+    // The id of the process may have been reused before the namespace was opened.
+    Ok(found.filter(|_| matches!(alive(process), Ok(true))))
 }
 
 /// Returns when exactly this process has ended, immediately if it has already ended. Needs Linux 5.3 (pidfd).
@@ -145,9 +147,10 @@ mod tests {
         };
         assert!(!alive(earlier).expect("stat"));
         assert_eq!(
-            netns_inode(own.pid).expect("namespace"),
+            netns_id(own).expect("namespace").map(|id| id.inode),
             Some(netns::current_inode().expect("namespace"))
         );
+        assert_eq!(netns_id(earlier).expect("namespace"), None);
     }
 
     #[tokio::test]

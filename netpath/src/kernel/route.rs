@@ -2,20 +2,29 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::NLM_F_CREATE;
 use rtnetlink::packet_route::{
-    AddressFamily, RouteNetlinkMessage as Message,
+    RouteNetlinkMessage as Message,
     route::{
         RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol,
         RouteScope, RouteType,
     },
 };
 
-use super::{Error, Kernel, socket::Socket};
+use super::{
+    Error, Kernel,
+    route_dump::{self, Wanted, family},
+    socket::Socket,
+};
+use crate::plan::UsedRoute;
+
+/// Protocol number of netpath's routes (`rtm_protocol`). It distinguishes them from the routes of a workload.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(78);
 
 /// The table with the routes to the namespace's own addresses (`RT_TABLE_LOCAL`).
 const TABLE_LOCAL: u32 = 255;
@@ -38,12 +47,28 @@ pub struct DefaultRoute {
 }
 
 impl Kernel {
-    /// The default routes of all tables and both families; its cost grows with the number of routes.
+    /// The default routes of all tables and both families, without blackhole and unreachable routes.
     pub async fn default_routes(&self) -> Result<Vec<DefaultRoute>, Error> {
-        self.socket.default_routes(None).await
+        blocking(|| {
+            let mut routes = Vec::new();
+            for v6 in [false, true] {
+                let wanted = Wanted {
+                    v6,
+                    table: None,
+                    defaults: true,
+                };
+                let found: Vec<_> = route_dump::dump(wanted, |found: &mut Vec<_>, route| {
+                    found.extend(hops(route, v6));
+                })?;
+                routes.extend(found);
+            }
+            Ok(routes)
+        })
+        .await
     }
 
-    /// The prefixes of the namespace's addresses and routes, without default routes, loopback and link-local prefixes.
+    /// The prefixes of the namespace's addresses and routes, without default routes, loopback and link-local prefixes. Its
+    /// cost grows with the number of routes.
     pub async fn prefixes(&self) -> Result<Prefixes, Error> {
         let addresses = self.addresses().await?;
         let connected = addresses.iter().filter(|address| address.global);
@@ -51,32 +76,82 @@ impl Kernel {
             connected: connected.map(|address| address.net.trunc()).collect(),
             routed: Vec::new(),
         };
-        for v6 in [false, true] {
-            for route in self.socket.routes(v6, None).await? {
-                let Some(destination) = destination(&route.attributes, v6) else {
-                    continue;
+        let routes = blocking(|| {
+            let mut routes = Prefixes::default();
+            for v6 in [false, true] {
+                let wanted = Wanted {
+                    v6,
+                    table: None,
+                    defaults: false,
                 };
-                let length = route.header.destination_prefix_length;
-                if length == 0 || is_link_local(destination) || table(&route) == TABLE_LOCAL {
-                    continue;
-                }
-                let Ok(prefix) = IpNet::new(destination, length) else {
-                    continue;
-                };
-                // The kernel adds a route for the prefix of each address.
-                let list = if route.header.protocol == RouteProtocol::Kernel {
-                    &mut prefixes.connected
-                } else {
-                    &mut prefixes.routed
-                };
-                list.push(prefix.trunc());
+                let found: Prefixes = route_dump::dump(wanted, |found: &mut Prefixes, route| {
+                    found.add_route(route, v6);
+                })?;
+                routes.extend(found);
             }
-        }
+            Ok(routes)
+        })
+        .await?;
+        prefixes.extend(routes);
         for list in [&mut prefixes.connected, &mut prefixes.routed] {
             list.sort_unstable();
             list.dedup();
         }
         Ok(prefixes)
+    }
+}
+
+/// Runs `work` on a thread for blocking calls, which is in the namespace of the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| Error::syscall("clone", "routes", io::Error::other(error)))?
+}
+
+/// A default route in the main table of a sandbox, of any type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MainRoute {
+    v6: bool,
+    /// Index of the output device; 0 if it has none or several.
+    index: u32,
+    gateway: Option<IpAddr>,
+    metric: u32,
+    own: bool,
+}
+
+/// The default routes in the main table of the namespace of the calling thread. Blocks.
+pub(super) fn main_routes() -> Result<Vec<MainRoute>, Error> {
+    let mut routes = Vec::new();
+    for v6 in [false, true] {
+        let wanted = Wanted {
+            v6,
+            table: Some(RouteHeader::RT_TABLE_MAIN),
+            defaults: true,
+        };
+        let found: Vec<_> = route_dump::dump(wanted, |found: &mut Vec<_>, route| {
+            found.push(main_route(route, v6));
+        })?;
+        routes.extend(found);
+    }
+    Ok(routes)
+}
+
+/// Gateways of netpath's default routes over a device.
+pub(super) fn own_gateways(routes: &[MainRoute], index: u32) -> BTreeSet<IpAddr> {
+    let own = routes
+        .iter()
+        .filter(|route| route.own && route.index == index);
+    own.filter_map(|route| route.gateway).collect()
+}
+
+/// Whose default route a namespace uses.
+pub(super) fn used_route(routes: &[MainRoute], v6: bool) -> UsedRoute {
+    let routes = routes.iter().filter(|route| route.v6 == v6);
+    match routes.min_by_key(|route| route.metric) {
+        None => UsedRoute::None,
+        Some(route) if route.own => UsedRoute::Own,
+        Some(_) => UsedRoute::Other,
     }
 }
 
@@ -89,135 +164,114 @@ pub struct Prefixes {
     pub routed: Vec<IpNet>,
 }
 
-impl Socket {
-    /// Default routes, those over one device if `index` is given.
-    pub(super) async fn default_routes(
-        &self,
-        index: Option<u32>,
-    ) -> Result<Vec<DefaultRoute>, Error> {
-        let mut found = Vec::new();
-        for v6 in [false, true] {
-            let routes = self.routes(v6, index).await?;
-            found.extend(
-                routes
-                    .iter()
-                    .filter(|route| route.header.destination_prefix_length == 0)
-                    .flat_map(|route| hops(route, v6)),
-            );
-        }
-        if let Some(index) = index {
-            found.retain(|route| route.index == index);
-        }
-        Ok(found)
-    }
-
-    /// Sets exactly these default routes over a device in the main table. A default route of the same metric over
-    /// another device is replaced.
-    pub(super) async fn set_gateways(
-        &self,
-        object: &str,
-        index: u32,
-        addresses: &BTreeSet<IpNet>,
-        wanted: &BTreeSet<IpAddr>,
-    ) -> Result<(), Error> {
-        let found: BTreeSet<Option<IpAddr>> =
-            main_gateways(self.default_routes(Some(index)).await?);
-        for gateway in &found {
-            if gateway.is_none_or(|gateway| !wanted.contains(&gateway)) {
-                self.remove_default_routes(object, index, *gateway).await?;
-            }
-        }
-        for gateway in wanted {
-            if !found.contains(&Some(*gateway)) {
-                let on_link = !addresses.iter().any(|net| net.contains(gateway));
-                self.change(
-                    &format!("default via {gateway} on {object}"),
-                    Message::NewRoute(default_route(index, *gateway, on_link)),
-                    NLM_F_CREATE | NLM_F_REPLACE,
-                )
-                .await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn remove_default_routes(
-        &self,
-        object: &str,
-        index: u32,
-        gateway: Option<IpAddr>,
-    ) -> Result<(), Error> {
-        for route in self.default_routes(Some(index)).await? {
-            if route.gateway != gateway || route.table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-                continue;
-            }
-            let mut message = RouteMessage::default();
-            message.header.address_family = family(route.v6);
-            message.header.table = RouteHeader::RT_TABLE_MAIN;
-            message.header.scope = RouteScope::NoWhere;
-            message.attributes.push(RouteAttribute::Oif(index));
-            message
-                .attributes
-                .push(RouteAttribute::Priority(route.metric));
-            if let Some(gateway) = gateway {
-                message
-                    .attributes
-                    .push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
-            }
-            match self
-                .change(
-                    &format!("default route of {object}"),
-                    Message::DelRoute(message),
-                    0,
-                )
-                .await
-            {
-                Err(error) if error.errno() == Some(libc::ESRCH) => {}
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn routes(&self, v6: bool, index: Option<u32>) -> Result<Vec<RouteMessage>, Error> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(v6);
-        if let Some(index) = index {
-            message.attributes.push(RouteAttribute::Oif(index));
-        }
-        let object = if v6 { "IPv6 routes" } else { "IPv4 routes" };
-        let replies = match self.dump(object, Message::GetRoute(message)).await {
-            // IPv6 is disabled, or the device has just been removed.
-            Err(error) if matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::ENODEV)) => {
-                return Ok(Vec::new());
-            }
-            other => other?,
+impl Prefixes {
+    /// Adds the prefix of a route, unless it is a default route, a link-local one or one of the namespace's own addresses.
+    fn add_route(&mut self, route: &RouteMessage, v6: bool) {
+        let Some(destination) = destination(&route.attributes, v6) else {
+            return;
         };
-        Ok(replies
-            .into_iter()
-            .filter_map(|reply| match reply {
-                Message::NewRoute(route) => Some(route),
-                _ => None,
-            })
-            .filter(|route| !route.header.flags.contains(RouteFlags::Cloned))
-            .collect())
+        let length = route.header.destination_prefix_length;
+        if length == 0 || is_link_local(destination) || table(route) == TABLE_LOCAL {
+            return;
+        }
+        let Ok(prefix) = IpNet::new(destination, length) else {
+            return;
+        };
+        // The kernel adds a route for the prefix of each address.
+        let list = if route.header.protocol == RouteProtocol::Kernel {
+            &mut self.connected
+        } else {
+            &mut self.routed
+        };
+        list.push(prefix.trunc());
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.connected.extend(other.connected);
+        self.routed.extend(other.routed);
     }
 }
 
-/// The gateways of those routes that are in the main table.
-pub(super) fn main_gateways(routes: Vec<DefaultRoute>) -> BTreeSet<Option<IpAddr>> {
-    routes
-        .into_iter()
-        .filter(|route| route.table == u32::from(RouteHeader::RT_TABLE_MAIN))
-        .map(|route| route.gateway)
-        .collect()
+impl Socket {
+    /// Adds a default route over a device of a sandbox, unless another program has set the default route that the sandbox
+    /// uses. netpath's default route over another device is removed. `routes` are those of [`main_routes`].
+    pub(super) async fn add_gateway(
+        &self,
+        object: &str,
+        index: u32,
+        on_link: bool,
+        gateway: IpAddr,
+        routes: &[MainRoute],
+    ) -> Result<(), Error> {
+        let v6 = gateway.is_ipv6();
+        if used_route(routes, v6) == UsedRoute::Other {
+            return Ok(());
+        }
+        let added = self
+            .change(
+                &format!("default via {gateway} on {object}"),
+                Message::NewRoute(default_route(index, gateway, on_link)),
+                NLM_F_CREATE,
+            )
+            .await;
+        match added {
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            other => other?,
+        }
+        for route in routes {
+            if route.own && route.v6 == v6 && route.index != index {
+                self.remove_route(object, route).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_route(&self, object: &str, route: &MainRoute) -> Result<(), Error> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(route.v6);
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = PROTOCOL;
+        message.header.scope = RouteScope::NoWhere;
+        message.attributes.push(RouteAttribute::Oif(route.index));
+        message
+            .attributes
+            .push(RouteAttribute::Priority(route.metric));
+        if let Some(gateway) = route.gateway {
+            message
+                .attributes
+                .push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+        }
+        let object = format!("default route of {object}");
+        match self.change(&object, Message::DelRoute(message), 0).await {
+            Err(error) if error.errno() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn main_route(route: &RouteMessage, v6: bool) -> MainRoute {
+    let mut found = MainRoute {
+        v6,
+        index: 0,
+        gateway: gateway(&route.attributes),
+        metric: 0,
+        own: route.header.protocol == PROTOCOL,
+    };
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => found.index = *index,
+            RouteAttribute::Priority(metric) => found.metric = *metric,
+            _ => {}
+        }
+    }
+    found
 }
 
 fn default_route(index: u32, gateway: IpAddr, on_link: bool) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(gateway.is_ipv6());
     message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
+    message.header.protocol = PROTOCOL;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.header.flags.set(RouteFlags::Onlink, on_link);
@@ -309,13 +363,5 @@ fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(_) => false,
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast(),
-    }
-}
-
-fn family(v6: bool) -> AddressFamily {
-    if v6 {
-        AddressFamily::Inet6
-    } else {
-        AddressFamily::Inet
     }
 }

@@ -12,7 +12,7 @@ use rtnetlink::{
 use super::Error;
 
 /// Attempts of a dump, which is repeated if the table changes meanwhile.
-const DUMP_ATTEMPTS: usize = 8;
+pub(super) const DUMP_ATTEMPTS: usize = 8;
 
 /// A socket for requests, bound to the namespace it was opened in; clones share it.
 #[derive(Clone, Debug)]

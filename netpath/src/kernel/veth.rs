@@ -12,18 +12,18 @@ use rtnetlink::packet_route::{
     nsid::{NsidAttribute, NsidMessage},
 };
 
-use super::{Error, Kernel, Link, netns, sysctl};
+use super::{Error, Kernel, Link, link::NEW, netns, sysctl};
 use crate::plan::Veth;
 
 impl Kernel {
-    /// Creates a veth pair, both ends down. The host interface is a port of its bridge; the container link is in its
+    /// Creates a veth pair, both ends down, marked as not configured. The host interface is a port of its bridge; the container link is in its
     /// namespace and has its final name. A pair of that name whose other end is in another namespace is replaced.
     ///
     /// # Errors
     /// [`Error::ForeignLink`] if the name belongs to another kind of device, [`Error::NameTaken`] if the name of the
     /// container link is in use, [`Error::NoLink`] if there is no bridge, [`Error::NotNetns`] if there is no namespace.
     pub async fn create_veth(&self, name: &str, wanted: &Veth) -> Result<(), Error> {
-        let namespace = netns::open(&wanted.netns)?;
+        let namespace = netns::open_as(&wanted.netns, wanted.namespace)?;
         if let Some(link) = self.link(name).await? {
             link.expect_kind("veth")?;
             if self.peer_is_in(&link, &namespace).await? {
@@ -43,6 +43,7 @@ impl Kernel {
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Mtu(wanted.mtu),
+            LinkAttribute::Group(NEW),
             LinkAttribute::Controller(bridge.index),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),

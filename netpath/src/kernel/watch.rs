@@ -22,6 +22,15 @@ const RECEIVE_BUFFER: usize = 2 << 20;
 /// Size of the buffer for one datagram in bytes. The kernel sends smaller ones to multicast groups.
 const DATAGRAM: usize = 64 << 10;
 
+/// Datagrams that are received at a time, so that consecutive changes of routes become one event.
+const BURST: usize = 256;
+
+/// Length of `struct nlmsghdr`.
+const HEADER: usize = 16;
+
+/// `RTM_NEWROUTE` and `RTM_DELROUTE` (linux/rtnetlink.h).
+const ROUTE_MESSAGES: [u16; 2] = [24, 25];
+
 /// The table with the routes to the namespace's own addresses (`RT_TABLE_LOCAL`). Its changes are ignored, because the
 /// kernel also sends an event for each changed address.
 const TABLE_LOCAL: u8 = 255;
@@ -45,10 +54,13 @@ pub enum Event {
         /// Index of its device.
         index: u32,
     },
-    /// A route was added, changed or removed.
+    /// A default route was added, changed or removed.
     RouteChanged,
     /// A policy rule was added or removed.
     RuleChanged,
+    /// Another route was added, changed or removed. There may be many: several consecutive changes are one event, and their
+    /// messages are not parsed.
+    PrefixRouteChanged,
     /// A queueing discipline or a filter was removed; it may have been one of netpath's.
     FilterRemoved {
         /// Index of its device.
@@ -123,19 +135,22 @@ impl Watch {
     async fn receive(&mut self) -> Result<(), Error> {
         let failed = |source| Error::syscall("recv", "netlink events", source);
         let mut ready = self.socket.readable().await.map_err(failed)?;
-        self.buffer.clear();
-        let buffer = &mut self.buffer;
-        match ready.try_io(|socket| socket.get_ref().recv(buffer, 0)) {
-            Ok(Ok(_)) => parse(&self.buffer, &mut self.queue),
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                self.congested = true;
+        for _ in 0..BURST {
+            self.buffer.clear();
+            let buffer = &mut self.buffer;
+            match ready.try_io(|socket| socket.get_ref().recv(buffer, 0)) {
+                Ok(Ok(_)) => parse(&self.buffer, &mut self.queue),
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.congested = true;
+                }
+                Ok(Err(error)) => return Err(failed(error)),
+                Err(_would_block) => {
+                    if std::mem::take(&mut self.congested) {
+                        self.queue.push_back(Event::Lost);
+                    }
+                    break;
+                }
             }
-            Ok(Err(error)) => return Err(failed(error)),
-            Err(_would_block) if self.congested => {
-                self.congested = false;
-                self.queue.push_back(Event::Lost);
-            }
-            Err(_would_block) => {}
         }
         Ok(())
     }
@@ -143,6 +158,13 @@ impl Watch {
 
 fn parse(mut datagram: &[u8], queue: &mut VecDeque<Event>) {
     while !datagram.is_empty() {
+        if let Some((length, event)) = prefix_route(datagram) {
+            if queue.back() != event.as_ref() {
+                queue.extend(event);
+            }
+            datagram = datagram.get(length..).unwrap_or_default();
+            continue;
+        }
         let Ok(message) = NetlinkMessage::<Message>::deserialize(datagram) else {
             // A kind of change that this version does not parse.
             queue.push_back(Event::Lost);
@@ -150,8 +172,21 @@ fn parse(mut datagram: &[u8], queue: &mut VecDeque<Event>) {
         };
         let length = (message.header.length as usize).next_multiple_of(4);
         queue.extend(event(message.payload));
-        datagram = datagram.get(length.max(16)..).unwrap_or_default();
+        datagram = datagram.get(length.max(HEADER)..).unwrap_or_default();
     }
+}
+
+/// Length of the first message and its event, if it is a message about a route that is no default route. From the
+/// headers only: `nlmsg_len`, `nlmsg_type`, `rtm_dst_len` and `rtm_table`.
+fn prefix_route(datagram: &[u8]) -> Option<(usize, Option<Event>)> {
+    let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
+    let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
+    let (prefix_length, table) = (*datagram.get(HEADER + 1)?, *datagram.get(HEADER + 4)?);
+    if !ROUTE_MESSAGES.contains(&kind) || prefix_length == 0 {
+        return None;
+    }
+    let event = (table != TABLE_LOCAL).then_some(Event::PrefixRouteChanged);
+    Some((length.next_multiple_of(4).max(HEADER), event))
 }
 
 fn event(payload: NetlinkPayload<Message>) -> Option<Event> {

@@ -18,7 +18,8 @@ pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{
-    Endpoint, Holder, NetnsSource, NetworkMode, ProcessId, RemoteEndpoint, Sandbox, parse_mac,
+    Endpoint, Holder, NetnsId, NetnsSource, NetworkMode, ProcessId, RemoteEndpoint, Sandbox,
+    parse_mac,
 };
 pub use state::State;
 

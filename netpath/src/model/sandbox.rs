@@ -76,23 +76,57 @@ pub struct ProcessId {
     pub start: u64,
 }
 
+/// A network namespace. The kernel reuses its inode number as soon as the namespace is removed, but not its cookie before
+/// the machine restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NetnsId {
+    /// Inode number.
+    pub inode: u64,
+    /// Cookie (`SO_NETNS_COOKIE`); 0 in a record of an earlier version of netpath.
+    #[serde(default)]
+    pub cookie: u64,
+    /// First 64 bits of the boot id of the machine (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default)]
+    pub boot: u64,
+}
+
+impl NetnsId {
+    /// Whether `found` is this namespace. Only the inode numbers are compared if the cookie is not known.
+    pub fn is(&self, found: &Self) -> bool {
+        let same = self.cookie == 0 || (self.cookie, self.boot) == (found.cookie, found.boot);
+        self.inode == found.inode && same
+    }
+}
+
+impl NetnsSource {
+    /// The adopted namespace; `None` if the namespace is not adopted.
+    pub fn adopted(&self) -> Option<NetnsId> {
+        match self {
+            Self::Path { namespace } | Self::Process { namespace, .. } => Some(*namespace),
+            Self::Created | Self::Shared => None,
+        }
+    }
+}
+
 /// Source of a sandbox's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetnsSource {
     /// netpath has created it and removes it.
     Created,
-    /// Adopted by path; `inode` distinguishes it from a later namespace at the same path.
+    /// Adopted by path; `namespace` distinguishes it from a later namespace at the same path.
     Path {
-        /// Inode of the namespace.
-        inode: u64,
+        /// The namespace.
+        #[serde(flatten)]
+        namespace: NetnsId,
     },
     /// Adopted from a process.
     Process {
         /// The process.
         process: ProcessId,
-        /// Inode of the namespace.
-        inode: u64,
+        /// The namespace.
+        #[serde(flatten)]
+        namespace: NetnsId,
     },
     /// The namespace of the node, or of another sandbox.
     Shared,

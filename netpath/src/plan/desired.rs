@@ -11,6 +11,7 @@ use netpath_common::{addr::MacAddr, hook::LinkHeader};
 use serde::{Deserialize, Serialize};
 
 use super::tables::Entries;
+use crate::model::NetnsId;
 
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,9 @@ pub struct Veth {
     pub mtu: u32,
     /// Path of the namespace of the container link.
     pub netns: PathBuf,
+    /// The namespace that must be at that path; any one if `None`, which is the case if netpath creates it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<NetnsId>,
     /// The container link.
     pub inside: Inside,
 }
@@ -113,6 +117,8 @@ pub struct Desired {
     pub namespaces: BTreeSet<Namespace>,
     /// By name of the host interface.
     pub veths: BTreeMap<String, Veth>,
+    /// Names of the veth pairs of endpoints that had none before.
+    pub first_veths: BTreeSet<String>,
     /// Host interfaces of adopted veth pairs. netpath attaches programs to them and writes their map entries, and
     /// changes nothing else.
     pub adopted: BTreeSet<String>,

@@ -9,20 +9,23 @@ use std::{
     path::PathBuf,
 };
 
+use ipnet::IpNet;
+
 use super::{
-    Attachment, Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, Veth,
+    Attachment, Desired, Hook, Observed, ObservedBridge, ObservedVeth, Operation, UsedRoute, Veth,
     tables::{Entries, Entry as _, Order, Table, for_each_table},
 };
 
 /// Operations that turn the observed into the desired state, in the order of execution.
 ///
-/// First every removal, in the order of the variants of [`Operation`]. Then the creations: programs of interfaces, entries
-/// of [`Order::BeforeDevices`], bridges, namespaces, veth pairs with their programs, entries of
-/// [`Order::AfterDevices`].
+/// First the move of default routes away from endpoints that may be removed, then every removal, in the order of the
+/// variants of [`Operation`]. Then the creations: programs of interfaces, entries of [`Order::BeforeDevices`], bridges,
+/// namespaces, veth pairs with their programs, entries of [`Order::AfterDevices`].
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Operation> {
     let fresh = Fresh::of(desired, observed);
     let attachments = desired.attachments();
-    let mut operations = remove_entries(desired, observed);
+    let mut operations = move_gateways(desired, observed);
+    operations.extend(remove_entries(desired, observed));
     detach(&attachments, observed, &fresh, &mut operations);
     remove_devices(desired, observed, &fresh, &mut operations);
     attach_interfaces(&attachments, observed, &mut operations);
@@ -161,7 +164,7 @@ fn remove_devices(
         .filter(|name| !desired.veths.contains_key(*name) || fresh.veths.contains(name.as_str()));
     operations.extend(veths.cloned().map(|name| Operation::DeleteVeth { name }));
     let ours = namespaces(desired);
-    let foreign = observed.namespaces.iter();
+    let foreign = observed.namespaces.union(&observed.left_over);
     let foreign = foreign.filter(|path| !ours.contains(path));
     operations.extend(foreign.cloned().map(Operation::DeleteNamespace));
     let bridges = removed(&desired.bridges, &observed.bridges).cloned();
@@ -225,6 +228,12 @@ fn make_veths(
         seen.filter(|_| !fresh.veths.contains(name.as_str()))
     };
     for (name, veth) in &desired.veths {
+        if seen(name).is_some_and(|seen| seen.configured && seen.has_old_mtu(veth)) {
+            operations.push(Operation::SetInsideMtu {
+                name: name.clone(),
+                veth: veth.clone(),
+            });
+        }
         let again = fresh.bridges.contains(veth.bridge.as_str());
         if again || seen(name).is_none_or(|seen| !seen.is_host_end_of(veth)) {
             operations.push(Operation::SetVeth {
@@ -235,13 +244,58 @@ fn make_veths(
         }
     }
     for (name, veth) in &desired.veths {
-        if seen(name).is_none_or(|seen| !seen.has_inside_of(veth)) {
-            operations.push(Operation::SetInside {
+        match seen(name).filter(|seen| seen.configured) {
+            None => operations.push(Operation::SetInside {
                 name: name.clone(),
                 veth: veth.clone(),
-            });
+                first: desired.first_veths.contains(name),
+            }),
+            Some(seen) => operations.extend(restore_inside(name, veth, seen)),
         }
     }
+}
+
+/// Moves netpath's default routes to the endpoints that are to have them. Only if it is netpath's route that the sandbox
+/// uses: the workload may have removed it, or set another one.
+fn move_gateways(desired: &Desired, observed: &Observed) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (name, veth) in &desired.veths {
+        let seen = observed.veths.get(name).filter(|seen| seen.configured);
+        let Some(inside) = seen.and_then(|seen| seen.inside.as_ref()) else {
+            continue;
+        };
+        let elsewhere = veth.inside.gateways.iter().filter(|gateway| {
+            !inside.gateways.contains(*gateway) && inside.used(**gateway) == UsedRoute::Own
+        });
+        operations.extend(elsewhere.map(|gateway| Operation::MoveGateway {
+            name: name.clone(),
+            veth: veth.clone(),
+            gateway: *gateway,
+        }));
+    }
+    operations
+}
+
+/// Adds the addresses that are on no device of the namespace. The kernel removes the routes over a device with its last
+/// address, so the default route is added with the address. What the workload has changed stays: a link that is down or a
+/// port of a bridge, disabled IPv6, a missing default route.
+fn restore_inside(name: &str, veth: &Veth, seen: &ObservedVeth) -> Option<Operation> {
+    let inside = seen.inside.as_ref().filter(|inside| inside.in_use)?;
+    let addresses = veth.inside.addresses.iter().filter(|net| {
+        let usable = inside.ipv6 || net.addr().is_ipv4();
+        usable && !inside.addresses.contains(&net.addr())
+    });
+    let addresses: BTreeSet<IpNet> = addresses.copied().collect();
+    let gateways = veth.inside.gateways.iter().filter(|gateway| {
+        let mut restored = addresses.iter();
+        restored.any(|net| net.addr().is_ipv4() == gateway.is_ipv4())
+    });
+    (!addresses.is_empty()).then(|| Operation::RestoreInside {
+        name: name.to_owned(),
+        veth: veth.clone(),
+        gateways: gateways.copied().collect(),
+        addresses: addresses.clone(),
+    })
 }
 
 impl ObservedVeth {
@@ -249,11 +303,11 @@ impl ObservedVeth {
         self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
     }
 
-    /// Only the MTU of the host interface is observed; a change of the container link's MTU in the sandbox is not
-    /// detected. A container link that was not observed counts as correct.
-    fn has_inside_of(&self, veth: &Veth) -> bool {
-        let right = super::ObservedInside::complete(&veth.inside);
-        self.mtu == veth.mtu && self.inside.as_ref().is_none_or(|inside| *inside == right)
+    /// Whether the container link still has the MTU of the host interface, and that MTU changes. Another MTU was set by the
+    /// workload.
+    fn has_old_mtu(&self, veth: &Veth) -> bool {
+        let inside = self.inside.as_ref();
+        self.mtu != veth.mtu && inside.is_some_and(|inside| inside.mtu == self.mtu)
     }
 }
 

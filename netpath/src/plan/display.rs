@@ -11,7 +11,8 @@ impl Operation {
     /// Phase of the operation.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Remove(_)
+            Self::MoveGateway { .. }
+            | Self::Remove(_)
             | Self::Detach(_)
             | Self::DeleteVeth { .. }
             | Self::DeleteNamespace(_)
@@ -24,6 +25,8 @@ impl Operation {
             | Self::CreateVeth { .. }
             | Self::SetVeth { .. }
             | Self::SetInside { .. }
+            | Self::RestoreInside { .. }
+            | Self::SetInsideMtu { .. }
             | Self::Put(_) => Phase::Make,
         }
     }
@@ -33,6 +36,9 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::MoveGateway { name, gateway, .. } => {
+                write!(f, "move the default route to {gateway} over {name}")
+            }
             Self::Remove(removal) => removal.fmt(f),
             Self::Detach(at) => write!(f, "detach {} from {}", at.hook, at.interface),
             Self::DeleteVeth { name } => write!(f, "delete veth {name}"),
@@ -56,13 +62,28 @@ impl fmt::Display for Operation {
             Self::SetVeth { name, bridge, mtu } => {
                 write!(f, "set veth {name} up on bridge {bridge} with MTU {mtu}")
             }
-            Self::SetInside { name, veth } => write!(
+            Self::SetInside { name, veth, .. } => write!(
                 f,
                 "set container link {} of {name} up with {} and {}",
                 veth.inside.name,
                 List("address", veth.inside.addresses.iter()),
                 List("gateway", veth.inside.gateways.iter())
             ),
+            Self::RestoreInside {
+                name,
+                addresses,
+                gateways,
+                ..
+            } => write!(
+                f,
+                "restore {} and {} in the sandbox of {name}",
+                List("address", addresses.iter()),
+                List("gateway", gateways.iter())
+            ),
+            Self::SetInsideMtu { name, veth } => {
+                let mtu = veth.mtu;
+                write!(f, "set MTU {mtu} of the container link of {name}")
+            }
             Self::Put(addition) => addition.fmt(f),
         }
     }

@@ -24,7 +24,7 @@ mod translate;
 pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Interface, Namespace, Veth};
 pub use diff::plan;
 pub use observed::{
-    Attachment, Hook, LinkHeader, Observed, ObservedBridge, ObservedInside, ObservedVeth,
+    Attachment, Hook, LinkHeader, Observed, ObservedBridge, ObservedInside, ObservedVeth, UsedRoute,
 };
 pub(crate) use translate::mtu;
 

@@ -1,7 +1,8 @@
 //! Operations: the steps of a plan, as values.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
@@ -13,6 +14,16 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
+    /// Move netpath's default route of a family to this container link from another one, which may be removed
+    /// afterwards.
+    MoveGateway {
+        /// Name of the host interface.
+        name: String,
+        /// Both interfaces.
+        veth: Veth,
+        /// The gateway.
+        gateway: IpAddr,
+    },
     /// Remove entries from the maps. Flows of a removed endpoint expire at once.
     Remove(Removal),
     /// Detach a program from a device, and remove its pin.
@@ -68,8 +79,29 @@ pub enum Operation {
         /// MTU in bytes.
         mtu: u32,
     },
-    /// Bring the container link to this state and up.
+    /// Configure the container link after the creation of the pair: addresses, up, and default routes in the families in
+    /// which the namespace has none.
     SetInside {
+        /// Name of the host interface.
+        name: String,
+        /// Both interfaces.
+        veth: Veth,
+        /// Whether the endpoint had no container link before.
+        first: bool,
+    },
+    /// Add missing addresses to the container link, and default routes in the families in which the namespace has none.
+    RestoreInside {
+        /// Name of the host interface.
+        name: String,
+        /// Both interfaces.
+        veth: Veth,
+        /// The addresses.
+        addresses: BTreeSet<IpNet>,
+        /// Gateways of the default routes.
+        gateways: BTreeSet<IpAddr>,
+    },
+    /// Change the MTU of the container link to that of the host interface.
+    SetInsideMtu {
         /// Name of the host interface.
         name: String,
         /// Both interfaces.

@@ -1,3 +1,4 @@
 mod cases;
+mod inside;
 mod properties;
 pub(crate) mod world;

@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::model::{
-    Change, Endpoint, GatewayMode, NetnsSource, Network, PortMapping, Sandbox, State,
+    Change, Endpoint, GatewayMode, Name, NetnsSource, Network, PortMapping, Sandbox, State,
 };
 
 /// MTU in bytes if no interface has a default route.
@@ -27,11 +27,17 @@ const DEFAULT_MTU: u32 = 1500;
 impl Desired {
     /// Everything: the node itself, every network and every sandbox.
     pub fn of_state(state: &State, facts: &Facts) -> Self {
+        Self::of_state_without(state, &[], facts)
+    }
+
+    /// As [`Self::of_state`], without some sandboxes.
+    pub fn of_state_without(state: &State, excluded: &[Name], facts: &Facts) -> Self {
         let mut desired = Self::of_node(facts);
         for network in state.networks() {
             desired.add_network(network, facts);
         }
-        for sandbox in state.sandboxes() {
+        let sandboxes = state.sandboxes();
+        for sandbox in sandboxes.filter(|sandbox| !excluded.contains(&sandbox.name)) {
             desired.add_sandbox(sandbox, state, facts);
         }
         desired
@@ -243,6 +249,7 @@ impl Desired {
             bridge: network.bridge(),
             mtu,
             netns: sandbox.netns.clone(),
+            namespace: sandbox.source.adopted(),
             inside: Inside {
                 name: endpoint.interface.clone(),
                 mac: endpoint.mac,

@@ -60,11 +60,21 @@ impl Kernel for Host {
             }
         };
         match scope.members(|desired| &desired.namespaces) {
-            None => observed.namespaces = netns::list(&self.netns_dir)?.into_iter().collect(),
+            None => {
+                for path in netns::entries(&self.netns_dir)? {
+                    if netns::inode(&path)?.is_some() {
+                        observed.namespaces.insert(path);
+                    } else {
+                        observed.left_over.insert(path);
+                    }
+                }
+            }
             Some(namespaces) => {
                 for namespace in namespaces {
                     if netns::inode(&namespace.path)?.is_some() {
                         observed.namespaces.insert(namespace.path.clone());
+                    } else if netns::is_left_over(&namespace.path)? {
+                        observed.left_over.insert(namespace.path.clone());
                     }
                 }
             }
@@ -82,8 +92,8 @@ impl Kernel for Host {
             }
         };
         for (name, (index, mut veth)) in veths {
-            if let Some(wanted) = scope.inside_of(&name) {
-                veth.inside = self.kernel.observe_inside(&wanted.netns, index).await?;
+            if let Some(wanted) = scope.inside_of(&name, &veth) {
+                veth.inside = self.kernel.observe_inside(wanted, index).await?;
             }
             observed.veths.insert(name, veth);
         }
@@ -102,7 +112,24 @@ impl Kernel for Host {
             Operation::SetVeth { name, bridge, mtu } => {
                 self.kernel.set_veth(name, bridge, *mtu).await
             }
-            Operation::SetInside { name, veth } => self.kernel.set_inside(name, veth).await,
+            Operation::SetInside { name, veth, first } => {
+                self.kernel.set_inside(name, veth, *first).await
+            }
+            Operation::RestoreInside {
+                name,
+                veth,
+                addresses,
+                gateways,
+            } => {
+                let kernel = &self.kernel;
+                kernel.restore_inside(name, veth, addresses, gateways).await
+            }
+            Operation::SetInsideMtu { name, veth } => self.kernel.set_inside_mtu(name, veth).await,
+            Operation::MoveGateway {
+                name,
+                veth,
+                gateway,
+            } => self.kernel.move_gateway(name, veth, *gateway).await,
             _ => Ok(()),
         }
     }

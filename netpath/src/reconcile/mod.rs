@@ -231,7 +231,10 @@ impl<K: Kernel, D: Datapath> Reconciler<K, D> {
             | Operation::CreateNamespace(_)
             | Operation::CreateVeth { .. }
             | Operation::SetVeth { .. }
-            | Operation::SetInside { .. } => self.kernel.execute(operation).await?,
+            | Operation::SetInside { .. }
+            | Operation::RestoreInside { .. }
+            | Operation::SetInsideMtu { .. }
+            | Operation::MoveGateway { .. } => self.kernel.execute(operation).await?,
             Operation::Put(Addition::Interfaces(interfaces)) => {
                 for (name, interface) in interfaces {
                     self.check_programs(name, interface)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Attachment, Desired, Veth};
+use crate::plan::{Attachment, Desired, ObservedVeth, Veth};
 
 /// Whether [`Scope::All`] includes container links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,18 +76,15 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The desired veth pair of this name, if its container link is to be observed.
-    pub fn inside_of(&self, name: &str) -> Option<&'a Veth> {
+    /// The desired veth pair of this name, if its container link is to be observed. The MTU of the container link may have
+    /// to follow that of the host interface.
+    pub fn inside_of(&self, name: &str, seen: &ObservedVeth) -> Option<&'a Veth> {
         match *self {
             Self::Change { after, .. } => after.veths.get(name),
-            Self::All {
-                desired,
-                depth: Depth::Inside,
-            } => desired.veths.get(name),
-            Self::All {
-                depth: Depth::Outside,
-                ..
-            } => None,
+            Self::All { desired, depth } => {
+                let wanted = desired.veths.get(name);
+                wanted.filter(|veth| depth == Depth::Inside || veth.mtu != seen.mtu)
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use nix::{
 };
 
 use super::{Entry, FORWARDED, StartError, prepare};
+use crate::kernel::netns;
 
 type Step = Box<dyn FnMut() -> nix::Result<()> + Send + Sync>;
 
@@ -51,6 +52,10 @@ impl Steps {
             path: entry.netns.clone(),
             source,
         })?;
+        if let Some(cookie) = entry.cookie {
+            // The path of a process leads to another namespace when the process has ended and its id was reused.
+            netns::check_cookie(&netns, &entry.netns, cookie)?;
+        }
         Ok(Self {
             before: None,
             target: Target::Known(netns.into(), entry.hostname.clone(), entry.sysfs),
@@ -282,6 +287,7 @@ mod tests {
                 hostname: hostname.clone(),
                 sysfs: true,
                 netns: "/proc/self/ns/net".into(),
+                cookie: None,
             };
             let bytes = encode(&entry);
             assert_eq!(

@@ -46,6 +46,10 @@ impl From<SandboxView> for v1::Sandbox {
             name: sandbox.name.to_string(),
             id: sandbox.id.to_string(),
             netns: sandbox.netns,
+            netns_cookie: view
+                .adopted
+                .map(|namespace| namespace.cookie)
+                .filter(|cookie| *cookie != 0),
             network_mode: sandbox.mode.to_string(),
             hostname: sandbox.hostname,
             owner: sandbox.owner,

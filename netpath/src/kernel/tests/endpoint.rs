@@ -9,7 +9,7 @@ use std::{
 use netpath_common::addr::MacAddr;
 
 use super::{super::*, Scratch, in_fresh_namespaces, ip};
-use crate::plan::{Bridge, Inside, Veth};
+use crate::plan::{Bridge, Inside, UsedRoute, Veth};
 
 const BRIDGE: &str = "npb-0000000001";
 const NAME: &str = "npv-0000000001";
@@ -33,6 +33,7 @@ pub(super) fn veth(netns: PathBuf, number: u16) -> Veth {
         bridge: BRIDGE.to_owned(),
         mtu: 1400,
         netns,
+        namespace: None,
         inside: Inside {
             name: "eth0".to_owned(),
             mac: MacAddr([2, 0, 0, 1, high, low]),
@@ -55,7 +56,8 @@ async fn bring_up(kernel: &Kernel, name: &str, wanted: &Veth) {
         .set_veth(name, &wanted.bridge, wanted.mtu)
         .await
         .expect("host interface");
-    kernel.set_inside(name, wanted).await.expect("inside");
+    let first = kernel.set_inside(name, wanted, true).await;
+    first.expect("inside");
 }
 
 async fn inside(path: &std::path::Path, commands: &'static [&'static str]) -> String {
@@ -82,18 +84,21 @@ async fn check(kernel: &Kernel, wanted: &Veth, when: &str) {
         "{when}"
     );
     let found = kernel
-        .observe_inside(&wanted.netns, index)
+        .observe_inside(wanted, index)
         .await
         .expect("observe")
         .expect(when);
-    assert!(found.up, "{when}");
+    assert!(outer.configured && found.in_use && found.ipv6, "{when}");
+    assert_eq!(found.mtu, 1400, "{when}");
+    for net in &wanted.inside.addresses {
+        assert!(found.addresses.contains(&net.addr()), "{when}: {net}");
+    }
+    assert_eq!(found.gateways, wanted.inside.gateways, "{when}");
     assert_eq!(
-        (&found.name, found.mac),
-        (&wanted.inside.name, wanted.inside.mac),
+        (found.used_v4, found.used_v6),
+        (UsedRoute::Own, UsedRoute::Own),
         "{when}"
     );
-    assert_eq!(found.addresses, wanted.inside.addresses, "{when}");
-    assert_eq!(found.gateways, wanted.inside.gateways, "{when}");
 }
 
 /// Checks that the stack of the sandbox refuses a connection, because it has no listener.
@@ -129,30 +134,21 @@ fn endpoint_is_created_repaired_and_removed() {
         check(&kernel, &wanted, "created twice").await;
 
         ip("link set npv-0000000001 nomaster mtu 1300 down");
-        inside(
-            &wanted.netns,
-            &[
-                "link set eth0 down",
-                "link set eth0 name lan0 mtu 1300 address 02:00:00:00:00:77",
-                "addr flush dev lan0",
-                "link set lan0 up",
-                "addr add 172.30.7.7/16 dev lan0",
-                "addr add fd00:99::1/64 dev lan0",
-                "route add default via 172.30.0.9",
-            ],
-        )
-        .await;
-        bring_up(&kernel, NAME, &wanted).await;
-        check(&kernel, &wanted, "repaired").await;
+        let host_end = kernel.set_veth(NAME, &wanted.bridge, wanted.mtu).await;
+        host_end.expect("host interface");
+        inside(&wanted.netns, &["addr flush dev eth0 scope global"]).await;
+        let inside = &wanted.inside;
+        let restored = kernel
+            .restore_inside(NAME, &wanted, &inside.addresses, &inside.gateways)
+            .await;
+        restored.expect("inside");
+        check(&kernel, &wanted, "restored").await;
         check_reachable("172.30.1.2");
 
         kernel.delete_link(NAME).await.expect("delete");
         assert_eq!(kernel.observe_veths().await.expect("observe").len(), 0);
         assert_eq!(
-            kernel
-                .observe_inside(&wanted.netns, 99)
-                .await
-                .expect("observe"),
+            kernel.observe_inside(&wanted, 99).await.expect("observe"),
             None
         );
     });
@@ -166,7 +162,8 @@ fn container_link_is_configured_before_host_interface_is_up() {
         let wanted = veth(scratch.0.join("netns/a"), 2);
         netns::create(&wanted.netns).expect("namespace");
         kernel.create_veth(NAME, &wanted).await.expect("create");
-        kernel.set_inside(NAME, &wanted).await.expect("inside");
+        let first = kernel.set_inside(NAME, &wanted, true).await;
+        first.expect("inside");
         kernel
             .set_veth(NAME, &wanted.bridge, wanted.mtu)
             .await
@@ -184,18 +181,18 @@ fn gateways_move_from_one_endpoint_to_another() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("gateways");
         let kernel = node_with_bridge().await;
-        let mut first = veth(scratch.0.join("netns/a"), 2);
+        let first = veth(scratch.0.join("netns/a"), 2);
         netns::create(&first.netns).expect("namespace");
         bring_up(&kernel, NAME, &first).await;
         let mut second = veth(first.netns.clone(), 3);
         second.inside.name = "eth1".to_owned();
-        second.inside.gateways.clear();
+        let gateways = std::mem::take(&mut second.inside.gateways);
         bring_up(&kernel, "npv-0000000002", &second).await;
         check(&kernel, &first, "first").await;
-        std::mem::swap(&mut first.inside.gateways, &mut second.inside.gateways);
-        bring_up(&kernel, "npv-0000000002", &second).await;
-        bring_up(&kernel, NAME, &first).await;
-        check(&kernel, &first, "moved").await;
+        for gateway in gateways {
+            let moved = kernel.move_gateway("npv-0000000002", &second, gateway);
+            moved.await.expect("move");
+        }
         let routes = inside(
             &first.netns,
             &["route show default", "-6 route show default"],
@@ -203,6 +200,83 @@ fn gateways_move_from_one_endpoint_to_another() {
         .await;
         assert_eq!(routes.matches("dev eth1").count(), 2, "{routes}");
         assert_eq!(routes.matches("default").count(), 2, "{routes}");
+    });
+}
+
+#[test]
+fn class2_default_route_of_another_program_is_kept() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("foreign");
+        let kernel = node_with_bridge().await;
+        for (number, v4, v6) in [
+            (
+                1,
+                "default dev tun0 metric 50",
+                "default dev tun0 metric 9000",
+            ),
+            (2, "blackhole default", "unreachable default metric 5"),
+            (
+                3,
+                "default nexthop dev tun0 nexthop dev tun1",
+                "default dev tun0",
+            ),
+        ] {
+            let name = format!("npv-00000000{number:02}");
+            let wanted = veth(scratch.0.join(format!("netns/{number}")), number);
+            netns::create(&wanted.netns).expect("namespace");
+            let file = netns::open(&wanted.netns).expect("namespace");
+            let shown = |wanted: &Veth| {
+                let file = netns::open(&wanted.netns).expect("namespace");
+                async move {
+                    let show = || ip("route show default") + &ip("-6 route show default");
+                    netns::run_in(&file, "test", show).await.expect("run")
+                }
+            };
+            netns::run_in(&file, "test", move || {
+                ip("link add tun0 type veth peer name tun1");
+                for tunnel in ["tun0", "tun1"] {
+                    ip(&format!("link set {tunnel} up"));
+                }
+                ip(&format!("route add {v4}"));
+                ip(&format!("-6 route add {v6}"));
+            })
+            .await
+            .expect("run");
+            let before = shown(&wanted).await;
+            bring_up(&kernel, &name, &wanted).await;
+            let gateways = wanted.inside.gateways.iter();
+            for gateway in gateways {
+                let moved = kernel.move_gateway(&name, &wanted, *gateway);
+                moved.await.expect("move");
+            }
+            assert_eq!(shown(&wanted).await, before);
+        }
+    });
+}
+
+#[test]
+fn class2_recreated_container_link_leaves_ipv6_disabled() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("ipv6");
+        let kernel = node_with_bridge().await;
+        let wanted = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&wanted.netns).expect("namespace");
+        let disable = || sysctl::write("net/ipv6/conf/all/disable_ipv6", "1");
+        let file = netns::open(&wanted.netns).expect("namespace");
+        let disabled = netns::run_in(&file, "test", disable).await.expect("run");
+        disabled.expect("sysctl");
+        bring_up(&kernel, NAME, &wanted).await;
+        check(&kernel, &wanted, "first").await;
+
+        let disabled = netns::run_in(&file, "test", disable).await.expect("run");
+        disabled.expect("sysctl");
+        kernel.delete_link(NAME).await.expect("delete");
+        kernel.create_veth(NAME, &wanted).await.expect("create");
+        let again = kernel.set_inside(NAME, &wanted, false).await;
+        again.expect("inside");
+        let shown = inside(&wanted.netns, &["addr show dev eth0"]).await;
+        assert!(shown.contains("172.30.1.2"), "{shown}");
+        assert!(!shown.contains("inet6"), "{shown}");
     });
 }
 
@@ -223,28 +297,26 @@ fn misplaced_devices_have_distinct_errors() {
         bring_up(&kernel, NAME, &here).await;
 
         let elsewhere = kernel
-            .set_inside(NAME, &there)
+            .set_inside(NAME, &there, true)
             .await
             .expect_err("elsewhere");
         assert!(
             matches!(elsewhere, Error::PeerElsewhere { .. }),
             "{elsewhere}"
         );
+        let nowhere = veth(scratch.0.clone(), 2);
         let (index, _) = kernel
             .observe_veth(NAME)
             .await
             .expect("observe")
             .expect("veth");
         assert_eq!(
-            kernel
-                .observe_inside(&there.netns, index)
-                .await
-                .expect("observe"),
+            kernel.observe_inside(&there, index).await.expect("observe"),
             None
         );
         assert_eq!(
             kernel
-                .observe_inside(&scratch.0, index)
+                .observe_inside(&nowhere, index)
                 .await
                 .expect("observe"),
             None

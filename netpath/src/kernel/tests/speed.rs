@@ -40,7 +40,10 @@ fn endpoint_cost_is_independent_of_their_number() {
                 .expect("host interface");
             host_times.push(start.elapsed());
             let start = Instant::now();
-            kernel.set_inside(&name, &wanted).await.expect("inside");
+            kernel
+                .set_inside(&name, &wanted, true)
+                .await
+                .expect("inside");
             container_times.push(start.elapsed());
             let start = Instant::now();
             let (index, _) = kernel
@@ -49,7 +52,7 @@ fn endpoint_cost_is_independent_of_their_number() {
                 .expect("observe")
                 .expect("veth");
             kernel
-                .observe_inside(&wanted.netns, index)
+                .observe_inside(&wanted, index)
                 .await
                 .expect("observe")
                 .expect("inside");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{super::*, Scratch, in_fresh_namespaces, ip, run};
-use crate::model::Protocol;
+use crate::model::{NetnsId, Protocol};
 
 #[test]
 fn namespace_is_created_listed_and_removed() {
@@ -21,10 +21,12 @@ fn namespace_is_created_listed_and_removed() {
         assert_eq!(netns::inode(&first).expect("inode"), Some(inode));
         assert_ne!(netns::inode(&second).expect("inode"), Some(inode));
         std::fs::write(directory.join("file"), "x").expect("file");
-        assert_eq!(
-            netns::list(&directory).expect("list"),
-            [first.clone(), second]
-        );
+        let mut entries = netns::entries(&directory).expect("list");
+        entries.sort();
+        assert_eq!(entries, [first.clone(), second, directory.join("file")]);
+        assert!(netns::is_left_over(&directory.join("file")).expect("inode"));
+        assert!(!netns::is_left_over(&first).expect("inode"));
+        assert!(!netns::is_left_over(&directory.join("none")).expect("inode"));
         assert_eq!(netns::inode(&directory.join("file")).expect("inode"), None);
         assert_eq!(
             netns::inode("/proc/self/ns/mnt".as_ref()).expect("inode"),
@@ -50,6 +52,36 @@ fn namespace_is_created_listed_and_removed() {
         netns::delete_directory(&directory).expect("delete directory");
         netns::delete_directory(&directory).expect("delete directory again");
         assert!(!directory.exists());
+    });
+}
+
+#[test]
+fn class5_namespace_with_the_same_inode_number_is_another_one() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("identity");
+        let first = scratch.0.join("netns/a");
+        netns::create(&first).expect("create");
+        let inode = netns::inode(&first).expect("inode").expect("a namespace");
+        let id = netns::id(&first).expect("id").expect("a namespace");
+        assert_eq!(id.inode, inode);
+        assert!(netns::open_as(&first, Some(id)).is_ok());
+        let reused = NetnsId {
+            cookie: id.cookie + 1,
+            ..id
+        };
+        let error = netns::open_as(&first, Some(reused)).expect_err("another namespace");
+        assert!(matches!(error, Error::Replaced { .. }), "{error}");
+        let rebooted = NetnsId {
+            boot: id.boot + 1,
+            ..id
+        };
+        assert!(netns::open_as(&first, Some(rebooted)).is_err());
+        let unknown = NetnsId {
+            cookie: 0,
+            boot: 0,
+            ..id
+        };
+        assert!(netns::open_as(&first, Some(unknown)).is_ok());
     });
 }
 
@@ -170,7 +202,15 @@ fn changes_cause_events() {
         })
         .await;
         ip("route add 198.51.100.0/24 via 192.0.2.2");
-        expect_event(&mut watch, "route", |event| *event == Event::RouteChanged).await;
+        expect_event(&mut watch, "route", |event| {
+            *event == Event::PrefixRouteChanged
+        })
+        .await;
+        ip("route add default via 192.0.2.2");
+        expect_event(&mut watch, "default route", |event| {
+            *event == Event::RouteChanged
+        })
+        .await;
         run("tc", "qdisc add dev v0 clsact");
         run("tc", "qdisc del dev v0 clsact");
         let index = link_index("v0").expect("index");
@@ -218,4 +258,78 @@ fn lost_events_are_reported() {
         )
         .await;
     });
+}
+
+/// Consecutive changes of routes to prefixes are one event.
+#[test]
+fn class5_foreign_routes_cause_no_route_event() {
+    in_fresh_namespaces(|| async {
+        ip("link add eth0 type veth peer name outside");
+        for device in ["eth0", "outside"] {
+            ip(&format!("link set {device} up"));
+        }
+        ip("addr add 192.0.2.1/24 dev eth0");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut watch = Watch::open().expect("watch");
+        let mut batch = String::new();
+        for number in 0..2_000 {
+            let (high, low) = (number / 250, number % 250);
+            batch.push_str(&format!("route add 10.{high}.{low}.0/24 via 192.0.2.2\n"));
+            batch.push_str(&format!("route del 10.{high}.{low}.0/24\n"));
+        }
+        batch.push_str("route add default via 192.0.2.2\n");
+        run_batch(&batch);
+        let mut events = Vec::new();
+        while let Ok(event) = tokio::time::timeout(Duration::from_secs(1), watch.next()).await {
+            events.push(event.expect("event"));
+        }
+        let count = |wanted: Event| events.iter().filter(|event| **event == wanted).count();
+        assert_eq!(count(Event::RouteChanged), 1, "{events:?}");
+        assert!(count(Event::PrefixRouteChanged) >= 1, "{events:?}");
+        assert_eq!(count(Event::Lost), 0, "{events:?}");
+        assert!(events.len() < 400, "{}", events.len());
+    });
+}
+
+/// The cost of finding the default routes: only their messages are parsed.
+#[test]
+fn class5_default_routes_are_found_among_many_routes() {
+    in_fresh_namespaces(|| async {
+        ip("link add eth0 type veth peer name outside");
+        for device in ["eth0", "outside"] {
+            ip(&format!("link set {device} up"));
+        }
+        ip("addr add 192.0.2.1/24 dev eth0");
+        ip("addr add 2001:db8:2::1/64 dev eth0 nodad");
+        let mut batch = String::new();
+        for number in 0..5_000 {
+            let (high, low) = (number / 250, number % 250);
+            batch.push_str(&format!("route add 10.{high}.{low}.0/24 via 192.0.2.2\n"));
+        }
+        batch.push_str("route add default via 192.0.2.2 metric 7\n");
+        batch.push_str("route add default via 192.0.2.3 table 100\n");
+        batch.push_str("route add default via 2001:db8:2::2\n");
+        run_batch(&batch);
+        let kernel = Kernel::open().expect("netlink");
+        let before = parsed();
+        let found = kernel.default_routes().await.expect("routes");
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(parsed() - before, 3);
+        let prefixes = kernel.prefixes().await.expect("routes");
+        assert_eq!(prefixes.connected.len(), 2, "{:?}", prefixes.connected);
+        assert_eq!(prefixes.routed.len(), 5_000);
+    });
+}
+
+/// Number of parsed routes. Each test is a process of its own.
+fn parsed() -> u32 {
+    route_dump::PARSED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Runs lines of `ip -batch` in the namespace of the calling thread.
+fn run_batch(lines: &str) {
+    let path = std::env::temp_dir().join(format!("netpath-batch-{}", std::process::id()));
+    std::fs::write(&path, lines).expect("batch");
+    ip(&format!("-batch {}", path.display()));
+    std::fs::remove_file(path).expect("batch");
 }

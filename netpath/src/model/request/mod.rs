@@ -22,7 +22,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Name, NetworkMode, ProcessId, Protocol};
+use super::{Name, NetnsId, NetworkMode, ProcessId, Protocol};
 use crate::ipam::Pool;
 
 pub use endpoint::{AdoptedVeth, EndpointRequest};
@@ -98,8 +98,8 @@ pub enum Source {
     Path {
         /// Path.
         path: PathBuf,
-        /// Inode of the namespace.
-        inode: u64,
+        /// The namespace.
+        namespace: NetnsId,
     },
     /// The namespace of a process.
     Process {
@@ -107,7 +107,7 @@ pub enum Source {
         process: ProcessId,
         /// Path by which the namespace can be opened.
         path: PathBuf,
-        /// Inode of the namespace.
-        inode: u64,
+        /// The namespace.
+        namespace: NetnsId,
     },
 }

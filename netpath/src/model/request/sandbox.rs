@@ -148,24 +148,29 @@ impl State {
                 }
             };
         }
-        let (path, source, inode) = match &request.source {
+        let (path, source, namespace) = match &request.source {
             Source::Created { directory } => {
                 return Ok((directory.join(name.as_str()), NetnsSource::Created));
             }
-            Source::Path { path, inode } => (path, NetnsSource::Path { inode: *inode }, inode),
+            Source::Path { path, namespace } => {
+                let source = NetnsSource::Path {
+                    namespace: *namespace,
+                };
+                (path, source, namespace)
+            }
             Source::Process {
                 process,
                 path,
-                inode,
+                namespace,
             } => {
                 let source = NetnsSource::Process {
                     process: *process,
-                    inode: *inode,
+                    namespace: *namespace,
                 };
-                (path, source, inode)
+                (path, source, namespace)
             }
         };
-        match self.adopted.get(inode) {
+        match self.adopted.get(namespace) {
             None => Ok((path.clone(), source)),
             Some(owner) => Err(RequestError::Adopted {
                 path: path.display().to_string(),

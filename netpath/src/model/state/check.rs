@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use netpath_common::maps::{MAX_ENDPOINTS, MAX_NETWORKS};
 
-use super::{PortIndex, State, sandboxes::adopted_inode};
+use super::{PortIndex, State};
 use crate::model::{Endpoint, Name, Network, NetworkMode, Sandbox};
 
 /// Why objects or a change do not fit the state.
@@ -119,7 +119,8 @@ impl State {
                 sandbox.mode
             ));
         }
-        let owner = adopted_inode(&sandbox.source).and_then(|inode| self.adopted.get(&inode));
+        let namespace = sandbox.source.adopted();
+        let owner = namespace.and_then(|namespace| self.adopted.get(&namespace));
         owner.map(|owner| format!("sandbox '{owner}' has adopted its namespace"))
     }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, Endpoint, Id, Name, Network, RemoteEndpoint, Sandbox};
+use super::{Change, Endpoint, Id, Name, NetnsId, Network, RemoteEndpoint, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
@@ -44,8 +44,8 @@ pub struct State {
     pub(in crate::model) remote: BTreeMap<Name, Vec<RemoteEndpoint>>,
     /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
-    /// Sandboxes with adopted namespaces, by the inode of the namespace.
-    pub(in crate::model) adopted: BTreeMap<u64, Name>,
+    /// Sandboxes with adopted namespaces, by namespace.
+    pub(in crate::model) adopted: BTreeMap<NetnsId, Name>,
     pub(in crate::model) generation: u32,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, StateError};
-use crate::model::{GatewayMode, Name, NetnsSource, NetworkMode, Sandbox};
+use crate::model::{GatewayMode, Name, NetworkMode, Sandbox};
 
 impl State {
     pub(super) fn replace_sandbox(
@@ -59,8 +59,8 @@ impl State {
             let sharers = self.sharers.entry(target.clone()).or_default();
             sharers.insert(sandbox.name.clone());
         }
-        if let Some(inode) = adopted_inode(&sandbox.source) {
-            self.adopted.insert(inode, sandbox.name.clone());
+        if let Some(namespace) = sandbox.source.adopted() {
+            self.adopted.insert(namespace, sandbox.name.clone());
         }
         self.sandboxes.insert(sandbox.name.clone(), sandbox);
     }
@@ -93,8 +93,8 @@ impl State {
                 self.sharers.remove(target);
             }
         }
-        if let Some(inode) = adopted_inode(&sandbox.source) {
-            self.adopted.remove(&inode);
+        if let Some(namespace) = sandbox.source.adopted() {
+            self.adopted.remove(&namespace);
         }
         self.ids.remove(&sandbox.id.device());
         self.sandboxes.remove(&sandbox.name);
@@ -105,14 +105,6 @@ impl State {
         let first = sandbox.endpoints.first();
         let network = first.and_then(|endpoint| self.networks.get(&endpoint.network));
         network.is_none_or(|entry| entry.network.gateway_mode == GatewayMode::Nat)
-    }
-}
-
-/// Inode of an adopted namespace; `None` if the namespace is not adopted.
-pub(super) fn adopted_inode(source: &NetnsSource) -> Option<u64> {
-    match source {
-        NetnsSource::Path { inode } | NetnsSource::Process { inode, .. } => Some(*inode),
-        NetnsSource::Created | NetnsSource::Shared => None,
     }
 }
 

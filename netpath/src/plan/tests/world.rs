@@ -1,6 +1,6 @@
 //! A simulation of the kernel and the maps that panics on every operation that comes too early or too late.
 
-use std::collections::BTreeSet;
+use ipnet::IpNet;
 
 use crate::plan::{
     Attachment, Hook, Observed, ObservedBridge, ObservedInside, ObservedVeth, Operation,
@@ -29,7 +29,10 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             forget_device(world, &name);
             world.veths.remove(&name);
         }
-        Operation::DeleteNamespace(path) => drop(world.namespaces.remove(&path)),
+        Operation::DeleteNamespace(path) => {
+            world.namespaces.remove(&path);
+            world.left_over.remove(&path);
+        }
         Operation::DeleteBridge { name } => {
             forget_device(world, &name);
             world.bridges.remove(&name);
@@ -64,24 +67,21 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
                 .bridges
                 .insert(name, ObservedBridge::complete(&bridge));
         }
-        Operation::CreateNamespace(namespace) => drop(world.namespaces.insert(namespace.path)),
+        Operation::CreateNamespace(namespace) => {
+            world.left_over.remove(&namespace.path);
+            world.namespaces.insert(namespace.path);
+        }
         Operation::CreateVeth { name, veth } => {
             let ours = veth.netns.starts_with("/run");
             assert!(
                 !ours || world.namespaces.contains(&veth.netns),
                 "namespaces come first"
             );
-            let created = ObservedVeth {
-                bridge: None,
-                mtu: 0,
-                up: false,
-                inside: Some(ObservedInside {
-                    up: false,
-                    addresses: BTreeSet::new(),
-                    gateways: BTreeSet::new(),
-                    ..ObservedInside::complete(&veth.inside)
-                }),
-            };
+            let mut created = ObservedVeth::complete(&veth);
+            created.bridge = None;
+            created.up = false;
+            created.configured = false;
+            created.inside = None;
             assert!(world.veths.insert(name, created).is_none(), "created twice");
         }
         Operation::SetVeth { name, bridge, mtu } => {
@@ -98,16 +98,38 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             veth.mtu = mtu;
             veth.up = true;
         }
-        Operation::SetInside { name, veth } => {
+        Operation::SetInside { name, veth, .. } => {
             let seen = world.veths.get_mut(&name).expect("a pair that was created");
-            seen.mtu = veth.mtu;
-            seen.inside = Some(ObservedInside::complete(&veth.inside));
+            assert!(!seen.configured, "a container link is configured once");
+            seen.configured = true;
+            seen.inside = Some(ObservedInside::complete(&veth));
+        }
+        Operation::RestoreInside {
+            name,
+            addresses,
+            gateways,
+            ..
+        } => {
+            let inside = inside_mut(world, &name);
+            inside.addresses.extend(addresses.iter().map(IpNet::addr));
+            inside.gateways.extend(gateways);
+        }
+        Operation::SetInsideMtu { name, veth } => inside_mut(world, &name).mtu = veth.mtu,
+        Operation::MoveGateway { name, gateway, .. } => {
+            inside_mut(world, &name).gateways.insert(gateway);
         }
         Operation::Put(addition) => {
             check_addition(world, &addition);
             put(&mut world.entries, addition);
         }
     }
+}
+
+fn inside_mut<'a>(world: &'a mut Observed, name: &str) -> &'a mut ObservedInside {
+    let veth = world.veths.get_mut(name).expect("a pair that exists");
+    veth.inside
+        .as_mut()
+        .expect("a container link that was observed")
 }
 
 macro_rules! access {

@@ -180,6 +180,12 @@ impl Kernel for FakeKernel {
         observed
             .bridges
             .retain(|name, _| bridges.as_ref().is_none_or(|wanted| wanted.contains(name)));
+        observed.left_over = world.left_over;
+        observed.left_over.retain(|path| {
+            namespaces
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(path))
+        });
         observed.namespaces = world.namespaces;
         observed.namespaces.retain(|path| {
             namespaces
@@ -191,7 +197,9 @@ impl Kernel for FakeKernel {
             .veths
             .retain(|name, _| veths.as_ref().is_none_or(|wanted| wanted.contains(name)));
         for (name, veth) in &mut observed.veths {
-            veth.inside.take_if(|_| scope.inside_of(name).is_none());
+            if scope.inside_of(name, veth).is_none() {
+                veth.inside = None;
+            }
         }
         Ok(())
     }

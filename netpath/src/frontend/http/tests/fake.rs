@@ -132,6 +132,7 @@ pub(crate) fn sandbox(name: &str) -> v1::Sandbox {
         name: name.to_owned(),
         id: "aaaaaaaaaaaa".to_owned(),
         netns: "/proc/self/ns/net".into(),
+        netns_cookie: None,
         network_mode: "network".to_owned(),
         hostname: name.to_owned(),
         owner: v1::Owner::Docker,

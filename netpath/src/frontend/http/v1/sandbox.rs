@@ -16,6 +16,10 @@ pub struct Sandbox {
     pub id: String,
     /// Path of its network namespace.
     pub netns: PathBuf,
+    /// Cookie of its network namespace (`SO_NETNS_COOKIE`) if another program has created it. If the path leads to another
+    /// namespace, the one of the sandbox does not exist any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns_cookie: Option<u64>,
     /// `network`, `host`, `none` or `container:NAME`.
     pub network_mode: String,
     /// Host name.

@@ -150,7 +150,11 @@ fn namespace_is_not_adopted_twice() {
     let adopt = |text: &str| SandboxRequest {
         source: Source::Path {
             path: "/run/netns/x".into(),
-            inode: 7,
+            namespace: NetnsId {
+                inode: 7,
+                cookie: 9,
+                boot: 1,
+            },
         },
         ..sandbox(text)
     };
