@@ -89,11 +89,14 @@ impl Step for Search<'_> {
         if number == 0 && candidate == 0 {
             return Continue::Yes;
         }
-        context.scratch.flow.to.sport = Be16::new(candidate);
+        let flow = &mut context.scratch.flow;
+        flow.to.sport = Be16::new(candidate);
+        // In the map and not on the stack, of which this call has little left on Linux 6.1.
+        flow.reply_key.copy_reversed(&flow.to);
         let is_usable = if is_echo {
-            is_usable_identifier(config, &context.scratch.flow.to)
+            is_usable_identifier(config, &flow.reply_key)
         } else if number == 0 {
-            is_usable_published_port(&context.skb, &context.scratch.flow.to)
+            is_usable_published_port(&context.skb, &flow.reply_key)
         } else {
             (source != SourcePort::Choose && number == 1) || is_usable_port(context)
         };
@@ -121,24 +124,23 @@ fn is_usable_port(context: &mut Context) -> bool {
     {
         return false;
     }
-    let reply = to.reversed();
-    !outer::is_used(&reply)
+    !outer::is_used(&context.scratch.flow.reply_key)
         && !publish::is_new_source_published(context)
-        && helpers::find_socket(&context.skb, &reply) == Socket::None
+        && helpers::find_socket(&context.skb, &context.scratch.flow.reply_key) == Socket::None
 }
 
-/// Whether the source port of `to`, which its sandbox has published, may be used: a published port precedes listeners of the
-/// node, but not its exchanges.
+/// Whether the source port of a flow with the tuple `reply` of replies, which its sandbox has published, may be used: a
+/// published port precedes listeners of the node, but not its exchanges.
 #[inline(always)]
-fn is_usable_published_port(skb: &Skb, to: &FlowKey) -> bool {
-    let reply = to.reversed();
-    !outer::is_used(&reply) && helpers::find_socket(skb, &reply) != Socket::Connected
+fn is_usable_published_port(skb: &Skb, reply: &FlowKey) -> bool {
+    !outer::is_used(reply) && helpers::find_socket(skb, reply) != Socket::Connected
 }
 
-/// Whether the echo identifier of `to` may be used: the node itself expects no reply with it.
+/// Whether the echo identifier of a flow with the tuple `reply` of replies may be used: the node itself expects no reply with
+/// it.
 #[inline(always)]
-fn is_usable_identifier(config: &Config, to: &FlowKey) -> bool {
-    match maps::host_echo(&to.reversed()) {
+fn is_usable_identifier(config: &Config, reply: &FlowKey) -> bool {
+    match maps::host_echo(reply) {
         Some(sent) => helpers::now().saturating_sub(sent) > config.timers.icmp,
         None => true,
     }
