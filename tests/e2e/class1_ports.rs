@@ -7,7 +7,10 @@ use std::{
 
 use netpath_tests::{
     Netns,
-    fixture::{Fixture, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox, Topology},
+    fixture::{
+        EchoClient, Fixture, GATEWAY_A, HOST, LOOPBACK, NETWORK_A, OUTSIDE, Sandbox, Topology,
+        serve_echo,
+    },
     peer::{self, Request, SocketType},
 };
 
@@ -236,4 +239,33 @@ fn connect_machine(machine: &Netns, host: &Netns) {
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         host.sysctl(key, "1");
     }
+}
+
+/// The node connects to a sandbox with the tuple of a connection from that sandbox to its own published port.
+#[test]
+fn class1_connection_of_the_node_to_a_sandbox_gets_another_port() {
+    let fixture = Fixture::new();
+    fixture.network("network_a", NETWORK_A, &[]);
+    let web = fixture.sandbox("web", "network_a", &["8080:80"]);
+    serve_echo(&web.netns, 80, "web");
+    let families = [GATEWAY_A.0, GATEWAY_A.1].into_iter().zip(web.addresses());
+    for (port, (gateway, own)) in (23_000..).zip(families) {
+        let connect = |netns: &Netns, address: &str, to| {
+            let address: IpAddr = address.parse().expect("an address");
+            let client = netns.enter(|| EchoClient::connect_from_port(port, (address, to).into()));
+            client.unwrap_or_else(|error| panic!("{address} port {to}: {error}"))
+        };
+        let mut hairpin = connect(&web.netns, gateway, 8080);
+        let mut direct = connect(fixture.host(), own, 80);
+        for _ in 0..3 {
+            hairpin.exchange_line();
+            direct.exchange_line();
+        }
+        assert_eq!(hairpin.seen_as, direct.seen_as, "the address of the node");
+        drop((hairpin, direct));
+        // The connection of the sandbox has ended, so the node gets its tuple.
+        let mut again = connect(fixture.host(), own, 80);
+        again.exchange_line();
+    }
+    fixture.assert_clean(&[&web]);
 }

@@ -47,7 +47,9 @@ pub fn find_sent(parsed: &Parsed) -> Option<Found> {
 fn live(parsed: &Parsed, entry: Entry) -> Option<Found> {
     let key = &parsed.key;
     let Some(endpoint) = entry.endpoint() else {
-        remove_flow(key);
+        if !entry.is_of_node() {
+            remove_flow(key);
+        }
         return None;
     };
     if key.protocol == TCP && parsed.opens_flow() && state(key, entry).is_finished() {

@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::Addr,
-    flow::{ICMP, ICMPV6, UDP},
+    flow::{ICMP, ICMPV6, TCP, UDP},
     hook::{Hook, LinkHeader},
     maps::{AddressOwner, Device, Endpoint, ICC_OFF},
     reason::Reason,
@@ -13,7 +13,7 @@ use super::{
     destination::{Destination, Subnets, classify},
     forward, guard,
     icmp_error::{self, Reporter},
-    local, neighbour, parse_packet, parse_received,
+    local, neighbour, parse_packet, parse_received, renumber,
 };
 use crate::{
     conntrack::{self, Entry},
@@ -69,7 +69,7 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Link if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
         Destination::Link => Reason::LinkLocal,
         Destination::Sandbox(_) | Destination::Host | Destination::Gateway => {
-            local::handle_from_sandbox(context, slot)
+            to_local(context, slot, endpoint)
         }
         // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
         Destination::Subnet | Destination::Outside
@@ -82,6 +82,18 @@ pub fn ingress(context: &mut Context) -> Reason {
         }
         Destination::Subnet | Destination::Outside => forward::to_outside(context, slot, endpoint),
     }
+}
+
+/// Handles a packet to an address of the node or of a sandbox. It may be a reply to a connection with another port.
+#[inline(always)]
+fn to_local(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Reason {
+    if renumber::may_apply(context)
+        && guard::is_to_gateway(&context.skb, endpoint)
+        && let Some(reason) = renumber::translate_renumbered(context)
+    {
+        return reason;
+    }
+    local::handle_from_sandbox(context, slot)
 }
 
 /// The reason for a packet to an unused address or outside that is not addressed to the gateway.
@@ -163,23 +175,34 @@ pub fn egress(context: &mut Context) -> Reason {
     }
 }
 
-/// Passes a packet of the node itself, and records the tuple of a datagram from a published port. If the stack reports an
-/// ICMP error about a packet that a program has translated, the error is translated back.
+/// Passes a packet of the node itself, and records the tuple of a datagram from a published port. A connection with the tuple
+/// of a flow gets another port. If the stack reports an ICMP error about a packet that a program has translated, the error is
+/// translated back.
 #[inline(always)]
 fn from_host(context: &mut Context) -> Reason {
     let is_relevant = matches!(
         parse::first_protocol(&context.skb),
-        Some(UDP | ICMP | ICMPV6)
+        Some(TCP | UDP | ICMP | ICMPV6)
     );
     if !is_relevant || parse_packet(context).is_err() {
         return Reason::FromHost;
     }
     match context.parsed.transport {
         Transport::IcmpError => {}
-        Transport::Flow if context.parsed.key.protocol == UDP => {
+        Transport::Flow => {
+            if renumber::may_apply(context)
+                && let Some(reason) = renumber::translate_renumbered(context)
+            {
+                return reason;
+            }
+            // No flow between sandboxes has an echo identifier.
+            if !matches!(context.parsed.key.protocol, TCP | UDP) || !context.parsed.opens_flow() {
+                return Reason::FromHost;
+            }
             return match record::record(context) {
                 Some(Reason::OuterTuplesFull) => Reason::OuterTuplesFull,
-                _ => Reason::FromHost,
+                Some(_) => Reason::FromHost,
+                None => renumber::open_flow(context),
             };
         }
         _ => return Reason::FromHost,

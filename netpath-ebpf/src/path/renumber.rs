@@ -1,8 +1,11 @@
 //! TCP connections of the node, or of another NAT, that start with the outer tuple of an established connection of a sandbox.
 //!
-//! Such a connection gets another source port at uplink egress, and its replies get the original one at uplink ingress. Both
-//! entries of its flow have slot 0, which no endpoint has. There are few such connections, usually none. Their number is the
-//! flow count of slot 0, so without any, no packet causes a flow lookup.
+//! Such a connection gets another source port where it leaves the node, at uplink egress or at endpoint egress, and its
+//! replies get the original one where they arrive. A connection of the node to a sandbox may have the outer tuple of one that
+//! a sandbox has opened to a published port of that sandbox.
+//!
+//! Both entries of such a flow have slot 0, which no endpoint has. There are few such connections, usually none. Their number
+//! is the flow count of slot 0, so without any, no packet causes a flow lookup.
 
 use netpath_common::{
     flow::{Kind, TCP},
@@ -13,14 +16,25 @@ use crate::{
     conntrack::{self, Entry},
     context::{Context, LocalEnd, Opening, SourcePort},
     maps,
+    nat::source_port,
     parse::Transport,
     rewrite,
     stage::stage,
 };
 
+/// Opens a flow with another source port, and translates the packet.
+#[inline(always)]
+pub fn open_flow(context: &mut Context) -> Reason {
+    prepare(context);
+    match source_port::open_flow(context) {
+        Ok(()) => translate_renumbered(context).unwrap_or(Reason::NotOurs),
+        Err(reason) => reason,
+    }
+}
+
 /// Prepares a flow with another source port in `scratch.flow`.
 #[inline(always)]
-pub fn prepare(context: &mut Context) {
+fn prepare(context: &mut Context) {
     let flow = &mut context.scratch.flow;
     flow.to.copy_from(&context.parsed.key);
     let (original, reply) = (LocalEnd::node(), LocalEnd::node());

@@ -125,7 +125,7 @@ fn from_host(context: &mut Context) -> Reason {
     if record::may_record(context) {
         return match record::record(context) {
             Some(reason) => reason,
-            None => renumber_connection(context),
+            None => renumber::open_flow(context),
         };
     }
     if context.parsed.transport != Transport::IcmpError {
@@ -135,16 +135,6 @@ fn from_host(context: &mut Context) -> Reason {
         Some(true) => Reason::Translated,
         Some(false) => Reason::WriteFailed,
         None => Reason::NotOurs,
-    }
-}
-
-/// Opens a flow with another source port, and translates the packet.
-#[inline(always)]
-fn renumber_connection(context: &mut Context) -> Reason {
-    renumber::prepare(context);
-    match source_port::open_flow(context) {
-        Ok(()) => renumber::translate_renumbered(context).unwrap_or(Reason::NotOurs),
-        Err(reason) => reason,
     }
 }
 
