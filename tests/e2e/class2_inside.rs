@@ -202,7 +202,13 @@ fn class2_link_that_is_down_renamed_or_in_a_bridge_is_kept() {
             &move_address,
         ],
     );
-    assert_kept(&mut fixture, &["ip link set eth0 down"]);
+    let netns = fixture.inspect("web").netns;
+    netns.exec("ip link set eth0 down");
+    // The kernel reports the lost carrier up to a second later.
+    fixture.wait_for("the bridge has no carrier", || {
+        netns.exec("ip link show br0").contains("state DOWN")
+    });
+    assert_kept(&mut fixture, &[]);
     assert_kept(&mut fixture, &["ip link set eth0 name lan0"]);
 }
 

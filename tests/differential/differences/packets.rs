@@ -76,20 +76,6 @@ pub const LIST: &[Intended] = &[
         },
     },
     Intended {
-        name: "a router's error keeps the router's address",
-        row: "I-4",
-        reason: "netfilter replaces it by the client's address if the client's port was replaced",
-        diverges: false,
-        is: |difference| {
-            difference.is_field("ip.source", |field| {
-                let sent = &difference.sent[0];
-                sent.is_icmp_error()
-                    && field.values[1] == sent.text("ip.source")
-                    && field.values[0] == sent.text("quoted.ip.destination")
-            })
-        },
-    },
-    Intended {
         name: "source quench is dropped",
         row: "I-10c",
         reason: "RFC 6633 deprecates it",
