@@ -7,9 +7,10 @@
 use std::{
     env, fmt,
     io::{Read as _, Write as _},
+    iter,
     net::Shutdown,
     os::{
-        fd::AsFd as _,
+        fd::{AsFd as _, AsRawFd as _},
         linux::net::SocketAddrExt as _,
         unix::{
             net::{SocketAddr, UnixListener, UnixStream},
@@ -26,6 +27,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{self, shutdown},
     unistd::alarm,
 };
 
@@ -78,33 +80,53 @@ impl Table {
 
 /// The requests that arrive at a server.
 pub struct Requests {
-    listener: UnixListener,
+    /// `None` while the requests are served.
+    listener: Option<UnixListener>,
 }
 
 impl Requests {
     /// Runs the named case for every request, until the server is idle.
     pub fn serve(&mut self, mut run: impl FnMut(&str) -> Outcome) {
-        loop {
-            alarm::cancel();
-            let mut polled = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut polled, PollTimeout::from(IDLE)).expect("poll") == 0 {
-                return;
-            }
+        let Some(listener) = self.listener.take() else {
+            return;
+        };
+        // A client that has been killed cannot receive a reply; the next request is not affected.
+        let mut reply = |stream| {
             alarm::set(LIMIT);
-            // A client that has been killed cannot receive a reply; the next request is not affected.
-            let _ = self.reply(&mut run);
+            let _ = reply(stream, &mut run);
+            alarm::cancel();
+        };
+        alarm::cancel();
+        while wait(&listener) {
+            if let Ok((stream, _)) = listener.accept() {
+                reply(stream);
+            }
         }
+        close(listener).into_iter().for_each(reply);
     }
+}
 
-    fn reply(&self, run: &mut impl FnMut(&str) -> Outcome) -> std::io::Result<()> {
-        let (mut stream, _) = self.listener.accept()?;
-        let mut case = String::new();
-        stream.read_to_string(&mut case)?;
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(&case)));
-        let outcome = outcome.unwrap_or_else(|_| Err(last_panic()));
-        let reply = outcome.err().unwrap_or_else(|| PASSED.to_owned());
-        stream.write_all(reply.as_bytes())
-    }
+/// Waits for a request. `false` if none has arrived.
+fn wait(listener: &UnixListener) -> bool {
+    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::from(IDLE)).expect("poll") > 0
+}
+
+/// Refuses further requests, and frees the address for the next server. Returns the requests that have arrived before.
+fn close(listener: UnixListener) -> Vec<UnixStream> {
+    shutdown(listener.as_raw_fd(), socket::Shutdown::Read).expect("shutdown");
+    listener.set_nonblocking(true).expect("a socket");
+    let arrived = iter::from_fn(|| listener.accept().ok());
+    arrived.map(|(stream, _)| stream).collect()
+}
+
+fn reply(mut stream: UnixStream, run: &mut impl FnMut(&str) -> Outcome) -> std::io::Result<()> {
+    let mut case = String::new();
+    stream.read_to_string(&mut case)?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&case)));
+    let outcome = outcome.unwrap_or_else(|_| Err(last_panic()));
+    let reply = outcome.err().unwrap_or_else(|| PASSED.to_owned());
+    stream.write_all(reply.as_bytes())
 }
 
 /// The main function of a test program: runs the cases of all tables, and `checks`, which need no set-up.
@@ -155,7 +177,9 @@ fn serve(table: Table) {
     let Ok(listener) = UnixListener::bind_addr(&address(table.name)) else {
         return;
     };
-    let mut requests = Requests { listener };
+    let mut requests = Requests {
+        listener: Some(listener),
+    };
     alarm::set(LIMIT);
     let served = catch_unwind(AssertUnwindSafe(|| (table.serve)(&mut requests)));
     if served.is_err() {
