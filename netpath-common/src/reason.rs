@@ -11,6 +11,8 @@ pub enum Verdict {
     Drop,
     /// It is dropped because netpath buffers it or has sent a copy.
     Consume,
+    /// Not a packet: a flow was removed before its idle limit.
+    Evict,
 }
 
 macro_rules! reasons {
@@ -149,10 +151,17 @@ reasons! {
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.
     Internal = 61, Drop, "drop_internal_error";
+
+    /// A half-open flow was removed for a new one of the same endpoint and direction, which had reached their limit.
+    EvictedHalfOpen = 96, Evict, "evicted_half_open";
+    /// A flow that was half-open, finished or not sustained was removed because the table was full.
+    EvictedTableFull = 97, Evict, "evicted_table_full";
+    /// A flow that was half-open or finished was removed because its sandbox had reached its limit of flows.
+    EvictedQuota = 98, Evict, "evicted_quota";
 }
 
 /// Number of entries of the map `counters`. Greater than the number of every reason.
-pub const COUNTERS: u32 = 64;
+pub const COUNTERS: u32 = 128;
 
 #[cfg(test)]
 mod tests {

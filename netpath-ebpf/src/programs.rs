@@ -143,7 +143,8 @@ fn handle(context: &TcContext, path: impl FnOnce(&mut Context) -> Reason) -> i32
     match reason.verdict() {
         Verdict::Pass => TCX_NEXT,
         Verdict::Forward => TCX_REDIRECT,
-        Verdict::Drop | Verdict::Consume => TCX_DROP,
+        // No packet has the verdict `Evict`.
+        Verdict::Drop | Verdict::Consume | Verdict::Evict => TCX_DROP,
     }
 }
 

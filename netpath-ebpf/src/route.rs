@@ -90,7 +90,7 @@ pub fn kept(context: &Context, entry: Entry, length: u32) -> Option<NextHop> {
     let (key, mtu, decided) = entry.route();
     // A policy rule may select another route for a packet with a mark.
     let is_marked = context.skb.mark() != 0;
-    if key == 0 || is_marked || length > mtu || !is_valid(context.config, decided) {
+    if key == 0 || is_marked || length > mtu as u32 || !is_valid(context.config, decided) {
         return None;
     }
     let mut hop = *maps::next_hop(key)?;
@@ -140,7 +140,9 @@ pub fn keep(context: &Context, entry: Entry) {
             key
         }
     };
-    entry.set_route(stored, found.mtu, ticks(helpers::now()));
+    // No packet is longer than the largest number.
+    let mtu = found.mtu.min(u16::MAX as u32) as u16;
+    entry.set_route(stored, mtu, ticks(helpers::now()));
 }
 
 /// Whether a flow has left by another device before the last lookup, and has the source address of that device.
@@ -169,11 +171,11 @@ fn directly_to(destination: Addr) -> (u32, [u32; 4]) {
 
 /// The key of a next hop, never 0.
 #[inline(always)]
-fn key_of(secret: u64, hop: &NextHop) -> u32 {
+fn key_of(secret: u64, hop: &NextHop) -> u16 {
     let [a, b, c, d] = hop.address;
     let device = (hop.ifindex as u64) << 32 | hop.family as u64;
     let (high, low) = ((a as u64) << 32 | b as u64, (c as u64) << 32 | d as u64);
-    keyed_hash(secret ^ device ^ high, low) | 1
+    (keyed_hash(secret ^ device ^ high, low) as u16).max(1)
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use netpath_tests::{
     fixture::{Fixture, OUTSIDE},
+    packet::{ACK, SYN},
     peer::{self, Request, SocketType},
 };
 
@@ -15,7 +16,7 @@ const QUOTA: u16 = 150;
 /// Number of flows attempted after the quota is reached.
 const MORE: u16 = 40;
 
-/// C-4, C-5: a sandbox is limited to its quota of flows, whether it or a peer opens them. Its existing flows continue,
+/// C-4, C-5: a sandbox is limited to its quota of TCP flows, whether it or a peer opens them. Its existing flows continue,
 /// and its neighbour is not affected.
 pub fn flows(offloads: Offloads) {
     let fixture = offloads.configured(&format!("[limits]\nflows_per_sandbox = {QUOTA}\n"));
@@ -23,28 +24,33 @@ pub fn flows(offloads: Offloads) {
     let greedy = fixture.sandbox("greedy", "network_a", &[]);
     let neighbour = fixture.sandbox("neighbour", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
+    fill(
+        &fixture,
+        "web",
+        &|number| published.inbound(usize::from(number % 2), FlowProtocol::Tcp, 10_000 + number),
+        &|flow, more| {
+            if more {
+                published.send_outside(&flow.sent_outside().flags(SYN));
+            } else {
+                flow.arrives("the SYN", |packet| packet.flags(SYN));
+                flow.leaves("the reply", |packet| packet.flags(SYN | ACK));
+                flow.arrives("the end of the handshake", |packet| packet.flags(ACK));
+            }
+        },
+    );
+    // Opened now, because a packet socket has room for a few hundred frames.
     let ends = Ends::new(&fixture, &greedy);
     fill(
         &fixture,
         "greedy",
-        &|number| ends.outbound(usize::from(number % 2), FlowProtocol::Udp, 5000 + number),
+        &|number| ends.outbound(usize::from(number % 2), FlowProtocol::Tcp, 5000 + number),
         &|flow, more| {
             if more {
-                ends.send_inside(&flow.sent_inside());
+                ends.send_inside(&flow.sent_inside().flags(SYN));
             } else {
-                flow.opens_inside();
-            }
-        },
-    );
-    fill(
-        &fixture,
-        "web",
-        &|number| published.inbound(usize::from(number % 2), FlowProtocol::Udp, 10_000 + number),
-        &|flow, more| {
-            if more {
-                published.send_outside(&flow.sent_outside());
-            } else {
-                flow.opens_outside();
+                flow.leaves("the SYN", |packet| packet.flags(SYN));
+                flow.arrives("the reply", |packet| packet.flags(SYN | ACK));
+                flow.leaves("the end of the handshake", |packet| packet.flags(ACK));
             }
         },
     );
@@ -80,7 +86,7 @@ fn fill<'a>(
     let refused = fixture.counted("drop_quota") - before;
     assert_eq!(refused, u64::from(MORE), "{sandbox}");
     for number in [0, 1, QUOTA - 2, QUOTA - 1] {
-        flow(number).leaves("a packet of an existing flow", |packet| packet);
-        flow(number).arrives("a reply of an existing flow", |packet| packet);
+        flow(number).leaves("a packet of an existing flow", |packet| packet.flags(ACK));
+        flow(number).arrives("a reply of an existing flow", |packet| packet.flags(ACK));
     }
 }

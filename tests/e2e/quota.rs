@@ -1,10 +1,6 @@
 //! A sandbox that exceeds its quota.
 
-use std::{
-    io::Write as _,
-    net::{Ipv4Addr, UdpSocket},
-    time::Duration,
-};
+use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use netpath_tests::{
     Netns,
@@ -15,20 +11,14 @@ use netpath_tests::{
 /// The quota of a sandbox, in flows.
 const QUOTA: usize = 50;
 
-/// Sends a request to the outside from this many sockets; returns the sockets that got a reply.
-fn send_requests(netns: &Netns, count: usize) -> Vec<UdpSocket> {
+/// Attempts this many connections to the outside; returns those that were opened. Each attempt ends before TCP sends a second
+/// SYN.
+fn connect(netns: &Netns, count: usize) -> Vec<TcpStream> {
+    let server = format!("{}:7000", OUTSIDE.0).parse().expect("an address");
+    let limit = Duration::from_millis(500);
     netns.enter(|| {
-        let sockets: Vec<_> = (0..count)
-            .map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket"))
-            .collect();
-        let replied = sockets.into_iter().filter(|socket| {
-            let sent = socket.send_to(b"?", (OUTSIDE.0, 7000));
-            socket
-                .set_read_timeout(Some(Duration::from_millis(300)))
-                .expect("timeout");
-            sent.is_ok() && socket.recv(&mut [0; 512]).is_ok()
-        });
-        replied.collect()
+        let attempts = (0..count).map(|_| TcpStream::connect_timeout(&server, limit));
+        attempts.filter_map(Result::ok).collect()
     })
 }
 
@@ -47,8 +37,10 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
     let modest = fixture.sandbox("modest", "network_a", &[]);
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
 
-    assert_eq!(send_requests(&greedy.netns, QUOTA + 5).len(), QUOTA);
-    assert_eq!(send_requests(&modest.netns, 20).len(), 20);
+    let greedy_connections = connect(&greedy.netns, QUOTA + 5);
+    assert_eq!(greedy_connections.len(), QUOTA);
+    let modest_connections = connect(&modest.netns, 20);
+    assert_eq!(modest_connections.len(), 20);
     assert_eq!(fixture.counted("drop_quota"), 5);
 
     let status = fixture.daemon.json(&["status"]);
@@ -90,5 +82,6 @@ fn sandbox_is_limited_to_its_quota_and_reported_by_status() {
         fixture.daemon.json(&["status"])["flows"]["entries"] == 20
     });
     let next = fixture.sandbox("next", "network_a", &[]);
-    assert_eq!(send_requests(&next.netns, 5).len(), 5);
+    assert_eq!(connect(&next.netns, 5).len(), 5);
+    drop((greedy_connections, modest_connections));
 }

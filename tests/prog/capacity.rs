@@ -113,7 +113,7 @@ fn connect(prog: &mut Prog, family: Family) {
 fn established_connections_survive_floods() {
     let mut setup = Setup::default();
     setup.limits.flows = CONNECTIONS + ROOM;
-    setup.limits.half_open = 4_096;
+    setup.limits.half_open = Some(4_096);
     setup.limits.flows_per_sandbox = Some(u32::MAX);
     Prog::with(setup, |prog| {
         let family = Family::BOTH[0];
@@ -138,13 +138,19 @@ fn established_connections_survive_floods() {
             let request = Packet::ip(address(number), family.host()).tcp(40_000, 8090, SYN);
             prog.run(UPLINK_INGRESS, &PacketContext::at("eth0"), &request.build());
         }
-        // These flows are not half-open, so that the table fills up.
+        // These flows are not half-open, so that the table fills up. They are not sustained and are evicted for each other.
         for number in 0..3 * ROOM {
             datagram(prog, number, true);
         }
-        let refused = prog.counters();
-        let refused = refused.iter().find(|count| count.0 == Reason::TableFull);
-        assert!(refused.is_some_and(|count| count.1 > u64::from(ROOM)));
+        let counters = prog.counters();
+        let count = |reason| {
+            counters
+                .iter()
+                .find(|count| count.0 == reason)
+                .map(|count| count.1)
+        };
+        assert_eq!(count(Reason::TableFull), Some(0));
+        assert!(count(Reason::EvictedTableFull).is_some_and(|count| count > u64::from(ROOM)));
         let flows = prog.flows_of(1);
         assert_eq!(flows, CONNECTIONS as usize, "of {CONNECTIONS} connections");
         for number in (0..CONNECTIONS).step_by(16) {

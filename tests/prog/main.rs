@@ -6,6 +6,7 @@
 
 mod budget;
 mod capacity;
+mod class5_fairness;
 mod fuzz;
 mod host_connection;
 mod identification;

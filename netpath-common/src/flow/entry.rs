@@ -1,6 +1,6 @@
 //! The entry of one direction of a flow.
 
-use super::FlowKey;
+use super::{FlowKey, TCP};
 use crate::layout::layout;
 
 /// How a flow is translated.
@@ -45,6 +45,23 @@ pub const SEEN_ACK: u8 = 1 << 2;
 pub const SEEN_FIN: u8 = 1 << 3;
 /// [`FlowEntry::seen`]: TCP RST since the last other segment of this direction.
 pub const SEEN_RST: u8 = 1 << 4;
+/// [`FlowEntry::seen`]: the flow is sustained, see [`is_sustained`]. Set in both entries, not for TCP.
+pub const SEEN_SUSTAINED: u8 = 1 << 5;
+
+/// Whether a flow counts against the quota of its sandbox and is not evicted while it is established. A TCP flow always
+/// does; any other flow once both directions have carried a packet more than
+/// [`SUSTAINED_AFTER`](super::SUSTAINED_AFTER) after its creation. `reply` is [`FlowEntry::seen`] of the reply entry.
+#[inline(always)]
+pub const fn is_sustained(protocol: u8, reply: u8) -> bool {
+    protocol == TCP || reply & SEEN_SUSTAINED != 0
+}
+
+/// [`FlowEntry::bookkeeping`] of an original entry whose key is not in `flow_index`.
+pub const UNTRACKED: u32 = u32::MAX;
+/// [`FlowEntry::bookkeeping`] of a reply entry whose flow does not count against the quota.
+pub const UNCOUNTED: u32 = 0;
+/// [`FlowEntry::bookkeeping`] of a reply entry whose flow counts against the quota; a higher number has the same meaning.
+pub const COUNTED: u32 = 1;
 
 /// [`FlowEntry::flags`]: translated packets are delivered to the sandbox of [`FlowEntry::endpoint`]. If it is not set,
 /// they leave the node.
@@ -84,10 +101,13 @@ layout! {
         /// [`DELIVER`], [`BOTH_LOCAL`], `REWRITE_*`. Does not change.
         pub flags: u8,
         /// Key in `next_hops` of the next hop of packets that leave the node; 0 if no lookup has decided it.
-        pub next_hop: u32,
+        pub next_hop: u16,
         /// Largest network-layer packet in bytes that the route of [`FlowEntry::next_hop`] takes, as far as known.
-        pub mtu: u32,
+        pub mtu: u16,
         /// Time of that lookup, in units of [`DECISION_TICK`](crate::maps::DECISION_TICK).
         pub decided: u32,
+        /// Original entry: the slot of `flow_index` that contains its key, or [`UNTRACKED`]. Reply entry:
+        /// [`UNCOUNTED`] or [`COUNTED`].
+        pub bookkeeping: u32,
     }
 }

@@ -11,8 +11,9 @@
 //!
 //! # Removal
 //! A flow is removed when its idle limit has passed ([`FlowEntry::last_seen`]), when the generation of its endpoint has
-//! changed, or, while it is half-open, when the ring of half-open flows needs its slot. An established flow is never
-//! removed to make room (RFC 6888 REQ-11).
+//! changed, or, while it is half-open, when a new flow of the same endpoint and direction needs its place in the ring of
+//! half-open flows. A flow that is not sustained ([`is_sustained`]) may be removed when the table is full. An established
+//! flow that is sustained is never removed to make room (RFC 6888 REQ-11).
 
 mod entry;
 mod key;
@@ -23,9 +24,10 @@ mod timers;
 mod state_model;
 
 pub use entry::{
-    BOTH_LOCAL, DELIVER, FlowEntry, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_ACK,
-    SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SYN,
+    BOTH_LOCAL, COUNTED, DELIVER, FlowEntry, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
+    SEEN_ACK, SEEN_ANY, SEEN_FIN, SEEN_RST, SEEN_SUSTAINED, SEEN_SYN, UNCOUNTED, UNTRACKED,
+    is_sustained,
 };
 pub use key::{FlowKey, ICMP, ICMPV6, SCTP, TCP, UDP};
 pub use state::State;
-pub use timers::Timers;
+pub use timers::{SUSTAINED_AFTER, Timers};

@@ -36,6 +36,9 @@ pub struct Timers {
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Age of a flow in nanoseconds after which both directions must have carried a packet for it to be sustained.
+pub const SUSTAINED_AFTER: u64 = 2 * SECOND;
+
 impl Timers {
     /// The defaults. Rows T-5, U-5 and I-2 of `docs/nat-compliance.md` state the reasons.
     pub const DEFAULT: Self = Self {

@@ -9,7 +9,7 @@ use crate::{
 layout! {
     /// Settings of the node; one entry. Written by the daemon.
     #[derive(Clone, Copy, Debug)]
-    pub struct Config(184) {
+    pub struct Config(192) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
         /// Random, chosen when the map is created. Key of the hash that selects external ports.
@@ -31,7 +31,9 @@ layout! {
         pub own_family_levels: u32,
         /// As [`Self::any_levels`], for `own_ports`.
         pub own_any_levels: u32,
-        /// Number of slots of `half_open`, minus one; the number of slots is a power of two.
+        /// Limit of the half-open flows of one endpoint and direction, minus one; the limit is a power of two. The ring of
+        /// direction `d` (see [`Usage`](super::Usage)) of the endpoint in slot `s` has as many elements in `half_open` and starts at
+        /// element `(2 * s + d) * limit`.
         pub half_open_mask: u32,
         /// Number of slots of `flow_index`, minus one; the number of slots is a power of two.
         pub flow_index_mask: u32,
@@ -45,6 +47,11 @@ layout! {
         pub checksum_v6_flag: u32,
         /// Limit of the flows of one sandbox on each of its networks.
         pub flows_per_sandbox: u32,
+        /// The setting for `half_open_mask`, plus one. The limit is lower if the rings of all endpoints do not fit otherwise.
+        pub half_open_limit: u32,
+        /// Number of flows beyond which those of an endpoint that are not sustained are evicted for new flows of other
+        /// endpoints when the table is full.
+        pub fair_share: u32,
         /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen. Route
         /// decisions of flows that are not younger are invalid.
         pub routes_changed: u64,

@@ -11,8 +11,12 @@ pub const LEAST_DEFAULT_FLOWS: u32 = 65_536;
 /// Memory per flow of a full table, in bytes: two elements (192 bytes each), its share of the buckets
 /// (32), and a slot of `flow_index` (40). `tests/prog/capacity.rs` measures it.
 pub const BYTES_PER_FLOW: u64 = 456;
-/// Default limit of half-open flows; a power of two.
-pub const DEFAULT_HALF_OPEN: u32 = 65_536;
+/// Largest default limit of the half-open flows of one endpoint and direction; a power of two.
+pub const DEFAULT_HALF_OPEN: u32 = 16_384;
+/// Most elements of `half_open`: all rings of half-open flows take at most 8 MiB.
+pub const MAX_HALF_OPEN_ELEMENTS: u32 = 1 << 21;
+/// Fewest elements of `half_open`: each endpoint has room for one in each direction.
+pub const MIN_HALF_OPEN_ELEMENTS: u32 = 2 * MAX_ENDPOINTS;
 /// Capacity of `endpoints`. Slot 0 is unused, so an empty entry never names an endpoint.
 pub const MAX_ENDPOINTS: u32 = 16_384;
 /// Capacity of `networks`.
@@ -102,7 +106,7 @@ macro_rules! for_each_map {
             "avoided_ports" AVOIDED: Array[u32 => u64; AVOIDED_PORTS], "programs" => "programs";
             "flows" FLOWS: HashMap[FlowKey => FlowEntry; LEAST_DEFAULT_FLOWS * 2],
                 "programs" => "programs, daemon, CLI";
-            "half_open" HALF_OPEN: Array[u32 => FlowKey; DEFAULT_HALF_OPEN], "programs" => "programs";
+            "half_open" HALF_OPEN: Array[u32 => HalfOpenBlock; MIN_HALF_OPEN_ELEMENTS / HALF_OPEN_BLOCK], "programs" => "programs";
             "flow_index" FLOW_INDEX: Array[u32 => FlowKey; LEAST_DEFAULT_FLOWS], "programs" => "programs";
             "fragments" FRAGMENTS: LruHashMap[FragmentKey => KnownDatagram; MAX_KNOWN],
                 "programs" => "programs, CLI";
@@ -151,9 +155,9 @@ impl MapKind {
 
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
-    FlowKey, FragmentKey, KnownDatagram, LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner,
-    Network, NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS,
-    SocketAddr, SocketPeer, Subnet, Usage,
+    FlowKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram, LINK_ADDRESSES,
+    LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple, PendingDatagram, PortKey,
+    PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
 };
 use crate::reason::COUNTERS;
 

@@ -1,17 +1,19 @@
 //! How many flows a sandbox has, and may have.
 //!
-//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. So the count
-//! equals the number of reply entries in the map that name the endpoint.
+//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. So both counts
+//! together equal the number of reply entries in the map that name the endpoint. One of them, which the quota limits, counts
+//! TCP flows and sustained flows of other protocols ([`is_sustained`](netpath_common::flow::is_sustained)).
 
 use netpath_common::{
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, SUSTAINED_AFTER, UNCOUNTED},
     maps::{Config, Usage},
 };
 
 use super::Entry;
 use crate::{
     helpers,
-    maps::{Sequence, USAGE},
+    maps::{self, Sequence, USAGE},
+    stage::stage,
 };
 
 /// The flow count of the sandbox in a slot.
@@ -28,9 +30,31 @@ impl SandboxFlows {
     }
 
     #[inline(always)]
-    fn add(self, amount: i32) {
+    fn add(self, is_counted: bool, amount: i32) {
         // SAFETY: as in `find`.
-        helpers::add_i32(unsafe { &raw mut (*self.0).flows }, amount);
+        let count = unsafe {
+            if is_counted {
+                &raw mut (*self.0).flows
+            } else {
+                &raw mut (*self.0).unsustained
+            }
+        };
+        helpers::add_i32(count, amount);
+    }
+
+    /// Whether the sandbox has more flows than its share of the table.
+    #[inline(always)]
+    pub(super) fn exceeds_share(self, config: &Config) -> bool {
+        // SAFETY: as in `find`.
+        let (flows, unsustained) = unsafe { ((*self.0).flows, (*self.0).unsustained) };
+        i64::from(flows) + i64::from(unsustained) > i64::from(config.fair_share)
+    }
+
+    /// Counts a flow that was evicted because the table was full or the quota was reached.
+    #[inline(always)]
+    pub(super) fn count_eviction(self) {
+        // SAFETY: as in `find`.
+        helpers::fetch_add_u32(unsafe { &raw mut (*self.0).evicted }, 1);
     }
 
     /// Whether the sandbox has fewer flows than its limit.
@@ -52,7 +76,7 @@ impl SandboxFlows {
 #[inline(always)]
 pub(super) fn add_reply(entry: &FlowEntry) {
     if let Some(flows) = SandboxFlows::find(entry.endpoint, entry.generation) {
-        flows.add(1);
+        flows.add(entry.bookkeeping != UNCOUNTED, 1);
     }
 }
 
@@ -60,11 +84,48 @@ pub(super) fn add_reply(entry: &FlowEntry) {
 #[inline(always)]
 pub(super) fn remove_entry(key: &FlowKey, entry: Entry) {
     // Read before the removal: after it, another entry may reuse the memory.
-    let (is_reply, (slot, generation)) = (entry.is_reply(), entry.slot());
+    let (is_reply, is_counted) = (entry.is_reply(), entry.is_counted());
+    let (slot, generation) = entry.slot();
     if Entry::remove(key)
         && is_reply
         && let Some(flows) = SandboxFlows::find(slot, generation)
     {
-        flows.add(-1);
+        flows.add(is_counted, -1);
+    }
+}
+
+stage! {
+    /// Marks the flow with the key of either entry as sustained if both directions have carried a packet more than
+    /// [`SUSTAINED_AFTER`] after its creation, and its sandbox has not reached its quota. Returns whether it is sustained.
+    pub(super) fn sustain(key: &FlowKey) -> bool {
+        let Some(config) = maps::config() else {
+            return false;
+        };
+        let Some(entry) = Entry::find(key) else {
+            return false;
+        };
+        let Some(reverse) = entry.reverse() else {
+            return false;
+        };
+        if reverse.last_seen().saturating_sub(entry.created()) <= SUSTAINED_AFTER {
+            return false;
+        }
+        let reply = if entry.is_reply() { entry } else { reverse };
+        if !reply.is_counted() {
+            let (slot, generation) = reply.slot();
+            let Some(flows) = SandboxFlows::find(slot, generation) else {
+                return false;
+            };
+            if !flows.has_room(config) {
+                return false;
+            }
+            if reply.set_counted() {
+                flows.add(true, 1);
+                flows.add(false, -1);
+            }
+        }
+        entry.mark_sustained();
+        reverse.mark_sustained();
+        true
     }
 }

@@ -1,12 +1,16 @@
 //! Room for a new flow when the table is full, or when a sandbox has reached its limit.
 //!
-//! Expired flows are removed. Finished and half-open flows are removed before their idle limit, established ones are not
-//! (RFC 6888 REQ-11). The index of all flows is searched from its oldest slot to its newest, a few slots for each new flow;
-//! then the search restarts at the oldest.
+//! Expired flows are removed. Flows that are finished, half-open or not sustained are removed before their idle limit;
+//! sustained ones are not (RFC 6888 REQ-11). The index of all flows is searched from its oldest slot to its newest, a few slots
+//! for each new flow; then the search restarts at the oldest.
+//!
+//! When the table is full, endpoints with more flows than their share lose flows. Other endpoints lose flows only for an
+//! endpoint that does not exceed its share itself.
 
 use netpath_common::{
-    flow::FlowKey,
+    flow::{FlowKey, TCP, is_sustained},
     maps::{Config, Cursor},
+    reason::Reason,
 };
 
 use super::{
@@ -18,18 +22,29 @@ use crate::{
     context::LocalEnd,
     helpers::{self, Continue, Step, repeat},
     maps::{self, Sequence},
+    stage::stage,
 };
 
 /// Slots that are searched for one new flow.
-const STEPS: u32 = 16;
+const STEPS: u32 = 32;
+/// Slots that are searched for flows of large endpoints: flows of others may be between them.
+const STEPS_LARGE: u32 = 128;
 
-/// The slot that no endpoint has; it selects the flows of every sandbox.
-const EVERY_SANDBOX: u32 = 0;
+/// Flows that may be evicted before their idle limit: those that count against the quota of the new flow's endpoint.
+const OF_QUOTA: u32 = 0;
+/// Those of endpoints that exceed their share.
+const OF_LARGE: u32 = 1;
+/// Those of every endpoint.
+const OF_ALL: u32 = 2;
 
-/// Whether the sandbox may have one more flow. If its limit is reached, some of its flows are evicted first: expired,
-/// finished, and half-open ones.
+/// Whether the sandbox may have one more flow of this protocol. If its limit is reached, some of its flows are evicted first:
+/// expired, finished, and half-open ones. Only TCP flows count from their creation on. `other` is
+/// overwritten.
 #[inline(always)]
-pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
+pub fn admits(config: &Config, protocol: u8, reply: &LocalEnd, other: &mut FlowKey) -> bool {
+    if protocol != TCP {
+        return true;
+    }
     // Without a count of this generation, the endpoint was removed: the flow has expired before its first packet.
     let Some(flows) = SandboxFlows::find(reply.slot, reply.generation) else {
         return true;
@@ -37,29 +52,35 @@ pub fn admits(config: &Config, reply: &LocalEnd) -> bool {
     if flows.has_room(config) {
         return true;
     }
-    reclaim_sandbox(config, reply.slot, flows);
+    search_index(config, flows.next_search(), reply.slot, OF_QUOTA, other);
     flows.has_room(config)
 }
 
-/// Removes expired, finished and half-open flows of any sandbox.
-#[inline(never)]
-pub fn reclaim_table(config: &Config) {
-    if let Some(next) = Sequence::of(Cursor::Reclaim) {
-        search_index(config, next, EVERY_SANDBOX);
+/// Removes flows for a new flow of the endpoint `owner`. `other` is overwritten.
+#[inline(always)]
+pub fn reclaim_table(config: &Config, owner: &LocalEnd, other: &mut FlowKey) {
+    let Some(next) = Sequence::of(Cursor::Reclaim) else {
+        return;
+    };
+    if !search_index(config, next, owner.slot, OF_LARGE, other)
+        && SandboxFlows::find(owner.slot, owner.generation)
+            .is_some_and(|flows| !flows.exceeds_share(config))
+    {
+        search_index(config, next, owner.slot, OF_ALL, other);
     }
 }
 
-/// Removes expired flows, and finished and half-open flows that count for the sandbox in a slot.
+/// Searches slots of the index from `next` on; returns whether a flow was removed.
 #[inline(never)]
-fn reclaim_sandbox(config: &Config, slot: u32, flows: SandboxFlows) {
-    search_index(config, flows.next_search(), slot);
-}
-
-/// Searches [`STEPS`] slots of the index from `next` on.
-#[inline(always)]
-fn search_index(config: &Config, next: Sequence, slot: u32) {
+fn search_index(
+    config: &Config,
+    next: Sequence,
+    owner: u32,
+    scope: u32,
+    other: &mut FlowKey,
+) -> bool {
     let Some(newest) = Sequence::of(Cursor::FlowIndex) else {
-        return;
+        return false;
     };
     let mask = config.flow_index_mask;
     // Another CPU may advance either number; then the same slots are searched twice.
@@ -75,61 +96,101 @@ fn search_index(config: &Config, next: Sequence, slot: u32) {
     } else {
         next.get()
     };
-    next.set(start.wrapping_add(STEPS));
-    let mut search = Search {
-        config,
-        start,
-        slot,
-        now: helpers::now(),
-        key: FlowKey::default(),
+    let steps = if scope == OF_LARGE {
+        STEPS_LARGE
+    } else {
+        STEPS
     };
-    repeat(STEPS, &mut search);
+    let mut search = Search {
+        mask,
+        next: start,
+        owner,
+        scope,
+        reason: match scope {
+            OF_QUOTA => Reason::EvictedQuota,
+            _ => Reason::EvictedTableFull,
+        },
+        removed: false,
+        now: helpers::now(),
+        key: other,
+    };
+    repeat(steps, &mut search);
+    next.set(search.next);
+    search.removed
 }
 
 struct Search<'a> {
-    config: &'a Config,
-    /// Sequence number of the first slot.
-    start: u32,
-    /// Slot of the endpoint whose flows may be evicted before their idle limit.
-    slot: u32,
+    /// [`Config::flow_index_mask`].
+    mask: u32,
+    /// Sequence number of the next slot.
+    next: u32,
+    /// Slot of the endpoint of the new flow.
+    owner: u32,
+    /// Which flows may be evicted before their idle limit.
+    scope: u32,
+    /// The reason that is counted for such an eviction.
+    reason: Reason,
+    /// Whether a flow was removed.
+    removed: bool,
     /// Coarse monotonic nanoseconds.
     now: u64,
-    key: FlowKey,
+    key: &'a mut FlowKey,
 }
 
 impl Step for Search<'_> {
     #[inline(always)]
-    fn step(&mut self, number: u32) -> Continue {
-        let slot = self.start.wrapping_add(number) & self.config.flow_index_mask;
-        if !maps::copy_index_key(slot, &mut self.key) {
+    fn step(&mut self, _number: u32) -> Continue {
+        let slot = self.next & self.mask;
+        self.next = self.next.wrapping_add(1);
+        if !maps::copy_index_key(slot, self.key) {
             return Continue::No;
         }
-        if has_expired(&self.key, self.now) || is_evictable(&self.key, self.slot) {
-            remove_flow(&self.key);
+        let is_expired = has_expired(self.key, self.now);
+        if !is_expired && !is_evicted_early(self.key, self.owner, self.scope) {
+            return Continue::Yes;
+        }
+        // Not below these stages: on Linux 6.1 the stack of these calls would be too large.
+        if remove_flow(self.key) {
+            self.removed = true;
+            if !is_expired {
+                maps::count(self.reason, 0);
+            }
         }
         Continue::Yes
     }
 }
 
-/// Whether a flow counts for the sandbox in a slot and is half-open or finished.
-#[inline(always)]
-fn is_evictable(key: &FlowKey, slot: u32) -> bool {
-    let Some(entry) = Entry::find(key) else {
-        return false;
-    };
-    let counts_for = if slot == EVERY_SANDBOX {
-        EVERY_SANDBOX
-    } else if entry.is_reply() {
-        entry.slot().0
-    } else {
-        match entry.reverse() {
-            Some(reply) => reply.slot().0,
-            None => EVERY_SANDBOX,
+stage! {
+    /// Whether a flow is in `scope` and is half-open, finished or not sustained. If it is, the caller removes it; the eviction is
+    /// counted for its endpoint.
+    fn is_evicted_early(key: &FlowKey, owner: u32, scope: u32) -> bool {
+        let Some(config) = maps::config() else {
+            return false;
+        };
+        let Some(entry) = Entry::find(key) else {
+            return false;
+        };
+        let Some(reverse) = entry.reverse() else {
+            return false;
+        };
+        let reply = if entry.is_reply() { entry } else { reverse };
+        let state = state(key, entry);
+        let is_evictable = state.is_half_open()
+            || state.is_finished()
+            || !is_sustained(key.protocol, reply.seen());
+        let (slot, generation) = reply.slot();
+        let flows = SandboxFlows::find(slot, generation);
+        let is_in_scope = match scope {
+            OF_QUOTA => slot == owner && reply.is_counted(),
+            OF_LARGE => flows.is_none_or(|flows| flows.exceeds_share(config)),
+            _ => true,
+        };
+        if !is_evictable || !is_in_scope {
+            return false;
         }
-    };
-    if counts_for != slot {
-        return false;
+        if let Some(flows) = flows {
+            flows.count_eviction();
+        }
+        true
     }
-    let state = state(key, entry);
-    state.is_half_open() || state.is_finished()
 }

@@ -1,13 +1,13 @@
 //! New flows: the insertion of both entries.
 
 use netpath_common::flow::{
-    BOTH_LOCAL, DELIVER, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
+    BOTH_LOCAL, COUNTED, DELIVER, FlowKey, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, TCP,
+    UNCOUNTED, UNTRACKED,
 };
 
 use super::{
     Entry, accounting,
     entry::InsertError,
-    half_open,
     lifetime::{has_expired, remove_flow},
     lookup::seen_in,
 };
@@ -25,16 +25,14 @@ pub enum Refused {
     Full,
 }
 
-/// Inserts both entries of the flow in `scratch.flow`, the reply entry first.
+/// Inserts both entries of the flow in `scratch.flow`, the reply entry first. The caller calls
+/// [`track`](super::track) afterwards.
 ///
 /// If another CPU has created the same flow, its entries are used.
 #[inline(always)]
 pub fn create(context: &mut Context) -> Result<(), Refused> {
     let Context {
-        config,
-        parsed,
-        scratch,
-        ..
+        parsed, scratch, ..
     } = context;
     let (from, flow) = (&parsed.key, &mut scratch.flow);
     let (opening, entry) = (&flow.opening, &mut flow.entry);
@@ -52,6 +50,7 @@ pub fn create(context: &mut Context) -> Result<(), Refused> {
     entry.role = REPLY;
     entry.seen = 0;
     entry.flags = reply_flags;
+    entry.bookkeeping = counted(from);
     match Entry::insert(&flow.reply_key, entry) {
         Ok(()) => {}
         Err(InsertError::Full) => return Err(Refused::Full),
@@ -77,6 +76,7 @@ pub fn create(context: &mut Context) -> Result<(), Refused> {
     entry.role = ORIGINAL;
     entry.seen = seen_in(parsed);
     entry.flags = flags;
+    entry.bookkeeping = UNTRACKED;
     if let Err(error) = Entry::insert(from, entry) {
         if let Some(reply) = Entry::find(&flow.reply_key) {
             accounting::remove_entry(&flow.reply_key, reply);
@@ -86,8 +86,17 @@ pub fn create(context: &mut Context) -> Result<(), Refused> {
             InsertError::Full => Err(Refused::Full),
         };
     }
-    half_open::enter(from, config, entry.created, &mut flow.evicted);
     Ok(())
+}
+
+/// [`FlowEntry::bookkeeping`](netpath_common::flow::FlowEntry::bookkeeping) of the reply entry of a new flow.
+#[inline(always)]
+fn counted(from: &FlowKey) -> u32 {
+    if from.protocol == TCP {
+        COUNTED
+    } else {
+        UNCOUNTED
+    }
 }
 
 /// [`FlowEntry::flags`](netpath_common::flow::FlowEntry::flags) of the original and of the reply entry.

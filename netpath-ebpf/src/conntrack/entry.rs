@@ -7,7 +7,8 @@
 
 use netpath_common::{
     flow::{
-        DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC, SEEN_RST,
+        BOTH_LOCAL, DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, REPLY, REWRITE_DST, REWRITE_SRC,
+        SEEN_RST, SEEN_SUSTAINED, SUSTAINED_AFTER, UNCOUNTED,
     },
     maps::Endpoint,
 };
@@ -22,6 +23,9 @@ use crate::{
 pub struct Entry(*mut FlowEntry);
 
 const EEXIST: i32 = -17;
+
+/// Number of bits by which nanoseconds are shifted to count periods of 1.07 s.
+const ABOUT_A_SECOND: u32 = 30;
 
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,12 @@ impl Entry {
     #[inline(always)]
     pub fn is_delivered(self) -> bool {
         self.flags() & DELIVER != 0
+    }
+
+    /// Whether this is the original entry of a flow that was opened from outside.
+    #[inline(always)]
+    pub fn is_inbound(self) -> bool {
+        self.is_original() && self.flags() & (DELIVER | BOTH_LOCAL) == DELIVER
     }
 
     /// Whether this is the direction of the packet that opened the flow.
@@ -153,14 +163,14 @@ impl Entry {
 
     /// [`FlowEntry::next_hop`], [`FlowEntry::mtu`] and [`FlowEntry::decided`].
     #[inline(always)]
-    pub fn route(self) -> (u32, u32, u32) {
+    pub fn route(self) -> (u16, u16, u32) {
         // SAFETY: as in `to`.
         unsafe { ((*self.0).next_hop, (*self.0).mtu, (*self.0).decided) }
     }
 
     /// Sets [`FlowEntry::next_hop`], [`FlowEntry::mtu`] and [`FlowEntry::decided`].
     #[inline(always)]
-    pub fn set_route(self, next_hop: u32, mtu: u32, decided: u32) {
+    pub fn set_route(self, next_hop: u16, mtu: u16, decided: u32) {
         // SAFETY: as in `to`; single stores. If another CPU stores another decision at the same time, both are recent.
         unsafe {
             (*self.0).next_hop = next_hop;
@@ -172,13 +182,19 @@ impl Entry {
     /// Records that a packet of this direction was seen, with `seen` (`SEEN_*`) in it.
     ///
     /// A segment without RST clears [`SEEN_RST`]: a forged RST must not end a flow.
+    ///
+    /// Returns whether the flow may have become sustained. That is the case for the first packet after [`SUSTAINED_AFTER`], and
+    /// after that for about one packet a second.
     #[inline(always)]
-    pub fn record_packet(self, seen: u8, packets: u64, bytes: u64) {
+    pub fn record_packet(self, seen: u8, packets: u64, bytes: u64) -> bool {
         // SAFETY: as in `to`; atomic additions and single stores.
         unsafe {
             helpers::add_u64(&raw mut (*self.0).packets, packets);
             helpers::add_u64(&raw mut (*self.0).bytes, bytes);
-            (*self.0).last_seen = helpers::now();
+            let now = helpers::now();
+            let previous = (*self.0).last_seen.saturating_sub((*self.0).created);
+            let age = now.saturating_sub((*self.0).created);
+            (*self.0).last_seen = now;
             let before = (*self.0).seen;
             let after = if seen & SEEN_RST != 0 {
                 before | seen
@@ -188,7 +204,48 @@ impl Entry {
             if after != before {
                 (*self.0).seen = after;
             }
+            before & SEEN_SUSTAINED == 0
+                && age > SUSTAINED_AFTER
+                && (previous <= SUSTAINED_AFTER
+                    || previous >> ABOUT_A_SECOND != age >> ABOUT_A_SECOND)
         }
+    }
+
+    /// Sets [`SEEN_SUSTAINED`].
+    #[inline(always)]
+    pub fn mark_sustained(self) {
+        // SAFETY: as in `to`; a single store. If another CPU stores an older value at the same time, the flow is marked again
+        // about a second later.
+        unsafe { (*self.0).seen |= SEEN_SUSTAINED }
+    }
+
+    /// [`FlowEntry::bookkeeping`] of an original entry.
+    #[inline(always)]
+    pub fn index_slot(self) -> u32 {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).bookkeeping }
+    }
+
+    /// Sets [`FlowEntry::bookkeeping`] of an original entry.
+    #[inline(always)]
+    pub fn set_index_slot(self, slot: u32) {
+        // SAFETY: as in `to`; a single store.
+        unsafe { (*self.0).bookkeeping = slot }
+    }
+
+    /// Whether [`FlowEntry::bookkeeping`] of a reply entry says that the flow counts against the quota.
+    #[inline(always)]
+    pub fn is_counted(self) -> bool {
+        // SAFETY: as in `to`.
+        unsafe { (*self.0).bookkeeping != UNCOUNTED }
+    }
+
+    /// Sets [`FlowEntry::bookkeeping`] of a reply entry to a number that means that the flow counts against the quota. If
+    /// several CPUs do, only one of them gets `true`.
+    #[inline(always)]
+    pub fn set_counted(self) -> bool {
+        // SAFETY: as in `to`; an atomic addition.
+        unsafe { helpers::fetch_add_u32(&raw mut (*self.0).bookkeeping, 1) == UNCOUNTED }
     }
 
     /// Clears [`FlowEntry::seen`].

@@ -1,84 +1,173 @@
-//! Two rings of keys: half-open flows in the order of their creation, and the index of all flows.
+//! Half-open flows: a ring for each endpoint and direction.
+//!
+//! A new flow takes the next element of the ring of its endpoint and direction. If the flow there is still half-open, the
+//! element is skipped, and the next one is examined, up to [`STEPS`]. If all of them are half-open, the ring is full: the first
+//! one, which is the oldest, is evicted. So an endpoint evicts half-open flows of its own direction only, and none while most
+//! of its flows are answered. The number of half-open flows is limited by the size of the ring.
+//!
+//! While almost all elements are half-open, only one is examined, because a search would only take time.
+//!
+//! An element refers to the flow's slot of the index of all flows. The flow that evicts another one takes that slot, too.
+//! So an endpoint at its limit does not displace flows of others from the index.
 
 use netpath_common::{
-    flow::FlowKey,
-    maps::{Config, SWEEP_TIMEOUT},
+    flow::{FlowKey, UNTRACKED},
+    maps::{Config, INBOUND, OUTBOUND},
+    reason::Reason,
 };
 
 use super::{
-    Entry,
-    lifetime::{has_expired, remove_flow, state},
+    Entry, index,
+    lifetime::{remove_flow, state},
 };
 use crate::{
+    context::{Context, Opening},
     helpers::{Continue, Step, repeat},
-    maps,
+    maps::{self, HalfOpenRing},
+    stage::stage,
 };
 
-/// The most slots of the index that one new flow examines. If nine tenths of the slots have live flows, one new flow in a
-/// thousand finds only live ones.
-const INDEX_STEPS: u32 = 64;
+/// The most elements that one new flow examines.
+const STEPS: u32 = 8;
 
-/// Enters the key of a new flow in both rings.
-///
-/// In the ring of half-open flows, the key replaces that of the flow that was created one round earlier. If that flow is
-/// still half-open, it is evicted. [`enter_index`] describes the other ring.
+/// Weight of one examined element in the share of half-open flows: 1/16.
+const SHARE_SHIFT: u32 = 4;
+/// Share that corresponds to half-open flows only.
+const FULL_SHARE: u32 = 1 << 16;
+/// Share of half-open flows above which only one element is examined.
+const CROWDED: u32 = FULL_SHARE / 10 * 9;
+
+/// Enters the flow in `scratch.flow`, which was inserted, in the ring of half-open flows and in the index of all flows. Both are
+/// stages of their own, because the stack of one would be too large on Linux 6.1.
 #[inline(always)]
-pub(super) fn enter(key: &FlowKey, config: &Config, now: u64, evicted: &mut FlowKey) {
-    // The slot may contain the key of an earlier flow with the same tuple.
-    if maps::replace_half_open_key(config.half_open_mask, key, evicted)
-        && evicted != key
-        && let Some(entry) = Entry::find(evicted)
-        && state(evicted, entry).is_half_open()
-    {
-        remove_flow(evicted);
+pub fn track(context: &mut Context) {
+    if let Some(place) = enter_ring(context) {
+        enter_index(context, place);
     }
-    enter_index(key, config, now);
 }
 
-/// Enters a key in the index of all flows.
-///
-/// While no daemon sweeps the table, the flow whose key is in the slot is removed if it has expired; otherwise its key moves
-/// to the next slot, whose key is examined in the same way. So the index keeps the keys of live flows, and flows that expire
-/// later are found: the table remains usable without a daemon. The index has one slot for each flow of the table.
-/// While the daemon sweeps, the search is omitted, because it would only cause cache misses.
+stage! {
+    /// Takes an element of the ring for the flow in `scratch.flow`; returns its sequence number. `None` if the flow has a slot of
+    /// the index: that of an evicted flow, or another CPU has created the same flow.
+    fn enter_ring(context: &mut Context) -> Option<u32> {
+        let Context { config, parsed, scratch, .. } = context;
+        let (key, other) = (&parsed.key, &mut scratch.flow.other);
+        let entry = Entry::find(key)?;
+        if entry.index_slot() != UNTRACKED {
+            return None;
+        }
+        let Some(ring) = ring_of(config, &scratch.flow.opening) else {
+            return Some(0);
+        };
+        let first = ring.take();
+        let mut search = Search { ring, first, found: NOT_FOUND, key: &mut *other };
+        repeat(STEPS, &mut search);
+        let found = search.found;
+        if found != NOT_FOUND {
+            if found != 0 {
+                ring.skip_to(first.wrapping_add(found).wrapping_add(1));
+            }
+            return Some(first.wrapping_add(found));
+        }
+        let slot = ring.slot(first);
+        let is_evicted = maps::copy_index_key(slot, other)
+            && is_half_open_at(other, slot, ring.owner(), ring.direction())
+            && remove_flow(other);
+        if !is_evicted {
+            return Some(first);
+        }
+        ring.count_eviction();
+        maps::count(Reason::EvictedHalfOpen, 0);
+        maps::store_index_key(slot, key);
+        entry.set_index_slot(slot);
+        None
+    }
+}
+
+stage! {
+    /// Enters the flow in `scratch.flow` in the index. The element of its ring with the sequence number `place` refers to the
+    /// slot. `false` if the flow was removed.
+    fn enter_index(context: &mut Context, place: u32) -> bool {
+        let Context { config, parsed, scratch, .. } = context;
+        let key = &parsed.key;
+        let Some(entry) = Entry::find(key) else {
+            return false;
+        };
+        let slot = index::enter(config, key, &mut scratch.flow.other, entry.created());
+        if let Some(ring) = ring_of(config, &scratch.flow.opening) {
+            ring.set_slot(place, slot);
+        }
+        entry.set_index_slot(slot);
+        true
+    }
+}
+
+/// The ring of a new flow; `None` if its endpoint was removed.
 #[inline(always)]
-fn enter_index(key: &FlowKey, config: &Config, now: u64) {
-    if now.saturating_sub(config.swept) < SWEEP_TIMEOUT {
-        maps::store_index_key(config.flow_index_mask, key);
-        return;
+fn ring_of(config: &Config, opening: &Opening) -> Option<HalfOpenRing> {
+    let owner = &opening.reply;
+    HalfOpenRing::find(config, owner.slot, owner.generation, direction(opening))
+}
+
+/// The direction of a new flow.
+#[inline(always)]
+fn direction(opening: &Opening) -> u32 {
+    if opening.original.deliver != 0 && opening.reply.deliver == 0 {
+        INBOUND
+    } else {
+        OUTBOUND
     }
-    let mut displacement = Displacement {
-        mask: config.flow_index_mask,
-        key: FlowKey::default(),
-        displaced: FlowKey::default(),
-        now,
-    };
-    displacement.key.copy_from(key);
-    repeat(INDEX_STEPS, &mut displacement);
 }
 
-struct Displacement {
-    /// [`Config::flow_index_mask`].
-    mask: u32,
-    /// The key to store.
-    key: FlowKey,
-    displaced: FlowKey,
-    /// Coarse monotonic nanoseconds.
-    now: u64,
+const NOT_FOUND: u32 = u32::MAX;
+
+struct Search<'a> {
+    ring: HalfOpenRing,
+    /// Sequence number of the first element.
+    first: u32,
+    /// Number of the first element without a half-open flow, counted from `first`.
+    found: u32,
+    key: &'a mut FlowKey,
 }
 
-impl Step for Displacement {
-    /// Stores the key in the next slot, and continues with the key that was there unless its flow has expired.
+impl Step for Search<'_> {
     #[inline(always)]
-    fn step(&mut self, _number: u32) -> Continue {
-        if !maps::replace_index_key(self.mask, &self.key, &mut self.displaced) {
+    fn step(&mut self, number: u32) -> Continue {
+        let slot = self.ring.slot(self.first.wrapping_add(number));
+        let is_half_open = maps::copy_index_key(slot, self.key)
+            && is_half_open_at(self.key, slot, self.ring.owner(), self.ring.direction());
+        let before = self.ring.share();
+        let observed = if is_half_open { FULL_SHARE } else { 0 };
+        let share = before - (before >> SHARE_SHIFT) + (observed >> SHARE_SHIFT);
+        self.ring.set_share(share);
+        if !is_half_open {
+            self.found = number;
             return Continue::No;
         }
-        if has_expired(&self.displaced, self.now) {
-            remove_flow(&self.displaced);
-            return Continue::No;
+        if share > CROWDED {
+            Continue::No
+        } else {
+            Continue::Yes
         }
-        self.key.copy_from(&self.displaced);
-        Continue::Yes
+    }
+}
+
+stage! {
+    /// Whether the flow with the key in a slot of the index is half-open, counts for the endpoint in slot `owner`, and has
+    /// this direction.
+    fn is_half_open_at(key: &FlowKey, slot: u32, owner: u32, direction: u32) -> bool {
+        let Some(entry) = Entry::find(key) else {
+            return false;
+        };
+        if !entry.is_original() || entry.index_slot() != slot {
+            return false;
+        }
+        let Some(reply) = entry.reverse() else {
+            return false;
+        };
+        let direction_of_entry = if entry.is_inbound() { INBOUND } else { OUTBOUND };
+        direction_of_entry == direction
+            && reply.slot().0 == owner
+            && state(key, entry).is_half_open()
     }
 }

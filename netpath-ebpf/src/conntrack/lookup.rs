@@ -11,6 +11,7 @@ use netpath_common::{
 
 use super::{
     Entry,
+    accounting::sustain,
     lifetime::{remove_flow, state},
 };
 use crate::{
@@ -105,11 +106,14 @@ fn restart(entry: Entry) {
     }
 }
 
-/// Counts a packet in its entry, and records its TCP flags.
+/// Counts a packet in its entry, records its TCP flags, and determines whether the flow is sustained.
 #[inline(always)]
 pub fn record_packet(entry: Entry, skb: &Skb, parsed: &Parsed) {
     let bytes = skb.len().saturating_sub(parsed.l3) as u64;
-    entry.record_packet(seen_in(parsed), skb.segments(), bytes);
+    let may_be_sustained = entry.record_packet(seen_in(parsed), skb.segments(), bytes);
+    if may_be_sustained && parsed.key.protocol != TCP {
+        sustain(&parsed.key);
+    }
 }
 
 /// The `SEEN_*` bits of a packet.

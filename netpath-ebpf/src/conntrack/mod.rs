@@ -8,13 +8,15 @@
 //! | `lifetime` | state, expiry, removal |
 //! | `accounting` | flows of each sandbox, and their limit |
 //! | `admission` | room for a new flow |
-//! | `half_open` | eviction of half-open flows, and the index of all flows |
+//! | `half_open` | the rings of half-open flows, and eviction from them |
+//! | `index` | the index of all flows |
 
 mod accounting;
 mod admission;
 mod create;
 mod entry;
 mod half_open;
+mod index;
 mod lifetime;
 mod lookup;
 
@@ -22,6 +24,7 @@ pub use self::{
     admission::{admits, reclaim_table},
     create::{Refused, create},
     entry::Entry,
+    half_open::track,
     lifetime::{is_finished, remove_flow, remove_if_idle, yield_tuple},
     lookup::{Found, find, find_replying, find_sent, record_packet},
 };

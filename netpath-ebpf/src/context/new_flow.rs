@@ -12,8 +12,8 @@ pub struct NewFlow {
     pub to: FlowKey,
     /// The tuple of replies.
     pub reply_key: FlowKey,
-    /// The key that was in the slot of the ring of half-open flows.
-    pub evicted: FlowKey,
+    /// The key of another flow, which may be evicted.
+    pub other: FlowKey,
     /// The entry to insert.
     pub entry: FlowEntry,
     /// The local endpoints, and how the flow is translated.

@@ -4,6 +4,9 @@
 
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
+mod rings;
+
+pub use rings::{HalfOpenRing, Sequence, copy_index_key, next_index_slot, store_index_key};
 
 #[cfg(target_arch = "bpf")]
 use core::ffi::c_void;
@@ -16,17 +19,16 @@ use netpath_common::{
     for_each_map,
     maps::{
         AVOIDED_PORTS, AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count,
-        Cursor, DEFAULT_HALF_OPEN, Device, Endpoint, FragmentKey, KnownDatagram,
+        Device, Endpoint, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram,
         LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW,
         MAX_BUFFERED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS,
         MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES, MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS,
-        MAX_SUBNETS, Network, NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange,
-        RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage, avoided_index, reserved_word,
+        MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network, NextHop, OuterTuple, PendingDatagram,
+        PortKey, PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
+        avoided_index, reserved_word,
     },
     reason::{COUNTERS, Reason},
 };
-
-use crate::helpers;
 
 #[cfg(target_arch = "bpf")]
 pub(crate) use aya_ebpf::{
@@ -271,16 +273,16 @@ pub fn record_host_echo(reply: &FlowKey, now: u64) {
 
 /// The next hop under a key.
 #[inline(always)]
-pub fn next_hop(key: u32) -> Option<&'static NextHop> {
+pub fn next_hop(key: u16) -> Option<&'static NextHop> {
     // SAFETY: as in `device`.
-    unsafe { NEXT_HOPS.get(&key) }
+    unsafe { NEXT_HOPS.get(&(key as u32)) }
 }
 
 /// Stores a next hop, unless there is one under this key.
 #[inline(always)]
-pub fn store_next_hop(key: u32, hop: &NextHop) {
+pub fn store_next_hop(key: u16, hop: &NextHop) {
     // This fails if the key is used, or while other CPUs use every free element of the LRU map.
-    let _ = NEXT_HOPS.insert(&key, hop, BPF_NOEXIST as u64);
+    let _ = NEXT_HOPS.insert(&(key as u32), hop, BPF_NOEXIST as u64);
 }
 
 /// Whether the node itself has flows.
@@ -290,101 +292,6 @@ pub fn has_flows_of_node() -> bool {
         Some(usage) => usage.flows > 0,
         None => false,
     }
-}
-
-/// A sequence number that several CPUs read and advance.
-#[derive(Clone, Copy)]
-pub struct Sequence(*mut u32);
-
-impl Sequence {
-    /// The sequence number of a ring.
-    #[inline(always)]
-    pub fn of(ring: Cursor) -> Option<Self> {
-        CURSORS_MAP.get_ptr_mut(ring as u32).map(Self)
-    }
-
-    /// The sequence number in a field of a map value.
-    #[inline(always)]
-    pub(crate) fn in_value(field: *mut u32) -> Self {
-        Self(field)
-    }
-
-    /// Takes the next number. No other CPU gets the same number.
-    #[inline(always)]
-    pub fn take(self) -> u32 {
-        helpers::fetch_add_u32(self.0, 1)
-    }
-
-    /// The next number.
-    #[inline(always)]
-    pub fn get(self) -> u32 {
-        // SAFETY: a map value, readable while the program runs.
-        unsafe { *self.0 }
-    }
-
-    /// Sets the next number.
-    #[inline(always)]
-    pub fn set(self, next: u32) {
-        // SAFETY: as in `get`; a single store.
-        unsafe { *self.0 = next }
-    }
-}
-
-/// Copies the key in a slot of the index of all flows. `false` if there is no such slot.
-///
-/// If another CPU writes the slot at the same time, the copied key matches no flow.
-#[inline(always)]
-pub fn copy_index_key(slot: u32, key: &mut FlowKey) -> bool {
-    let Some(found) = FLOW_INDEX.get_ptr_mut(slot) else {
-        return false;
-    };
-    // SAFETY: a map value, readable while the program runs.
-    key.copy_from(unsafe { &*found });
-    true
-}
-
-/// Copies the key in the next slot of the ring of half-open flows to `old`, and stores `new` in the slot. `false` if there
-/// is no such slot.
-#[inline(always)]
-pub fn replace_half_open_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
-    let slot = Sequence::of(Cursor::HalfOpen).map(|sequence| sequence.take() & mask);
-    replace_key(slot.and_then(|slot| HALF_OPEN.get_ptr_mut(slot)), new, old)
-}
-
-/// Copies the key in the next slot of the index of all flows to `old`, and stores `new` in the slot. `false` if there is no
-/// such slot.
-#[inline(always)]
-pub fn replace_index_key(mask: u32, new: &FlowKey, old: &mut FlowKey) -> bool {
-    replace_key(next_index_slot(mask), new, old)
-}
-
-/// Stores `new` in the next slot of the index of all flows.
-#[inline(always)]
-pub fn store_index_key(mask: u32, new: &FlowKey) {
-    if let Some(slot) = next_index_slot(mask) {
-        // SAFETY: as in `replace_key`.
-        unsafe { (*slot).copy_from(new) };
-    }
-}
-
-#[inline(always)]
-fn next_index_slot(mask: u32) -> Option<*mut FlowKey> {
-    let slot = Sequence::of(Cursor::FlowIndex)?.take() & mask;
-    FLOW_INDEX.get_ptr_mut(slot)
-}
-
-#[inline(always)]
-fn replace_key(slot: Option<*mut FlowKey>, new: &FlowKey, old: &mut FlowKey) -> bool {
-    let Some(slot) = slot else {
-        return false;
-    };
-    // SAFETY: a map value. A sequence number gives the slot to one CPU. If the whole ring advances within this call, a key
-    // may consist of parts of two keys; it matches no flow.
-    unsafe {
-        old.copy_from(&*slot);
-        (*slot).copy_from(new);
-    }
-    true
 }
 
 /// Counts a packet.

@@ -31,13 +31,23 @@ const ATTEMPTS: u32 = 34;
 /// Lower ports are left to the node.
 const FIRST_PORT: u16 = 1_024;
 
+/// Chooses the source port of the flow in `scratch.flow`, and inserts the entries of the flow.
+///
+/// # Errors
+/// The reason to drop the packet.
+#[inline(always)]
+pub fn open_flow(context: &mut Context) -> Result<(), Reason> {
+    insert_flow(context)?;
+    conntrack::track(context);
+    Ok(())
+}
+
 stage! {
-    /// Chooses the source port of the flow in `scratch.flow`, and inserts the entries of the flow.
-    ///
-    /// # Errors
-    /// The reason to drop the packet.
-    pub fn open_flow(context: &mut Context) -> Result<(), Reason> {
-        if !conntrack::admits(context.config, &context.scratch.flow.opening.reply) {
+    /// Does what [`open_flow`] describes, without tracking the flow.
+    fn insert_flow(context: &mut Context) -> Result<(), Reason> {
+        let owner = context.scratch.flow.opening.reply;
+        let protocol = context.parsed.key.protocol;
+        if !conntrack::admits(context.config, protocol, &owner, &mut context.scratch.flow.other) {
             return Err(Reason::Quota);
         }
         let mut search = Search {
@@ -46,7 +56,8 @@ stage! {
         };
         repeat(ATTEMPTS, &mut search);
         if search.outcome == Outcome::TableFull {
-            conntrack::reclaim_table(search.context.config);
+            let context = &mut *search.context;
+            conntrack::reclaim_table(context.config, &owner, &mut context.scratch.flow.other);
             search.outcome = Outcome::NoPort;
             repeat(ATTEMPTS, &mut search);
         }

@@ -39,30 +39,28 @@ use crate::{
 /// Handles a packet from outside.
 #[inline(always)]
 pub fn handle_from_outside(context: &mut Context) -> Reason {
-    handle(context, Hook::UplinkIngress, prepare_for_outside)
+    let hook = Hook::UplinkIngress;
+    established(context, hook)
+        .or_else(|| prepare_for_outside(context))
+        .unwrap_or_else(|| open_and_deliver(context, hook))
 }
 
 /// Handles a packet from the sandbox with the endpoint in `slot`, to an address of the node, a gateway or a sandbox.
 #[inline(always)]
 pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
-    handle(context, Hook::EndpointIngress, |context| {
-        prepare_for_sandbox(context, slot)
-    })
+    let hook = Hook::EndpointIngress;
+    established(context, hook)
+        .or_else(|| prepare_for_sandbox(context, slot))
+        .unwrap_or_else(|| open_and_deliver(context, hook))
 }
 
-/// Delivers a packet of a flow. If there is no flow, `prepare` prepares one, which is opened, or returns the reason for the
-/// verdict.
+/// Opens the prepared flow, and delivers the packet.
 #[inline(always)]
-fn handle(
-    context: &mut Context,
-    hook: Hook,
-    prepare: impl FnOnce(&mut Context) -> Option<Reason>,
-) -> Reason {
-    established(context, hook)
-        .or_else(|| prepare(context))
-        .or_else(|| source_port::open_flow(context).err())
-        .or_else(|| deliver_first(context, hook))
-        .unwrap_or(Reason::EndpointGone)
+fn open_and_deliver(context: &mut Context, hook: Hook) -> Reason {
+    match source_port::open_flow(context) {
+        Ok(()) => deliver_first(context, hook).unwrap_or(Reason::EndpointGone),
+        Err(reason) => reason,
+    }
 }
 
 stage! {

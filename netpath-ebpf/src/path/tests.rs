@@ -85,6 +85,8 @@ fn node(flags: u32) {
         source_flags: 0,
         checksum_v6_flag: 0,
         flows_per_sandbox: 8,
+        half_open_limit: 16,
+        fair_share: 8,
         routes_changed: 0,
         swept: 1,
     };

@@ -22,7 +22,10 @@ use crate::{
 };
 
 use super::{
-    CommandError, Stored, failures::Failures, flow_pressure::FlowPressure, taken::Sockets,
+    CommandError, Stored,
+    failures::Failures,
+    flow_pressure::{EvictionPressure, FlowPressure, Report},
+    taken::Sockets,
 };
 
 /// Writing the store, as an operation of [`Failures`]. No sandbox has this name.
@@ -48,6 +51,7 @@ pub struct Node<K = Host, D = Datapath> {
     free_ports: (u16, u16),
     pub(super) failures: Failures,
     flow_pressure: FlowPressure,
+    eviction_pressure: EvictionPressure,
 }
 
 /// Parts of a node.
@@ -98,6 +102,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             free_ports: parts.free_ports,
             failures: Failures::default(),
             flow_pressure: FlowPressure::default(),
+            eviction_pressure: EvictionPressure::default(),
         }
     }
 
@@ -339,29 +344,42 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
 }
 
 impl Node {
-    /// Reports new flows that were refused because a limit was reached: in the status, and in the log.
+    /// Reports new flows that were refused because a limit was reached, and flows that were evicted for new ones: in the
+    /// status, and in the log.
     pub(super) fn watch_flow_pressure(&mut self, bpf_dir: &Path) {
         let counters = match read::counters(bpf_dir) {
             Ok(counters) => counters,
             Err(error) => {
-                tracing::warn!(%error, "cannot read the counters of refused flows");
+                tracing::warn!(%error, "cannot read the counters of refused and evicted flows");
                 return;
             }
         };
         let tables = &self.reconciler.datapath.tables;
-        let report = self.flow_pressure.update(Instant::now(), &counters, || {
+        let now = Instant::now();
+        let refused = self.flow_pressure.update(now, &counters, || {
             // Without the counts, the report names no sandbox.
             tables.top().ok()
         });
+        match tables.evictions() {
+            Ok(evictions) => {
+                let evicted = self.eviction_pressure.update(now, &counters, evictions);
+                self.report("evictions", evicted);
+            }
+            Err(error) => tracing::warn!(%error, "cannot read the numbers of evicted flows"),
+        }
+        self.report("flows", refused);
+    }
+
+    fn report(&mut self, topic: &'static str, report: Report) {
         match report.degraded {
             Some(text) => {
                 if report.warn {
                     tracing::warn!("{text}");
                 }
-                self.degraded.insert("flows", text);
+                self.degraded.insert(topic, text);
             }
             None => {
-                self.degraded.remove("flows");
+                self.degraded.remove(topic);
             }
         }
     }

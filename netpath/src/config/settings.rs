@@ -195,7 +195,7 @@ timer_settings! {
 pub struct LimitSettings {
     /// Capacity of the flow table, 1 to 2^27 flows.
     pub flows: Option<u32>,
-    /// Limit of half-open flows: a power of two up to 2^27.
+    /// Limit of the half-open flows of one endpoint and direction: a power of two up to 2^20.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
     /// Limit of the flows of one sandbox on each of its networks, 1 to `flows`.
@@ -206,12 +206,15 @@ pub struct LimitSettings {
 /// Largest capacity of the flow table, in flows; the full table uses about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
+/// Largest limit of half-open flows: half of the elements of the rings, for one endpoint.
+const MAX_HALF_OPEN: u32 = netpath_common::maps::MAX_HALF_OPEN_ELEMENTS / 2;
+
 impl LimitSettings {
     pub(super) fn resolve(self) -> Result<Limits, ConfigError> {
         let default = Limits::for_memory(memory::available());
         let limits = Limits {
             flows: self.flows.unwrap_or(default.flows),
-            half_open: self.half_open.unwrap_or(default.half_open),
+            half_open: self.half_open,
             flows_per_sandbox: self.flows_per_sandbox,
         };
         if limits.flows == 0 || limits.flows > MAX_FLOWS {
@@ -220,13 +223,12 @@ impl LimitSettings {
                 format!("{} is not between 1 and {MAX_FLOWS}", limits.flows),
             ));
         }
-        if !limits.half_open.is_power_of_two() || limits.half_open > MAX_FLOWS {
+        if let Some(half_open) = limits.half_open
+            && (!half_open.is_power_of_two() || half_open > MAX_HALF_OPEN)
+        {
             return Err(ConfigError::invalid(
                 "limits.half_open",
-                format!(
-                    "{} is not a power of two up to {MAX_FLOWS}",
-                    limits.half_open
-                ),
+                format!("{half_open} is not a power of two up to {MAX_HALF_OPEN}"),
             ));
         }
         if let Some(quota) = limits.flows_per_sandbox

@@ -96,7 +96,10 @@ fn timers_are_seconds_and_may_be_fractional() {
 #[test]
 fn invalid_limit_is_refused() {
     let good = config("[limits]\nflows = 1000\nhalf_open = 256\n").unwrap();
-    assert_eq!((good.limits.flows, good.limits.half_open), (1000, 256));
+    assert_eq!(
+        (good.limits.flows, good.limits.half_open),
+        (1000, Some(256))
+    );
     assert!(message("[limits]\nflows = 0\n").starts_with("limits.flows: "));
     assert!(message("[limits]\nhalf_open = 1000\n").contains("power of two"));
     let good = config("[limits]\nflows = 1000\nflows_per_sandbox = 1000\n").unwrap();

@@ -12,7 +12,10 @@ use aya::{
 };
 use netpath_common::{
     flow::Timers,
-    maps::{BYTES_PER_FLOW, Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, LEAST_DEFAULT_FLOWS},
+    maps::{
+        BYTES_PER_FLOW, Config, DEFAULT_FLOWS, DEFAULT_HALF_OPEN, HALF_OPEN_BLOCK,
+        LEAST_DEFAULT_FLOWS, MAX_HALF_OPEN_ELEMENTS, MIN_HALF_OPEN_ELEMENTS,
+    },
 };
 
 use super::{
@@ -29,8 +32,9 @@ use crate::plan::{Hook, LinkHeader};
 pub struct Limits {
     /// Capacity of the flow table, in flows.
     pub flows: u32,
-    /// Most half-open flows.
-    pub half_open: u32,
+    /// Most half-open flows of one endpoint and direction; an eighth of the table, at most [`DEFAULT_HALF_OPEN`], if
+    /// `None`.
+    pub half_open: Option<u32>,
     /// Most flows of one sandbox on each of its networks; a quarter of the table if `None`.
     pub flows_per_sandbox: Option<u32>,
 }
@@ -47,7 +51,7 @@ impl Limits {
         }
         Self {
             flows,
-            half_open: DEFAULT_HALF_OPEN,
+            half_open: None,
             flows_per_sandbox: None,
         }
     }
@@ -115,7 +119,6 @@ impl Datapath {
     ) -> Result<Self, DatapathError> {
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
-        let half_open = limits.half_open.max(2).next_power_of_two();
         let index = limits.flows.max(2).next_power_of_two();
         let maps = pins::maps_dir(bpf_dir);
         let spec = spec(object)?;
@@ -125,7 +128,7 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         loader.default_map_pin_directory(&maps);
         loader.map_max_entries("flows", limits.flows.saturating_mul(2));
-        loader.map_max_entries("half_open", half_open);
+        loader.map_max_entries("half_open", half_open_elements(limits) / HALF_OPEN_BLOCK);
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
         for name in device_programs().into_iter().chain([SWEEP, PROBE]) {
@@ -143,6 +146,7 @@ impl Datapath {
         let sizes = table_sizes(&maps)?;
         let features = Features::probe(classifier(&mut ebpf, PROBE)?)?;
         tables.set_node(|old| Ok(configured(old, settings, limits, &sizes, features)))?;
+        tables.write_shares()?;
         let pinned = ebpf.maps().map(|(name, _)| name.to_owned());
         let pinned = pinned.filter(|name| maps.join(name).exists()).collect();
         Ok(Self {
@@ -243,11 +247,10 @@ fn check_layout(pin: &Path, name: &str, expected: &Layout) -> Result<(), Datapat
     })
 }
 
-/// Actual capacities, in entries, of the flow table and of the two rings. Pinned maps keep the capacity with which they were
+/// Actual capacities, in entries, of the flow table and of its index. Pinned maps keep the capacity with which they were
 /// created.
 struct Sizes {
     flows: u32,
-    half_open: u32,
     flow_index: u32,
 }
 
@@ -259,9 +262,25 @@ fn table_sizes(maps: &Path) -> Result<Sizes, DatapathError> {
     };
     Ok(Sizes {
         flows: size("flows")?,
-        half_open: size("half_open")?,
         flow_index: size("flow_index")?,
     })
+}
+
+/// Elements of the rings of half-open flows of all endpoints: four for each flow of the table, within the limits of the map.
+fn half_open_elements(limits: Limits) -> u32 {
+    let elements = limits.flows.saturating_mul(4).next_power_of_two();
+    elements.clamp(MIN_HALF_OPEN_ELEMENTS, MAX_HALF_OPEN_ELEMENTS)
+}
+
+/// By default, one endpoint and direction may have this share of the table as half-open flows.
+const HALF_OPEN_SHARE: u32 = 8;
+
+/// The limit of the half-open flows of one endpoint and direction, if the rings of all endpoints fit.
+fn half_open_limit(limits: Limits, flows: u32) -> u32 {
+    let default = || (flows / HALF_OPEN_SHARE).clamp(1, DEFAULT_HALF_OPEN);
+    let limit = limits.half_open.unwrap_or_else(default);
+    // Rounded down to a power of two.
+    1 << limit.max(1).ilog2()
 }
 
 /// By default, the quota of a sandbox is a quarter of the table.
@@ -295,7 +314,7 @@ fn configured(
         own_exact_levels: old.own_exact_levels,
         own_family_levels: old.own_family_levels,
         own_any_levels: old.own_any_levels,
-        half_open_mask: sizes.half_open - 1,
+        half_open_mask: old.half_open_mask,
         flow_index_mask: sizes.flow_index - 1,
         route_flags,
         source_flags: route_flags | flag(features.source, SOURCE),
@@ -304,6 +323,8 @@ fn configured(
         flows_per_sandbox: limits
             .flows_per_sandbox
             .unwrap_or((sizes.flows / 2 / QUOTA_SHARE).max(1)),
+        half_open_limit: half_open_limit(limits, sizes.flows / 2),
+        fair_share: old.fair_share,
         routes_changed: old.routes_changed,
         swept: old.swept,
     }

@@ -162,7 +162,7 @@ fn is_idle(
 
 /// The shortest idle limit in nanoseconds that a flow with this entry may have.
 fn shortest_limit(timers: &Timers, protocol: u8, entry: &FlowEntry) -> u64 {
-    (0..=u8::MAX >> 3)
+    (0..=u8::MAX >> 2)
         .map(|other| {
             let (original, reply) = by_direction(entry, other);
             timers.idle_limit(protocol, State::of(protocol, original, reply))

@@ -17,8 +17,10 @@ use netpath::{
 };
 use netpath_common::{
     addr::Addr,
-    flow::{FlowEntry, FlowKey, ORIGINAL, REPLY, Timers},
-    maps::{Config, Count, MAX_OUTER_TUPLES, OuterTuple, Usage},
+    flow::{FlowEntry, FlowKey, ORIGINAL, REPLY, Timers, UNCOUNTED},
+    maps::{
+        Config, Count, Cursor, HALF_OPEN_BLOCK, HalfOpenBlock, MAX_OUTER_TUPLES, OuterTuple, Usage,
+    },
     reason::{Reason, Verdict},
 };
 
@@ -74,7 +76,7 @@ impl Setup {
         Self {
             limits: Limits {
                 flows,
-                half_open,
+                half_open: Some(half_open),
                 flows_per_sandbox: Some(u32::MAX),
             },
             ..Self::default()
@@ -87,7 +89,7 @@ impl Default for Setup {
         Self {
             limits: Limits {
                 flows: 1024,
-                half_open: 256,
+                half_open: Some(256),
                 flows_per_sandbox: None,
             },
             timers: Timers::DEFAULT,
@@ -103,7 +105,8 @@ pub struct Prog {
     cursors: Array<MapData, u32>,
     usage: Array<MapData, Usage>,
     outer_tuples: HashMap<MapData, FlowKey, OuterTuple>,
-    rings: [Array<MapData, FlowKey>; 2],
+    half_open: Array<MapData, HalfOpenBlock>,
+    index: Array<MapData, FlowKey>,
     config: Array<MapData, Config>,
     counters: PerCpuArray<MapData, Count>,
     bpffs: Bpffs,
@@ -156,7 +159,6 @@ impl Prog {
         let datapath = Datapath::load(&directory, setup.limits, settings)
             .unwrap_or_else(|error| panic!("the programs are not loaded: {error:#?}"));
         let open = |name| MapData::from_pin(pins::maps_dir(&directory).join(name)).expect(name);
-        let ring = |name| Array::try_from(Map::Array(open(name))).expect(name);
         let config: Array<_, Config> = Array::try_from(Map::Array(open("config"))).expect("config");
         Self {
             flows: HashMap::try_from(Map::HashMap(open("flows"))).expect("flows"),
@@ -164,7 +166,8 @@ impl Prog {
             usage: Array::try_from(Map::Array(open("usage"))).expect("usage"),
             outer_tuples: HashMap::try_from(Map::HashMap(open("outer_tuples")))
                 .expect("outer_tuples"),
-            rings: ["half_open", "flow_index"].map(ring),
+            half_open: Array::try_from(Map::Array(open("half_open"))).expect("half_open"),
+            index: Array::try_from(Map::Array(open("flow_index"))).expect("flow_index"),
             counters: PerCpuArray::try_from(Map::PerCpuArray(open("counters"))).expect("counters"),
             config,
             datapath,
@@ -269,13 +272,24 @@ impl Prog {
     pub fn put_entry(&mut self, key: &FlowKey, entry: &FlowEntry) {
         self.flows.insert(key, entry, 0).expect("flows");
         if entry.role == REPLY {
-            self.change_usage(entry.endpoint, |usage| usage.flows += 1);
+            self.change_usage(entry.endpoint, |usage| {
+                if entry.bookkeeping == UNCOUNTED {
+                    usage.unsustained += 1;
+                } else {
+                    usage.flows += 1;
+                }
+            });
         }
     }
 
-    /// The flow counter of a slot.
+    /// The number of flows of a slot that count against the quota.
     pub fn usage(&self, slot: u32) -> i32 {
-        self.usage.get(&slot, 0).expect("usage").flows
+        self.counts(slot).flows
+    }
+
+    /// The counts of a slot.
+    pub fn counts(&self, slot: u32) -> Usage {
+        self.usage.get(&slot, 0).expect("usage")
     }
 
     fn change_usage(&mut self, slot: u32, change: impl FnOnce(&mut Usage)) {
@@ -284,19 +298,25 @@ impl Prog {
         self.usage.set(slot, usage, 0).expect("usage");
     }
 
-    /// Slots whose flow counter differs from their number of flows, with both numbers.
-    pub fn wrong_usage(&self) -> Vec<(u32, i32, i32)> {
-        let mut flows = BTreeMap::new();
+    /// Slots whose counts of flows differ from their numbers of flows. Each count is of flows that count against the quota, and
+    /// of others.
+    pub fn wrong_usage(&self) -> Vec<(u32, [i32; 2], [i32; 2])> {
+        let mut flows: BTreeMap<_, [i32; 2]> = BTreeMap::new();
         for (_, entry) in self.entries() {
             if entry.role == REPLY {
-                *flows.entry((entry.endpoint, entry.generation)).or_default() += 1;
+                let counts = flows.entry((entry.endpoint, entry.generation)).or_default();
+                counts[usize::from(entry.bookkeeping == UNCOUNTED)] += 1;
             }
         }
         (0..SLOTS)
             .filter_map(|slot| {
-                let usage = self.usage.get(&slot, 0).expect("usage");
-                let there = flows.get(&(slot, usage.generation)).copied().unwrap_or(0);
-                (usage.flows != there).then_some((slot, usage.flows, there))
+                let usage = self.counts(slot);
+                let there = flows.get(&(slot, usage.generation));
+                let (counted, there) = (
+                    [usage.flows, usage.unsustained],
+                    there.copied().unwrap_or_default(),
+                );
+                (counted != there).then_some((slot, counted, there))
             })
             .collect()
     }
@@ -307,17 +327,40 @@ impl Prog {
             self.flows.remove(&key).expect("flows");
         }
         for slot in 0..SLOTS {
+            let usage = self.counts(slot);
             // Slot 0 counts the connections of the node itself.
-            if slot == 0 || self.usage.get(&slot, 0).expect("usage").generation != 0 {
-                self.change_usage(slot, |usage| (usage.flows, usage.reclaimed) = (0, 0));
+            if slot == 0 || usage.generation != 0 {
+                self.forget_half_open(slot, &usage);
+                self.change_usage(slot, |usage| {
+                    *usage = Usage {
+                        generation: usage.generation,
+                        ..Usage::default()
+                    };
+                });
             }
         }
-        for (cursor, ring) in (0..).zip(&mut self.rings) {
-            let used = self.cursors.get(&cursor, 0).expect("cursors");
-            for slot in 0..used.min(ring.len()) {
-                ring.set(slot, FlowKey::default(), 0).expect("ring");
+        let cursor = Cursor::FlowIndex as u32;
+        let used = self.cursors.get(&cursor, 0).expect("cursors");
+        for slot in 0..used.min(self.index.len()) {
+            let cleared = self.index.set(slot, FlowKey::default(), 0);
+            cleared.expect("flow_index");
+        }
+        self.cursors.set(cursor, 0, 0).expect("cursors");
+    }
+
+    /// Clears the used elements of the rings of half-open flows.
+    fn forget_half_open(&mut self, slot: u32, usage: &Usage) {
+        let size = self.config().half_open_mask + 1;
+        for (direction, next) in (0..).zip(usage.half_open_next) {
+            if next > 0 {
+                let first = (2 * slot + direction) * size;
+                // A flow examines some elements beyond the one that it takes.
+                let last = first + (next + HALF_OPEN_BLOCK).min(size - 1);
+                for block in first / HALF_OPEN_BLOCK..=last / HALF_OPEN_BLOCK {
+                    let cleared = self.half_open.set(block, HalfOpenBlock::default(), 0);
+                    cleared.expect("half_open");
+                }
             }
-            self.cursors.set(cursor, 0, 0).expect("cursors");
         }
     }
 

@@ -190,7 +190,8 @@ impl Send {
         for ((reason, packets, bytes), (_, old_packets, old_bytes)) in
             prog.counters().into_iter().zip(counters)
         {
-            if (packets, bytes) != (old_packets, old_bytes) {
+            let is_packet = reason.verdict() != Verdict::Evict;
+            if is_packet && (packets, bytes) != (old_packets, old_bytes) {
                 moved.push((reason, packets - old_packets, bytes - old_bytes));
             }
         }

@@ -1,6 +1,6 @@
 //! Every reason is covered by a case.
 
-use netpath_common::reason::Reason;
+use netpath_common::reason::{Reason, Verdict};
 
 use crate::{SUBJECTS, limits};
 
@@ -25,7 +25,11 @@ pub fn every_reason_is_covered_by_a_case() {
     let cases: Vec<_> = cases.collect();
     let covered: Vec<Reason> = cases.iter().flat_map(|case| case.reasons()).collect();
     println!("{} cases, {} packets", cases.len(), covered.len());
-    for reason in Reason::ALL {
+    // Evictions are counted in addition to the reason of a packet. `class5_fairness` of the program tests covers them.
+    let packets = Reason::ALL
+        .iter()
+        .filter(|reason| reason.verdict() != Verdict::Evict);
+    for reason in packets {
         let unreached = UNREACHED.iter().any(|(other, _)| other == reason);
         assert_eq!(
             covered.contains(reason),

@@ -16,7 +16,7 @@ use netpath_common::{
 use super::{DatapathError, batch, pins, sys, tables::Tables};
 use crate::plan::tables::{AllowEntry, AllowKey, EndpointEntry, NetworkEntry, PortEntry, PortKey};
 
-pub use super::tables::SandboxFlows;
+pub use super::tables::{Evictions, SandboxFlows};
 pub use flows::nat;
 pub use fragments::fragments;
 pub use limits::{flow_table, flow_table_of};

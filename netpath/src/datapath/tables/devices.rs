@@ -8,7 +8,7 @@ use std::{
 use netpath_common::{
     addr::Addr,
     hook::LinkHeader,
-    maps::{Device, Endpoint, Role, Text, Usage},
+    maps::{Config, Device, Endpoint, Role, Text, Usage},
 };
 
 use super::{MapTable, Tables, absent_is_success, failed, index_of, read_each};
@@ -30,6 +30,9 @@ pub struct SandboxFlows {
     /// Flows that it opened, and flows from outside to its published ports.
     pub flows: u64,
 }
+
+/// The sandbox and the number of evicted flows of each endpoint, by slot and generation.
+pub type Evictions = BTreeMap<(u32, u32), (String, u64)>;
 
 /// Interfaces of the node in `devices`.
 impl MapTable for Interface {
@@ -95,6 +98,9 @@ impl MapTable for Interface {
 /// Endpoints in `endpoints`, and their interfaces in `devices`.
 impl MapTable for EndpointEntry {
     fn write(tables: &mut Tables, list: &[(u32, Self)]) -> Result<(), DatapathError> {
+        // This must precede the first flow of an endpoint.
+        tables.slots.extend(list.iter().map(|(slot, _)| *slot));
+        tables.write_shares()?;
         let mut list = list.iter();
         list.try_for_each(|(slot, entry)| tables.write_endpoint(*slot, entry))
     }
@@ -109,8 +115,9 @@ impl MapTable for EndpointEntry {
             if old.ifindex != 0 {
                 absent_is_success("devices", tables.devices.remove(&old.ifindex))?;
             }
+            tables.slots.remove(slot);
         }
-        Ok(())
+        tables.write_shares()
     }
 
     fn read_all(tables: &Tables) -> Result<BTreeMap<u32, Self>, DatapathError> {
@@ -174,6 +181,27 @@ impl Tables {
             .map_err(failed("devices"))
     }
 
+    /// Writes the limit of half-open flows and the share of the table for the present endpoints. Both change only when the
+    /// largest slot passes a power of two, because the rings of half-open flows of all endpoints move in the map.
+    pub(in crate::datapath) fn write_shares(&mut self) -> Result<(), DatapathError> {
+        let slots = self.slots.last().map_or(1, |slot| slot + 1);
+        let slots = slots.next_power_of_two();
+        let config = self.config()?;
+        let room = (self.half_open_elements / 2 / slots).max(1);
+        let half_open_mask = config.half_open_limit.min(1 << room.ilog2()).max(1) - 1;
+        let fair_share = (self.capacity / slots).max(1);
+        if (config.half_open_mask, config.fair_share) == (half_open_mask, fair_share) {
+            return Ok(());
+        }
+        self.set_node(|config| {
+            Ok(Config {
+                half_open_mask,
+                fair_share,
+                ..config
+            })
+        })
+    }
+
     /// Sets the flow count of a slot to zero and assigns it to a generation, unless it already belongs to that
     /// generation.
     pub(super) fn reset_usage(&mut self, slot: u32, generation: u32) -> Result<(), DatapathError> {
@@ -203,7 +231,8 @@ impl Tables {
         let mut by_sandbox: BTreeMap<String, u64> = BTreeMap::new();
         for (slot, entry) in self.all::<EndpointEntry>()? {
             let usage = self.usage(slot)?;
-            let flows = u64::try_from(usage.flows).unwrap_or_default();
+            let flows = i64::from(usage.flows) + i64::from(usage.unsustained);
+            let flows = u64::try_from(flows).unwrap_or_default();
             if usage.generation == entry.generation && flows > 0 {
                 *by_sandbox.entry(entry.sandbox.to_string()).or_default() += flows;
             }
@@ -216,6 +245,24 @@ impl Tables {
         top.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.flows));
         top.truncate(TOP);
         Ok(top)
+    }
+
+    /// Evicted flows of each endpoint.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn evictions(&self) -> Result<Evictions, DatapathError> {
+        let mut evictions = Evictions::new();
+        for (slot, entry) in self.all::<EndpointEntry>()? {
+            let usage = self.usage(slot)?;
+            if usage.generation == entry.generation {
+                let [outbound, inbound] = usage.evicted_half_open;
+                let count = u64::from(outbound) + u64::from(inbound) + u64::from(usage.evicted);
+                let key = (slot, entry.generation);
+                evictions.insert(key, (entry.sandbox.to_string(), count));
+            }
+        }
+        Ok(evictions)
     }
 
     fn devices(&self) -> Result<Vec<(u32, Device)>, DatapathError> {

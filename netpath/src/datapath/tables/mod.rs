@@ -21,8 +21,8 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowEntry, FlowKey},
     maps::{
-        AddressRecord, Config, Device, Endpoint, Network, OuterTuple, PortKey, PublishedRange,
-        RESERVED_WORDS, Subnet, Usage,
+        AddressRecord, Config, Device, Endpoint, HALF_OPEN_BLOCK, Network, OuterTuple, PortKey,
+        PublishedRange, RESERVED_WORDS, Subnet, Usage,
     },
 };
 
@@ -34,7 +34,7 @@ use crate::{
         tables::{EndpointEntry, PortEntry, Table},
     },
 };
-pub use devices::SandboxFlows;
+pub use devices::{Evictions, SandboxFlows};
 
 /// An allow-list key after its prefix length.
 type AllowData = [u8; 20];
@@ -62,6 +62,12 @@ pub struct Tables {
     pub(super) flows: HashMap<MapData, FlowKey, FlowEntry>,
     /// Another handle of this map: batches need its descriptor.
     flows_map: MapData,
+    /// Number of elements of the rings of half-open flows.
+    half_open_elements: u32,
+    /// Capacity of the flow table, in flows.
+    capacity: u32,
+    /// Slots of endpoints.
+    slots: BTreeSet<u32>,
     levels: levels::Levels,
     own_levels: levels::Levels,
     reserved: reserved::Reserved,
@@ -158,10 +164,14 @@ impl Tables {
             usage: typed("usage", Map::Array(open_map(maps, "usage")?))?,
             flows: typed("flows", Map::HashMap(open_map(maps, "flows")?))?,
             flows_map: open_map(maps, "flows")?,
+            half_open_elements: max_entries(maps, "half_open")?.saturating_mul(HALF_OPEN_BLOCK),
+            capacity: max_entries(maps, "flows")? / 2,
+            slots: BTreeSet::new(),
             levels: levels::Levels::default(),
             own_levels: levels::Levels::default(),
             reserved: reserved::Reserved::default(),
         };
+        tables.slots = tables.all::<EndpointEntry>()?.into_keys().collect();
         for key in tables.all::<PortEntry>()?.into_keys() {
             tables.levels.add(&key);
             tables.count_reserved(&key)?;
@@ -206,6 +216,11 @@ impl Tables {
         let config = change(self.config()?)?;
         self.config.set(0, config, 0).map_err(failed("config"))
     }
+}
+
+fn max_entries(maps: &Path, map: &'static str) -> Result<u32, DatapathError> {
+    let info = open_map(maps, map)?.info().map_err(failed(map))?;
+    Ok(info.max_entries())
 }
 
 /// The entries of `keys`, each read by `one`.

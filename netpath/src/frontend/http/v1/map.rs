@@ -311,6 +311,8 @@ pub enum Verdict {
     Drop,
     /// Consumed: netpath keeps a copy, or has sent one.
     Consume,
+    /// Not a packet: a flow was removed before its idle limit.
+    Evict,
 }
 
 impl From<netpath_common::reason::Verdict> for Verdict {
@@ -321,6 +323,7 @@ impl From<netpath_common::reason::Verdict> for Verdict {
             Theirs::Forward => Self::Forward,
             Theirs::Drop => Self::Drop,
             Theirs::Consume => Self::Consume,
+            Theirs::Evict => Self::Evict,
         }
     }
 }
@@ -332,6 +335,7 @@ impl fmt::Display for Verdict {
             Self::Forward => "forward",
             Self::Drop => "drop",
             Self::Consume => "consume",
+            Self::Evict => "evict",
         })
     }
 }
