@@ -195,7 +195,7 @@ fn damaged_state_file_is_refused_and_traffic_continues() {
 }
 
 #[test]
-fn second_daemon_that_shares_a_resource_is_refused() {
+fn class6_second_daemon_that_shares_a_resource_is_refused() {
     let fixture = populated_node();
     let daemon = &fixture.daemon;
     let before = NodeState::of(&fixture);
@@ -248,7 +248,7 @@ fn teardown_without_the_daemon_of_the_namespace_is_refused() {
 
 /// If another user could hold a lock, that user could prevent the daemon from starting.
 #[test]
-fn lock_files_cannot_be_opened_by_other_users() {
+fn class6_lock_files_cannot_be_opened_by_other_users() {
     let mut fixture = populated_node();
     let files = [
         fixture.daemon.run_dir().join("lock"),
@@ -280,7 +280,7 @@ fn lock_files_cannot_be_opened_by_other_users() {
 
 /// Without its state file, the first reconcile would remove every sandbox.
 #[test]
-fn lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
+fn class6_lost_state_file_is_refused_until_it_is_restored_or_torn_down() {
     let mut fixture = populated_node();
     let file = fixture.daemon.state_dir().join("state.redb");
     let before = NodeState::of(&fixture);

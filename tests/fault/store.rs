@@ -36,7 +36,7 @@ fn status(fixture: &Fixture) -> (Value, Option<i32>) {
 }
 
 #[test]
-fn full_disk_is_reported_and_writes_continue_when_there_is_space() {
+fn class6_full_disk_is_reported_and_writes_continue_when_there_is_space() {
     let mut fixture = with_small_state_directory();
     fixture.echo_sandbox("web", "-p 8080:80");
     let mut line = fixture.connect_from_outside(8080).expect("connection");

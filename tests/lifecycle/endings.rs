@@ -147,7 +147,7 @@ fn sandbox_of_a_detached_command_is_removed_with_its_process() {
 
 /// Without its sandbox, the process would run without a network.
 #[test]
-fn sandbox_with_a_running_command_is_removed_only_with_force() {
+fn class6_sandbox_with_a_running_command_is_removed_only_with_force() {
     let fixture = Fixture::with_fast_reconcile();
     let mut output = fixture.daemon.command(&[
         "run", "-d", "--name", "one", "-p", "8080:80", "--", "sleep", "1000",
@@ -348,7 +348,7 @@ fn exec_returns_the_commands_status_and_runs_in_the_sandbox() {
 
 /// The namespace of the node has a path that does not depend on the process of the daemon.
 #[test]
-fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
+fn class6_sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
     let mut fixture = Fixture::with_fast_reconcile();
     fixture.cli_ok("sandbox create one --network host");
     fixture.cli_ok("sandbox create two --network container:one");
@@ -378,7 +378,7 @@ fn sandbox_in_the_namespace_of_the_node_is_entered_after_restarts() {
 
 /// A reconcile must not replace the namespace by an empty one at the same path.
 #[test]
-fn sandbox_whose_namespace_is_unmounted_is_removed_and_not_replaced() {
+fn class6_sandbox_whose_namespace_is_unmounted_is_removed_and_not_replaced() {
     let fixture = Fixture::with_fast_reconcile();
     for round in 0..6 {
         let name = format!("s{round}");

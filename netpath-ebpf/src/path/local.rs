@@ -40,18 +40,33 @@ use crate::{
 #[inline(always)]
 pub fn handle_from_outside(context: &mut Context) -> Reason {
     let hook = Hook::UplinkIngress;
-    established(context, hook)
-        .or_else(|| prepare_for_outside(context))
-        .unwrap_or_else(|| open_and_deliver(context, hook))
+    if let Some(reason) = established(context, hook) {
+        return reason;
+    }
+    // Not in `prepare_for_outside`: on Linux 6.1 the stack of these calls would be too large.
+    if renumber::may_apply(context)
+        && !destination::is_known(context.parsed.key.src)
+        && let Some(reason) = renumber::translate_renumbered(context)
+    {
+        return reason;
+    }
+    match prepare_for_outside(context) {
+        Some(reason) => reason,
+        None => open_and_deliver(context, hook),
+    }
 }
 
 /// Handles a packet from the sandbox with the endpoint in `slot`, to an address of the node, a gateway or a sandbox.
 #[inline(always)]
 pub fn handle_from_sandbox(context: &mut Context, slot: u32) -> Reason {
     let hook = Hook::EndpointIngress;
-    established(context, hook)
-        .or_else(|| prepare_for_sandbox(context, slot))
-        .unwrap_or_else(|| open_and_deliver(context, hook))
+    if let Some(reason) = established(context, hook) {
+        return reason;
+    }
+    match prepare_for_sandbox(context, slot) {
+        Some(reason) => reason,
+        None => open_and_deliver(context, hook),
+    }
 }
 
 /// Opens the prepared flow, and delivers the packet.
@@ -68,12 +83,6 @@ stage! {
     fn prepare_for_outside(context: &mut Context) -> Option<Reason> {
         let dst = context.parsed.key.dst;
         let destination = classify(dst, Subnets::LookUp);
-        if destination == Destination::Host
-            && renumber::may_apply(context)
-            && let Some(reason) = renumber::translate_renumbered(context)
-        {
-            return Some(reason);
-        }
         match destination {
             Destination::Sandbox(_) if !is_at_uplink(context) => Some(Reason::DirectAccess),
             Destination::Host if !is_at_uplink(context) => Some(Reason::NotOurs),

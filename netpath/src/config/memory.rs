@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lowest_memory_limit_of_the_ancestors_is_used() {
+    fn class6_lowest_memory_limit_of_the_ancestors_is_used() {
         let directory = tempfile::TempDir::new().unwrap();
         let inner = directory.path().join("a/b");
         fs::create_dir_all(&inner).unwrap();

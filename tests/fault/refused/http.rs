@@ -135,7 +135,7 @@ pub fn table() -> Table {
     )
 }
 
-pub fn oversized_nested_or_incomplete_requests_are_refused() {
+pub fn class6_oversized_nested_or_incomplete_requests_are_refused() {
     let fixture = populated_node();
     let before = NodeState::of(&fixture);
     let directory = tempfile::TempDir::new().expect("directory");

@@ -23,7 +23,7 @@ const RESTART: &str = "(no request) a restart changes nothing either";
 fn main() -> ExitCode {
     let mut tables = cli::tables();
     tables.push(http::table());
-    let checks = checks![http::oversized_nested_or_incomplete_requests_are_refused];
+    let checks = checks![http::class6_oversized_nested_or_incomplete_requests_are_refused];
     table::main(tables, checks)
 }
 
