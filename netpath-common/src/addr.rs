@@ -21,7 +21,7 @@ pub enum Family {
 layout! {
     /// An IPv4 or IPv6 address: 16 bytes in network order, IPv4 in v4-mapped form (RFC 4291 §2.5.5.2).
     ///
-    /// One form for both families lets every map and every program exist once. Both words are kept in memory order, so
+    /// Because both families have one form, one map and one program serve both. Both words are kept in memory order, so
     /// copying and comparing need no byte swap.
     #[derive(Clone, Copy, Default)]
     pub struct Addr(16) {

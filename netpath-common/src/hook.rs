@@ -53,7 +53,7 @@ impl Hook {
         Self::EndpointEgress,
     ];
 
-    /// The hooks of the host's end of an endpoint's veth pair.
+    /// The hooks of a host interface.
     pub const OF_ENDPOINT: [Self; 2] = [Self::EndpointIngress, Self::EndpointEgress];
 
     /// Name of the program for this hook. The names of link pins end with it.
@@ -66,8 +66,8 @@ impl Hook {
         }
     }
 
-    /// Name of the program for this hook of a device with or without an Ethernet header. Only interfaces of the node may have
-    /// none.
+    /// Name of the program for this hook of a device with this link header. Only interfaces of the node may have
+    /// [`LinkHeader::None`].
     pub const fn program_for(self, header: LinkHeader) -> &'static str {
         match (self, header) {
             (Self::UplinkIngress, LinkHeader::None) => "uplink_in_l3",

@@ -147,7 +147,7 @@ reasons! {
     Tunnel = 55, Drop, "drop_tunnel";
     /// A link-local address that is not the sandbox's, as source or in a neighbour discovery message.
     LinkSpoofed = 56, Drop, "drop_link_spoofed";
-    /// The sandbox has reached its limit of flows: the new flow was refused.
+    /// The sandbox has reached its quota of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.
     Internal = 61, Drop, "drop_internal_error";

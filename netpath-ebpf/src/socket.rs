@@ -24,7 +24,7 @@ use crate::{
 
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
-/// Its subflows are TCP sockets.
+/// Multipath TCP; the subflows of such a socket are TCP sockets.
 const IPPROTO_MPTCP: u32 = 262;
 
 const EADDRINUSE: i32 = 98;

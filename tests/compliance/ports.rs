@@ -95,7 +95,7 @@ fn concurrent_with_the_host(fixture: &Fixture) {
     });
 }
 
-/// Ports that are used, and ports below 1024, which are left to the host.
+/// Ports that are used, and ports below 1024, which are reserved for the host.
 fn unused_ports(fixture: &Fixture) {
     fixture.network("network_a", NETWORK_A, &[]);
     let sandbox = fixture.sandbox("client", "network_a", &["8081:80", "8081:80/udp"]);

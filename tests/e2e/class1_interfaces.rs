@@ -1,4 +1,4 @@
-//! Ports are served, and sandboxes leave, on every interface of the node: without a default route, without an Ethernet
+//! Every interface of the node serves published ports, and sandboxes send through it: without a default route, without an Ethernet
 //! header, and on bridges of other programs.
 
 use netpath_tests::{

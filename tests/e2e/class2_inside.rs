@@ -54,7 +54,7 @@ fn wait_for_addresses(netns: &Netns) {
     });
 }
 
-/// A tunnel device, for which the other end of a pair stands in.
+/// A device that represents a tunnel: one end of a veth pair.
 fn add_tunnel(netns: &Netns) {
     for command in [
         "ip link add tun0 type veth peer name tun1",

@@ -1,4 +1,4 @@
-//! Class 3: one lookup decides device, next hop and source address, and changes of routes take effect on existing flows.
+//! One lookup decides device, next hop and source address, and changes of routes take effect on existing flows.
 
 use std::{
     io::{Read, Write},

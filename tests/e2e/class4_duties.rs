@@ -1,4 +1,4 @@
-//! Duties of the stack that redirected packets skip.
+//! Functions of the stack that redirected packets skip, so the programs have them too.
 
 use netpath_tests::{
     Netns, Process,

@@ -77,7 +77,7 @@ except OSError as error:
 ";
 
 #[test]
-fn connected_host_socket_is_told_that_its_sandbox_is_removed() {
+fn connected_host_socket_gets_an_error_when_its_sandbox_is_removed() {
     let service = service();
     let server = peer::serve(&service.web.netns, "web", &["80"]);
     let mut clients: Vec<_> = [LOOPBACK.0, LOOPBACK.1, HOST.0]

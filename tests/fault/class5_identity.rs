@@ -1,4 +1,4 @@
-//! A namespace or a process that has the number of an earlier one is not taken for it.
+//! A namespace or a process with the number of an earlier one is distinguished from it.
 
 use std::{
     fs::{self, File},

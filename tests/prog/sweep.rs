@@ -1,4 +1,4 @@
-//! Expiry: a flow that the daemon nominates is removed only if no packet has used it since.
+//! Expiry: a flow that the daemon has selected is removed only if no packet has used it since.
 
 use std::{thread, time::Duration};
 
@@ -90,13 +90,13 @@ fn sweep_removes_both_entries_if_their_times_match() {
 }
 
 #[test]
-fn packet_after_nomination_keeps_the_flow() {
+fn packet_after_selection_keeps_the_flow() {
     Prog::with(Setup::default(), |prog| {
         let family = Family::BOTH[0];
-        let nominated = record(open(prog, family, 61_500));
+        let selected = record(open(prog, family, 61_500));
         thread::sleep(Duration::from_millis(20));
         send_reply(prog, family, 61_500);
-        assert_eq!(sweep(prog, &[nominated]), 0);
+        assert_eq!(sweep(prog, &[selected]), 0);
         assert_eq!(prog.entries().len(), 2);
     });
 }
@@ -145,7 +145,7 @@ fn short() -> Setup {
 }
 
 #[test]
-fn idle_flows_are_nominated_by_the_limit_of_their_state() {
+fn idle_flows_are_removed_by_the_limit_of_their_state() {
     Prog::with(short(), |prog| {
         let family = Family::BOTH[0];
         for number in 0..100 {
@@ -168,7 +168,7 @@ fn idle_flows_are_nominated_by_the_limit_of_their_state() {
 }
 
 #[test]
-fn flows_of_a_removed_sandbox_are_nominated() {
+fn sweep_removes_flows_of_a_removed_sandbox() {
     Prog::with(Setup::default(), |prog| {
         for family in Family::BOTH {
             open(prog, family, 61_500);
@@ -187,7 +187,7 @@ fn flows_of_a_removed_sandbox_are_nominated() {
 
 /// The daemon was killed after it published a port and before it removed the flow that uses the port.
 #[test]
-fn flow_on_a_published_port_is_nominated() {
+fn sweep_removes_flow_on_a_published_port() {
     Prog::with(Setup::default(), |prog| {
         let family = Family::BOTH[0];
         open(prog, family, 61_500);

@@ -1,4 +1,4 @@
-//! VLAN tags in packet metadata. A test run cannot set one, so that a device sends the packet.
+//! VLAN tags in packet metadata. A test run cannot set one, so a device sends the packet.
 
 use std::{process::Command, thread, time::Duration};
 

@@ -23,7 +23,7 @@ const UNIT: [&str; 5] = [
 /// The package of the tests that need root; it has a test target per level.
 const TESTS: &str = "netpath-tests";
 
-/// A level of tests; see CONTRIBUTING.
+/// A level of tests; see `tests/README.md`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Level {
     /// Model, address management, plans, parsers, tables: needs no root.

@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// Whether the flow counts against the budget of half-open flows and may be evicted.
+    /// Whether the flow counts against the limit of half-open flows and may be evicted.
     #[inline(always)]
     pub const fn is_half_open(self) -> bool {
         matches!(self, Self::New | Self::SynReceived)

@@ -52,8 +52,8 @@ layout! {
         /// Number of flows beyond which those of an endpoint that are not sustained are evicted for new flows of other
         /// endpoints when the table is full.
         pub fair_share: u32,
-        /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen. Route
-        /// decisions of flows that are not younger are invalid.
+        /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen.
+        /// Route decisions that were made before or at that time are invalid.
         pub routes_changed: u64,
         /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 before the first sweep.
         pub swept: u64,
@@ -72,7 +72,7 @@ pub const VXLAN_PORT: u16 = 4789;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Role {
-    /// The host's end of an endpoint's veth pair; [`Device::index`] is the slot of the endpoint.
+    /// The host interface of an endpoint; [`Device::index`] is the slot of the endpoint.
     Endpoint = 1,
     /// An interface that serves published ports, and through which sandboxes send.
     Uplink = 2,
@@ -122,7 +122,7 @@ impl Device {
         self.role == Role::Uplink as u32 || self.role == Role::Guarded as u32
     }
 
-    /// Whether this is the host's end of an endpoint's veth pair.
+    /// Whether this is the host interface of an endpoint.
     #[inline(always)]
     pub const fn is_endpoint(&self) -> bool {
         self.role == Role::Endpoint as u32

@@ -20,8 +20,8 @@ layout! {
     /// flow, or, for a flow from outside, the endpoint whose port is published.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct Usage(48) {
-        /// Number of flows that count against the quota. Signed, so that a number that is too low by one does not wrap around
-        /// and block a sandbox.
+        /// Number of flows that count against the quota. Signed: below zero, an unsigned number would wrap around and block
+        /// the sandbox.
         pub flows: i32,
         /// Generation of the slot that is counted; flows of other generations are not counted.
         pub generation: u32,

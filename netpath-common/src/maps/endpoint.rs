@@ -21,7 +21,7 @@ layout! {
     /// An endpoint, by slot. Written by the daemon.
     #[derive(Clone, Copy, Default, Debug)]
     pub struct Endpoint(168) {
-        /// Interface index of the host's end of the veth pair; 0 if the slot is free.
+        /// Interface index of the host interface; 0 if the slot is free.
         pub ifindex: u32,
         /// Incremented when the slot is assigned to another endpoint. Flows of other generations have expired.
         pub generation: u32,

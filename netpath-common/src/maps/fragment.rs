@@ -81,7 +81,7 @@ layout! {
         pub key: FragmentKey,
         /// Coarse monotonic nanoseconds of its arrival.
         pub arrived: u64,
-        /// Sequence number of the ring at its arrival; its slot is reused after [`super::MAX_BUFFERED`] more.
+        /// Sequence number in the ring. The slot is reused after [`super::MAX_BUFFERED`] further fragments.
         pub sequence: u32,
         /// Length of the frame in bytes.
         pub length: u32,

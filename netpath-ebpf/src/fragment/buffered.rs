@@ -173,8 +173,9 @@ pub fn buffer(context: &mut Context, hook: Hook) -> bool {
     true
 }
 
-/// Sends the packet, a first fragment with its network header at `l3`, and the buffered fragments of its datagram through the hook again. `false` if no
-/// fragment is buffered or the packet could not be sent; the caller then continues with the packet.
+/// Sends the packet, which is a first fragment with its network header at `l3`, and the buffered fragments of its datagram
+/// through the hook again. `false` if no fragment is buffered or the packet could not be sent; the caller then continues
+/// with the packet.
 #[inline(always)]
 pub(super) fn send_again(
     skb: &mut Skb,

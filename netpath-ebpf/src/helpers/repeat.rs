@@ -21,7 +21,7 @@ pub fn repeat<S: Step>(count: u32, body: &mut S) {
 }
 
 unsafe extern "C" fn run_step<S: Step>(number: u32, body: *mut c_void) -> i64 {
-    // SAFETY: `bpf_loop` passes the pointer that `repeat` gave it.
+    // SAFETY: `bpf_loop` passes the pointer that `repeat` has passed to it.
     let body = unsafe { &mut *body.cast::<S>() };
     match body.step(number) {
         Continue::Yes => 0,

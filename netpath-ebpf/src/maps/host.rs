@@ -103,7 +103,7 @@ impl<K, V> HashMap<K, V> {
     /// The value under a key.
     ///
     /// # Safety
-    /// None needed here; the maps of the programs reuse the memory of removed entries.
+    /// No requirement here. The function is unsafe because the kernel's maps reuse the memory of removed entries.
     pub unsafe fn get(&self, key: &K) -> Option<&'static V> {
         // SAFETY: the value is leaked.
         self.get_ptr_mut(key).map(|value| unsafe { &*value })

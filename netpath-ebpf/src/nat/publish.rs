@@ -307,8 +307,8 @@ pub fn prepare(
             let may_reply_elsewhere =
                 target.endpoint.is_multihomed() && target.endpoint.network != endpoint.network;
             if slot == target.slot || may_reply_elsewhere {
-                // The sandbox would reply to its own address, or to one in another of its networks, directly. The gateway's
-                // address replaces the source, so that replies come back.
+                // The sandbox would send replies to its own address, or to an address of another of its networks, without
+                // using the gateway. So the gateway's address replaces the source.
                 to.src = target.endpoint.gateway(context.parsed.family);
                 source = SourcePort::Choose;
                 if to.src.is_unspecified() {

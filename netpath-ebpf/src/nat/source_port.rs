@@ -3,7 +3,7 @@
 //! The first candidate is the port that the sandbox has published for the source port of the packet, the second one is the
 //! source port itself. The third one is a keyed hash of the inner address and port. It is unpredictable from outside
 //! (RFC 6056) and the same for every destination, so without collisions the mapping is endpoint-independent (RFC 4787
-//! REQ-1). Later candidates are random. A candidate is used if it is unused: no port is published there, and neither a socket
+//! REQ-1). Later candidates are random. The first free candidate is chosen: no port is published there, and neither a socket
 //! of the node nor another NAT would get the replies. The insertion of the reply entry allocates the port; it fails if a flow
 //! uses it.
 
@@ -28,7 +28,7 @@ use crate::{
 /// Number of candidates before a new flow is refused.
 const ATTEMPTS: u32 = 34;
 
-/// Lower ports are left to the node.
+/// Lowest external port. Lower ports are reserved for the node.
 const FIRST_PORT: u16 = 1_024;
 
 /// Chooses the source port of the flow in `scratch.flow`, and inserts the entries of the flow.
@@ -102,7 +102,7 @@ impl Step for Search<'_> {
         }
         let flow = &mut context.scratch.flow;
         flow.to.sport = Be16::new(candidate);
-        // In the map and not on the stack, of which this call has little left on Linux 6.1.
+        // Stored in the map: on Linux 6.1, this call has little stack left.
         flow.reply_key.copy_reversed(&flow.to);
         let is_usable = if is_echo {
             is_usable_identifier(config, &flow.reply_key)

@@ -48,13 +48,13 @@ pub fn established(
 /// Sends a packet that belongs to no flow, or that is translated at the outgoing device, to the next hop.
 #[inline(always)]
 pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
-    // The flow is not opened below `find_way`: on Linux 6.1 the stack frames of these calls exceed the limit together.
-    find_way(context, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
+    // The flow is not opened below `route_packet`: on Linux 6.1 the stack frames of these calls exceed the limit together.
+    route_packet(context, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
 }
 
 /// Looks up the route of a packet, and sends it if it is translated at the outgoing device. `None` if a flow is to be opened.
 #[inline(never)]
-fn find_way(context: &mut Context, endpoint: &Endpoint) -> Option<Reason> {
+fn route_packet(context: &mut Context, endpoint: &Endpoint) -> Option<Reason> {
     if context.parsed.ttl <= 1 {
         return Some(Reason::TtlExceeded);
     }

@@ -83,7 +83,10 @@ fn release(addr: Addr, network: u32) {
     }
 }
 
-const _: () = assert!(LINK_ADDRESSES == 2, "`owns` and `start` have two addresses");
+const _: () = assert!(
+    LINK_ADDRESSES == 2,
+    "`contains` and `owns_link_address` handle two addresses"
+);
 
 #[inline(always)]
 fn contains(own: &LinkAddresses, addr: Addr) -> bool {
@@ -107,7 +110,7 @@ fn is_in_use(key: &LinkKey, owner: LinkOwner) -> bool {
     }
 }
 
-/// Begins the addresses of a new endpoint, and removes those of the previous endpoint in its slot.
+/// Clears the addresses of a slot for a new endpoint. The previous endpoint of the slot no longer owns its addresses.
 #[inline(always)]
 fn start(own: &mut LinkAddresses, endpoint: &Endpoint) {
     for addr in own.addresses {

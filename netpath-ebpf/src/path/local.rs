@@ -168,8 +168,8 @@ stage! {
 
 stage! {
     /// Whether a SYN matches the reply direction of a flow that a sandbox opened, but its destination port was published later,
-    /// or a socket of the node listens there. Both have precedence. A port that leads to the same port of the same sandbox is
-    /// no other receiver.
+    /// or a socket of the node listens there. Both have precedence. `false` if the published port leads to the port and
+    /// sandbox of the flow.
     fn is_shadowed(context: &mut Context) -> bool {
         let Some(entry) = Entry::find(&context.parsed.key) else {
             return false;

@@ -1,6 +1,6 @@
 //! ARP and neighbour discovery from a sandbox.
 //!
-//! A sandbox speaks for its own addresses only. A request for the gateway or for a sandbox of the same network is answered
+//! A sandbox may announce only its own addresses. A request for the gateway or for a sandbox of the same network is answered
 //! here, so that netfilter, which sees the frames of a bridge if `br_netfilter` is active, cannot drop it. Other messages
 //! pass to the bridge: announcements, duplicate address detection, and requests for addresses that netpath does not know.
 
@@ -132,7 +132,7 @@ fn solicitation(context: &mut Context, slot: u32, endpoint: &Endpoint, target: A
     }
     let message = context.parsed.l3 + context.parsed.l4;
     let checked = check_options(context, message + OPTIONS, endpoint);
-    // The reply takes the place of the request, which must have exactly the option that the reply has.
+    // The reply is written over the request, so the request must have exactly the option that the reply has.
     let is_plain = context.parsed.ttl == HOP_LIMIT
         && context.parsed.end == context.parsed.l4 + OPTIONS + LINK_OPTION;
     if checked != Reason::LinkLocal || !is_plain {

@@ -36,7 +36,8 @@ pub(super) async fn execute(
     Ok(0)
 }
 
-/// Logs go to stderr, level `info` unless `NETPATH_LOG` is set; without time for the journal.
+/// Logs go to stderr. The level is `info`, or `debug` with `verbose`, unless `NETPATH_LOG` is set. The journal adds the
+/// time itself.
 fn start_logging(verbose: bool) {
     let default = if verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_env("NETPATH_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -129,7 +129,7 @@ impl Failure {
     }
 }
 
-/// Without error numbers, and without line breaks and other control characters, which an untrusted name may contain.
+/// The text without error numbers, line breaks and other control characters. An untrusted name may contain these.
 fn one_line(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let mut text = parts.next().unwrap_or_default().to_owned();

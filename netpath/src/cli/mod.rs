@@ -170,7 +170,7 @@ fn dispatch(cli: Cli) -> Outcome {
     }
 }
 
-/// Whether to colour stdout: a terminal, and <https://no-color.org> does not say otherwise.
+/// Whether to colour stdout: it is a terminal, and `NO_COLOR` is not set (<https://no-color.org>).
 fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -43,7 +43,7 @@ pub(super) enum Command {
         /// Networks
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// Networks of other owners too
+        /// Also remove networks of other owners
         #[arg(long)]
         force: bool,
     },
@@ -57,7 +57,7 @@ pub(super) enum Command {
         /// Address [default: a free one]
         #[arg(long)]
         ip: Option<IpAddr>,
-        /// A sandbox of another owner too
+        /// Also change a sandbox of another owner
         #[arg(long)]
         force: bool,
     },
@@ -68,7 +68,7 @@ pub(super) enum Command {
         network: String,
         /// Sandbox
         sandbox: String,
-        /// A sandbox of another owner too
+        /// Also change a sandbox of another owner
         #[arg(long)]
         force: bool,
     },

@@ -29,7 +29,7 @@ pub(super) enum Command {
         /// Sources that may use them; repeatable [default: all]
         #[arg(long, value_name = "CIDR")]
         allow: Vec<IpNet>,
-        /// Ports of a sandbox of another owner too
+        /// Also publish ports of a sandbox of another owner
         #[arg(long)]
         force: bool,
     },
@@ -38,10 +38,10 @@ pub(super) enum Command {
     Unpublish {
         /// Sandbox
         sandbox: String,
-        /// As published
+        /// Ports to withdraw, in the form in which they were published
         #[arg(required = true, value_name = "SPEC")]
         publish: Vec<String>,
-        /// Ports of a sandbox of another owner too
+        /// Also withdraw ports of a sandbox of another owner
         #[arg(long)]
         force: bool,
     },

@@ -58,7 +58,7 @@ pub(super) enum Command {
         /// Sandboxes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// Stop the processes that run in them; sandboxes of other owners too
+        /// Stop the processes that run in them, and also remove sandboxes of other owners
         #[arg(short, long)]
         force: bool,
     },

@@ -13,8 +13,8 @@ use crate::{
 /// Remove netpath's kernel state and its run directory
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  netpath teardown\n\n\
-                  The daemon does it and ends. With --force it is done without a daemon, and needs root; the \
-                  directories are then those of the settings file, of these options, or the default ones.")]
+                  The daemon removes its state and exits. With --force, this command removes it without a daemon; this \
+                  needs root. The directories are then those of these options, of the settings file, or the default ones.")]
 pub(super) struct Arguments {
     /// Work without a daemon
     #[arg(long)]

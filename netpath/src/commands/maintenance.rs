@@ -128,7 +128,8 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
                 Ok(_) => {
                     removed = true;
                     node.failures.end(name.as_str());
-                    let message = Some("its process or namespace has ended".to_owned());
+                    let message =
+                        Some("its process has ended, or its namespace was removed".to_owned());
                     let name = name.as_str();
                     self.emit(Action::Removed, ObjectKind::Sandbox, name, message);
                 }

@@ -41,7 +41,7 @@ pub struct Status {
     pub degraded: Vec<String>,
     /// The last reconcile; `None` before the first one.
     pub last_reconcile: Option<ReconcileStatus>,
-    /// Optional kernel features, and whether they are used.
+    /// Optional kernel features, and whether the kernel has them.
     pub features: BTreeMap<String, bool>,
     /// Use and limits of the flow table.
     pub flows: FlowTable,

@@ -79,7 +79,7 @@ impl Node {
                 Err(CommandError::Request(error @ RequestError::PoolsExhausted { .. }))
                     if wanted == BuiltIn::All =>
                 {
-                    let text = format!("{error}; the next start tries again");
+                    let text = format!("{error}; the daemon tries again at its next start");
                     tracing::warn!("{text}");
                     self.degraded.insert("built-in network", text);
                     wanted = BuiltIn::WithoutSubnets;

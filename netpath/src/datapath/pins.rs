@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
-//! <bpf-dir>/links/<interface>-<hook>       '.' in interface names is written '%2e': bpffs forbids dots
+//! <bpf-dir>/links/<interface>-<program>    '.' in interface names is written '%2e': bpffs forbids dots
 //! <bpf-dir>/links/cgroup-<program>
-//! <bpf-dir>/filters/<interface>-<hook>     the program of a filter, on kernels without TCX
+//! <bpf-dir>/filters/<interface>-<program>  the program of a filter, on kernels without TCX
 //! <bpf-dir>/filters/<interface>-clsact     symbolic link; its target is the index of the device to which netpath added the qdisc
 //! ```
 

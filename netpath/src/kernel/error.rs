@@ -85,8 +85,8 @@ pub enum Error {
         /// The path.
         path: String,
     },
-    /// Another namespace is at the path than the adopted one.
-    #[error("{path} is another network namespace than the adopted one")]
+    /// The namespace at the path is not the adopted one.
+    #[error("{path} is another network namespace, not the adopted one")]
     Replaced {
         /// The path.
         path: String,

@@ -94,7 +94,7 @@ pub fn ingress_qdisc(ifindex: u32) -> Result<Option<String>, Error> {
     Ok(kind)
 }
 
-/// Removes the clsact qdisc of a device with every filter in it; absence is success.
+/// Removes the clsact qdisc of a device with every filter in it; succeeds if there is none.
 ///
 /// # Errors
 /// If the kernel refuses the request.

@@ -16,8 +16,9 @@ use super::{Error, Kernel, Link, link::NEW, netns, sysctl};
 use crate::plan::Veth;
 
 impl Kernel {
-    /// Creates a veth pair, both ends down, marked as not configured. The host interface is a port of its bridge; the container link is in its
-    /// namespace and has its final name. A pair of that name whose other end is in another namespace is replaced.
+    /// Creates a veth pair, both ends down, marked as not configured. The host interface is a port of its bridge; the
+    /// container link is in its namespace and has its final name. A pair of that name whose other end is in another
+    /// namespace is replaced.
     ///
     /// # Errors
     /// [`Error::ForeignLink`] if the name belongs to another kind of device, [`Error::NameTaken`] if the name of the

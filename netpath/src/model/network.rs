@@ -75,7 +75,7 @@ pub struct Network {
     pub driver: Driver,
     /// At most one for each family; none for `host` and `none`.
     pub subnets: Vec<Subnet>,
-    /// MTU in bytes; if `None`, that of the adopted bridge, or the smallest of the uplinks.
+    /// MTU in bytes; if `None`, that of the adopted bridge, or the smallest of the interfaces with a default route.
     pub mtu: Option<u32>,
     /// Whether the network has no external access and no published ports.
     pub internal: bool,

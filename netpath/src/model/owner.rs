@@ -26,7 +26,7 @@ pub enum Owner {
 pub struct Caller {
     /// The program that sends the request.
     pub owner: Owner,
-    /// Whether objects of other owners are changed too.
+    /// Whether the caller may change objects of other owners.
     pub force: bool,
 }
 

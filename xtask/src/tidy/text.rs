@@ -100,7 +100,7 @@ pub fn machine_paths(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// Every reason of the counters is explained in `reasons.md`.
+/// Every reason of the counters is in `netpath/docs/reasons.md`, if that page exists.
 pub fn reasons(sources: &[Source]) -> Vec<String> {
     let file = |path: &str| {
         sources

@@ -20,7 +20,7 @@ use crate::{
     sample::Sample,
 };
 
-/// Class 3: a flow keeps its route until it is a second old or the daemon reports a change.
+/// A flow keeps its route until it is a second old or the daemon reports a change.
 #[test]
 fn class3_route_of_flow_is_looked_up_after_age_limit_and_change() {
     node(MASQUERADE);
@@ -53,7 +53,7 @@ fn class3_route_of_flow_is_looked_up_after_age_limit_and_change() {
     assert_eq!(lookups(), 3);
 }
 
-/// Class 3: a masqueraded flow whose route leads to another interface gets the source address of that interface.
+/// A masqueraded flow whose route leads to another interface gets the source address of that interface.
 #[test]
 fn class3_flow_that_leaves_by_another_interface_is_recreated() {
     const OTHER: u32 = 4;
@@ -98,7 +98,7 @@ fn class3_flow_that_leaves_by_another_interface_is_recreated() {
     assert_eq!(source(), addr("203.0.113.1"));
 }
 
-/// Class 3: the reply of a published port is routed with the address that the client used.
+/// The reply of a published port is routed with the address that the client used.
 #[test]
 fn class3_reply_is_routed_with_the_address_that_the_client_used() {
     node(MASQUERADE);

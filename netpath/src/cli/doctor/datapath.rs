@@ -55,7 +55,7 @@ fn list(features: Features) -> Finding {
         .map(|(name, _, instead)| format!("no {name}: {instead}"))
         .collect();
     if missing.is_empty() {
-        Finding::ok("features", "every optional feature of the kernel is used")
+        Finding::ok("features", "the kernel has every optional feature")
     } else {
         Finding::ok("features", missing.join("; "))
     }
@@ -153,10 +153,7 @@ mod tests {
             mark: true,
             checksum_ipv6: true,
         };
-        assert_eq!(
-            list(all).message,
-            "every optional feature of the kernel is used"
-        );
+        assert_eq!(list(all).message, "the kernel has every optional feature");
         let finding = list(Features { tcx: false, ..all });
         assert_eq!(
             finding.message,

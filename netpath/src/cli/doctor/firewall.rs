@@ -36,7 +36,7 @@ fn judge(name: &'static str, drops: bool, translations: usize) -> Finding {
     match (drops, translations) {
         (true, _) => Finding::warn(
             name,
-            "a chain drops forwarded packets by default: packets that netpath passes to the stack, such as too big ones, are lost",
+            "a chain drops forwarded packets by default: packets that netpath passes to the stack, such as those larger than an MTU, are dropped",
             if name == "nftables" {
                 "accept forwarding in that chain: nft list chains | grep -A2 'hook forward'"
             } else {

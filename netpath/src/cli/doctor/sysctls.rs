@@ -64,12 +64,12 @@ fn forwarding(v4: Option<&str>, v6: Option<&str>) -> Finding {
     match (v4, v6) {
         (Some("0"), _) => Finding::warn(
             "forwarding",
-            "IPv4 forwarding is off: packets that netpath passes to the stack, such as too big ones, are lost",
+            "IPv4 forwarding is off: packets that netpath passes to the stack, such as those larger than an MTU, are dropped",
             "sysctl -w net.ipv4.ip_forward=1",
         ),
         (_, Some("0")) => Finding::ok(
             "forwarding",
-            "on for IPv4; off for IPv6: IPv6 packets that netpath passes to the stack, such as too big ones, are lost",
+            "on for IPv4; off for IPv6: IPv6 packets that netpath passes to the stack, such as those larger than an MTU, are dropped",
         ),
         _ => Finding::ok("forwarding", "on"),
     }

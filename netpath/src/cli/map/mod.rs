@@ -85,7 +85,7 @@ pub(super) fn execute(context: &Context, command: Command) -> Outcome {
             MapTable::Endpoints => dump_rows(context, &arguments, tables::endpoints)?,
             MapTable::Networks => dump_rows(context, &arguments, tables::networks)?,
             MapTable::Counters => dump_rows(context, &arguments, tables::counters)?,
-            MapTable::Peers => dump_nothing(context, "there are no overlay networks yet")?,
+            MapTable::Peers => dump_nothing(context, "overlay networks are not supported yet")?,
             MapTable::Fragments => dump_rows(context, &arguments, tables::fragments)?,
         },
     }

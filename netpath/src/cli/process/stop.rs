@@ -34,7 +34,7 @@ pub(in crate::cli) enum StopError {
         source: io::Error,
     },
     /// It still runs after SIGKILL.
-    #[error("process {0} does not end")]
+    #[error("process {0} still runs after SIGKILL")]
     Runs(i32),
 }
 

@@ -95,7 +95,7 @@ pub trait Service: Send + Sync + 'static {
         caller: Caller,
     ) -> impl Future<Output = Result<v1::Endpoint, ApiError>> + Send;
 
-    /// Separates an endpoint from its sandbox.
+    /// Disconnects an endpoint from its sandbox.
     fn leave_endpoint(
         &self,
         id: &str,

@@ -46,7 +46,7 @@ pub struct NetworkRequest {
     pub masquerade: bool,
     /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
-    /// MTU in bytes; that of the adopted bridge or of the uplinks if `None`.
+    /// MTU in bytes; if `None`, that of the adopted bridge or of the interfaces with a default route.
     pub mtu: Option<u32>,
     /// VXLAN network identifier; only overlay networks have one.
     pub vni: Option<u32>,

@@ -69,7 +69,7 @@ impl State {
         if let Some(prefix) = requested {
             return Some(*prefix);
         }
-        // A network may have the prefix of a route, whose destinations its sandboxes then do not reach.
+        // If every subnet overlaps a route, one of them is used: its sandboxes do not reach the destinations of the route.
         let avoided = [env.connected, env.routed].concat();
         let find = |avoid: &[IpNet]| choose_subnet(env.pools, like, &self.prefixes, avoid);
         let pooled = find(&avoided).or_else(|| find(env.connected));

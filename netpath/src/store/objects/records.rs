@@ -49,8 +49,8 @@ pub struct NetworkDefinition {
 pub struct NodeRecord {
     /// Name.
     pub name: Name,
-    /// Addresses at which other nodes reach it: the underlay address of the settings, or the addresses of its uplinks.
-    /// May be empty.
+    /// Addresses at which other nodes reach it: the underlay address of the settings, or the addresses of its interfaces
+    /// with a default route. May be empty.
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,

@@ -35,7 +35,7 @@ pub enum Action {
     Published,
     /// Ports were withdrawn.
     Unpublished,
-    /// Another program had changed it, and netpath has restored it.
+    /// A reconcile has corrected it, for example after another program has changed it.
     Repaired,
     /// It is degraded.
     Degraded,

@@ -102,15 +102,15 @@ pub struct NatFlow {
     pub protocol: FlowProtocol,
     /// Translation.
     pub kind: FlowKind,
-    /// `new`, `syn-received`, `established`, `half-closed`, `closing` or `reset`.
+    /// `new`, `syn-received`, `established`, `half-closed`, `closing`, `refused` or `reset`.
     pub state: String,
     /// Tuple of the side that opened the flow, before translation.
     pub original: Tuple,
     /// Tuple of the other side, before translation.
     pub reply: Tuple,
-    /// Name of the sandbox.
+    /// Name of the sandbox; `null` for a connection of the node itself.
     pub sandbox: Option<String>,
-    /// Name of that sandbox's network.
+    /// Name of that sandbox's network; `null` if the network was removed or there is no sandbox.
     pub network: Option<String>,
     /// Packets in the original and in the reply direction.
     pub packets: [u64; 2],

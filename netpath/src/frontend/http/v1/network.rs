@@ -200,7 +200,7 @@ pub struct NetworkCreate {
     /// How its sandboxes are reached from outside; `nat` by default.
     #[serde(default)]
     pub gateway_mode: GatewayMode,
-    /// MTU in bytes; that of the uplink or of the adopted bridge by default.
+    /// MTU in bytes; by default that of the interfaces with a default route, or of the adopted bridge.
     #[serde(default)]
     pub mtu: Option<u32>,
     /// VXLAN network identifier; a free one by default.

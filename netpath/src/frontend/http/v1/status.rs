@@ -13,7 +13,7 @@ pub struct Status {
     pub node: String,
     /// Version of the daemon.
     pub version: String,
-    /// Whether the desired state is applied.
+    /// Whether every program is attached, the last reconcile had no failure, and the store can be written.
     pub ready: bool,
     /// Nodes that share the store, this one included.
     #[serde(default)]
@@ -34,7 +34,7 @@ pub struct Status {
     /// The last reconcile.
     #[serde(default)]
     pub last_reconcile: Option<Reconcile>,
-    /// Optional features of the kernel, and whether they are used.
+    /// Optional kernel features, and whether the kernel has them.
     #[serde(default)]
     pub features: BTreeMap<String, bool>,
     /// The flow table; `null` if it cannot be read.
@@ -98,7 +98,7 @@ pub struct SandboxFlows {
 /// The store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
-    /// `file` or `etcd`.
+    /// Kind: `file`.
     pub kind: String,
     /// Whether it responds.
     pub reachable: bool,
@@ -118,7 +118,7 @@ pub struct Program {
     pub interface: Option<String>,
     /// Whether it is attached.
     pub attached: bool,
-    /// Kind of attachment: `tcx`, `netlink`, `cgroup`, `xdp-native` or `xdp-generic`.
+    /// Kind of attachment: `tcx`, `filter` or `cgroup`.
     #[serde(default)]
     pub mode: Option<String>,
 }

@@ -91,7 +91,7 @@ fn refused(state: &State, request: &EndpointRequest) -> RequestError {
 }
 
 #[test]
-fn shared_objects_hold_nothing_that_only_one_node_knows() {
+fn shared_objects_contain_no_local_property() {
     let store = MemoryStore::default();
     let mut state = State::default();
     fill(&store, &mut state);
