@@ -35,7 +35,7 @@ pub struct Args {
 type Rule = (&'static str, fn(&[Source]) -> Vec<String>);
 
 /// All rules.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 12] = [
     ("boundaries between modules", boundaries::modules),
     ("pure modules", boundaries::pure),
     ("unsafe only where listed", boundaries::unsafe_code),
@@ -47,7 +47,6 @@ const RULES: [Rule; 13] = [
     ("white space", text::white_space),
     ("paths of one machine", text::machine_paths),
     ("manifests", manifests::lints),
-    ("reasons are documented", text::reasons),
     ("requirements are documented", compliance::page),
 ];
 
@@ -142,11 +141,6 @@ mod tests {
     #[test]
     fn every_crate_inherits_the_lints() {
         holds("manifests");
-    }
-
-    #[test]
-    fn every_reason_is_documented() {
-        holds("reasons are documented");
     }
 
     #[test]

@@ -100,30 +100,6 @@ pub fn machine_paths(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// Every reason of the counters is in `netpath/docs/reasons.md`, if that page exists.
-pub fn reasons(sources: &[Source]) -> Vec<String> {
-    let file = |path: &str| {
-        sources
-            .iter()
-            .find(|source| source.path == path)
-            .map(|source| source.text.as_str())
-    };
-    let (Some(page), Some(table)) = (
-        file("netpath/docs/reasons.md"),
-        file("netpath-common/src/reason.rs"),
-    ) else {
-        return Vec::new();
-    };
-    // A line of the table: `TooBig = 5, Pass, "pass_too_big";`
-    let names = table
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix("\";")?.rsplit_once('"'));
-    names
-        .filter(|(_, name)| !page.contains(&format!("`{name}`")))
-        .map(|(_, name)| format!("netpath/docs/reasons.md: `{name}` is missing"))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::tree::source, *};
@@ -151,16 +127,5 @@ mod tests {
             1
         );
         assert!(machine_paths(&source("a.md", &format!("https://example.org{path}"))).is_empty());
-    }
-
-    #[test]
-    fn undocumented_reason_is_found() {
-        let mut sources = source("netpath/docs/reasons.md", "| `pass_a` |");
-        let table = "    A = 0, Pass, \"pass_a\";\n    B = 1, Pass, \"pass_b\";\n";
-        sources.extend(source("netpath-common/src/reason.rs", table));
-        assert_eq!(
-            reasons(&sources),
-            ["netpath/docs/reasons.md: `pass_b` is missing"]
-        );
     }
 }
