@@ -147,6 +147,9 @@ reasons! {
     Tunnel = 55, Drop, "drop_tunnel";
     /// A link-local address that is not the sandbox's, as source or in a neighbour discovery message.
     LinkSpoofed = 56, Drop, "drop_link_spoofed";
+    /// From or to an address outside that the deny list of the node contains, in a packet that would be delivered to a sandbox
+    /// or that a sandbox sends.
+    Denied = 57, Drop, "drop_denied";
     /// The sandbox has reached its quota of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.

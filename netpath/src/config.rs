@@ -7,15 +7,18 @@ mod pool;
 mod settings;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use nix::unistd::gethostname;
 
 pub use error::ConfigError;
-pub use settings::{AttachMode, LimitSettings, Settings, TimerSettings, XdpMode};
+pub use settings::{AttachMode, DenySettings, LimitSettings, Settings, TimerSettings, XdpMode};
 
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
@@ -72,6 +75,8 @@ pub struct Config {
     pub timers: Timers,
     /// Capacities of the flow table.
     pub limits: Limits,
+    /// Prefixes of the deny list that no command can remove.
+    pub denied: Arc<BTreeSet<IpNet>>,
 }
 
 /// Kinds of stores.
@@ -149,6 +154,7 @@ impl Config {
             },
             timers: settings.timers.resolve()?,
             limits: settings.limits.resolve()?,
+            denied: settings.deny.resolve()?,
             node,
         })
     }

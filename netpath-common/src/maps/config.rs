@@ -9,7 +9,7 @@ use crate::{
 layout! {
     /// Settings of the node; one entry. Written by the daemon.
     #[derive(Clone, Copy, Debug)]
-    pub struct Config(192) {
+    pub struct Config(200) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
         /// Random, chosen when the map is created. Key of the hash that selects external ports.
@@ -57,6 +57,10 @@ layout! {
         pub routes_changed: u64,
         /// Coarse monotonic nanoseconds of the daemon's last sweep; 0 before the first sweep.
         pub swept: u64,
+        /// Number of entries of `denied`. If there are none, the programs look up no address.
+        pub denied: u32,
+        /// Padding, always zero.
+        pub pad: u32,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod count;
+mod denied;
 mod endpoint;
 mod fragment;
 mod link;
@@ -16,6 +17,7 @@ mod text;
 
 pub use config::*;
 pub use count::*;
+pub use denied::*;
 pub use endpoint::*;
 pub use fragment::*;
 pub use link::*;

@@ -29,6 +29,8 @@ pub const MAX_SUBNETS: u32 = 16_384;
 pub const MAX_PORTS: u32 = 131_072;
 /// Capacity of `allow`.
 pub const MAX_ALLOW: u32 = 65_536;
+/// Capacity of `denied`.
+pub const MAX_DENIED: u32 = 131_072;
 /// Capacity of `devices`.
 pub const MAX_DEVICES: u32 = 32_768;
 /// Capacity of `link_owners`: the addresses of every endpoint.
@@ -100,6 +102,7 @@ macro_rules! for_each_map {
             "link_owners" LINK_OWNERS: HashMap[LinkKey => LinkOwner; MAX_LINK_OWNERS], "programs" => "programs";
             "ports" PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs, CLI";
             "allow" ALLOW: LpmTrie[[u8; 20] => u32; MAX_ALLOW], "daemon" => "programs";
+            "denied" DENIED: LpmTrie[[u8; 20] => Denied; MAX_DENIED], "daemon" => "programs";
             "own_ports" OWN_PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs";
             "reserved_ports" RESERVED_PORTS: Array[u32 => u64; RESERVED_WORDS], "daemon" => "programs";
             "outer_tuples" OUTER_TUPLES: HashMap[FlowKey => OuterTuple; MAX_OUTER_TUPLES], "programs" => "programs, daemon";
@@ -154,8 +157,8 @@ impl MapKind {
 }
 
 use super::{
-    Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Device, Endpoint, FlowEntry,
-    FlowKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram, LINK_ADDRESSES,
+    Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Denied, Device, Endpoint,
+    FlowEntry, FlowKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram, LINK_ADDRESSES,
     LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple, PendingDatagram, PortKey,
     PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
 };

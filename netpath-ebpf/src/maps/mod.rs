@@ -19,13 +19,13 @@ use netpath_common::{
     for_each_map,
     maps::{
         AVOIDED_PORTS, AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count,
-        Device, Endpoint, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram,
-        LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES, MAX_ALLOW,
-        MAX_BUFFERED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS,
-        MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES, MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS,
-        MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network, NextHop, OuterTuple, PendingDatagram,
-        PortKey, PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
-        avoided_index, reserved_word,
+        Denied, DeniedKey, Device, Endpoint, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock,
+        KnownDatagram, LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES,
+        MAX_ALLOW, MAX_BUFFERED, MAX_DENIED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES,
+        MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES, MAX_PENDING,
+        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network, NextHop,
+        OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr,
+        SocketPeer, Subnet, Usage, avoided_index, reserved_word,
     },
     reason::{COUNTERS, Reason},
 };
@@ -209,6 +209,17 @@ pub fn is_allowed(list: u32, source: Addr) -> bool {
     };
     // SAFETY: the key has the 24 bytes of the map's key size.
     unsafe { find_longest(&raw const ALLOW, (&raw const key).cast()) }.is_some()
+}
+
+/// Until when the deny list contains an address, in coarse monotonic nanoseconds; 0 if it does not contain it.
+#[inline(always)]
+pub fn denied_until(address: Addr) -> u64 {
+    let key = DeniedKey::of_address(address);
+    // SAFETY: the key has the 24 bytes of the map's key size.
+    match unsafe { find_longest(&raw const DENIED, (&raw const key).cast()) } {
+        Some(entry) => entry.until,
+        None => 0,
+    }
 }
 
 /// The range of an endpoint's own ports under a key.

@@ -9,7 +9,7 @@ use netpath_common::{
 };
 
 use super::{
-    deliver,
+    deliver, deny,
     destination::{Destination, Subnets, classify},
     forward, guard,
     icmp_error::{self, Reporter},
@@ -80,6 +80,7 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Subnet | Destination::Outside if endpoint.is_internal() => {
             Reason::InternalNetwork
         }
+        Destination::Outside if deny::is_destination_denied(context) => Reason::Denied,
         Destination::Subnet | Destination::Outside => forward::to_outside(context, slot, endpoint),
     }
 }
@@ -148,6 +149,9 @@ fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Opt
         || !guard::is_to_gateway(&context.skb, endpoint)
     {
         return None;
+    }
+    if deny::is_destination_denied(context) {
+        return Some(Reason::Denied);
     }
     forward::established(context, entry, slot, endpoint)
 }

@@ -12,7 +12,7 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::deliver;
+use super::{deliver, deny};
 use crate::{
     conntrack::{self, Entry},
     context::Context,
@@ -35,11 +35,18 @@ pub enum Reporter {
 
 stage! {
     /// Translates an error and delivers it to the sandbox that sent the quoted packet. `None` if the quoted packet belongs to
-    /// no flow at this hook.
+    /// no flow at this hook. The deny list applies to an error of the peer, not to one of a router.
     pub fn deliver_icmp_error(context: &mut Context, hook: Hook, reporter: Reporter) -> Option<Reason> {
         match translate(context, hook, reporter) {
             Outcome::NoFlow => None,
             Outcome::Failed => Some(Reason::WriteFailed),
+            Outcome::Translated(_)
+                if hook == Hook::UplinkIngress
+                    && context.parsed.key.src == context.scratch.quote.key.dst
+                    && deny::is_source_denied(context) =>
+            {
+                Some(Reason::Denied)
+            }
             Outcome::Translated(endpoint) => Some(deliver::routed(context, endpoint, hook)),
         }
     }

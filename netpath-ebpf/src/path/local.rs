@@ -16,7 +16,7 @@ use netpath_common::{
 };
 
 use super::{
-    deliver,
+    deliver, deny,
     destination::{self, Destination, Subnets, classify},
     guard,
     icmp_error::{self, Reporter},
@@ -148,6 +148,9 @@ fn deliver_if_known(context: &mut Context, hook: Hook) -> Option<Reason> {
         conntrack::remove_flow(&context.parsed.key);
         return None;
     }
+    if hook == Hook::UplinkIngress && deny::is_source_denied(context) {
+        return Some(Reason::Denied);
+    }
     Some(deliver::translated(context, entry, endpoint, hook))
 }
 
@@ -162,6 +165,9 @@ stage! {
     /// Delivers a later fragment. `None` if its first fragment has not arrived.
     fn deliver_later_fragment(context: &mut Context, hook: Hook) -> Option<Reason> {
         let known = fragment::find(context, hook)?;
+        if hook == Hook::UplinkIngress && deny::is_source_denied(context) {
+            return Some(Reason::Denied);
+        }
         Some(deliver::fragment(context, &known, hook))
     }
 }
@@ -238,8 +244,9 @@ fn decide(
     };
     if context.parsed.is_later_fragment() {
         // Its datagram may be for a published port; only the first fragment contains the port.
+        let is_denied = matches!(client, Client::Outside) && deny::is_source_denied(context);
         return Err(match buffered {
-            Some(reason) if fragment::buffer(context, hook) => reason,
+            Some(reason) if !is_denied && fragment::buffer(context, hook) => reason,
             _ => otherwise,
         });
     }
@@ -255,6 +262,9 @@ fn decide(
     let Some(kind) = kind_of(context, client, destination, &target) else {
         return Err(otherwise);
     };
+    if matches!(client, Client::Outside) && deny::is_source_denied(context) {
+        return Err(Reason::Denied);
+    }
     publish::prepare(context, client, &target, kind)
 }
 

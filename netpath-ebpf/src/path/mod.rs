@@ -19,10 +19,12 @@
 //! | `local` | packets to an address of the node or of a sandbox: flow, published port, host or drop |
 //! | `forward` | packets from a sandbox to the outside |
 //! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
+//! | `deny` | the deny list of the node |
 //! | `icmp_error` | ICMP errors about translated packets |
 //! | `renumber` | another port for a connection of the node |
 
 mod deliver;
+mod deny;
 mod destination;
 pub mod endpoint;
 mod forward;

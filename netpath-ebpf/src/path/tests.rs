@@ -89,6 +89,8 @@ fn node(flags: u32) {
         fair_share: 8,
         routes_changed: 0,
         swept: 1,
+        denied: 0,
+        pad: 0,
     };
     maps::CONFIG.set(0, config);
     let uplink = Device {

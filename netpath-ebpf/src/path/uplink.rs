@@ -7,7 +7,7 @@ use netpath_common::{
 };
 
 use super::{
-    destination,
+    deny, destination,
     icmp_error::{self, Reporter},
     local, parse_from, parse_received, renumber, translate,
 };
@@ -83,6 +83,10 @@ fn from_sandbox(context: &mut Context, slot: u32, parsing: Result<(), Reason>) -
     // The host may send any packet. A packet of a sandbox must be valid.
     if let Err(reason) = parsing {
         return reason;
+    }
+    // The stack may have translated the destination since the packet passed the endpoint.
+    if deny::is_destination_denied(context) {
+        return Reason::Denied;
     }
     let hook = Hook::UplinkEgress;
     match context.parsed.transport {

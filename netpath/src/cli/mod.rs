@@ -5,6 +5,7 @@
 
 mod completions;
 mod daemon;
+mod deny;
 mod doctor;
 mod failure;
 mod man;
@@ -93,6 +94,8 @@ enum Command {
     #[command(subcommand)]
     Port(port::Command),
     #[command(subcommand)]
+    Deny(deny::Command),
+    #[command(subcommand)]
     Map(map::Command),
     Status(status::Arguments),
     Doctor(doctor::Arguments),
@@ -162,6 +165,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Run(arguments) => run::execute(&context, &runtime, arguments),
         Command::Sandbox(command) => runtime.block_on(sandbox::execute(&context, command)),
         Command::Port(command) => runtime.block_on(port::execute(&context, command)),
+        Command::Deny(command) => runtime.block_on(deny::execute(&context, command)),
         Command::Map(command) => map::execute(&context, command),
         Command::Status(arguments) => runtime.block_on(status::execute(&context, arguments)),
         Command::Doctor(arguments) => runtime.block_on(doctor::execute(&context, arguments)),

@@ -47,6 +47,8 @@ pub enum ObjectKind {
     Endpoint,
     /// A published port; the name is the name of its sandbox.
     Port,
+    /// An entry of the deny list; the name is its prefix.
+    Denial,
     /// The node.
     Node,
 }

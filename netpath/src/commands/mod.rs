@@ -7,6 +7,7 @@
 //! A command that changes the state returns when the change is stored and applied, or reversed. Commands run one after
 //! another: each holds the lock of the node. The tasks of the daemon use commands too (`maintenance`).
 
+mod deny;
 mod ended;
 mod endpoint;
 mod error;
@@ -39,6 +40,7 @@ use crate::{
     store,
 };
 
+pub use deny::DenialView;
 pub use endpoint::EndpointSpec;
 pub use error::{CommandError, ErrorKind};
 pub use event::{Action, Event, ObjectKind};
@@ -76,6 +78,8 @@ pub struct Wake {
     pub reconcile: Notify,
     /// Sandboxes were created or removed: the set of processes to watch has changed.
     pub sandboxes: Notify,
+    /// The deny list has changed: another entry may be the next one that expires.
+    pub denials: Notify,
     /// The daemon must stop.
     pub end: Notify,
 }

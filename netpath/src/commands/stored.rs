@@ -1,6 +1,8 @@
 //! The state, and the store from which it is loaded. Other writers may change the store at any time.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+
+use ipnet::IpNet;
 
 use super::CommandError;
 use crate::{
@@ -16,6 +18,8 @@ pub struct Stored {
     store: Arc<dyn Store>,
     state: State,
     revision: Revision,
+    /// Prefixes of the deny list that the settings file names; not in the store.
+    denied: Arc<BTreeSet<IpNet>>,
 }
 
 impl Stored {
@@ -29,7 +33,16 @@ impl Stored {
             store,
             state,
             revision,
+            denied: Arc::default(),
         })
+    }
+
+    /// The same state with these prefixes of the settings file in the deny list.
+    #[must_use]
+    pub fn with_denied(mut self, prefixes: Arc<BTreeSet<IpNet>>) -> Self {
+        self.state = self.state.with_configured_denials(Arc::clone(&prefixes));
+        self.denied = prefixes;
+        self
     }
 
     /// The state.
@@ -90,7 +103,7 @@ impl Stored {
         if loaded == self.revision {
             return Ok(false);
         }
-        self.state = state;
+        self.state = state.with_configured_denials(Arc::clone(&self.denied));
         self.revision = loaded;
         Ok(true)
     }

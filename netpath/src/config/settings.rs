@@ -1,16 +1,23 @@
 //! Settings as flags and file state them, before validation.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use netpath_common::flow::Timers;
 use serde::Deserialize;
 
 use super::{ConfigError, memory};
-use crate::{datapath::Limits, ipam::Pool};
+use crate::{
+    datapath::Limits,
+    ipam::Pool,
+    model::{DenyPrefix, request::DENY_LIMIT},
+};
 
 /// Settings before validation: each flag of `netpath daemon` is a key of the file, with `_` or `-`.
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
@@ -71,6 +78,9 @@ pub struct Settings {
     /// Capacities of the flow table.
     #[arg(skip)]
     pub limits: LimitSettings,
+    /// The deny list.
+    #[arg(skip)]
+    pub deny: DenySettings,
 }
 
 /// Use of XDP on uplinks.
@@ -129,6 +139,11 @@ impl Settings {
                     .limits
                     .flows_per_sandbox
                     .or(fallback.limits.flows_per_sandbox),
+            },
+            deny: if self.deny == DenySettings::default() {
+                fallback.deny
+            } else {
+                self.deny
             },
         }
     }
@@ -243,6 +258,27 @@ impl LimitSettings {
             ));
         }
         Ok(limits)
+    }
+}
+
+/// `[deny]`: the deny list of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DenySettings {
+    /// Prefixes or addresses of hosts outside.
+    pub cidrs: Vec<DenyPrefix>,
+}
+
+impl DenySettings {
+    pub(super) fn resolve(self) -> Result<Arc<BTreeSet<IpNet>>, ConfigError> {
+        let prefixes: BTreeSet<IpNet> = self.cidrs.into_iter().map(DenyPrefix::net).collect();
+        if prefixes.len() > DENY_LIMIT as usize {
+            return Err(ConfigError::invalid(
+                "deny.cidrs",
+                format!("{} prefixes are more than {DENY_LIMIT}", prefixes.len()),
+            ));
+        }
+        Ok(Arc::new(prefixes))
     }
 }
 

@@ -5,9 +5,11 @@
 //! netlink ───► resync ─────┤
 //! processes ─► lifecycle ──┤
 //! timer ─────► sweep ──────┤
+//! timer ─────► denials ────┤
 //! store ─────► follow ─────┘
 //! ```
 
+mod denials;
 mod error;
 mod follow;
 mod invalidation;
@@ -53,6 +55,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tasks.spawn(lifecycle::run(commands.clone()));
     tasks.spawn(sweep::run(commands.clone()));
     tasks.spawn(follow::run(commands.clone()));
+    tasks.spawn(denials::run(commands.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // An error means that the sender was dropped, which is the signal to stop.

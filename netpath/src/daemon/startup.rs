@@ -33,7 +33,7 @@ pub fn check_requirements() -> Result<(), DaemonError> {
 /// The first step that failed.
 pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let cgroup = cgroup(config)?;
-    let stored = open_store(config)?;
+    let stored = open_store(config)?.with_denied(Arc::clone(&config.denied));
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
@@ -71,6 +71,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         free_ports: ports,
         degraded: BTreeMap::new(),
     });
+    node.renew_denials()?;
     node.forget_ended();
     node.add_built_in().await?;
     node.reconcile(Depth::Inside, &config.uplinks).await?;

@@ -327,6 +327,8 @@ fn configured(
         fair_share: old.fair_share,
         routes_changed: old.routes_changed,
         swept: old.swept,
+        denied: old.denied,
+        pad: 0,
     }
 }
 

@@ -26,3 +26,4 @@ mod validity;
 pub use error::DatapathError;
 pub use load::{Datapath, Limits, NodeSettings};
 pub use probe::Features;
+pub use sys::now;

@@ -4,17 +4,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use netpath_common::{
     addr::Addr,
-    flow::{DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
+    flow::{BOTH_LOCAL, DELIVER, FlowEntry, FlowKey, Kind, ORIGINAL, UDP},
 };
 
-use super::{DatapathError, tables::Tables};
+use super::{
+    DatapathError,
+    tables::{DenyIndex, Tables},
+};
 use crate::plan::{
     own_ports::OwnPortEntry,
     tables::{AddressEntry, PortEntry, PortKey},
 };
 
 /// The addresses of the node and its published ports at one moment.
-pub struct ValidFlows {
+pub struct ValidFlows<'a> {
+    denied: &'a DenyIndex,
+    now: u64,
     addresses: HashSet<[u8; 16]>,
     ports: HashMap<(u8, Class), Ranges>,
     own_ports: HashMap<(u32, u8, Class), OwnRanges>,
@@ -34,12 +39,12 @@ enum Class {
     Any,
 }
 
-impl ValidFlows {
-    /// Reads addresses and ports.
+impl<'a> ValidFlows<'a> {
+    /// Reads addresses and ports. `now` is the time in coarse monotonic nanoseconds.
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub fn read(tables: &Tables) -> Result<Self, DatapathError> {
+    pub fn read(tables: &'a Tables, now: u64) -> Result<Self, DatapathError> {
         let own = tables.all::<AddressEntry>()?.into_iter();
         let own = own.filter(|(_, entry)| !matches!(entry, AddressEntry::Endpoint(_)));
         let mut ports: HashMap<_, Ranges> = HashMap::new();
@@ -58,17 +63,22 @@ impl ValidFlows {
             ranges.insert(key.ports.first, (key.ports.last, entry));
         }
         Ok(Self {
+            denied: &tables.denied_index,
+            now,
             own_ports,
             addresses: own.map(|(ip, _)| Addr::from(ip).octets()).collect(),
             ports,
         })
     }
 
-    /// Whether the address or published port with which a flow was created still exists and leads to the same endpoint. Only
-    /// the original entry is checked; for a reply entry the result is `true`.
+    /// Whether the address or published port with which a flow was created still exists and leads to the same endpoint, and
+    /// its peer outside is not denied. Only the original entry is checked; for a reply entry the result is `true`.
     pub fn contain(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
         if entry.role != ORIGINAL {
             return true;
+        }
+        if peer(key, entry).is_some_and(|peer| self.denied.contains(peer.ip(), self.now)) {
+            return false;
         }
         match Kind::from_byte(entry.kind) {
             Some(Kind::Snat) => {
@@ -121,6 +131,17 @@ impl ValidFlows {
             (port <= *last).then_some((*first, *entry))
         })
     }
+}
+
+/// The peer outside of a flow with this original entry; `None` for a flow of the node, or between sandboxes.
+fn peer(key: &FlowKey, entry: &FlowEntry) -> Option<Addr> {
+    let is_inside = entry.flags & BOTH_LOCAL != 0 || (entry.endpoint, entry.generation) == (0, 0);
+    let peer = if entry.flags & DELIVER != 0 {
+        key.src
+    } else {
+        key.dst
+    };
+    (!is_inside).then_some(peer)
 }
 
 /// The classes that contain an address, the most specific one first.

@@ -3,6 +3,7 @@
 //! The result of a request is a [`Change`]: objects before and after it. `commands` stores it, `plan` turns it into
 //! operations, and the reverse of a change exchanges both.
 
+pub mod deny;
 mod id;
 mod network;
 mod owner;
@@ -11,6 +12,7 @@ pub mod request;
 mod sandbox;
 pub mod state;
 
+pub use deny::{DenyList, DenyPrefix};
 pub use id::{Id, IdError, Name, NameError};
 pub use network::{Driver, GatewayMode, Network, Scope, Subnet};
 pub use owner::{Caller, Owner};
@@ -58,6 +60,13 @@ pub enum Change {
         /// The sandbox after.
         after: Box<Sandbox>,
     },
+    /// Entries of the deny list are created, changed or removed.
+    Denials {
+        /// Those that exist before.
+        before: deny::Denials,
+        /// Those that exist after.
+        after: deny::Denials,
+    },
 }
 
 impl Change {
@@ -97,7 +106,7 @@ impl Change {
         match self {
             Self::Sandbox { before, after } => (before.as_deref(), after.as_deref()),
             Self::Membership { before, after, .. } => (Some(before), Some(after)),
-            Self::Network { .. } | Self::Endpoint { .. } => (None, None),
+            Self::Network { .. } | Self::Endpoint { .. } | Self::Denials { .. } => (None, None),
         }
     }
 
@@ -115,7 +124,7 @@ impl Change {
                 joins: false,
                 ..
             } => (None, Some(endpoint)),
-            Self::Network { .. } | Self::Sandbox { .. } => (None, None),
+            Self::Network { .. } | Self::Sandbox { .. } | Self::Denials { .. } => (None, None),
         }
     }
 
@@ -142,6 +151,10 @@ impl Change {
             } => Self::Membership {
                 endpoint,
                 joins: !joins,
+                before: after,
+                after: before,
+            },
+            Self::Denials { before, after } => Self::Denials {
                 before: after,
                 after: before,
             },

@@ -21,6 +21,7 @@ macro_rules! for_each_table {
         $callback! {
             interfaces: Interfaces($crate::plan::Interface),
             subnets: Subnets($crate::plan::tables::SubnetEntry),
+            denied: Denied($crate::plan::denied::DeniedEntry),
             networks: Networks($crate::plan::tables::NetworkEntry),
             endpoints: Endpoints($crate::plan::tables::EndpointEntry),
             addresses: Addresses($crate::plan::tables::AddressEntry),

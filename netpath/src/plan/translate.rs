@@ -33,6 +33,7 @@ impl Desired {
     /// As [`Self::of_state`], without some sandboxes.
     pub fn of_state_without(state: &State, excluded: &[Name], facts: &Facts) -> Self {
         let mut desired = Self::of_node(facts);
+        desired.add_denied(state.deny_list());
         for network in state.networks() {
             desired.add_network(network, facts);
         }
@@ -97,6 +98,7 @@ impl Desired {
             }
             // An endpoint without a sandbox only reserves addresses.
             Change::Endpoint { .. } => both(None, None),
+            Change::Denials { before, after } => Self::of_denials(state.deny_list(), before, after),
         }
     }
 

@@ -14,6 +14,7 @@ use netpath::{
         run::{Outcome, Trial},
         tables::Tables,
     },
+    plan::denied::DeniedEntry,
 };
 use netpath_common::{
     addr::Addr,
@@ -394,10 +395,23 @@ impl Prog {
         }
     }
 
+    fn forget_denied(&mut self) {
+        let tables = self.tables();
+        let denied: Vec<_> = tables
+            .all::<DeniedEntry>()
+            .expect("denied")
+            .into_keys()
+            .collect();
+        if !denied.is_empty() {
+            tables.remove::<DeniedEntry>(&denied).expect("denied");
+        }
+    }
+
     /// Restores the state after loading.
     pub fn reset(&mut self) {
         self.forget_flows();
         self.forget_outer_tuples();
+        self.forget_denied();
         node::fill(&mut self.datapath.tables);
     }
 }

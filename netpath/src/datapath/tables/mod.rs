@@ -1,5 +1,6 @@
 //! Typed handles on the maps; converts types of the model to the map schema.
 
+mod denied;
 mod devices;
 mod levels;
 mod networks;
@@ -21,8 +22,8 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowEntry, FlowKey},
     maps::{
-        AddressRecord, Config, Device, Endpoint, HALF_OPEN_BLOCK, Network, OuterTuple, PortKey,
-        PublishedRange, RESERVED_WORDS, Subnet, Usage,
+        AddressRecord, Config, Denied, Device, Endpoint, HALF_OPEN_BLOCK, Network, OuterTuple,
+        PortKey, PublishedRange, RESERVED_WORDS, Subnet, Usage,
     },
 };
 
@@ -34,10 +35,11 @@ use crate::{
         tables::{EndpointEntry, PortEntry, Table},
     },
 };
+pub(super) use denied::DenyIndex;
 pub use devices::{Evictions, SandboxFlows};
 
-/// An allow-list key after its prefix length.
-type AllowData = [u8; 20];
+/// A key of `allow` or `denied` after its prefix length.
+type PrefixData = [u8; 20];
 
 /// The maps that user space accesses.
 pub struct Tables {
@@ -50,7 +52,10 @@ pub struct Tables {
     ports: HashMap<MapData, PortKey, PublishedRange>,
     /// Another handle of this map: batches need its descriptor.
     ports_map: MapData,
-    allow: LpmTrie<MapData, AllowData, u32>,
+    allow: LpmTrie<MapData, PrefixData, u32>,
+    denied: LpmTrie<MapData, PrefixData, Denied>,
+    /// Another handle of this map: batches need its descriptor.
+    denied_map: MapData,
     own_ports: HashMap<MapData, PortKey, PublishedRange>,
     /// Another handle of this map: batches need its descriptor.
     own_ports_map: MapData,
@@ -71,6 +76,7 @@ pub struct Tables {
     levels: levels::Levels,
     own_levels: levels::Levels,
     reserved: reserved::Reserved,
+    pub(super) denied_index: DenyIndex,
 }
 
 /// Reads and writes a planned table in its maps.
@@ -150,6 +156,8 @@ impl Tables {
             ports: typed("ports", Map::HashMap(open_map(maps, "ports")?))?,
             ports_map: open_map(maps, "ports")?,
             allow: typed("allow", Map::LpmTrie(open_map(maps, "allow")?))?,
+            denied: typed("denied", Map::LpmTrie(open_map(maps, "denied")?))?,
+            denied_map: open_map(maps, "denied")?,
             own_ports: typed("own_ports", Map::HashMap(open_map(maps, "own_ports")?))?,
             own_ports_map: open_map(maps, "own_ports")?,
             reserved_ports: typed(
@@ -170,6 +178,7 @@ impl Tables {
             levels: levels::Levels::default(),
             own_levels: levels::Levels::default(),
             reserved: reserved::Reserved::default(),
+            denied_index: DenyIndex::default(),
         };
         tables.slots = tables.all::<EndpointEntry>()?.into_keys().collect();
         for key in tables.all::<PortEntry>()?.into_keys() {
@@ -179,6 +188,7 @@ impl Tables {
         for key in tables.all::<OwnPortEntry>()?.into_keys() {
             tables.own_levels.add(&key.ports);
         }
+        tables.read_denied()?;
         Ok(tables)
     }
 
@@ -189,7 +199,8 @@ impl Tables {
         for (slot, entry) in self.all::<EndpointEntry>()? {
             self.reset_usage(slot, entry.generation)?;
         }
-        self.write_levels()
+        self.write_levels()?;
+        self.write_number_of_denied()
     }
 
     /// Calls `visit` with every entry of `flows`, as [`batch::for_each`] does.

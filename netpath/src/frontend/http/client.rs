@@ -208,6 +208,21 @@ impl Client {
         self.send(Method::DELETE, &target, request).await
     }
 
+    /// The deny list.
+    pub async fn denials(&self) -> ClientResult<Vec<v1::Denial>> {
+        self.get("/v1/deny").await
+    }
+
+    /// Adds prefixes to the deny list.
+    pub async fn deny(&self, request: &v1::Deny) -> ClientResult<()> {
+        self.send(Method::POST, "/v1/deny", request).await
+    }
+
+    /// Removes prefixes from the deny list.
+    pub async fn remove_denials(&self, request: &v1::DenyRemove) -> ClientResult<()> {
+        self.send(Method::DELETE, "/v1/deny", request).await
+    }
+
     /// Node status.
     pub async fn status(&self) -> ClientResult<v1::Status> {
         self.get("/v1/status").await

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::UNIX_EPOCH};
 use super::v1;
 use crate::{
     commands::{
-        self, EndpointView, InterfaceView, NetworkView, NodeView, PortView, ProgramStatus,
-        ReconcileStatus, SandboxView, Status,
+        self, DenialView, EndpointView, InterfaceView, NetworkView, NodeView, PortView,
+        ProgramStatus, ReconcileStatus, SandboxView, Status,
     },
     datapath::read::{FlowTable, MapUse, SandboxFlows},
 };
@@ -64,6 +64,19 @@ impl From<SandboxView> for v1::Sandbox {
                 .filter(|pid| view.pid == Some(*pid)),
             endpoints: view.endpoints.into_iter().map(Into::into).collect(),
             ports: view.ports.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<DenialView> for v1::Denial {
+    fn from(view: DenialView) -> Self {
+        Self {
+            cidr: view.prefix,
+            // An entry that expires within a second has not expired.
+            expires_s: view
+                .left
+                .map(|left| left.as_nanos().div_ceil(SECOND.into()) as u64),
+            configured: view.configured,
         }
     }
 }
@@ -230,6 +243,7 @@ impl From<commands::Event> for v1::Event {
                 ObjectKind::Sandbox => v1::ObjectKind::Sandbox,
                 ObjectKind::Endpoint => v1::ObjectKind::Endpoint,
                 ObjectKind::Port => v1::ObjectKind::Port,
+                ObjectKind::Denial => v1::ObjectKind::Denial,
                 ObjectKind::Node => v1::ObjectKind::Node,
             },
             name: event.name,

@@ -122,6 +122,18 @@ pub trait Service: Send + Sync + 'static {
         caller: Caller,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
+    /// The deny list, in the order of the prefixes.
+    fn denials(&self) -> impl Future<Output = Result<Vec<v1::Denial>, ApiError>> + Send;
+
+    /// Adds prefixes to the deny list, all or none.
+    fn deny(&self, request: v1::Deny) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Removes prefixes from the deny list, all or none.
+    fn remove_denials(
+        &self,
+        request: v1::DenyRemove,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
     /// Every pinned map.
     fn maps(&self) -> impl Future<Output = Result<Vec<v1::MapInfo>, ApiError>> + Send;
 

@@ -1,6 +1,6 @@
 //! Translates requests of the HTTP API to commands, and their results to wire types.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use netpath_common::addr::MacAddr;
 use tokio::sync::broadcast;
@@ -15,7 +15,9 @@ use crate::{
     },
     datapath::read::ReadError,
     model::{
-        Caller, Id, Name, PortSpec, parse_mac,
+        Caller, DenyPrefix, Id, Name, PortSpec,
+        deny::LONGEST_DENIAL,
+        parse_mac,
         request::{NetworkChoice, NetworkRequest},
     },
 };
@@ -191,6 +193,20 @@ impl Service for Translator {
         Ok(self.0.unpublish(&sandbox, &specs, caller).await?)
     }
 
+    async fn denials(&self) -> Result<Vec<v1::Denial>, ApiError> {
+        let denials = self.0.denials().await?;
+        Ok(denials.into_iter().map(Into::into).collect())
+    }
+
+    async fn deny(&self, request: v1::Deny) -> Result<(), ApiError> {
+        let time = request.for_s.map(deny_time).transpose()?;
+        Ok(self.0.deny(&prefixes(&request.cidrs)?, time).await?)
+    }
+
+    async fn remove_denials(&self, request: v1::DenyRemove) -> Result<(), ApiError> {
+        Ok(self.0.remove_denials(&prefixes(&request.cidrs)?).await?)
+    }
+
     async fn maps(&self) -> Result<Vec<v1::MapInfo>, ApiError> {
         let maps = self.0.maps()?;
         Ok(maps.into_iter().map(Into::into).collect())
@@ -270,6 +286,29 @@ fn specs(texts: &[String]) -> Result<Vec<PortSpec>, ApiError> {
                 .map_err(|error| ApiError::invalid(format!("{error}")))
         })
         .collect()
+}
+
+fn prefixes(texts: &[String]) -> Result<Vec<DenyPrefix>, ApiError> {
+    if texts.is_empty() {
+        return Err(ApiError::invalid("the request names no prefix")
+            .hint("send {\"cidrs\": [\"203.0.113.0/24\"]}"));
+    }
+    let parsed = texts.iter().map(|text| {
+        let prefix = text.parse();
+        prefix.map_err(|error| ApiError::invalid(format!("{error}")))
+    });
+    parsed.collect()
+}
+
+/// The time in seconds after which an entry of the deny list expires.
+fn deny_time(seconds: u64) -> Result<Duration, ApiError> {
+    if (1..=LONGEST_DENIAL).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Err(ApiError::invalid(format!(
+        "{seconds} s is not between 1 and {LONGEST_DENIAL} s"
+    ))
+    .hint("omit the time for an entry that never expires"))
 }
 
 fn mac(text: &str) -> Result<MacAddr, ApiError> {

@@ -327,6 +327,26 @@ pub enum RequestError {
         /// The endpoint.
         endpoint: Holder,
     },
+    /// The deny list contains the prefix.
+    #[error("{prefix} is in the deny list already")]
+    Denied {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// The settings file contains the prefix.
+    #[error("{prefix} is in the deny list of the settings file")]
+    DeniedBySettings {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// The deny list does not contain the prefix.
+    #[error("{prefix} is not in the deny list")]
+    NotDenied {
+        /// The prefix.
+        prefix: IpNet,
+        /// The longest prefix in the list that contains it.
+        covering: Option<IpNet>,
+    },
     /// A table of the map schema is full.
     #[error("no {what} is free: all {capacity} are in use")]
     Exhausted {

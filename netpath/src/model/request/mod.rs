@@ -5,6 +5,7 @@
 mod adopt;
 mod allocate;
 mod connect;
+mod deny;
 mod endpoint;
 mod error;
 mod network;
@@ -25,6 +26,7 @@ use ipnet::IpNet;
 use super::{Name, NetnsId, NetworkMode, ProcessId, Protocol};
 use crate::ipam::Pool;
 
+pub use deny::DENY_LIMIT;
 pub use endpoint::{AdoptedVeth, EndpointRequest};
 pub use error::{ErrorKind, RequestError};
 pub use network::{AdoptedBridge, BuiltIn, NetworkRequest};

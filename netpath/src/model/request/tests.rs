@@ -1,4 +1,5 @@
 mod consistency;
+mod deny;
 mod endpoints;
 mod networks;
 mod ports;

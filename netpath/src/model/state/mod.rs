@@ -4,6 +4,7 @@
 //! of [`crate::model::request`] compute the changes of requests.
 
 mod check;
+mod denied;
 mod endpoints;
 mod entry;
 mod lookup;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, Endpoint, Id, Name, NetnsId, Network, RemoteEndpoint, Sandbox};
+use super::{Change, DenyList, Endpoint, Id, Name, NetnsId, Network, RemoteEndpoint, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
@@ -46,6 +47,7 @@ pub struct State {
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Sandboxes with adopted namespaces, by namespace.
     pub(in crate::model) adopted: BTreeMap<NetnsId, Name>,
+    pub(in crate::model) denied: DenyList,
     pub(in crate::model) generation: u32,
 }
 
@@ -97,6 +99,7 @@ impl State {
                 before,
                 after,
             } => self.apply_membership(endpoint, *joins, before, after),
+            Change::Denials { before, after } => self.replace_denials(before, after),
         }
     }
 

@@ -7,11 +7,12 @@ use super::{
     nodes::OWN_NAME,
     parse,
     records::{
-        EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, NodeRecord, SandboxRecord,
+        DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, NodeRecord,
+        SandboxRecord,
     },
 };
 use crate::{
-    model::{Endpoint, Name, Network, RemoteEndpoint, Sandbox, State},
+    model::{DenyPrefix, Endpoint, Name, Network, RemoteEndpoint, Sandbox, State, deny::Denials},
     store::{Revision, Store, Versioned},
 };
 
@@ -25,6 +26,7 @@ struct Found {
     endpoint_slots: BTreeMap<String, EndpointSlot>,
     remote: Vec<RemoteEndpoint>,
     sandboxes: BTreeMap<String, SandboxRecord>,
+    denials: Denials,
     generation: u32,
 }
 
@@ -81,6 +83,11 @@ impl Found {
                 check_name(entry, name, record.name())?;
                 self.sandboxes.insert(name.to_owned(), record);
             }
+            (Some("local"), Some("denied"), Some(text)) => {
+                let prefix: DenyPrefix = text.parse().map_err(|error| invalid(key, error))?;
+                let record: DenialRecord = parse(entry)?;
+                self.denials.insert(prefix.net(), record.expires);
+            }
             _ => return Err(invalid(key, "the key belongs to no kind of object")),
         }
         Ok(())
@@ -114,6 +121,7 @@ impl Found {
             unbound.push(endpoint);
         }
         let state = State::load(networks, sandboxes, self.generation)?;
+        let state = state.with_denials(self.denials);
         Ok(state.with_endpoints(unbound)?.with_remote(self.remote))
     }
 

@@ -12,9 +12,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Expected, Revision, Store, StoreError, Versioned, Write};
-use crate::model::{Change, Endpoint, Name, Network, Sandbox, Scope, State, state::StateError};
+use crate::model::{
+    Change, Endpoint, Name, Network, Sandbox, Scope, State, deny::Denials, state::StateError,
+};
 use records::{
-    EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord, scope_prefix,
+    DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord,
+    scope_prefix,
 };
 
 pub use load::load_state;
@@ -88,6 +91,14 @@ fn records_of(state: &State, change: &Change) -> Result<(Records, Records), Obje
         add_network(&mut before, old.as_deref())?;
         add_network(&mut after, new.as_deref())?;
     }
+    if let Change::Denials {
+        before: old,
+        after: new,
+    } = change
+    {
+        add_denials(&mut before, old)?;
+        add_denials(&mut after, new)?;
+    }
     let (old, new) = change.sandboxes();
     add_sandbox(&mut before, state, old)?;
     add_sandbox(&mut after, state, new)?;
@@ -141,6 +152,14 @@ fn add_endpoint(
     add(records, key, &definition)?;
     let key = format!("local/endpoint-slots/{id}");
     add(records, key, &EndpointSlot::of(endpoint))
+}
+
+fn add_denials(records: &mut Records, denials: &Denials) -> Result<(), ObjectError> {
+    for (prefix, expires) in denials {
+        let record = DenialRecord { expires: *expires };
+        add(records, format!("local/denied/{prefix}"), &record)?;
+    }
+    Ok(())
 }
 
 fn add(records: &mut Records, key: String, record: &impl Serialize) -> Result<(), ObjectError> {

@@ -12,6 +12,7 @@
 //! | `local/network-slots/NAME` | [`NetworkSlot`] | index and bridge of a network on this node |
 //! | `local/endpoint-slots/ID` | [`EndpointSlot`] | slot, generation and devices of an endpoint on this node |
 //! | `local/sandboxes/NAME` | [`SandboxRecord`] | namespace, process and ports of a sandbox |
+//! | `local/denied/PREFIX` | [`DenialRecord`] | an entry of the deny list that a command has made |
 //! | `local/node` | name | this node's name when it last stored its [`NodeRecord`] |
 //! | `local/generation` | number | highest slot generation that was ever used |
 
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
-    ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet,
+    ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet, deny::Moment,
 };
 
 /// Properties of a network that are the same on every node.
@@ -103,6 +104,14 @@ pub struct SandboxRecord {
     /// Ids of its endpoints, in the order of [`Sandbox::endpoints`].
     pub endpoints: Vec<Id>,
     ports: Vec<PortMapping>,
+}
+
+/// An entry of the deny list; its prefix is in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenialRecord {
+    /// When it expires; `None` for never.
+    pub expires: Option<Moment>,
 }
 
 /// First part of the keys of definitions in a scope.

@@ -1,5 +1,6 @@
-//! Duties of the stack that redirected packets skip: priority tags, neighbour discovery, link-local addresses, broadcast.
+//! Duties of the stack that redirected packets skip: priority tags, neighbour discovery, link-local addresses, broadcast, and the deny list.
 
+mod deny;
 mod link;
 mod neighbours;
 mod tags;
@@ -17,6 +18,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = tags::cases();
     cases.extend(neighbours::cases());
     cases.extend(link::cases());
+    cases.extend(deny::cases());
     cases.extend(broadcast());
     cases
 }

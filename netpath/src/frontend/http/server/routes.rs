@@ -41,6 +41,7 @@ pub(super) fn router<S: Service>(service: Arc<S>, ended: watch::Receiver<bool>) 
         .route("/endpoints/{name}/join", post(join_endpoint))
         .route("/endpoints/{name}/leave", post(leave_endpoint))
         .route("/ports", get(ports).post(publish).delete(unpublish))
+        .route("/deny", get(denials).post(deny).delete(remove_denials))
         .route("/maps", get(maps))
         .route("/maps/{name}", get(map))
         .route("/status", get(status))
@@ -234,6 +235,26 @@ async fn unpublish<S: Service>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn denials<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::Denial>> {
+    api.service.denials().await.map(Json)
+}
+
+async fn deny<S: Service>(
+    State(api): Api<S>,
+    Body(request): Body<v1::Deny>,
+) -> Result<StatusCode, ApiError> {
+    api.service.deny(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove_denials<S: Service>(
+    State(api): Api<S>,
+    Body(request): Body<v1::DenyRemove>,
+) -> Result<StatusCode, ApiError> {
+    api.service.remove_denials(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn maps<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::MapInfo>> {
     api.service.maps().await.map(Json)
 }
@@ -261,7 +282,7 @@ async fn teardown<S: Service>(State(api): Api<S>) -> Result<StatusCode, ApiError
 
 async fn unknown_route(uri: Uri) -> ApiError {
     ApiError::not_found(format!("'{}' does not exist in this API", uri.path()))
-        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/endpoints', '/v1/ports', '/v1/maps', '/v1/status' and '/v1/events'")
+        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/endpoints', '/v1/ports', '/v1/deny', '/v1/maps', '/v1/status' and '/v1/events'")
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> (StatusCode, ApiError) {

@@ -111,6 +111,14 @@ pub(crate) fn port(sandbox: &str) -> v1::Port {
     }
 }
 
+pub(crate) fn denial() -> v1::Denial {
+    v1::Denial {
+        cidr: "203.0.113.0/24".parse().unwrap(),
+        expires_s: Some(60),
+        configured: false,
+    }
+}
+
 pub(crate) fn endpoint() -> v1::Endpoint {
     v1::Endpoint {
         id: "bbbbbbbbbbbb".to_owned(),
@@ -286,6 +294,20 @@ impl Service for Fake {
 
     async fn unpublish(&self, request: v1::Unpublish, _: Caller) -> Result<(), ApiError> {
         self.note(format!("unpublish {request:?}"));
+        Ok(())
+    }
+
+    async fn denials(&self) -> Result<Vec<v1::Denial>, ApiError> {
+        Ok(vec![denial()])
+    }
+
+    async fn deny(&self, request: v1::Deny) -> Result<(), ApiError> {
+        self.note(format!("{request:?}"));
+        Ok(())
+    }
+
+    async fn remove_denials(&self, request: v1::DenyRemove) -> Result<(), ApiError> {
+        self.note(format!("{request:?}"));
         Ok(())
     }
 

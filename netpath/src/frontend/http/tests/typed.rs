@@ -96,3 +96,20 @@ async fn ports_are_published_and_withdrawn() {
     client.teardown().await.unwrap();
     assert_eq!(running.fake.state().requests.last().unwrap(), "teardown");
 }
+
+#[tokio::test]
+async fn deny_list_is_changed_and_listed() {
+    let running = Running::start();
+    let client = running.client();
+    let cidrs = vec!["203.0.113.0/24".to_owned()];
+    let request = v1::Deny {
+        cidrs: cidrs.clone(),
+        for_s: Some(60),
+    };
+    client.deny(&request).await.unwrap();
+    assert_eq!(client.denials().await.unwrap(), [fake::denial()]);
+    client
+        .remove_denials(&v1::DenyRemove { cidrs })
+        .await
+        .unwrap();
+}

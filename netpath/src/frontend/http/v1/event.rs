@@ -73,6 +73,8 @@ pub enum ObjectKind {
     Port,
     /// An uplink.
     Uplink,
+    /// An entry of the deny list; the name is its prefix.
+    Denial,
     /// The node itself.
     Node,
 }

@@ -3,6 +3,7 @@
 //! Fields may be added. Requests refuse fields they do not know, so that a misspelt option is an error and not
 //! silently ignored.
 
+mod deny;
 mod error;
 mod event;
 mod map;
@@ -12,6 +13,7 @@ mod sandbox;
 mod status;
 
 pub use crate::model::Owner;
+pub use deny::{Denial, Deny, DenyRemove};
 pub use error::{ErrorBody, ErrorDetail};
 pub use event::{Action, Event, ObjectKind};
 pub use map::{

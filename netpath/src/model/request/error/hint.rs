@@ -13,7 +13,8 @@ impl RequestError {
             Self::Unknown(_)
             | Self::NotConnected { .. }
             | Self::NotJoined { .. }
-            | Self::NotPublished { .. } => ErrorKind::NotFound,
+            | Self::NotPublished { .. }
+            | Self::NotDenied { .. } => ErrorKind::NotFound,
             Self::Driver { .. } => ErrorKind::Unsupported,
             Self::Port { spec, .. } if spec.protocol == Protocol::Sctp => ErrorKind::Unsupported,
             Self::Address {
@@ -39,6 +40,8 @@ impl RequestError {
             | Self::Forwarding { .. }
             | Self::Joined { .. }
             | Self::HasEndpoint { .. }
+            | Self::Denied { .. }
+            | Self::DeniedBySettings { .. }
             | Self::Exhausted { .. } => ErrorKind::Conflict,
             Self::Subnet { .. }
             | Self::NetworkOption { .. }
@@ -114,6 +117,19 @@ impl RequestError {
             }
             Self::PortsCannotMove { sandbox } => {
                 format!("withdraw them first with 'netpath port unpublish {sandbox} SPEC'")
+            }
+            Self::Denied { prefix } => {
+                format!("to change its time, remove it first with 'netpath deny rm {prefix}'")
+            }
+            Self::DeniedBySettings { .. } => {
+                "change section [deny] of the settings file, and restart the daemon".to_owned()
+            }
+            Self::NotDenied {
+                covering: Some(covering),
+                ..
+            } => format!("{covering}, which is in the list, contains it"),
+            Self::NotDenied { covering: None, .. } => {
+                "'netpath deny ls' lists every prefix".to_owned()
             }
             Self::Exhausted { .. } => "remove objects that are not needed".to_owned(),
             Self::Owned { owner, .. } => {
