@@ -13,6 +13,7 @@ mod class1_prefixes;
 mod class2_inside;
 mod class3_routes;
 mod class4_deny;
+mod class4_doctor;
 mod class4_duties;
 mod class5_fairness;
 mod dump;

@@ -1,5 +1,6 @@
 //! `netpath doctor`: checks requirements on this host, and configuration that interferes. Changes nothing.
 
+mod bypassed;
 mod datapath;
 mod firewall;
 mod interfaces;
@@ -110,6 +111,7 @@ pub(super) async fn execute(context: &Context, _arguments: Arguments) -> Outcome
     findings.extend(interfaces::check().await);
     findings.extend(ports::check(&context.pins(None)));
     findings.extend(firewall::check());
+    findings.extend(bypassed::check());
     findings.extend(programs::check());
     match context.format {
         Format::Table => output::text(&paint(

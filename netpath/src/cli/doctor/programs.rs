@@ -30,7 +30,7 @@ fn judge(foreign: &[String]) -> Finding {
         Finding::warn(
             "programs",
             format!(
-                "programs of other tools process packets too: {}",
+                "programs of other tools process packets too, or are bypassed if they run after netpath's: {}",
                 foreign.join(", ")
             ),
             "make sure that they pass netpath's packets: bpftool net show",
@@ -60,7 +60,10 @@ fn foreign(json: &str) -> Vec<String> {
                 || name.starts_with("netpath")
                 || name.starts_with("uplink_")
                 || name.starts_with("endpoint_");
-            (!own).then(|| format!("{name} on {device}"))
+            // After netpath's ingress program, no other program sees a redirected packet.
+            let kind = program.get("kind").and_then(Value::as_str);
+            let hook = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
+            (!own).then(|| format!("{name} on {device}{hook}"))
         })
         .collect()
 }
@@ -76,7 +79,10 @@ mod tests {
                   {"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"cil_from_netdev","prog_id":8}],
             "flow_dissector":[],"netfilter":[]}]"#;
         let found = foreign(json);
-        assert_eq!(found, ["unnamed on eth0", "cil_from_netdev on eth0"]);
+        assert_eq!(
+            found,
+            ["unnamed on eth0", "cil_from_netdev on eth0 (tcx/ingress)"]
+        );
         assert_eq!(judge(&found).status, Level::Warn);
         assert_eq!(judge(&foreign("[]")).status, Level::Ok);
         assert_eq!(judge(&foreign("garbage")).status, Level::Ok);
