@@ -19,10 +19,11 @@
 //! | [`rewrite`] | how headers and checksums change |
 //! | `socket` | where sockets of host processes connect to |
 //! | `sweep` | which idle flows are removed for the daemon |
+//! | `xdp` | which packets of denied hosts are dropped in XDP |
 //! | `maps` | access to map entries |
 //! | `helpers` | access to the kernel |
 //!
-//! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules except `socket` depend on it
+//! [`packet`], [`parse`] and [`rewrite`] do not depend on the kernel. The other modules except `socket` and `xdp` depend on it
 //! through `maps`, `helpers` and `packet::skb` only. Host tests replace these three by plain collections, and run
 //! `path`, `conntrack`, `fragment` and `nat` without root. The layouts of keys and values are declared in
 //! `netpath_common::maps`.
@@ -66,3 +67,5 @@ pub mod socket;
 mod stage;
 #[cfg(any(target_arch = "bpf", test))]
 pub mod sweep;
+#[cfg(target_arch = "bpf")]
+pub mod xdp;

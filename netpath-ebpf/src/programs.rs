@@ -1,9 +1,12 @@
 //! Entry points of the programs. No other module chooses the verdict for a reason.
 
 use aya_ebpf::{
-    bindings::tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
-    macros::{cgroup_sock_addr, classifier},
-    programs::{SockAddrContext, TcContext},
+    bindings::{
+        tcx_action_base::{TCX_DROP, TCX_NEXT, TCX_REDIRECT},
+        xdp_action::{XDP_DROP, XDP_PASS},
+    },
+    macros::{cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use netpath_common::{
     addr::Family,
@@ -13,7 +16,7 @@ use netpath_common::{
 use netpath_ebpf::{
     context::Context,
     maps,
-    packet::{Packet, skb::Skb},
+    packet::{Packet, frame::Frame, skb::Skb},
     path::{endpoint, uplink},
     socket::Call,
 };
@@ -56,6 +59,30 @@ fn endpoint_in(context: TcContext) -> i32 {
 #[classifier]
 fn endpoint_out(context: TcContext) -> i32 {
     handle(&context, endpoint::egress)
+}
+
+/// For interfaces of the node whose driver runs it, before the program of the ingress hook.
+#[xdp(frags)]
+fn xdp_deny(context: XdpContext) -> u32 {
+    deny(&context)
+}
+
+/// The same in generic mode. There the kernel copies packets for a program that accepts fragments, and the copy lacks the length of
+/// the link header (`mac_len`), so that the programs of the ingress hook would not see that header. For this program it makes
+/// packets linear instead.
+#[xdp]
+fn xdp_deny_skb(context: XdpContext) -> u32 {
+    deny(&context)
+}
+
+#[inline(always)]
+fn deny(context: &XdpContext) -> u32 {
+    let frame = Frame::new(context.ctx);
+    if !netpath_ebpf::xdp::is_denied(&frame) {
+        return XDP_PASS;
+    }
+    maps::count(Reason::Denied, frame.len());
+    XDP_DROP
 }
 
 /// Not attached to a hook: the daemon runs it to remove idle flows.

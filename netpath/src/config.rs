@@ -65,7 +65,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Address for metrics. Always `None`: not supported yet.
     pub metrics: Option<SocketAddr>,
-    /// Use of XDP on uplinks. Always [`XdpMode::Off`]: the other modes are not supported yet.
+    /// Where XDP programs check the deny list, before the programs in TC.
     pub xdp: XdpMode,
     /// How programs are attached to devices.
     pub attach: AttachMode,
@@ -122,9 +122,6 @@ impl Config {
         if settings.metrics.is_some() {
             return Err(ConfigError::NotSupported { key: "metrics" });
         }
-        if settings.xdp.is_some_and(|mode| mode != XdpMode::Off) {
-            return Err(ConfigError::NotSupported { key: "xdp" });
-        }
         let pools = if settings.pool.is_empty() {
             pool::defaults(node.as_str())
         } else {
@@ -144,7 +141,7 @@ impl Config {
             store: store(settings.store.as_deref())?,
             underlay_address: settings.underlay_address,
             metrics: None,
-            xdp: XdpMode::Off,
+            xdp: settings.xdp.unwrap_or_default(),
             attach: settings.attach.unwrap_or_default(),
             reconcile: match settings.reconcile_s {
                 Some(seconds) => {

@@ -22,17 +22,23 @@ const HOSTS: [&str; 2] = [HOST.0, HOST.1];
 const SILENCE: Duration = Duration::from_millis(700);
 
 /// A node whose sandbox `web` publishes port 80 as [`PUBLISHED`], and two clients: `outside` and `neighbour`.
-struct Node {
-    fixture: Fixture,
-    web: Sandbox,
+pub struct Node {
+    pub fixture: Fixture,
+    pub web: Sandbox,
     _server: Process,
 }
 
 impl Node {
     #[track_caller]
     fn new(config: &str) -> Self {
+        Self::with(&[], config)
+    }
+
+    /// Starts the daemon with these arguments and this configuration.
+    #[track_caller]
+    pub fn with(arguments: &[&str], config: &str) -> Self {
         let topology = Topology::builder().neighbour().build();
-        let fixture = Fixture::start(topology, &[], config);
+        let fixture = Fixture::start(topology, arguments, config);
         fixture.network("network_a", NETWORK_A, &[]);
         let web = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);
         let server = peer::serve(&web.netns, "web", &["80"]);
@@ -43,7 +49,7 @@ impl Node {
         }
     }
 
-    fn neighbour(&self) -> &Netns {
+    pub fn neighbour(&self) -> &Netns {
         self.fixture
             .topology
             .neighbour
@@ -51,13 +57,13 @@ impl Node {
             .expect("a neighbour")
     }
 
-    fn outside(&self) -> &Netns {
+    pub fn outside(&self) -> &Netns {
         self.fixture.outside()
     }
 
     /// Fails unless the outside is refused, by TCP and UDP in both families.
     #[track_caller]
-    fn assert_denied(&self) {
+    pub fn assert_denied(&self) {
         let before = self.fixture.counted("drop_denied");
         peer::assert_no_reply(
             self.outside(),
@@ -69,7 +75,7 @@ impl Node {
 
     /// Fails unless the clients are served, by TCP and UDP in both families.
     #[track_caller]
-    fn assert_served(&self, clients: &[&Netns]) {
+    pub fn assert_served(&self, clients: &[&Netns]) {
         for client in clients {
             peer::send_requests(client, &peer::tcp_and_udp_requests(HOSTS, PUBLISHED));
         }

@@ -33,6 +33,14 @@ pub fn find(parsed: &Parsed, hook: Hook) -> Option<Found> {
     live(parsed, entry)
 }
 
+/// Whether a packet from outside belongs to a flow of a sandbox. Changes nothing, unlike [`find`].
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn is_delivered_from_outside(parsed: &Parsed) -> bool {
+    find_at(&parsed.key, parsed.opens_flow(), Hook::UplinkIngress)
+        .is_some_and(|entry| entry.endpoint().is_some())
+}
+
 /// The entry that a packet of a sandbox belongs to: of a flow that leaves the node, or of one to another sandbox. As [`find`].
 #[inline(always)]
 pub fn find_sent(parsed: &Parsed) -> Option<Found> {

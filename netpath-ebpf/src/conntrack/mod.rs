@@ -28,3 +28,5 @@ pub use self::{
     lifetime::{is_finished, remove_flow, remove_if_idle, yield_tuple},
     lookup::{Found, find, find_replying, find_sent, record_packet},
 };
+#[cfg(target_arch = "bpf")]
+pub use lookup::is_delivered_from_outside;

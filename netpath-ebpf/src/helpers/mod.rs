@@ -56,7 +56,7 @@ pub use self::{
     random::random_u32,
     redirect::{redirect_to_neighbour, redirect_to_peer},
     repeat::repeat,
-    socket_lookup::{find_socket, find_socket_of_call},
+    socket_lookup::{find_socket, find_socket_of_call, find_socket_of_frame},
     time::now,
 };
 #[cfg(not(target_arch = "bpf"))]

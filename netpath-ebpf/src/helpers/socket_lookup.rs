@@ -12,7 +12,7 @@ use aya_ebpf::{
 use netpath_common::flow::{FlowKey, TCP};
 
 use super::Socket;
-use crate::packet::skb::Skb;
+use crate::packet::{frame::Frame, skb::Skb};
 
 /// State of a connected socket (net/tcp_states.h), including UDP.
 const ESTABLISHED: u32 = 1;
@@ -29,6 +29,12 @@ pub fn find_socket(skb: &Skb, key: &FlowKey) -> Socket {
 #[inline(never)]
 pub fn find_socket_of_call(call: *mut bpf_sock_addr, key: &FlowKey) -> Socket {
     find(call.cast(), key)
+}
+
+/// The socket of the node that receives a packet with the tuple `key`, for an XDP program.
+#[inline(never)]
+pub fn find_socket_of_frame(frame: &Frame, key: &FlowKey) -> Socket {
+    find(frame.as_ptr().cast(), key)
 }
 
 /// `context` is the context of the program.

@@ -2,7 +2,7 @@
 
 use netpath_common::{
     addr::{Addr, Be16},
-    flow::{Kind, TCP, UDP},
+    flow::{FlowKey, Kind, TCP, UDP},
     maps::{Config, Endpoint, PortKey, PublishedRange},
     portmap::LEVELS,
     reason::Reason,
@@ -256,13 +256,19 @@ fn is_midstream(parsed: &Parsed) -> bool {
 /// could not be recorded.
 #[inline(always)]
 pub fn is_reply_to_node(skb: &Skb, parsed: &Parsed) -> bool {
+    is_reply(parsed, |key| helpers::find_socket(skb, key))
+}
+
+/// As [`is_reply_to_node`]; `find_socket` looks up the socket that receives the packet.
+#[inline(always)]
+pub fn is_reply(parsed: &Parsed, find_socket: impl FnOnce(&FlowKey) -> Socket) -> bool {
     if parsed.key.protocol != UDP && !is_midstream(parsed) {
         return false;
     }
     if outer::is_used(&parsed.key) {
         return true;
     }
-    match helpers::find_socket(skb, &parsed.key) {
+    match find_socket(&parsed.key) {
         Socket::Connected => true,
         Socket::Unconnected => outer::is_avoided(parsed.key.protocol, parsed.key.dport.get()),
         Socket::None => false,

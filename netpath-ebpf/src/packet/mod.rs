@@ -3,9 +3,11 @@
 //! The verifier permits a load from a packet only after the pointer was compared with the packet's end, and forgets the
 //! comparison when a helper may have moved the packet. [`Packet`] expresses both rules as types: a header is a reference
 //! that was just compared, and every function that may move the packet takes `&mut self`, so references end before it.
-//! Code that parses and rewrites is written once for the trait. It runs in the kernel on `skb::Skb` and in host tests on
+//! Code that parses and rewrites is written once for the trait. It runs in the kernel on `skb::Skb` and `frame::Frame`, and in host tests on
 //! [`slice::Slice`].
 
+#[cfg(target_arch = "bpf")]
+pub mod frame;
 #[cfg(all(test, not(target_arch = "bpf")))]
 mod host;
 #[cfg(target_arch = "bpf")]

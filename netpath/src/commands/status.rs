@@ -9,9 +9,9 @@ use crate::{
         attach,
         read::{self, FlowTable, MapUse},
     },
-    kernel::{DeviceRole, sysctl},
+    kernel::{DeviceRole, link_index, sysctl},
     model::{Name, Network},
-    plan::Desired,
+    plan::{Attachment, Desired},
     store::objects,
 };
 
@@ -101,7 +101,7 @@ pub struct ProgramStatus {
     pub interface: Option<String>,
     /// Whether it is attached.
     pub attached: bool,
-    /// How it is attached: `tcx`, `filter` or `cgroup`.
+    /// How it is attached: `tcx`, `filter`, `xdp-native`, `xdp-generic` or `cgroup`.
     pub mode: &'static str,
 }
 
@@ -203,6 +203,7 @@ impl Node {
         let desired = Desired::of_state(self.state(), &self.facts.facts);
         let mut programs = Vec::new();
         for attachment in desired.attachments() {
+            programs.extend(self.xdp_program(&attachment)?);
             programs.push(ProgramStatus {
                 name: attachment.hook.to_string(),
                 hook: attachment.hook.to_string(),
@@ -220,6 +221,38 @@ impl Node {
             mode: "cgroup",
         }));
         Ok(programs)
+    }
+
+    /// The XDP program at the interface of an attachment; `None` if the interface does not use XDP.
+    fn xdp_program(
+        &mut self,
+        attachment: &Attachment,
+    ) -> Result<Option<ProgramStatus>, CommandError> {
+        let datapath = &mut self.reconciler.datapath;
+        let index = link_index(&attachment.interface);
+        let Some(mode) = index.and_then(|index| datapath.xdp_at(attachment, index)) else {
+            return Ok(None);
+        };
+        Ok(Some(ProgramStatus {
+            name: "xdp-deny".to_owned(),
+            hook: "xdp".to_owned(),
+            interface: Some(attachment.interface.clone()),
+            attached: datapath.is_attached(attachment)?,
+            mode: mode.name(),
+        }))
+    }
+
+    /// Interfaces that do not use XDP although it is on.
+    fn xdp_refusals(&self) -> impl Iterator<Item = String> {
+        let refusals = self.reconciler.datapath.xdp_refusals();
+        let devices = self.facts.devices.iter();
+        devices.filter_map(|device| {
+            let reason = refusals.get(&device.index)?;
+            Some(format!(
+                "interface {} does not use XDP: {reason}; its packets are checked against the deny list in TC",
+                device.name
+            ))
+        })
     }
 
     fn degraded(&self, programs: &[ProgramStatus], maps: &[MapUse]) -> Vec<String> {
@@ -245,7 +278,10 @@ impl Node {
         let conflicts = self.state().address_conflicts();
         let conflicts = conflicts.map(|conflict| format!("{conflict}; remove one of them"));
         let all = facts.chain(degraded).chain(conflicts).chain(forwarding);
-        all.chain(detached).chain(full).collect()
+        all.chain(self.xdp_refusals())
+            .chain(detached)
+            .chain(full)
+            .collect()
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Settings {
     /// Address for metrics [default: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
-    /// Use of XDP on uplinks [default: off]
+    /// Where XDP programs check the deny list at interfaces of the node [default: off]
     #[arg(long, value_name = "off|native|generic", hide_possible_values = true)]
     pub xdp: Option<XdpMode>,
     /// How programs are attached to devices [default: auto, TCX links if the kernel has them]
@@ -83,11 +83,11 @@ pub struct Settings {
     pub deny: DenySettings,
 }
 
-/// Use of XDP on uplinks.
+/// Where XDP programs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpMode {
-    /// None.
+    /// Nowhere: the deny list is checked in TC only.
     #[default]
     Off,
     /// In the driver.

@@ -11,8 +11,12 @@ use std::{
 use super::{DaemonError, lock::file_error};
 use crate::{
     commands::{Node, NodeParts, Stored},
-    config::{AttachMode, Config, PINS_LINK},
-    datapath::{Datapath, NodeSettings, attach::Mode, pins},
+    config::{AttachMode, Config, PINS_LINK, XdpMode},
+    datapath::{
+        Datapath, NodeSettings,
+        attach::{Mode, Xdp},
+        pins,
+    },
     kernel::{self, Kernel, host, listeners, mounts, netns},
     reconcile::{Depth, Host, Reconciler},
     store::{self, FileStore},
@@ -47,6 +51,11 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         AttachMode::Tcx => datapath.set_mode(Mode::Tcx)?,
         AttachMode::Filter => datapath.set_mode(Mode::Filter)?,
     }
+    datapath.set_xdp(match config.xdp {
+        XdpMode::Off => None,
+        XdpMode::Native => Some(Xdp::Native),
+        XdpMode::Generic => Some(Xdp::Generic),
+    })?;
     #[cfg(feature = "trace")]
     datapath.start_trace()?;
     datapath.attach_sockets(&cgroup)?;

@@ -20,7 +20,7 @@ use netpath_common::{
 
 use super::{
     DatapathError,
-    attach::Mode,
+    attach::{Mode, XdpState},
     object, pins,
     probe::{CHECKSUM_IPV6, Features, MARK, PROBE, SKIP_NEIGHBOUR, SOURCE},
     tables::Tables,
@@ -83,6 +83,8 @@ pub struct Datapath {
     pub(super) cgroup: Option<PathBuf>,
     /// How programs are attached to devices.
     pub(super) mode: Mode,
+    /// Which interfaces use XDP.
+    pub(super) xdp: XdpState,
     /// Optional features of the running kernel.
     pub(super) features: Features,
     /// The maps.
@@ -159,6 +161,7 @@ impl Datapath {
             } else {
                 Mode::Filter
             },
+            xdp: XdpState::default(),
             features,
             tables,
         })
@@ -352,7 +355,10 @@ pub(super) fn socket_program<'a>(
         .map_err(|source| refused(name, source))
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, DatapathError> {
+pub(super) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut Program, DatapathError> {
     ebpf.program_mut(name)
         .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
 }

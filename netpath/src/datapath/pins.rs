@@ -3,6 +3,7 @@
 //! ```text
 //! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
 //! <bpf-dir>/links/<interface>-<program>    '.' in interface names is written '%2e': bpffs forbids dots
+//! <bpf-dir>/links/<interface>-xdp_native   or xdp_generic
 //! <bpf-dir>/links/cgroup-<program>
 //! <bpf-dir>/filters/<interface>-<program>  the program of a filter, on kernels without TCX
 //! <bpf-dir>/filters/<interface>-clsact     symbolic link; its target is the index of the device to which netpath added the qdisc

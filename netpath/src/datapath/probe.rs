@@ -131,6 +131,7 @@ fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
     let start = sys::thread_time();
     let info = match program {
         Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+        Program::Xdp(program) => program.load().and_then(|()| program.info()),
         Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
         _ => {
             return Err(DatapathError::Missing(format!(

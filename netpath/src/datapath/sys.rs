@@ -21,7 +21,7 @@ const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
-/// The interface and the program of a TCX link.
+/// The interface and the program of a TCX or XDP link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkTarget {
     /// Interface index; 0 if the interface was removed or the link was detached by force.
@@ -52,7 +52,7 @@ pub fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Reads the interface and the program of a TCX link (Linux 6.6).
+/// Reads the interface and the program of a TCX link (Linux 6.6) or an XDP link (Linux 5.9).
 ///
 /// # Errors
 /// Those of `BPF_OBJ_GET_INFO_BY_FD`.
@@ -60,7 +60,8 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     let LinkInfo {
         program, target, ..
     } = link_info(link)?;
-    let [ifindex, _attach_type] = target;
+    // For TCX, the attach type follows.
+    let [ifindex, _] = target;
     Ok(LinkTarget { ifindex, program })
 }
 

@@ -113,9 +113,14 @@ const LAYERS: [Layers; 3] = [
             ),
             ("probe", &["helpers", "packet"]),
             (
+                "xdp",
+                &["helpers", "packet", "parse", "maps", "conntrack", "nat"],
+            ),
+            (
                 "programs",
                 &[
                     "helpers", "packet", "maps", "context", "path", "socket", "sweep", "probe",
+                    "xdp",
                 ],
             ),
         ],

@@ -55,11 +55,12 @@ fn foreign(json: &str) -> Vec<String> {
             let name = program
                 .get("name")
                 .and_then(Value::as_str)
-                .unwrap_or("unnamed");
+                .map_or_else(|| name_of(program), str::to_owned);
             let own = is_own_device(device)
                 || name.starts_with("netpath")
                 || name.starts_with("uplink_")
-                || name.starts_with("endpoint_");
+                || name.starts_with("endpoint_")
+                || name.starts_with("xdp_deny");
             // After netpath's ingress program, no other program sees a redirected packet.
             let kind = program.get("kind").and_then(Value::as_str);
             let hook = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
@@ -68,13 +69,27 @@ fn foreign(json: &str) -> Vec<String> {
         .collect()
 }
 
+/// The name of an XDP program, which older versions of bpftool list by its id only.
+fn name_of(program: &Value) -> String {
+    let shown = program.get("id").map(|id| {
+        let id = id.to_string();
+        print_of("bpftool", &["-j", "prog", "show", "id", &id])
+    });
+    let document: Value = match shown {
+        Some(Printed::Text(text)) => serde_json::from_str(&text).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let name = document.get("name").and_then(Value::as_str);
+    name.unwrap_or("unnamed").to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::Level, *};
 
     #[test]
     fn programs_of_other_tools_are_listed() {
-        let json = r#"[{"xdp":[{"devname":"eth0","ifindex":2,"mode":"driver","id":4}],
+        let json = r#"[{"xdp":[{"devname":"eth0","ifindex":2,"mode":"driver"}],
             "tc":[{"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"uplink_ingress","prog_id":7},
                   {"devname":"eth0","ifindex":2,"kind":"tcx/ingress","name":"cil_from_netdev","prog_id":8}],
             "flow_dissector":[],"netfilter":[]}]"#;

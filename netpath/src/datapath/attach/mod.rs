@@ -3,6 +3,7 @@
 //! ```text
 //! attach ─► tcx       a link for each device and hook, pinned (Linux 6.6)
 //!        └► filter    a filter of the clsact qdisc; a pin of its program records that it is netpath's
+//!        └► xdp       a link for each interface of the node, pinned, if the setting `xdp` is on
 //!        └► socket    a link for each program on the cgroup, pinned
 //! ```
 //!
@@ -11,6 +12,7 @@
 mod filter;
 mod socket;
 mod tcx;
+mod xdp;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -27,6 +29,7 @@ use crate::{
 };
 
 pub use socket::socket_programs;
+pub use xdp::{Xdp, XdpState};
 
 /// How programs are attached to devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +92,14 @@ impl Datapath {
         match self.mode {
             Mode::Tcx => {
                 tcx::attach(program, name, attachment, index, &self.bpf_dir)?;
-                filter::detach(attachment, &self.bpf_dir)
+                filter::detach(attachment, &self.bpf_dir)?;
             }
             Mode::Filter => {
                 filter::attach(program, name, attachment, index, &self.bpf_dir)?;
-                pins::remove(&pins::link(&self.bpf_dir, attachment))
+                pins::remove(&pins::link(&self.bpf_dir, attachment))?;
             }
         }
+        self.set_xdp_at(attachment, index)
     }
 
     /// Detaches a program from a device; succeeds if it is not attached.
@@ -103,11 +107,12 @@ impl Datapath {
     /// # Errors
     /// If a pin or a filter cannot be removed.
     pub fn detach(&self, attachment: &Attachment) -> Result<(), DatapathError> {
+        xdp::detach(attachment, &self.bpf_dir)?;
         filter::detach(attachment, &self.bpf_dir)?;
         pins::remove(&pins::link(&self.bpf_dir, attachment))
     }
 
-    /// Whether the loaded version of the program is attached to a device at a hook.
+    /// Whether the loaded version of the program is attached to a device at a hook, and XDP runs at that device as wanted.
     ///
     /// # Errors
     /// If a pin or the filters of the device cannot be read.
@@ -121,7 +126,7 @@ impl Datapath {
             Mode::Tcx => tcx::program(attachment, index, &self.bpf_dir)?,
             Mode::Filter => filter::program(attachment, index, &self.bpf_dir)?,
         };
-        Ok(found == Some(current))
+        Ok(found == Some(current) && self.is_xdp_right(attachment, index)?)
     }
 
     /// Every attachment that has a pin, whether or not its device still exists.

@@ -118,7 +118,7 @@ pub struct Program {
     pub interface: Option<String>,
     /// Whether it is attached.
     pub attached: bool,
-    /// Kind of attachment: `tcx`, `filter` or `cgroup`.
+    /// Kind of attachment: `tcx`, `filter`, `cgroup`, `xdp-native` or `xdp-generic`.
     #[serde(default)]
     pub mode: Option<String>,
 }
