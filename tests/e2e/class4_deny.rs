@@ -115,9 +115,10 @@ fn connect(from: &Netns, address: &str, port: u16) -> TcpStream {
     let stream = from.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(3)));
     let mut stream = stream.expect("a connection");
     stream.set_read_timeout(Some(SILENCE)).expect("a timeout");
-    stream.read_exact(&mut [0; 1]).expect("the first line");
-    // The rest of the line.
-    stream.read(&mut [0; 100]).expect("the first line");
+    let mut byte = [0];
+    while byte != *b"\n" {
+        stream.read_exact(&mut byte).expect("the first line");
+    }
     stream
 }
 
@@ -428,7 +429,10 @@ fn class4_long_deny_list_is_loaded_and_changed_quickly() {
     node.fixture.cli_ok("deny add 192.0.2.2 2001:db8:2::2");
     let added = start.elapsed();
     node.assert_denied();
-    println!("loaded in {loaded:?}, changed in {added:?}");
+    println!(
+        "loaded in {loaded:?}, changed in {added:?}, reconcile {}",
+        node.fixture.status()["last_reconcile"]
+    );
     let maps = node.fixture.json("map ls");
     let mut maps = maps.as_array().expect("maps").iter();
     let map = maps.find(|map| map["name"] == "denied").expect("denied");

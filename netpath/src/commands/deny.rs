@@ -105,8 +105,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
                 self.report_expired(before);
             }
         }
-        let denials = node.state().deny_list().iter();
-        Ok(denials.filter_map(|denial| denial.expires?.left(now)).min())
+        Ok(node.state().deny_list().next_expiry(now))
     }
 
     fn report_expired(&self, denials: &Denials) {

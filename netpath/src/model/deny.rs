@@ -203,6 +203,12 @@ impl DenyList {
         self.configured.is_empty() && self.entries.is_empty()
     }
 
+    /// The time until the next entry expires; `None` if none will.
+    pub fn next_expiry(&self, now: Moment) -> Option<Duration> {
+        let expires = self.entries.values().flatten();
+        expires.filter_map(|moment| moment.left(now)).min()
+    }
+
     /// The longest other prefix in the list that contains `prefix`.
     pub fn covering(&self, prefix: IpNet) -> Option<IpNet> {
         let longer = supernets(prefix).rev();
