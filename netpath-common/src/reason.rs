@@ -150,6 +150,9 @@ reasons! {
     /// From or to an address outside that the deny list of the node contains, in a packet that would be delivered to a sandbox
     /// or that a sandbox sends.
     Denied = 57, Drop, "drop_denied";
+    /// Forwarded by a sandbox from or to an address outside its networks, with a source that would leave the node untranslated, or
+    /// for the stack of the node: too big, TTL exceeded, fragment, ICMP error, no route.
+    Forwarded = 58, Drop, "drop_forwarded";
     /// The sandbox has reached its quota of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.

@@ -15,6 +15,7 @@ mod class3_routes;
 mod class4_deny;
 mod class4_doctor;
 mod class4_duties;
+mod class4_forwarding;
 mod class4_xdp;
 mod class5_fairness;
 mod dump;

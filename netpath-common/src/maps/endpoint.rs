@@ -16,6 +16,8 @@ pub const MASQUERADE: u32 = 1 << 2;
 pub const ROUTED: u32 = 1 << 3;
 /// Flag of an endpoint: its sandbox has endpoints in several networks.
 pub const MULTIHOMED: u32 = 1 << 4;
+/// Flag of an endpoint: its sandbox forwards packets for others, with source and destination addresses that are not its own.
+pub const FORWARDING: u32 = 1 << 5;
 
 layout! {
     /// An endpoint, by slot. Written by the daemon.
@@ -27,7 +29,7 @@ layout! {
         pub generation: u32,
         /// Index of its network.
         pub network: u32,
-        /// Flags of its network, and [`MULTIHOMED`].
+        /// Flags of its network, [`MULTIHOMED`] and [`FORWARDING`].
         pub flags: u32,
         /// Interface index of its network's bridge.
         pub bridge: u32,
@@ -37,8 +39,8 @@ layout! {
         pub mac: MacAddr,
         /// MAC address of the bridge: the source of routed packets.
         pub gateway_mac: MacAddr,
-        /// Padding, always zero.
-        pub pad: u32,
+        /// Slot of the next endpoint of a sandbox with [`FORWARDING`]; the last one leads to the first. 0 if there is no other.
+        pub next: u32,
         /// IPv4 address; `::` if it has none.
         pub v4: Addr,
         /// IPv6 address; `::` if it has none.
@@ -87,6 +89,37 @@ impl Endpoint {
     #[inline(always)]
     pub const fn is_multihomed(&self) -> bool {
         self.flags & MULTIHOMED != 0
+    }
+
+    /// Whether its sandbox forwards packets for others.
+    #[inline(always)]
+    pub const fn is_forwarding(&self) -> bool {
+        self.flags & FORWARDING != 0
+    }
+}
+
+layout! {
+    /// Key of `forwarders`: the MAC address of an endpoint with [`FORWARDING`] in a network.
+    #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+    pub struct ForwarderKey(12) {
+        /// Index of the network.
+        pub network: u32,
+        /// MAC address of the sandbox.
+        pub mac: MacAddr,
+        /// Padding, always zero.
+        pub pad: u16,
+    }
+}
+
+impl ForwarderKey {
+    /// The key of a MAC address in a network.
+    #[inline(always)]
+    pub const fn new(network: u32, mac: MacAddr) -> Self {
+        Self {
+            network,
+            mac,
+            pad: 0,
+        }
     }
 }
 

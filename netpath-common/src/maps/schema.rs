@@ -94,6 +94,7 @@ macro_rules! for_each_map {
             "config" CONFIG: Array[u32 => Config; 1], "daemon" => "programs";
             "devices" DEVICES: HashMap[u32 => Device; MAX_DEVICES], "daemon" => "programs";
             "endpoints" ENDPOINTS: Array[u32 => Endpoint; MAX_ENDPOINTS], "daemon" => "programs, CLI";
+            "forwarders" FORWARDERS: HashMap[ForwarderKey => u32; MAX_ENDPOINTS], "daemon" => "programs";
             "networks" NETWORKS: HashMap[u32 => Network; MAX_NETWORKS], "daemon" => "CLI";
             "addresses" ADDRESSES: HashMap[Addr => AddressRecord; MAX_ADDRESSES], "daemon" => "programs";
             "subnets" SUBNETS: LpmTrie[[u8; 16] => Subnet; MAX_SUBNETS], "daemon" => "programs";
@@ -158,9 +159,10 @@ impl MapKind {
 
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Denied, Device, Endpoint,
-    FlowEntry, FlowKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram, LINK_ADDRESSES,
-    LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple, PendingDatagram, PortKey,
-    PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet, Usage,
+    FlowEntry, FlowKey, ForwarderKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram,
+    LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple,
+    PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet,
+    Usage,
 };
 use crate::reason::COUNTERS;
 

@@ -33,6 +33,8 @@ struct Workspace {
 /// Memory for intermediate results.
 #[repr(C)]
 pub struct Scratch {
+    /// Whether the sandbox forwards the packet from a host that netpath does not know; see `path::forwarded`.
+    pub is_beyond: bool,
     /// The link-local address that is checked.
     pub link: Addr,
     /// The packet that an ICMP error quotes.

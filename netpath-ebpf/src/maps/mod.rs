@@ -19,12 +19,12 @@ use netpath_common::{
     for_each_map,
     maps::{
         AVOIDED_PORTS, AddressOwner, AddressRecord, BufferedFragment, CURSORS, Config, Count,
-        Denied, DeniedKey, Device, Endpoint, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock,
-        KnownDatagram, LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner, MAX_ADDRESSES,
-        MAX_ALLOW, MAX_BUFFERED, MAX_DENIED, MAX_DEVICES, MAX_ENDPOINTS, MAX_HOST_ECHOES,
-        MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES, MAX_PENDING,
-        MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network, NextHop,
-        OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr,
+        Denied, DeniedKey, Device, Endpoint, ForwarderKey, FragmentKey, HALF_OPEN_BLOCK,
+        HalfOpenBlock, KnownDatagram, LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner,
+        MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DENIED, MAX_DEVICES, MAX_ENDPOINTS,
+        MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES,
+        MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network,
+        NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr,
         SocketPeer, Subnet, Usage, avoided_index, reserved_word,
     },
     reason::{COUNTERS, Reason},
@@ -131,6 +131,13 @@ pub fn live_endpoint(slot: u32, generation: u32) -> Option<&'static Endpoint> {
     } else {
         None
     }
+}
+
+/// The slot of the endpoint with a MAC address in a network, if its sandbox forwards packets for others.
+#[inline(always)]
+pub fn forwarder(key: &ForwarderKey) -> Option<u32> {
+    // SAFETY: as in `device`.
+    unsafe { FORWARDERS.get(key) }.copied()
 }
 
 /// The owner of an address.

@@ -68,7 +68,10 @@ fn prepare(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Res
         context.scratch.flow.to.src = source;
         opening.kind = Kind::Snat;
         opening.source = SourcePort::Choose;
-        opening.published = publish::port_of_source(context, slot, endpoint, &source);
+        // A port that the sandbox has published is not that of another sandbox, for which it forwards.
+        if endpoint.address(context.parsed.family) == context.parsed.key.src {
+            opening.published = publish::port_of_source(context, slot, endpoint, &source);
+        }
     }
     context.scratch.flow.opening = opening;
     Ok(())

@@ -8,7 +8,7 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::{guard, translate, wire_length};
+use super::{destination::is_beyond, guard, translate, wire_length};
 use crate::{
     conntrack::{self, Entry},
     context::Context,
@@ -34,6 +34,9 @@ pub fn translated(context: &mut Context, entry: Entry, endpoint: &Endpoint, hook
     if slow.is_some() && replies_locally(&context.skb, endpoint, hook, entry.flags()) {
         return finish(&context.skb, endpoint, slow, hook);
     }
+    if slow.is_some() && is_beyond(endpoint, &entry.to().dst) {
+        return Reason::Forwarded;
+    }
     if !translate(context, entry, id) {
         return Reason::WriteFailed;
     }
@@ -53,6 +56,9 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
     }
     if slow.is_some() && replies_locally(skb, endpoint, hook, known.flags) {
         return finish(skb, endpoint, slow, hook);
+    }
+    if slow.is_some() && is_beyond(endpoint, &context.scratch.fragment.known.to.dst) {
+        return Reason::Forwarded;
     }
     if slow.is_none() && !apply_routing_rewrite(context, endpoint) {
         return Reason::WriteFailed;

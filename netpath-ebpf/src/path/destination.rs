@@ -1,6 +1,9 @@
 //! Classification of destination addresses.
 
-use netpath_common::{addr::Addr, maps::AddressOwner};
+use netpath_common::{
+    addr::Addr,
+    maps::{AddressOwner, Endpoint},
+};
 
 use crate::maps;
 
@@ -75,4 +78,10 @@ pub fn is_in_routed_network(addr: Addr) -> bool {
         Some(subnet) => subnet.is_routed(),
         None => false,
     }
+}
+
+/// Whether an address, to which a packet for a sandbox was translated, is beyond that sandbox.
+#[inline(always)]
+pub fn is_beyond(endpoint: &Endpoint, addr: &Addr) -> bool {
+    endpoint.is_forwarding() && maps::address_owner(addr).is_none()
 }

@@ -1,7 +1,6 @@
 //! Programs at the veth pair of an endpoint: packets between a sandbox and its node.
 
 use netpath_common::{
-    addr::Addr,
     flow::{ICMP, ICMPV6, TCP, UDP},
     hook::{Hook, LinkHeader},
     maps::{AddressOwner, Device, Endpoint, ICC_OFF},
@@ -11,7 +10,7 @@ use netpath_common::{
 use super::{
     deliver, deny,
     destination::{Destination, Subnets, classify},
-    forward, guard,
+    forward, forwarded, guard,
     icmp_error::{self, Reporter},
     local, neighbour, parse_packet, parse_received, renumber,
 };
@@ -27,6 +26,13 @@ use crate::{
 /// Handles a packet from the sandbox.
 #[inline(always)]
 pub fn ingress(context: &mut Context) -> Reason {
+    context.scratch.is_beyond = false;
+    let reason = from_sandbox(context);
+    forwarded::beside_stack(context, reason)
+}
+
+#[inline(always)]
+fn from_sandbox(context: &mut Context) -> Reason {
     let Some((slot, endpoint)) = endpoint_at(context.skb.ifindex()) else {
         return Reason::EndpointGone;
     };
@@ -48,7 +54,10 @@ pub fn ingress(context: &mut Context) -> Reason {
     if context.parsed.transport == Transport::LinkControl {
         return neighbour::handle_discovery(context, slot);
     }
-    let source = guard::check_source(context, slot, endpoint);
+    let source = match guard::check_source(context, slot, endpoint) {
+        Err(Reason::Spoofed) if endpoint.is_forwarding() => forwarded::check_source(context, slot),
+        result => result,
+    };
     if let Err(reason) = source
         && !is_reply_of_other_endpoint(context, slot)
     {
@@ -71,17 +80,24 @@ pub fn ingress(context: &mut Context) -> Reason {
         Destination::Sandbox(_) | Destination::Host | Destination::Gateway => {
             to_local(context, slot, endpoint)
         }
-        // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
-        Destination::Subnet | Destination::Outside
-            if !guard::is_to_gateway(&context.skb, endpoint) =>
-        {
-            beside_gateway(dst, endpoint)
-        }
-        Destination::Subnet | Destination::Outside if endpoint.is_internal() => {
-            Reason::InternalNetwork
-        }
-        Destination::Outside if deny::is_destination_denied(context) => Reason::Denied,
-        Destination::Subnet | Destination::Outside => forward::to_outside(context, slot, endpoint),
+        Destination::Subnet | Destination::Outside => to_outside(context, slot, endpoint),
+    }
+}
+
+/// Handles a packet to an unused address or outside.
+#[inline(always)]
+fn to_outside(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Reason {
+    // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
+    if !guard::is_to_gateway(&context.skb, endpoint) {
+        beside_gateway(context, slot, endpoint)
+    } else if endpoint.is_internal() {
+        Reason::InternalNetwork
+    } else if deny::is_destination_denied(context) {
+        Reason::Denied
+    } else if !forwarded::may_leave(context, endpoint) {
+        Reason::Forwarded
+    } else {
+        forward::to_outside(context, slot, endpoint)
     }
 }
 
@@ -94,16 +110,25 @@ fn to_local(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Re
     {
         return reason;
     }
-    local::handle_from_sandbox(context, slot)
+    match local::handle_from_sandbox(context, slot) {
+        Reason::NotGateway => to_forwarder(context, slot),
+        reason => reason,
+    }
+}
+
+/// Handles a packet to a MAC address other than the gateway's, with a destination that only a router can reach.
+#[inline(always)]
+fn to_forwarder(context: &mut Context, slot: u32) -> Reason {
+    forwarded::to_forwarder(context, slot).unwrap_or(Reason::NotGateway)
 }
 
 /// The reason for a packet to an unused address or outside that is not addressed to the gateway.
 #[inline(always)]
-fn beside_gateway(dst: Addr, endpoint: &Endpoint) -> Reason {
-    match guard::is_broadcast(dst, endpoint) {
+fn beside_gateway(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
+    match guard::is_broadcast(context.parsed.key.dst, endpoint) {
         true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
         true => Reason::LinkLocal,
-        false => Reason::NotGateway,
+        false => to_forwarder(context, slot),
     }
 }
 
@@ -136,6 +161,10 @@ fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Opt
         return None;
     }
     let (entry, receiver) = conntrack::find_sent(context.parsed)?;
+    // Hosts beyond two sandboxes may have the same address.
+    if context.scratch.is_beyond && (entry.is_delivered() || entry.slot().0 != slot) {
+        return Some(Reason::Forwarded);
+    }
     if entry.is_delivered() {
         return Some(deliver::translated(
             context,

@@ -18,7 +18,7 @@ use netpath_common::{
 use super::{
     deliver, deny,
     destination::{self, Destination, Subnets, classify},
-    guard,
+    forwarded, guard,
     icmp_error::{self, Reporter},
     renumber,
 };
@@ -233,7 +233,7 @@ fn decide(
 ) -> Result<(), Reason> {
     let access = match client {
         Client::Outside => from_outside(context.parsed, destination),
-        Client::Sandbox(_, sender) => from_sandbox(context, hook, sender, destination),
+        Client::Sandbox(slot, sender) => from_sandbox(context, hook, (slot, sender), destination),
     };
     let (otherwise, buffered) = match access {
         Access::Decided(reason) => return Err(reason),
@@ -297,7 +297,7 @@ fn from_outside(parsed: &Parsed, destination: Destination) -> Access {
 fn from_sandbox(
     context: &mut Context,
     hook: Hook,
-    sender: &'static Endpoint,
+    (sender_slot, sender): (u32, &'static Endpoint),
     destination: Destination,
 ) -> Access {
     let Destination::Sandbox(slot) = destination else {
@@ -320,6 +320,14 @@ fn from_sandbox(
         }
         return Access::Decided(deliver::bridged(&mut context.skb, receiver));
     }
+    if context.scratch.is_beyond {
+        return Access::Decided(Reason::Spoofed);
+    }
+    if !guard::is_to_gateway(&context.skb, sender)
+        && let Some(reason) = forwarded::to_forwarder(context, sender_slot)
+    {
+        return Access::Decided(reason);
+    }
     // A later fragment may belong to a reply, so it is handled even if the receiver publishes no port.
     let is_reachable = receiver.is_routed() && !receiver.is_internal();
     if sender.is_internal() || !(is_later || is_reachable) {
@@ -333,6 +341,9 @@ fn from_sandbox(
 
 #[inline(always)]
 fn to_host(context: &Context, sender: &'static Endpoint) -> Access {
+    if context.scratch.is_beyond {
+        return Access::Decided(Reason::Spoofed);
+    }
     let otherwise = if !guard::is_to_gateway(&context.skb, sender) {
         Reason::NotGateway
     } else if guard::is_tunnel(context.parsed) {

@@ -18,6 +18,7 @@
 //! | `destination` | the class of a destination address |
 //! | `local` | packets to an address of the node or of a sandbox: flow, published port, host or drop |
 //! | `forward` | packets from a sandbox to the outside |
+//! | `forwarded` | packets that a sandbox forwards for others |
 //! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
 //! | `deny` | the deny list of the node |
 //! | `icmp_error` | ICMP errors about translated packets |
@@ -28,6 +29,7 @@ mod deny;
 mod destination;
 pub mod endpoint;
 mod forward;
+mod forwarded;
 mod guard;
 mod icmp_error;
 mod link_address;

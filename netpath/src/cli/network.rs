@@ -276,17 +276,13 @@ fn describe(network: &Network) -> String {
             "vni",
             network.vni.map(|vni| vni.to_string()).unwrap_or_default(),
         ),
-        ("internal", yes_no(network.internal)),
-        ("icc", yes_no(network.icc)),
-        ("masquerade", yes_no(network.masquerade)),
+        ("internal", output::yes_no(network.internal)),
+        ("icc", output::yes_no(network.icc)),
+        ("masquerade", output::yes_no(network.masquerade)),
         ("gateway mode", network.gateway_mode.to_string()),
         ("sandboxes", output::list(&network.sandboxes)),
         ("labels", output::list(labels)),
     ])
-}
-
-fn yes_no(value: bool) -> String {
-    if value { "yes" } else { "no" }.to_owned()
 }
 
 fn on_off(text: &str) -> Result<bool, String> {

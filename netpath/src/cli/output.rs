@@ -18,6 +18,11 @@ pub(super) enum Format {
     Json,
 }
 
+/// A property that an object has or not.
+pub(super) fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
 /// Title of a column; one that ends in `#` holds numbers, which are aligned at their ends.
 pub(super) type Column = &'static str;
 

@@ -102,6 +102,9 @@ pub(super) struct NetworkOptions {
     /// Host name [default: the sandbox's name]
     #[arg(long, value_parser = hostname)]
     hostname: Option<String>,
+    /// Let the sandbox forward packets for others: a gateway or VPN router of its networks
+    #[arg(long)]
+    forwarding: bool,
 }
 
 impl NetworkOptions {
@@ -115,6 +118,7 @@ impl NetworkOptions {
             ip: self.ip,
             mac: self.mac,
             hostname: self.hostname,
+            forwarding: self.forwarding,
             ..SandboxCreate::default()
         }
     }
@@ -278,6 +282,7 @@ fn describe(sandbox: &Sandbox) -> String {
         ("netns", sandbox.netns.display().to_string()),
         ("network mode", sandbox.network_mode.clone()),
         ("hostname", sandbox.hostname.clone()),
+        ("forwarding", output::yes_no(sandbox.forwarding)),
         ("owner", sandbox.owner.to_string()),
         ("state", sandbox.state.clone()),
         ("pid", pid(sandbox)),
@@ -353,6 +358,7 @@ id:            aaaaaaaaaaaa
 netns:         /proc/self/ns/net
 network mode:  network
 hostname:      web
+forwarding:    no
 owner:         docker
 state:         running
 pid:           7

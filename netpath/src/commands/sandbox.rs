@@ -36,6 +36,8 @@ pub struct SandboxSpec {
     pub namespace: NamespaceChoice,
     /// PID of a process; the sandbox is removed when that process ends.
     pub process: Option<i32>,
+    /// Whether it forwards packets for others.
+    pub forwarding: bool,
     /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
     pub unconnected: bool,
 }
@@ -79,6 +81,7 @@ impl Commands {
             source: self.resolve_namespace(&spec.namespace)?,
             process: spec.process.map(identify_process).transpose()?,
             owner: caller.owner,
+            forwarding: spec.forwarding,
             unconnected: spec.unconnected,
         };
         let mut node = self.shared.node.lock().await;

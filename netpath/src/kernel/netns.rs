@@ -21,7 +21,7 @@ use nix::{
     sys::statfs::{FsType, fstatfs},
 };
 
-use super::Error;
+use super::{Error, sysctl};
 use crate::model::NetnsId;
 
 /// File system type of namespace files; `NSFS_MAGIC` of `linux/magic.h`.
@@ -33,11 +33,12 @@ const OWN: &str = "/proc/thread-self/ns/net";
 /// Serialises [`prepare_directory`]: a second bind mount of a directory would hide the mounts below it.
 static PREPARING: Mutex<()> = Mutex::new(());
 
-/// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is already mounted.
+/// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is already mounted. Its
+/// stack forwards packets if `forwarding`.
 ///
 /// The directory becomes a shared mount, as with `ip netns`: unmounting a namespace here also unmounts it in mount
 /// namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.
-pub fn create(path: &Path) -> Result<(), Error> {
+pub fn create(path: &Path, forwarding: bool) -> Result<(), Error> {
     if inode(path)?.is_some() {
         return Ok(());
     }
@@ -55,6 +56,9 @@ pub fn create(path: &Path) -> Result<(), Error> {
     let made = on_thread(&path.display().to_string(), move || {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| failed("unshare", &target, errno))?;
         loopback_up(&target)?;
+        if forwarding {
+            forward_packets()?;
+        }
         mount(
             Some(OWN),
             &target,
@@ -365,6 +369,15 @@ fn prepare_directory(directory: &Path) -> Result<(), Error> {
         }
         Err(errno) => Err(failed("mount", directory, errno)),
     }
+}
+
+/// Makes the stack of the calling thread's namespace forward packets.
+fn forward_packets() -> Result<(), Error> {
+    sysctl::write("net/ipv4/ip_forward", "1")?;
+    if sysctl::has_ipv6() {
+        sysctl::write("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
 }
 
 fn loopback_up(path: &Path) -> Result<(), Error> {

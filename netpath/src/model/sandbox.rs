@@ -233,6 +233,8 @@ pub struct Sandbox {
     pub hostname: String,
     /// Program that manages it, its endpoints and its ports.
     pub owner: Owner,
+    /// Whether it forwards packets for others: a gateway or a VPN router of its networks.
+    pub forwarding: bool,
     /// Endpoints; those in networks with external access come first, and the first one carries the published ports.
     pub endpoints: Vec<Endpoint>,
     /// Published ports.

@@ -75,6 +75,9 @@ pub struct Bridge {
 pub struct Namespace {
     /// Where it is mounted.
     pub path: PathBuf,
+    /// Whether its stack forwards packets from its creation on; later that is the choice of the workload.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarding: bool,
 }
 
 /// A veth pair.

@@ -263,8 +263,16 @@ pub struct EndpointEntry {
     pub addresses: Vec<IpAddr>,
     /// At most one for each family.
     pub gateways: Vec<IpAddr>,
+    /// Slot of the next endpoint of a sandbox that forwards packets; 0 if it has no other endpoint.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub next: u32,
     /// Name of the sandbox.
     pub sandbox: Name,
+}
+
+/// Whether a number is omitted.
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Entry for EndpointEntry {

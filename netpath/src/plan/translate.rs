@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
-use netpath_common::maps::{ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
+use netpath_common::maps::{FORWARDING, ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
 
 use super::{
     Attachment, Bridge, Desired, Facts, Hook, Inside, Interface, Namespace, Veth,
@@ -182,6 +182,7 @@ impl Desired {
         if sandbox.source == NetnsSource::Created {
             self.namespaces.insert(Namespace {
                 path: sandbox.netns.clone(),
+                forwarding: sandbox.forwarding,
             });
         }
         let joined: Vec<(&Endpoint, &Network)> = sandbox
@@ -278,6 +279,7 @@ impl Desired {
             mac: endpoint.mac,
             gateway_mac,
             addresses,
+            next: next_slot(sandbox, endpoint),
             gateways: network
                 .subnets
                 .iter()
@@ -360,8 +362,22 @@ fn flags(network: &Network) -> u32 {
 }
 
 fn endpoint_flags(sandbox: &Sandbox, network: &Network) -> u32 {
-    let is_multihomed = sandbox.endpoints.len() > 1;
-    flags(network) | if is_multihomed { MULTIHOMED } else { 0 }
+    let multihomed = if sandbox.endpoints.len() > 1 {
+        MULTIHOMED
+    } else {
+        0
+    };
+    let forwarding = if sandbox.forwarding { FORWARDING } else { 0 };
+    flags(network) | multihomed | forwarding
+}
+
+/// Slot of the next endpoint of a sandbox that forwards packets. The last one leads to the first. 0 if there is no other.
+fn next_slot(sandbox: &Sandbox, endpoint: &Endpoint) -> u32 {
+    let slots = || sandbox.endpoints.iter().map(|other| other.slot);
+    let mut following = slots().skip_while(|slot| *slot != endpoint.slot).skip(1);
+    let next = following.next().or_else(|| slots().next());
+    next.filter(|slot| sandbox.forwarding && *slot != endpoint.slot)
+        .unwrap_or_default()
 }
 
 /// MAC address of the bridge of a network; `None` if it is an adopted bridge that does not exist.

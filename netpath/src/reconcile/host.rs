@@ -107,7 +107,9 @@ impl Kernel for Host {
             }
             Operation::DeleteNamespace(path) => netns::delete(path),
             Operation::SetBridge { name, bridge } => self.kernel.set_bridge(name, bridge).await,
-            Operation::CreateNamespace(namespace) => netns::create(&namespace.path),
+            Operation::CreateNamespace(namespace) => {
+                netns::create(&namespace.path, namespace.forwarding)
+            }
             Operation::CreateVeth { name, veth } => self.kernel.create_veth(name, veth).await,
             Operation::SetVeth { name, bridge, mtu } => {
                 self.kernel.set_veth(name, bridge, *mtu).await

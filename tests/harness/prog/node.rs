@@ -305,6 +305,7 @@ pub fn endpoint(slot: u32) -> EndpointEntry {
         gateway_mac: MacAddr(gateway_mac(slot)),
         addresses: families.iter().map(|family| family.sandbox(slot)).collect(),
         gateways: gateways.map(|family| family.gateway(network)).collect(),
+        next: 0,
         sandbox: name(&format!("s{slot}")),
     }
 }

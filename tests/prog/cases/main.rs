@@ -19,6 +19,7 @@ mod class4;
 mod conntrack;
 mod coverage;
 mod errors;
+mod forwarded;
 mod fragments;
 mod guard;
 mod inside;
@@ -52,8 +53,9 @@ use case::{Case, Send, send};
 type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [Subject; 13] = [
+const SUBJECTS: [Subject; 14] = [
     ("class4_duties", class4::cases),
+    ("class4_forwarding", forwarded::cases),
     ("class1_ports", class1_ports::cases),
     ("conntrack", conntrack::cases),
     ("errors", errors::cases),

@@ -8,7 +8,7 @@ use std::{
 use netpath_common::{
     addr::Addr,
     hook::LinkHeader,
-    maps::{Config, Device, Endpoint, Role, Text, Usage},
+    maps::{Config, Device, Endpoint, ForwarderKey, Role, Text, Usage},
 };
 
 use super::{MapTable, Tables, absent_is_success, failed, index_of, read_each};
@@ -109,6 +109,7 @@ impl MapTable for EndpointEntry {
     fn delete(tables: &mut Tables, keys: &[u32]) -> Result<(), DatapathError> {
         for slot in keys {
             let old = tables.endpoints.get(slot, 0).map_err(failed("endpoints"))?;
+            tables.remove_forwarder(&old)?;
             let cleared = tables.endpoints.set(*slot, Endpoint::default(), 0);
             cleared.map_err(failed("endpoints"))?;
             tables.reset_usage(*slot, 0)?;
@@ -154,7 +155,7 @@ impl Tables {
             mtu: entry.mtu,
             mac: entry.mac,
             gateway_mac: entry.gateway_mac,
-            pad: 0,
+            next: entry.next,
             v4: family(&entry.addresses, true),
             v6: family(&entry.addresses, false),
             gateway_v4: family(&entry.gateways, true),
@@ -165,11 +166,18 @@ impl Tables {
         if old.ifindex != endpoint.ifindex {
             absent_is_success("devices", self.devices.remove(&old.ifindex))?;
         }
+        if forwarder_key(&old) != forwarder_key(&endpoint) {
+            self.remove_forwarder(&old)?;
+        }
         // This must precede the first flow of the generation.
         self.reset_usage(slot, entry.generation)?;
         self.endpoints
             .set(slot, endpoint, 0)
             .map_err(failed("endpoints"))?;
+        if let Some(key) = forwarder_key(&endpoint) {
+            let inserted = self.forwarders.insert(key, slot, 0);
+            inserted.map_err(failed("forwarders"))?;
+        }
         let device = Device {
             role: Role::Endpoint as u32,
             index: slot,
@@ -200,6 +208,14 @@ impl Tables {
                 ..config
             })
         })
+    }
+
+    /// Removes the entry in `forwarders` of an endpoint, if it has one.
+    fn remove_forwarder(&mut self, endpoint: &Endpoint) -> Result<(), DatapathError> {
+        match forwarder_key(endpoint) {
+            Some(key) => absent_is_success("forwarders", self.forwarders.remove(&key)),
+            None => Ok(()),
+        }
     }
 
     /// Sets the flow count of a slot to zero and assigns it to a generation, unless it already belongs to that
@@ -287,6 +303,12 @@ fn interface(device: &Device) -> Interface {
     }
 }
 
+/// The key in `forwarders`; `None` if the sandbox does not forward packets.
+fn forwarder_key(endpoint: &Endpoint) -> Option<ForwarderKey> {
+    let key = ForwarderKey::new(endpoint.network, endpoint.mac);
+    endpoint.is_forwarding().then_some(key)
+}
+
 /// The entry of a slot; `None` if the slot is free.
 fn endpoint_entry(endpoint: &Endpoint) -> Option<EndpointEntry> {
     if endpoint.ifindex == 0 {
@@ -309,6 +331,7 @@ fn endpoint_entry(endpoint: &Endpoint) -> Option<EndpointEntry> {
         gateway_mac: endpoint.gateway_mac,
         addresses: known([endpoint.v4, endpoint.v6]),
         gateways: known([endpoint.gateway_v4, endpoint.gateway_v6]),
+        next: endpoint.next,
         sandbox: endpoint.sandbox.as_str().parse().ok()?,
     })
 }

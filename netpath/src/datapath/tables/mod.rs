@@ -22,8 +22,8 @@ use netpath_common::{
     addr::Addr,
     flow::{FlowEntry, FlowKey},
     maps::{
-        AddressRecord, Config, Denied, Device, Endpoint, HALF_OPEN_BLOCK, Network, OuterTuple,
-        PortKey, PublishedRange, RESERVED_WORDS, Subnet, Usage,
+        AddressRecord, Config, Denied, Device, Endpoint, ForwarderKey, HALF_OPEN_BLOCK, Network,
+        OuterTuple, PortKey, PublishedRange, RESERVED_WORDS, Subnet, Usage,
     },
 };
 
@@ -56,6 +56,7 @@ pub struct Tables {
     denied: LpmTrie<MapData, PrefixData, Denied>,
     /// Another handle of this map: batches need its descriptor.
     denied_map: MapData,
+    forwarders: HashMap<MapData, ForwarderKey, u32>,
     own_ports: HashMap<MapData, PortKey, PublishedRange>,
     /// Another handle of this map: batches need its descriptor.
     own_ports_map: MapData,
@@ -158,6 +159,7 @@ impl Tables {
             allow: typed("allow", Map::LpmTrie(open_map(maps, "allow")?))?,
             denied: typed("denied", Map::LpmTrie(open_map(maps, "denied")?))?,
             denied_map: open_map(maps, "denied")?,
+            forwarders: typed("forwarders", Map::HashMap(open_map(maps, "forwarders")?))?,
             own_ports: typed("own_ports", Map::HashMap(open_map(maps, "own_ports")?))?,
             own_ports_map: open_map(maps, "own_ports")?,
             reserved_ports: typed(

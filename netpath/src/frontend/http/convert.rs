@@ -52,6 +52,7 @@ impl From<SandboxView> for v1::Sandbox {
                 .filter(|cookie| *cookie != 0),
             network_mode: sandbox.mode.to_string(),
             hostname: sandbox.hostname,
+            forwarding: sandbox.forwarding,
             owner: sandbox.owner,
             state: match view.pid {
                 Some(_) => "running".to_owned(),

@@ -115,6 +115,7 @@ impl Service for Translator {
             hostname: request.hostname,
             namespace: namespace(request.netns, request.pid)?,
             process: request.owner_pid,
+            forwarding: request.forwarding,
             unconnected: request.unconnected,
         };
         Ok(self.0.create_sandbox(spec, caller).await?.into())

@@ -115,7 +115,7 @@ fn endpoint_is_created_repaired_and_removed() {
         let scratch = Scratch::new("endpoint");
         let kernel = node_with_bridge().await;
         let wanted = veth(scratch.0.join("netns/a"), 2);
-        netns::create(&wanted.netns).expect("namespace");
+        netns::create(&wanted.netns, false).expect("namespace");
         kernel.create_veth(NAME, &wanted).await.expect("create");
         let link = kernel.link(NAME).await.expect("link").expect("veth");
         assert!(!link.up, "not up before it is configured");
@@ -160,7 +160,7 @@ fn container_link_is_configured_before_host_interface_is_up() {
         let scratch = Scratch::new("order");
         let kernel = node_with_bridge().await;
         let wanted = veth(scratch.0.join("netns/a"), 2);
-        netns::create(&wanted.netns).expect("namespace");
+        netns::create(&wanted.netns, false).expect("namespace");
         kernel.create_veth(NAME, &wanted).await.expect("create");
         let first = kernel.set_inside(NAME, &wanted, true).await;
         first.expect("inside");
@@ -182,7 +182,7 @@ fn gateways_move_from_one_endpoint_to_another() {
         let scratch = Scratch::new("gateways");
         let kernel = node_with_bridge().await;
         let first = veth(scratch.0.join("netns/a"), 2);
-        netns::create(&first.netns).expect("namespace");
+        netns::create(&first.netns, false).expect("namespace");
         bring_up(&kernel, NAME, &first).await;
         let mut second = veth(first.netns.clone(), 3);
         second.inside.name = "eth1".to_owned();
@@ -223,7 +223,7 @@ fn class2_default_route_of_another_program_is_kept() {
         ] {
             let name = format!("npv-00000000{number:02}");
             let wanted = veth(scratch.0.join(format!("netns/{number}")), number);
-            netns::create(&wanted.netns).expect("namespace");
+            netns::create(&wanted.netns, false).expect("namespace");
             let file = netns::open(&wanted.netns).expect("namespace");
             let shown = |wanted: &Veth| {
                 let file = netns::open(&wanted.netns).expect("namespace");
@@ -260,7 +260,7 @@ fn class2_recreated_container_link_leaves_ipv6_disabled() {
         let scratch = Scratch::new("ipv6");
         let kernel = node_with_bridge().await;
         let wanted = veth(scratch.0.join("netns/a"), 2);
-        netns::create(&wanted.netns).expect("namespace");
+        netns::create(&wanted.netns, false).expect("namespace");
         let disable = || sysctl::write("net/ipv6/conf/all/disable_ipv6", "1");
         let file = netns::open(&wanted.netns).expect("namespace");
         let disabled = netns::run_in(&file, "test", disable).await.expect("run");
@@ -292,8 +292,8 @@ fn misplaced_devices_have_distinct_errors() {
             .await
             .expect_err("no namespace");
         assert!(matches!(missing, Error::NotNetns { .. }), "{missing}");
-        netns::create(&here.netns).expect("namespace");
-        netns::create(&there.netns).expect("namespace");
+        netns::create(&here.netns, false).expect("namespace");
+        netns::create(&there.netns, false).expect("namespace");
         bring_up(&kernel, NAME, &here).await;
 
         let elsewhere = kernel

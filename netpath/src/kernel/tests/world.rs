@@ -14,10 +14,10 @@ fn namespace_is_created_listed_and_removed() {
         let scratch = Scratch::new("netns");
         let directory = scratch.0.join("netns");
         let (first, second) = (directory.join("a"), directory.join("b"));
-        netns::create(&first).expect("create");
-        netns::create(&second).expect("create");
+        netns::create(&first, false).expect("create");
+        netns::create(&second, false).expect("create");
         let inode = netns::inode(&first).expect("inode").expect("a namespace");
-        netns::create(&first).expect("create again");
+        netns::create(&first, false).expect("create again");
         assert_eq!(netns::inode(&first).expect("inode"), Some(inode));
         assert_ne!(netns::inode(&second).expect("inode"), Some(inode));
         std::fs::write(directory.join("file"), "x").expect("file");
@@ -60,7 +60,7 @@ fn class5_namespace_with_the_same_inode_number_is_another_one() {
     in_fresh_namespaces(|| async {
         let scratch = Scratch::new("identity");
         let first = scratch.0.join("netns/a");
-        netns::create(&first).expect("create");
+        netns::create(&first, false).expect("create");
         let inode = netns::inode(&first).expect("inode").expect("a namespace");
         let id = netns::id(&first).expect("id").expect("a namespace");
         assert_eq!(id.inode, inode);
@@ -92,7 +92,7 @@ fn interrupted_namespace_creation_is_completed() {
         let path = scratch.0.join("netns/a");
         std::fs::create_dir_all(scratch.0.join("netns")).expect("directory");
         std::fs::write(&path, "").expect("file");
-        netns::create(&path).expect("create");
+        netns::create(&path, false).expect("create");
         assert!(netns::inode(&path).expect("inode").is_some());
     });
 }

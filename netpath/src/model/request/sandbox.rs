@@ -36,6 +36,8 @@ pub struct SandboxRequest {
     pub process: Option<ProcessId>,
     /// Owner of the sandbox.
     pub owner: Owner,
+    /// Whether it forwards packets for others.
+    pub forwarding: bool,
     /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
     pub unconnected: bool,
 }
@@ -54,6 +56,7 @@ impl SandboxRequest {
             source,
             process: None,
             owner: Owner::default(),
+            forwarding: false,
             unconnected: false,
         }
     }
@@ -94,6 +97,7 @@ impl State {
             process: request.process,
             hostname,
             owner: request.owner,
+            forwarding: request.forwarding,
             endpoints: Vec::new(),
             ports: Vec::new(),
         };
@@ -244,6 +248,8 @@ fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
         "an address of its own"
     } else if request.mac.is_some() {
         "a MAC address of its own"
+    } else if request.forwarding {
+        "forwarding"
     } else if request.hostname.is_some() && matches!(mode, NetworkMode::Container(_)) {
         "a host name of its own"
     } else {

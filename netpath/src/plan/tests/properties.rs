@@ -138,6 +138,7 @@ fn state((networks, sandboxes): &Shape) -> State {
                 process: None,
                 owner: Owner::Netpath,
                 hostname: "h".to_owned(),
+                forwarding: false,
                 endpoints,
                 ports: if *publishes {
                     vec![mapping]

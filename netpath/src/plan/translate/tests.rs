@@ -69,6 +69,7 @@ fn sandbox(endpoints: Vec<Endpoint>, ports: Vec<PortMapping>) -> Sandbox {
         process: None,
         owner: Owner::Netpath,
         hostname: "s".to_owned(),
+        forwarding: false,
         endpoints,
         ports,
     }
@@ -119,6 +120,33 @@ fn default_route_uses_the_first_external_network_of_each_family() {
         desired.entries.addresses[&"10.3.0.1".parse().unwrap()],
         AddressEntry::Gateway
     );
+}
+
+#[test]
+fn endpoints_of_a_forwarding_sandbox_form_a_ring() {
+    let networks = || (1..=3).map(|number| network(number, &[&format!("10.{number}.0.0/24")]));
+    let endpoints = |number: u32| -> Vec<Endpoint> {
+        let address = |network| format!("10.{network}.0.2/24");
+        (1..=number)
+            .map(|network| endpoint(network, &[&address(network)]))
+            .collect()
+    };
+    let of = |number, forwarding| {
+        let mut sandbox = sandbox(endpoints(number), Vec::new());
+        sandbox.forwarding = forwarding;
+        desired(networks().collect(), sandbox)
+    };
+    let ring = |desired: &Desired| -> Vec<(bool, u32)> {
+        let entries = desired.entries.endpoints.values();
+        entries
+            .map(|entry| (entry.flags & FORWARDING != 0, entry.next))
+            .collect()
+    };
+    assert_eq!(ring(&of(3, true)), [(true, 2), (true, 3), (true, 1)]);
+    assert_eq!(ring(&of(1, true)), [(true, 0)]);
+    assert_eq!(ring(&of(2, false)), [(false, 0), (false, 0)]);
+    assert!(of(1, true).namespaces.iter().all(|other| other.forwarding));
+    assert!(!of(1, false).namespaces.iter().any(|other| other.forwarding));
 }
 
 #[test]

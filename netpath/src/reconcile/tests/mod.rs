@@ -71,6 +71,7 @@ pub(crate) fn sandbox() -> Sandbox {
         process: None,
         owner: Owner::Netpath,
         hostname: "web".to_owned(),
+        forwarding: false,
         endpoints: vec![Endpoint {
             id,
             network: "n".parse().unwrap(),

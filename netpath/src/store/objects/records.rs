@@ -101,6 +101,8 @@ pub struct SandboxRecord {
     process: Option<ProcessId>,
     hostname: String,
     owner: Owner,
+    #[serde(default)]
+    forwarding: bool,
     /// Ids of its endpoints, in the order of [`Sandbox::endpoints`].
     pub endpoints: Vec<Id>,
     ports: Vec<PortMapping>,
@@ -243,6 +245,7 @@ impl SandboxRecord {
             process: sandbox.process,
             hostname: sandbox.hostname.clone(),
             owner: sandbox.owner,
+            forwarding: sandbox.forwarding,
             endpoints: sandbox.endpoints.iter().map(|other| other.id).collect(),
             ports: sandbox.ports.clone(),
         }
@@ -259,6 +262,7 @@ impl SandboxRecord {
             process: self.process,
             hostname: self.hostname,
             owner: self.owner,
+            forwarding: self.forwarding,
             endpoints,
             ports: self.ports,
         }

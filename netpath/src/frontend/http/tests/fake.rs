@@ -143,6 +143,7 @@ pub(crate) fn sandbox(name: &str) -> v1::Sandbox {
         netns_cookie: None,
         network_mode: "network".to_owned(),
         hostname: name.to_owned(),
+        forwarding: false,
         owner: v1::Owner::Docker,
         state: "running".to_owned(),
         pid: Some(7),

@@ -100,7 +100,7 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
         body,
         json!({
             "name": "web", "id": "aaaaaaaaaaaa", "netns": "/proc/self/ns/net",
-            "network_mode": "network", "hostname": "web", "owner": "docker", "state": "running", "pid": 7, "started_pid": 7,
+            "network_mode": "network", "hostname": "web", "forwarding": false, "owner": "docker", "state": "running", "pid": 7, "started_pid": 7,
             "endpoints": [{
                 "id": "bbbbbbbbbbbb", "network": "bridge", "sandbox": "web", "owner": "netpath",
                 "interface": "eth0", "host_interface": "npv-bbbbbbbbbb", "adopted": false, "mac": "02:00:5e:00:53:01",

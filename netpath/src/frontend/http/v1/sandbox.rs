@@ -24,6 +24,9 @@ pub struct Sandbox {
     pub network_mode: String,
     /// Host name.
     pub hostname: String,
+    /// Whether it forwards packets for others: a gateway or a VPN router of its networks.
+    #[serde(default)]
+    pub forwarding: bool,
     /// Front end that may change it, its endpoints and its ports.
     #[serde(default)]
     pub owner: Owner,
@@ -96,6 +99,8 @@ pub struct SandboxCreate {
     pub pid: Option<i32>,
     /// Id of a process; the sandbox is removed when that process ends.
     pub owner_pid: Option<i32>,
+    /// Lets it forward packets for others: a gateway or a VPN router of its networks.
+    pub forwarding: bool,
     /// Connects the sandbox to no network, not even the default one: endpoints are joined later.
     pub unconnected: bool,
 }
