@@ -78,6 +78,9 @@ reasons! {
     /// From the node or from another NAT, with an outer tuple that could not be recorded: new flows avoid its port.
     OuterTuplesFull = 12, Pass, "pass_outer_tuples_full";
 
+    /// To an endpoint with a rate, from another program: the queue of the device sends it at that rate.
+    Queued = 13, Pass, "pass_queued";
+
     /// Delivered from outside to a sandbox.
     Inbound = 16, Forward, "forward_inbound";
     /// Sent from a sandbox to the outside.
@@ -153,6 +156,8 @@ reasons! {
     /// Forwarded by a sandbox from or to an address outside its networks, with a source that would leave the node untranslated, or
     /// for the stack of the node: too big, TTL exceeded, fragment, ICMP error, no route.
     Forwarded = 58, Drop, "drop_forwarded";
+    /// The sandbox sends faster than the rate of its endpoint.
+    RateExceeded = 59, Drop, "drop_rate";
     /// The sandbox has reached its quota of flows: the new flow was refused.
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.

@@ -16,6 +16,7 @@ mod class4_deny;
 mod class4_doctor;
 mod class4_duties;
 mod class4_forwarding;
+mod class4_rate;
 mod class4_xdp;
 mod class5_fairness;
 mod dump;

@@ -22,7 +22,7 @@ pub const FORWARDING: u32 = 1 << 5;
 layout! {
     /// An endpoint, by slot. Written by the daemon.
     #[derive(Clone, Copy, Default, Debug)]
-    pub struct Endpoint(168) {
+    pub struct Endpoint(184) {
         /// Interface index of the host interface; 0 if the slot is free.
         pub ifindex: u32,
         /// Incremented when the slot is assigned to another endpoint. Flows of other generations have expired.
@@ -41,6 +41,10 @@ layout! {
         pub gateway_mac: MacAddr,
         /// Slot of the next endpoint of a sandbox with [`FORWARDING`]; the last one leads to the first. 0 if there is no other.
         pub next: u32,
+        /// Limit of each direction in bits per second; 0 if there is none.
+        pub rate: u64,
+        /// Nanoseconds for which the sandbox, after a pause, may send faster than its rate.
+        pub burst: u64,
         /// IPv4 address; `::` if it has none.
         pub v4: Addr,
         /// IPv6 address; `::` if it has none.
@@ -89,6 +93,12 @@ impl Endpoint {
     #[inline(always)]
     pub const fn is_multihomed(&self) -> bool {
         self.flags & MULTIHOMED != 0
+    }
+
+    /// Whether it has a rate.
+    #[inline(always)]
+    pub const fn is_limited(&self) -> bool {
+        self.rate != 0
     }
 
     /// Whether its sandbox forwards packets for others.

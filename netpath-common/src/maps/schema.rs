@@ -95,6 +95,7 @@ macro_rules! for_each_map {
             "devices" DEVICES: HashMap[u32 => Device; MAX_DEVICES], "daemon" => "programs";
             "endpoints" ENDPOINTS: Array[u32 => Endpoint; MAX_ENDPOINTS], "daemon" => "programs, CLI";
             "forwarders" FORWARDERS: HashMap[ForwarderKey => u32; MAX_ENDPOINTS], "daemon" => "programs";
+            "sent_until" SENT_UNTIL: Array[u32 => u64; MAX_ENDPOINTS], "programs" => "programs";
             "networks" NETWORKS: HashMap[u32 => Network; MAX_NETWORKS], "daemon" => "CLI";
             "addresses" ADDRESSES: HashMap[Addr => AddressRecord; MAX_ADDRESSES], "daemon" => "programs";
             "subnets" SUBNETS: LpmTrie[[u8; 16] => Subnet; MAX_SUBNETS], "daemon" => "programs";

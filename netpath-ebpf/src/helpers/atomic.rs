@@ -32,3 +32,17 @@ pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
     // SAFETY: as in `add_u64`.
     unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::AcqRel }>(counter, amount) }
 }
+
+/// The value of a counter, which is raised to `least` if it is lower. An addition on another CPU at the same time may be lost.
+#[inline(always)]
+pub fn raise_u64(counter: *mut u64, least: u64) -> u64 {
+    // SAFETY: as in `add_u64`.
+    unsafe {
+        let value = counter.read_volatile();
+        if value >= least {
+            return value;
+        }
+        counter.write_volatile(least);
+    }
+    least
+}

@@ -52,6 +52,14 @@ pub fn add_i32(counter: *mut i32, amount: i32) {
     unsafe { *counter += amount }
 }
 
+pub fn raise_u64(counter: *mut u64, least: u64) -> u64 {
+    // SAFETY: as above.
+    unsafe {
+        *counter = least.max(*counter);
+        *counter
+    }
+}
+
 pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
     // SAFETY: as above.
     unsafe {
@@ -63,6 +71,10 @@ pub fn fetch_add_u32(counter: *mut u32, amount: u32) -> u32 {
 
 pub fn now() -> u64 {
     with_kernel(|kernel| kernel.now)
+}
+
+pub fn precise_now() -> u64 {
+    now()
 }
 
 /// A constant, so that tests are reproducible.
@@ -95,6 +107,10 @@ pub fn find_route(_skb: &Skb, query: &RouteQuery<'_>, _length: usize, found: &mu
 }
 
 pub fn redirect_to_peer(_skb: &Skb, ifindex: u32) {
+    with_kernel(|kernel| kernel.redirects.push(ifindex));
+}
+
+pub fn redirect_to_device(_skb: &Skb, ifindex: u32) {
     with_kernel(|kernel| kernel.redirects.push(ifindex));
 }
 

@@ -47,22 +47,23 @@ mod route;
 
 #[cfg(target_arch = "bpf")]
 pub use self::{
-    atomic::{add_i32, add_u64, fetch_add_u32},
+    atomic::{add_i32, add_u64, fetch_add_u32, raise_u64},
     bounded::bounded,
     bytes::{load_bytes, load_probe_request, load_record, replace_packet},
     checksum::probe_checksum,
     clone::clone_redirect,
     fib::{find_route, probe_route},
     random::random_u32,
-    redirect::{redirect_to_neighbour, redirect_to_peer},
+    redirect::{redirect_to_device, redirect_to_neighbour, redirect_to_peer},
     repeat::repeat,
     socket_lookup::{find_socket, find_socket_of_call, find_socket_of_frame},
-    time::now,
+    time::{now, precise_now},
 };
 #[cfg(not(target_arch = "bpf"))]
 pub use host::{
     add_i32, add_u64, clone_redirect, fetch_add_u32, find_route, find_socket, load_bytes,
-    load_record, now, random_u32, redirect_to_neighbour, redirect_to_peer, repeat, replace_packet,
+    load_record, now, precise_now, raise_u64, random_u32, redirect_to_device,
+    redirect_to_neighbour, redirect_to_peer, repeat, replace_packet,
 };
 pub use route::{AF_INET, AF_INET6, Lookup, Route, RouteQuery};
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1},
-    helpers::generated::{bpf_redirect_neigh, bpf_redirect_peer},
+    helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
 };
 
 use netpath_common::maps::NextHop;
@@ -21,6 +21,16 @@ pub fn redirect_to_peer(skb: &Skb, ifindex: u32) {
     // SAFETY: plain helper call. It records the device; with flags of zero it cannot fail.
     unsafe {
         bpf_redirect_peer(ifindex, 0);
+    }
+}
+
+/// Sends the packet by the device `ifindex` and its queue, when the program has returned `TCX_REDIRECT`.
+#[inline(always)]
+pub fn redirect_to_device(skb: &Skb, ifindex: u32) {
+    skb.clear_mark();
+    // SAFETY: plain helper call. It records the device; with flags of zero it cannot fail.
+    unsafe {
+        bpf_redirect(ifindex, 0);
     }
 }
 

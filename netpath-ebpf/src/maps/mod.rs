@@ -140,6 +140,12 @@ pub fn forwarder(key: &ForwarderKey) -> Option<u32> {
     unsafe { FORWARDERS.get(key) }.copied()
 }
 
+/// The time, in monotonic nanoseconds, until which the endpoint in a slot would need at its rate to send what it has sent.
+#[inline(always)]
+pub fn sent_until(slot: u32) -> Option<*mut u64> {
+    SENT_UNTIL.get_ptr_mut(slot)
+}
+
 /// The owner of an address.
 #[inline(always)]
 pub fn address_owner(addr: &Addr) -> Option<AddressOwner> {

@@ -84,6 +84,12 @@ impl Skb {
         }
     }
 
+    /// Stores the secret of the node with the packet, as [`Skb::note`].
+    #[inline(always)]
+    pub fn note_secret(&self) {
+        note_secret(Self::new(self.context));
+    }
+
     /// Whether this number, which is not 0, was stored with the packet. Then it is erased.
     #[inline(always)]
     pub fn take_note(&self, number: u64) -> bool {
@@ -205,6 +211,14 @@ impl Skb {
         } else {
             Some(start as *mut T)
         }
+    }
+}
+
+/// A function of its own, because its callers have little stack left.
+#[inline(never)]
+fn note_secret(skb: Skb) {
+    if let Some(config) = maps::config() {
+        skb.note(config.secret);
     }
 }
 

@@ -8,12 +8,11 @@ use netpath_common::{
     reason::Reason,
 };
 
-use super::{destination::is_beyond, guard, translate, wire_length};
+use super::{destination::is_beyond, guard, rate, translate, wire_length};
 use crate::{
     conntrack::{self, Entry},
     context::Context,
     fragment::{self, Known},
-    helpers,
     packet::{Packet, skb::Skb},
     parse::{ETHERNET, Parsed},
     rewrite,
@@ -55,7 +54,7 @@ pub fn fragment(context: &mut Context, known: &Known, hook: Hook) -> Reason {
         return Reason::Fragment;
     }
     if slow.is_some() && replies_locally(skb, endpoint, hook, known.flags) {
-        return finish(skb, endpoint, slow, hook);
+        return finish(&context.skb, endpoint, slow, hook);
     }
     if slow.is_some() && is_beyond(endpoint, &context.scratch.fragment.known.to.dst) {
         return Reason::Forwarded;
@@ -88,7 +87,7 @@ pub fn bridged(skb: &mut Skb, endpoint: &Endpoint) -> Reason {
         return Reason::Malformed;
     };
     *destination = endpoint.mac.0;
-    helpers::redirect_to_peer(skb, endpoint.ifindex);
+    rate::redirect(skb, endpoint);
     Reason::Sibling
 }
 
@@ -137,7 +136,7 @@ fn finish(skb: &Skb, endpoint: &Endpoint, slow: Option<Reason>, hook: Hook) -> R
     match slow {
         Some(slow) => slow,
         None => {
-            helpers::redirect_to_peer(skb, endpoint.ifindex);
+            rate::redirect(skb, endpoint);
             match hook {
                 Hook::UplinkIngress | Hook::UplinkEgress => Reason::Inbound,
                 Hook::EndpointIngress | Hook::EndpointEgress => Reason::Hairpin,

@@ -12,7 +12,7 @@ use super::{
     destination::{Destination, Subnets, classify},
     forward, forwarded, guard,
     icmp_error::{self, Reporter},
-    local, neighbour, parse_packet, parse_received, renumber,
+    local, neighbour, parse_packet, parse_received, rate, renumber,
 };
 use crate::{
     conntrack::{self, Entry},
@@ -54,6 +54,9 @@ fn from_sandbox(context: &mut Context) -> Reason {
     if context.parsed.transport == Transport::LinkControl {
         return neighbour::handle_discovery(context, slot);
     }
+    if endpoint.is_limited() && !rate::is_within(context, slot) {
+        return Reason::RateExceeded;
+    }
     let source = match guard::check_source(context, slot, endpoint) {
         Err(Reason::Spoofed) if endpoint.is_forwarding() => forwarded::check_source(context, slot),
         result => result,
@@ -89,7 +92,7 @@ fn from_sandbox(context: &mut Context) -> Reason {
 fn to_outside(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Reason {
     // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
     if !guard::is_to_gateway(&context.skb, endpoint) {
-        beside_gateway(context, slot, endpoint)
+        beside_gateway(context, slot)
     } else if endpoint.is_internal() {
         Reason::InternalNetwork
     } else if deny::is_destination_denied(context) {
@@ -122,13 +125,17 @@ fn to_forwarder(context: &mut Context, slot: u32) -> Reason {
     forwarded::to_forwarder(context, slot).unwrap_or(Reason::NotGateway)
 }
 
-/// The reason for a packet to an unused address or outside that is not addressed to the gateway.
-#[inline(always)]
-fn beside_gateway(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
-    match guard::is_broadcast(context.parsed.key.dst, endpoint) {
-        true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
-        true => Reason::LinkLocal,
-        false => to_forwarder(context, slot),
+stage! {
+    /// Handles a packet to an unused address or outside that is not addressed to the gateway.
+    fn beside_gateway(context: &mut Context, slot: u32) -> Reason {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return Reason::EndpointGone;
+        };
+        match guard::is_broadcast(context.parsed.key.dst, endpoint) {
+            true if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
+            true => Reason::LinkLocal,
+            false => to_forwarder(context, slot),
+        }
     }
 }
 
@@ -188,6 +195,10 @@ fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Opt
 /// Handles a packet from the stack or the bridge to the sandbox.
 #[inline(always)]
 pub fn egress(context: &mut Context) -> Reason {
+    // Another program has delivered it.
+    if context.skb.take_note(context.config.secret) {
+        return Reason::Queued;
+    }
     let sender = context.skb.ingress_ifindex();
     if sender == 0 {
         return from_host(context);

@@ -21,6 +21,7 @@
 //! | `forwarded` | packets that a sandbox forwards for others |
 //! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
 //! | `deny` | the deny list of the node |
+//! | `rate` | packets of an endpoint with a rate |
 //! | `icmp_error` | ICMP errors about translated packets |
 //! | `renumber` | another port for a connection of the node |
 
@@ -35,6 +36,7 @@ mod icmp_error;
 mod link_address;
 mod local;
 mod neighbour;
+mod rate;
 mod renumber;
 #[cfg(test)]
 mod tests;

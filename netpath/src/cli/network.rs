@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     frontend::http::v1::{Connect, Disconnect, Driver, GatewayMode, Network, NetworkCreate},
-    model::Name,
+    model::{Name, Rate},
 };
 
 /// Networks
@@ -57,6 +57,9 @@ pub(super) enum Command {
         /// Address [default: a free one]
         #[arg(long)]
         ip: Option<IpAddr>,
+        /// Limit of each direction, as 10mbit or 1gbit, or in bits/s
+        #[arg(long, value_name = "BITS/S")]
+        rate: Option<Rate>,
         /// Also change a sandbox of another owner
         #[arg(long)]
         force: bool,
@@ -206,12 +209,13 @@ pub(super) async fn execute(context: &Context, command: Command) -> Outcome {
             network,
             sandbox,
             ip,
+            rate,
             force,
         } => {
             let object = format!("{network} {sandbox}");
-            let connected = client
-                .connect(&network, &Connect { sandbox, ip }, force)
-                .await;
+            let rate = rate.map(u64::from);
+            let request = Connect { sandbox, ip, rate };
+            let connected = client.connect(&network, &request, force).await;
             connected.map_err(Failure::api("network connect", object))?;
         }
         Command::Disconnect {

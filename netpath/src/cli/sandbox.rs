@@ -18,7 +18,7 @@ use crate::{
         client::Client,
         v1::{Sandbox, SandboxCreate},
     },
-    model::{Name, Owner, parse_mac},
+    model::{Name, Owner, Rate, parse_mac},
 };
 
 /// Sandboxes: network namespaces with their links, addresses and ports
@@ -102,6 +102,9 @@ pub(super) struct NetworkOptions {
     /// Host name [default: the sandbox's name]
     #[arg(long, value_parser = hostname)]
     hostname: Option<String>,
+    /// Limit of each direction of each endpoint, as 10mbit or 1gbit, or in bits/s
+    #[arg(long, value_name = "BITS/S")]
+    rate: Option<Rate>,
     /// Let the sandbox forward packets for others: a gateway or VPN router of its networks
     #[arg(long)]
     forwarding: bool,
@@ -118,6 +121,7 @@ impl NetworkOptions {
             ip: self.ip,
             mac: self.mac,
             hostname: self.hostname,
+            rate: self.rate.map(u64::from),
             forwarding: self.forwarding,
             ..SandboxCreate::default()
         }
@@ -297,6 +301,7 @@ fn describe(sandbox: &Sandbox) -> String {
             ("  addresses", output::list(&endpoint.addresses)),
             ("  gateways", output::list(&endpoint.gateways)),
             ("  mtu", endpoint.mtu.to_string()),
+            ("  rate", rate(endpoint.rate)),
         ]);
         text.push_str(&pairs);
     }
@@ -308,6 +313,13 @@ fn describe(sandbox: &Sandbox) -> String {
         }
     }
     text
+}
+
+fn rate(bits: Option<u64>) -> String {
+    bits.map_or_else(
+        || "none".to_owned(),
+        |bits| Rate::try_from(bits).map_or_else(|_| bits.to_string(), |rate| rate.to_string()),
+    )
 }
 
 fn mac(text: &str) -> Result<String, String> {
@@ -370,6 +382,7 @@ endpoint bbbbbbbbbbbb
   addresses:       172.17.0.2/24
   gateways:        172.17.0.1
   mtu:             1500
+  rate:            10mbit
 ports
   SANDBOX  NETWORK  PROTOCOL  HOST               CONTAINER         ALLOW
   web      bridge   tcp       0.0.0.0:8080-8081  172.17.0.2:80-81  10.0.0.0/8

@@ -6,7 +6,7 @@ use super::{Action, CommandError, Commands, NetworkView, Node, ObjectKind, Sandb
 use crate::{
     kernel::sysctl,
     model::{
-        Caller, Change, Name,
+        Caller, Change, Name, Rate,
         request::{AdoptedBridge, NetworkRequest, RequestError, route_warnings},
     },
     plan::AdoptedDevice,
@@ -115,13 +115,14 @@ impl Commands {
         network: &Name,
         sandbox: &Name,
         ips: &[IpAddr],
+        rate: Option<Rate>,
         caller: Caller,
     ) -> Result<SandboxView, CommandError> {
         let mut node = self.shared.node.lock().await;
         let interfaces = node.interfaces_of(sandbox).await?;
         node.request_in(&interfaces, |state, env| {
             state.check_sandbox_owner(sandbox, caller)?;
-            state.connect(network, sandbox, ips, env)
+            state.connect(network, sandbox, ips, rate, env)
         })
         .await?;
         let name = sandbox.as_str();

@@ -11,7 +11,7 @@ use super::{
     namespace::{identify_process, interfaces_at},
 };
 use crate::model::{
-    Caller, Name, PortSpec,
+    Caller, Name, PortSpec, Rate,
     request::{NetworkChoice, SandboxRequest},
 };
 
@@ -36,6 +36,8 @@ pub struct SandboxSpec {
     pub namespace: NamespaceChoice,
     /// PID of a process; the sandbox is removed when that process ends.
     pub process: Option<i32>,
+    /// Limit of each direction of each endpoint.
+    pub rate: Option<Rate>,
     /// Whether it forwards packets for others.
     pub forwarding: bool,
     /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
@@ -81,6 +83,7 @@ impl Commands {
             source: self.resolve_namespace(&spec.namespace)?,
             process: spec.process.map(identify_process).transpose()?,
             owner: caller.owner,
+            rate: spec.rate,
             forwarding: spec.forwarding,
             unconnected: spec.unconnected,
         };

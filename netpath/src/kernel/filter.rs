@@ -128,7 +128,7 @@ fn message(ifindex: u32, minor: u16) -> TcMessage {
     message
 }
 
-fn kind(message: &TcMessage) -> Option<String> {
+pub(super) fn kind(message: &TcMessage) -> Option<String> {
     message
         .attributes
         .iter()
@@ -163,7 +163,7 @@ fn filter(message: &TcMessage) -> Filter {
 }
 
 /// Sends a request and collects the replies up to the acknowledgement or the end of the dump.
-fn exchange(
+pub(super) fn exchange(
     request: &'static str,
     message: Message,
     flags: u16,

@@ -48,6 +48,8 @@ pub struct Link {
     pub has_no_remote: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
+    /// Kind of its queueing discipline.
+    pub qdisc: Option<String>,
     /// Whether it is the host interface of a veth pair whose container link is not configured yet.
     pub unconfigured: bool,
 }
@@ -69,6 +71,7 @@ impl Link {
             layer: LinkLayer::Ethernet,
             has_no_remote: false,
             loopback: name == "lo",
+            qdisc: None,
             unconfigured: false,
         }
     }
@@ -229,6 +232,7 @@ fn parse(message: &Message) -> Option<Link> {
         layer: LinkLayer::from_number(message.header.link_layer_type.into()),
         has_no_remote: false,
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        qdisc: None,
         unconfigured: false,
     };
     for attribute in &message.attributes {
@@ -243,6 +247,7 @@ fn parse(message: &Message) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::Link(index) => link.peer = Some(*index),
+            LinkAttribute::Qdisc(kind) => link.qdisc = Some(kind.clone()),
             LinkAttribute::Group(group) => link.unconfigured = *group == NEW,
             LinkAttribute::LinkNetNsId(id) => link.peer_netnsid = Some(*id),
             LinkAttribute::LinkInfo(infos) => {

@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use super::{
     Address, BRIDGE_PREFIX, Error, Kernel, Link, VETH_PREFIX, address::global_nets, sysctl,
 };
-use crate::plan::{ObservedBridge, ObservedVeth};
+use crate::{
+    model::Rate,
+    plan::{ObservedBridge, ObservedVeth},
+};
 
 /// A host interface with its index, for [`Kernel::observe_inside`].
 pub type IndexedVeth = (u32, ObservedVeth);
@@ -55,15 +58,18 @@ impl Kernel {
             .iter()
             .map(|link| (link.index, link.name.as_str()))
             .collect();
-        Ok(links
-            .iter()
-            .filter(|link| link.name.starts_with(VETH_PREFIX))
-            .filter_map(|link| {
-                let master = link.master.and_then(|index| names.get(&index));
-                veth(link, master.map(|name| (*name).to_owned()))
-                    .map(|veth| (link.name.clone(), veth))
-            })
-            .collect())
+        let mut veths = BTreeMap::new();
+        for link in &links {
+            if !link.name.starts_with(VETH_PREFIX) {
+                continue;
+            }
+            let master = link.master.and_then(|index| names.get(&index));
+            let master = master.map(|name| (*name).to_owned());
+            if let Some(veth) = veth(link, master, self.rate(link).await?) {
+                veths.insert(link.name.clone(), veth);
+            }
+        }
+        Ok(veths)
     }
 
     /// One host interface, without the container link; `None` if there is no veth pair of that name.
@@ -75,7 +81,7 @@ impl Kernel {
             Some(index) => self.link_by_index(index).await?.map(|link| link.name),
             None => None,
         };
-        Ok(veth(&link, master))
+        Ok(veth(&link, master, self.rate(&link).await?))
     }
 }
 
@@ -99,12 +105,13 @@ fn forwards(name: &str, addresses: &BTreeSet<IpNet>) -> bool {
     })
 }
 
-fn veth(link: &Link, bridge: Option<String>) -> Option<IndexedVeth> {
+fn veth(link: &Link, bridge: Option<String>, rate: Option<Rate>) -> Option<IndexedVeth> {
     link.expect_kind("veth").ok()?;
     let observed = ObservedVeth {
         bridge,
         mtu: link.mtu,
         up: link.up,
+        rate,
         configured: !link.unconfigured,
         inside: None,
     };

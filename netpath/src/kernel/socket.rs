@@ -4,7 +4,8 @@ use futures_util::StreamExt;
 use rtnetlink::{
     Handle,
     packet_core::{
-        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_REQUEST, NetlinkMessage,
+        NetlinkPayload,
     },
     packet_route::RouteNetlinkMessage as Message,
 };
@@ -40,6 +41,18 @@ impl Socket {
         self.exchange(object, message, NLM_F_ACK | flags)
             .await
             .map(|_| ())
+    }
+
+    /// Requests one object of a kind whose replies are notifications. The kernel sends them to the requester only with
+    /// `NLM_F_ECHO`.
+    pub(super) async fn get_echo(
+        &self,
+        object: &str,
+        message: Message,
+    ) -> Result<Option<Message>, Error> {
+        let flags = NLM_F_ACK | NLM_F_ECHO;
+        let replies = self.exchange(object, message, flags).await?;
+        Ok(replies.messages.into_iter().next())
     }
 
     /// Requests one object.
@@ -121,6 +134,9 @@ fn name_of(message: &Message) -> &'static str {
         Message::NewRoute(_) => "RTM_NEWROUTE",
         Message::DelRoute(_) => "RTM_DELROUTE",
         Message::GetRoute(_) => "RTM_GETROUTE",
+        Message::NewQueueDiscipline(_) => "RTM_NEWQDISC",
+        Message::DelQueueDiscipline(_) => "RTM_DELQDISC",
+        Message::GetQueueDiscipline(_) => "RTM_GETQDISC",
         Message::GetNsId(_) => "RTM_GETNSID",
         _ => "RTM_*",
     }

@@ -13,7 +13,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{Error, Kernel, Link, link::NEW, netns, sysctl};
-use crate::plan::Veth;
+use crate::{model::Rate, plan::Veth};
 
 impl Kernel {
     /// Creates a veth pair, both ends down, marked as not configured. The host interface is a port of its bridge; the
@@ -67,12 +67,18 @@ impl Kernel {
         }
     }
 
-    /// Changes the host interface to this state: port of the bridge, MTU, IPv6 disabled, up.
+    /// Changes the host interface to this state: port of the bridge, MTU, rate, IPv6 disabled, up.
     ///
     /// # Errors
     /// [`Error::NoLink`] if there is no such pair or no such bridge, [`Error::ForeignLink`] if the name belongs to
     /// another kind of device.
-    pub async fn set_veth(&self, name: &str, bridge: &str, mtu: u32) -> Result<(), Error> {
+    pub async fn set_veth(
+        &self,
+        name: &str,
+        bridge: &str,
+        mtu: u32,
+        rate: Option<Rate>,
+    ) -> Result<(), Error> {
         let link = self.socket.existing_link(name).await?;
         link.expect_kind("veth")?;
         let bridge = self.socket.existing_link(bridge).await?;
@@ -91,6 +97,7 @@ impl Kernel {
                 .set_link(name, link.index, attributes, None)
                 .await?;
         }
+        self.set_rate(&link, rate).await?;
         if link.up {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod id;
 mod network;
 mod owner;
 mod port;
+mod rate;
 pub mod request;
 mod sandbox;
 pub mod state;
@@ -18,6 +19,7 @@ pub use network::{Driver, GatewayMode, Network, Scope, Subnet};
 pub use owner::{Caller, Owner};
 pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
+pub use rate::{Rate, RateError};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{
     Endpoint, Holder, NetnsId, NetnsSource, NetworkMode, ProcessId, RemoteEndpoint, Sandbox,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Name, Owner, PortMapping};
+use super::{Id, Name, Owner, PortMapping, Rate};
 
 /// How a sandbox is connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +147,8 @@ pub struct Endpoint {
     pub addresses: Vec<IpNet>,
     /// Program that manages it.
     pub owner: Owner,
+    /// Limit of each direction.
+    pub rate: Option<Rate>,
     /// Name of the host interface if another program has created the veth pair. netpath never changes or removes it.
     pub adopted: Option<String>,
     /// Slot in the map `endpoints`, from 1. Unique on the node.

@@ -11,7 +11,7 @@ use netpath_common::{addr::MacAddr, hook::LinkHeader};
 use serde::{Deserialize, Serialize};
 
 use super::tables::Entries;
-use crate::model::NetnsId;
+use crate::model::{NetnsId, Rate};
 
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub struct Veth {
     /// The namespace that must be at that path; any one if `None`, which is the case if netpath creates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<NetnsId>,
+    /// Limit of each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// The container link.
     pub inside: Inside,
 }

@@ -240,6 +240,7 @@ fn make_veths(
                 name: name.clone(),
                 bridge: veth.bridge.clone(),
                 mtu: veth.mtu,
+                rate: veth.rate,
             });
         }
     }
@@ -300,7 +301,8 @@ fn restore_inside(name: &str, veth: &Veth, seen: &ObservedVeth) -> Option<Operat
 
 impl ObservedVeth {
     fn is_host_end_of(&self, veth: &Veth) -> bool {
-        self.up && self.mtu == veth.mtu && self.bridge.as_ref() == Some(&veth.bridge)
+        let bridge = self.bridge.as_ref();
+        (self.up, self.mtu, self.rate, bridge) == (true, veth.mtu, veth.rate, Some(&veth.bridge))
     }
 
     /// Whether the container link still has the MTU of the host interface, and that MTU changes. Another MTU was set by the

@@ -59,8 +59,14 @@ impl fmt::Display for Operation {
             Self::CreateVeth { name, veth } => {
                 write!(f, "create veth {name} into {}", veth.netns.display())
             }
-            Self::SetVeth { name, bridge, mtu } => {
-                write!(f, "set veth {name} up on bridge {bridge} with MTU {mtu}")
+            Self::SetVeth {
+                name,
+                bridge,
+                mtu,
+                rate,
+            } => {
+                write!(f, "set veth {name} up on bridge {bridge} with MTU {mtu}")?;
+                rate.map_or(Ok(()), |rate| write!(f, " and rate {rate}"))
             }
             Self::SetInside { name, veth, .. } => write!(
                 f,

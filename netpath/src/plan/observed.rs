@@ -11,6 +11,7 @@ use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Bridge, Desired, Inside, Veth, tables::Entries};
+use crate::model::Rate;
 
 pub use netpath_common::hook::{Hook, LinkHeader};
 
@@ -76,6 +77,9 @@ pub struct ObservedVeth {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
+    /// Rate of its queueing discipline, if that is netpath's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Whether the container link was configured after the creation of the pair.
     #[serde(default = "yes")]
     pub configured: bool,
@@ -184,6 +188,7 @@ impl ObservedVeth {
             bridge: Some(veth.bridge.clone()),
             mtu: veth.mtu,
             up: true,
+            rate: veth.rate,
             configured: true,
             inside: Some(ObservedInside::complete(veth)),
         }

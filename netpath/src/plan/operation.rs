@@ -9,6 +9,7 @@ use super::{
     Attachment, Bridge, Namespace, Veth,
     tables::{Addition, Removal},
 };
+use crate::model::Rate;
 
 /// One step of a plan. Execution is idempotent; removing an object that does not exist succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +71,7 @@ pub enum Operation {
         /// Both interfaces.
         veth: Veth,
     },
-    /// Bring the host interface to this state and up.
+    /// Bring the host interface to this state and up. Without a rate, only netpath's queueing discipline is removed.
     SetVeth {
         /// Name of the host interface.
         name: String,
@@ -78,6 +79,9 @@ pub enum Operation {
         bridge: String,
         /// MTU in bytes.
         mtu: u32,
+        /// Limit of each direction.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate: Option<Rate>,
     },
     /// Configure the container link after the creation of the pair: addresses, up, and default routes in the families in
     /// which the namespace has none.

@@ -12,7 +12,7 @@ use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Interface, Operation, display::List};
-use crate::model::{Name, Protocol};
+use crate::model::{Name, Protocol, Rate};
 
 /// Calls `$callback` with every planned table: the field of [`Entries`], the variant of [`Addition`] and [`Removal`], and
 /// the type of an entry. Entries are added in this order and removed in the reverse order.
@@ -266,6 +266,9 @@ pub struct EndpointEntry {
     /// Slot of the next endpoint of a sandbox that forwards packets; 0 if it has no other endpoint.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next: u32,
+    /// Limit of each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Name of the sandbox.
     pub sandbox: Name,
 }

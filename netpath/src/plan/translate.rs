@@ -253,6 +253,7 @@ impl Desired {
             mtu,
             netns: sandbox.netns.clone(),
             namespace: sandbox.source.adopted(),
+            rate: endpoint.rate,
             inside: Inside {
                 name: endpoint.interface.clone(),
                 mac: endpoint.mac,
@@ -280,6 +281,7 @@ impl Desired {
             gateway_mac,
             addresses,
             next: next_slot(sandbox, endpoint),
+            rate: endpoint.rate,
             gateways: network
                 .subnets
                 .iter()
@@ -362,13 +364,13 @@ fn flags(network: &Network) -> u32 {
 }
 
 fn endpoint_flags(sandbox: &Sandbox, network: &Network) -> u32 {
-    let multihomed = if sandbox.endpoints.len() > 1 {
-        MULTIHOMED
-    } else {
-        0
-    };
-    let forwarding = if sandbox.forwarding { FORWARDING } else { 0 };
-    flags(network) | multihomed | forwarding
+    [
+        (sandbox.endpoints.len() > 1, MULTIHOMED),
+        (sandbox.forwarding, FORWARDING),
+    ]
+    .into_iter()
+    .filter(|(set, _)| *set)
+    .fold(flags(network), |flags, (_, flag)| flags | flag)
 }
 
 /// Slot of the next endpoint of a sandbox that forwards packets. The last one leads to the first. 0 if there is no other.

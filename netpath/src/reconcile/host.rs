@@ -111,9 +111,12 @@ impl Kernel for Host {
                 netns::create(&namespace.path, namespace.forwarding)
             }
             Operation::CreateVeth { name, veth } => self.kernel.create_veth(name, veth).await,
-            Operation::SetVeth { name, bridge, mtu } => {
-                self.kernel.set_veth(name, bridge, *mtu).await
-            }
+            Operation::SetVeth {
+                name,
+                bridge,
+                mtu,
+                rate,
+            } => self.kernel.set_veth(name, bridge, *mtu, *rate).await,
             Operation::SetInside { name, veth, first } => {
                 self.kernel.set_inside(name, veth, *first).await
             }

@@ -306,6 +306,7 @@ pub fn endpoint(slot: u32) -> EndpointEntry {
         addresses: families.iter().map(|family| family.sandbox(slot)).collect(),
         gateways: gateways.map(|family| family.gateway(network)).collect(),
         next: 0,
+        rate: None,
         sandbox: name(&format!("s{slot}")),
     }
 }

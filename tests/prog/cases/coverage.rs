@@ -5,10 +5,14 @@ use netpath_common::reason::{Reason, Verdict};
 use crate::{SUBJECTS, limits};
 
 /// Reasons that no case can cover, and why.
-const UNREACHED: [(Reason, &str); 2] = [
+const UNREACHED: [(Reason, &str); 3] = [
     (
         Reason::WriteFailed,
         "the packet of a test run is always linear and not shared, so writes do not fail",
+    ),
+    (
+        Reason::Queued,
+        "the packet of a test run comes from no other program",
     ),
     (
         Reason::Internal,

@@ -27,6 +27,7 @@ mod limits;
 mod malformed;
 mod outbound;
 mod published;
+mod rate;
 mod refused;
 mod states;
 mod translation;
@@ -53,9 +54,10 @@ use case::{Case, Send, send};
 type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [Subject; 14] = [
+const SUBJECTS: [Subject; 15] = [
     ("class4_duties", class4::cases),
     ("class4_forwarding", forwarded::cases),
+    ("class4_rate", rate::cases),
     ("class1_ports", class1_ports::cases),
     ("conntrack", conntrack::cases),
     ("errors", errors::cases),

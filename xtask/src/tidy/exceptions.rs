@@ -20,14 +20,14 @@ pub const LONG_FUNCTIONS: [Exception; 2] = [
 /// Imports from a layer that the table of layers does not allow, as `MODULE IMPORTED`.
 pub const IMPORTS: [Exception; 1] = [(
     "netpath-ebpf/src/packet maps",
-    "the flags of a checksum helper are a setting",
+    "the flags of a checksum helper and the secret are settings",
 )];
 
 /// Imports that close a cycle, as `MODULE IMPORTED`, both with their full paths.
 pub const CYCLES: [Exception; 5] = [
     (
         "netpath-ebpf/src/packet/skb maps",
-        "the flags of a checksum helper are a setting",
+        "the flags of a checksum helper and the secret are settings",
     ),
     (
         "netpath/src/cli/port cli/sandbox",

@@ -9,6 +9,7 @@ mod mounts;
 mod ports;
 mod privileges;
 mod programs;
+mod qdiscs;
 mod sysctls;
 
 use std::{fmt, io, process::Command};
@@ -113,6 +114,7 @@ pub(super) async fn execute(context: &Context, _arguments: Arguments) -> Outcome
     findings.extend(firewall::check());
     findings.extend(bypassed::check());
     findings.extend(programs::check());
+    findings.extend(qdiscs::check());
     match context.format {
         Format::Table => output::text(&paint(
             &output::table(Finding::COLUMNS, findings.iter().map(Row::cells)),

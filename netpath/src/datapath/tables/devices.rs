@@ -15,9 +15,14 @@ use super::{MapTable, Tables, absent_is_success, failed, index_of, read_each};
 use crate::{
     datapath::{DatapathError, sys},
     kernel::link_index,
+    model::Rate,
     plan::{Interface, tables::EndpointEntry},
 };
 use aya::maps::MapError;
+
+/// [`Endpoint::burst`]. A sandbox whose packets are dropped sends again after TCP's least retransmission timeout, 200 ms
+/// (RFC 6298 §2.4, Linux). With a shorter burst it could not use what it may send meanwhile.
+const BURST: u64 = 300_000_000;
 
 /// Length of the list of sandboxes with most flows.
 const TOP: usize = 5;
@@ -156,6 +161,8 @@ impl Tables {
             mac: entry.mac,
             gateway_mac: entry.gateway_mac,
             next: entry.next,
+            rate: entry.rate.map_or(0, u64::from),
+            burst: BURST,
             v4: family(&entry.addresses, true),
             v6: family(&entry.addresses, false),
             gateway_v4: family(&entry.gateways, true),
@@ -332,6 +339,7 @@ fn endpoint_entry(endpoint: &Endpoint) -> Option<EndpointEntry> {
         addresses: known([endpoint.v4, endpoint.v6]),
         gateways: known([endpoint.gateway_v4, endpoint.gateway_v6]),
         next: endpoint.next,
+        rate: Rate::try_from(endpoint.rate).ok(),
         sandbox: endpoint.sandbox.as_str().parse().ok()?,
     })
 }

@@ -97,6 +97,7 @@ impl From<EndpointView> for v1::Endpoint {
             addresses: endpoint.addresses,
             gateways: view.gateways,
             mtu: view.mtu,
+            rate: endpoint.rate.map(u64::from),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     datapath::read::ReadError,
     model::{
-        Caller, DenyPrefix, Id, Name, PortSpec,
+        Caller, DenyPrefix, Id, Name, PortSpec, Rate,
         deny::LONGEST_DENIAL,
         parse_mac,
         request::{NetworkChoice, NetworkRequest},
@@ -75,7 +75,7 @@ impl Service for Translator {
         let ips: Vec<_> = request.ip.into_iter().collect();
         Ok(self
             .0
-            .connect(&network, &sandbox, &ips, caller)
+            .connect(&network, &sandbox, &ips, rate(request.rate)?, caller)
             .await?
             .into())
     }
@@ -115,6 +115,7 @@ impl Service for Translator {
             hostname: request.hostname,
             namespace: namespace(request.netns, request.pid)?,
             process: request.owner_pid,
+            rate: rate(request.rate)?,
             forwarding: request.forwarding,
             unconnected: request.unconnected,
         };
@@ -310,6 +311,12 @@ fn deny_time(seconds: u64) -> Result<Duration, ApiError> {
         "{seconds} s is not between 1 and {LONGEST_DENIAL} s"
     ))
     .hint("omit the time for an entry that never expires"))
+}
+
+fn rate(bits: Option<u64>) -> Result<Option<Rate>, ApiError> {
+    bits.map(Rate::try_from)
+        .transpose()
+        .map_err(|error| ApiError::invalid(format!("{error}")))
 }
 
 fn mac(text: &str) -> Result<MacAddr, ApiError> {

@@ -34,6 +34,7 @@ pub(super) fn veth(netns: PathBuf, number: u16) -> Veth {
         mtu: 1400,
         netns,
         namespace: None,
+        rate: None,
         inside: Inside {
             name: "eth0".to_owned(),
             mac: MacAddr([2, 0, 0, 1, high, low]),
@@ -53,7 +54,7 @@ pub(super) fn veth(netns: PathBuf, number: u16) -> Veth {
 async fn bring_up(kernel: &Kernel, name: &str, wanted: &Veth) {
     kernel.create_veth(name, wanted).await.expect("create");
     kernel
-        .set_veth(name, &wanted.bridge, wanted.mtu)
+        .set_veth(name, &wanted.bridge, wanted.mtu, wanted.rate)
         .await
         .expect("host interface");
     let first = kernel.set_inside(name, wanted, true).await;
@@ -134,7 +135,9 @@ fn endpoint_is_created_repaired_and_removed() {
         check(&kernel, &wanted, "created twice").await;
 
         ip("link set npv-0000000001 nomaster mtu 1300 down");
-        let host_end = kernel.set_veth(NAME, &wanted.bridge, wanted.mtu).await;
+        let host_end = kernel
+            .set_veth(NAME, &wanted.bridge, wanted.mtu, wanted.rate)
+            .await;
         host_end.expect("host interface");
         inside(&wanted.netns, &["addr flush dev eth0 scope global"]).await;
         let inside = &wanted.inside;
@@ -165,7 +168,7 @@ fn container_link_is_configured_before_host_interface_is_up() {
         let first = kernel.set_inside(NAME, &wanted, true).await;
         first.expect("inside");
         kernel
-            .set_veth(NAME, &wanted.bridge, wanted.mtu)
+            .set_veth(NAME, &wanted.bridge, wanted.mtu, wanted.rate)
             .await
             .expect("host interface");
         check(&kernel, &wanted, "in the other order").await;
@@ -327,7 +330,7 @@ fn misplaced_devices_have_distinct_errors() {
             .expect_err("eth0 is taken");
         assert!(matches!(taken, Error::NameTaken { .. }), "{taken}");
         let absent = kernel
-            .set_veth("npv-0000000009", BRIDGE, 1400)
+            .set_veth("npv-0000000009", BRIDGE, 1400, None)
             .await
             .expect_err("absent");
         assert!(matches!(absent, Error::NoLink { .. }), "{absent}");

@@ -35,7 +35,7 @@ fn endpoint_cost_is_independent_of_their_number() {
             let start = Instant::now();
             kernel.create_veth(&name, &wanted).await.expect("create");
             kernel
-                .set_veth(&name, &wanted.bridge, wanted.mtu)
+                .set_veth(&name, &wanted.bridge, wanted.mtu, wanted.rate)
                 .await
                 .expect("host interface");
             host_times.push(start.elapsed());

@@ -11,7 +11,7 @@ use netpath_common::{
 use super::{Env, RequestError};
 use crate::{
     ipam::Ranges,
-    model::{Endpoint, Holder, Id, Name, Owner, State, state::NetworkState},
+    model::{Endpoint, Holder, Id, Name, Owner, Rate, State, state::NetworkState},
 };
 
 /// Slots, generations and ids of endpoints that the request has allocated already.
@@ -31,6 +31,7 @@ pub(super) struct Wanted<'a> {
     pub ips: &'a [IpAddr],
     pub mac: Option<MacAddr>,
     pub owner: Owner,
+    pub rate: Option<Rate>,
 }
 
 impl Wanted<'_> {
@@ -107,6 +108,7 @@ impl State {
             mac: wanted.mac.unwrap_or_else(|| id.mac()),
             addresses,
             owner: wanted.owner,
+            rate: wanted.rate,
             adopted: None,
             slot,
             generation: self.generation() + taken.generations,

@@ -7,7 +7,7 @@ use super::{
     allocate::{Taken, Wanted, free_interface},
     publish::change,
 };
-use crate::model::{Change, Endpoint, Name, NetworkMode, Sandbox, State};
+use crate::model::{Change, Endpoint, Name, NetworkMode, Rate, Sandbox, State};
 
 impl State {
     /// Connects a sandbox to another network. Its published ports stay with their endpoint, unless all its networks
@@ -20,6 +20,7 @@ impl State {
         network: &Name,
         sandbox: &Name,
         ips: &[IpAddr],
+        rate: Option<Rate>,
         env: &mut Env<'_>,
     ) -> Result<Change, RequestError> {
         self.network(network)?;
@@ -44,6 +45,7 @@ impl State {
             ips,
             mac: None,
             owner: before.owner,
+            rate,
         };
         let endpoint = self.allocate_endpoint(&wanted, &mut Taken::default(), env)?;
         let mut after = before.clone();

@@ -59,6 +59,7 @@ impl State {
             ips: &request.ips,
             mac: request.mac,
             owner: request.owner,
+            rate: None,
         };
         let mut endpoint = self.allocate_endpoint(&wanted, &mut Taken::default(), env)?;
         endpoint.adopted = request.adopt.as_ref().map(|veth| veth.name.clone());

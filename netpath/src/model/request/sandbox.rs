@@ -10,7 +10,8 @@ use super::{
     allocate::{Taken, Wanted, free_interface},
 };
 use crate::model::{
-    Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Sandbox, State,
+    Change, Endpoint, Name, NetnsSource, NetworkMode, Owner, PortSpec, ProcessId, Rate, Sandbox,
+    State,
 };
 
 /// A sandbox to create.
@@ -36,6 +37,8 @@ pub struct SandboxRequest {
     pub process: Option<ProcessId>,
     /// Owner of the sandbox.
     pub owner: Owner,
+    /// Limit of each direction of each endpoint.
+    pub rate: Option<Rate>,
     /// Whether it forwards packets for others.
     pub forwarding: bool,
     /// Whether the sandbox has no network if `networks` is empty, instead of `bridge`. Endpoints join it later.
@@ -56,6 +59,7 @@ impl SandboxRequest {
             source,
             process: None,
             owner: Owner::default(),
+            rate: None,
             forwarding: false,
             unconnected: false,
         }
@@ -195,6 +199,9 @@ impl State {
             [] => &default,
             choices => choices,
         };
+        if choices.is_empty() && request.rate.is_some() {
+            return Err(refused(request, "a rate", "it is connected to no network"));
+        }
         let mut endpoints: Vec<Endpoint> = Vec::with_capacity(choices.len());
         let mut taken = Taken::default();
         for choice in choices {
@@ -213,6 +220,7 @@ impl State {
                 ips: if first { &request.ips } else { &[] },
                 mac: request.mac.filter(|_| first),
                 owner: request.owner,
+                rate: request.rate,
             };
             endpoints.push(self.allocate_endpoint(&wanted, &mut taken, env)?);
         }
@@ -248,6 +256,8 @@ fn mode(request: &SandboxRequest) -> Result<NetworkMode, RequestError> {
         "an address of its own"
     } else if request.mac.is_some() {
         "a MAC address of its own"
+    } else if request.rate.is_some() {
+        "a rate"
     } else if request.forwarding {
         "forwarding"
     } else if request.hostname.is_some() && matches!(mode, NetworkMode::Container(_)) {

@@ -108,7 +108,8 @@ impl Node {
     }
 
     fn connect(&mut self, network: &str, sandbox: &str) -> Result<Sandbox, RequestError> {
-        let change = self.ask(|state, env| state.connect(&name(network), &name(sandbox), &[], env));
+        let change =
+            self.ask(|state, env| state.connect(&name(network), &name(sandbox), &[], None, env));
         self.made(change).map(after)
     }
 

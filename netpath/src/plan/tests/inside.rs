@@ -18,6 +18,7 @@ fn veth(number: u8, gateways: &[&str]) -> Veth {
         mtu: 1500,
         netns: PathBuf::from("/run/netns/web"),
         namespace: None,
+        rate: None,
         inside: Inside {
             name: format!("eth{number}"),
             mac: MacAddr([2, 0, 0, 0, 0, number]),

@@ -95,6 +95,7 @@ fn state((networks, sandboxes): &Shape) -> State {
                                 .unwrap(),
                         ],
                         owner: Owner::Netpath,
+                        rate: None,
                         adopted: None,
                         slot,
                         generation: era * 100 + slot,

@@ -84,7 +84,12 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             created.inside = None;
             assert!(world.veths.insert(name, created).is_none(), "created twice");
         }
-        Operation::SetVeth { name, bridge, mtu } => {
+        Operation::SetVeth {
+            name,
+            bridge,
+            mtu,
+            rate,
+        } => {
             for hook in Hook::OF_ENDPOINT {
                 let attachment = Attachment::new(&name, hook);
                 assert!(
@@ -96,6 +101,7 @@ pub(crate) fn execute(world: &mut Observed, operation: &Operation) {
             let veth = world.veths.get_mut(&name).expect("a pair that was created");
             veth.bridge = Some(bridge);
             veth.mtu = mtu;
+            veth.rate = rate;
             veth.up = true;
         }
         Operation::SetInside { name, veth, .. } => {

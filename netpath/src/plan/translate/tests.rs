@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{Driver, Id, NetworkMode, Owner, Protocol, Subnet};
-use crate::plan::AdoptedDevice;
+use crate::plan::{AdoptedDevice, Observed, Operation, plan};
 
 fn network(number: u32, prefixes: &[&str]) -> Network {
     let subnets = prefixes.iter().map(|prefix| {
@@ -40,6 +40,7 @@ fn endpoint(network: u32, addresses: &[&str]) -> Endpoint {
         mac: id.mac(),
         addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
         owner: Owner::Netpath,
+        rate: None,
         adopted: None,
         slot: network,
         generation: network,
@@ -120,6 +121,34 @@ fn default_route_uses_the_first_external_network_of_each_family() {
         desired.entries.addresses[&"10.3.0.1".parse().unwrap()],
         AddressEntry::Gateway
     );
+}
+
+#[test]
+fn rate_is_restored_and_removed_at_the_host_interface() {
+    let of = |rate: Option<&str>| {
+        let mut endpoint = endpoint(1, &["10.1.0.2/24"]);
+        endpoint.rate = rate.map(|text| text.parse().unwrap());
+        let networks = vec![network(1, &["10.1.0.0/24"])];
+        desired(networks, sandbox(vec![endpoint], Vec::new()))
+    };
+    let (plain, limited) = (of(None), of(Some("10mbit")));
+    let rates = |desired: &Desired, observed: &Observed| -> Vec<Option<u64>> {
+        let operations = plan(desired, observed).into_iter();
+        operations
+            .filter_map(|operation| match operation {
+                Operation::SetVeth { rate, .. } => Some(rate.map(u64::from)),
+                _ => None,
+            })
+            .collect()
+    };
+    let mut removed = Observed::complete(&limited);
+    assert_eq!(rates(&limited, &removed), []);
+    for veth in removed.veths.values_mut() {
+        veth.rate = None;
+    }
+    assert_eq!(rates(&limited, &removed), [Some(10_000_000)]);
+    assert_eq!(rates(&plain, &Observed::complete(&limited)), [None]);
+    assert_eq!(rates(&plain, &Observed::complete(&plain)), []);
 }
 
 #[test]

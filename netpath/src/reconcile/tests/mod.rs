@@ -79,6 +79,7 @@ pub(crate) fn sandbox() -> Sandbox {
             mac: id.mac(),
             addresses: vec!["10.1.0.2/24".parse().unwrap()],
             owner: Owner::Netpath,
+            rate: None,
             adopted: None,
             slot: 1,
             generation: 1,

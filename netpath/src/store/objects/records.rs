@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
-    ProcessId, RemoteEndpoint, Sandbox, Scope, Subnet, deny::Moment,
+    ProcessId, Rate, RemoteEndpoint, Sandbox, Scope, Subnet, deny::Moment,
 };
 
 /// Properties of a network that are the same on every node.
@@ -85,6 +85,8 @@ pub struct EndpointDefinition {
 pub struct EndpointSlot {
     interface: String,
     adopted: Option<String>,
+    #[serde(default)]
+    rate: Option<Rate>,
     slot: u32,
     generation: u32,
 }
@@ -199,6 +201,7 @@ impl EndpointDefinition {
             mac: self.mac,
             addresses: self.addresses,
             owner: self.owner,
+            rate: slot.rate,
             adopted: slot.adopted,
             slot: slot.slot,
             generation: slot.generation,
@@ -227,6 +230,7 @@ impl EndpointSlot {
         Self {
             interface: endpoint.interface.clone(),
             adopted: endpoint.adopted.clone(),
+            rate: endpoint.rate,
             slot: endpoint.slot,
             generation: endpoint.generation,
         }

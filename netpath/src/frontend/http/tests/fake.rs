@@ -132,6 +132,7 @@ pub(crate) fn endpoint() -> v1::Endpoint {
         addresses: vec!["172.17.0.2/24".parse().unwrap()],
         gateways: vec!["172.17.0.1".parse().unwrap()],
         mtu: 1500,
+        rate: Some(10_000_000),
     }
 }
 

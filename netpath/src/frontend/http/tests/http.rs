@@ -104,7 +104,7 @@ async fn sandboxes_and_ports_have_the_fields_of_the_contract() {
             "endpoints": [{
                 "id": "bbbbbbbbbbbb", "network": "bridge", "sandbox": "web", "owner": "netpath",
                 "interface": "eth0", "host_interface": "npv-bbbbbbbbbb", "adopted": false, "mac": "02:00:5e:00:53:01",
-                "addresses": ["172.17.0.2/24"], "gateways": ["172.17.0.1"], "mtu": 1500,
+                "addresses": ["172.17.0.2/24"], "gateways": ["172.17.0.1"], "mtu": 1500, "rate": 10_000_000,
             }],
             "ports": [port],
         })

@@ -57,6 +57,7 @@ async fn sandboxes_join_and_leave() {
     let made = client.create_sandbox(&request).await.unwrap();
     assert_eq!(made, fake::sandbox("web"));
     let connect = v1::Connect {
+        rate: None,
         sandbox: "web".to_owned(),
         ip: Some("10.0.0.9".parse().unwrap()),
     };

@@ -246,6 +246,9 @@ pub struct Connect {
     /// Its address; a free one by default.
     #[serde(default)]
     pub ip: Option<IpAddr>,
+    /// Limit of each direction in bits per second; none by default.
+    #[serde(default)]
+    pub rate: Option<u64>,
 }
 
 /// Disconnects a sandbox from a network: `POST /v1/networks/NAME/disconnect`.

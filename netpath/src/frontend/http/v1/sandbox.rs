@@ -73,6 +73,9 @@ pub struct Endpoint {
     pub gateways: Vec<IpAddr>,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Limit of each direction in bits per second; `null` if there is none.
+    #[serde(default)]
+    pub rate: Option<u64>,
 }
 
 /// Creates a sandbox: `POST /v1/sandboxes`. Every field is optional.
@@ -99,6 +102,8 @@ pub struct SandboxCreate {
     pub pid: Option<i32>,
     /// Id of a process; the sandbox is removed when that process ends.
     pub owner_pid: Option<i32>,
+    /// Limit of each direction of each endpoint, in bits per second; none by default.
+    pub rate: Option<u64>,
     /// Lets it forward packets for others: a gateway or a VPN router of its networks.
     pub forwarding: bool,
     /// Connects the sandbox to no network, not even the default one: endpoints are joined later.

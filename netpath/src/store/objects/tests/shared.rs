@@ -55,6 +55,7 @@ fn add_remote_endpoint(store: &dyn Store, address: &str) {
         mac: id.mac(),
         addresses: vec![address.parse().unwrap()],
         owner: Owner::Netpath,
+        rate: None,
         adopted: None,
         slot: 1,
         generation: 1,
