@@ -118,7 +118,6 @@ fn invalid_settings_are_refused_with_their_position() {
     test.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
     test.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
     test.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
-    test.assert_refused(&[], &[("--xdp", "native")], 1, &["xdp"]);
     test.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);
     test.assert_refused(&[], &[("--pool", "10.0.0.0/8")], 2, &["10.0.0.0/8"]);
 }
