@@ -78,7 +78,8 @@ reasons! {
     /// From the node or from another NAT, with an outer tuple that could not be recorded: new flows avoid its port.
     OuterTuplesFull = 12, Pass, "pass_outer_tuples_full";
 
-    /// To an endpoint with a rate, from another program: the queue of the device sends it at that rate.
+    /// To an endpoint with a rate, redirected by a program at another hook: the queueing discipline of the host interface sends it
+    /// at that rate.
     Queued = 13, Pass, "pass_queued";
 
     /// Delivered from outside to a sandbox.
@@ -153,8 +154,8 @@ reasons! {
     /// From or to an address outside that the deny list of the node contains, in a packet that would be delivered to a sandbox
     /// or that a sandbox sends.
     Denied = 57, Drop, "drop_denied";
-    /// Forwarded by a sandbox from or to an address outside its networks, with a source that would leave the node untranslated, or
-    /// for the stack of the node: too big, TTL exceeded, fragment, ICMP error, no route.
+    /// From or to a host beyond a forwarding sandbox. The packet would leave the node untranslated, or only the stack of the node
+    /// could process it: too big, TTL exceeded, fragment, ICMP error, no route.
     Forwarded = 58, Drop, "drop_forwarded";
     /// The sandbox sends faster than the rate of its endpoint.
     RateExceeded = 59, Drop, "drop_rate";

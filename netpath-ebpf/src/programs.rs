@@ -68,8 +68,8 @@ fn xdp_deny(context: XdpContext) -> u32 {
 }
 
 /// The same in generic mode. There the kernel copies packets for a program that accepts fragments, and the copy lacks the length of
-/// the link header (`mac_len`), so that the programs of the ingress hook would not see that header. For this program it makes
-/// packets linear instead.
+/// the link header (`mac_len`), so that the programs of the ingress hook would not see that header. For this program
+/// the kernel makes packets linear instead.
 #[xdp]
 fn xdp_deny_skb(context: XdpContext) -> u32 {
     deny(&context)

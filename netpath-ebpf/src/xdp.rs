@@ -1,8 +1,8 @@
 //! The deny list in XDP, where a dropped packet costs least.
 //!
 //! A packet is dropped only if the program at the ingress hook would drop it because of the deny list. What needs more than the
-//! flow and the published ports is left to that program: fragments, ICMP errors, SYNs on existing flows, sandboxes of `routed`
-//! networks, VLAN tags, and a node with connections that have another port.
+//! flow and the published ports is left to that program: fragments, ICMP errors, SYNs on existing flows, new flows to sandboxes of
+//! `routed` networks, frames of VLANs, and new flows while connections of the node have another source port.
 
 use netpath_common::{
     flow::TCP,

@@ -41,8 +41,8 @@ layout! {
     /// An entry of the deny list. Written by the daemon.
     #[derive(Clone, Copy, Default, Debug)]
     pub struct Denied(16) {
-        /// When the last entry expires whose prefix contains this prefix, in coarse monotonic nanoseconds; `u64::MAX` if one never
-        /// expires. So the longest prefix suffices to decide.
+        /// Latest expiry of the entries whose prefixes contain this prefix, in coarse monotonic nanoseconds; `u64::MAX` if one of
+        /// them never expires. So the longest prefix suffices to decide.
         pub until: u64,
         /// [`DeniedKey::length`] of the entry: shows user space whether a lookup has found this entry or a shorter prefix.
         pub length: u32,

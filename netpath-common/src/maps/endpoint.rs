@@ -43,7 +43,7 @@ layout! {
         pub next: u32,
         /// Limit of each direction in bits per second; 0 if there is none.
         pub rate: u64,
-        /// Nanoseconds for which the sandbox, after a pause, may send faster than its rate.
+        /// Nanoseconds. After a pause, the sandbox may send at once what takes this time at its rate.
         pub burst: u64,
         /// IPv4 address; `::` if it has none.
         pub v4: Addr,

@@ -24,7 +24,7 @@ pub fn redirect_to_peer(skb: &Skb, ifindex: u32) {
     }
 }
 
-/// Sends the packet by the device `ifindex` and its queue, when the program has returned `TCX_REDIRECT`.
+/// Sends the packet through the queueing discipline of the device `ifindex`, when the program has returned `TCX_REDIRECT`.
 #[inline(always)]
 pub fn redirect_to_device(skb: &Skb, ifindex: u32) {
     skb.clear_mark();

@@ -140,7 +140,7 @@ pub fn forwarder(key: &ForwarderKey) -> Option<u32> {
     unsafe { FORWARDERS.get(key) }.copied()
 }
 
-/// The time, in monotonic nanoseconds, until which the endpoint in a slot would need at its rate to send what it has sent.
+/// The time, in monotonic nanoseconds, when everything that the endpoint in a slot has sent would have been sent at its rate.
 #[inline(always)]
 pub fn sent_until(slot: u32) -> Option<*mut u64> {
     SENT_UNTIL.get_ptr_mut(slot)

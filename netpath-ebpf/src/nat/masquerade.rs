@@ -68,7 +68,7 @@ fn prepare(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Res
         context.scratch.flow.to.src = source;
         opening.kind = Kind::Snat;
         opening.source = SourcePort::Choose;
-        // A port that the sandbox has published is not that of another sandbox, for which it forwards.
+        // The published ports of the sandbox do not apply to packets that it forwards for others.
         if endpoint.address(context.parsed.family) == context.parsed.key.src {
             opening.published = publish::port_of_source(context, slot, endpoint, &source);
         }

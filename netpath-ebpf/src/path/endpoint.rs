@@ -195,7 +195,7 @@ fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Opt
 /// Handles a packet from the stack or the bridge to the sandbox.
 #[inline(always)]
 pub fn egress(context: &mut Context) -> Reason {
-    // Another program has delivered it.
+    // A program at another hook has decided about the packet and redirected it.
     if context.skb.take_note(context.config.secret) {
         return Reason::Queued;
     }

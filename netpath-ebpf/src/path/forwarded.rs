@@ -1,11 +1,11 @@
 //! Packets that a sandbox with the option `forwarding` forwards for others: a gateway or a VPN router of its networks.
 //!
 //! ```text
-//! sibling ─► MAC address of the router                                    to_forwarder ─► router
-//! router  ─► source: sandbox of its networks, or a host beyond it         check_source ─► sibling, or masqueraded to the outside
+//! sibling            ─► to the MAC address of the forwarding sandbox                      to_forwarder ─► forwarding sandbox
+//! forwarding sandbox ─► from a sandbox of its networks, or from a host beyond it          check_source ─► sibling, or outside
 //! ```
 //!
-//! A packet from a host beyond the router, whose address netpath does not know, never reaches the stack of the node: the stack
+//! A packet from a host beyond the sandbox, whose address netpath does not know, never reaches the stack of the node: the stack
 //! would send it, or an answer to it, by the routes of the node.
 
 use netpath_common::{
@@ -31,8 +31,8 @@ stage! {
     /// sandbox of one of its networks, or to a host that netpath does not know, which `scratch.is_beyond` records.
     ///
     /// # Errors
-    /// The reason for the verdict if the address is another one, or if routers do not forward to the destination. Packets between
-    /// two sandboxes of one network are never forwarded, so such a source is forged.
+    /// The reason for the verdict if the address is another one, or if no router forwards packets to such a destination, as to
+    /// multicast. Two sandboxes of the network of the endpoint reach each other directly, so such a source is forged.
     pub fn check_source(context: &mut Context, slot: u32) -> Result<(), Reason> {
         let Some(endpoint) = maps::endpoint(slot) else {
             return Err(Reason::EndpointGone);
@@ -66,7 +66,7 @@ stage! {
 /// The network of the sandbox with an address; `None` if it is no address of the node or of a sandbox.
 ///
 /// # Errors
-/// It is an address of the node.
+/// It is an address of the node, or of an endpoint that was removed.
 #[inline(always)]
 fn network_of(addr: &Addr) -> Result<Option<u32>, ()> {
     match maps::address_owner(addr) {
@@ -127,7 +127,8 @@ impl Step for Ring {
 
 stage! {
     /// Delivers a packet of the endpoint in `slot` to the sandbox of the same network that its MAC address names, if that sandbox
-    /// forwards packets. `None` if there is none, or if it is in no network of the sandbox that the packet is for.
+    /// forwards packets. `None` if there is none, or if it has no endpoint in the network of the sandbox that has the destination
+    /// address.
     pub fn to_forwarder(context: &mut Context, slot: u32) -> Option<Reason> {
         let sender = maps::endpoint(slot)?;
         let mac = MacAddr(*context.skb.header::<[u8; 6]>(0)?);
@@ -161,7 +162,8 @@ pub fn may_leave(context: &Context, endpoint: &Endpoint) -> bool {
             && endpoint.flags & (MASQUERADE | ROUTED) == MASQUERADE)
 }
 
-/// The reason for a packet, which the stack of the node must not get if it comes from beyond a sandbox.
+/// The reason for the verdict: [`Reason::Forwarded`] in place of one that passes a packet from beyond a sandbox to the stack of the
+/// node.
 #[inline(always)]
 pub fn beside_stack(context: &Context, reason: Reason) -> Reason {
     if context.scratch.is_beyond && reason.verdict() == Verdict::Pass {

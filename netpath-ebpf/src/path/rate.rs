@@ -5,9 +5,10 @@
 //! from the sandbox   is_within ─► drop
 //! ```
 //!
-//! A sandbox sends into its own queues, which belong to the workload, so excess packets can only be dropped. Each packet moves
-//! the time forward until which the sandbox would need at its rate. It may be sent if that time has passed, so a GSO packet of
-//! any size is sent as a whole, and the next one waits. After a pause, that time is at most `burst` in the past.
+//! The queues of the container link belong to the workload, so excess packets can only be dropped. `sent_until` is the time when
+//! everything that the sandbox has sent would have been sent at its rate. A packet is sent if that time has passed, and then adds
+//! its own duration. So a GSO packet of any size is sent as a whole, and later packets are dropped until that time. After a pause,
+//! that time is at most `burst` in the past.
 
 use netpath_common::maps::Endpoint;
 
@@ -51,7 +52,8 @@ fn bytes_on_wire(context: &Context) -> u64 {
     length + (skb.segments() - 1) * headers as u64
 }
 
-/// Sends the packet to a sandbox: into its namespace, or, if its endpoint has a rate, by the queue of the host interface.
+/// Sends the packet to a sandbox: into its namespace, or, if its endpoint has a rate, through the queueing discipline of the
+/// host interface.
 #[inline(always)]
 pub fn redirect(skb: &Skb, endpoint: &Endpoint) {
     if endpoint.is_limited() {

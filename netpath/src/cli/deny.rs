@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  netpath deny add 203.0.113.0/24 --for 1h")]
 pub(super) enum Command {
-    /// Deny hosts outside; their existing connections end at once. Services of the node itself are not affected
+    /// Deny hosts outside; packets of existing connections are dropped too. Services of the node itself are not affected
     #[command(after_help = "Example:\n  netpath deny add 203.0.113.7 2001:db8:bad::/48 --for 10m")]
     Add {
         /// Prefixes or addresses
@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// Remove entries
     #[command(after_help = "Example:\n  netpath deny rm 203.0.113.0/24")]
     Rm {
-        /// As listed
+        /// Prefixes as 'netpath deny ls' lists them
         #[arg(required = true, value_name = "CIDR")]
         cidrs: Vec<DenyPrefix>,
     },

@@ -57,7 +57,7 @@ pub(super) enum Command {
         /// Address [default: a free one]
         #[arg(long)]
         ip: Option<IpAddr>,
-        /// Limit of each direction, as 10mbit or 1gbit, or in bits/s
+        /// Limit of each direction, such as 10mbit or 1gbit, or in bits/s
         #[arg(long, value_name = "BITS/S")]
         rate: Option<Rate>,
         /// Also change a sandbox of another owner

@@ -102,7 +102,7 @@ pub(super) struct NetworkOptions {
     /// Host name [default: the sandbox's name]
     #[arg(long, value_parser = hostname)]
     hostname: Option<String>,
-    /// Limit of each direction of each endpoint, as 10mbit or 1gbit, or in bits/s
+    /// Limit of each direction of each endpoint, such as 10mbit or 1gbit, or in bits/s
     #[arg(long, value_name = "BITS/S")]
     rate: Option<Rate>,
     /// Let the sandbox forward packets for others: a gateway or VPN router of its networks

@@ -50,7 +50,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         Ok(views.collect())
     }
 
-    /// Adds prefixes to the deny list, all or none, for a time or for ever. Existing flows end at once.
+    /// Adds prefixes to the deny list, all or none, for a time or for ever. Existing flows carry no more packets.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.

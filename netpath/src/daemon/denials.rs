@@ -10,7 +10,7 @@ use crate::{
 /// Shortest wait before the next removal, and the resolution of the programs' clock.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Longest wait, in which the clock of the wait may differ from that of the programs.
+/// Longest wait. It limits the delay of a removal if the timer of the wait and the clock of the programs differ.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Wait after a failure.

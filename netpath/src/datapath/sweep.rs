@@ -1,7 +1,8 @@
 //! Expiry of flows.
 //!
 //! A flow has expired if its idle limit has passed, its endpoint was removed, its outer address is no longer an address of
-//! the node, its peer outside is denied, the published port that opened it was removed or replaced, or its own port was published (see `publish`).
+//! the node, its peer outside is denied, the published port that opened it was removed or replaced, or its own port was
+//! published (see `publish`).
 //! The daemon selects expired flows, and the program `sweep` removes those that no packet has used since. Programs also
 //! remove flows themselves when a new flow needs an entry.
 

@@ -16,7 +16,7 @@ use crate::plan::{
     tables::{AddressEntry, PortEntry, PortKey},
 };
 
-/// The addresses of the node and its published ports at one moment.
+/// The addresses of the node, its published ports and its deny list at one moment.
 pub struct ValidFlows<'a> {
     denied: &'a DenyIndex,
     now: u64,
@@ -72,7 +72,7 @@ impl<'a> ValidFlows<'a> {
     }
 
     /// Whether the address or published port with which a flow was created still exists and leads to the same endpoint, and
-    /// its peer outside is not denied. Only the original entry is checked; for a reply entry the result is `true`.
+    /// the peer of the flow outside is not denied. Only the original entry is checked; for a reply entry the result is `true`.
     pub fn contain(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
         if entry.role != ORIGINAL {
             return true;

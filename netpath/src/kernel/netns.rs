@@ -34,7 +34,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 static PREPARING: Mutex<()> = Mutex::new(());
 
 /// Creates an empty namespace with its loopback device up, and mounts it at `path`; succeeds if one is already mounted. Its
-/// stack forwards packets if `forwarding`.
+/// stack forwards packets if `forwarding` is true.
 ///
 /// The directory becomes a shared mount, as with `ip netns`: unmounting a namespace here also unmounts it in mount
 /// namespaces that were copied from this one. Needs `CAP_SYS_ADMIN`.

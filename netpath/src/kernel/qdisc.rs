@@ -33,7 +33,7 @@ const LIMIT: usize = 24;
 /// `TC_LINKLAYER_ETHERNET`: the kernel needs no table of transmission times.
 const ETHERNET: u8 = 1;
 
-/// Parts of a second: packets of a tenth wait in the queue, and packets of a hundredth are sent at once.
+/// Divisors of the rate: the queue holds the bytes of a tenth of a second, and the bytes of a hundredth are sent at once.
 const QUEUE: u64 = 10;
 const AT_ONCE: u64 = 100;
 /// Least bytes in the queue: two GSO packets.
@@ -42,7 +42,7 @@ const LEAST_QUEUE: u64 = 2 * 65_536;
 const LEAST_AT_ONCE: u64 = 16_384;
 
 impl Kernel {
-    /// Gives a device netpath's discipline with this rate, or removes netpath's discipline.
+    /// Sets netpath's discipline with this rate at a device, in place of any other; without a rate, removes netpath's discipline.
     pub(super) async fn set_rate(&self, link: &Link, rate: Option<Rate>) -> Result<(), Error> {
         let current = self.rate(link).await?;
         if current == rate {

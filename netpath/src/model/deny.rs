@@ -1,4 +1,4 @@
-//! The deny list of the node: prefixes outside from which sandboxes receive nothing, and to which they send nothing.
+//! The deny list of the node: prefixes of hosts outside. Sandboxes receive no packets from them, and send none to them.
 
 use core::time::Duration;
 use std::{
@@ -99,7 +99,8 @@ impl From<DenyPrefix> for String {
     }
 }
 
-/// A moment on two clocks: changes of the wall clock do not affect the first, and a restart of the machine not the second.
+/// A moment on two clocks. A change of the wall clock does not affect the first; a restart of the machine does not affect the
+/// second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Moment {
@@ -236,8 +237,8 @@ impl DenyList {
         entries.collect()
     }
 
-    /// The entries of the map that a change of commands' entries affects, before and after it: those of the change, and of the
-    /// longer prefixes within. This list may be the one before the change or after it.
+    /// The entries of the map before and after a change of entries that commands have made: those of the changed prefixes, and of
+    /// the longer prefixes within them. `self` may be the list before the change or after it.
     pub fn map_entries_of_change(
         &self,
         before: &Denials,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A rate in bits per second, of whole bytes: at least [`Rate::LEAST`] and at most [`Rate::MOST`].
+/// A rate in bits per second, a multiple of 8: at least [`Rate::LEAST`] and at most [`Rate::MOST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "u64", try_from = "u64")]
 pub struct Rate(u64);
@@ -26,7 +26,7 @@ const UNITS: [(&str, u64); 4] = [
 ];
 
 impl Rate {
-    /// Least rate in bits per second: a packet of 1,514 bytes takes a tenth of a second.
+    /// Least rate in bits per second: a packet of 1,514 bytes takes 0.12 s.
     pub const LEAST: u64 = 100_000;
     /// Greatest rate in bits per second.
     pub const MOST: u64 = 100_000_000_000;
@@ -36,7 +36,7 @@ impl Rate {
         self.0
     }
 
-    /// Whole bytes per second.
+    /// Bytes per second.
     pub const fn bytes(self) -> u64 {
         self.0 / 8
     }

@@ -71,7 +71,8 @@ pub enum Operation {
         /// Both interfaces.
         veth: Veth,
     },
-    /// Bring the host interface to this state and up. Without a rate, only netpath's queueing discipline is removed.
+    /// Bring the host interface to this state and up. Without a rate, netpath's queueing discipline is removed; that of another
+    /// program is kept.
     SetVeth {
         /// Name of the host interface.
         name: String,

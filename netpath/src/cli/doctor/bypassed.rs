@@ -2,7 +2,7 @@
 
 use super::{Finding, Printed, print_of};
 
-/// Items that a finding lists; a busy host has hundreds.
+/// Largest number of items that a finding lists; a host may have hundreds.
 const SHOWN: usize = 8;
 
 /// Hooks of netfilter that a packet passes if the stack forwards it, but not if netpath redirects it.

@@ -1,4 +1,4 @@
-//! Queueing disciplines that have no effect. netpath does not change them.
+//! Queueing disciplines of other programs on netpath's devices: redirected packets do not pass them.
 
 use super::Finding;
 use crate::kernel;

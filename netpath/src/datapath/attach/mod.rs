@@ -3,7 +3,7 @@
 //! ```text
 //! attach ─► tcx       a link for each device and hook, pinned (Linux 6.6)
 //!        └► filter    a filter of the clsact qdisc; a pin of its program records that it is netpath's
-//!        └► xdp       a link for each interface of the node, pinned, if the setting `xdp` is on
+//!        └► xdp       a link for each interface of the node with an Ethernet header, pinned, if the setting `xdp` is on
 //!        └► socket    a link for each program on the cgroup, pinned
 //! ```
 //!
@@ -112,7 +112,8 @@ impl Datapath {
         pins::remove(&pins::link(&self.bpf_dir, attachment))
     }
 
-    /// Whether the loaded version of the program is attached to a device at a hook, and XDP runs at that device as wanted.
+    /// Whether the loaded version of the program is attached to a device at a hook, and XDP runs there as the setting
+    /// `xdp` requires.
     ///
     /// # Errors
     /// If a pin or the filters of the device cannot be read.

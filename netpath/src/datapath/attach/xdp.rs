@@ -1,7 +1,7 @@
 //! The programs `xdp_deny` and `xdp_deny_skb` at interfaces of the node, by pinned links (Linux 5.9).
 //!
-//! It only saves time: the program at the ingress hook checks the deny list too. So an interface that refuses it is reported, and
-//! is no error.
+//! XDP only saves time: the program at the ingress hook checks the deny list too. So an interface that refuses XDP is reported,
+//! and the daemon continues.
 
 use std::{collections::BTreeMap, error::Error as _, fs, os::fd::AsFd as _, path::Path};
 
@@ -209,7 +209,7 @@ fn is_possible(attachment: &Attachment) -> bool {
     attachment.hook == Hook::UplinkIngress && attachment.header == LinkHeader::Ethernet
 }
 
-/// Renames the pin of the link that runs at the device under an earlier name.
+/// If the device was renamed, renames the pin of its link accordingly.
 fn adopt_renamed(bpf_dir: &Path, own: &Path, index: u32, mode: Xdp) -> Result<(), DatapathError> {
     if target(own)?.is_some_and(|found| found.ifindex == index) {
         return Ok(());

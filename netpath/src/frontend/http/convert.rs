@@ -73,7 +73,7 @@ impl From<DenialView> for v1::Denial {
     fn from(view: DenialView) -> Self {
         Self {
             cidr: view.prefix,
-            // An entry that expires within a second has not expired.
+            // Rounded up: 0 would mean that the entry has expired.
             expires_s: view
                 .left
                 .map(|left| left.as_nanos().div_ceil(SECOND.into()) as u64),
