@@ -22,7 +22,7 @@ use crate::{
     context::LocalEnd,
     helpers::{self, Continue, Step, repeat},
     maps::{self, Sequence},
-    stage::stage,
+    stage::{enum_argument, stage},
 };
 
 /// Slots that are searched for one new flow.
@@ -30,12 +30,19 @@ const STEPS: u32 = 32;
 /// Slots that are searched for flows of large endpoints: flows of others may be between them.
 const STEPS_LARGE: u32 = 128;
 
-/// Flows that may be evicted before their idle limit: those that count against the quota of the new flow's endpoint.
-const OF_QUOTA: u32 = 0;
-/// Those of endpoints that exceed their share.
-const OF_LARGE: u32 = 1;
-/// Those of every endpoint.
-const OF_ALL: u32 = 2;
+/// Which flows may be evicted before their idle limit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Scope {
+    /// Those that count against the quota of the new flow's endpoint.
+    Quota,
+    /// Those of endpoints that exceed their share.
+    Large,
+    /// Those of every endpoint.
+    All,
+}
+
+enum_argument!(Scope: Quota, Large; All);
 
 /// Whether the sandbox may have one more flow of this protocol. If its limit is reached, some of its flows are evicted first:
 /// expired, finished, and half-open ones. Only TCP flows count from their creation on. `other` is
@@ -52,7 +59,7 @@ pub fn admits(config: &Config, protocol: u8, reply: &LocalEnd, other: &mut FlowK
     if flows.has_room(config) {
         return true;
     }
-    search_index(config, flows.next_search(), reply.slot, OF_QUOTA, other);
+    search_index(config, flows.next_search(), reply.slot, Scope::Quota, other);
     flows.has_room(config)
 }
 
@@ -62,11 +69,11 @@ pub fn reclaim_table(config: &Config, owner: &LocalEnd, other: &mut FlowKey) {
     let Some(next) = Sequence::of(Cursor::Reclaim) else {
         return;
     };
-    if !search_index(config, next, owner.slot, OF_LARGE, other)
+    if !search_index(config, next, owner.slot, Scope::Large, other)
         && SandboxFlows::find(owner.slot, owner.generation)
             .is_some_and(|flows| !flows.exceeds_share(config))
     {
-        search_index(config, next, owner.slot, OF_ALL, other);
+        search_index(config, next, owner.slot, Scope::All, other);
     }
 }
 
@@ -76,7 +83,7 @@ fn search_index(
     config: &Config,
     next: Sequence,
     owner: u32,
-    scope: u32,
+    scope: Scope,
     other: &mut FlowKey,
 ) -> bool {
     let Some(newest) = Sequence::of(Cursor::FlowIndex) else {
@@ -96,10 +103,9 @@ fn search_index(
     } else {
         next.get()
     };
-    let steps = if scope == OF_LARGE {
-        STEPS_LARGE
-    } else {
-        STEPS
+    let steps = match scope {
+        Scope::Large => STEPS_LARGE,
+        Scope::Quota | Scope::All => STEPS,
     };
     let mut search = Search {
         mask,
@@ -107,8 +113,8 @@ fn search_index(
         owner,
         scope,
         reason: match scope {
-            OF_QUOTA => Reason::EvictedQuota,
-            _ => Reason::EvictedTableFull,
+            Scope::Quota => Reason::EvictedQuota,
+            Scope::Large | Scope::All => Reason::EvictedTableFull,
         },
         removed: false,
         now: helpers::now(),
@@ -127,7 +133,7 @@ struct Search<'a> {
     /// Slot of the endpoint of the new flow.
     owner: u32,
     /// Which flows may be evicted before their idle limit.
-    scope: u32,
+    scope: Scope,
     /// The reason that is counted for such an eviction.
     reason: Reason,
     /// Whether a flow was removed.
@@ -163,7 +169,7 @@ impl Step for Search<'_> {
 stage! {
     /// Whether a flow is in `scope` and is half-open, finished or not sustained. If it is, the caller removes it; the eviction is
     /// counted for its endpoint.
-    fn is_evicted_early(key: &FlowKey, owner: u32, scope: u32) -> bool {
+    fn is_evicted_early(key: &FlowKey, owner: u32, scope: Scope) -> bool {
         let Some(config) = maps::config() else {
             return false;
         };
@@ -181,9 +187,9 @@ stage! {
         let (slot, generation) = reply.slot();
         let flows = SandboxFlows::find(slot, generation);
         let is_in_scope = match scope {
-            OF_QUOTA => slot == owner && reply.is_counted(),
-            OF_LARGE => flows.is_none_or(|flows| flows.exceeds_share(config)),
-            _ => true,
+            Scope::Quota => slot == owner && reply.is_counted(),
+            Scope::Large => flows.is_none_or(|flows| flows.exceeds_share(config)),
+            Scope::All => true,
         };
         if !is_evictable || !is_in_scope {
             return false;

@@ -232,28 +232,34 @@ fn from_host(context: &mut Context) -> Reason {
         return Reason::FromHost;
     }
     match context.parsed.transport {
-        Transport::IcmpError => {}
-        Transport::Flow => {
-            if renumber::may_apply(context)
-                && let Some(reason) = renumber::translate_renumbered(context)
-            {
-                return reason;
+        Transport::Flow => of_host_connection(context),
+        Transport::IcmpError => {
+            let hook = Hook::EndpointEgress;
+            match icmp_error::translate_icmp_error(context, hook, Reporter::Stack) {
+                Some(false) => Reason::WriteFailed,
+                Some(true) | None => Reason::FromHost,
             }
-            // No flow between sandboxes has an echo identifier.
-            if !matches!(context.parsed.key.protocol, TCP | UDP) || !context.parsed.opens_flow() {
-                return Reason::FromHost;
-            }
-            return match record::record(context) {
-                Some(Reason::OuterTuplesFull) => Reason::OuterTuplesFull,
-                Some(_) => Reason::FromHost,
-                None => renumber::open_flow(context),
-            };
         }
-        _ => return Reason::FromHost,
+        Transport::LaterFragment | Transport::LinkControl | Transport::Other => Reason::FromHost,
     }
-    match icmp_error::translate_icmp_error(context, Hook::EndpointEgress, Reporter::Stack) {
-        Some(false) => Reason::WriteFailed,
-        Some(true) | None => Reason::FromHost,
+}
+
+/// Passes a packet with ports or an echo identifier of the node itself.
+#[inline(always)]
+fn of_host_connection(context: &mut Context) -> Reason {
+    if renumber::may_apply(context)
+        && let Some(reason) = renumber::translate_renumbered(context)
+    {
+        return reason;
+    }
+    // No flow between sandboxes has an echo identifier.
+    if !matches!(context.parsed.key.protocol, TCP | UDP) || !context.parsed.opens_flow() {
+        return Reason::FromHost;
+    }
+    match record::record(context) {
+        Some(Reason::OuterTuplesFull) => Reason::OuterTuplesFull,
+        Some(_) => Reason::FromHost,
+        None => renumber::open_flow(context),
     }
 }
 
