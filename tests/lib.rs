@@ -34,7 +34,9 @@ pub use harness::{
     output::Output,
     peer,
     process::Process,
-    prog, table, tunnel,
+    prog,
+    sockets::connect_from,
+    table, tunnel,
     wire::{Wire, mac_of, scapy_frames},
     workspace::{artifacts, artifacts_of, netpath_binary, slowdown},
 };

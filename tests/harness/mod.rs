@@ -9,6 +9,7 @@ pub mod output;
 pub mod peer;
 pub mod process;
 pub mod prog;
+pub mod sockets;
 pub mod table;
 pub mod tunnel;
 pub mod wire;

@@ -2,15 +2,15 @@
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
     process::Command,
+    time::Duration,
 };
 
 use netpath_tests::{
+    connect_from,
     packet::{ACK, Packet},
     prog::{Family, MAC_OUTSIDE, MAC_UPLINK, PacketContext, Prog, Setup, UPLINK_INGRESS},
 };
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage};
 
 /// A connection of the host may use a port that is published later.
 #[test]
@@ -51,16 +51,6 @@ fn segment_of_a_host_connection_is_not_picked_up() {
 
 /// A connection of the node with the tuple of a connection from outside.
 fn connect(client: IpAddr, host: IpAddr) -> TcpStream {
-    let family = if client.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let client = SockaddrStorage::from(SocketAddr::new(client, 40_000));
-    let host = SockaddrStorage::from(SocketAddr::new(host, 8080));
-    let socket = socket::socket(family, kind, flags, None).expect("socket");
-    socket::bind(socket.as_raw_fd(), &client).expect("bind");
-    socket::connect(socket.as_raw_fd(), &host).expect("connect");
-    socket.into()
+    let (client, host) = (SocketAddr::new(client, 40_000), SocketAddr::new(host, 8080));
+    connect_from(client, host, Duration::from_secs(3)).expect("connect")
 }

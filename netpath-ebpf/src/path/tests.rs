@@ -193,6 +193,18 @@ fn segment(src: Addr, dst: Addr, ports: (u16, u16), flags: u8) -> Sample {
     }
 }
 
+/// A packet from outside as the sandbox in slot 1 receives it: routed once, with the addresses of their link.
+fn routed_to_sandbox(packet: Sample) -> Vec<u8> {
+    let mut frame = Sample {
+        ttl: packet.ttl - 1,
+        ..packet
+    }
+    .build();
+    frame[..6].copy_from_slice(&sandbox(1).1.0);
+    frame[6..12].copy_from_slice(&GATEWAY_MAC.0);
+    frame
+}
+
 /// The packet of a sandbox, addressed to its gateway.
 fn from_sandbox(slot: u32, packet: &Sample) -> Skb {
     let (ifindex, mac, _) = sandbox(slot);
@@ -335,14 +347,7 @@ fn outbound_flow_is_masqueraded_and_its_reply_delivered() {
     let mut skb = at_uplink(&reply);
     assert_eq!(handle(Hook::UplinkIngress, &mut skb), Reason::Inbound);
     let delivered = segment(addr(CLIENT), sandbox(1).2, (80, 40_000), SYN | ACK);
-    let mut delivered = Sample {
-        ttl: 63,
-        ..delivered
-    }
-    .build();
-    delivered[..6].copy_from_slice(&sandbox(1).1.0);
-    delivered[6..12].copy_from_slice(&GATEWAY_MAC.0);
-    assert_eq!(skb.bytes, delivered);
+    assert_eq!(skb.bytes, routed_to_sandbox(delivered));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use netpath_common::{
 };
 
 use super::{
-    CLIENT, GATEWAY_MAC, HOST, UPLINK, addr, at_uplink, handle, node, publish, sandbox, segment,
-    send,
+    CLIENT, HOST, UPLINK, addr, at_uplink, handle, node, publish, routed_to_sandbox, sandbox,
+    segment, send,
 };
 use crate::{
     maps,
@@ -40,14 +40,7 @@ fn class1_packet_without_link_header_is_translated_and_gets_one_for_the_sandbox(
     let mut skb = without_link_header(&reply);
     assert_eq!(handle(Hook::UplinkIngress, &mut skb), Reason::Inbound);
     let delivered = segment(addr(CLIENT), sandbox(1).2, (80, 40_000), SYN | ACK);
-    let mut delivered = Sample {
-        ttl: 63,
-        ..delivered
-    }
-    .build();
-    delivered[..6].copy_from_slice(&sandbox(1).1.0);
-    delivered[6..12].copy_from_slice(&GATEWAY_MAC.0);
-    assert_eq!(skb.bytes, delivered);
+    assert_eq!(skb.bytes, routed_to_sandbox(delivered));
 
     let foreign = segment(addr(CLIENT), addr("203.0.113.9"), (1, 2), SYN);
     let mut skb = without_link_header(&foreign);
