@@ -275,9 +275,7 @@ impl Node {
         let forwarding = networks.filter_map(forwarding_problem);
         let facts = self.facts.degraded.iter().cloned();
         let degraded = self.degraded.values().cloned();
-        let conflicts = self.state().address_conflicts();
-        let conflicts = conflicts.map(|conflict| format!("{conflict}; remove one of them"));
-        let all = facts.chain(degraded).chain(conflicts).chain(forwarding);
+        let all = facts.chain(degraded).chain(forwarding);
         all.chain(self.xdp_refusals())
             .chain(detached)
             .chain(full)

@@ -19,8 +19,6 @@ pub struct Addresses {
     last: u128,
     /// Allocated addresses, and the network, broadcast and gateway address.
     taken: Ranges,
-    /// Addresses that are not allocated because endpoints of other nodes have them.
-    reserved: Ranges,
     /// Address at which the next search starts.
     next: u128,
 }
@@ -73,24 +71,19 @@ impl Addresses {
             first,
             last,
             taken,
-            reserved: Ranges::default(),
             next: first,
         }
     }
 
-    /// The next address that is neither in use nor reserved; `None` if no address is free. Allocates nothing.
+    /// The next address that is not in use; `None` if no address is free. Allocates nothing.
     pub fn next(&self) -> Option<IpAddr> {
-        let free_from = |first| {
-            self.taken
-                .first_free_excluding(&self.reserved, first, self.last)
-        };
+        let free_from = |first| self.taken.first_free(first, self.last);
         free_from(self.next)
             .or_else(|| free_from(self.first))
             .map(|free| address(free, self.prefix.addr()))
     }
 
-    /// Whether `ip` is available. An address that is reserved for another node is available: the caller decides who may
-    /// use it.
+    /// Whether `ip` is available.
     ///
     /// # Errors
     /// [`AddressError`] states why it is not. `gateway` is the gateway of the subnet.
@@ -112,11 +105,6 @@ impl Addresses {
     /// Marks `ip` as in use.
     pub fn take(&mut self, ip: IpAddr) {
         self.taken.insert(number(ip), number(ip));
-    }
-
-    /// Excludes `ip` from allocation.
-    pub fn reserve(&mut self, ip: IpAddr) {
-        self.reserved.insert(number(ip), number(ip));
     }
 
     /// Sets the start of the next search to the address after `ip`.
@@ -173,21 +161,6 @@ mod tests {
         assert_eq!(addresses.next(), Some(ip("fd00::8")));
         for last in ["fd00::8", "fd00::9", "fd00::a", "fd00::b"] {
             addresses.take(ip(last));
-        }
-        assert_eq!(addresses.next(), None);
-    }
-
-    #[test]
-    fn reserved_address_is_not_allocated_after_its_release() {
-        let mut addresses = subnet("10.0.0.0/29", "10.0.0.1", None);
-        for reserved in ["10.0.0.2", "10.0.0.4", "10.0.0.6"] {
-            addresses.reserve(ip(reserved));
-        }
-        addresses.take(ip("10.0.0.4"));
-        addresses.release(ip("10.0.0.4"));
-        for expected in ["10.0.0.3", "10.0.0.5"] {
-            assert_eq!(addresses.next(), Some(ip(expected)));
-            addresses.take(ip(expected));
         }
         assert_eq!(addresses.next(), None);
     }

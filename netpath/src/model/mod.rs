@@ -6,6 +6,7 @@
 pub mod deny;
 mod id;
 mod network;
+mod overlay;
 mod owner;
 mod port;
 mod rate;
@@ -16,14 +17,14 @@ pub mod state;
 pub use deny::{DenyList, DenyPrefix};
 pub use id::{Id, IdError, Name, NameError};
 pub use network::{Driver, GatewayMode, Network, Scope, Subnet};
+pub use overlay::{Encap, EncapError, Overlay, Peer, RemotePrefix, Vni, VniError};
 pub use owner::{Caller, Owner};
 pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub use rate::{Rate, RateError};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{
-    Endpoint, Holder, NetnsId, NetnsSource, NetworkMode, ProcessId, RemoteEndpoint, Sandbox,
-    parse_mac,
+    Endpoint, Holder, NetnsId, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac,
 };
 pub use state::State;
 

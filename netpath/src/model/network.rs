@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Name, Owner};
+use super::{Id, Name, Overlay, Owner};
 
 /// Driver of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,8 @@ pub struct Network {
     pub masquerade: bool,
     /// How its sandboxes are reached from outside.
     pub gateway_mode: GatewayMode,
+    /// Properties of an overlay network; `None` for every other driver.
+    pub overlay: Option<Overlay>,
     /// Labels of the user.
     pub labels: BTreeMap<String, String>,
     /// Program that manages it.

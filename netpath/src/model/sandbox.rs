@@ -157,19 +157,6 @@ pub struct Endpoint {
     pub generation: u32,
 }
 
-/// An endpoint of another node, in a network of global scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteEndpoint {
-    /// Random, unique.
-    pub id: Id,
-    /// The network. It need not exist on this node.
-    pub network: Name,
-    /// MAC address of the container link.
-    pub mac: MacAddr,
-    /// At most one for each family, with the prefix length of the subnet.
-    pub addresses: Vec<IpNet>,
-}
-
 /// The holder of an address or MAC address in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -177,8 +164,6 @@ pub enum Holder {
     Sandbox(Name),
     /// An endpoint without a sandbox.
     Endpoint(Id),
-    /// An endpoint of another node.
-    Remote(Id),
     /// An endpoint that is being created.
     NewEndpoint,
 }
@@ -188,7 +173,6 @@ impl fmt::Display for Holder {
         match self {
             Self::Sandbox(name) => write!(f, "sandbox '{name}'"),
             Self::Endpoint(id) => write!(f, "endpoint {id}"),
-            Self::Remote(id) => write!(f, "endpoint {id} of another node"),
             Self::NewEndpoint => f.write_str("the endpoint"),
         }
     }

@@ -163,14 +163,12 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
             let ip = match wanted.ips.iter().find(like) {
                 Some(ip) => {
                     let checked = addresses.check(*ip, subnet.gateway);
-                    checked
-                        .and_then(|()| entry.remote.check_address(*ip, subnet.prefix))
-                        .map_err(|reason| RequestError::Address {
-                            holder: wanted.holder(),
-                            network: wanted.network.clone(),
-                            reason,
-                            owner: entry.address_holder(*ip),
-                        })?;
+                    checked.map_err(|reason| RequestError::Address {
+                        holder: wanted.holder(),
+                        network: wanted.network.clone(),
+                        reason,
+                        owner: entry.address_holder(*ip),
+                    })?;
                     *ip
                 }
                 None => addresses

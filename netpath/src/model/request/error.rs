@@ -319,13 +319,13 @@ pub enum RequestError {
         /// The endpoint.
         endpoint: Id,
     },
-    /// An endpoint without a sandbox, or of another node, uses the network.
-    #[error("network '{name}' is in use by {endpoint}")]
+    /// An endpoint without a sandbox uses the network.
+    #[error("network '{name}' is in use by endpoint {endpoint}")]
     HasEndpoint {
         /// The network.
         name: Name,
         /// The endpoint.
-        endpoint: Holder,
+        endpoint: Id,
     },
     /// The deny list contains the prefix.
     #[error("{prefix} is in the deny list already")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, GatewayMode, Holder, Name, Network, Owner, State};
+use crate::model::{Change, Driver, GatewayMode, Name, Network, Owner, State};
 
 /// Networks that the daemon creates at the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -130,6 +130,7 @@ impl State {
             icc: request.icc,
             masquerade: request.masquerade,
             gateway_mode: request.gateway_mode,
+            overlay: None,
             labels: request.labels.clone(),
             owner: request.owner,
             adopted: request.adopt.as_ref().map(|bridge| bridge.name.clone()),
@@ -158,8 +159,7 @@ impl State {
             });
         }
         let entry = self.network_entry(name)?;
-        let unbound = entry.unbound.first().copied().map(Holder::Endpoint);
-        if let Some(endpoint) = unbound.or_else(|| entry.remote.first()) {
+        if let Some(endpoint) = entry.unbound.first().copied() {
             return Err(RequestError::HasEndpoint {
                 name: name.clone(),
                 endpoint,
@@ -206,6 +206,7 @@ impl State {
             icc: true,
             masquerade: false,
             gateway_mode: GatewayMode::Nat,
+            overlay: None,
             labels: BTreeMap::new(),
             owner: Owner::Netpath,
             adopted: None,

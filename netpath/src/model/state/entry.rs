@@ -7,10 +7,10 @@ use std::{
 
 use netpath_common::addr::MacAddr;
 
-use super::{State, StateError, remote::RemoteHolders};
+use super::{State, StateError};
 use crate::{
     ipam::{AddressError, Addresses},
-    model::{Endpoint, Holder, Id, Name, Network, RemoteEndpoint},
+    model::{Endpoint, Holder, Id, Name, Network},
 };
 
 /// The state of one network.
@@ -21,14 +21,12 @@ pub(in crate::model) struct NetworkState {
     pub members: BTreeSet<Name>,
     /// Endpoints without a sandbox.
     pub unbound: BTreeSet<Id>,
-    /// Holders of MAC addresses on this node.
+    /// Holders of MAC addresses.
     pub macs: BTreeMap<MacAddr, Holder>,
-    /// Holders of addresses on this node, without the gateways.
+    /// Holders of addresses, without the gateways.
     pub holders: BTreeMap<IpAddr, Holder>,
     /// Addresses of each subnet, in the order of the network's subnets.
     pub addresses: Vec<Addresses>,
-    /// Endpoints of other nodes. Their addresses and MAC addresses are not allocated to new endpoints of this node.
-    pub remote: RemoteHolders,
     /// Highest generation of every endpoint that has joined.
     highest_generation: u32,
 }
@@ -47,31 +45,18 @@ impl NetworkState {
             macs: BTreeMap::new(),
             holders: BTreeMap::new(),
             addresses,
-            remote: RemoteHolders::default(),
             highest_generation: 0,
         }
     }
 
-    /// The holder of an address, on this node or another node.
+    /// The holder of an address.
     pub fn address_holder(&self, ip: IpAddr) -> Option<Holder> {
-        let own = self.holders.get(&ip).cloned();
-        own.or_else(|| self.remote.with_address(ip))
+        self.holders.get(&ip).cloned()
     }
 
-    /// The holder of a MAC address, on this node or another node.
+    /// The holder of a MAC address.
     pub fn mac_holder(&self, mac: MacAddr) -> Option<Holder> {
-        let own = self.macs.get(&mac).cloned();
-        own.or_else(|| self.remote.with_mac(mac))
-    }
-
-    /// Reserves the addresses of an endpoint of another node.
-    pub fn add_remote(&mut self, endpoint: &RemoteEndpoint) {
-        self.remote.insert(endpoint);
-        for address in &endpoint.addresses {
-            if let Some(addresses) = self.addresses_like(address.addr()) {
-                addresses.reserve(address.addr());
-            }
-        }
+        self.macs.get(&mac).cloned()
     }
 
     /// Whether `ip` is available; `None` if the network has no subnet of its family.
@@ -88,7 +73,6 @@ impl NetworkState {
         match holder {
             Holder::Sandbox(sandbox) => self.members.insert(sandbox.clone()),
             Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.insert(endpoint.id),
-            Holder::Remote(_) => false,
         };
         self.macs.insert(endpoint.mac, holder.clone());
         let is_newest = endpoint.generation > self.highest_generation;
@@ -108,7 +92,6 @@ impl NetworkState {
         match holder {
             Holder::Sandbox(sandbox) => self.members.remove(sandbox),
             Holder::Endpoint(_) | Holder::NewEndpoint => self.unbound.remove(&endpoint.id),
-            Holder::Remote(_) => false,
         };
         self.macs.remove(&endpoint.mac);
         for address in &endpoint.addresses {
@@ -174,10 +157,7 @@ impl State {
             // The caller has checked that it does not overlap.
             let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
         }
-        let mut entry = NetworkState::new(network);
-        for endpoint in self.remote.get(&entry.network.name).into_iter().flatten() {
-            entry.add_remote(endpoint);
-        }
+        let entry = NetworkState::new(network);
         self.networks.insert(entry.network.name.clone(), entry);
     }
 

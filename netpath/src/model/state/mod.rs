@@ -16,14 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, DenyList, Endpoint, Id, Name, NetnsId, Network, RemoteEndpoint, Sandbox};
+use super::{Change, DenyList, Endpoint, Id, Name, NetnsId, Network, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
 pub(in crate::model) use entry::NetworkState;
 pub use lookup::Unknown;
 pub(in crate::model) use ports::PortIndex;
-pub use remote::AddressConflict;
+pub(in crate::model) use remote::Remote;
 
 /// Every object of a node.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +41,8 @@ pub struct State {
     pub(in crate::model) ports: PortIndex,
     /// Endpoints without a sandbox.
     pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,
-    /// Endpoints of other nodes, by network. The network need not exist on this node.
-    pub(in crate::model) remote: BTreeMap<Name, Vec<RemoteEndpoint>>,
+    /// Other nodes, and the addresses that belong to them.
+    pub(in crate::model) remote: Remote,
     /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Sandboxes with adopted namespaces, by namespace.

@@ -1,99 +1,83 @@
-//! Endpoints of other nodes in networks of global scope.
+//! Other nodes, and the addresses of overlay networks that belong to them.
 
-use std::{collections::BTreeMap, net::IpAddr};
-
-use ipnet::IpNet;
-use netpath_common::addr::MacAddr;
+use std::collections::BTreeMap;
 
 use super::State;
-use crate::ipam::AddressError;
-use crate::model::{Holder, Id, Name, RemoteEndpoint};
+use crate::model::{Name, Peer, RemotePrefix};
 
-/// Addresses of a network that endpoints of other nodes have.
-#[derive(Clone, Debug, Default)]
-pub(in crate::model) struct RemoteHolders {
-    addresses: BTreeMap<IpAddr, Id>,
-    macs: BTreeMap<MacAddr, Id>,
-}
-
-impl RemoteHolders {
-    /// Adds the addresses of one endpoint.
-    pub fn insert(&mut self, endpoint: &RemoteEndpoint) {
-        self.macs.insert(endpoint.mac, endpoint.id);
-        for address in &endpoint.addresses {
-            self.addresses.insert(address.addr(), endpoint.id);
-        }
-    }
-
-    /// The endpoint with this address.
-    pub fn with_address(&self, ip: IpAddr) -> Option<Holder> {
-        self.addresses.get(&ip).copied().map(Holder::Remote)
-    }
-
-    /// Refuses an address `ip` of `subnet` that an endpoint has.
-    ///
-    /// # Errors
-    /// [`AddressError::Taken`].
-    pub fn check_address(&self, ip: IpAddr, subnet: IpNet) -> Result<(), AddressError> {
-        if self.addresses.contains_key(&ip) {
-            return Err(AddressError::Taken { ip, subnet });
-        }
-        Ok(())
-    }
-
-    /// The endpoint with this MAC address.
-    pub fn with_mac(&self, mac: MacAddr) -> Option<Holder> {
-        self.macs.get(&mac).copied().map(Holder::Remote)
-    }
-
-    /// An endpoint; `None` if there is none.
-    pub fn first(&self) -> Option<Holder> {
-        self.macs.values().next().copied().map(Holder::Remote)
-    }
-}
-
-/// An address that both an endpoint of this node and an endpoint of another node have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{local} and {remote} have address {ip} of network '{network}'")]
-pub struct AddressConflict {
-    /// The network.
-    pub network: Name,
-    /// The address.
-    pub ip: IpAddr,
-    /// Its holder on this node.
-    pub local: Holder,
-    /// Its holder on another node.
-    pub remote: Holder,
+/// The other nodes of the cluster, and their addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) struct Remote {
+    peers: BTreeMap<Name, Peer>,
+    /// By network; sorted.
+    prefixes: BTreeMap<Name, Vec<RemotePrefix>>,
 }
 
 impl State {
-    /// Adds endpoints of other nodes to a loaded state ([`State::load`]). Their addresses are not allocated to new
-    /// endpoints of this node. An existing endpoint keeps its address: see [`Self::address_conflicts`].
+    /// The same state with these other nodes, and these addresses of other nodes.
     #[must_use]
-    pub fn with_remote(mut self, endpoints: Vec<RemoteEndpoint>) -> Self {
-        for endpoint in endpoints {
-            if let Some(entry) = self.networks.get_mut(&endpoint.network) {
-                entry.add_remote(&endpoint);
-            }
-            let network = endpoint.network.clone();
-            self.remote.entry(network).or_default().push(endpoint);
+    pub fn with_remote(mut self, peers: Vec<Peer>, mut remotes: Vec<RemotePrefix>) -> Self {
+        remotes.sort_unstable();
+        let mut prefixes: BTreeMap<Name, Vec<RemotePrefix>> = BTreeMap::new();
+        for remote in remotes {
+            let network = prefixes.entry(remote.network.clone()).or_default();
+            network.push(remote);
         }
+        let peers = peers.into_iter().map(|peer| (peer.name.clone(), peer));
+        self.remote = Remote {
+            peers: peers.collect(),
+            prefixes,
+        };
         self
     }
 
-    /// Addresses that endpoints of two nodes have. This occurs if both endpoints are stored before either node has
-    /// loaded the endpoint of the other node.
-    pub fn address_conflicts(&self) -> impl Iterator<Item = AddressConflict> {
-        self.networks.values().flat_map(|entry| {
-            let remote = entry.remote.addresses.iter();
-            remote.filter_map(|(ip, id)| {
-                Some(AddressConflict {
-                    network: entry.network.name.clone(),
-                    ip: *ip,
-                    local: entry.holders.get(ip)?.clone(),
-                    remote: Holder::Remote(*id),
-                })
-            })
-        })
+    /// The other nodes of the cluster, by name.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.remote.peers.values()
+    }
+
+    /// The other node with this name; `None` if there is none.
+    pub fn peer(&self, name: &Name) -> Option<&Peer> {
+        self.remote.peers.get(name)
+    }
+
+    /// Addresses of overlay networks that belong to other nodes, by network and prefix.
+    pub fn remotes(&self) -> impl Iterator<Item = &RemotePrefix> {
+        self.remote.prefixes.values().flatten()
+    }
+
+    /// Addresses of one network that belong to other nodes, by prefix.
+    pub fn remotes_of(&self, network: &Name) -> impl Iterator<Item = &RemotePrefix> {
+        self.remote.prefixes.get(network).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_other_nodes_are_listed_by_network() {
+        let remote = |network: &str, prefix: &str, peer: &str| RemotePrefix {
+            network: network.parse().unwrap(),
+            prefix: prefix.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        };
+        let first = remote("back", "10.8.1.0/24", "b");
+        let second = remote("web", "10.9.1.0/24", "b");
+        let third = remote("web", "10.9.2.0/24", "c");
+        let peer = |name: &str| Peer {
+            name: name.parse().unwrap(),
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+        };
+        let state = State::default().with_remote(
+            vec![peer("c"), peer("b")],
+            vec![third.clone(), first.clone(), second.clone()],
+        );
+        let web = "web".parse().unwrap();
+        assert!(state.remotes().eq([&first, &second, &third]));
+        assert!(state.remotes_of(&web).eq([&second, &third]));
+        assert!(state.peers().map(|peer| peer.name.as_str()).eq(["b", "c"]));
+        assert_eq!(state.peer(&web), None);
     }
 }

@@ -49,6 +49,7 @@ fn network(number: u32, internal: bool, routed: bool) -> Network {
         } else {
             GatewayMode::Nat
         },
+        overlay: None,
         labels: BTreeMap::new(),
         owner: Owner::Netpath,
         adopted: None,

@@ -24,6 +24,7 @@ fn network(number: u32, prefixes: &[&str]) -> Network {
         icc: true,
         masquerade: true,
         gateway_mode: GatewayMode::Nat,
+        overlay: None,
         labels: BTreeMap::new(),
         owner: Owner::Netpath,
         adopted: None,

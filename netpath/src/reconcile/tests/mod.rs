@@ -53,6 +53,7 @@ pub(crate) fn network() -> Network {
         icc: true,
         masquerade: true,
         gateway_mode: GatewayMode::Nat,
+        overlay: None,
         labels: BTreeMap::new(),
         owner: Owner::Netpath,
         adopted: None,

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    model::{DenyPrefix, Endpoint, Name, Network, RemoteEndpoint, Sandbox, State, deny::Denials},
+    model::{DenyPrefix, Endpoint, Name, Network, Sandbox, State, deny::Denials},
     store::{Revision, Store, Versioned},
 };
 
@@ -22,16 +22,15 @@ struct Found {
     /// With the full key, for errors.
     networks: BTreeMap<String, (String, NetworkDefinition)>,
     network_slots: BTreeMap<String, NetworkSlot>,
-    endpoints: BTreeMap<String, (String, EndpointDefinition)>,
+    endpoints: BTreeMap<String, EndpointDefinition>,
     endpoint_slots: BTreeMap<String, EndpointSlot>,
-    remote: Vec<RemoteEndpoint>,
     sandboxes: BTreeMap<String, SandboxRecord>,
     denials: Denials,
     generation: u32,
 }
 
 /// Loads the objects of this node. Returns the state and the revision of the store. Shared networks without a slot on
-/// this node are omitted: only other nodes use them. The addresses of shared endpoints without a slot are reserved.
+/// this node are omitted: only other nodes use them.
 ///
 /// # Errors
 /// The store cannot be read, or its contents are invalid; the error names the key or the object.
@@ -62,11 +61,10 @@ impl Found {
                 let value = (key.clone(), definition);
                 self.networks.insert(name.to_owned(), value);
             }
-            (Some("shared" | "local"), Some("endpoints"), Some(id)) => {
+            (Some("local"), Some("endpoints"), Some(id)) => {
                 let definition: EndpointDefinition = parse(entry)?;
                 check_name(entry, id, definition.id())?;
-                let value = (key.clone(), definition);
-                self.endpoints.insert(id.to_owned(), value);
+                self.endpoints.insert(id.to_owned(), definition);
             }
             (Some("shared"), Some("nodes"), Some(name)) => {
                 let record: NodeRecord = parse(entry)?;
@@ -122,7 +120,7 @@ impl Found {
         }
         let state = State::load(networks, sandboxes, self.generation)?;
         let state = state.with_denials(self.denials);
-        Ok(state.with_endpoints(unbound)?.with_remote(self.remote))
+        Ok(state.with_endpoints(unbound)?)
     }
 
     fn networks(&mut self) -> Result<Vec<Network>, ObjectError> {
@@ -130,7 +128,8 @@ impl Found {
         for (name, (key, definition)) in std::mem::take(&mut self.networks) {
             match self.network_slots.remove(&name) {
                 Some(slot) => networks.push(definition.with(slot)),
-                None => check_shared(&key)?,
+                None if key.starts_with("shared/") => {}
+                None => return Err(no_slot(&key)),
             }
         }
         match self.network_slots.first_key_value() {
@@ -142,17 +141,12 @@ impl Found {
     /// Endpoints by id, each with the name of its sandbox.
     fn endpoints(&mut self) -> Result<BTreeMap<String, (Option<String>, Endpoint)>, ObjectError> {
         let mut endpoints = BTreeMap::new();
-        for (id, (key, definition)) in std::mem::take(&mut self.endpoints) {
-            match self.endpoint_slots.remove(&id) {
-                Some(slot) => {
-                    let sandbox = definition.sandbox.as_ref().map(ToString::to_string);
-                    endpoints.insert(id, (sandbox, definition.with(slot)));
-                }
-                None => {
-                    check_shared(&key)?;
-                    self.remote.push(definition.remote());
-                }
-            }
+        for (id, definition) in std::mem::take(&mut self.endpoints) {
+            let Some(slot) = self.endpoint_slots.remove(&id) else {
+                return Err(no_slot(&format!("local/endpoints/{id}")));
+            };
+            let sandbox = definition.sandbox.as_ref().map(ToString::to_string);
+            endpoints.insert(id, (sandbox, definition.with(slot)));
         }
         match self.endpoint_slots.first_key_value() {
             None => Ok(endpoints),
@@ -161,12 +155,8 @@ impl Found {
     }
 }
 
-/// Refuses a local object without a slot: only objects of other nodes have none on this node.
-fn check_shared(key: &str) -> Result<(), ObjectError> {
-    if key.starts_with("shared/") {
-        return Ok(());
-    }
-    Err(invalid(key, "its slot is missing"))
+fn no_slot(key: &str) -> ObjectError {
+    invalid(key, "its slot is missing")
 }
 
 fn no_definition(key: &str) -> ObjectError {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Expected, Revision, Store, StoreError, Versioned, Write};
 use crate::model::{
-    Change, Endpoint, Name, Network, Sandbox, Scope, State, deny::Denials, state::StateError,
+    Change, Endpoint, Name, Network, Sandbox, State, deny::Denials, state::StateError,
 };
 use records::{
     DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord,
@@ -60,13 +60,13 @@ pub enum ObjectError {
 type Records = BTreeMap<String, Value>;
 
 /// Stores a change of `state`, and the highest generation after it, in one commit. `state` is the state before the
-/// change or after it: only the scopes of networks are looked up. The stored generation never decreases.
+/// change or after it. The stored generation never decreases.
 ///
 /// # Errors
 /// [`ObjectError::Changed`] if the stored objects differ from those before the change, or an error of the store.
 /// Nothing is stored then.
 pub fn commit(store: &dyn Store, state: &State, change: &Change) -> Result<Revision, ObjectError> {
-    let (before, after) = records_of(state, change)?;
+    let (before, after) = records_of(change)?;
     let mut writes = Vec::new();
     for key in before
         .keys()
@@ -81,7 +81,7 @@ pub fn commit(store: &dyn Store, state: &State, change: &Change) -> Result<Revis
 }
 
 /// The records of a change's objects before and after it.
-fn records_of(state: &State, change: &Change) -> Result<(Records, Records), ObjectError> {
+fn records_of(change: &Change) -> Result<(Records, Records), ObjectError> {
     let (mut before, mut after) = (Records::new(), Records::new());
     if let Change::Network {
         before: old,
@@ -100,12 +100,12 @@ fn records_of(state: &State, change: &Change) -> Result<(Records, Records), Obje
         add_denials(&mut after, new)?;
     }
     let (old, new) = change.sandboxes();
-    add_sandbox(&mut before, state, old)?;
-    add_sandbox(&mut after, state, new)?;
+    add_sandbox(&mut before, old)?;
+    add_sandbox(&mut after, new)?;
     let (old, new) = change.unbound_endpoints();
     for (records, endpoint) in [(&mut before, old), (&mut after, new)] {
         if let Some(endpoint) = endpoint {
-            add_endpoint(records, state, endpoint, None)?;
+            add_endpoint(records, endpoint, None)?;
         }
     }
     Ok((before, after))
@@ -123,16 +123,12 @@ fn add_network(records: &mut Records, network: Option<&Network>) -> Result<(), O
     add(records, format!("local/network-slots/{name}"), &slot)
 }
 
-fn add_sandbox(
-    records: &mut Records,
-    state: &State,
-    sandbox: Option<&Sandbox>,
-) -> Result<(), ObjectError> {
+fn add_sandbox(records: &mut Records, sandbox: Option<&Sandbox>) -> Result<(), ObjectError> {
     let Some(sandbox) = sandbox else {
         return Ok(());
     };
     for endpoint in &sandbox.endpoints {
-        add_endpoint(records, state, endpoint, Some(&sandbox.name))?;
+        add_endpoint(records, endpoint, Some(&sandbox.name))?;
     }
     let key = format!("local/sandboxes/{}", sandbox.name);
     add(records, key, &SandboxRecord::of(sandbox))
@@ -140,16 +136,12 @@ fn add_sandbox(
 
 fn add_endpoint(
     records: &mut Records,
-    state: &State,
     endpoint: &Endpoint,
     sandbox: Option<&Name>,
 ) -> Result<(), ObjectError> {
-    let network = state.network(&endpoint.network);
-    let scope = network.map_or(Scope::Local, |network| network.driver.scope());
     let id = endpoint.id;
     let definition = EndpointDefinition::of(endpoint, sandbox);
-    let key = format!("{}/endpoints/{id}", scope_prefix(scope));
-    add(records, key, &definition)?;
+    add(records, format!("local/endpoints/{id}"), &definition)?;
     let key = format!("local/endpoint-slots/{id}");
     add(records, key, &EndpointSlot::of(endpoint))
 }

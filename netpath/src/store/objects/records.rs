@@ -5,10 +5,9 @@
 //! | key | record | contents |
 //! |---|---|---|
 //! | `shared/networks/NAME` | [`NetworkDefinition`] | a network of global scope |
-//! | `shared/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
 //! | `shared/nodes/NAME` | [`NodeRecord`] | a node |
 //! | `local/networks/NAME` | [`NetworkDefinition`] | a network of this node |
-//! | `local/endpoints/ID` | [`EndpointDefinition`] | an endpoint of such a network |
+//! | `local/endpoints/ID` | [`EndpointDefinition`] | an endpoint of this node, in a network of either scope |
 //! | `local/network-slots/NAME` | [`NetworkSlot`] | index and bridge of a network on this node |
 //! | `local/endpoint-slots/ID` | [`EndpointSlot`] | slot, generation and devices of an endpoint on this node |
 //! | `local/sandboxes/NAME` | [`SandboxRecord`] | namespace, process and ports of a sandbox |
@@ -23,8 +22,8 @@ use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Owner, PortMapping,
-    ProcessId, Rate, RemoteEndpoint, Sandbox, Scope, Subnet, deny::Moment,
+    Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Overlay, Owner,
+    PortMapping, ProcessId, Rate, Sandbox, Scope, Subnet, deny::Moment,
 };
 
 /// Properties of a network that are the same on every node.
@@ -40,6 +39,8 @@ pub struct NetworkDefinition {
     icc: bool,
     masquerade: bool,
     gateway_mode: GatewayMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overlay: Option<Overlay>,
     labels: BTreeMap<String, String>,
     owner: Owner,
 }
@@ -65,7 +66,7 @@ pub struct NetworkSlot {
     adopted: Option<String>,
 }
 
-/// Properties of an endpoint that are the same on every node.
+/// Properties of an endpoint that other nodes may know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDefinition {
@@ -139,6 +140,7 @@ impl NetworkDefinition {
             icc: network.icc,
             masquerade: network.masquerade,
             gateway_mode: network.gateway_mode,
+            overlay: network.overlay,
             labels: network.labels.clone(),
             owner: network.owner,
         }
@@ -156,6 +158,7 @@ impl NetworkDefinition {
             icc: self.icc,
             masquerade: self.masquerade,
             gateway_mode: self.gateway_mode,
+            overlay: self.overlay,
             labels: self.labels,
             owner: self.owner,
             adopted: slot.adopted,
@@ -205,16 +208,6 @@ impl EndpointDefinition {
             adopted: slot.adopted,
             slot: slot.slot,
             generation: slot.generation,
-        }
-    }
-
-    /// The endpoint of another node.
-    pub fn remote(self) -> RemoteEndpoint {
-        RemoteEndpoint {
-            id: self.id,
-            network: self.network,
-            mac: self.mac,
-            addresses: self.addresses,
         }
     }
 

@@ -1,10 +1,7 @@
 //! Kinds of refusals, and what the user can do.
 
 use super::{ErrorKind, RequestError};
-use crate::{
-    ipam::AddressError,
-    model::{Holder, Protocol},
-};
+use crate::{ipam::AddressError, model::Protocol};
 
 impl RequestError {
     /// Kind of the refusal.
@@ -151,10 +148,9 @@ impl RequestError {
                 format!("disconnect it first with POST /v1/endpoints/{endpoint}/leave")
             }
             Self::NotJoined { .. } => "no action is needed".to_owned(),
-            Self::HasEndpoint { endpoint, .. } => match endpoint {
-                Holder::Endpoint(id) => format!("remove it first with DELETE /v1/endpoints/{id}"),
-                _ => "remove it first on that node".to_owned(),
-            },
+            Self::HasEndpoint { endpoint, .. } => {
+                format!("remove it first with DELETE /v1/endpoints/{endpoint}")
+            }
         }
     }
 }
