@@ -105,7 +105,8 @@ pub(super) struct NetworkOptions {
     /// Limit of each direction of each endpoint, such as 10mbit or 1gbit, or in bits/s
     #[arg(long, value_name = "BITS/S")]
     rate: Option<Rate>,
-    /// Let the sandbox forward packets for others: a gateway or VPN router of its networks
+    /// Let the sandbox forward packets for others: a gateway or VPN router of its networks. In a namespace that netpath does
+    /// not create (--netns, --pid), set the sysctls `net.ipv4.ip_forward` and `net.ipv6.conf.all.forwarding` too
     #[arg(long)]
     forwarding: bool,
 }

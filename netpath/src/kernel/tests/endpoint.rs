@@ -324,11 +324,6 @@ fn misplaced_devices_have_distinct_errors() {
                 .expect("observe"),
             None
         );
-        let taken = kernel
-            .create_veth("npv-0000000002", &here)
-            .await
-            .expect_err("eth0 is taken");
-        assert!(matches!(taken, Error::NameTaken { .. }), "{taken}");
         let absent = kernel
             .set_veth("npv-0000000009", BRIDGE, 1400, None)
             .await
@@ -343,5 +338,21 @@ fn misplaced_devices_have_distinct_errors() {
             .await
             .expect_err("a bridge");
         assert!(matches!(foreign, Error::ForeignLink { .. }), "{foreign}");
+    });
+}
+
+#[test]
+fn class6_namespace_that_has_an_interface_of_the_name_is_refused() {
+    in_fresh_namespaces(|| async {
+        let scratch = Scratch::new("taken");
+        let kernel = node_with_bridge().await;
+        let wanted = veth(scratch.0.join("netns/a"), 2);
+        netns::create(&wanted.netns, false).expect("namespace");
+        let file = netns::open(&wanted.netns).expect("namespace");
+        let add = || ip("link add name eth0 type veth peer name other");
+        netns::run_in(&file, "test", add).await.expect("run");
+        let taken = kernel.create_veth(NAME, &wanted).await;
+        let taken = taken.expect_err("eth0 is taken");
+        assert!(matches!(taken, Error::NameTaken { .. }), "{taken}");
     });
 }
