@@ -18,7 +18,7 @@ use netpath_tests::{
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// A number from the environment.
-fn size(variable: &str, default: u64) -> u64 {
+pub(crate) fn size(variable: &str, default: u64) -> u64 {
     let text = env::var(variable).ok();
     text.map_or(default, |text| text.parse().expect(variable))
 }
@@ -26,7 +26,8 @@ fn size(variable: &str, default: u64) -> u64 {
 /// The flow table of a host with 1 GiB of memory.
 const CONFIG: &str = "[limits]\nflows = 65536\n";
 
-fn fixture() -> Fixture {
+/// A node with a small flow table.
+pub(crate) fn fixture() -> Fixture {
     let fixture = Fixture::start(Topology::new(), &[], CONFIG);
     fixture.network("network_a", NETWORK_A, &[]);
     fixture
@@ -60,7 +61,7 @@ fn repeat_until(stop: &AtomicBool, rate: u64, mut work: impl FnMut(u64)) -> u64 
 }
 
 /// Sends datagrams from the namespace to ever new ports of the outside until `stop` is set. Returns their number.
-fn flood(netns: &Netns, rate: u64, stop: &AtomicBool) -> u64 {
+pub(crate) fn flood(netns: &Netns, rate: u64, stop: &AtomicBool) -> u64 {
     netns.enter(|| {
         let pairs = both(0).map(|to| (to.ip(), UdpSocket::bind(any(to)).expect("bind")));
         repeat_until(stop, rate, |number| {
@@ -131,6 +132,15 @@ fn query(server: SocketAddr, count: u64) -> u64 {
     lost
 }
 
+/// No flow is refused for a quota, and few because the table is full: where the search for flows to evict finds 128 sustained
+/// ones in a row, one flow is refused. A quarter of the table may be sustained flows of a sandbox, and both measurements fill it.
+#[track_caller]
+pub(crate) fn assert_few_refusals(fixture: &Fixture) {
+    assert_eq!(fixture.counted("drop_quota"), 0);
+    let refused = fixture.counted("drop_table_full");
+    assert!(refused <= 2 * 65_536 / 4 / 128, "{refused} are refused");
+}
+
 /// The full sizes of `NETPATH_GATE_QUERIES` and `NETPATH_GATE_FLOOD` are 1,200,000 and 95,000.
 #[test]
 fn serial_resolver_answers_every_query_while_another_sandbox_floods() {
@@ -171,8 +181,7 @@ fn serial_resolver_answers_every_query_while_another_sandbox_floods() {
         "{flooded} of {count} queries are lost"
     );
     assert!(share(flooded) <= share(quiet) + 0.000_5);
-    assert_eq!(fixture.counted("drop_quota"), 0);
-    assert_eq!(fixture.counted("drop_table_full"), 0);
+    assert_few_refusals(&fixture);
     fixture.assert_clean(&[&resolver, &noisy]);
 }
 

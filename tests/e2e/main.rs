@@ -19,6 +19,7 @@ mod class4_forwarding;
 mod class4_rate;
 mod class4_xdp;
 mod class5_fairness;
+mod class5_resolver;
 mod dump;
 mod filters;
 mod isolation;

@@ -46,14 +46,16 @@ pub const TESTS: &[Entry] = &[
     ("coturn", "turnutils_natdiscovery"),
     ("nsd", "nsd"),
     ("dnsperf", "dnsperf"),
+    ("unbound", "unbound"),
 ];
 
 /// Services that come with the packages; the tests start these programs themselves.
-const SERVICES: [(&str, &str); 4] = [
+const SERVICES: [(&str, &str); 5] = [
     ("redis-server", "redis-server"),
     ("nginx-light", "nginx"),
     ("coturn", "coturn"),
     ("nsd", "nsd"),
+    ("unbound", "unbound"),
 ];
 
 /// Installs missing packages, or reports them.
