@@ -86,7 +86,7 @@ impl Tracked for NatFlow {
     fn totals(rows: &[Self]) -> String {
         let sum = |of: fn(&Self) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
         format!(
-            "{} flows, {} packets to and {} from, {} bytes to and {} from\n",
+            "{} flows, {} packets and {} reply packets, {} bytes and {} reply bytes\n",
             rows.len(),
             sum(|flow| flow.packets[0]),
             sum(|flow| flow.packets[1]),
@@ -307,7 +307,7 @@ mod tests {
 PROTO  KIND  STATE        SOURCE            DESTINATION       REPLY-SOURCE      REPLY-DESTINATION  SANDBOX  NETWORK  PKTS  REPLY-PKTS  BYTES  REPLY-BYTES  AGE  EXPIRES
 tcp    snat  established  172.17.0.2:40000  198.51.100.7:443  198.51.100.7:443  192.0.2.1:61000    web      -          10           8   1000        64000    5    86395
 icmp   snat  established  172.17.0.3:7      198.51.100.7:443  198.51.100.7:443  192.0.2.1:61000    -        -          10           8   1000        64000    5    86395
-2 flows, 20 packets to and 16 from, 2000 bytes to and 128000 from
+2 flows, 20 packets and 16 reply packets, 2000 bytes and 128000 reply bytes
 "
         );
     }
