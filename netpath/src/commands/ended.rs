@@ -36,7 +36,7 @@ impl<K: Kernel, D: Datapath> Node<K, D> {
             match self.record(&change) {
                 Ok(()) => tracing::info!(sandbox = %name, "ended while the daemon was down"),
                 Err(error) => {
-                    if self.failures.begin(name.as_str()) {
+                    if self.failures.note_failure(name.as_str()) {
                         tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
                     }
                 }

@@ -127,14 +127,14 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
             match node.request(|state, _| state.remove_sandbox(&name)).await {
                 Ok(_) => {
                     removed = true;
-                    node.failures.end(name.as_str());
+                    node.failures.note_success(name.as_str());
                     let message =
                         Some("its process has ended, or its namespace was removed".to_owned());
                     let name = name.as_str();
                     self.emit(Action::Removed, ObjectKind::Sandbox, name, message);
                 }
                 Err(error) => {
-                    if node.failures.begin(name.as_str()) {
+                    if node.failures.note_failure(name.as_str()) {
                         tracing::warn!(sandbox = %name, %error, "cannot remove a sandbox that has ended");
                     }
                 }

@@ -298,13 +298,13 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     }
 
     fn note_written(&mut self) {
-        if self.failures.end(STORE) {
+        if self.failures.note_success(STORE) {
             tracing::info!("the store can be written again");
         }
     }
 
     fn note_unwritable(&mut self, error: &CommandError) {
-        if self.failures.begin(STORE) {
+        if self.failures.note_failure(STORE) {
             tracing::error!(%error, "cannot write the store");
         }
     }
