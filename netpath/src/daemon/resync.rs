@@ -76,7 +76,7 @@ async fn wait(
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "cannot watch the kernel; reconciling periodically instead");
+                    tracing::error!(%error, "cannot receive kernel events; reconciling periodically instead");
                     tokio::time::sleep(commands.config().reconcile).await;
                     return;
                 }

@@ -33,7 +33,7 @@ fn judge(found: &[(String, String)]) -> Finding {
             "redirected packets do not pass queueing disciplines of other programs: {}",
             list.join(", ")
         ),
-        "give the endpoint a rate (--rate), and remove them: tc qdisc del dev DEVICE root",
+        "give the endpoint a rate (--rate), and remove these disciplines: tc qdisc del dev DEVICE root",
     )
 }
 
