@@ -167,14 +167,14 @@ impl Addr {
         self.is_v4() && self.raw_v4().to_be() >> 16 == 0xa9fe
     }
 
-    /// Whether this is an IPv6 address whose interface identifier has the form of one that follows from a MAC address (RFC
-    /// 4291, appendix A).
+    /// Whether this is an IPv6 address whose interface identifier has the EUI-64 form: that of identifiers that are derived
+    /// from MAC addresses (RFC 4291, appendix A).
     #[inline(always)]
     pub fn has_mac_identifier(self) -> bool {
         (self.low.to_be() >> 24) & 0xffff == 0xfffe
     }
 
-    /// The link-local address that follows from a MAC address (RFC 4291, appendix A).
+    /// The link-local address that is derived from a MAC address (RFC 4291, appendix A).
     #[inline(always)]
     pub const fn link_local_of(mac: &MacAddr) -> Self {
         let [a, b, c, d, e, f] = mac.0;

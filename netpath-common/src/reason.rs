@@ -164,11 +164,11 @@ reasons! {
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.
     Internal = 61, Drop, "drop_internal_error";
 
-    /// A half-open flow was removed for a new one of the same endpoint and direction, which had reached their limit.
+    /// A half-open flow was removed for a new one, because the limit of its endpoint and direction was reached.
     EvictedHalfOpen = 96, Evict, "evicted_half_open";
     /// A flow that was half-open, finished or not sustained was removed because the table was full.
     EvictedTableFull = 97, Evict, "evicted_table_full";
-    /// A flow that was half-open or finished was removed because its sandbox had reached its limit of flows.
+    /// A flow that was half-open or finished was removed because its sandbox had reached its quota.
     EvictedQuota = 98, Evict, "evicted_quota";
 }
 

@@ -48,8 +48,8 @@ pub const SEEN_RST: u8 = 1 << 4;
 /// [`FlowEntry::seen`]: the flow is sustained, see [`is_sustained`]. Set in both entries, not for TCP.
 pub const SEEN_SUSTAINED: u8 = 1 << 5;
 
-/// Whether a flow counts against the quota of its sandbox and is not evicted while it is established. A TCP flow always
-/// does; any other flow once both directions have carried a packet more than
+/// Whether a flow is sustained: it counts against the quota of its sandbox, and is not evicted while it is established. A
+/// TCP flow always is. Any other flow is sustained once both directions have carried a packet more than
 /// [`SUSTAINED_AFTER`](super::SUSTAINED_AFTER) after its creation. `reply` is [`FlowEntry::seen`] of the reply entry.
 #[inline(always)]
 pub const fn is_sustained(protocol: u8, reply: u8) -> bool {
@@ -100,11 +100,11 @@ layout! {
         pub seen: u8,
         /// [`DELIVER`], [`BOTH_LOCAL`], `REWRITE_*`. Does not change.
         pub flags: u8,
-        /// Key in `next_hops` of the next hop of packets that leave the node; 0 if no lookup has decided it.
+        /// Key in `next_hops` of the next hop of packets that leave the node; 0 before the first route lookup.
         pub next_hop: u16,
-        /// Largest network-layer packet in bytes that the route of [`FlowEntry::next_hop`] takes, as far as known.
+        /// Largest network-layer packet, in bytes, that the route of [`FlowEntry::next_hop`] permits according to that lookup.
         pub mtu: u16,
-        /// Time of that lookup, in units of [`DECISION_TICK`](crate::maps::DECISION_TICK).
+        /// Time of the lookup, in units of [`DECISION_TICK`](crate::maps::DECISION_TICK).
         pub decided: u32,
         /// Original entry: the slot of `flow_index` that contains its key, or [`UNTRACKED`]. Reply entry:
         /// [`UNCOUNTED`] or [`COUNTED`].

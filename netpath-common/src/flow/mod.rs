@@ -11,8 +11,8 @@
 //!
 //! # Removal
 //! A flow is removed when its idle limit has passed ([`FlowEntry::last_seen`]), when the generation of its endpoint has
-//! changed, or, while it is half-open, when a new flow of the same endpoint and direction needs its place in the ring of
-//! half-open flows. A flow that is not sustained ([`is_sustained`]) may be removed when the table is full. An established
+//! changed, or, while it is half-open, when a new flow of the same endpoint and direction needs its element of the ring
+//! of half-open flows. A flow that is not sustained ([`is_sustained`]) may be removed when the table is full. An established
 //! flow that is sustained is never removed to make room (RFC 6888 REQ-11).
 
 mod entry;

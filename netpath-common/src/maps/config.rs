@@ -45,12 +45,12 @@ layout! {
         /// `BPF_F_IPV6` if the running kernel's `bpf_l4_csum_replace` supports it (Linux 6.16), else 0: the programs
         /// then correct a complete checksum themselves.
         pub checksum_v6_flag: u32,
-        /// Limit of the flows of one sandbox on each of its networks.
+        /// Quota of TCP flows and sustained flows of one sandbox on each of its networks.
         pub flows_per_sandbox: u32,
-        /// The setting for `half_open_mask`, plus one. The limit is lower if the rings of all endpoints do not fit otherwise.
+        /// The setting `half_open`. The limit in `half_open_mask` is lower if the rings of all endpoints do not fit otherwise.
         pub half_open_limit: u32,
-        /// Number of flows beyond which those of an endpoint that are not sustained are evicted for new flows of other
-        /// endpoints when the table is full.
+        /// Share of the table: if an endpoint has more flows when the table is full, those that are not sustained are
+        /// evicted for new flows of other endpoints.
         pub fair_share: u32,
         /// Coarse monotonic nanoseconds of the last change of rules, routes, addresses or links that the daemon has seen.
         /// Route decisions that were made before or at that time are invalid.

@@ -43,7 +43,7 @@ layout! {
         pub next: u32,
         /// Limit of each direction in bits per second; 0 if there is none.
         pub rate: u64,
-        /// Nanoseconds. After a pause, the sandbox may send at once what takes this time at its rate.
+        /// Burst in nanoseconds: after a pause, the sandbox may send at once the bytes that its rate permits in this time.
         pub burst: u64,
         /// IPv4 address; `::` if it has none.
         pub v4: Addr,

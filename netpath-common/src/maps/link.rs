@@ -2,7 +2,7 @@
 
 use crate::{addr::Addr, layout::layout};
 
-/// Number of link-local addresses that one endpoint may use besides the one that follows from its MAC address.
+/// Number of link-local addresses that one endpoint may use besides the one that is derived from its MAC address.
 pub const LINK_ADDRESSES: usize = 2;
 
 layout! {

@@ -10,7 +10,7 @@ layout! {
     /// An outer tuple in use, by the tuple of its replies. Written by the programs; expired ones are removed by the daemon.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct OuterTuple(16) {
-        /// Coarse monotonic nanoseconds at which it is free again.
+        /// Expiry, in coarse monotonic nanoseconds.
         pub expires: u64,
         /// 1 if a TCP segment with FIN or RST was sent since the last SYN, otherwise 0.
         pub ended: u32,

@@ -9,7 +9,7 @@ pub const DECISION_TICK: u32 = 20;
 pub const DECISION_AGE: u32 = 953;
 
 layout! {
-    /// A device and a router behind it. Written by the programs, and never changed.
+    /// A next hop: the outgoing device, and the router if there is one. Written by the programs, and never changed.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct NextHop(24) {
         /// Interface index of the outgoing device.

@@ -23,7 +23,7 @@ pub(super) fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-/// Title of a column; one that ends in `#` holds numbers, which are aligned at their ends.
+/// Title of a column; one that ends in `#` holds numbers, which are right-aligned.
 pub(super) type Column = &'static str;
 
 /// A value that is printed as a row of a table.

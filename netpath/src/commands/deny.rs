@@ -50,7 +50,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         Ok(views.collect())
     }
 
-    /// Adds prefixes to the deny list, all or none, for a time or for ever. Existing flows carry no more packets.
+    /// Adds prefixes to the deny list, all or none, until a time or permanently. Packets of existing flows are dropped too.
     ///
     /// # Errors
     /// The request is refused, or the change failed and was reversed.

@@ -213,7 +213,7 @@ pub struct LimitSettings {
     /// Limit of the half-open flows of one endpoint and direction: a power of two up to 2^20.
     #[serde(alias = "half-open")]
     pub half_open: Option<u32>,
-    /// Limit of the flows of one sandbox on each of its networks, 1 to `flows`.
+    /// Quota of TCP flows and sustained flows of one sandbox on each of its networks, 1 to `flows`.
     #[serde(alias = "flows-per-sandbox")]
     pub flows_per_sandbox: Option<u32>,
 }
@@ -221,7 +221,7 @@ pub struct LimitSettings {
 /// Largest capacity of the flow table, in flows; the full table uses about 57 GiB.
 const MAX_FLOWS: u32 = 1 << 27;
 
-/// Largest limit of half-open flows: half of the elements of the rings, for one endpoint.
+/// Largest limit of half-open flows: with it, the two rings of one endpoint take all elements of the map.
 const MAX_HALF_OPEN: u32 = netpath_common::maps::MAX_HALF_OPEN_ELEMENTS / 2;
 
 impl LimitSettings {

@@ -35,7 +35,7 @@ pub struct Limits {
     /// Most half-open flows of one endpoint and direction; an eighth of the table, at most [`DEFAULT_HALF_OPEN`], if
     /// `None`.
     pub half_open: Option<u32>,
-    /// Most flows of one sandbox on each of its networks; a quarter of the table if `None`.
+    /// Quota of TCP flows and sustained flows of one sandbox on each of its networks; a quarter of the table if `None`.
     pub flows_per_sandbox: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 //! Traffic-control filters and the clsact qdisc: reading both, and removing the qdisc.
 //!
-//! Synchronous: the callers hold programs, which do not cross threads.
+//! Synchronous: the callers hold programs, which cannot be sent to another thread.
 
 use std::io;
 

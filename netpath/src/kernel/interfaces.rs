@@ -27,7 +27,7 @@ pub struct DeviceRole {
 pub enum Role {
     /// An interface that serves published ports, and through which sandboxes send.
     Uplink(LinkHeader),
-    /// An interface that the setting `uplink` excludes. Its programs only drop what must neither enter nor leave.
+    /// An interface that the setting `uplink` excludes. Its programs only drop packets with private addresses.
     Guarded(LinkHeader),
     /// A port of the device with this name, which receives its packets.
     Port(String),

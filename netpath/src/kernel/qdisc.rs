@@ -33,7 +33,7 @@ const LIMIT: usize = 24;
 /// `TC_LINKLAYER_ETHERNET`: the kernel needs no table of transmission times.
 const ETHERNET: u8 = 1;
 
-/// Divisors of the rate: the queue holds the bytes of a tenth of a second, and the bytes of a hundredth are sent at once.
+/// Divisors of the rate in bytes per second: the queue holds the bytes of 100 ms, and the bytes of 10 ms are sent at once.
 const QUEUE: u64 = 10;
 const AT_ONCE: u64 = 100;
 /// Least bytes in the queue: two GSO packets.
@@ -120,7 +120,7 @@ const fn at_least(value: u64, least: u64) -> u64 {
     if value < least { least } else { value }
 }
 
-/// A number as the kernel's structures contain it; the greatest one if it is too large.
+/// The bytes of a 32-bit field of the kernel's structures; the greatest number if `value` is too large.
 fn word(value: u64) -> [u8; 4] {
     u32::try_from(value).unwrap_or(u32::MAX).to_ne_bytes()
 }

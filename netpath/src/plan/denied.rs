@@ -12,7 +12,8 @@ use crate::model::{DenyList, deny::Denials};
 /// An entry of `denied`, by prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeniedEntry {
-    /// Until when the prefix, or a shorter one that contains it, is denied, in coarse monotonic nanoseconds; `u64::MAX` for ever.
+    /// Until when the prefix, or a shorter one that contains it, is denied, in coarse monotonic nanoseconds; `u64::MAX` if
+    /// it never expires.
     pub until: u64,
 }
 

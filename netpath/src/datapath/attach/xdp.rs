@@ -101,7 +101,7 @@ impl Datapath {
         &self.xdp.refusals
     }
 
-    /// Whether XDP runs as wanted at the interface of an attachment.
+    /// Whether XDP runs at the interface of an attachment as the setting `xdp` requires.
     ///
     /// # Errors
     /// If a pin cannot be read.

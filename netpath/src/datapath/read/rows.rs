@@ -184,9 +184,9 @@ pub struct FlowTable {
     pub entries: u64,
     /// Capacity in flows.
     pub capacity: u64,
-    /// Limit of half-open flows.
+    /// Limit of the half-open flows of one endpoint and direction.
     pub half_open_budget: u64,
-    /// Limit of flows per endpoint.
+    /// Quota of TCP flows and sustained flows of one endpoint.
     pub per_sandbox_limit: u64,
     /// Memory per flow in bytes.
     pub bytes_per_flow: u64,

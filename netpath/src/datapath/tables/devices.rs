@@ -20,8 +20,8 @@ use crate::{
 };
 use aya::maps::MapError;
 
-/// [`Endpoint::burst`]. TCP of a sandbox whose packets are dropped may pause for its least retransmission timeout, 200 ms on Linux. With
-/// a shorter burst, the sandbox would lose a part of what it could have sent during that time.
+/// [`Endpoint::burst`]. If packets of a TCP connection are dropped, its sender may pause for its least retransmission timeout,
+/// 200 ms on Linux. With a shorter burst, the sandbox would lose a part of what it could have sent during that time.
 const BURST: u64 = 300_000_000;
 
 /// Length of the list of sandboxes with most flows.

@@ -212,7 +212,7 @@ fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
 
 /// A container link that was not observed counts as correct. Default routes belong to the workload as soon as the container
 /// link is configured, so plans need not restore them (`tests/inside.rs`).
-fn looked_at(mut world: Observed, desired: &Desired) -> Observed {
+fn with_assumed_links(mut world: Observed, desired: &Desired) -> Observed {
     let complete = Observed::complete(desired);
     for (name, veth) in &mut world.veths {
         let wanted = complete
@@ -245,7 +245,7 @@ proptest! {
         for operation in &operations {
             execute(&mut world, operation);
         }
-        prop_assert_eq!(looked_at(world, &after), Observed::complete(&after));
+        prop_assert_eq!(with_assumed_links(world, &after), Observed::complete(&after));
     }
 
     #[test]
@@ -269,7 +269,7 @@ proptest! {
         };
         changes.iter().for_each(|change| carry_out(&mut world, change));
         let complete = Desired::of_state(&state, &facts());
-        prop_assert_eq!(looked_at(world.clone(), &complete), Observed::complete(&complete));
+        prop_assert_eq!(with_assumed_links(world.clone(), &complete), Observed::complete(&complete));
         changes.iter().rev().for_each(|change| carry_out(&mut world, &change.clone().reversed()));
         prop_assert_eq!(world, Observed::complete(&Desired::of_node(&facts())));
     }

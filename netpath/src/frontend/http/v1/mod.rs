@@ -1,6 +1,6 @@
 //! Wire types of version 1: the names of their fields are a stable interface.
 //!
-//! Fields may be added. Requests refuse fields they do not know, so that a misspelt option is an error and not
+//! Fields may be added. A request with an unknown field is refused, so that a misspelt option is an error and not
 //! silently ignored.
 
 mod deny;

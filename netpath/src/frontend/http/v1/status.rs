@@ -76,9 +76,9 @@ pub struct Flows {
     pub entries: u64,
     /// Capacity in flows.
     pub capacity: u64,
-    /// Limit of half-open flows.
+    /// Limit of the half-open flows of one endpoint and direction.
     pub half_open_budget: u64,
-    /// Limit of flows that one sandbox may have on each of its networks.
+    /// Quota of TCP flows and sustained flows of one sandbox on each of its networks.
     pub per_sandbox_limit: u64,
     /// Memory per flow of a full table, in bytes.
     pub bytes_per_flow: u64,
