@@ -327,7 +327,7 @@ fn internal_network_has_no_external_access() {
 }
 
 #[test]
-fn foreign_source_is_spoofed() {
+fn foreign_source_is_dropped_as_spoofed() {
     node(MASQUERADE);
     let packet = segment(sandbox(2).2, addr(CLIENT), (1, 80), SYN);
     let reason = handle(Hook::EndpointIngress, &mut from_sandbox(1, &packet));

@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn one_end_is_translated((sample, to) in translation(), source: bool) {
+    fn only_the_selected_end_is_translated((sample, to) in translation(), source: bool) {
         let from = sample.key();
         let (to, flag) = if source {
             (FlowKey { dst: from.dst, dport: from.dport, ..to }, REWRITE_SRC)

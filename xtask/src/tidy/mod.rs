@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn pure_modules_are_pure() {
+    fn pure_modules_have_no_io_clock_or_randomness() {
         holds("pure modules");
     }
 

@@ -52,7 +52,7 @@ fn class1_packet_without_link_header_is_translated_and_gets_one_for_the_sandbox(
 }
 
 #[test]
-fn class1_guarded_interface_serves_no_port_and_lets_no_sandbox_out() {
+fn class1_guarded_interface_serves_no_port_and_sends_no_packet_of_a_sandbox() {
     node(MASQUERADE);
     publish(8080, 1, 80);
     let guarded = Device {
