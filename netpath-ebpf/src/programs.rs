@@ -61,7 +61,7 @@ fn endpoint_out(context: TcContext) -> i32 {
     handle(&context, endpoint::egress)
 }
 
-/// For interfaces of the node whose driver runs it, before the program of the ingress hook.
+/// For interfaces of the node whose driver runs XDP programs, before the program of the ingress hook.
 #[xdp(frags)]
 fn xdp_deny(context: XdpContext) -> u32 {
     deny(&context)

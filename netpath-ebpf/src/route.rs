@@ -140,7 +140,7 @@ pub fn keep(context: &Context, entry: Entry) {
             key
         }
     };
-    // No packet is longer than the largest number.
+    // A larger MTU is stored as 65,535: no IP packet is longer.
     let mtu = found.mtu.min(u16::MAX as u32) as u16;
     entry.set_route(stored, mtu, ticks(helpers::now()));
 }

@@ -130,7 +130,7 @@ impl Call {
             return PROCEED;
         };
         let (addr, port) = (self.addr(), self.port().get());
-        // A port is not published at addresses of groups.
+        // No port is published at a multicast address.
         if port == 0 || addr.is_multicast_or_broadcast() {
             return PROCEED;
         }

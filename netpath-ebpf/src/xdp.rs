@@ -2,7 +2,7 @@
 //!
 //! A packet is dropped only if the program at the ingress hook would drop it because of the deny list. What needs more than the
 //! flow and the published ports is left to that program: fragments, ICMP errors, SYNs on existing flows, new flows to sandboxes of
-//! `routed` networks, frames of VLANs, and new flows while connections of the node have another source port.
+//! `routed` networks, frames of VLANs, and new flows while there are connections of the node whose source port was changed.
 
 use netpath_common::{
     flow::TCP,

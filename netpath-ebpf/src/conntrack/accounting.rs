@@ -1,8 +1,9 @@
 //! How many flows a sandbox has, and may have.
 //!
-//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. So both counts
-//! together equal the number of reply entries in the map that name the endpoint. One of them, which the quota limits, counts
-//! TCP flows and sustained flows of other protocols ([`is_sustained`](netpath_common::flow::is_sustained)).
+//! A flow counts for the endpoint that its reply entry names, from the insertion of that entry to its removal. An endpoint has
+//! two counts. The quota limits the first one: TCP flows, and sustained flows of other protocols
+//! ([`is_sustained`](netpath_common::flow::is_sustained)). The second one counts all other flows. Their sum is the number of
+//! reply entries in the map that name the endpoint.
 
 use netpath_common::{
     flow::{FlowEntry, FlowKey, SUSTAINED_AFTER, UNCOUNTED},
@@ -57,7 +58,7 @@ impl SandboxFlows {
         helpers::fetch_add_u32(unsafe { &raw mut (*self.0).evicted }, 1);
     }
 
-    /// Whether the sandbox has fewer flows than its limit.
+    /// Whether the sandbox has not reached its quota.
     #[inline(always)]
     pub(super) fn has_room(self, config: &Config) -> bool {
         // SAFETY: as in `find`.

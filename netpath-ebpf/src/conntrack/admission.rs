@@ -1,4 +1,4 @@
-//! Room for a new flow when the table is full, or when a sandbox has reached its limit.
+//! Room for a new flow when the table is full, or when a sandbox has reached its quota.
 //!
 //! Expired flows are removed. Flows that are finished, half-open or not sustained are removed before their idle limit;
 //! sustained ones are not (RFC 6888 REQ-11). The index of all flows is searched from its oldest slot to its newest, a few slots
@@ -27,7 +27,7 @@ use crate::{
 
 /// Slots that are searched for one new flow.
 const STEPS: u32 = 32;
-/// Slots that are searched for flows of large endpoints: flows of others may be between them.
+/// Slots that are searched for flows of endpoints that exceed their share: flows of others may be between them.
 const STEPS_LARGE: u32 = 128;
 
 /// Which flows may be evicted before their idle limit.
@@ -44,7 +44,7 @@ enum Scope {
 
 enum_argument!(Scope: Quota, Large; All);
 
-/// Whether the sandbox may have one more flow of this protocol. If its limit is reached, some of its flows are evicted first:
+/// Whether the sandbox may have one more flow of this protocol. If its quota is reached, some of its flows are evicted first:
 /// expired, finished, and half-open ones. Only TCP flows count from their creation on. `other` is
 /// overwritten.
 #[inline(always)]
@@ -155,7 +155,7 @@ impl Step for Search<'_> {
         if !is_expired && !is_evicted_early(self.key, self.owner, self.scope) {
             return Continue::Yes;
         }
-        // Not below these stages: on Linux 6.1 the stack of these calls would be too large.
+        // Not called by these stages: on Linux 6.1 the stack frames of the nested calls would exceed the limit.
         if remove_flow(self.key) {
             self.removed = true;
             if !is_expired {

@@ -2,10 +2,10 @@
 //!
 //! A new flow takes the next element of the ring of its endpoint and direction. If the flow there is still half-open, the
 //! element is skipped, and the next one is examined, up to [`STEPS`]. If all of them are half-open, the ring is full: the first
-//! one, which is the oldest, is evicted. So an endpoint evicts half-open flows of its own direction only, and none while most
-//! of its flows are answered. The number of half-open flows is limited by the size of the ring.
+//! one, which is the oldest, is evicted. So a new flow evicts only half-open flows of the same endpoint and direction, and none
+//! while most flows of the endpoint are answered. The number of half-open flows is limited by the size of the ring.
 //!
-//! While almost all elements are half-open, only one is examined, because a search would only take time.
+//! While almost all examined elements are half-open, only one is examined, because a longer search would rarely find another.
 //!
 //! An element refers to the flow's slot of the index of all flows. The flow that evicts another one takes that slot, too.
 //! So an endpoint at its limit does not displace flows of others from the index.
@@ -41,8 +41,8 @@ const CROWDED: u32 = FULL_SHARE / 10 * 9;
 /// stages of their own, because the stack of one would be too large on Linux 6.1.
 #[inline(always)]
 pub fn track(context: &mut Context) {
-    if let Some(place) = enter_ring(context) {
-        enter_index(context, place);
+    if let Some(element) = enter_ring(context) {
+        enter_index(context, element);
     }
 }
 
@@ -85,9 +85,9 @@ stage! {
 }
 
 stage! {
-    /// Enters the flow in `scratch.flow` in the index. The element of its ring with the sequence number `place` refers to the
-    /// slot. `false` if the flow was removed.
-    fn enter_index(context: &mut Context, place: u32) -> bool {
+    /// Enters the flow in `scratch.flow` in the index. The element of its ring with the sequence number `element` then refers
+    /// to the slot. `false` if the flow was removed.
+    fn enter_index(context: &mut Context, element: u32) -> bool {
         let Context { config, parsed, scratch, .. } = context;
         let key = &parsed.key;
         let Some(entry) = Entry::find(key) else {
@@ -95,7 +95,7 @@ stage! {
         };
         let slot = index::enter(config, key, &mut scratch.flow.other, entry.created());
         if let Some(ring) = ring_of(config, &scratch.flow.opening) {
-            ring.set_slot(place, slot);
+            ring.set_slot(element, slot);
         }
         entry.set_index_slot(slot);
         true

@@ -54,7 +54,7 @@ impl Step for Search<'_> {
         self.slot = maps::next_index_slot(self.mask);
         let is_free = !maps::copy_index_key(self.slot, self.key)
             || self.key.protocol == 0
-            // The flow is not removed below that stage: on Linux 6.1 the stack of these calls would be too large.
+            // That stage does not remove the flow: on Linux 6.1 the stack frames of the nested calls would exceed the limit.
             || is_index_slot_free(self.key, self.slot, self.now).unwrap_or_else(|| remove_flow(self.key));
         if is_free { Continue::No } else { Continue::Yes }
     }

@@ -36,7 +36,7 @@ pub fn find_route(skb: &Skb, query: &RouteQuery<'_>, length: usize, found: &mut 
         result = look_up(skb, &mut params, flags);
     }
     // SAFETY: both members are 16 bits wide. The kernel writes the MTU there, unless it found no neighbour; then the length
-    // of the packet remains, which the route takes.
+    // of the packet remains, which the MTU of the route permits.
     found.mtu = unsafe { params.__bindgen_anon_1.mtu_result } as u32;
     let too_big = result == TOO_BIG;
     if too_big {
@@ -45,8 +45,8 @@ pub fn find_route(skb: &Skb, query: &RouteQuery<'_>, length: usize, found: &mut 
         result = look_up(skb, &mut params, flags);
     }
     match result {
-        // Only the second lookup has this result here. Without a length, the kernel compares the packet with the MTU of the
-        // device, and `TOO_BIG` comes with the next hop.
+        // The result is `TOO_BIG` only after the second lookup. That lookup has no length, so the kernel compares the packet
+        // with the MTU of the device, and a result of `TOO_BIG` contains the next hop.
         FOUND | NO_NEIGHBOUR | TOO_BIG => {}
         UNREACHABLE_FIRST..=UNREACHABLE_LAST => return Lookup::Unreachable,
         NOT_FORWARDED => return Lookup::Local,

@@ -27,7 +27,7 @@ pub struct RouteQuery<'a> {
 pub struct Route {
     /// Outgoing device, and the address of the next hop, which is the destination if there is no router.
     pub hop: NextHop,
-    /// Largest network-layer packet in bytes that the route takes, as far as the lookup has found.
+    /// Largest network-layer packet, in bytes, that the route permits according to the lookup.
     pub mtu: u32,
     /// The source address that the route prefers; unspecified if it names none or the lookup did not ask for it.
     pub source: Addr,

@@ -140,7 +140,8 @@ pub fn forwarder(key: &ForwarderKey) -> Option<u32> {
     unsafe { FORWARDERS.get(key) }.copied()
 }
 
-/// The time, in monotonic nanoseconds, when everything that the endpoint in a slot has sent would have been sent at its rate.
+/// The time, in monotonic nanoseconds, when a link with the rate of the endpoint in a slot would have transmitted everything
+/// that the sandbox has sent.
 #[inline(always)]
 pub fn sent_until(slot: u32) -> Option<*mut u64> {
     SENT_UNTIL.get_ptr_mut(slot)

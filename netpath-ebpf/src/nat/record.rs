@@ -31,8 +31,8 @@ use crate::{
 /// Recorded times are updated at most this often, in nanoseconds.
 const REFRESH: u64 = 1_000_000_000;
 
-/// Whether a packet that leaves the node with one of its addresses may have to be recorded: most segments of the node's own
-/// connections are not.
+/// Whether a packet that leaves the node with one of its addresses may have to be recorded. Most segments of the node's own
+/// connections need not be.
 #[inline(always)]
 pub fn may_record(context: &Context) -> bool {
     let parsed = &*context.parsed;
@@ -72,8 +72,8 @@ stage! {
     }
 }
 
-/// Whether a packet from the device `ingress` belongs to a flow of a sandbox behind that device. An uplink program has
-/// translated it, at a device above this one: a VLAN or macvlan device.
+/// Whether a packet from the device `ingress` belongs to a flow of a sandbox on that bridge or veth device. An uplink program
+/// has translated it, at a device above this one: a VLAN or macvlan device.
 #[inline(always)]
 fn is_translated_here(reply: &FlowKey, ingress: u32) -> bool {
     match Entry::find(reply).and_then(Entry::endpoint) {
@@ -109,7 +109,7 @@ fn record_tuple(config: &Config, parsed: &Parsed, reply: &FlowKey) -> bool {
         }
         return true;
     }
-    // Replies to a group come from other addresses.
+    // Replies to a packet to a multicast or broadcast address come from other addresses.
     let is_recorded = !reply.src.is_multicast_or_broadcast() && {
         let tuple = OuterTuple {
             expires,

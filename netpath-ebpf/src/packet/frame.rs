@@ -7,7 +7,7 @@ use netpath_common::checksum::Diff;
 
 use super::{Covers, Header, Packet};
 
-/// As for a socket buffer.
+/// Largest offset of a header, as in `skb`.
 const MAX_OFFSET: usize = 0x3ff;
 
 /// The packet of an XDP program, which does not change it.

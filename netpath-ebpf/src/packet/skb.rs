@@ -200,7 +200,7 @@ impl Skb {
     fn locate<T: Header>(&self, offset: usize) -> Option<*mut T> {
         let mut start = self.start() + (offset & MAX_OFFSET);
         // Otherwise the compiler derives the bounds of one header from the comparison of another one, which the verifier does
-        // not accept. With this, each pointer is compared itself.
+        // not accept. The instruction makes it compare each pointer.
         // SAFETY: copies a register to itself. With an empty template, one instruction would have two line records, which
         // the kernel rejects.
         unsafe {

@@ -1,7 +1,8 @@
-//! The deny list of the node: packets of an address outside are not delivered to sandboxes, and sandboxes send none there.
+//! The deny list of the node: packets from a denied address outside are not delivered to sandboxes, and packets of sandboxes
+//! to such an address are dropped.
 //!
 //! The check follows the decision that a packet is for a sandbox, so packets of the host itself never match. It is repeated for
-//! every packet: a flow that existed before its peer was denied, or that is created at the same time, carries no more packets.
+//! every packet, so packets of a flow that existed before its peer was denied, or that is created at that time, are dropped.
 
 use crate::{
     context::Context,

@@ -28,7 +28,7 @@ use crate::{
 pub fn ingress(context: &mut Context) -> Reason {
     context.scratch.is_beyond = false;
     let reason = from_sandbox(context);
-    forwarded::beside_stack(context, reason)
+    forwarded::keep_from_stack(context, reason)
 }
 
 #[inline(always)]
@@ -87,12 +87,12 @@ fn from_sandbox(context: &mut Context) -> Reason {
     }
 }
 
-/// Handles a packet to an unused address or outside.
+/// Handles a packet to an unused address of a network, or to the outside.
 #[inline(always)]
 fn to_outside(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Reason {
     // A frame to a MAC address other than the gateway's would be delivered by the bridge without these checks.
     if !guard::is_to_gateway(&context.skb, endpoint) {
-        beside_gateway(context, slot)
+        not_to_gateway(context, slot)
     } else if endpoint.is_internal() {
         Reason::InternalNetwork
     } else if deny::is_destination_denied(context) {
@@ -104,7 +104,7 @@ fn to_outside(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> 
     }
 }
 
-/// Handles a packet to an address of the node or of a sandbox. It may be a reply to a connection with another port.
+/// Handles a packet to an address of the node or of a sandbox. It may be a reply of a renumbered connection.
 #[inline(always)]
 fn to_local(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Reason {
     if renumber::may_apply(context)
@@ -126,8 +126,8 @@ fn to_forwarder(context: &mut Context, slot: u32) -> Reason {
 }
 
 stage! {
-    /// Handles a packet to an unused address or outside that is not addressed to the gateway.
-    fn beside_gateway(context: &mut Context, slot: u32) -> Reason {
+    /// Handles a packet to an unused address of a network, or to the outside, that is not addressed to the gateway.
+    fn not_to_gateway(context: &mut Context, slot: u32) -> Reason {
         let Some(endpoint) = maps::endpoint(slot) else {
             return Reason::EndpointGone;
         };

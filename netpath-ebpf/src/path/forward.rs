@@ -48,7 +48,7 @@ pub fn established(
 /// Sends a packet that belongs to no flow, or that is translated at the outgoing device, to the next hop.
 #[inline(always)]
 pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
-    // The flow is not opened below `route_packet`: on Linux 6.1 the stack frames of these calls exceed the limit together.
+    // `route_packet` does not open the flow: on Linux 6.1 the stack frames of the nested calls would exceed the limit.
     route_packet(context, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
 }
 
@@ -141,8 +141,8 @@ fn open(context: &mut Context, slot: u32, opens: Opens) -> Reason {
     if let Err(reason) = source_port::open_flow(context) {
         return reason;
     }
-    // A flow with this tuple that does not leave the node is between two sandboxes; the address it used is no longer the
-    // node's.
+    // A flow that has this tuple and does not leave the node is between two sandboxes. Its destination was an address of the
+    // node when it was opened, and no longer is.
     send(context).unwrap_or(Reason::PrivateSource)
 }
 

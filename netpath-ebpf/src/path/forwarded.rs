@@ -153,8 +153,8 @@ stage! {
     }
 }
 
-/// Whether a packet to the outside may leave the node: one from beyond a sandbox only if it is translated before it is
-/// redirected, because nothing translates it afterwards.
+/// Whether a packet to the outside may leave the node. A packet from beyond a sandbox may leave only if it is translated before
+/// it is redirected, because nothing translates it afterwards.
 #[inline(always)]
 pub fn may_leave(context: &Context, endpoint: &Endpoint) -> bool {
     !context.scratch.is_beyond
@@ -162,10 +162,10 @@ pub fn may_leave(context: &Context, endpoint: &Endpoint) -> bool {
             && endpoint.flags & (MASQUERADE | ROUTED) == MASQUERADE)
 }
 
-/// The reason for the verdict: [`Reason::Forwarded`] in place of one that passes a packet from beyond a sandbox to the stack of the
-/// node.
+/// The reason for the verdict: [`Reason::Forwarded`] if `reason` would pass a packet from beyond a sandbox to the stack of the
+/// node, otherwise `reason`.
 #[inline(always)]
-pub fn beside_stack(context: &Context, reason: Reason) -> Reason {
+pub fn keep_from_stack(context: &Context, reason: Reason) -> Reason {
     if context.scratch.is_beyond && reason.verdict() == Verdict::Pass {
         Reason::Forwarded
     } else {

@@ -1,6 +1,6 @@
 //! The link-local addresses of sandboxes.
 //!
-//! A sandbox owns the link-local address that follows from its MAC address. It may use others, such as random ones (RFC 7217),
+//! A sandbox owns the link-local address that is derived from its MAC address. It may use others, such as random ones (RFC 7217),
 //! which it announces by duplicate address detection. The first endpoint of a network that uses such an address owns it as
 //! long as it is among the latest [`LINK_ADDRESSES`] that the endpoint has used (decision 0011).
 

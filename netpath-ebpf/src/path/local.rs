@@ -43,7 +43,7 @@ pub fn handle_from_outside(context: &mut Context) -> Reason {
     if let Some(reason) = established(context, hook) {
         return reason;
     }
-    // Not in `prepare_for_outside`: on Linux 6.1 the stack of these calls would be too large.
+    // Not in `prepare_for_outside`: on Linux 6.1 the stack frames of the nested calls would exceed the limit.
     if renumber::may_apply(context)
         && !destination::is_known(context.parsed.key.src)
         && let Some(reason) = renumber::translate_renumbered(context)

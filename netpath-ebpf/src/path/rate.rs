@@ -5,10 +5,10 @@
 //! from the sandbox   is_within ─► drop
 //! ```
 //!
-//! The queues of the container link belong to the workload, so excess packets can only be dropped. `sent_until` is the time when
-//! everything that the sandbox has sent would have been sent at its rate. A packet is sent if that time has passed, and then adds
-//! its own duration. So a GSO packet of any size is sent as a whole, and later packets are dropped until that time. After a pause,
-//! that time is at most `burst` in the past.
+//! The queues of the container link belong to the workload, so excess packets can only be dropped. `sent_until` is the time when a
+//! link with the rate of the endpoint would have transmitted everything that the sandbox has sent. A packet is sent if that time
+//! has passed, and advances it by its own transmission time. So a GSO packet of any size is sent as a whole, and later packets are
+//! dropped until `sent_until`. After a pause, `sent_until` is at most `burst` in the past.
 
 use netpath_common::maps::Endpoint;
 

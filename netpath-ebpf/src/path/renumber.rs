@@ -1,11 +1,12 @@
 //! TCP connections of the node, or of another NAT, that start with the outer tuple of an established connection of a sandbox.
 //!
-//! Such a connection gets another source port where it leaves the node, at uplink egress or at endpoint egress, and its
-//! replies get the original one where they arrive. A connection of the node to a sandbox may have the outer tuple of one that
-//! a sandbox has opened to a published port of that sandbox.
+//! Such a connection is renumbered: it gets another source port where it leaves the node, at uplink egress or at endpoint
+//! egress, and its replies get the original port where they arrive. A connection of the node to a sandbox may have the tuple
+//! of a flow that this sandbox has opened to its own published port, because the source of such a flow is the gateway's
+//! address.
 //!
-//! Both entries of such a flow have slot 0, which no endpoint has. There are few such connections, usually none. Their number
-//! is the flow count of slot 0, so without any, no packet causes a flow lookup.
+//! A renumbered connection is a flow whose entries have slot 0, which no endpoint has. There are few of them, usually none.
+//! Their number is the flow count of slot 0. While it is 0, no packet causes a lookup of these flows.
 
 use netpath_common::{
     flow::{Kind, TCP},
@@ -47,7 +48,7 @@ fn prepare(context: &mut Context) {
     };
 }
 
-/// Whether the packet may belong to a connection with another port.
+/// Whether the packet may belong to a renumbered connection.
 #[inline(always)]
 pub fn may_apply(context: &Context) -> bool {
     context.parsed.transport == Transport::Flow
@@ -56,7 +57,7 @@ pub fn may_apply(context: &Context) -> bool {
 }
 
 stage! {
-    /// Translates a segment of a connection with another port, in either direction. `None` if it belongs to none.
+    /// Translates a segment of a renumbered connection, in either direction. `None` if it belongs to none.
     pub fn translate_renumbered(context: &mut Context) -> Option<Reason> {
         let key = &context.parsed.key;
         let entry = Entry::find(key)?;

@@ -178,7 +178,7 @@ fn find_or_open(context: &mut Context, slot: u32) -> Result<Found, Reason> {
     }
     masquerade::prepare_outbound(context, slot, opens)?;
     source_port::open_flow(context)?;
-    // A flow with this tuple that does not pass this hook is between two sandboxes; the address it used is no longer
-    // the node's.
+    // A flow that has this tuple and does not pass this hook is between two sandboxes. Its destination was an address of the
+    // node when it was opened, and no longer is.
     conntrack::find(context.parsed, Hook::UplinkEgress).ok_or(Reason::PrivateSource)
 }
