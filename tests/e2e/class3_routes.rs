@@ -16,7 +16,7 @@ use netpath_tests::{
 
 /// Addresses that both routers have: the host reaches them through either uplink.
 const FAR: Pair = ("203.0.113.9", "2001:db8:113::9");
-/// Addresses of the host on both uplinks, and of the routers behind them.
+/// Addresses of the host on both uplinks, and of the routers on these links.
 const FIRST: Pair = ("192.0.2.1", "2001:db8:2::1");
 const SECOND: Pair = ("198.51.100.1", "2001:db8:51::1");
 const FIRST_ROUTER: Pair = ("192.0.2.2", "2001:db8:2::2");

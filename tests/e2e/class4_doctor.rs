@@ -1,4 +1,4 @@
-//! What `netpath doctor` reports about duties of the stack that redirected packets skip.
+//! What `netpath doctor` reports about functions of the stack that redirected packets skip.
 
 use netpath_tests::fixture::Fixture;
 use serde_json::Value;

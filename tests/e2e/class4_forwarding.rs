@@ -1,4 +1,4 @@
-//! Sandboxes that forward packets for their siblings: gateways and VPN routers.
+//! Forwarding sandboxes: gateways and VPN routers of their siblings. The sandbox `router` is one.
 
 use netpath_tests::{
     Netns, assert_no_bad_checksums,
@@ -6,14 +6,14 @@ use netpath_tests::{
     peer::{self, Request, SocketType},
 };
 
-/// Subnets of the link between the router and the remote host.
+/// Subnets of the link between the forwarding sandbox and the remote host.
 const REMOTE_SUBNETS: Pair = ("10.99.0.0/24", "fd00:99::/64");
-/// The router's addresses on that link.
+/// Addresses of the forwarding sandbox on that link.
 const ROUTER: Pair = ("10.99.0.1", "fd00:99::1");
 /// The remote host.
 const REMOTE: Pair = ("10.99.0.5", "fd00:99::5");
 
-/// Makes a remote host that only the router reaches, as through a VPN.
+/// Makes a remote host that only the forwarding sandbox reaches, as through a VPN.
 fn make_remote(router: &Netns) -> Netns {
     let remote = Netns::new("remote");
     router.exec(&format!(
@@ -34,14 +34,14 @@ fn make_remote(router: &Netns) -> Netns {
     remote
 }
 
-/// Adds routes through the router.
+/// Adds routes through the forwarding sandbox.
 fn route_via(netns: &Netns, prefixes: Pair, router: [&str; 2]) {
     for (prefix, via) in [(prefixes.0, router[0]), (prefixes.1, router[1])] {
         netns.exec(&format!("ip route replace {prefix} via {via}"));
     }
 }
 
-/// Creates a router in `network_a`, the remote host, and a client in `network_a` with routes to it.
+/// Creates the sandbox `router` in `network_a`, the remote host, and a client in `network_a` with routes to it.
 fn routed(fixture: &Fixture, options: &str) -> (Sandbox, Netns, Sandbox) {
     fixture.cli_ok(&format!(
         "sandbox create router --network network_a {options}"
@@ -71,7 +71,7 @@ fn assert_seen_as(netns: &Netns, server: Pair, port: u16, seen: [&str; 2]) {
 }
 
 #[test]
-fn class4_siblings_reach_a_network_behind_a_router_and_are_reached_from_it() {
+fn class4_siblings_reach_hosts_beyond_a_forwarding_sandbox_and_are_reached_from_them() {
     let mut fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &[]);
     let (router, remote, client) = routed(&fixture, "--forwarding");
@@ -111,7 +111,7 @@ fn class4_siblings_reach_a_network_behind_a_router_and_are_reached_from_it() {
 }
 
 #[test]
-fn class4_packets_that_a_router_forwards_to_the_outside_are_masqueraded() {
+fn class4_packets_that_a_forwarding_sandbox_forwards_to_the_outside_are_masqueraded() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &[]);
     let (router, remote, client) = routed(&fixture, "--forwarding");
@@ -127,7 +127,7 @@ fn class4_packets_that_a_router_forwards_to_the_outside_are_masqueraded() {
     drop_forwarded(fixture.host());
     let _server = peer::serve(fixture.outside(), "outside", &["7000"]);
     let seen = [HOST.0, HOST.1];
-    // By netpath: the router forwards packets with the addresses of the sibling and of the remote host.
+    // By netpath: the sandbox forwards packets with the addresses of the sibling and of the remote host.
     for netns in [&client.netns, &remote] {
         assert_seen_as(netns, OUTSIDE, 7000, seen);
     }
@@ -140,7 +140,7 @@ fn class4_packets_that_a_router_forwards_to_the_outside_are_masqueraded() {
         }
     }
     drop(blobs);
-    // By the router itself.
+    // By the forwarding sandbox itself.
     for tables in ["iptables", "ip6tables"] {
         router.netns.exec(&format!(
             "{tables} -t nat -A POSTROUTING -o eth0 -j MASQUERADE"
@@ -164,7 +164,7 @@ fn class4_packets_that_a_router_forwards_to_the_outside_are_masqueraded() {
 }
 
 #[test]
-fn class4_router_connects_two_networks() {
+fn class4_forwarding_sandbox_connects_two_networks() {
     let fixture = Fixture::new();
     fixture.two_networks();
     fixture.cli_ok("sandbox create router --network network_a --network network_b --forwarding");
@@ -192,7 +192,7 @@ fn class4_router_connects_two_networks() {
             "{reply:?}"
         );
     }
-    // A router that leaves a network no longer forwards from it.
+    // A forwarding sandbox that leaves a network no longer forwards from it.
     fixture.cli_ok("network disconnect network_b router");
     peer::assert_no_reply(&client.netns, &requests);
     fixture.assert_clean(&[&client, &server]);
@@ -223,7 +223,7 @@ fn class4_sandbox_without_the_option_forwards_nothing() {
 }
 
 #[test]
-fn class4_router_cannot_forge_addresses_of_the_node() {
+fn class4_forwarding_sandbox_cannot_forge_addresses_of_the_node() {
     let fixture = Fixture::new();
     fixture.network("network_a", NETWORK_A, &[]);
     let (router, remote, client) = routed(&fixture, "--forwarding");
@@ -237,7 +237,7 @@ fn class4_router_cannot_forge_addresses_of_the_node() {
     router
         .netns
         .exec(&format!("ip addr del {}/32 dev lo", HOST.0));
-    // Hosts behind the router do not reach the node.
+    // Hosts beyond the forwarding sandbox do not reach the node.
     let to_node = peer::tcp_and_udp_requests([HOST.0, HOST.1], 22);
     peer::assert_no_reply(&remote, &to_node);
     assert!(fixture.counted("drop_spoofed") >= before + 5);

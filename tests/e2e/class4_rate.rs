@@ -22,7 +22,7 @@ fn measure(client: &Netns, server: &str, port: u16, flows: u32, back: bool) -> f
     rate.as_f64().unwrap_or_else(|| panic!("{report}"))
 }
 
-/// A server for one measurement: between two, `iperf3` does not listen for a while.
+/// A server for one measurement: `iperf3` does not listen for a while after each measurement.
 fn serve(netns: &Netns) -> Process {
     let server = netns.spawn("iperf3 -s -p 80");
     netns.wait_for_port(Transport::Tcp, 80);

@@ -60,7 +60,8 @@ fn repeat_until(stop: &AtomicBool, rate: u64, mut work: impl FnMut(u64)) -> u64 
     number
 }
 
-/// Sends datagrams from the namespace to ever new ports of the outside until `stop` is set. Returns their number.
+/// Sends datagrams from the namespace to the outside, each to another port than the previous one, until `stop` is set.
+/// Returns their number.
 pub(crate) fn flood(netns: &Netns, rate: u64, stop: &AtomicBool) -> u64 {
     netns.enter(|| {
         let pairs = both(0).map(|to| (to.ip(), UdpSocket::bind(any(to)).expect("bind")));

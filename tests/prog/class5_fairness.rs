@@ -154,7 +154,7 @@ fn syn_flood_does_not_disturb_handshakes_in_progress() {
 }
 
 #[test]
-fn full_table_evicts_the_oldest_exchange_and_refuses_none() {
+fn full_table_evicts_the_oldest_unsustained_flow_and_refuses_none() {
     Prog::with(setup(1_000), |prog| {
         for family in Family::BOTH {
             prog.forget_flows();
@@ -166,7 +166,7 @@ fn full_table_evicts_the_oldest_exchange_and_refuses_none() {
             // One search removes at most 128 flows.
             assert!(flows.len() > 850, "{} flows", flows.len());
             assert!(oldest.is_some_and(|oldest| oldest >= 64_000), "{oldest:?}");
-            assert_eq!(prog.usage(1), 0, "exchanges do not count against the quota");
+            assert_eq!(prog.usage(1), 0, "the quota does not count these flows");
         }
         assert_eq!(count(prog, Reason::TableFull), 0);
         assert_eq!(count(prog, Reason::Quota), 0);

@@ -14,7 +14,7 @@ use netpath_tests::{
 
 /// A connection of the host may use a port that is published later.
 #[test]
-fn segment_of_a_host_connection_is_not_picked_up() {
+fn segment_of_a_host_connection_opens_no_flow() {
     Prog::with(Setup::default(), |prog| {
         for family in Family::BOTH {
             let (host, client) = (family.host(), family.client());

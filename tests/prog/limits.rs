@@ -46,7 +46,7 @@ fn full_table_of_expired_flows_accepts_new_ones_without_a_sweep() {
 }
 
 #[test]
-fn flooding_sandbox_is_limited_by_its_quota_and_its_neighbour_is_not() {
+fn flooding_sandbox_is_limited_by_its_quota_and_another_sandbox_is_not() {
     const QUOTA: u32 = 2_000;
     let mut setup = Setup::sized(8_000, 1_024);
     setup.limits.flows_per_sandbox = Some(QUOTA);

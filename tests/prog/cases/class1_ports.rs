@@ -221,7 +221,7 @@ fn exchanges(family: Family) -> Vec<Case> {
         .then(to_sandbox(&reply(9_001))),
         case(
             family,
-            "the node's datagram from a published port ends the flow with the same tuple",
+            "the node's datagram from a published port removes the flow with the same tuple",
         )
         .then(to_sandbox(&reply(9_100)))
         .then(at_eth0(&request(9_100)).number_of_flows(0))
@@ -289,7 +289,7 @@ fn other_nats(family: Family) -> Vec<Case> {
             .then(arrives(&inbound(family, host).echo_reply(4_242))),
         case(
             family,
-            "a datagram of another NAT ends the flow with the same tuple",
+            "a datagram of another NAT removes the flow with the same tuple",
         )
         .then(leaves_from(
             family,
@@ -300,7 +300,7 @@ fn other_nats(family: Family) -> Vec<Case> {
         .then(arrives(&inbound(family, host).udp(53, 50_030))),
         case(
             family,
-            "a SYN of the node ends a half-open connection with the same tuple",
+            "a SYN of the node removes a half-open connection with the same tuple",
         )
         .then(leaves_from(family, &out(50_040, SYN), 50_040))
         .then(at_eth0(&tcp(50_040, SYN)).number_of_flows(0)),

@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Makes the sandbox with the endpoints in slots 2 and 3 a router of their networks.
+/// Makes the sandbox with the endpoints in slots 2 and 3 a forwarding sandbox.
 fn make_router(prog: &mut Prog) {
     let sandbox = endpoint(ROUTER).sandbox;
     for (slot, next) in [(ROUTER, 3), (3, ROUTER)] {
@@ -40,7 +40,7 @@ fn routed_case(family: Family, name: &str) -> Case {
     case(family, name).change(make_router)
 }
 
-/// An address beyond the router.
+/// An address beyond the forwarding sandbox.
 fn beyond(family: Family) -> IpAddr {
     family.pick([10, 99, 0, 5], "fd00:99::5")
 }
@@ -50,7 +50,7 @@ fn to_sibling(family: Family, to: IpAddr) -> Packet {
     from_sandbox(family, 1, to).eth(sandbox_mac(1), sandbox_mac(ROUTER))
 }
 
-/// A packet that the router forwards to the gateway.
+/// A packet that the forwarding sandbox forwards to the gateway.
 fn forwarded(family: Family, from: IpAddr, to: IpAddr) -> Packet {
     from_sandbox(family, ROUTER, to).source(from)
 }
@@ -68,20 +68,20 @@ fn to_router(family: Family) -> Vec<Case> {
     };
     let to_host = to_sibling(family, family.host()).tcp(1, 22, SYN);
     let mut cases = rows! { delivered;
-        "a sibling's packet to a host beyond the router is delivered": to_sibling(family, beyond(family)).tcp(1, 80, SYN);
+        "a sibling's packet to a host beyond the forwarding sandbox is delivered": to_sibling(family, beyond(family)).tcp(1, 80, SYN);
         "a sibling's packet of any protocol is delivered": to_sibling(family, beyond(family)).protocol(47);
         "a sibling's later fragment is delivered": to_sibling(family, beyond(family)).fragment(9, false);
-        "a sibling's packet to another network of the router is delivered": to_sibling(family, family.sandbox(3)).tcp(1, 80, SYN);
+        "a sibling's packet to another network of the forwarding sandbox is delivered": to_sibling(family, family.sandbox(3)).tcp(1, 80, SYN);
         "a sibling's packet to the node is delivered": to_host.clone();
     };
     cases.extend(rows! { dropped;
-        "a packet to a network that the router is not in is dropped": to_sibling(family, family.sandbox(9)).udp(1, 2), Reason::Isolated;
+        "a packet to a network that the forwarding sandbox is not in is dropped": to_sibling(family, family.sandbox(9)).udp(1, 2), Reason::Isolated;
         "a source that is not the sibling's is dropped": to_sibling(family, beyond(family)).source(beyond(family)).udp(1, 2), Reason::Spoofed;
     });
     cases.push(
         routed_case(
             family,
-            "a router is not reached from a network without communication",
+            "a forwarding sandbox is not reached from a network without communication",
         )
         .change(|prog| {
             for slot in [1, ROUTER] {
@@ -107,7 +107,7 @@ fn to_router(family: Family) -> Vec<Case> {
         .then(endpoint_sends(1, &to_host).is(Reason::NotGateway)),
         routed_case(
             family,
-            "a router that no longer forwards gets no packet to a host beyond it",
+            "a sandbox that no longer forwards gets no packet to a host beyond it",
         )
         .change(|prog| {
             prog.tables()
@@ -128,10 +128,10 @@ fn from_router(family: Family) -> Vec<Case> {
         routed_case(family, name).then(router_sends(&packet).is(Reason::Sibling))
     };
     rows! { delivered;
-        "a packet from beyond the router is delivered": to_one(beyond(family)).tcp(80, 1, SYN | ACK);
-        "a packet of the router itself is delivered": to_one(family.sandbox(ROUTER)).udp(1, 2);
-        "a packet from another network of the router is delivered": to_one(family.sandbox(3)).udp(1, 2);
-        "an echo request from beyond the router is delivered": to_one(beyond(family)).echo_request(7);
+        "a packet from beyond the forwarding sandbox is delivered": to_one(beyond(family)).tcp(80, 1, SYN | ACK);
+        "a packet of the forwarding sandbox itself is delivered": to_one(family.sandbox(ROUTER)).udp(1, 2);
+        "a packet from another network of the forwarding sandbox is delivered": to_one(family.sandbox(3)).udp(1, 2);
+        "an echo request from beyond the forwarding sandbox is delivered": to_one(beyond(family)).echo_request(7);
     }
 }
 
@@ -166,21 +166,21 @@ fn to_outside(family: Family) -> Vec<Case> {
     };
     let mut cases = vec![
         exchange(
-            "a sibling's packet is masqueraded and its reply delivered to the router",
+            "a sibling's packet is masqueraded and its reply delivered to the forwarding sandbox",
             family.sandbox(1),
         ),
         exchange(
-            "a packet from beyond the router is masqueraded and its reply delivered to the router",
+            "a packet from beyond the forwarding sandbox is masqueraded and its reply delivered to the forwarding sandbox",
             beyond(family),
         ),
     ];
     cases.extend(rows! { dropped;
-        "a fragment from beyond the router does not leave the node": request.clone().udp(1, 2).fragment(0, true);
-        "a later fragment from beyond the router does not leave the node": request.clone().fragment(9, false);
-        "an unknown protocol from beyond the router does not leave the node": request.clone().protocol(47);
-        "a packet from beyond the router whose TTL ends does not reach the stack": request.clone().tcp(1, 80, SYN).ttl(1);
-        "a packet from beyond the router that is too big does not reach the stack": request.clone().udp(1, 2).payload(&[7; 2000]);
-        "a packet from beyond the router without a route does not reach the stack":
+        "a fragment from beyond the forwarding sandbox does not leave the node": request.clone().udp(1, 2).fragment(0, true);
+        "a later fragment from beyond the forwarding sandbox does not leave the node": request.clone().fragment(9, false);
+        "an unknown protocol from beyond the forwarding sandbox does not leave the node": request.clone().protocol(47);
+        "a packet from beyond the forwarding sandbox with an exceeded TTL does not reach the stack": request.clone().tcp(1, 80, SYN).ttl(1);
+        "a packet from beyond the forwarding sandbox that is too big does not reach the stack": request.clone().udp(1, 2).payload(&[7; 2000]);
+        "a packet from beyond the forwarding sandbox without a route does not reach the stack":
             forwarded(family, beyond(family), family.unreachable()).tcp(1, 80, SYN);
     });
     cases.push(
@@ -209,7 +209,7 @@ fn to_outside(family: Family) -> Vec<Case> {
     cases.push(
         routed_case(
             family,
-            "a reply to beyond the router that is too big does not reach the stack",
+            "a reply to beyond the forwarding sandbox that is too big does not reach the stack",
         )
         .then(
             router_sends(&first)
@@ -244,14 +244,14 @@ fn refused(family: Family) -> Vec<Case> {
         "a loopback address as source is dropped": from(family.pick([127, 0, 0, 1], "::1"));
         "a multicast address as source is dropped": from(group);
         "the unspecified address as source is dropped": from(family.pick([0, 0, 0, 0], "::"));
-        "a packet from beyond the router to the node is dropped": to(family.host());
-        "a packet from beyond the router to the gateway is dropped": to(family.gateway(1));
-        "a packet from beyond the router to a foreign network is dropped": to(family.sandbox(4));
-        "a packet from beyond the router to a group is dropped": to(group);
+        "a packet from beyond the forwarding sandbox to the node is dropped": to(family.host());
+        "a packet from beyond the forwarding sandbox to the gateway is dropped": to(family.gateway(1));
+        "a packet from beyond the forwarding sandbox to a foreign network is dropped": to(family.sandbox(4));
+        "a packet from beyond the forwarding sandbox to a multicast group is dropped": to(group);
         "a sibling's address as source to a sandbox of its network is dropped":
             forwarded(family, family.sandbox(1), family.sandbox(ROUTER)).udp(1, 2);
         "another MAC address is dropped": from(beyond(family)).eth(sandbox_mac(1), gateway_mac(1));
-        "an ICMP error from beyond the router to the node is dropped": forwarded(family, beyond(family), family.host())
+        "an ICMP error from beyond the forwarding sandbox to the node is dropped": forwarded(family, beyond(family), family.host())
             .icmp(error, 1, [0; 4])
             .payload(&from_sandbox(family, 1, client).udp(1, 2).build()[14..]);
     };
@@ -263,7 +263,7 @@ fn refused(family: Family) -> Vec<Case> {
         cases.push(
             routed_case(
                 family,
-                "a flow from beyond another router with the same tuple is not used",
+                "a flow from beyond another forwarding sandbox with the same tuple is not used",
             )
             .change(|prog| {
                 let mut entry = endpoint(11);

@@ -158,7 +158,7 @@ fn link(family: Family) -> Vec<Case> {
     let loopback = family.pick([127, 0, 0, 1], "::1");
     let unspecified = family.pick([0, 0, 0, 0], "::");
     let mut cases = vec![
-        case(family, "multicast is left to the bridge")
+        case(family, "multicast is passed to the bridge")
             .then(endpoint_sends(1, &to(1, multicast)).is(Reason::LinkLocal)),
         case(
             family,
@@ -173,14 +173,14 @@ fn link(family: Family) -> Vec<Case> {
     if !family.is_v4() {
         let link_local = family.pick([0; 4], "fe80::9");
         cases.push(
-            case(family, "link-local traffic is left to the bridge")
+            case(family, "link-local traffic is passed to the bridge")
                 .then(endpoint_sends(1, &to(1, link_local)).is(Reason::LinkLocal)),
         );
     }
     if family.is_v4() {
         let broadcast = family.pick([255; 4], "");
         cases.push(
-            case(family, "broadcast is left to the bridge")
+            case(family, "broadcast is passed to the bridge")
                 .then(endpoint_sends(1, &to(1, broadcast)).is(Reason::LinkLocal)),
         );
     }

@@ -133,7 +133,7 @@ fn half_open() -> Vec<Case> {
                     .then(out(family, 61_003, SYN).number_of_flows(2))
                     .then(back(family, 61_002, SYN | ACK))
                     .then(back(family, 61_003, SYN | ACK)),
-                case(family, "a reopened flow keeps its place in the ring")
+                case(family, "a reopened flow keeps its element of the ring")
                     .then(out(family, 61_001, SYN).number_of_flows(1))
                     .then(back(family, 61_001, RST | ACK))
                     .then(out(family, 61_002, SYN).number_of_flows(2))
@@ -183,7 +183,7 @@ fn quota() -> Vec<Case> {
                     .then(refused())
                     .then(out(family, 61_001, ACK))
                     .then(back(family, 61_004, ACK)),
-                at_quota("a sandbox at its quota does not limit its neighbour")
+                at_quota("a sandbox at its quota does not limit another sandbox")
                     .then(refused())
                     .then(out_of(family, 2, 61_101, SYN).number_of_flows(5))
                     .then(out_of(family, 2, 61_102, SYN).number_of_flows(6)),
@@ -219,7 +219,7 @@ fn quota() -> Vec<Case> {
                     .then(out(family, 61_005, SYN).number_of_flows(4))
                     .then(out(family, 61_006, SYN).number_of_flows(4))
                     .then(out(family, 61_001, ACK)),
-                at_quota("a sandbox at its quota evicts no flow of a neighbour")
+                at_quota("a sandbox at its quota evicts no flow of another sandbox")
                     .then(out_of(family, 2, 61_101, SYN).number_of_flows(5))
                     .then(refused())
                     .then(back_to(family, 2, 61_101, SYN | ACK)),

@@ -55,7 +55,7 @@ type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
 const SUBJECTS: [Subject; 15] = [
-    ("class4_duties", class4::cases),
+    ("class4_stack_functions", class4::cases),
     ("class4_forwarding", forwarded::cases),
     ("class4_rate", rate::cases),
     ("class1_ports", class1_ports::cases),

@@ -214,7 +214,7 @@ fn chosen(family: Family) -> Vec<Case> {
         .then(four),
         case(
             family,
-            "one client's port through two addresses becomes two ports inside",
+            "a client that uses two addresses of the node from one port gets two source ports",
         )
         .then(
             at_eth0(&first)

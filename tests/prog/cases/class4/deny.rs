@@ -1,4 +1,5 @@
-//! The deny list: packets of a denied address outside are not delivered to sandboxes, and sandboxes send none there.
+//! The deny list: packets from a denied address outside are not delivered to sandboxes, and packets of sandboxes to such an
+//! address are dropped.
 
 use std::net::IpAddr;
 
@@ -31,7 +32,7 @@ fn deny_until(prog: &mut Prog, prefix: IpNet, until: u64) {
     prog.tables().put(&[(prefix, entry)]).expect("denied");
 }
 
-/// Denies a prefix or an address for ever.
+/// Denies a prefix or an address permanently.
 fn deny(prefix: impl Into<IpNet>) -> impl Fn(&mut Prog) + std::marker::Send + Sync {
     let prefix = prefix.into();
     move |prog| deny_until(prog, prefix, u64::MAX)
@@ -72,7 +73,7 @@ fn published(family: Family) -> Vec<Case> {
             .then(is_denied()),
         case(
             family,
-            "a denied client's flow carries nothing in either direction",
+            "packets of a denied client's flow are dropped in both directions",
         )
         .then(is_delivered(family))
         .change(deny(client))

@@ -1,4 +1,5 @@
-//! Duties of the stack that redirected packets skip: priority tags, neighbour discovery, link-local addresses, broadcast, and the deny list.
+//! Functions of the stack that redirected packets skip: priority tags, neighbour discovery, link-local addresses, broadcast;
+//! and the deny list.
 
 mod deny;
 mod link;

@@ -242,7 +242,7 @@ fn options() -> Vec<Case> {
     ]
 }
 
-/// The link-local address that follows from the MAC address of a sandbox.
+/// The link-local address that is derived from the MAC address of a sandbox.
 pub fn mac_address(slot: u32) -> IpAddr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, slot as u16).into()
 }

@@ -124,7 +124,7 @@ fn private_sources(family: Family) -> Vec<Case> {
     vec![
         case(
             family,
-            "a priority-tagged packet from an unused address of a network stays inside",
+            "a priority-tagged packet from an unused address of a network does not leave",
         )
         .then(leaves(&from(family.unused_address(1)).udp(1, 2)).is(Reason::PrivateSource)),
         case(
@@ -134,7 +134,7 @@ fn private_sources(family: Family) -> Vec<Case> {
         .then(leaves(&from(family.host()).udp(1, 2)).is(Reason::NotOurs)),
         case(
             family,
-            "a priority-tagged packet of a sandbox without a flow stays inside",
+            "a priority-tagged packet of a sandbox without a flow does not leave",
         )
         .then(leaves(&from(family.sandbox(1)).tcp(1, 2, 16)).is(Reason::NoFlow)),
     ]
