@@ -31,7 +31,7 @@ const SIZE: usize = 64;
 const FIRST_PORT: u16 = 20_000;
 /// Numbers of flows.
 const FLOWS: [u16; 2] = [1, 2_000];
-/// The device of every host of a lane.
+/// The device of both hosts of a pair.
 const DEVICE: &str = "eth0";
 /// Largest part of the packets that may be missing at the sink.
 const LOSS: f64 = 0.001;
@@ -134,12 +134,12 @@ pub fn measure(setups: &Setups, selection: &Selection<'_>) -> Vec<Cost> {
         .collect();
     for round in 0..selection.rounds {
         for cost in &mut costs {
-            cost.floor.push(sample(&floor.lane(), cost, selection.time));
+            cost.floor.push(sample(&floor.pair(), cost, selection.time));
             for offset in 0..Setup::ALL.len() {
                 let setup = Setup::ALL[(round + offset) % Setup::ALL.len()];
                 if selection.only.is_none_or(|only| only == setup) {
-                    let lane = Lane::of(setups, setup, cost.path);
-                    let value = sample(&lane, cost, selection.time);
+                    let pair = HostPair::of(setups, setup, cost.path);
+                    let value = sample(&pair, cost, selection.time);
                     cost.setups[setup as usize].push(value);
                 }
             }
@@ -166,12 +166,12 @@ fn rows(family: Family) -> impl Iterator<Item = Cost> {
 }
 
 /// Takes one value. Fails unless every packet arrives.
-fn sample(lane: &Lane<'_>, cost: &Cost, time: Duration) -> f64 {
-    let (frames, replies) = open_flows(lane, cost.flows);
+fn sample(pair: &HostPair<'_>, cost: &Cost, time: Duration) -> f64 {
+    let (frames, replies) = open_flows(pair, cost.flows);
     let (from, to, frames) = if cost.replies {
-        (lane.far, lane.near, replies)
+        (pair.far, pair.near, replies)
     } else {
-        (lane.near, lane.far, frames)
+        (pair.near, pair.far, frames)
     };
     let before = dropped(to, cost.family);
     let sent = frames::run(from, DEVICE, &frames, time);
@@ -187,17 +187,17 @@ fn sample(lane: &Lane<'_>, cost: &Cost, time: Duration) -> f64 {
 }
 
 /// Opens the flows with one packet in each direction. Returns the frames of both directions, as they are sent.
-fn open_flows(lane: &Lane<'_>, flows: u16) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let (near, far) = (Wire::open(lane.near, DEVICE), Wire::open(lane.far, DEVICE));
-    let router = lane.resolve();
+fn open_flows(pair: &HostPair<'_>, flows: u16) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let (near, far) = (Wire::open(pair.near, DEVICE), Wire::open(pair.far, DEVICE));
+    let router = pair.resolve();
     let mut frames = Vec::new();
     let mut replies = Vec::new();
     for number in 0..flows {
         let mut payload = [0; SIZE];
         payload[..2].copy_from_slice(&number.to_be_bytes());
-        let frame = Packet::ip(lane.source, lane.target.ip())
+        let frame = Packet::ip(pair.source, pair.target.ip())
             .eth(near.mac, router)
-            .udp(FIRST_PORT + number, lane.target.port())
+            .udp(FIRST_PORT + number, pair.target.port())
             .payload(&payload)
             .build();
         near.send(&frame);
@@ -227,8 +227,8 @@ fn reversed(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// The two ends of a measurement.
-struct Lane<'a> {
+/// The hosts at the two ends of a measurement.
+struct HostPair<'a> {
     /// The host that opens the flows.
     near: &'a Netns,
     /// The host that they lead to.
@@ -237,7 +237,7 @@ struct Lane<'a> {
     target: SocketAddr,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> HostPair<'a> {
     fn of(setups: &'a Setups, setup: Setup, path: Path) -> Self {
         let hosts = setups.hosts(setup);
         let outside = setups.outside(0);
@@ -324,8 +324,8 @@ impl Floor {
         }
     }
 
-    fn lane(&self) -> Lane<'_> {
-        Lane {
+    fn pair(&self) -> HostPair<'_> {
+        HostPair {
             near: &self.sender,
             far: &self.sink,
             source: self.addresses[0],

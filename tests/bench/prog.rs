@@ -200,8 +200,9 @@ impl Flows {
         }
     }
 
-    /// Makes packets of `here` become `there`, and those become `here`; other fields are those of the entry `like`.
-    fn swing(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
+    /// Adds two entries: packets with the tuple `here` get the tuple `there`, and the reverse. Other fields are those of the
+    /// entry `like`.
+    fn add_pair(&mut self, like: &FlowKey, here: FlowKey, there: FlowKey) {
         let entry = self.map.get(like, 0).expect("the flow");
         for (from, to) in [(here, there), (there, here)] {
             self.map
@@ -247,13 +248,13 @@ fn cases(setups: &Setups, flows: &mut Flows, server: &Endpoint, sibling: &Endpoi
     });
     let host = |port| SocketAddr::new(hosts.published.ip(), port);
 
-    flows.swing(
+    flows.add_pair(
         &key(client, host(PUBLISHED)),
         key(client, host(PUBLISHED)),
         key(client, server_address),
     );
     // A source that is no sandbox would not be translated back, so that the sibling replaces the host.
-    flows.swing(
+    flows.add_pair(
         &key(server_address, client),
         key(server_address, client),
         key(SocketAddr::new(sibling.address, PUBLISHED), client),
@@ -261,8 +262,8 @@ fn cases(setups: &Setups, flows: &mut Flows, server: &Endpoint, sibling: &Endpoi
     // Often not the port that the sandbox chose.
     let mapped = flows.source_port(&key(sandbox_client, remote));
     let reply = key(remote, host(mapped));
-    flows.swing(&reply, reply, key(remote, sandbox_client));
-    flows.swing(
+    flows.add_pair(&reply, reply, key(remote, sandbox_client));
+    flows.add_pair(
         &key(sandbox_client, remote),
         key(sandbox_client, remote),
         key(SocketAddr::new(sibling.address, mapped), remote),

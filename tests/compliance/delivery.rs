@@ -58,7 +58,7 @@ impl Echo {
 
     /// Sends every identifier again, in reverse order.
     #[track_caller]
-    fn again(self) -> Vec<TcpStream> {
+    fn send_again(self) -> Vec<TcpStream> {
         let accepted = self.accepted.join().expect("the server");
         let write = |(mut stream, id): (TcpStream, [u8; 8])| {
             stream.write_all(&id).expect("the identifier");
@@ -107,7 +107,7 @@ pub fn flows_are_not_mixed(offloads: Offloads) {
                 stream(netns, &to, (family as u64) << 32 | number)
             })
             .collect();
-        let server_streams = server.again();
+        let server_streams = server.send_again();
         for (stream, id) in &mut streams {
             expect_id(stream, *id);
         }

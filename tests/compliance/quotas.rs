@@ -17,7 +17,7 @@ const QUOTA: u16 = 150;
 const MORE: u16 = 40;
 
 /// C-4, C-5: a sandbox is limited to its quota of TCP flows, whether it or a peer opens them. Its existing flows continue,
-/// and its neighbour is not affected.
+/// and another sandbox is not affected.
 pub fn flows(offloads: Offloads) {
     let fixture = offloads.configured(&format!("[limits]\nflows_per_sandbox = {QUOTA}\n"));
     let (_web, published) = published(&fixture);

@@ -1,4 +1,4 @@
-//! A daemon killed during a change: the next start completes or reverts it.
+//! A daemon killed during a change: the next start completes or reverses it.
 
 use std::{
     collections::BTreeSet,

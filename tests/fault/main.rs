@@ -1,4 +1,4 @@
-//! Faults: repaired damage, crashes, reverted changes and refused input.
+//! Faults: repaired damage, crashes, reversed changes and refused input.
 #![expect(
     clippy::expect_used,
     reason = "a failed expectation is a failed test, and a panic reports it"

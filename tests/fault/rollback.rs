@@ -1,4 +1,4 @@
-//! A change that fails halfway is reverted.
+//! A change that fails halfway is reversed.
 
 use netpath_tests::{Netns, fixture::Fixture};
 
@@ -77,7 +77,7 @@ fn namespace_with_interfaces_of_another_program_is_adopted() {
 }
 
 #[test]
-fn used_interface_name_in_the_namespace_reverts_the_sandbox() {
+fn used_interface_name_in_the_namespace_reverses_the_new_sandbox() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
@@ -92,7 +92,7 @@ fn used_interface_name_in_the_namespace_reverts_the_sandbox() {
 }
 
 #[test]
-fn used_interface_name_for_the_second_endpoint_reverts_the_first() {
+fn used_interface_name_for_the_second_endpoint_reverses_the_first() {
     let fixture = fixture();
     let adopted = Netns::new("adopted");
     let path = adopted.path().display().to_string();
