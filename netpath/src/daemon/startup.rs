@@ -45,12 +45,12 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         fragment_key: kernel::random() | 1,
         timers: config.timers,
     };
-    let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings)?;
-    match config.attach {
-        AttachMode::Auto => {}
-        AttachMode::Tcx => datapath.set_mode(Mode::Tcx)?,
-        AttachMode::Filter => datapath.set_mode(Mode::Filter)?,
-    }
+    let mode = match config.attach {
+        AttachMode::Auto => None,
+        AttachMode::Tcx => Some(Mode::Tcx),
+        AttachMode::Filter => Some(Mode::Filter),
+    };
+    let mut datapath = Datapath::load(&config.bpf_dir, config.limits, settings, mode)?;
     datapath.set_xdp(match config.xdp {
         XdpMode::Off => None,
         XdpMode::Native => Some(Xdp::Native),

@@ -1,9 +1,6 @@
 //! Loads the BPF object: programs that use the pinned maps.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -23,9 +20,9 @@ use super::{
     attach::{Mode, XdpState},
     object, pins,
     probe::{CHECKSUM_IPV6, Features, MARK, PROBE, SKIP_NEIGHBOUR, SOURCE},
+    programs,
     tables::Tables,
 };
-use crate::plan::{Hook, LinkHeader};
 
 /// Sizes that are fixed when the maps are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,26 +88,10 @@ pub struct Datapath {
     pub tables: Tables,
 }
 
-/// The program that removes idle flows.
-pub(super) const SWEEP: &str = "sweep";
-
-/// The programs for sockets of host processes.
-pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
-    "bind4",
-    "bind6",
-    "connect4",
-    "connect6",
-    "sendmsg4",
-    "sendmsg6",
-    "recvmsg4",
-    "recvmsg6",
-    "getpeername4",
-    "getpeername6",
-];
-
 impl Datapath {
     /// Loads all programs with the maps that are pinned below `bpf_dir`, and creates missing maps. Attached programs stay
-    /// attached, and the loaded ones are not attached yet.
+    /// attached, and the loaded ones are not attached yet. `mode` is how they will be attached; the kernel decides if it is
+    /// `None`.
     ///
     /// # Errors
     /// If the directory is not on bpffs, pinned maps have another layout, or the kernel rejects a map or program.
@@ -118,7 +99,9 @@ impl Datapath {
         bpf_dir: &Path,
         limits: Limits,
         settings: NodeSettings,
+        mode: Option<Mode>,
     ) -> Result<Self, DatapathError> {
+        let mode = Mode::choose(mode)?;
         let object = object::bytes()?;
         pins::prepare(bpf_dir)?;
         let index = limits.flows.max(2).next_power_of_two();
@@ -133,16 +116,7 @@ impl Datapath {
         loader.map_max_entries("half_open", half_open_elements(limits) / HALF_OPEN_BLOCK);
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
-        for name in device_programs().into_iter().chain([SWEEP, PROBE]) {
-            classifier(&mut ebpf, name)?
-                .load()
-                .map_err(|source| refused(name, source))?;
-        }
-        for name in SOCKET_PROGRAMS {
-            socket_program(&mut ebpf, name)?
-                .load()
-                .map_err(|source| refused(name, source))?;
-        }
+        programs::load(&mut ebpf, bpf_dir, mode)?;
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
         let sizes = table_sizes(&maps)?;
@@ -156,24 +130,12 @@ impl Datapath {
             pinned,
             bpf_dir: bpf_dir.to_owned(),
             cgroup: None,
-            mode: if features.tcx {
-                Mode::Tcx
-            } else {
-                Mode::Filter
-            },
+            mode,
             xdp: XdpState::default(),
             features,
             tables,
         })
     }
-}
-
-/// Names of the programs that are attached to devices.
-pub(super) fn device_programs() -> BTreeSet<&'static str> {
-    let hooks = Hook::ALL.into_iter();
-    hooks
-        .flat_map(|hook| LinkHeader::ALL.map(|header| hook.program_for(header)))
-        .collect()
 }
 
 impl Datapath {

@@ -13,6 +13,7 @@ mod load;
 mod object;
 pub mod pins;
 pub mod probe;
+mod programs;
 mod publish;
 pub mod read;
 pub mod run;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <bpf-dir>/maps-v<SCHEMA_VERSION>/<map>
+//! <bpf-dir>/programs-<number>/<program>    loaded programs; the number identifies the object and the maps
 //! <bpf-dir>/links/<interface>-<program>    '.' in interface names is written '%2e': bpffs forbids dots
 //! <bpf-dir>/links/<interface>-xdp_native   or xdp_generic
 //! <bpf-dir>/links/cgroup-<program>
@@ -27,6 +28,14 @@ use crate::{
 pub fn maps_dir(bpf_dir: &Path) -> PathBuf {
     bpf_dir.join(format!("maps-v{SCHEMA_VERSION}"))
 }
+
+/// Directory of the loaded programs of an object.
+pub(super) fn programs_dir(bpf_dir: &Path, object: u64) -> PathBuf {
+    bpf_dir.join(format!("{PROGRAMS}{object:016x}"))
+}
+
+/// Start of the names of directories of loaded programs.
+const PROGRAMS: &str = "programs-";
 
 /// Directory of links.
 pub fn links_dir(bpf_dir: &Path) -> PathBuf {
@@ -143,18 +152,10 @@ pub fn exist_of_sandboxes(bpf_dir: &Path) -> Result<bool, DatapathError> {
 pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
     for directory in file_names(bpf_dir)? {
         let known = matches!(directory.as_str(), "links" | "filters");
-        if !known && !directory.starts_with("maps-v") {
-            continue;
+        let starts = ["maps-v", PROGRAMS];
+        if known || starts.iter().any(|start| directory.starts_with(start)) {
+            remove_directory(bpf_dir.join(directory))?;
         }
-        let directory = bpf_dir.join(directory);
-        for name in file_names(&directory)? {
-            remove(&directory.join(name))?;
-        }
-        fs::remove_dir(&directory).map_err(|source| DatapathError::File {
-            action: "remove",
-            path: directory,
-            source,
-        })?;
     }
     match fs::remove_dir(bpf_dir) {
         // The directory may be a mount point, or contain pins of other programs.
@@ -172,6 +173,35 @@ pub fn remove_all(bpf_dir: &Path) -> Result<(), DatapathError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes the directories of loaded programs for which `obsolete` is true.
+///
+/// # Errors
+/// If a pin or a directory cannot be removed.
+pub(super) fn remove_programs(
+    bpf_dir: &Path,
+    obsolete: impl Fn(&Path) -> bool,
+) -> Result<(), DatapathError> {
+    for name in file_names(bpf_dir)? {
+        let directory = bpf_dir.join(&name);
+        if name.starts_with(PROGRAMS) && obsolete(&directory) {
+            remove_directory(directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory with its pins.
+fn remove_directory(directory: PathBuf) -> Result<(), DatapathError> {
+    for name in file_names(&directory)? {
+        remove(&directory.join(name))?;
+    }
+    fs::remove_dir(&directory).map_err(|source| DatapathError::File {
+        action: "remove",
+        path: directory,
+        source,
+    })
 }
 
 /// Opens a pinned map.

@@ -18,7 +18,8 @@ use crate::plan::tables::EndpointEntry;
 
 use super::{
     Datapath, DatapathError,
-    load::{SWEEP, classifier, refused},
+    load::{classifier, refused},
+    programs::SWEEP,
     sys,
     validity::ValidFlows,
 };

@@ -157,7 +157,7 @@ impl Prog {
             fragment_key: 0xfedc_ba98_7654_3210,
             timers: setup.timers,
         };
-        let datapath = Datapath::load(&directory, setup.limits, settings)
+        let datapath = Datapath::load(&directory, setup.limits, settings, None)
             .unwrap_or_else(|error| panic!("the programs are not loaded: {error:#?}"));
         let open = |name| MapData::from_pin(pins::maps_dir(&directory).join(name)).expect(name);
         let config: Array<_, Config> = Array::try_from(Map::Array(open("config"))).expect("config");

@@ -49,6 +49,15 @@ impl Mode {
         }
     }
 
+    /// The wanted mode, or the best one that the kernel has.
+    pub(super) fn choose(wanted: Option<Self>) -> Result<Self, DatapathError> {
+        match (wanted, Self::probe()) {
+            (None, possible) => Ok(possible),
+            (Some(Self::Tcx), Self::Filter) => Err(DatapathError::NoTcx),
+            (Some(wanted), _) => Ok(wanted),
+        }
+    }
+
     /// The name that `status` shows.
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,18 +71,6 @@ impl Datapath {
     /// How programs are attached to devices.
     pub fn mode(&self) -> Mode {
         self.mode
-    }
-
-    /// Sets the mode of later attachments. [`Datapath::attach`] replaces an attachment of the other mode.
-    ///
-    /// # Errors
-    /// If the kernel does not support the mode.
-    pub fn set_mode(&mut self, mode: Mode) -> Result<(), DatapathError> {
-        if mode == Mode::Tcx && Mode::probe() != Mode::Tcx {
-            return Err(DatapathError::NoTcx);
-        }
-        self.mode = mode;
-        Ok(())
     }
 
     /// Attaches a program to a device, or replaces the attached one.

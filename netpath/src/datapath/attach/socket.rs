@@ -14,8 +14,10 @@ use aya::programs::{CgroupAttachMode, links::FdLink};
 use super::{
     super::{
         Datapath, DatapathError,
-        load::{SOCKET_PROGRAMS, refused, socket_program},
-        pins, sys,
+        load::{refused, socket_program},
+        pins,
+        programs::SOCKET_PROGRAMS,
+        sys,
     },
     file_name, link_error,
 };

@@ -1,0 +1,186 @@
+//! Loading of the object's programs into the kernel.
+//!
+//! The verifier needs most of the time of a start. So the programs are verified in parallel, and pinned in a directory whose
+//! name identifies the object and the maps that they use. A daemon that starts with the same object and maps takes the
+//! programs from there.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::Path,
+    thread,
+};
+
+use aya::{
+    Ebpf,
+    maps::MapInfo,
+    programs::{CgroupSockAddr, CgroupSockAddrAttachType, Program, SchedClassifier},
+};
+
+use super::{DatapathError, attach::Mode, load::refused, object, pins, probe::PROBE};
+use crate::plan::{Hook, LinkHeader};
+
+/// The program that removes idle flows.
+pub(super) const SWEEP: &str = "sweep";
+
+/// The programs for sockets of host processes.
+pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
+    "bind4",
+    "bind6",
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
+
+/// Names of the programs that are attached to devices.
+pub(super) fn device_programs() -> BTreeSet<&'static str> {
+    let hooks = Hook::ALL.into_iter();
+    hooks
+        .flat_map(|hook| LinkHeader::ALL.map(|header| hook.program_for(header)))
+        .collect()
+}
+
+/// Loads every program except those of XDP, or takes it from its pin.
+///
+/// The name of a filter is the name of its program, and the kernel keeps only the first 15 bytes of that. So programs for filters are
+/// loaded at every start.
+///
+/// # Errors
+/// If the kernel rejects a program, or a pin cannot be created or removed.
+pub(super) fn load(ebpf: &mut Ebpf, bpf_dir: &Path, mode: Mode) -> Result<(), DatapathError> {
+    let mut wanted = device_programs();
+    wanted.extend([SWEEP, PROBE]);
+    wanted.extend(SOCKET_PROGRAMS);
+    if let Some(absent) = wanted.iter().find(|name| ebpf.program(name).is_none()) {
+        return Err(DatapathError::Missing(format!("program '{absent}'")));
+    }
+    let directory = pins::programs_dir(bpf_dir, identity(ebpf, bpf_dir)?);
+    let programs = ebpf.programs_mut();
+    let mut programs: Vec<_> = programs.filter(|(name, _)| wanted.contains(name)).collect();
+    if mode == Mode::Tcx {
+        programs.retain_mut(|(name, program)| !take(name, program, &directory));
+    }
+    verify(&mut programs)?;
+    if mode == Mode::Tcx {
+        pin(&mut programs, &directory)?;
+    }
+    pins::remove_programs(bpf_dir, |other| mode != Mode::Tcx || other != directory)
+}
+
+/// A number that differs if the object or one of the pinned maps differs.
+fn identity(ebpf: &Ebpf, bpf_dir: &Path) -> Result<u64, DatapathError> {
+    let maps = pins::maps_dir(bpf_dir);
+    let names: BTreeSet<_> = ebpf.maps().map(|(name, _)| name).collect();
+    let mut hasher = DefaultHasher::new();
+    object::bytes()?.hash(&mut hasher);
+    for name in names {
+        let pin = maps.join(name);
+        if pin.exists() {
+            let info = MapInfo::from_pin(pin).map_err(|source| DatapathError::Map {
+                map: "pinned",
+                source,
+            })?;
+            (name, info.id()).hash(&mut hasher);
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Replaces a program of the object by the pinned one. `false` if there is none.
+fn take(name: &str, program: &mut Program, directory: &Path) -> bool {
+    let pin = directory.join(name);
+    if !pin.exists() {
+        return false;
+    }
+    let pinned = match socket_type(name) {
+        Some(kind) => CgroupSockAddr::from_pin(pin, kind).map(Program::CgroupSockAddr),
+        None => SchedClassifier::from_pin(pin).map(Program::SchedClassifier),
+    };
+    match pinned {
+        Ok(pinned) => *program = pinned,
+        Err(error) => {
+            tracing::warn!(program = name, %error, "a pinned program cannot be opened; it is loaded again");
+            return false;
+        }
+    }
+    true
+}
+
+const fn socket_type(name: &str) -> Option<CgroupSockAddrAttachType> {
+    use CgroupSockAddrAttachType as Type;
+    Some(match name.as_bytes() {
+        b"bind4" => Type::Bind4,
+        b"bind6" => Type::Bind6,
+        b"connect4" => Type::Connect4,
+        b"connect6" => Type::Connect6,
+        b"sendmsg4" => Type::UDPSendMsg4,
+        b"sendmsg6" => Type::UDPSendMsg6,
+        b"recvmsg4" => Type::UDPRecvMsg4,
+        b"recvmsg6" => Type::UDPRecvMsg6,
+        b"getpeername4" => Type::GetPeerName4,
+        b"getpeername6" => Type::GetPeerName6,
+        _ => return None,
+    })
+}
+
+/// Loads programs into the kernel, on as many threads as there are processors.
+fn verify(programs: &mut [(&str, &mut Program)]) -> Result<(), DatapathError> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let queue = std::sync::Mutex::new(programs.iter_mut());
+    let work = || {
+        loop {
+            // The lock is released before the program is loaded.
+            let next = queue.lock().map_or(None, |mut queue| queue.next());
+            let Some((name, program)) = next else {
+                return Ok(());
+            };
+            load_one(name, program)?;
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let results = workers.into_iter().map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // Every thread ends before the first error is returned.
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
+fn load_one(name: &str, program: &mut Program) -> Result<(), DatapathError> {
+    let loaded = match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => {
+            return Err(DatapathError::Missing(format!(
+                "supported type for program '{name}'"
+            )));
+        }
+    };
+    loaded.map_err(|source| refused(name, source))
+}
+
+/// Pins programs for the next start.
+fn pin(programs: &mut [(&str, &mut Program)], directory: &Path) -> Result<(), DatapathError> {
+    fs::create_dir_all(directory).map_err(|source| DatapathError::File {
+        action: "create",
+        path: directory.to_owned(),
+        source,
+    })?;
+    for (name, program) in programs {
+        let pin = directory.join(&**name);
+        pins::remove(&pin)?;
+        program.pin(pin).map_err(|source| DatapathError::Pin {
+            link: format!("program {name}"),
+            source,
+        })?;
+    }
+    Ok(())
+}
