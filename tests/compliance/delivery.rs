@@ -195,7 +195,7 @@ pub fn established_flows_survive(offloads: Offloads) {
         ends.send_outside(&flow.sent_outside().flags(SYN));
     }
 
-    let server_streams: Vec<TcpStream> = servers.into_iter().flat_map(Echo::again).collect();
+    let server_streams: Vec<TcpStream> = servers.into_iter().flat_map(Echo::send_again).collect();
     for (stream, id) in &mut streams {
         expect_id(stream, *id);
     }

@@ -2,11 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::MapInfo,
-    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
-};
+use aya::{Ebpf, EbpfLoader, maps::MapInfo};
 use netpath_common::{
     flow::Timers,
     maps::{
@@ -19,8 +15,8 @@ use super::{
     DatapathError,
     attach::{Mode, XdpState},
     object, pins,
-    probe::{CHECKSUM_IPV6, Features, MARK, PROBE, SKIP_NEIGHBOUR, SOURCE},
-    programs,
+    probe::{CHECKSUM_IPV6, Features, MARK, SKIP_NEIGHBOUR, SOURCE},
+    programs::{self, PROBE, classifier},
     tables::Tables,
 };
 
@@ -116,7 +112,7 @@ impl Datapath {
         loader.map_max_entries("half_open", half_open_elements(limits) / HALF_OPEN_BLOCK);
         loader.map_max_entries("flow_index", index);
         let mut ebpf = loader.load(object)?;
-        programs::load(&mut ebpf, bpf_dir, mode)?;
+        programs::load(&mut ebpf, bpf_dir, mode == Mode::Tcx)?;
         let mut tables = Tables::open(&maps)?;
         tables.restore()?;
         let sizes = table_sizes(&maps)?;
@@ -297,81 +293,9 @@ fn configured(
     }
 }
 
-/// A TC program of the object.
-pub(super) fn classifier<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut SchedClassifier, DatapathError> {
-    program(ebpf, name)?
-        .try_into()
-        .map_err(|source| refused(name, source))
-}
-
-/// A socket-address program of the object.
-pub(super) fn socket_program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut CgroupSockAddr, DatapathError> {
-    program(ebpf, name)?
-        .try_into()
-        .map_err(|source| refused(name, source))
-}
-
-pub(super) fn program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut Program, DatapathError> {
-    ebpf.program_mut(name)
-        .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
-}
-
-/// The error of a program that the kernel rejects, or that cannot be attached or run.
-pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
-    match source {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => DatapathError::Rejected {
-            program: name.to_owned(),
-            reason: rejection_reason(&verifier_log.to_string())
-                .map_or_else(|| io_error.to_string(), str::to_owned),
-        },
-        source => DatapathError::Program {
-            program: name.to_owned(),
-            source: Box::new(source),
-        },
-    }
-}
-
-/// The line of the verifier's log that gives the cause: the last one before the statistics.
-fn rejection_reason(log: &str) -> Option<&str> {
-    const STATISTICS: [&str; 4] = [
-        "processed ",
-        "verification time ",
-        "stack depth ",
-        "max_states",
-    ];
-    let is_statistics =
-        |line: &&str| !STATISTICS.iter().any(|start| line.starts_with(start)) && !line.is_empty();
-    log.lines().map(str::trim).rfind(is_statistics)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rejection_reason_is_read_from_verifier_log() {
-        let log = "0: (79) r6 = *(u64 *)(r1 +0)\n\
-                   R4 invalid zero-sized read: u64=[0,4294967295]\n\
-                   processed 12 insns (limit 1000000) max_states_per_insn 0 total_states 1\n\
-                   stack depth 8\n";
-        assert_eq!(
-            rejection_reason(log),
-            Some("R4 invalid zero-sized read: u64=[0,4294967295]")
-        );
-        assert_eq!(rejection_reason(""), None);
-    }
 
     #[test]
     fn flow_capacity_depends_on_memory() {

@@ -11,14 +11,11 @@ use netpath_common::probe::{CHECKSUM, ProbeRequest, ROUTE, UNKNOWN_FLAG};
 use super::{
     DatapathError,
     attach::Mode,
-    load::{classifier, refused},
     object,
+    programs::{PROBE, classifier, refused},
     run::{Trial, run},
     sys,
 };
-
-/// The program that calls helpers on behalf of user space.
-pub(super) const PROBE: &str = "probe";
 
 /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): the redirect resolves the neighbour.
 pub(super) const SKIP_NEIGHBOUR: u32 = 1 << 2;

@@ -15,14 +15,17 @@ use std::{
 use aya::{
     Ebpf,
     maps::MapInfo,
-    programs::{CgroupSockAddr, CgroupSockAddrAttachType, Program, SchedClassifier},
+    programs::{CgroupSockAddr, CgroupSockAddrAttachType, Program, ProgramError, SchedClassifier},
 };
 
-use super::{DatapathError, attach::Mode, load::refused, object, pins, probe::PROBE};
+use super::{DatapathError, object, pins};
 use crate::plan::{Hook, LinkHeader};
 
 /// The program that removes idle flows.
 pub(super) const SWEEP: &str = "sweep";
+
+/// The program that calls helpers on behalf of user space.
+pub(super) const PROBE: &str = "probe";
 
 /// The programs for sockets of host processes.
 pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
@@ -46,14 +49,14 @@ pub(super) fn device_programs() -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// Loads every program except those of XDP, or takes it from its pin.
+/// Loads every program except those of XDP. With `reuse`, takes programs from their pins, and pins the others.
 ///
-/// The name of a filter is the name of its program, and the kernel keeps only the first 15 bytes of that. So programs for filters are
-/// loaded at every start.
+/// A program from a pin has only the first 15 bytes of its name. So it cannot be attached as a filter, which has the name of its
+/// program.
 ///
 /// # Errors
 /// If the kernel rejects a program, or a pin cannot be created or removed.
-pub(super) fn load(ebpf: &mut Ebpf, bpf_dir: &Path, mode: Mode) -> Result<(), DatapathError> {
+pub(super) fn load(ebpf: &mut Ebpf, bpf_dir: &Path, reuse: bool) -> Result<(), DatapathError> {
     let mut wanted = device_programs();
     wanted.extend([SWEEP, PROBE]);
     wanted.extend(SOCKET_PROGRAMS);
@@ -63,14 +66,14 @@ pub(super) fn load(ebpf: &mut Ebpf, bpf_dir: &Path, mode: Mode) -> Result<(), Da
     let directory = pins::programs_dir(bpf_dir, identity(ebpf, bpf_dir)?);
     let programs = ebpf.programs_mut();
     let mut programs: Vec<_> = programs.filter(|(name, _)| wanted.contains(name)).collect();
-    if mode == Mode::Tcx {
+    if reuse {
         programs.retain_mut(|(name, program)| !take(name, program, &directory));
     }
     verify(&mut programs)?;
-    if mode == Mode::Tcx {
+    if reuse {
         pin(&mut programs, &directory)?;
     }
-    pins::remove_programs(bpf_dir, |other| mode != Mode::Tcx || other != directory)
+    pins::remove_programs(bpf_dir, |other| !reuse || other != directory)
 }
 
 /// A number that differs if the object or one of the pinned maps differs.
@@ -183,4 +186,81 @@ fn pin(programs: &mut [(&str, &mut Program)], directory: &Path) -> Result<(), Da
         })?;
     }
     Ok(())
+}
+
+/// A TC program of the object.
+pub(super) fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
+    program(ebpf, name)?
+        .try_into()
+        .map_err(|source| refused(name, source))
+}
+
+/// A socket-address program of the object.
+pub(super) fn socket_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut CgroupSockAddr, DatapathError> {
+    program(ebpf, name)?
+        .try_into()
+        .map_err(|source| refused(name, source))
+}
+
+pub(super) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut Program, DatapathError> {
+    ebpf.program_mut(name)
+        .ok_or_else(|| DatapathError::Missing(format!("program '{name}'")))
+}
+
+/// The error of a program that the kernel rejects, or that cannot be attached or run.
+pub(super) fn refused(name: &str, source: ProgramError) -> DatapathError {
+    match source {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => DatapathError::Rejected {
+            program: name.to_owned(),
+            reason: rejection_reason(&verifier_log.to_string())
+                .map_or_else(|| io_error.to_string(), str::to_owned),
+        },
+        source => DatapathError::Program {
+            program: name.to_owned(),
+            source: Box::new(source),
+        },
+    }
+}
+
+/// The line of the verifier's log that gives the cause: the last one before the statistics.
+fn rejection_reason(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = [
+        "processed ",
+        "verification time ",
+        "stack depth ",
+        "max_states",
+    ];
+    let is_statistics =
+        |line: &&str| !STATISTICS.iter().any(|start| line.starts_with(start)) && !line.is_empty();
+    log.lines().map(str::trim).rfind(is_statistics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejection_reason_is_read_from_verifier_log() {
+        let log = "0: (79) r6 = *(u64 *)(r1 +0)\n\
+                   R4 invalid zero-sized read: u64=[0,4294967295]\n\
+                   processed 12 insns (limit 1000000) max_states_per_insn 0 total_states 1\n\
+                   stack depth 8\n";
+        assert_eq!(
+            rejection_reason(log),
+            Some("R4 invalid zero-sized read: u64=[0,4294967295]")
+        );
+        assert_eq!(rejection_reason(""), None);
+    }
 }

@@ -6,7 +6,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{
     Datapath, DatapathError,
-    load::{classifier, refused},
+    programs::{classifier, refused},
 };
 
 /// The input of a test run.

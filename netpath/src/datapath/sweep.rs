@@ -18,8 +18,7 @@ use crate::plan::tables::EndpointEntry;
 
 use super::{
     Datapath, DatapathError,
-    load::{classifier, refused},
-    programs::SWEEP,
+    programs::{SWEEP, classifier, refused},
     sys,
     validity::ValidFlows,
 };

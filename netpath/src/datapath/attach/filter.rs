@@ -20,7 +20,7 @@ use aya::programs::{
 };
 
 use super::{
-    super::{DatapathError, load::refused, pins},
+    super::{DatapathError, pins, programs::refused},
     attach_type, file_name, id,
 };
 use crate::{

@@ -19,9 +19,8 @@ use std::{collections::BTreeSet, path::Path};
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use super::{
-    Datapath, DatapathError,
-    load::{classifier, refused},
-    pins,
+    Datapath, DatapathError, pins,
+    programs::{classifier, refused},
 };
 use crate::{
     kernel::link_index,

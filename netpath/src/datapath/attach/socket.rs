@@ -13,10 +13,8 @@ use aya::programs::{CgroupAttachMode, links::FdLink};
 
 use super::{
     super::{
-        Datapath, DatapathError,
-        load::{refused, socket_program},
-        pins,
-        programs::SOCKET_PROGRAMS,
+        Datapath, DatapathError, pins,
+        programs::{SOCKET_PROGRAMS, refused, socket_program},
         sys,
     },
     file_name, link_error,

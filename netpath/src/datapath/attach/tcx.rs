@@ -9,7 +9,7 @@ use aya::programs::{
 };
 
 use super::{
-    super::{DatapathError, load::refused, pins, sys},
+    super::{DatapathError, pins, programs::refused, sys},
     attach_type, file_name, id, link_error,
     socket::keep,
 };

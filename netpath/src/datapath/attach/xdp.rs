@@ -10,9 +10,9 @@ use netpath_common::hook::{Hook, LinkHeader};
 
 use super::{
     super::{
-        Datapath, DatapathError,
-        load::{program, refused},
-        pins, sys,
+        Datapath, DatapathError, pins,
+        programs::{program, refused},
+        sys,
     },
     file_name, link_error,
     socket::keep,
