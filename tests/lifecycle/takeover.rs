@@ -62,7 +62,30 @@ fn programs(fixture: &Fixture) -> BTreeMap<PathBuf, (u64, u64)> {
         .collect()
 }
 
-fn assert_takeover(end: impl FnOnce(&mut Fixture)) {
+/// Removes the pins of loaded programs, as if they were those of another object. The attached programs stay.
+fn remove_loaded_programs(fixture: &Fixture) {
+    let entries = fs::read_dir(fixture.daemon.bpf_dir()).expect("pins");
+    let directories: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.display().to_string().contains("/programs-"))
+        .collect();
+    assert_eq!(directories.len(), 1, "{directories:?}");
+    for directory in directories {
+        for pin in fs::read_dir(&directory).expect("programs").flatten() {
+            fs::remove_file(pin.path()).expect("remove");
+        }
+    }
+}
+
+/// What a restarted daemon does with the programs.
+#[derive(Clone, Copy, PartialEq)]
+enum Programs {
+    Kept,
+    Replaced,
+}
+
+fn assert_takeover(programs_then: Programs, end: impl FnOnce(&mut Fixture)) {
     let mut fixture = Fixture::with_fast_reconcile();
     let mut traffic = Traffic::start(&fixture);
     let netns = fixture.inspect("client").netns;
@@ -93,7 +116,13 @@ fn assert_takeover(end: impl FnOnce(&mut Fixture)) {
     for (pin, (link, program)) in &after {
         let (old_link, old_program) = before[pin];
         assert_eq!(*link, old_link, "the link of {} stays", pin.display());
-        assert_ne!(*program, old_program, "{} has a new program", pin.display());
+        let kept = *program == old_program;
+        assert_eq!(
+            kept,
+            programs_then == Programs::Kept,
+            "the program of {}",
+            pin.display()
+        );
     }
     traffic.exchange_lines();
     fixture.topology.assert_clean();
@@ -101,12 +130,20 @@ fn assert_takeover(end: impl FnOnce(&mut Fixture)) {
 
 #[test]
 fn traffic_continues_while_a_killed_daemon_is_down_and_after_its_restart() {
-    assert_takeover(|fixture| fixture.daemon.kill9());
+    assert_takeover(Programs::Kept, |fixture| fixture.daemon.kill9());
 }
 
 #[test]
 fn traffic_continues_while_a_stopped_daemon_is_down_and_after_its_restart() {
-    assert_takeover(|fixture| fixture.daemon.stop());
+    assert_takeover(Programs::Kept, |fixture| fixture.daemon.stop());
+}
+
+#[test]
+fn traffic_continues_while_the_programs_are_replaced() {
+    assert_takeover(Programs::Replaced, |fixture| {
+        fixture.daemon.stop();
+        remove_loaded_programs(fixture);
+    });
 }
 
 #[test]
