@@ -26,31 +26,41 @@ fn second(fixture: &Fixture) -> Netns {
 
 /// A client in `from` uses port 8080 of the node at `addresses`, with every kind of socket.
 #[track_caller]
-fn assert_served(from: &Netns, addresses: [&str; 2], client: [&str; 2]) {
-    for socket_type in SocketType::ALL {
-        for (address, seen) in addresses.into_iter().zip(client) {
-            let request = Request::new(socket_type, address, 8080);
-            let reply = peer::send_request(from, &request);
-            assert_eq!(reply.name, "web", "{request}");
-            assert_eq!(reply.peer, seen, "{request}");
-            assert_eq!(reply.from, address, "{request}");
-        }
+pub(crate) fn assert_served(from: &Netns, addresses: [&str; 2], client: [&str; 2]) {
+    let (requests, seen) = with_every_socket(addresses, 8080, client);
+    let replies = peer::send_requests(from, &requests);
+    for ((request, reply), seen) in requests.iter().zip(replies).zip(seen) {
+        assert_eq!(reply.name, "web", "{request}");
+        assert_eq!(reply.peer, seen, "{request}");
+        assert_eq!(reply.from, request.address(), "{request}");
     }
 }
 
 /// A sandbox reaches a server on port 7000 of `addresses`, which sees the source addresses `seen`.
 #[track_caller]
-fn assert_leaves(sandbox: &Sandbox, addresses: [&str; 2], seen: [&str; 2]) {
-    for socket_type in SocketType::ALL {
-        for (address, seen) in addresses.into_iter().zip(seen) {
-            let request = Request::new(socket_type, address, 7000);
-            let reply = peer::send_request(&sandbox.netns, &request);
-            assert_eq!(reply.peer, seen, "{request}");
-        }
+pub(crate) fn assert_leaves(sandbox: &Sandbox, addresses: [&str; 2], seen: [&str; 2]) {
+    let (requests, seen) = with_every_socket(addresses, 7000, seen);
+    let replies = peer::send_requests(&sandbox.netns, &requests);
+    for ((request, reply), seen) in requests.iter().zip(replies).zip(seen) {
+        assert_eq!(reply.peer, seen, "{request}");
     }
 }
 
-fn web(fixture: &Fixture) -> (Sandbox, Process) {
+/// Requests to a port of both addresses with every kind of socket, each with the value of its family.
+fn with_every_socket<'a>(
+    addresses: [&str; 2],
+    port: u16,
+    values: [&'a str; 2],
+) -> (Vec<Request>, Vec<&'a str>) {
+    let families = addresses.into_iter().zip(values);
+    let requests = families.flat_map(|(address, value)| {
+        SocketType::ALL.map(|socket_type| (Request::new(socket_type, address, port), value))
+    });
+    requests.unzip()
+}
+
+/// A sandbox that publishes its port 80 as 8080, with a server.
+pub(crate) fn web(fixture: &Fixture) -> (Sandbox, Process) {
     fixture.network("network_a", NETWORK_A, &[]);
     let web = fixture.sandbox("web", "network_a", &["8080:80", "8080:80/udp"]);
     let server = peer::serve(&web.netns, "web", &["80"]);
@@ -79,7 +89,7 @@ fn class1_interface_without_a_default_route_works_in_both_directions() {
 }
 
 /// The role of a device in the status.
-fn role(fixture: &Fixture, device: &str) -> String {
+pub(crate) fn role(fixture: &Fixture, device: &str) -> String {
     let status = fixture.status();
     let mut found = status["interfaces"].as_array().into_iter().flatten();
     let found = found.find(|found| found["name"] == device);

@@ -7,6 +7,7 @@
 mod adopt;
 mod allow;
 mod class1_bind;
+mod class1_devices;
 mod class1_interfaces;
 mod class1_ports;
 mod class1_prefixes;

@@ -6,6 +6,7 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod devices;
 mod dist;
 mod fuzz;
 mod kernels;

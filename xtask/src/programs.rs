@@ -47,6 +47,7 @@ pub const TESTS: &[Entry] = &[
     ("nsd", "nsd"),
     ("dnsperf", "dnsperf"),
     ("unbound", "unbound"),
+    ("wireguard-tools", "wg"),
 ];
 
 /// Services that come with the packages; the tests start these programs themselves.

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build, command, command::step, kernels, programs, toolchain::Install, workspace::Workspace,
+    build, command, command::step, devices, kernels, programs, toolchain::Install,
+    workspace::Workspace,
 };
 
 /// The packages whose tests need no root.
@@ -173,8 +174,7 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
             run_tests_as_root(&mut nextest)?;
         }
     }
-    let filter: Vec<_> = levels.iter().map(|level| level.filter()).collect();
-    nextest.args(["-E", &filter.join(" or ")]);
+    nextest.args(["-E", &filter(&levels)?]);
     nextest.args(&selection.filter);
     step!(
         "testing {}",
@@ -190,6 +190,27 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
     } else {
         command::exit_code(status)
     })
+}
+
+/// The tests of these levels, except those of device types that the kernel lacks, which are reported.
+fn filter(levels: &[Level]) -> Result<String> {
+    let expressions: Vec<_> = levels.iter().map(|level| level.filter()).collect();
+    let all = expressions.join(" or ");
+    if !levels.contains(&Level::E2e) {
+        return Ok(all);
+    }
+    let missing = devices::missing()?;
+    for kind in &missing {
+        step!(
+            "SKIPPED: the tests {}{kind}_*, because this kernel has no {kind} devices; run `cargo xtask test kernels`",
+            devices::TESTS
+        );
+    }
+    if missing.is_empty() {
+        return Ok(all);
+    }
+    let skipped = format!("^{}({})_", devices::TESTS, missing.join("|"));
+    Ok(format!("({all}) and not test(/{skipped}/)"))
 }
 
 /// Number of parallel tests: 1.5 per CPU, because a test with a daemon waits for the kernel half of the time.

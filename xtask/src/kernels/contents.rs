@@ -16,7 +16,7 @@ use crate::{command, toolchain::cargo, workspace::Workspace};
 const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Programs that tests start, if this machine has them.
-const PROGRAMS: [&str; 31] = [
+const PROGRAMS: [&str; 32] = [
     "bash",
     "bpftool",
     "bridge",
@@ -47,6 +47,7 @@ const PROGRAMS: [&str; 31] = [
     "tc",
     "tcpdump",
     "unshare",
+    "wg",
     "wrk",
 ];
 
