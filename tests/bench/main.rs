@@ -15,6 +15,7 @@
     reason = "a measurement that cannot be taken ends the run with what was expected"
 )]
 
+mod deny;
 mod docker;
 mod load;
 mod machine;
@@ -37,7 +38,7 @@ use setups::{Family, Setup, Setups};
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Args {
-    /// tcp, udp, http, connect, prog, node; all if none is named.
+    /// tcp, udp, http, connect, prog, node, deny; all if none is named.
     names: Vec<Name>,
     /// Number of rounds.
     #[arg(long, default_value_t = 7)]
@@ -45,10 +46,10 @@ struct Args {
     /// Duration of each measurement.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// A quick estimate: three rounds of half a second; `node` measures IPv4 only.
+    /// A quick estimate: three rounds of half a second; `node` and `deny` measure IPv4 only.
     #[arg(long)]
     quick: bool,
-    /// Use IPv6. Without it, `node` measures both families, and everything else IPv4.
+    /// Use IPv6. Without it, `node` and `deny` measure both families, and everything else IPv4.
     #[arg(long)]
     v6: bool,
     /// Use the rules of `dockerd --userland-proxy=false`.
@@ -60,7 +61,7 @@ struct Args {
     /// Only connections opened in this direction.
     #[arg(long)]
     path: Option<Path>,
-    /// Only rows of `node` whose name contains this text.
+    /// Only rows of `node` and `deny` whose name contains this text.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Only this setup, for a profiler; nothing is compared.
@@ -86,6 +87,8 @@ enum Name {
     Prog,
     /// Nanoseconds per packet of the node, above sender and receiver.
     Node,
+    /// Nanoseconds to drop a packet of a denied host, by netpath and by nftables.
+    Deny,
 }
 
 impl Args {
@@ -93,8 +96,8 @@ impl Args {
         self.names.is_empty() || self.names.contains(&name)
     }
 
-    /// The families that `node` measures.
-    fn node_families(&self) -> &'static [Family] {
+    /// The families that `node` and `deny` measure.
+    fn families(&self) -> &'static [Family] {
         match (self.v6, self.quick) {
             (true, _) => &[Family::V6],
             (false, true) => &[Family::V4],
@@ -119,6 +122,14 @@ fn main() {
     }
     if args.selects(Name::Node) {
         measure_node(&args, docker, &mut report);
+    }
+    if args.selects(Name::Deny) {
+        report.deny(deny::measure(&deny::Selection {
+            rounds: args.rounds,
+            time: Duration::from_secs_f64(args.seconds / 4.0),
+            families: args.families(),
+            filter: args.filter.as_deref(),
+        }));
     }
     report.finish(machine::load());
     report.print();
@@ -163,7 +174,7 @@ fn measure_traffic(args: &Args, docker: docker::Variant, report: &mut report::Re
 
 /// Measures what the node takes for a packet.
 fn measure_node(args: &Args, docker: docker::Variant, report: &mut report::Report) {
-    for family in args.node_families() {
+    for family in args.families() {
         let setups = Setups::new(*family, docker);
         let selection = Selection {
             rounds: args.rounds,

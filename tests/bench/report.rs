@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Args,
+    Args, deny,
     measure::{Measure, Sample},
     node, prog,
     setups::Setup,
@@ -19,6 +19,7 @@ pub struct Report {
     lines: Vec<Line>,
     programs: Vec<prog::Cost>,
     node: Vec<node::Cost>,
+    deny: Vec<deny::Cost>,
     rounds: usize,
 }
 
@@ -63,6 +64,7 @@ impl Report {
             lines: Vec::new(),
             programs: Vec::new(),
             node: Vec::new(),
+            deny: Vec::new(),
             rounds: args.rounds,
         }
     }
@@ -115,6 +117,11 @@ impl Report {
         self.node.extend(costs);
     }
 
+    /// Adds the costs of dropping packets of denied hosts.
+    pub fn deny(&mut self, costs: Vec<deny::Cost>) {
+        self.deny = costs;
+    }
+
     /// Adds the load at the end.
     pub fn finish(&mut self, load: f64) {
         self.load_after = load;
@@ -162,6 +169,36 @@ impl Report {
                  over the rounds. Ratios are netpath's figure divided by the other's.\n"
             );
         }
+        if !self.deny.is_empty() {
+            println!("{}\n", self.deny_costs());
+            println!(
+                "Nanoseconds of one core per dropped packet, including the sender's part. Minima over the rounds, and the \
+                 middle half of the rounds. Packets per second follow from the minimum.\n"
+            );
+        }
+    }
+
+    fn deny_costs(&self) -> Table {
+        let mut table = Table::new();
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.set_header([
+            "denied packets",
+            "dropped by",
+            "ns per packet",
+            "middle half",
+            "packets/s",
+        ]);
+        for cost in &self.deny {
+            let (minimum, spread) = (cost.minimum(), cost.spread());
+            table.add_row([
+                cost.label(),
+                cost.method().to_owned(),
+                format!("{minimum:.0}"),
+                format!("{:.0}–{:.0}", spread.lower, spread.upper),
+                number(1e9 / minimum),
+            ]);
+        }
+        table
     }
 
     fn traffic(&self) -> Table {
@@ -293,6 +330,7 @@ impl Report {
             "measurements": lines.collect::<Vec<_>>(),
             "programs": programs.collect::<Vec<_>>(),
             "node": self.node.iter().map(node::Cost::json).collect::<Vec<_>>(),
+            "deny": self.deny.iter().map(deny::Cost::json).collect::<Vec<_>>(),
         });
         format!("{all:#}\n")
     }

@@ -11,7 +11,7 @@ use crate::{build, command, programs, toolchain::Install, workspace::Workspace};
 /// Example: cargo xtask bench udp connect --rounds 15 --json result.json
 #[derive(clap::Args)]
 pub struct Args {
-    /// tcp, udp, http, connect, prog, node; all if none is named.
+    /// tcp, udp, http, connect, prog, node, deny; all if none is named.
     names: Vec<String>,
     /// Number of rounds.
     #[arg(long)]
@@ -19,10 +19,10 @@ pub struct Args {
     /// Duration of each measurement in seconds.
     #[arg(long)]
     seconds: Option<f64>,
-    /// A quick estimate: three rounds of half a second; `node` measures IPv4 only.
+    /// A quick estimate: three rounds of half a second; `node` and `deny` measure IPv4 only.
     #[arg(long)]
     quick: bool,
-    /// Use IPv6. Without it, `node` measures both families, and everything else IPv4.
+    /// Use IPv6. Without it, `node` and `deny` measure both families, and everything else IPv4.
     #[arg(long)]
     v6: bool,
     /// Compare with the rules of `dockerd --userland-proxy=false`.
@@ -34,14 +34,14 @@ pub struct Args {
     /// Only flows opened in this direction: published or outbound.
     #[arg(long)]
     path: Option<String>,
-    /// Only rows of `node` whose name contains this text, such as "replies, IPv4".
+    /// Only rows of `node` and `deny` whose name contains this text, such as "replies, IPv4".
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Only this setup, for a profiler: netpath, iptables or routing.
     #[arg(long, value_name = "SETUP")]
     only: Option<String>,
-    /// Build without optimisation, which takes less time. For `prog` and `node`, whose measured code is in the kernel: the
-    /// BPF object is always optimised.
+    /// Build without optimisation, which takes less time. For `prog`, `node` and `deny`, whose measured code is in the kernel:
+    /// the BPF object is always optimised.
     #[arg(long)]
     debug: bool,
     /// Write the results to a file too.
