@@ -19,6 +19,7 @@
     reason = "a failed expectation is a failed test, and a panic reports it"
 )]
 
+pub mod contract;
 mod harness;
 pub mod packet;
 
@@ -36,7 +37,7 @@ pub use harness::{
     process::Process,
     prog,
     sockets::connect_from,
-    table, tunnel,
+    stores, table, tunnel,
     wire::{Wire, mac_of, scapy_frames},
     workspace::{artifacts, artifacts_of, netpath_binary, slowdown},
 };

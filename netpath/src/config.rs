@@ -5,6 +5,7 @@ mod file;
 mod memory;
 mod pool;
 mod settings;
+mod store;
 
 use std::{
     collections::BTreeSet,
@@ -19,6 +20,7 @@ use nix::unistd::gethostname;
 
 pub use error::ConfigError;
 pub use settings::{AttachMode, DenySettings, LimitSettings, Settings, TimerSettings, XdpMode};
+pub use store::StoreKind;
 
 use crate::{datapath::Limits, ipam::Pool, model::Name};
 use netpath_common::flow::Timers;
@@ -79,14 +81,6 @@ pub struct Config {
     pub denied: Arc<BTreeSet<IpNet>>,
 }
 
-/// Kinds of stores.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreKind {
-    /// A file in the state directory.
-    File,
-}
-
 impl Config {
     /// Mount point of the network namespace of the node. It remains valid after the daemon has exited.
     pub fn host_netns(&self) -> PathBuf {
@@ -111,6 +105,7 @@ impl Config {
     /// # Errors
     /// If a value is not valid or not supported.
     pub fn resolve(settings: Settings, socket: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let store = store::resolve(&settings)?;
         let node = match settings.node {
             Some(node) => node,
             None => host_name()?,
@@ -138,7 +133,7 @@ impl Config {
             bpf_dir: settings.bpf_dir.unwrap_or_else(|| DEFAULT_BPF_DIR.into()),
             cgroup: settings.cgroup,
             uplinks: settings.uplink,
-            store: store(settings.store.as_deref())?,
+            store,
             underlay_address: settings.underlay_address,
             metrics: None,
             xdp: settings.xdp.unwrap_or_default(),
@@ -154,33 +149,6 @@ impl Config {
             denied: settings.deny.resolve()?,
             node,
         })
-    }
-}
-
-fn store(text: Option<&str>) -> Result<StoreKind, ConfigError> {
-    let Some(text) = text else {
-        return Ok(StoreKind::File);
-    };
-    if let Some(endpoints) = text.strip_prefix("etcd://") {
-        for endpoint in endpoints.split(',') {
-            match endpoint.rsplit_once(':') {
-                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
-                _ => {
-                    return Err(ConfigError::invalid(
-                        "store",
-                        format!("'{endpoint}' is not HOST:PORT"),
-                    ));
-                }
-            }
-        }
-        return Err(ConfigError::NotSupported { key: "store etcd" });
-    }
-    match text {
-        "file" => Ok(StoreKind::File),
-        _ => Err(ConfigError::invalid(
-            "store",
-            format!("'{text}' is neither 'file' nor 'etcd://HOST:PORT[,HOST:PORT…]'"),
-        )),
     }
 }
 

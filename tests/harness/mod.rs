@@ -10,6 +10,7 @@ pub mod peer;
 pub mod process;
 pub mod prog;
 pub mod sockets;
+pub mod stores;
 pub mod table;
 pub mod tunnel;
 pub mod wire;

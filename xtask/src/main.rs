@@ -13,6 +13,7 @@ mod kernels;
 mod lint;
 mod programs;
 mod run;
+mod stores;
 mod test;
 mod tidy;
 mod toolchain;

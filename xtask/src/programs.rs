@@ -51,12 +51,13 @@ pub const TESTS: &[Entry] = &[
 ];
 
 /// Services that come with the packages; the tests start these programs themselves.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 6] = [
     ("redis-server", "redis-server"),
     ("nginx-light", "nginx"),
     ("coturn", "coturn"),
     ("nsd", "nsd"),
     ("unbound", "unbound"),
+    ("etcd-server", "etcd"),
 ];
 
 /// Installs missing packages, or reports them.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build, command, command::step, devices, kernels, programs, toolchain::Install,
+    build, command, command::step, devices, kernels, programs, stores, toolchain::Install,
     workspace::Workspace,
 };
 
@@ -33,7 +33,7 @@ enum Level {
     Prog,
     /// A real daemon with real namespaces and clients: needs root.
     E2e,
-    /// Several nodes: needs root and etcd.
+    /// Several nodes and the servers of distributed stores: needs root, etcd and Consul.
     Cluster,
     /// Kills, deleted links, full maps, under traffic: needs root.
     Fault,
@@ -159,6 +159,12 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
             .env("NETPATH_BIN", binary)
             .env("NETPATH_BPF_OBJECT", workspace.bpf_object());
     }
+    let mut skipped = Vec::new();
+    if levels.contains(&Level::Cluster) {
+        let stores = stores::ensure(workspace, install)?;
+        nextest.envs(stores.consul.map(|program| ("NETPATH_CONSUL", program)));
+        skipped = stores.missing;
+    }
     let documentation = match &selection.filter {
         None if levels.contains(&Level::Unit) => documentation(workspace)?,
         _ => ExitCode::SUCCESS,
@@ -174,7 +180,12 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
             run_tests_as_root(&mut nextest)?;
         }
     }
-    nextest.args(["-E", &filter(&levels)?]);
+    let mut filter = filter(&levels)?;
+    for store in skipped {
+        // The tests with a store are in modules of its name.
+        filter = format!("({filter}) and not (binary(cluster) and test(/(^|::){store}::/))");
+    }
+    nextest.args(["-E", &filter]);
     nextest.args(&selection.filter);
     step!(
         "testing {}",

@@ -102,6 +102,12 @@ impl CommandError {
             Self::Object(ObjectError::Changed { .. }) | Self::Running { .. } => {
                 return ErrorKind::Conflict;
             }
+            Self::Object(ObjectError::Store(
+                StoreError::Conflict { .. } | StoreError::Held { .. },
+            ))
+            | Self::Store(StoreError::Conflict { .. } | StoreError::Held { .. }) => {
+                return ErrorKind::Conflict;
+            }
             Self::TornDown => return ErrorKind::Unavailable,
             Self::NotReversed { reversal, .. } => return reversal.kind(),
             _ if self.is_name_taken() => return ErrorKind::Conflict,
@@ -144,6 +150,11 @@ impl CommandError {
         }
     }
 
+    /// Whether the store could not be written: not because another writer was faster.
+    pub(super) fn is_unwritable(&self) -> bool {
+        self.kind() != ErrorKind::Conflict && self.store_failure().is_some()
+    }
+
     /// What the user can do; `None` if there is no advice.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -156,6 +167,13 @@ impl CommandError {
             _ if self.is_name_taken() => {
                 Some("rename or remove the other interface in the namespace".to_owned())
             }
+            Self::Store(StoreError::Conflict { .. } | StoreError::Held { .. })
+            | Self::Object(ObjectError::Store(StoreError::Conflict { .. } | StoreError::Held { .. })) => None,
+            Self::Store(StoreError::Away { .. } | StoreError::Remote(_))
+            | Self::Object(ObjectError::Store(StoreError::Away { .. } | StoreError::Remote(_))) => Some(
+                "see 'netpath status'; changes of objects of this node need no distributed store"
+                    .to_owned(),
+            ),
             Self::Store(_) | Self::Object(ObjectError::Store(_)) => Some(
                 "check that the file system of the state directory is writable and has free space, and try again"
                     .to_owned(),

@@ -291,7 +291,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let recorded = tokio::task::block_in_place(|| self.stored.record(change));
         match &recorded {
             Ok(()) => self.note_written(),
-            Err(error) if error.store_failure().is_some() => self.note_unwritable(error),
+            Err(error) if error.is_unwritable() => self.note_unwritable(error),
             Err(_) => {}
         }
         recorded

@@ -82,11 +82,11 @@ impl From<&DeviceRole> for InterfaceView {
 /// Status of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// Kind: `file`.
+    /// Kind: `file`, `etcd` or `consul`.
     pub kind: String,
-    /// Whether it can be read.
+    /// Whether it can be read, and a distributed store can be reached.
     pub reachable: bool,
-    /// Whether it can be written.
+    /// Whether the part that belongs to this node can be written.
     pub writable: bool,
 }
 
@@ -181,16 +181,24 @@ impl Node {
         views.collect()
     }
 
-    /// Status of the store. The reason why it cannot be written is reported as degraded.
+    /// Status of the store. The reasons why it cannot be written, or cannot be reached, are reported as degraded.
     fn store_status(&mut self) -> StoreStatus {
         let store = self.stored.store();
-        let (failure, reachable) = tokio::task::block_in_place(|| {
+        let (failure, readable) = tokio::task::block_in_place(|| {
             (store.write_failure(), store.list(objects::LOCAL).is_ok())
         });
+        let away = store.unreachable();
         let status = StoreStatus {
             kind: store.kind().to_owned(),
-            reachable,
+            reachable: readable && away.is_none(),
             writable: failure.is_none(),
+        };
+        match away {
+            Some(reason) => self.degraded.insert(
+                "store-away",
+                format!("{reason}; shared objects are those that were seen last"),
+            ),
+            None => self.degraded.remove("store-away"),
         };
         match failure {
             Some(failure) => self.degraded.insert("store-write", failure),

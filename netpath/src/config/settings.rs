@@ -49,9 +49,25 @@ pub struct Settings {
     #[arg(long, value_name = "IFNAME")]
     #[serde(alias = "uplinks", deserialize_with = "one_or_many")]
     pub uplink: Vec<String>,
-    /// Store of the desired state: file or etcd://HOST:PORT[,HOST:PORT…] [default: file]
+    /// Store of the desired state: file, etcd://HOST:PORT[,HOST:PORT…] or consul://HOST:PORT[,HOST:PORT…] [default: file]
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+    /// Authorities that certify the servers of the store, in PEM; connections use TLS [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    #[serde(alias = "store-ca")]
+    pub store_ca: Option<PathBuf>,
+    /// Certificate of this node for the store, in PEM
+    #[arg(long, value_name = "FILE")]
+    #[serde(alias = "store-cert")]
+    pub store_cert: Option<PathBuf>,
+    /// Key of the certificate of this node, in PEM
+    #[arg(long, value_name = "FILE")]
+    #[serde(alias = "store-key")]
+    pub store_key: Option<PathBuf>,
+    /// File with the ACL token for Consul, or with USER:PASSWORD for etcd
+    #[arg(long, value_name = "FILE")]
+    #[serde(alias = "store-token")]
+    pub store_token: Option<PathBuf>,
     /// This node's address for tunnels to other nodes
     #[arg(long, value_name = "IP")]
     #[serde(alias = "underlay-address")]
@@ -125,6 +141,10 @@ impl Settings {
             cgroup: self.cgroup.or(fallback.cgroup),
             uplink: non_empty(self.uplink, fallback.uplink),
             store: self.store.or(fallback.store),
+            store_ca: self.store_ca.or(fallback.store_ca),
+            store_cert: self.store_cert.or(fallback.store_cert),
+            store_key: self.store_key.or(fallback.store_key),
+            store_token: self.store_token.or(fallback.store_token),
             underlay_address: self.underlay_address.or(fallback.underlay_address),
             pool: non_empty(self.pool, fallback.pool),
             metrics: self.metrics.or(fallback.metrics),

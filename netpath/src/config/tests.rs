@@ -145,15 +145,56 @@ fn default_ipv6_pool_depends_on_the_node_only() {
 
 #[test]
 fn unsupported_setting_is_refused() {
-    for text in [
-        "store = 'etcd://10.0.0.1:2379,10.0.0.2:2379'",
-        "metrics = '127.0.0.1:9000'",
-    ] {
-        assert!(message(text).ends_with("not supported yet"), "{text}");
-    }
-    assert!(message("store = 'etcd://nowhere'").contains("is not HOST:PORT"));
-    assert!(message("store = 'redis'").contains("neither"));
+    let text = "metrics = '127.0.0.1:9000'";
+    assert!(message(text).ends_with("not supported yet"), "{text}");
     assert!(config("xdp = 'native'\nstore = 'file'").is_ok());
+}
+
+#[test]
+fn store_is_resolved() {
+    let text = "store = 'etcd://10.0.0.1:2379,[fd00::1]:2379'\nstore_ca = 'ca'\nstore_token = 't'";
+    let StoreKind::Etcd(settings) = config(text).unwrap().store else {
+        panic!("etcd");
+    };
+    let servers: Vec<_> = settings.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.1:2379", "[fd00::1]:2379"]);
+    assert_eq!(settings.servers[1].host, "fd00::1");
+    assert_eq!(settings.ca.as_deref(), Some(Path::new("ca")));
+    assert_eq!(settings.token.as_deref(), Some(Path::new("t")));
+    let consul = config("store = 'consul://consul.example.org:8500'").unwrap();
+    assert!(matches!(consul.store, StoreKind::Consul(_)));
+}
+
+#[test]
+fn invalid_store_is_refused() {
+    for (text, reason) in [
+        ("store = 'etcd://nowhere'", "is not HOST:PORT"),
+        ("store = 'etcd://'", "is not HOST:PORT"),
+        ("store = 'etcd://a:1,'", "is not HOST:PORT"),
+        ("store = 'etcd://a:0'", "is not HOST:PORT"),
+        ("store = 'etcd://a:99999'", "is not HOST:PORT"),
+        ("store = 'etcd://fd00::1:2379'", "is not HOST:PORT"),
+        ("store = 'etcd://[nothing]:2379'", "is not HOST:PORT"),
+        ("store = 'consul://a b:1'", "is not HOST:PORT"),
+        ("store = 'redis'", "is none of"),
+        ("store = 'redis://a:1'", "is none of"),
+        ("store = 'etcd:a:1'", "is none of"),
+        (
+            "store_ca = 'a'",
+            "store_ca: the store 'file' does not use it",
+        ),
+        (
+            "store = 'file'\nstore_token = 'a'",
+            "store_token: the store 'file'",
+        ),
+        ("store = 'etcd://a:1'\nstore_key = 'a'", "belong together"),
+        (
+            "store = 'etcd://a:1'\nstore_key = 'a'\nstore_cert = 'b'",
+            "with store_ca only",
+        ),
+    ] {
+        assert!(message(text).contains(reason), "{text}: {}", message(text));
+    }
 }
 
 const SAMPLE: &str = include_str!("../../packaging/netpath.toml");

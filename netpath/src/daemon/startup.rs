@@ -11,7 +11,7 @@ use std::{
 use super::{DaemonError, lock::file_error};
 use crate::{
     commands::{Node, NodeParts, Stored},
-    config::{AttachMode, Config, PINS_LINK, XdpMode},
+    config::{AttachMode, Config, PINS_LINK, StoreKind, XdpMode},
     datapath::{
         Datapath, NodeSettings,
         attach::{Mode, Xdp},
@@ -19,7 +19,7 @@ use crate::{
     },
     kernel::{self, Kernel, host, listeners, mounts, netns},
     reconcile::{Depth, Host, Reconciler},
-    store::{self, FileStore},
+    store::{self, CompositeStore, ConsulStore, EtcdStore, FileStore, Store, StoreError},
 };
 
 /// Checks the kernel and the capabilities of the process.
@@ -103,12 +103,27 @@ fn open_store(config: &Config) -> Result<Stored, DaemonError> {
     if !exists && pins::exist(&config.bpf_dir)? {
         return Err(lost());
     }
-    let stored = Stored::load(Arc::new(FileStore::open(&path)?))?;
+    let file = FileStore::open(&path)?;
     // An interrupted first start leaves an empty store and pins, but no pins of sandboxes.
-    if stored.revision() == 0 && pins::exist_of_sandboxes(&config.bpf_dir)? {
+    let is_empty = file.list(store::objects::LOCAL)?.entries.is_empty();
+    if is_empty && pins::exist_of_sandboxes(&config.bpf_dir)? {
         return Err(lost());
     }
-    Ok(stored)
+    let store = tokio::task::block_in_place(|| with_shared(file, &config.store))?;
+    Ok(Stored::load(store)?)
+}
+
+/// The store of the node: its file, and the distributed store if there is one.
+fn with_shared(file: FileStore, kind: &StoreKind) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match kind {
+        StoreKind::File => Arc::new(file.alone()?),
+        StoreKind::Etcd(settings) => Arc::new(CompositeStore::open(file, |identity| {
+            Ok(Arc::new(EtcdStore::new(settings, identity)?))
+        })?),
+        StoreKind::Consul(settings) => Arc::new(CompositeStore::open(file, |identity| {
+            Ok(Arc::new(ConsulStore::new(settings, identity)?))
+        })?),
+    })
 }
 
 /// Creates a link to the pin directory in the run directory. The command line reads it while no daemon runs.

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{Expected, Revision};
+use super::{Expected, RemoteError, Revision};
 
 /// Why an operation of a store fails.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,56 @@ pub enum StoreError {
         /// Key.
         key: String,
     },
+    /// A commit has too many writes.
+    #[error("a commit has {writes} writes, but the store accepts {limit}; split the change")]
+    TooLarge {
+        /// Number of writes.
+        writes: usize,
+        /// Limit of the store.
+        limit: usize,
+    },
+    /// Another holder has the key.
+    #[error("key '{key}' of the store is held by '{by}'; stop that holder, or choose another name")]
+    Held {
+        /// Key.
+        key: String,
+        /// Value of the key.
+        by: String,
+    },
+    /// The key cannot be held.
+    #[error(
+        "key '{key}' of the store cannot be held: only keys below '{}' can",
+        super::HELD
+    )]
+    NotHeld {
+        /// Key.
+        key: String,
+    },
+    /// A file with a certificate, a key or a token is not valid.
+    #[error("cannot use {}: {reason}", path.display())]
+    Credentials {
+        /// File.
+        path: PathBuf,
+        /// Reason, as text for users.
+        reason: String,
+    },
+    /// The state directory was used with another kind of store.
+    #[error(
+        "the state directory was used with another kind of store (it has the key '{key}'); name that store with --store, or choose another --state-dir"
+    )]
+    OtherKind {
+        /// Key that this kind of store does not use.
+        key: String,
+    },
+    /// The distributed store is away, as of the last attempt.
+    #[error("{reason}; shared objects cannot be changed until it returns")]
+    Away {
+        /// Error of the last attempt.
+        reason: String,
+    },
+    /// A distributed store failed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A file or directory cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -73,11 +123,19 @@ impl StoreError {
     /// Whether a later attempt may succeed without a change by the user.
     pub fn can_retry(&self) -> bool {
         match self {
-            Self::InUse { .. } | Self::Io { .. } | Self::Database { .. } => true,
+            Self::InUse { .. } | Self::Io { .. } | Self::Database { .. } | Self::Away { .. } => {
+                true
+            }
             Self::Unreadable { .. }
             | Self::Schema { .. }
             | Self::Conflict { .. }
-            | Self::Twice { .. } => false,
+            | Self::Twice { .. }
+            | Self::TooLarge { .. }
+            | Self::Held { .. }
+            | Self::NotHeld { .. }
+            | Self::Credentials { .. }
+            | Self::OtherKind { .. } => false,
+            Self::Remote(error) => error.can_retry(),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use redb::{
@@ -22,7 +23,8 @@ use redb::{
 };
 
 use super::{
-    Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct, watch::Hub,
+    COPIES, Hold, Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct,
+    hold::hold_alone, watch::Hub,
 };
 
 /// Schema of the tables and of the objects in them. A change of either increases it and adds a step to `migrate`.
@@ -80,6 +82,17 @@ impl FileStore {
             }
         }
         Ok(Self::on(path, database))
+    }
+
+    /// This store, for a node without a distributed store.
+    ///
+    /// # Errors
+    /// The file was used with a distributed store, or it cannot be read.
+    pub fn alone(self) -> Result<Self, StoreError> {
+        match self.list(COPIES)?.entries.into_iter().next() {
+            None => Ok(self),
+            Some(entry) => Err(StoreError::OtherKind { key: entry.key }),
+        }
     }
 
     fn on(path: &Path, database: Database) -> Self {
@@ -220,6 +233,10 @@ impl Store for FileStore {
             self.hub.send(write, revision);
         }
         Ok(revision)
+    }
+
+    fn hold(&self, key: &str, value: &[u8], _: Duration) -> Result<Hold, StoreError> {
+        hold_alone(self, key, value)
     }
 
     fn watch(&self, prefix: &str) -> Watch {

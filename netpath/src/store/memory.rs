@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::{
-    Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct, watch::Hub,
+    Hold, Listing, Revision, Store, StoreError, Versioned, Watch, Write, check_distinct,
+    hold::hold_alone, watch::Hub,
 };
 
 /// A store in memory.
@@ -82,6 +84,10 @@ impl Store for MemoryStore {
 
     fn write_failure(&self) -> Option<String> {
         None
+    }
+
+    fn hold(&self, key: &str, value: &[u8], _: Duration) -> Result<Hold, StoreError> {
+        hold_alone(self, key, value)
     }
 
     fn watch(&self, prefix: &str) -> Watch {

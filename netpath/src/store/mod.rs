@@ -1,28 +1,49 @@
 //! The store: objects that survive restarts and crashes.
 //!
-//! A store maps keys to values. Every commit increases the revision by one and sets it on the keys that it writes. A
-//! write states at which revision it expects the key, so that no writer overwrites a value that it has not read. A
-//! commit is atomic, and durable when it returns.
+//! A store maps keys to values. Every commit increases the revision and sets it on the keys that it writes. A write
+//! states at which revision it expects the key, so that no writer overwrites a value that it has not read. A commit is
+//! atomic, and durable when it returns.
 //!
-//! Calls block; the daemon makes them with `block_in_place`. [`Watch`] is asynchronous.
+//! A commit to a distributed store has a limited number of writes ([`Store::limit`]). A larger change is split: the
+//! last commit writes the key that makes the others visible.
+//!
+//! Calls block, a few seconds at most; the daemon makes them with `block_in_place`. [`Watch`] is asynchronous.
 
-#[cfg(test)]
-mod contract;
+mod composite;
+mod consul;
 mod error;
+mod etcd;
 mod file;
+mod hold;
 mod memory;
 pub mod objects;
+mod remote;
 mod watch;
+
+use std::time::Duration;
 
 /// Name of the file store's file in the state directory.
 pub const STATE_FILE: &str = "state.redb";
 
+/// Prefix of the keys that all nodes share.
+pub const SHARED: &str = "shared/";
+/// Prefix of the copies of shared keys in the file of a node.
+const COPIES: &str = "cache/";
+/// Prefix of the keys that [`Store::hold`] accepts.
+pub const HELD: &str = "shared/alive/";
+
+pub use composite::CompositeStore;
+pub use consul::ConsulStore;
 pub use error::StoreError;
+pub use etcd::EtcdStore;
 pub use file::FileStore;
+pub use hold::{Hold, HoldState};
 pub use memory::MemoryStore;
+pub use remote::{RemoteError, RemoteProblem, RemoteSettings, Server};
 pub use watch::{Event, Watch, WatchError};
 
-/// Number of a commit, from 1; 0 means that nothing was ever committed.
+/// Number of a commit; 0 means that nothing was ever committed. A distributed store also counts other writes than
+/// those of netpath.
 pub type Revision = u64;
 
 /// A key with its value and revision.
@@ -67,7 +88,7 @@ pub struct Write {
     pub expected: Expected,
 }
 
-/// A store. Every implementation passes the tests of `store/contract.rs`.
+/// A store. Every implementation passes the tests of `tests/contract.rs`.
 pub trait Store: Send + Sync {
     /// Name of the kind, as `netpath status` shows it.
     fn kind(&self) -> &'static str;
@@ -88,13 +109,38 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if a key has an unexpected revision, [`StoreError::Twice`] if a key is written twice,
-    /// or the store cannot be written. Nothing is changed in any of these cases.
+    /// [`StoreError::TooLarge`] if there are more writes than [`Self::limit`], or the store cannot be written. Nothing
+    /// is changed in any of these cases, except after an error of a distributed store that
+    /// [is uncertain](RemoteError::uncertain): the commit may have been executed.
     fn commit(&self, writes: &[Write]) -> Result<Revision, StoreError>;
 
     /// Why the store cannot be written: the error of the last write. `None` if that write or a new test write succeeds.
     fn write_failure(&self) -> Option<String>;
 
-    /// Every later change of keys that start with `prefix`, in order.
+    /// Largest number of writes of one commit.
+    fn limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Why a distributed store cannot be reached, as of the last call; `None` if it can. Does not block.
+    fn unreachable(&self) -> Option<String> {
+        None
+    }
+
+    /// Random text that distinguishes a distributed store from others; `None` if it is not known.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
+    /// Writes a key below [`HELD`] that exists only while this process renews it: a distributed store removes it about
+    /// `ttl` after the last renewal. A key that has this value already is taken over.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] if the key has another value, or the store cannot be written.
+    fn hold(&self, key: &str, value: &[u8], ttl: Duration) -> Result<Hold, StoreError>;
+
+    /// Every later change of keys that start with `prefix`, in order. A value may be skipped if a later commit has
+    /// replaced it.
     ///
     /// To follow without a gap: watch, then list, then ignore events up to the revision of the listing.
     fn watch(&self, prefix: &str) -> Watch;
@@ -154,4 +200,25 @@ fn check_distinct(writes: &[Write]) -> Result<(), StoreError> {
             key: (*key).clone(),
         }),
     }
+}
+
+/// Refuses more writes than the limit of a store.
+fn check_limit(writes: &[Write], limit: usize) -> Result<(), StoreError> {
+    if writes.len() <= limit {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        writes: writes.len(),
+        limit,
+    })
+}
+
+/// Refuses to hold a key that is not below [`HELD`].
+fn check_held(key: &str) -> Result<(), StoreError> {
+    if key.starts_with(HELD) {
+        return Ok(());
+    }
+    Err(StoreError::NotHeld {
+        key: key.to_owned(),
+    })
 }

@@ -22,31 +22,63 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
     /// Events were lost; the watch continues with later ones.
-    #[error("the store changed faster than the watch was read; list it again")]
+    #[error("events of the store were lost; list it again")]
     Lagged,
     /// The store was closed.
     #[error("the store was closed; open it again")]
     Closed,
 }
 
+/// What a store sends to its watches.
+#[derive(Clone, Debug)]
+enum Message {
+    Event(Event),
+    /// Events were lost.
+    Lost,
+}
+
 /// Changes of keys with a prefix. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
     prefix: String,
-    events: Receiver<Event>,
+    messages: Receiver<Message>,
+    /// Events up to this commit precede the watch.
+    after: Revision,
+    /// Translates events; `None` for those that are omitted.
+    translate: fn(Event) -> Option<Event>,
 }
 
 impl Watch {
+    /// The same watch, with translated events. `prefix` is that of translated keys.
+    pub(super) fn translated(self, prefix: &str, translate: fn(Event) -> Option<Event>) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            translate,
+            ..self
+        }
+    }
+
     /// Waits for the next change. Cancel-safe.
     ///
     /// # Errors
     /// [`WatchError`] if changes were lost or the store was closed.
     pub async fn next(&mut self) -> Result<Event, WatchError> {
         loop {
-            match self.events.recv().await {
-                Ok(event) if event.key.starts_with(&self.prefix) => return Ok(event),
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return Err(WatchError::Lagged),
+            match self.messages.recv().await {
+                Ok(Message::Event(event)) => {
+                    if event.revision <= self.after {
+                        continue;
+                    }
+                    let event = (self.translate)(event);
+                    if let Some(event) = event.filter(|event| event.key.starts_with(&self.prefix)) {
+                        return Ok(event);
+                    }
+                }
+                Ok(Message::Lost) | Err(RecvError::Lagged(_)) => {
+                    // After a reset of the store, its revisions may be lower.
+                    self.after = 0;
+                    return Err(WatchError::Lagged);
+                }
                 Err(RecvError::Closed) => return Err(WatchError::Closed),
             }
         }
@@ -56,32 +88,48 @@ impl Watch {
 /// Sends the writes of a store to its watches.
 #[derive(Debug)]
 pub(super) struct Hub {
-    events: Sender<Event>,
+    messages: Sender<Message>,
 }
 
 impl Hub {
     pub fn watch(&self, prefix: &str) -> Watch {
+        self.watch_after(prefix, 0)
+    }
+
+    /// A watch that ignores events up to `after`.
+    pub fn watch_after(&self, prefix: &str, after: Revision) -> Watch {
         Watch {
             prefix: prefix.to_owned(),
-            events: self.events.subscribe(),
+            messages: self.messages.subscribe(),
+            after,
+            translate: Some,
         }
     }
 
     /// Sends one write to the watches. The caller holds a lock that preserves the order of commits.
     pub fn send(&self, write: &Write, revision: Revision) {
-        // Fails only if there is no watch.
-        let _ = self.events.send(Event {
+        self.send_event(Event {
             key: write.key.clone(),
             value: write.value.clone(),
             revision,
         });
+    }
+
+    pub fn send_event(&self, event: Event) {
+        // Fails only if there is no watch.
+        let _ = self.messages.send(Message::Event(event));
+    }
+
+    /// Tells the watches that events were lost.
+    pub fn lose(&self) {
+        let _ = self.messages.send(Message::Lost);
     }
 }
 
 impl Default for Hub {
     fn default() -> Self {
         Self {
-            events: Sender::new(CAPACITY),
+            messages: Sender::new(CAPACITY),
         }
     }
 }

@@ -134,7 +134,7 @@ const LAYERS: [Layers; 3] = [
             ("store", &["model"]),
             ("kernel", &["model", "plan"]),
             ("datapath", &["model", "plan", "kernel"]),
-            ("config", &["ipam", "model", "datapath"]),
+            ("config", &["ipam", "model", "store", "datapath"]),
             ("reconcile", &["model", "plan", "kernel", "datapath"]),
             (
                 "commands",

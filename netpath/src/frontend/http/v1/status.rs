@@ -98,11 +98,11 @@ pub struct SandboxFlows {
 /// The store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
-    /// Kind: `file`.
+    /// Kind: `file`, `etcd` or `consul`.
     pub kind: String,
-    /// Whether it responds.
+    /// Whether it responds. If a distributed store does not, `degraded` contains the reason.
     pub reachable: bool,
-    /// Whether it accepts changes. If not, `degraded` contains the reason.
+    /// Whether it accepts changes of objects of this node. If not, `degraded` contains the reason.
     #[serde(default)]
     pub writable: bool,
 }
