@@ -24,6 +24,8 @@ macro_rules! failure_tests {
             restarted_server_is_used_again
             silent_server_makes_calls_fail_in_time
             watch_resumes_after_an_interruption
+            changes_that_are_not_kept_are_reported_as_lost
+            restored_snapshot_replaces_the_copy
             held_key_expires_and_is_taken_over
             released_key_is_free_at_once
             newer_schema_is_refused
@@ -72,8 +74,9 @@ fn persist<T>(limit: u64, mut call: impl FnMut() -> Result<T, StoreError>) -> T 
     }
 }
 
+/// The next event of a watch.
 #[track_caller]
-fn next(watch: &mut Watch) -> Result<Event, WatchError> {
+pub fn next(watch: &mut Watch) -> Result<Event, WatchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -185,6 +188,55 @@ pub fn watch_resumes_after_an_interruption<S: Servers>(start: fn(usize) -> S) {
             }
         }
     }
+}
+
+pub fn changes_that_are_not_kept_are_reported_as_lost<S: Servers>(start: fn(usize) -> S) {
+    let servers = start(1);
+    let proxy = Proxy::new(&servers.settings());
+    let (store, other) = (servers.open(&proxy.settings()), open(&servers));
+    put(store.as_ref(), "a", "").unwrap();
+    let mut watch = store.watch("k");
+    put(other.as_ref(), "k", "").unwrap();
+    next(&mut watch).unwrap();
+    proxy.set(Mode::Refuse);
+    let mut last = 0;
+    for index in 0..200 {
+        last = put(other.as_ref(), &format!("k{index}"), "").unwrap();
+    }
+    servers.compact(last);
+    proxy.set(Mode::Forward);
+    while next(&mut watch) != Err(WatchError::Lagged) {}
+    assert_eq!(store.list("k").unwrap().entries.len(), 201);
+    let last = put(other.as_ref(), "k", "end").unwrap();
+    while next(&mut watch).map(|event| event.revision) != Ok(last) {}
+}
+
+pub fn restored_snapshot_replaces_the_copy<S: Servers>(start: fn(usize) -> S) {
+    let mut servers = start(1);
+    let directory = TempDir::with_prefix("npt-node-").unwrap();
+    let file = FileStore::open(&directory.path().join("one")).unwrap();
+    let remote = open(&servers);
+    let node = CompositeStore::open(file, |_| Ok(remote)).unwrap();
+    put(&node, "shared/a", "1").unwrap();
+    put(&node, "shared/gone", "1").unwrap();
+    servers.save();
+    for value in ["2", "3", "4"] {
+        put(&node, "shared/a", value).unwrap();
+    }
+    put(&node, "shared/b", "1").unwrap();
+    node.delete_if("shared/gone", Expected::Anything).unwrap();
+    servers.restore();
+    let value = |key: &str| node.get(key).unwrap().map(|found| found.value);
+    eventually("the copy has the values of the snapshot", 40, || {
+        value("shared/a") == Some(b"1".to_vec())
+    });
+    assert_eq!(value("shared/b"), None);
+    assert_eq!(value("shared/gone"), Some(b"1".to_vec()));
+    let found = node.get("shared/a").unwrap().unwrap();
+    persist(10, || {
+        node.put_if("shared/a", b"5", Expected::Revision(found.revision))
+    });
+    assert_eq!(value("shared/a"), Some(b"5".to_vec()));
 }
 
 pub fn held_key_expires_and_is_taken_over<S: Servers>(start: fn(usize) -> S) {

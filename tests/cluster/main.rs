@@ -6,5 +6,7 @@
 )]
 
 mod consul;
+mod daemon;
 mod etcd;
 mod failures;
+mod security;

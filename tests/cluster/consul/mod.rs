@@ -24,3 +24,13 @@ mod contract {
 mod failures {
     crate::failure_tests!(super::start);
 }
+
+mod security {
+    use netpath_tests::stores::Consul;
+
+    crate::security_tests!(Consul::start_tls, Consul::start_with_token);
+}
+
+mod daemon {
+    crate::daemon_tests!("consul", super::start);
+}

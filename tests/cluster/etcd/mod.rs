@@ -24,3 +24,13 @@ mod contract {
 mod failures {
     crate::failure_tests!(super::start);
 }
+
+mod security {
+    use netpath_tests::stores::Etcd;
+
+    crate::security_tests!(Etcd::start_tls, Etcd::start_with_users);
+}
+
+mod daemon {
+    crate::daemon_tests!("etcd", super::start);
+}

@@ -2,11 +2,10 @@
 
 use std::{env, fs, path::PathBuf, process::Command, sync::Arc};
 
-use netpath::store::{ConsulStore, RemoteSettings, Store};
-use nix::sys::signal::Signal;
+use netpath::store::{ConsulStore, RemoteSettings, Revision, Store};
 use tempfile::TempDir;
 
-use super::{Member, Servers, free_ports, settings};
+use super::{Certificates, Member, Servers, free_ports, settings};
 
 /// A cluster of Consul.
 #[derive(Debug)]
@@ -41,8 +40,30 @@ impl Consul {
         consul
     }
 
+    /// Starts one member that serves clients with certificates of the same authority only. Does not wait.
+    pub fn start_tls(files: &Certificates) -> Self {
+        let file = |name| files.path(name).display().to_string();
+        let settings = format!(
+            r#"{{"ports":{{"http":-1,"https":HTTP_PORT}},"verify_incoming_https":true,
+                "ca_file":"{}","cert_file":"{}","key_file":"{}"}}"#,
+            file("ca.pem"),
+            file("server.pem"),
+            file("server.key")
+        );
+        Self::start_with(1, &settings)
+    }
+
+    /// Starts one member that demands a token, and returns the token. Does not wait.
+    pub fn start_with_token() -> (Self, String) {
+        let token = "00000000-1111-2222-3333-444444444444";
+        let settings = format!(
+            r#"{{"acl":{{"enabled":true,"default_policy":"deny","tokens":{{"master":"{token}"}}}}}}"#
+        );
+        (Self::start_with(1, &settings), token.to_owned())
+    }
+
     /// Starts a cluster with further settings, as a JSON object.
-    pub fn start_with(members: usize, settings: &str) -> Self {
+    fn start_with(members: usize, settings: &str) -> Self {
         let ports = free_ports(members * 3);
         let ports = ports.chunks(3).map(|ports| Ports {
             http: ports[0],
@@ -59,17 +80,6 @@ impl Consul {
             consul.resume(index);
         }
         consul
-    }
-
-    /// Removes the data of a member that does not run.
-    pub fn forget(&self, index: usize) {
-        fs::remove_dir_all(self.directory.path().join(format!("m{index}"))).expect("data");
-    }
-
-    /// Sends a signal to a member.
-    pub fn signal(&self, index: usize, signal: Signal) {
-        let member = self.members[index].as_ref();
-        member.expect("the member runs").signal(signal);
     }
 
     /// Runs `consul` and returns its output.
@@ -123,7 +133,8 @@ impl Servers for Consul {
         );
         fs::write(&path, ports).expect("settings");
         let further = directory.join("further.json");
-        fs::write(&further, &self.settings).expect("settings");
+        let settings = self.settings.replace("HTTP_PORT", &http.to_string());
+        fs::write(&further, settings).expect("settings");
         let mut command = Command::new(Self::program().expect("Consul is installed"));
         command
             .args(["agent", "-server", "-bind=127.0.0.1", "-client=127.0.0.1"])
@@ -160,5 +171,18 @@ impl Servers for Consul {
 
     fn remove(&self, prefix: &str) {
         self.ctl(&["kv", "delete", "-recurse", prefix]);
+    }
+
+    fn compact(&self, _: Revision) {}
+
+    fn save(&self) {
+        let path = self.directory.path().join("snapshot");
+        self.ctl(&["snapshot", "save", &path.to_string_lossy()]);
+    }
+
+    fn restore(&mut self) {
+        let path = self.directory.path().join("snapshot");
+        self.ctl(&["snapshot", "restore", &path.to_string_lossy()]);
+        self.wait();
     }
 }

@@ -1,12 +1,11 @@
 //! etcd.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{fs, path::PathBuf, process::Command, sync::Arc};
 
-use netpath::store::{EtcdStore, RemoteSettings, Store};
-use nix::sys::signal::Signal;
+use netpath::store::{EtcdStore, RemoteSettings, Revision, Store};
 use tempfile::TempDir;
 
-use super::{Member, Servers, free_ports, settings};
+use super::{Certificates, Member, Servers, free_ports, settings};
 
 /// A cluster of etcd.
 #[derive(Debug)]
@@ -32,9 +31,25 @@ impl Etcd {
         Self::start_with("http", members, arguments)
     }
 
-    /// As [`Self::start`], with TLS for clients: the arguments name the certificate.
-    pub fn start_tls(arguments: &[&str]) -> Self {
-        Self::start_with("https", 1, arguments)
+    /// Starts one member that serves clients with certificates of the same authority only. Does not wait.
+    pub fn start_tls(files: &Certificates) -> Self {
+        let file = |flag: &str, name: &str| format!("--{flag}={}", files.path(name).display());
+        let arguments = [
+            file("cert-file", "server.pem"),
+            file("key-file", "server.key"),
+            file("trusted-ca-file", "ca.pem"),
+            "--client-cert-auth".to_owned(),
+        ];
+        Self::start_with("https", 1, &arguments.each_ref().map(String::as_str))
+    }
+
+    /// Starts one member with authentication. Returns user and password as in a token file.
+    pub fn start_with_users() -> (Self, String) {
+        let etcd = Self::start(1, &[]);
+        etcd.ctl(&["user", "add", "root:secret:word"]);
+        etcd.ctl(&["user", "grant-role", "root", "root"]);
+        etcd.ctl(&["auth", "enable"]);
+        (etcd, "root:secret:word".to_owned())
     }
 
     fn start_with(scheme: &'static str, members: usize, arguments: &[&str]) -> Self {
@@ -53,14 +68,6 @@ impl Etcd {
             etcd.wait();
         }
         etcd
-    }
-
-    /// Sends a signal to a member.
-    pub fn signal(&self, index: usize, signal: Signal) {
-        self.members[index]
-            .as_ref()
-            .expect("the member runs")
-            .signal(signal);
     }
 
     /// Directory of the data of a member.
@@ -155,5 +162,31 @@ impl Servers for Etcd {
 
     fn remove(&self, prefix: &str) {
         self.ctl(&["del", "--prefix", prefix]);
+    }
+
+    fn compact(&self, revision: Revision) {
+        self.ctl(&["compact", &revision.to_string()]);
+    }
+
+    fn save(&self) {
+        let path = self.directory.path().join("snapshot");
+        self.ctl(&["snapshot", "save", &path.to_string_lossy()]);
+    }
+
+    fn restore(&mut self) {
+        self.kill(0);
+        fs::remove_dir_all(self.data(0)).expect("data");
+        let peer = format!("http://127.0.0.1:{}", self.ports[0].1);
+        self.ctl(&[
+            "snapshot",
+            "restore",
+            &self.directory.path().join("snapshot").to_string_lossy(),
+            "--name=m0",
+            &format!("--data-dir={}", self.data(0).display()),
+            &format!("--initial-cluster=m0={peer}"),
+            &format!("--initial-advertise-peer-urls={peer}"),
+        ]);
+        self.resume(0);
+        self.wait();
     }
 }

@@ -1,5 +1,6 @@
 //! Servers of distributed stores on loopback ports, with their data in temporary directories.
 
+mod certificates;
 mod consul;
 mod etcd;
 mod proxy;
@@ -13,12 +14,9 @@ use std::{
     sync::Arc,
 };
 
-use netpath::store::{RemoteSettings, Server, Store, StoreError};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use netpath::store::{RemoteSettings, Revision, Server, Store, StoreError};
 
+pub use certificates::Certificates;
 pub use consul::Consul;
 pub use etcd::Etcd;
 pub use proxy::{Mode, Proxy};
@@ -45,6 +43,15 @@ pub trait Servers {
 
     /// Removes all keys with a prefix as another program does.
     fn remove(&self, prefix: &str);
+
+    /// Makes the store forget changes up to a revision, if it remembers them by revision.
+    fn compact(&self, revision: Revision);
+
+    /// Saves a snapshot.
+    fn save(&self);
+
+    /// Restores the snapshot that was saved last, on a cluster of one member.
+    fn restore(&mut self);
 
     /// Waits until the cluster serves.
     #[track_caller]
@@ -81,11 +88,6 @@ impl Member {
             child,
             log: log.to_owned(),
         }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).expect("signal");
     }
 }
 

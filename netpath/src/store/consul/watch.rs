@@ -12,10 +12,10 @@ use super::{
 };
 use crate::store::{Event, HELD, RemoteError, Revision, remote::Exchange};
 
-/// Time that the server waits for a change.
-const WAIT: Duration = Duration::from_secs(30);
+/// Time that the server waits for a change. A lower index than before, after a restored snapshot, is noticed then.
+const WAIT: Duration = Duration::from_secs(10);
 /// Consul adds up to a sixteenth of the time.
-const MARGIN: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(2);
 /// Shortest and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Number of keys whose last sent revision is remembered.
@@ -26,17 +26,22 @@ pub async fn run(link: Arc<Link>, start: Option<Position>) {
     let mut seen = start;
     let mut sent = BTreeMap::new();
     let mut pause = PAUSE.0;
+    let mut failed = false;
     loop {
+        // After a failure, a lower index than before is noticed at once.
+        let index = |position: &Position| if failed { 0 } else { position.index };
         let result = match &seen {
-            Some(position) => follow(&link, position, &mut sent).await,
+            Some(position) => follow(&link, position, index(position), &mut sent).await,
             None => lost(&link).await,
         };
         match link.client.note(result) {
             Ok(position) => {
+                failed = false;
                 seen = position;
                 pause = PAUSE.0;
             }
             Err(_) => {
+                failed = true;
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
@@ -53,14 +58,15 @@ async fn lost(link: &Link) -> Result<Option<Position>, RemoteError> {
     Ok(Some(position))
 }
 
-/// Waits for changes after a position and sends them. Returns the next position; `None` if changes are lost.
+/// Waits until the index is later than `index`, and sends the changes after a position. Returns the next position; `None` if changes are lost.
 async fn follow(
     link: &Link,
     seen: &Position,
+    index: Revision,
     sent: &mut BTreeMap<String, Revision>,
 ) -> Result<Option<Position>, RemoteError> {
     const CALL: &str = "wait for changes";
-    let exchange = waiting(CALL, &wire::path(CHANGES_KEY), "", seen.index);
+    let exchange = waiting(CALL, &wire::path(CHANGES_KEY), "", index);
     let found: Option<Vec<KeyValue>> = link.find(&exchange).await?.1;
     let Some(found) = found.and_then(|mut found| found.pop()) else {
         return Err(link.replaced(CALL));

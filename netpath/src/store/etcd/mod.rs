@@ -128,10 +128,11 @@ impl Store for EtcdStore {
     }
 
     fn watch(&self, prefix: &str) -> Watch {
-        let watch = self.link.hub.watch_after(prefix, self.link.known());
+        let known = self.link.known();
+        let watch = self.link.hub.watch_after(prefix, known);
         self.watching.call_once(|| {
             let link = Arc::clone(&self.link);
-            self.worker.spawn(watch::run(link));
+            self.worker.spawn(watch::run(link, known));
         });
         watch
     }

@@ -29,15 +29,16 @@ enum End {
     Failed(RemoteError),
 }
 
-/// Sends the changes of the store to the hub, until the task is cancelled.
-pub async fn run(link: Arc<Link>) {
+/// Sends the changes of the store after a revision to the hub, until the task is cancelled. If the revision is 0, it is
+/// not known, and the changes until the first response are lost.
+pub async fn run(link: Arc<Link>, start: Revision) {
     // The revision up to which changes were sent.
-    let mut seen = Some(link.known()).filter(|known| *known > 0);
+    let mut seen = Some(start).filter(|start| *start > 0);
     let mut pause = PAUSE.0;
     loop {
         let result = match seen {
             Some(revision) => follow(&link, revision, &mut seen).await,
-            None => start(&link, &mut seen).await,
+            None => restart(&link, &mut seen).await,
         };
         match result {
             End::Idle => pause = PAUSE.0,
@@ -57,7 +58,7 @@ pub async fn run(link: Arc<Link>) {
 }
 
 /// Reads the latest revision. What happened before is lost.
-async fn start(link: &Link, seen: &mut Option<Revision>) -> End {
+async fn restart(link: &Link, seen: &mut Option<Revision>) -> End {
     match link.range(&json!({ "key": wire::encoded(KEYS) })).await {
         Ok(range) => {
             let revision = range.header.revision;
