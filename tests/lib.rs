@@ -29,6 +29,7 @@ mod tests;
 pub use harness::{
     capture::Capture,
     checks::{assert_no_bad_checksums, assert_no_netfilter, counters, pin_names},
+    cluster,
     daemon::{Daemon, DaemonBuilder},
     eventually, fixture,
     netns::{Netns, Transport},

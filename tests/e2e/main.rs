@@ -26,6 +26,7 @@ mod filters;
 mod isolation;
 mod origins;
 mod outbound;
+mod overlay;
 mod quota;
 mod ranges;
 mod redis;

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod checks;
+pub mod cluster;
 pub mod daemon;
 pub mod fixture;
 pub mod netns;

@@ -11,6 +11,7 @@ mod failure;
 mod man;
 mod map;
 mod network;
+mod node;
 mod output;
 mod port;
 mod process;
@@ -88,6 +89,8 @@ enum Command {
     Teardown(teardown::Arguments),
     #[command(subcommand)]
     Network(network::Command),
+    #[command(subcommand)]
+    Node(node::Command),
     Run(run::Arguments),
     #[command(subcommand)]
     Sandbox(sandbox::Command),
@@ -162,6 +165,7 @@ fn dispatch(cli: Cli) -> Outcome {
         }
         Command::Teardown(arguments) => runtime.block_on(teardown::execute(&context, arguments)),
         Command::Network(command) => runtime.block_on(network::execute(&context, command)),
+        Command::Node(command) => runtime.block_on(node::execute(&context, command)),
         Command::Run(arguments) => run::execute(&context, &runtime, arguments),
         Command::Sandbox(command) => runtime.block_on(sandbox::execute(&context, command)),
         Command::Port(command) => runtime.block_on(port::execute(&context, command)),

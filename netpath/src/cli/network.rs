@@ -123,9 +123,12 @@ pub(super) struct Create {
     /// MTU in bytes [default: that of the interfaces with a default route, or of the adopted bridge]
     #[arg(long, value_name = "N")]
     mtu: Option<u32>,
-    /// VXLAN network identifier [default: a free one]
+    /// VXLAN network identifier of an overlay network [default: a free one]
     #[arg(long, value_name = "N")]
     vni: Option<u32>,
+    /// Encapsulation between the nodes of an overlay network [default: auto]
+    #[arg(long, value_name = "vxlan|none|auto")]
+    encap: Option<String>,
     /// Use a bridge that another program has created; netpath never changes or removes it
     #[arg(long, value_name = "IFNAME")]
     adopt: Option<String>,
@@ -149,6 +152,7 @@ impl Create {
             gateway_mode: self.gateway_mode,
             mtu: self.mtu,
             vni: self.vni,
+            encap: self.encap,
             adopt: self.adopt,
             labels: self.label.into_iter().collect(),
             ..NetworkCreate::named(self.name)
@@ -280,6 +284,7 @@ fn describe(network: &Network) -> String {
             "vni",
             network.vni.map(|vni| vni.to_string()).unwrap_or_default(),
         ),
+        ("encap", network.encap.clone().unwrap_or_default()),
         ("internal", output::yes_no(network.internal)),
         ("icc", output::yes_no(network.icc)),
         ("masquerade", output::yes_no(network.masquerade)),

@@ -17,7 +17,7 @@ use crate::{
     frontend::http::{
         self,
         client::ClientError,
-        v1::{Flows, Interface, MapInfo, Node, Program, SandboxFlows, Status},
+        v1::{Flows, Interface, MapInfo, Program, SandboxFlows, Status},
     },
 };
 
@@ -175,18 +175,6 @@ impl Row for Interface {
     }
 }
 
-impl Row for Node {
-    const COLUMNS: &'static [Column] = &["NODE", "ADDRESSES", "VERSION"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            output::list(&self.addresses),
-            self.version.clone(),
-        ]
-    }
-}
-
 impl Row for Program {
     const COLUMNS: &'static [Column] = &["NAME", "HOOK", "INTERFACE", "MODE", "ATTACHED"];
 
@@ -240,6 +228,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frontend::http::v1::Node;
     use crate::frontend::http::v1::{Reconcile, Store};
 
     #[test]
@@ -255,6 +244,9 @@ mod tests {
                     "2001:db8::7".parse().expect("IPv6"),
                 ],
                 version: "1.0".to_owned(),
+                state: "ready".to_owned(),
+                networks: vec!["web".to_owned()],
+                last_seen_s: 0,
             }],
             uplinks: vec!["eth0".to_owned(), "eth1".to_owned()],
             interfaces: vec![Interface {
@@ -336,8 +328,8 @@ INTERFACE  ROLE    WHY
 eth0       uplink  serves
 
 nodes
-NODE  ADDRESSES              VERSION
-a     192.0.2.7,2001:db8::7  1.0
+NAME  STATE  ADDRESSES              VERSION  NETWORKS  LAST SEEN
+a     ready  192.0.2.7,2001:db8::7  1.0      web       now
 
 programs
 NAME            HOOK            INTERFACE  MODE  ATTACHED

@@ -50,7 +50,7 @@ fn global_options_are_accepted_anywhere() {
 fn network_create_accepts_every_option_of_the_contract() {
     let line = "network create backend --driver overlay --subnet 10.5.0.0/24 --subnet fd00:5::/64 \
                 --gateway 10.5.0.1 --ip-range 10.5.0.128/25 --ipv6 --internal --icc off --masquerade off \
-                --gateway-mode routed --mtu 1400 --vni 7 --label a=b --label c=";
+                --gateway-mode routed --mtu 1400 --vni 7 --encap auto --label a=b --label c=";
     let Command::Network(network::Command::Create(create)) = parse(line).unwrap().command else {
         panic!("another command");
     };
@@ -61,6 +61,7 @@ fn network_create_accepts_every_option_of_the_contract() {
     assert_eq!(request.gateway_mode, GatewayMode::Routed);
     assert!(request.ipv6 && request.internal && !request.icc && !request.masquerade);
     assert_eq!((request.mtu, request.vni), (Some(1400), Some(7)));
+    assert_eq!(request.encap.as_deref(), Some("auto"));
     assert_eq!(request.labels["a"], "b");
     assert_eq!(request.labels["c"], "");
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netpath_common::addr::MacAddr;
 
-use super::{Action, CommandError, Commands, EndpointView, Node, ObjectKind};
+use super::{Action, CommandError, Commands, EndpointView, Node, ObjectKind, overlay::Wanted};
 use crate::{
     model::{
         Caller, Id, Name,
@@ -69,8 +69,11 @@ impl Commands {
             adopt,
             owner: caller.owner,
         };
+        let wanted = Wanted::one(&request.network, &request.ips);
         let change = node
-            .request(|state, env| state.create_endpoint(&request, env))
+            .request_endpoints(&wanted, &[], |state, env| {
+                state.create_endpoint(&request, env)
+            })
             .await?;
         let id = change.new_endpoint()?.id;
         self.emit(Action::Created, ObjectKind::Endpoint, &id.to_string(), None);
@@ -85,6 +88,7 @@ impl Commands {
         let mut node = self.shared.node.lock().await;
         node.request(|state, _| state.remove_endpoint(id, caller))
             .await?;
+        node.release_unused().await;
         self.wake().sweep.notify_one();
         let name = id.to_string();
         self.emit(Action::Removed, ObjectKind::Endpoint, &name, None);

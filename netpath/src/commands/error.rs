@@ -38,6 +38,25 @@ pub enum CommandError {
         /// Why the reversal cannot be stored.
         reversal: Box<CommandError>,
     },
+    /// Another node of the cluster has the name of this one.
+    #[error(
+        "another node of the cluster has the name '{name}'{}",
+        if *.alive { ", and it is running" } else { "; it is not running" }
+    )]
+    NodeNameTaken {
+        /// The name.
+        name: Name,
+        /// Whether the other node is running.
+        alive: bool,
+    },
+    /// The request needs addresses of an overlay network, but this node is no member of the cluster.
+    #[error(
+        "node '{name}' is no member of the cluster: it was removed, or another node has its name"
+    )]
+    NotMember {
+        /// Name of this node.
+        name: Name,
+    },
     /// The node was torn down and accepts no commands.
     #[error("the node was torn down and the daemon is stopping")]
     TornDown,
@@ -99,7 +118,10 @@ impl CommandError {
                 };
             }
             Self::Namespace(error) => return error.kind(),
-            Self::Object(ObjectError::Changed { .. }) | Self::Running { .. } => {
+            Self::Object(ObjectError::Changed { .. })
+            | Self::Running { .. }
+            | Self::NodeNameTaken { .. }
+            | Self::NotMember { .. } => {
                 return ErrorKind::Conflict;
             }
             Self::Object(ObjectError::Store(
@@ -162,7 +184,11 @@ impl CommandError {
             Self::Namespace(error) => error.hint().map(str::to_owned),
             Self::Running { .. } => Some("stop the process, or force the removal".to_owned()),
             Self::NotReversed { reversal, .. } => reversal.hint(),
-            Self::TornDown => Some("restart the daemon".to_owned()),
+            Self::NodeNameTaken { name, .. } => Some(format!(
+                "choose another --node; if the other one no longer exists, remove it with 'netpath node rm {name}' on another \
+                 node"
+            )),
+            Self::TornDown | Self::NotMember { .. } => Some("restart the daemon".to_owned()),
             Self::Read(_) | Self::Object(ObjectError::Changed { .. }) => None,
             _ if self.is_name_taken() => {
                 Some("rename or remove the other interface in the namespace".to_owned())

@@ -29,6 +29,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         if self.remove_ended(&mut node).await {
             self.wake().sandboxes.notify_one();
         }
+        node.release_unused().await;
         let before = node.facts.facts.host_addresses.clone();
         let outcome = node.reconcile(Depth::Outside, &self.config().uplinks).await;
         if before != node.facts.facts.host_addresses {
@@ -142,6 +143,7 @@ impl<K: Kernel, D: Datapath> Commands<K, D> {
         }
         if removed {
             self.wake().sweep.notify_one();
+            node.release_unused().await;
         }
         removed
     }

@@ -7,6 +7,7 @@
 //! A command that changes the state returns when the change is stored and applied, or reversed. Commands run one after
 //! another: each holds the lock of the node. The tasks of the daemon use commands too (`maintenance`).
 
+mod cluster;
 mod deny;
 mod ended;
 mod endpoint;
@@ -15,10 +16,14 @@ mod event;
 mod failures;
 mod flow_pressure;
 mod maintenance;
+mod membership;
 mod namespace;
 mod network;
 mod node;
+mod overlay;
+mod peers;
 mod port;
+mod publication;
 mod sandbox;
 mod status;
 mod stored;
@@ -48,8 +53,9 @@ pub use maintenance::Repaired;
 pub use namespace::{NamespaceChoice, NamespaceError};
 pub use network::NetworkSpec;
 pub use node::{Node, NodeParts};
+pub use peers::{NodeState, NodeView};
 pub use sandbox::SandboxSpec;
-pub use status::{InterfaceView, NodeView, ProgramStatus, ReconcileStatus, Status, StoreStatus};
+pub use status::{InterfaceView, ProgramStatus, ReconcileStatus, Status, StoreStatus};
 pub use stored::Stored;
 pub use teardown::remove_kernel_state;
 pub use view::{EndpointView, NetworkView, PortView, SandboxView};
@@ -66,6 +72,8 @@ struct Shared<K, D> {
     config: Config,
     node: Mutex<Node<K, D>>,
     events: broadcast::Sender<Event>,
+    /// Locked before `node`.
+    published: Mutex<publication::Published>,
     wake: Wake,
 }
 
@@ -80,6 +88,8 @@ pub struct Wake {
     pub sandboxes: Notify,
     /// The deny list has changed: another entry may be the next one that expires.
     pub denials: Notify,
+    /// Endpoints were created, changed or removed: they may have to be published.
+    pub publish: Notify,
     /// The daemon must stop.
     pub end: Notify,
 }
@@ -100,6 +110,7 @@ impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
                 config,
                 node: Mutex::new(node),
                 events: broadcast::channel(EVENTS).0,
+                published: Mutex::default(),
                 wake: Wake::default(),
             }),
         }
@@ -139,6 +150,9 @@ impl<K: Kernel, D: reconcile::Datapath> Commands<K, D> {
     }
 
     fn emit(&self, action: Action, object: ObjectKind, name: &str, message: Option<String>) {
+        if matches!(object, ObjectKind::Sandbox | ObjectKind::Endpoint) {
+            self.shared.wake.publish.notify_one();
+        }
         // Fails only if there is no reader.
         let _ = self
             .shared

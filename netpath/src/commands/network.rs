@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{Action, CommandError, Commands, NetworkView, Node, ObjectKind, SandboxView};
+use super::{
+    Action, CommandError, Commands, NetworkView, Node, ObjectKind, SandboxView, overlay::Wanted,
+};
 use crate::{
     kernel::sysctl,
     model::{
-        Caller, Change, Name, Rate,
+        Caller, Change, Driver, Name, Rate,
         request::{AdoptedBridge, NetworkRequest, RequestError, route_warnings},
     },
     plan::AdoptedDevice,
@@ -25,17 +27,24 @@ impl Commands {
     /// Every network, by name.
     pub async fn networks(&self) -> Vec<NetworkView> {
         let node = self.shared.node.lock().await;
-        let networks = node.state().networks();
+        let networks = node.state().all_networks();
         networks.map(|network| node.network_view(network)).collect()
     }
 
-    /// One network.
+    /// One network. The sandboxes of an overlay network are those of all nodes, as far as the nodes have published them.
     ///
     /// # Errors
     /// If it does not exist.
     pub async fn network(&self, name: &Name) -> Result<NetworkView, CommandError> {
         let node = self.shared.node.lock().await;
-        Ok(node.network_view(node.state().network(name)?))
+        let mut view = node.network_view(node.state().known_network(name)?);
+        if view.network.overlay.is_some() {
+            // Not an error: the sandboxes of this node are known without the store.
+            let remote = tokio::task::block_in_place(|| node.remote_sandboxes(name));
+            view.sandboxes.extend(remote.unwrap_or_default());
+            view.sandboxes.sort_unstable();
+        }
+        Ok(view)
     }
 
     /// Creates a network.
@@ -48,6 +57,13 @@ impl Commands {
         caller: Caller,
     ) -> Result<NetworkView, CommandError> {
         let mut node = self.shared.node.lock().await;
+        if spec.request.driver == Driver::Overlay {
+            let request = NetworkRequest {
+                owner: caller.owner,
+                ..spec.request
+            };
+            return self.create_overlay(&mut node, &request).await;
+        }
         let adopt = match &spec.adopt {
             Some(name) => Some(node.resolve_bridge(name).await?),
             None => None,
@@ -83,6 +99,10 @@ impl Commands {
     /// The request is refused, or the change failed and was reversed.
     pub async fn remove_network(&self, name: &Name, caller: Caller) -> Result<(), CommandError> {
         let mut node = self.shared.node.lock().await;
+        if node.state().cluster().network(name).is_some() {
+            node.state().check_network_owner(name, caller)?;
+            return self.remove_overlay(&mut node, name).await;
+        }
         let change = node
             .request(|state, _| {
                 state.check_network_owner(name, caller)?;
@@ -120,7 +140,8 @@ impl Commands {
     ) -> Result<SandboxView, CommandError> {
         let mut node = self.shared.node.lock().await;
         let interfaces = node.interfaces_of(sandbox).await?;
-        node.request_in(&interfaces, |state, env| {
+        let wanted = Wanted::one(network, ips);
+        node.request_endpoints(&wanted, &interfaces, |state, env| {
             state.check_sandbox_owner(sandbox, caller)?;
             state.connect(network, sandbox, ips, rate, env)
         })
@@ -146,6 +167,7 @@ impl Commands {
             state.disconnect(network, sandbox)
         })
         .await?;
+        node.release_unused().await;
         self.wake().sweep.notify_one();
         let name = sandbox.as_str();
         self.emit(Action::Disconnected, ObjectKind::Sandbox, name, None);

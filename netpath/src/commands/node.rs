@@ -13,10 +13,10 @@ use crate::{
     datapath::{Datapath, read},
     kernel::{self, NodeFacts, Prefixes},
     model::{
-        Change, Name, Protocol, State,
+        Change, Id, Name, Protocol, State,
         request::{Env, RequestError},
     },
-    plan::Desired,
+    plan::{Desired, Underlay},
     reconcile::{self, Depth, Host, Kernel, Outcome, Reconciler},
     store::{Revision, objects::records::NodeRecord},
 };
@@ -25,6 +25,8 @@ use super::{
     CommandError, Stored,
     failures::Failures,
     flow_pressure::{EvictionPressure, FlowPressure, Report},
+    membership::Membership,
+    peers::Seen,
     taken::Sockets,
 };
 
@@ -42,10 +44,18 @@ pub struct Node<K = Host, D = Datapath> {
     pub(super) torn_down: bool,
     /// Descriptions of what is degraded, by topic, in addition to [`NodeFacts::degraded`].
     pub(super) degraded: BTreeMap<&'static str, String>,
-    name: Name,
+    pub(super) name: Name,
+    /// Random number of its state directory.
+    pub(super) id: Id,
+    pub(super) membership: Membership,
+    /// Whether it joins the cluster again after an operator has removed it.
+    pub(super) rejoins: bool,
+    /// Whether the last comparison with the objects of the cluster failed.
+    pub(super) unsynced: bool,
+    pub(super) seen: Seen,
     underlay_address: Option<IpAddr>,
     /// The stored record of this node; `None` before the first reconcile.
-    record: Option<NodeRecord>,
+    pub(super) record: Option<NodeRecord>,
     pools: Vec<crate::ipam::Pool>,
     pub(super) host_netns: PathBuf,
     free_ports: (u16, u16),
@@ -58,6 +68,8 @@ pub struct Node<K = Host, D = Datapath> {
 pub struct NodeParts<K = Host, D = Datapath> {
     /// Its name.
     pub name: Name,
+    /// Random number of its state directory.
+    pub id: Id,
     /// The state and its store.
     pub stored: Stored,
     /// Kernel and datapath.
@@ -95,6 +107,11 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             torn_down: false,
             degraded: parts.degraded,
             name: parts.name,
+            id: parts.id,
+            membership: Membership::default(),
+            rejoins: false,
+            unsynced: false,
+            seen: Seen::default(),
             underlay_address: parts.underlay_address,
             record: None,
             pools: parts.pools,
@@ -237,7 +254,12 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         // A DHCP client may remove the default route temporarily.
         facts.facts.mtu = facts.facts.mtu.or(self.facts.facts.mtu);
         self.facts = facts;
+        self.update_underlay();
         self.store_record();
+        if self.unsynced {
+            // Not fatal: the status reports a failure.
+            let _ = self.sync_cluster().await;
+        }
         // The removal of an ended sandbox cannot be stored while the store cannot be written. Its lost namespace must not be
         // replaced by an empty one.
         let ended = self.ended_sandboxes();
@@ -297,6 +319,25 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         recorded
     }
 
+    /// Addresses at which other nodes reach this one.
+    fn underlay_addresses(&self) -> BTreeSet<IpAddr> {
+        match self.underlay_address {
+            Some(address) => [address].into(),
+            None => self.facts.addresses.clone(),
+        }
+    }
+
+    /// Determines how this node reaches the other nodes that it knows.
+    pub(super) fn update_underlay(&mut self) {
+        let addresses = self.underlay_addresses();
+        let mut interfaces = self.facts.facts.interfaces.values();
+        let own = self.underlay_address;
+        let own = own.and_then(|ip| interfaces.find(|it| [it.v4, it.v6].contains(&Some(ip))));
+        let mtu = own.map(|interface| interface.mtu);
+        let underlay = Underlay::new(&addresses, mtu, self.state().peers());
+        self.facts.facts.underlay = underlay;
+    }
+
     fn note_written(&mut self) {
         if self.failures.note_success(STORE) {
             tracing::info!("the store can be written again");
@@ -310,11 +351,11 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
     }
 
     /// Stores the record of this node if it has changed.
-    fn store_record(&mut self) {
-        let addresses: BTreeSet<_> = match self.underlay_address {
-            Some(address) => [address].into(),
-            None => self.facts.addresses.clone(),
-        };
+    pub(super) fn store_record(&mut self) {
+        if self.membership != Membership::Member {
+            return;
+        }
+        let addresses = self.underlay_addresses();
         // The default route may be missing temporarily.
         if addresses.is_empty() && self.record.is_some() {
             return;
@@ -323,6 +364,8 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             name: self.name.clone(),
             addresses: addresses.into_iter().collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            id: Some(self.id),
+            removed: false,
         };
         if self.record.as_ref() == Some(&record) {
             return;
@@ -332,6 +375,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
                 self.note_written();
                 self.degraded.remove("node record");
                 self.record = Some(record);
+                self.rejoins = false;
             }
             Err(error) => {
                 // Not fatal: other nodes read the earlier record.

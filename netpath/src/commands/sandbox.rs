@@ -9,6 +9,7 @@ use super::{
     Action, CommandError, Commands, NamespaceChoice, ObjectKind, SandboxView,
     ended::running_process,
     namespace::{identify_process, interfaces_at},
+    overlay::Wanted,
 };
 use crate::model::{
     Caller, Name, PortSpec, Rate,
@@ -89,8 +90,9 @@ impl Commands {
         };
         let mut node = self.shared.node.lock().await;
         let interfaces = interfaces_at(&request.source).await?;
+        let wanted = Wanted::of(&request);
         let change = node
-            .request_in(&interfaces, |state, env| {
+            .request_endpoints(&wanted, &interfaces, |state, env| {
                 state.create_sandbox(&request, env)
             })
             .await?;
@@ -118,6 +120,7 @@ impl Commands {
             });
         }
         node.request(|state, _| state.remove_sandbox(name)).await?;
+        node.release_unused().await;
         self.wake().sweep.notify_one();
         self.wake().sandboxes.notify_one();
         self.emit(Action::Removed, ObjectKind::Sandbox, name.as_str(), None);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::{CommandError, Commands, Node};
+use super::{CommandError, Commands, Node, NodeView};
 use crate::{
     config::Config,
     datapath::{
@@ -10,7 +10,7 @@ use crate::{
         read::{self, FlowTable, MapUse},
     },
     kernel::{DeviceRole, link_index, sysctl},
-    model::{Name, Network},
+    model::Network,
     plan::{Attachment, Desired},
     store::objects,
 };
@@ -45,17 +45,6 @@ pub struct Status {
     pub features: BTreeMap<String, bool>,
     /// Use and limits of the flow table.
     pub flows: FlowTable,
-}
-
-/// A node that shares the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeView {
-    /// Its name.
-    pub name: Name,
-    /// Addresses at which other nodes reach it.
-    pub addresses: Vec<IpAddr>,
-    /// Version of its daemon.
-    pub version: String,
 }
 
 /// A device of the node, and how netpath uses it.
@@ -170,15 +159,8 @@ impl Node {
     }
 
     fn nodes(&self) -> Vec<NodeView> {
-        // Not an error: the status reports an unreadable store as unreachable, and `follow_store` reports an invalid
-        // record.
-        let nodes = objects::nodes(self.stored.store().as_ref()).unwrap_or_default();
-        let views = nodes.into_iter().map(|record| NodeView {
-            name: record.name,
-            addresses: record.addresses,
-            version: record.version,
-        });
-        views.collect()
+        // Not an error: the status reports an unreadable store as unreachable, and an invalid record as degraded.
+        tokio::task::block_in_place(|| self.node_views()).unwrap_or_default()
     }
 
     /// Status of the store. The reasons why it cannot be written, or cannot be reached, are reported as degraded.

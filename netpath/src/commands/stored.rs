@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::CommandError;
 use crate::{
-    model::{Change, State},
+    model::{Change, Id, State},
     store::{
         Revision, Store,
         objects::{self, records::NodeRecord},
@@ -18,6 +18,8 @@ pub struct Stored {
     store: Arc<dyn Store>,
     state: State,
     revision: Revision,
+    /// Later commits of this node, which the state includes, until their events arrive.
+    own: BTreeSet<Revision>,
     /// Prefixes of the deny list that the settings file names; not in the store.
     denied: Arc<BTreeSet<IpNet>>,
 }
@@ -33,6 +35,7 @@ impl Stored {
             store,
             state,
             revision,
+            own: BTreeSet::new(),
             denied: Arc::default(),
         })
     }
@@ -71,12 +74,31 @@ impl Stored {
         Ok(())
     }
 
-    /// Records a commit of this node, so that `follow` does not load it. If another writer has made a commit before it,
-    /// the revision is unchanged, so that `follow` loads both.
-    fn mark_own(&mut self, revision: Revision) {
-        if revision == self.revision + 1 {
-            self.revision = revision;
+    /// Records a commit of this node, so that `follow` does not load it.
+    pub(super) fn mark_own(&mut self, revision: Revision) {
+        if revision > self.revision {
+            self.own.insert(revision);
         }
+        while self.own.remove(&(self.revision + 1)) {
+            self.revision += 1;
+        }
+    }
+
+    /// The state, to change what is not part of a [`Change`].
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// The random number of this node's state directory: `new` from the first start on.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn node_id(&mut self, new: Id) -> Result<Id, CommandError> {
+        let (id, revision) = objects::node_id(self.store.as_ref(), new)?;
+        if let Some(revision) = revision {
+            self.mark_own(revision);
+        }
+        Ok(id)
     }
 
     /// Stores the record of this node if it differs from the stored one.
@@ -90,12 +112,16 @@ impl Stored {
         Ok(())
     }
 
-    /// Loads the state if it may not include `revision` or an earlier commit. Returns whether the state was loaded.
-    /// `Revision::MAX` is later than every commit.
+    /// Loads the objects of this node if they may not include commit `revision` or an earlier one. Commits are followed in
+    /// their order. Returns whether the objects were loaded. `Revision::MAX` is later than every commit.
     ///
     /// # Errors
     /// If the store cannot be read, or its objects are invalid; the state is unchanged then.
     pub fn follow(&mut self, revision: Revision) -> Result<bool, CommandError> {
+        if self.own.contains(&revision) {
+            self.revision = revision;
+            self.own.retain(|own| *own > revision);
+        }
         if revision <= self.revision {
             return Ok(false);
         }
@@ -103,8 +129,11 @@ impl Stored {
         if loaded == self.revision {
             return Ok(false);
         }
-        self.state = state.with_configured_denials(Arc::clone(&self.denied));
+        let mut state = state.with_configured_denials(Arc::clone(&self.denied));
+        state.set_cluster(self.state.cluster().clone());
+        self.state = state;
         self.revision = loaded;
+        self.own.clear();
         Ok(true)
     }
 }
@@ -114,7 +143,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            Id, Name,
+            Name,
             request::{BuiltIn, Env},
         },
         store::{MemoryStore, objects::ObjectError},
@@ -203,7 +232,8 @@ mod tests {
         let removal = first.reversed();
         two.record(&removal).unwrap();
         assert!(two.state().network(&name("host")).is_err());
-        assert!(two.follow(3).unwrap());
+        assert!(two.follow(2).unwrap());
+        assert!(!two.follow(3).unwrap());
         assert!(two.state().network(&name("host")).is_ok());
         assert!(two.state().network(&name("bridge")).is_err());
     }

@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Prefixes of the node, without those of netpath's networks.
-    async fn foreign_prefixes(&self) -> Result<Prefixes, kernel::Error> {
+    pub(super) async fn foreign_prefixes(&self) -> Result<Prefixes, kernel::Error> {
         let mut prefixes = self.reconciler.kernel.kernel.prefixes().await?;
         let own: BTreeSet<_> = self
             .state()

@@ -6,15 +6,18 @@
 //! processes ─► lifecycle ──┤
 //! timer ─────► sweep ──────┤
 //! timer ─────► denials ────┤
+//! requests ──► publish ────┤
 //! store ─────► follow ─────┘
 //! ```
 
+mod alive;
 mod denials;
 mod error;
 mod follow;
 mod invalidation;
 mod lifecycle;
 mod lock;
+mod publish;
 mod resync;
 mod startup;
 mod sweep;
@@ -56,6 +59,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tasks.spawn(sweep::run(commands.clone()));
     tasks.spawn(follow::run(commands.clone()));
     tasks.spawn(denials::run(commands.clone()));
+    tasks.spawn(publish::run(commands.clone()));
+    tasks.spawn(alive::run(commands.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // An error means that the sender was dropped, which is the signal to stop.

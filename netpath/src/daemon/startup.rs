@@ -18,6 +18,7 @@ use crate::{
         pins,
     },
     kernel::{self, Kernel, host, listeners, mounts, netns},
+    model::Id,
     reconcile::{Depth, Host, Reconciler},
     store::{self, CompositeStore, ConsulStore, EtcdStore, FileStore, Store, StoreError},
 };
@@ -37,7 +38,7 @@ pub fn check_requirements() -> Result<(), DaemonError> {
 /// The first step that failed.
 pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let cgroup = cgroup(config)?;
-    let stored = open_store(config)?.with_denied(Arc::clone(&config.denied));
+    let mut stored = open_store(config)?.with_denied(Arc::clone(&config.denied));
     let ports = listeners::local_port_range()?;
     let settings = NodeSettings {
         netns_cookie: netns::cookie()?,
@@ -66,8 +67,11 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
     let netns_dir = config.run_dir.join("netns");
     let host_netns = config.host_netns();
     netns::mount_own(&host_netns)?;
+    let id = Id::from_random(kernel::random());
+    let id = stored.node_id(id)?;
     let mut node = Node::new(NodeParts {
         name: config.node.clone(),
+        id,
         stored,
         reconciler: Reconciler {
             kernel: Host { kernel, netns_dir },
@@ -80,6 +84,7 @@ pub async fn start(config: &Config) -> Result<Node, DaemonError> {
         free_ports: ports,
         degraded: BTreeMap::new(),
     });
+    node.join_cluster().await?;
     node.renew_denials()?;
     node.forget_ended();
     node.add_built_in().await?;

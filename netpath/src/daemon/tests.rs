@@ -9,7 +9,7 @@ use crate::{
     commands::{Commands, Node, NodeParts, Stored},
     config::{Config, Settings},
     kernel::NodeFacts,
-    model::{Change, Sandbox},
+    model::{Change, Id, Sandbox},
     plan::{Desired, Facts, Observed},
     reconcile::{
         Reconciler,
@@ -18,7 +18,7 @@ use crate::{
             fakes::{FakeDatapath, FakeKernel, World},
         },
     },
-    store::{Expected, MemoryStore, Store, objects},
+    store::{Expected, MemoryStore, Revision, Store, objects},
 };
 
 /// Time limit for the application of a commit.
@@ -47,6 +47,7 @@ impl Daemon {
         let (kernel, datapath) = world.fakes();
         let node = Node::new(NodeParts {
             name: config.node.clone(),
+            id: Id::from_random(1),
             stored: Stored::load(Arc::clone(&store)).unwrap(),
             reconciler: Reconciler { kernel, datapath },
             facts: NodeFacts::default(),
@@ -151,7 +152,7 @@ async fn invalid_commit_of_a_second_writer_is_ignored_and_later_commits_are_appl
     let mut writer = daemon.second_writer();
     daemon.wait_for(&writer).await;
     let executed = daemon.world.executed();
-    let key = "shared/networks/invalid";
+    let key = "local/networks/invalid";
     daemon.store.put_if(key, b"{}", Expected::Nothing).unwrap();
     writer.record(&network_creation()).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -197,12 +198,11 @@ async fn class1_networks_keep_their_mtu_while_there_is_no_default_route() {
     let daemon = Daemon::new().await;
     let mut writer = daemon.second_writer();
     writer.record(&network_creation()).unwrap();
-    let revision = writer.revision();
     daemon.world.set_facts(Facts {
         mtu: Some(9000),
         ..tests::facts()
     });
-    daemon.commands.follow_store(revision).await.unwrap();
+    daemon.commands.follow_store(Revision::MAX).await.unwrap();
     let mtus = || {
         let bridges = daemon.world.observed().bridges.into_values();
         bridges.map(|bridge| bridge.mtu).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 //! The addresses of one subnet.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -21,6 +21,8 @@ pub struct Addresses {
     taken: Ranges,
     /// Address at which the next search starts.
     next: u128,
+    /// Addresses that this node may use; `None` for every address.
+    own: Option<Ranges>,
 }
 
 /// Why an address is not available.
@@ -39,6 +41,14 @@ pub enum AddressError {
         "address {ip} is reserved in subnet {subnet}: it is the network, broadcast or gateway address"
     )]
     Reserved {
+        /// The address.
+        ip: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+    /// It is in an overlay network, and this node has not claimed it.
+    #[error("address {ip} of subnet {subnet} is in no block of this node")]
+    Unclaimed {
         /// The address.
         ip: IpAddr,
         /// The subnet.
@@ -72,15 +82,51 @@ impl Addresses {
             last,
             taken,
             next: first,
+            own: None,
         }
     }
 
-    /// The next address that is not in use; `None` if no address is free. Allocates nothing.
+    /// Permits only the addresses of these prefixes that are not in `except`. An address that is in use stays in use.
+    pub fn restrict(&mut self, prefixes: &[IpNet], except: &BTreeSet<IpAddr>) {
+        let mut own = Ranges::default();
+        let prefixes = prefixes.iter();
+        for (first, last) in prefixes
+            .filter(|prefix| self.prefix.contains(*prefix))
+            .map(bounds)
+        {
+            own.insert(first, last);
+        }
+        for ip in except.iter().filter(|ip| self.prefix.contains(*ip)) {
+            own.remove(number(*ip), number(*ip));
+        }
+        self.own = Some(own);
+    }
+
+    /// Whether this node may use `ip`.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        let own = self.own.as_ref();
+        own.is_none_or(|own| own.contains(number(ip)))
+    }
+
+    /// The next address that this node may use and that is not in use; `None` if no address is free. Allocates nothing.
     pub fn next(&self) -> Option<IpAddr> {
-        let free_from = |first| self.taken.first_free(first, self.last);
-        free_from(self.next)
-            .or_else(|| free_from(self.first))
+        self.free_from(self.next)
+            .or_else(|| self.free_from(self.first))
             .map(|free| address(free, self.prefix.addr()))
+    }
+
+    /// The lowest free address from `start` on.
+    fn free_from(&self, start: u128) -> Option<u128> {
+        let Some(own) = &self.own else {
+            return self.taken.first_free(start, self.last);
+        };
+        own.iter().find_map(|(first, last)| {
+            let (first, last) = (start.max(first), self.last.min(last));
+            if first > last {
+                return None;
+            }
+            self.taken.first_free(first, last)
+        })
     }
 
     /// Whether `ip` is available.
@@ -123,8 +169,6 @@ impl Addresses {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -163,6 +207,29 @@ mod tests {
             addresses.take(ip(last));
         }
         assert_eq!(addresses.next(), None);
+    }
+
+    #[test]
+    fn addresses_come_from_own_prefixes_only() {
+        let net = |text: &str| -> IpNet { text.parse().unwrap_or_else(|error| panic!("{error}")) };
+        let mut addresses = subnet("10.0.0.0/24", "10.0.0.1", Some("10.0.0.0/25"));
+        addresses.restrict(&[], &BTreeSet::new());
+        assert_eq!(addresses.next(), None);
+        let own = ["10.0.0.8/30", "10.0.0.0/30", "10.9.0.0/24"].map(net);
+        let except = ["10.0.0.10", "10.0.0.11"].map(ip);
+        addresses.restrict(&own, &except.into());
+        let mut allocated = Vec::new();
+        while let Some(next) = addresses.next() {
+            addresses.take(next);
+            addresses.continue_after(next);
+            allocated.push(next.to_string());
+        }
+        assert_eq!(allocated, ["10.0.0.2", "10.0.0.3", "10.0.0.8", "10.0.0.9"]);
+        addresses.release(ip("10.0.0.3"));
+        assert_eq!(addresses.next(), Some(ip("10.0.0.3")));
+        assert!(addresses.is_own(ip("10.0.0.9")) && !addresses.is_own(ip("10.0.0.10")));
+        addresses.restrict(&[net("10.0.0.200/32")], &BTreeSet::new());
+        assert_eq!(addresses.next(), None, "outside of the range");
     }
 
     #[test]

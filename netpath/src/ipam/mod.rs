@@ -4,11 +4,13 @@
 //! and releasing it take O(log n).
 
 mod addresses;
+mod blocks;
 mod prefixes;
 mod ranges;
 mod subnets;
 
 pub use addresses::{AddressError, Addresses};
+pub use blocks::Blocks;
 pub use prefixes::Prefixes;
 pub use ranges::Ranges;
 pub(crate) use subnets::overlap;

@@ -14,6 +14,12 @@ impl Ranges {
         self.containing(number).is_some()
     }
 
+    /// First and last number of each range, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, u128)> {
+        let ranges = self.last_by_first.iter();
+        ranges.map(|(first, last)| (*first, *last))
+    }
+
     /// Adds `first..=last`.
     pub fn insert(&mut self, first: u128, last: u128) {
         let (mut first, mut last) = (first, last);

@@ -9,7 +9,7 @@ use super::{
     Address, DefaultRoute, DeviceRole, Error, Kernel, Link, Role,
     interfaces::{Choice, role, roles},
 };
-use crate::plan::{AdoptedDevice, Facts, Interface};
+use crate::plan::{AdoptedDevice, Facts, Interface, Underlay};
 
 /// The facts of the node, and what is degraded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +141,8 @@ fn from_parts(
             mtu,
             host_addresses,
             adopted: BTreeMap::new(),
+            // The node adds it: it depends on the settings and on other nodes.
+            underlay: Underlay::default(),
         },
     }
 }

@@ -3,24 +3,28 @@
 //! The result of a request is a [`Change`]: objects before and after it. `commands` stores it, `plan` turns it into
 //! operations, and the reverse of a change exchanges both.
 
+pub mod claims;
 pub mod deny;
 mod id;
 mod network;
 mod overlay;
 mod owner;
 mod port;
+mod ranges;
 mod rate;
 pub mod request;
 mod sandbox;
 pub mod state;
 
+pub use claims::{Layout, OwnClaims};
 pub use deny::{DenyList, DenyPrefix};
 pub use id::{Id, IdError, Name, NameError};
 pub use network::{Driver, GatewayMode, Network, Scope, Subnet};
-pub use overlay::{Encap, EncapError, Overlay, Peer, RemotePrefix, Vni, VniError};
+pub use overlay::{Encap, EncapError, Overlay, Peer, RemotePrefix, Vni, VniError, derived_mac};
 pub use owner::{Caller, Owner};
 pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
+pub use ranges::{OverlayRange, OverlayRanges};
 pub use rate::{Rate, RateError};
 pub(crate) use sandbox::mac_text;
 pub use sandbox::{

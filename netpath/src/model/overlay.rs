@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Name;
@@ -120,6 +121,24 @@ pub struct RemotePrefix {
     pub prefix: IpNet,
     /// Name of the node.
     pub peer: Name,
+    /// MAC address of the endpoint with the address, if it does not follow from the address.
+    pub mac: Option<MacAddr>,
+}
+
+/// MAC address of an endpoint of an overlay network: `02:42` and the IPv4 address, or `02:43` and the last four bytes of the
+/// IPv6 address if it has no IPv4 address. So nodes answer ARP and ND for endpoints of other nodes without knowing them.
+pub fn derived_mac(addresses: &[IpNet]) -> Option<MacAddr> {
+    let v4 = addresses.iter().find_map(|net| match net.addr() {
+        IpAddr::V4(ip) => Some((0x42, ip.octets())),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = addresses.iter().find_map(|net| match net.addr() {
+        IpAddr::V6(ip) => Some((0x43, ip.to_bits().to_be_bytes())),
+        IpAddr::V4(_) => None,
+    });
+    let v6 = v6.map(|(kind, [.., a, b, c, d])| (kind, [a, b, c, d]));
+    let (kind, [a, b, c, d]) = v4.or(v6)?;
+    Some(MacAddr([0x02, kind, a, b, c, d]))
 }
 
 #[cfg(test)]
@@ -138,6 +157,21 @@ mod tests {
                 "{number}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn mac_address_follows_from_an_address() {
+        let mac = |texts: &[&str]| {
+            let nets: Vec<IpNet> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            derived_mac(&nets)
+        };
+        let v6 = "fd00::102:304/64";
+        assert_eq!(
+            mac(&[v6, "10.1.2.9/24"]),
+            Some(MacAddr([2, 0x42, 10, 1, 2, 9]))
+        );
+        assert_eq!(mac(&[v6]), Some(MacAddr([2, 0x43, 1, 2, 3, 4])));
+        assert_eq!(mac(&[]), None);
     }
 
     #[test]

@@ -251,6 +251,28 @@ pub(crate) mod mac_text {
     }
 }
 
+/// A MAC address that may be absent, as text.
+pub(crate) mod optional_mac_text {
+    use netpath_common::addr::MacAddr;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "super::mac_text")] MacAddr);
+
+    pub fn serialize<S: Serializer>(
+        mac: &Option<MacAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        mac.map(Text).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<MacAddr>, D::Error> {
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(mac)| mac))
+    }
+}
+
 /// A MAC address from its text form, `02:00:5e:00:53:01`; `None` if the text is not one.
 pub fn parse_mac(text: &str) -> Option<MacAddr> {
     let mut octets = [0; 6];

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
 
@@ -11,7 +11,7 @@ use netpath_common::{addr::MacAddr, hook::LinkHeader};
 use serde::{Deserialize, Serialize};
 
 use super::tables::Entries;
-use crate::model::{NetnsId, Rate};
+use crate::model::{NetnsId, Peer, Rate};
 
 /// What the planner must know of the node. Read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,66 @@ pub struct Facts {
     pub host_addresses: BTreeSet<IpAddr>,
     /// Adopted bridges and host interfaces of adopted veth pairs that exist, by interface name.
     pub adopted: BTreeMap<String, AdoptedDevice>,
+    /// How the node reaches other nodes.
+    #[serde(default, skip_serializing_if = "Underlay::is_default")]
+    pub underlay: Underlay,
+}
+
+/// How a node reaches other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Underlay {
+    /// Address of the node for IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// Address of the node for IPv6.
+    pub v6: Option<Ipv6Addr>,
+    /// MTU of the interface with the configured address, in bytes; if `None`, [`Facts::mtu`] applies.
+    pub mtu: Option<u32>,
+    /// Whether a node is reached over IPv6.
+    pub sends_v6: bool,
+}
+
+/// Bytes of the headers around a frame in a VXLAN packet (RFC 7348 §5): Ethernet, IP, UDP and VXLAN, without the outer Ethernet
+/// header, which is no part of the MTU.
+const OVERHEAD: (u32, u32) = (14 + 20 + 8 + 8, 14 + 40 + 8 + 8);
+
+impl Underlay {
+    /// From the addresses of the node, the MTU of their interface, and the other nodes. A node with IPv4 is reached over IPv4.
+    pub fn new<'a>(
+        addresses: &BTreeSet<IpAddr>,
+        mtu: Option<u32>,
+        mut peers: impl Iterator<Item = &'a Peer>,
+    ) -> Self {
+        let v4 = addresses.iter().find_map(|ip| match ip {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = addresses.iter().find_map(|ip| match ip {
+            IpAddr::V6(ip) => Some(*ip),
+            IpAddr::V4(_) => None,
+        });
+        let has_v4 = |peer: &Peer| peer.addresses.iter().any(IpAddr::is_ipv4);
+        let sends_v6 = v6.is_some() && (v4.is_none() || peers.any(|peer| !has_v4(peer)));
+        Self {
+            v4,
+            v6,
+            mtu,
+            sends_v6,
+        }
+    }
+
+    /// Bytes that the tunnel adds to a packet.
+    pub fn overhead(&self) -> u32 {
+        if self.sends_v6 {
+            OVERHEAD.1
+        } else {
+            OVERHEAD.0
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A device that another program has created.

@@ -22,7 +22,9 @@ pub mod tables;
 pub(crate) mod tests;
 mod translate;
 
-pub use desired::{AdoptedDevice, Bridge, Desired, Facts, Inside, Interface, Namespace, Veth};
+pub use desired::{
+    AdoptedDevice, Bridge, Desired, Facts, Inside, Interface, Namespace, Underlay, Veth,
+};
 pub use diff::plan;
 pub use observed::{
     Attachment, Hook, LinkHeader, Observed, ObservedBridge, ObservedInside, ObservedVeth, UsedRoute,

@@ -21,6 +21,9 @@ use crate::model::{
     Change, Endpoint, GatewayMode, Name, NetnsSource, Network, PortMapping, Sandbox, State,
 };
 
+/// Least MTU in bytes (RFC 791).
+const LEAST_MTU: u32 = 68;
+
 /// MTU in bytes if no interface has a default route.
 const DEFAULT_MTU: u32 = 1500;
 
@@ -391,11 +394,16 @@ fn bridge_mac(network: &Network, facts: &Facts) -> Option<MacAddr> {
 }
 
 /// MTU of a network's bridge and endpoints in bytes: the configured one, that of the adopted bridge, or the smallest of
-/// the interfaces with a default route ([`Facts::mtu`]).
+/// the interfaces with a default route ([`Facts::mtu`]). That of an overlay network leaves room for the tunnel.
 pub(crate) fn mtu(network: &Network, facts: &Facts) -> u32 {
     let adopted = network.adopted.as_ref();
     if let Some(bridge) = adopted.and_then(|name| facts.adopted.get(name)) {
         return network.mtu.unwrap_or(bridge.mtu);
+    }
+    if network.overlay.is_some() {
+        let outer = facts.underlay.mtu.or(facts.mtu).unwrap_or(DEFAULT_MTU);
+        let inner = outer.saturating_sub(facts.underlay.overhead());
+        return network.mtu.unwrap_or(inner.max(LEAST_MTU));
     }
     network.mtu.or(facts.mtu).unwrap_or(DEFAULT_MTU)
 }

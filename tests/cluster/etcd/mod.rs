@@ -17,6 +17,8 @@ fn start(members: usize) -> Etcd {
     Etcd::start(members, &[])
 }
 
+mod nodes;
+
 mod contract {
     netpath_tests::contract_tests!(super::subject);
 }

@@ -208,6 +208,22 @@ impl Client {
         self.send(Method::DELETE, &target, request).await
     }
 
+    /// Every node of the cluster.
+    pub async fn nodes(&self) -> ClientResult<Vec<v1::Node>> {
+        self.get("/v1/nodes").await
+    }
+
+    /// One node of the cluster.
+    pub async fn node(&self, name: &str) -> ClientResult<v1::Node> {
+        self.get(&format!("/v1/nodes/{}", escape(name))).await
+    }
+
+    /// Removes a node from the cluster; with `force` also one whose daemon is running.
+    pub async fn remove_node(&self, name: &str, force: bool) -> ClientResult<()> {
+        let target = format!("/v1/nodes/{}", escape(name));
+        self.delete(&with_force(target, force)).await
+    }
+
     /// The deny list.
     pub async fn denials(&self) -> ClientResult<Vec<v1::Denial>> {
         self.get("/v1/deny").await

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::UNIX_EPOCH};
 use super::v1;
 use crate::{
     commands::{
-        self, DenialView, EndpointView, InterfaceView, NetworkView, NodeView, PortView,
+        self, DenialView, EndpointView, InterfaceView, NetworkView, NodeState, NodeView, PortView,
         ProgramStatus, ReconcileStatus, SandboxView, Status,
     },
     datapath::read::{FlowTable, MapUse, SandboxFlows},
@@ -25,7 +25,8 @@ impl From<NetworkView> for v1::Network {
             subnets: subnets.clone().map(|subnet| subnet.prefix).collect(),
             gateways: subnets.map(|subnet| subnet.gateway).collect(),
             mtu: view.mtu,
-            vni: None,
+            vni: network.overlay.map(|overlay| overlay.vni.number()),
+            encap: network.overlay.map(|overlay| overlay.encap.to_string()),
             internal: network.internal,
             icc: network.icc,
             masquerade: network.masquerade,
@@ -164,6 +165,13 @@ impl From<NodeView> for v1::Node {
             name: node.name.to_string(),
             addresses: node.addresses,
             version: node.version,
+            state: match node.state {
+                NodeState::Ready => "ready".to_owned(),
+                NodeState::Unreachable => "unreachable".to_owned(),
+                NodeState::Removed => "removed".to_owned(),
+            },
+            networks: node.networks.iter().map(ToString::to_string).collect(),
+            last_seen_s: node.last_seen.as_secs(),
         }
     }
 }

@@ -134,6 +134,19 @@ pub trait Service: Send + Sync + 'static {
         request: v1::DenyRemove,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
+    /// Every node of the cluster, by name.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<v1::Node>, ApiError>> + Send;
+
+    /// One node of the cluster.
+    fn node(&self, name: &str) -> impl Future<Output = Result<v1::Node, ApiError>> + Send;
+
+    /// Removes a node that no longer exists from the cluster.
+    fn remove_node(
+        &self,
+        name: &str,
+        caller: Caller,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
     /// Every pinned map.
     fn maps(&self) -> impl Future<Output = Result<Vec<v1::MapInfo>, ApiError>> + Send;
 

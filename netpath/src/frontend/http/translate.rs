@@ -15,7 +15,7 @@ use crate::{
     },
     datapath::read::ReadError,
     model::{
-        Caller, DenyPrefix, Id, Name, PortSpec, Rate,
+        Caller, DenyPrefix, Encap, Id, Name, PortSpec, Rate,
         deny::LONGEST_DENIAL,
         parse_mac,
         request::{NetworkChoice, NetworkRequest},
@@ -54,6 +54,7 @@ impl Service for Translator {
                 gateway_mode: request.gateway_mode.into(),
                 mtu: request.mtu,
                 vni: request.vni,
+                encap: request.encap.as_deref().map(encap).transpose()?,
                 labels: request.labels,
                 ..NetworkRequest::new(name(&request.name)?)
             },
@@ -209,6 +210,19 @@ impl Service for Translator {
         Ok(self.0.remove_denials(&prefixes(&request.cidrs)?).await?)
     }
 
+    async fn nodes(&self) -> Result<Vec<v1::Node>, ApiError> {
+        let nodes = self.0.nodes().await?;
+        Ok(nodes.into_iter().map(Into::into).collect())
+    }
+
+    async fn node(&self, node: &str) -> Result<v1::Node, ApiError> {
+        Ok(self.0.node(&name(node)?).await?.into())
+    }
+
+    async fn remove_node(&self, node: &str, caller: Caller) -> Result<(), ApiError> {
+        Ok(self.0.remove_node(&name(node)?, caller.force).await?)
+    }
+
     async fn maps(&self) -> Result<Vec<v1::MapInfo>, ApiError> {
         let maps = self.0.maps()?;
         Ok(maps.into_iter().map(Into::into).collect())
@@ -316,6 +330,11 @@ fn deny_time(seconds: u64) -> Result<Duration, ApiError> {
 fn rate(bits: Option<u64>) -> Result<Option<Rate>, ApiError> {
     bits.map(Rate::try_from)
         .transpose()
+        .map_err(|error| ApiError::invalid(format!("{error}")))
+}
+
+fn encap(text: &str) -> Result<Encap, ApiError> {
+    text.parse()
         .map_err(|error| ApiError::invalid(format!("{error}")))
 }
 

@@ -10,8 +10,8 @@ use netpath_common::{
 
 use super::{Env, RequestError};
 use crate::{
-    ipam::Ranges,
-    model::{Endpoint, Holder, Id, Name, Owner, Rate, State, state::NetworkState},
+    ipam::{AddressError, Ranges},
+    model::{Endpoint, Holder, Id, Name, Owner, Rate, State, derived_mac, state::NetworkState},
 };
 
 /// Slots, generations and ids of endpoints that the request has allocated already.
@@ -83,8 +83,9 @@ impl State {
             let fresh = !taken.ids.iter().any(|other| other.device() == id.device());
             fresh && entry.mac_holder(id.mac()).is_none() && id.mac() != entry.network.mac()
         });
-        if let Some(mac) = wanted.mac {
-            check_mac(entry, &wanted.holder(), mac)?;
+        let derived = derived_mac(&addresses).filter(|_| entry.network.overlay.is_some());
+        if let Some(mac) = wanted.mac.or(derived) {
+            check_mac(entry, &wanted.holder(), mac, derived)?;
         }
         let slot = self
             .free_slot(&taken.slots)
@@ -105,7 +106,7 @@ impl State {
             id,
             network: wanted.network.clone(),
             interface: wanted.interface.clone(),
-            mac: wanted.mac.unwrap_or_else(|| id.mac()),
+            mac: wanted.mac.or(derived).unwrap_or_else(|| id.mac()),
             addresses,
             owner: wanted.owner,
             rate: wanted.rate,
@@ -162,7 +163,13 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
             let like = |ip: &&IpAddr| ip.is_ipv4() == subnet.gateway.is_ipv4();
             let ip = match wanted.ips.iter().find(like) {
                 Some(ip) => {
+                    let unclaimed = AddressError::Unclaimed {
+                        ip: *ip,
+                        subnet: subnet.prefix,
+                    };
                     let checked = addresses.check(*ip, subnet.gateway);
+                    let own = addresses.is_own(*ip);
+                    let checked = checked.and_then(|()| own.then_some(()).ok_or(unclaimed));
                     checked.map_err(|reason| RequestError::Address {
                         holder: wanted.holder(),
                         network: wanted.network.clone(),
@@ -184,7 +191,13 @@ fn choose_addresses(entry: &NetworkState, wanted: &Wanted<'_>) -> Result<Vec<IpN
         .collect()
 }
 
-fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), RequestError> {
+/// Refuses a MAC address. `derived` is the one that follows from the addresses of an endpoint of an overlay network.
+fn check_mac(
+    entry: &NetworkState,
+    holder: &Holder,
+    mac: MacAddr,
+    derived: Option<MacAddr>,
+) -> Result<(), RequestError> {
     let refused = |reason: String| {
         Err(RequestError::Mac {
             holder: holder.clone(),
@@ -196,6 +209,8 @@ fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), 
         refused("it is a multicast address".to_owned())
     } else if mac == MacAddr::default() {
         refused("it is all zero".to_owned())
+    } else if derived.is_some_and(|derived| derived != mac) && is_derived(mac) {
+        refused("on an overlay network it belongs to another address".to_owned())
     } else if mac == entry.network.mac() {
         refused(format!(
             "it is the address of the bridge of network '{}'",
@@ -209,4 +224,9 @@ fn check_mac(entry: &NetworkState, holder: &Holder, mac: MacAddr) -> Result<(), 
     } else {
         Ok(())
     }
+}
+
+/// Whether a MAC address has the form of those that follow from addresses ([`derived_mac`]).
+fn is_derived(mac: MacAddr) -> bool {
+    matches!(mac.0, [0x02, 0x42 | 0x43, ..])
 }

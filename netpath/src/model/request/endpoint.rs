@@ -173,7 +173,7 @@ impl State {
     /// # Errors
     /// The network does not exist, or belongs to another owner.
     pub fn check_network_owner(&self, name: &Name, caller: Caller) -> Result<(), RequestError> {
-        let owner = self.network(name)?.owner;
+        let owner = self.known_network(name)?.owner;
         owned("network", name.to_string(), owner, caller)
     }
 

@@ -1,6 +1,7 @@
 //! Why a request is refused.
 
 mod hint;
+mod text;
 
 use std::net::IpAddr;
 
@@ -9,8 +10,13 @@ use netpath_common::addr::MacAddr;
 
 use crate::{
     ipam::AddressError,
-    model::{Holder, Id, Name, Owner, PortSpec, Protocol, port::Span, state::Unknown},
+    model::{
+        Holder, Id, Name, Owner, PortSpec, Protocol, Vni, claims::KeepError, port::Span,
+        state::Unknown,
+    },
 };
+
+use text::{list, list_or, owner_text, plural};
 
 /// Kinds of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,6 +333,50 @@ pub enum RequestError {
         /// The endpoint.
         endpoint: Id,
     },
+    /// Another overlay network has the VXLAN network identifier.
+    #[error("network '{name}' cannot have --vni {vni}: network '{owner}' has it")]
+    VniTaken {
+        /// Name of the network.
+        name: Name,
+        /// The identifier.
+        vni: Vni,
+        /// The other network.
+        owner: Name,
+    },
+    /// Nodes use an overlay network.
+    #[error("network '{name}' is in use on {} {}", plural("node", .nodes), list(.nodes))]
+    InUseOn {
+        /// The network.
+        name: Name,
+        /// Names of the nodes.
+        nodes: Vec<Name>,
+    },
+    /// Nodes have claimed every block of an overlay network.
+    #[error(
+        "no address of network '{network}' is free on this node: its blocks are full, and every other block belongs to another node"
+    )]
+    BlocksExhausted {
+        /// The network.
+        network: Name,
+    },
+    /// An address belongs to another node.
+    #[error("address {ip} of network '{network}' cannot be used on this node: {reason}")]
+    Claimed {
+        /// The network.
+        network: Name,
+        /// The address.
+        ip: IpAddr,
+        /// Reason.
+        reason: KeepError,
+    },
+    /// A node to be removed is in use.
+    #[error("node '{name}' cannot be removed: {reason}")]
+    NodeInUse {
+        /// The node.
+        name: Name,
+        /// Reason, as text for users.
+        reason: &'static str,
+    },
     /// The deny list contains the prefix.
     #[error("{prefix} is in the deny list already")]
     Denied {
@@ -355,31 +405,4 @@ pub enum RequestError {
         /// Number of the objects.
         capacity: u32,
     },
-}
-
-fn list<T: std::fmt::Display>(items: &[T]) -> String {
-    let texts: Vec<_> = items
-        .iter()
-        .take(8)
-        .map(|item| format!("'{item}'"))
-        .collect();
-    let rest = items.len() - texts.len();
-    let texts = texts.join(", ");
-    if rest == 0 {
-        texts
-    } else {
-        format!("{texts} and {rest} more")
-    }
-}
-
-fn list_or(items: &[String], none: &str) -> String {
-    if items.is_empty() {
-        none.to_owned()
-    } else {
-        list(items)
-    }
-}
-
-fn owner_text(owner: Option<&Holder>) -> String {
-    owner.map_or_else(String::new, |owner| format!(" by {owner}"))
 }

@@ -9,6 +9,7 @@ mod deny;
 mod endpoint;
 mod error;
 mod network;
+mod overlay;
 mod publish;
 mod sandbox;
 mod subnet;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, GatewayMode, Name, Network, Owner, State};
+use crate::model::{Change, Driver, Encap, GatewayMode, Name, Network, Owner, State, Subnet};
 
 /// Networks that the daemon creates at the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -50,6 +50,8 @@ pub struct NetworkRequest {
     pub mtu: Option<u32>,
     /// VXLAN network identifier; only overlay networks have one.
     pub vni: Option<u32>,
+    /// Encapsulation between nodes; only overlay networks have one.
+    pub encap: Option<Encap>,
     /// Labels of the user.
     pub labels: BTreeMap<String, String>,
     /// Owner of the network.
@@ -87,6 +89,7 @@ impl NetworkRequest {
             gateway_mode: GatewayMode::Nat,
             mtu: None,
             vni: None,
+            encap: None,
             labels: BTreeMap::new(),
             owner: Owner::default(),
             adopt: None,
@@ -95,7 +98,7 @@ impl NetworkRequest {
 }
 
 impl State {
-    /// Creates a network.
+    /// Creates a network of one node. [`Self::new_overlay`] is the other function.
     ///
     /// # Errors
     /// The name or the subnet is in use, or the request is invalid.
@@ -104,22 +107,20 @@ impl State {
         request: &NetworkRequest,
         env: &mut Env<'_>,
     ) -> Result<Change, RequestError> {
-        if self.networks.contains_key(&request.name) {
+        let taken = self.networks.contains_key(&request.name)
+            || self.cluster.network(&request.name).is_some();
+        if taken {
             return Err(RequestError::Exists {
                 kind: "network",
                 name: request.name.clone(),
             });
         }
         check_driver(request)?;
-        check_labels(request)?;
         let subnets = match &request.adopt {
             None => self.choose_subnets(request, env)?,
             Some(bridge) => self.adopt_bridge(request, bridge)?,
         };
-        check_mtu(
-            request,
-            subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
-        )?;
+        check_options(request, &subnets)?;
         Ok(created(Network {
             id: self.allocate_id(env, |_| true),
             name: request.name.clone(),
@@ -222,24 +223,43 @@ fn created(network: Network) -> Change {
     }
 }
 
+/// Checks the options of networks of every driver.
+pub(super) fn check_options(
+    request: &NetworkRequest,
+    subnets: &[Subnet],
+) -> Result<(), RequestError> {
+    check_labels(request)?;
+    check_mtu(
+        request,
+        subnets.iter().any(|subnet| subnet.gateway.is_ipv6()),
+    )
+}
+
 fn check_driver(request: &NetworkRequest) -> Result<(), RequestError> {
     let reason = match request.driver {
-        Driver::Overlay => "overlay networks are not supported yet",
+        Driver::Overlay => "an overlay network is an object of the cluster",
         Driver::Host | Driver::None => "the network of this driver exists already",
-        Driver::Bridge if request.vni.is_some() => {
-            return Err(RequestError::NetworkOption {
-                name: request.name.clone(),
-                option: "--vni".to_owned(),
-                reason: "only overlay networks have one",
-            });
-        }
-        Driver::Bridge => return Ok(()),
+        Driver::Bridge => return check_no_overlay_options(request),
     };
     Err(RequestError::Driver {
         name: request.name.clone(),
         driver: request.driver,
         reason,
     })
+}
+
+/// Refuses options that only overlay networks have.
+fn check_no_overlay_options(request: &NetworkRequest) -> Result<(), RequestError> {
+    let vni = request.vni.map(|_| "--vni");
+    let option = vni.or(request.encap.map(|Encap::Vxlan| "--encap"));
+    match option {
+        None => Ok(()),
+        Some(option) => Err(RequestError::NetworkOption {
+            name: request.name.clone(),
+            option: option.to_owned(),
+            reason: "only overlay networks have one",
+        }),
+    }
 }
 
 /// Limits of labels: number, bytes of a key, bytes of a value.

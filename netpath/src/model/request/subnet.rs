@@ -70,9 +70,13 @@ impl State {
             return Some(*prefix);
         }
         // If every subnet overlaps a route, one of them is used: its sandboxes do not reach the destinations of the route.
-        let avoided = [env.connected, env.routed].concat();
+        let overlays = self.cluster().networks();
+        let overlays = overlays.flat_map(|entry| &entry.network.subnets);
+        let overlays = overlays.map(|subnet| subnet.prefix);
+        let connected: Vec<IpNet> = env.connected.iter().copied().chain(overlays).collect();
+        let avoided = [&connected, env.routed].concat();
         let find = |avoid: &[IpNet]| choose_subnet(env.pools, like, &self.prefixes, avoid);
-        let pooled = find(&avoided).or_else(|| find(env.connected));
+        let pooled = find(&avoided).or_else(|| find(&connected));
         if pooled.is_some() || like.is_ipv4() {
             return pooled;
         }
@@ -84,7 +88,7 @@ impl State {
                 (!clash).then_some(subnet)
             })
         };
-        find(&avoided).or_else(|| find(env.connected))
+        find(&avoided).or_else(|| find(&connected))
     }
 
     /// Refuses a prefix that is invalid, or that overlaps a network or a directly connected prefix of the node.
@@ -128,7 +132,8 @@ impl State {
         if let Some((_, reason)) = forbidden {
             return Err(refused(request, what(), *reason));
         }
-        match self.prefixes.overlapping(prefix) {
+        let own = self.prefixes.overlapping(prefix);
+        match own.or_else(|| self.cluster().overlapping(prefix)) {
             None => Ok(()),
             Some((other, owner)) => Err(RequestError::Overlap {
                 name: request.name.clone(),

@@ -102,6 +102,15 @@ impl NetworkState {
         }
     }
 
+    /// Whether this node may use `ip`.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        let subnets = self.network.subnets.iter().zip(&self.addresses);
+        subnets
+            .into_iter()
+            .find(|(subnet, _)| subnet.gateway.is_ipv4() == ip.is_ipv4())
+            .is_some_and(|(_, addresses)| addresses.is_own(ip))
+    }
+
     /// Whether it has an endpoint.
     pub fn is_used(&self) -> bool {
         !(self.members.is_empty() && self.unbound.is_empty())
@@ -157,7 +166,8 @@ impl State {
             // The caller has checked that it does not overlap.
             let _ = self.prefixes.insert(subnet.prefix, network.name.clone());
         }
-        let entry = NetworkState::new(network);
+        let mut entry = NetworkState::new(network);
+        entry.restrict(self.own.get(&entry.network.name));
         self.networks.insert(entry.network.name.clone(), entry);
     }
 

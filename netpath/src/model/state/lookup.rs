@@ -47,7 +47,8 @@ impl State {
     }
 }
 
-pub(super) fn unknown<'a>(
+/// The error for an unknown name. It suggests the most similar one of `candidates`.
+pub fn unknown<'a>(
     kind: &'static str,
     name: &str,
     candidates: impl Iterator<Item = &'a Name>,

@@ -4,26 +4,26 @@
 //! of [`crate::model::request`] compute the changes of requests.
 
 mod check;
+mod cluster;
 mod denied;
 mod endpoints;
 mod entry;
 mod lookup;
 mod ports;
-mod remote;
 mod sandboxes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use netpath_common::maps::MAX_ENDPOINTS;
 
-use super::{Change, DenyList, Endpoint, Id, Name, NetnsId, Network, Sandbox};
+use super::{Change, DenyList, Endpoint, Id, Name, NetnsId, Network, OwnClaims, Sandbox};
 use crate::ipam::{Prefixes, Ranges};
 
 pub use check::StateError;
+pub use cluster::{Cluster, ClusterNetwork};
 pub(in crate::model) use entry::NetworkState;
-pub use lookup::Unknown;
+pub use lookup::{Unknown, unknown};
 pub(in crate::model) use ports::PortIndex;
-pub(in crate::model) use remote::Remote;
 
 /// Every object of a node.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +41,10 @@ pub struct State {
     pub(in crate::model) ports: PortIndex,
     /// Endpoints without a sandbox.
     pub(in crate::model) unbound: BTreeMap<Id, Endpoint>,
-    /// Other nodes, and the addresses that belong to them.
-    pub(in crate::model) remote: Remote,
+    /// Other nodes, and the overlay networks.
+    pub(in crate::model) cluster: Cluster,
+    /// Addresses of overlay networks that this node has claimed, by network.
+    pub(in crate::model) own: BTreeMap<Name, OwnClaims>,
     /// Sandboxes by the sandbox whose namespace they use.
     pub(in crate::model) sharers: BTreeMap<Name, BTreeSet<Name>>,
     /// Sandboxes with adopted namespaces, by namespace.

@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::{Driver, Id, NetworkMode, Owner, Protocol, Subnet};
-use crate::plan::{AdoptedDevice, Observed, Operation, plan};
+use crate::model::{Driver, Encap, Id, NetworkMode, Overlay, Owner, Peer, Protocol, Subnet, Vni};
+use crate::plan::{AdoptedDevice, Observed, Operation, Underlay, plan};
 
 fn network(number: u32, prefixes: &[&str]) -> Network {
     let subnets = prefixes.iter().map(|prefix| {
@@ -320,4 +320,43 @@ fn address_of_an_adopted_bridge_is_a_host_address_without_its_network() {
         Some(&AddressEntry::Gateway)
     );
     assert_eq!(after.entries.addresses.get(&ip), Some(&AddressEntry::Host));
+}
+
+#[test]
+fn mtu_of_an_overlay_network_leaves_room_for_the_tunnel() {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let peer = |texts: &[&str]| Peer {
+        name: "b".parse().unwrap(),
+        addresses: texts.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let overlay = Network {
+        driver: Driver::Overlay,
+        overlay: Some(Overlay {
+            vni: Vni::try_from(4096).unwrap(),
+            encap: Encap::Vxlan,
+        }),
+        ..network(1, &["10.1.0.0/24"])
+    };
+    let (v4, v6) = ("192.0.2.1", "2001:db8::1");
+    for (own, peers, mtu, expected) in [
+        (&[v4][..], &[v4][..], None, 1450),
+        (&[v4, v6], &[v4, v6], None, 1450),
+        (&[v4, v6], &[v6], None, 1430),
+        (&[v6], &[v4, v6], None, 1430),
+        (&[v4], &[v4], Some(9000), 8950),
+        (&[], &[], None, 1450),
+    ] {
+        let facts = Facts {
+            mtu: Some(1500),
+            underlay: Underlay::new(&addresses(own), mtu, [peer(peers)].iter()),
+            ..Facts::default()
+        };
+        assert_eq!(super::mtu(&overlay, &facts), expected, "{own:?} {peers:?}");
+        let configured = Network {
+            mtu: Some(1400),
+            ..overlay.clone()
+        };
+        assert_eq!(super::mtu(&configured, &facts), 1400);
+        assert_eq!(super::mtu(&network(1, &["10.1.0.0/24"]), &facts), 1500);
+    }
 }

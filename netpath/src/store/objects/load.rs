@@ -3,39 +3,39 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use super::{
-    GENERATION, ObjectError, invalid,
-    nodes::OWN_NAME,
+    GENERATION, LOCAL, ObjectError, invalid,
+    nodes::{OWN_ID, OWN_NAME},
+    overlays::OWN_BLOCKS,
     parse,
     records::{
-        DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, NodeRecord,
+        DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot,
         SandboxRecord,
     },
 };
 use crate::{
-    model::{DenyPrefix, Endpoint, Name, Network, Sandbox, State, deny::Denials},
+    model::{DenyPrefix, Endpoint, Id, Name, Network, OwnClaims, Sandbox, State, deny::Denials},
     store::{Revision, Store, Versioned},
 };
 
 /// The records of a store, by the name or id in their keys.
 #[derive(Default)]
 struct Found {
-    /// With the full key, for errors.
-    networks: BTreeMap<String, (String, NetworkDefinition)>,
+    networks: BTreeMap<String, NetworkDefinition>,
     network_slots: BTreeMap<String, NetworkSlot>,
     endpoints: BTreeMap<String, EndpointDefinition>,
     endpoint_slots: BTreeMap<String, EndpointSlot>,
     sandboxes: BTreeMap<String, SandboxRecord>,
+    own_claims: BTreeMap<Name, OwnClaims>,
     denials: Denials,
     generation: u32,
 }
 
-/// Loads the objects of this node. Returns the state and the revision of the store. Shared networks without a slot on
-/// this node are omitted: only other nodes use them.
+/// Loads the objects of this node, without what it knows of its cluster. Returns the state and the revision of the store.
 ///
 /// # Errors
 /// The store cannot be read, or its contents are invalid; the error names the key or the object.
 pub fn load_state(store: &dyn Store) -> Result<(State, Revision), ObjectError> {
-    let listing = store.list("")?;
+    let listing = store.list(LOCAL)?;
     let mut found = Found::default();
     for entry in &listing.entries {
         found.add(entry)?;
@@ -53,22 +53,25 @@ impl Found {
         if key == OWN_NAME {
             return parse::<Name>(entry).map(drop);
         }
+        if key == OWN_ID {
+            return parse::<Id>(entry).map(drop);
+        }
+        if let Some(name) = key.strip_prefix(OWN_BLOCKS) {
+            let name: Name = name.parse().map_err(|error| invalid(key, error))?;
+            self.own_claims.insert(name, parse(entry)?);
+            return Ok(());
+        }
         let mut parts = key.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some("shared" | "local"), Some("networks"), Some(name)) => {
+            (Some("local"), Some("networks"), Some(name)) => {
                 let definition: NetworkDefinition = parse(entry)?;
                 check_name(entry, name, definition.name())?;
-                let value = (key.clone(), definition);
-                self.networks.insert(name.to_owned(), value);
+                self.networks.insert(name.to_owned(), definition);
             }
             (Some("local"), Some("endpoints"), Some(id)) => {
                 let definition: EndpointDefinition = parse(entry)?;
                 check_name(entry, id, definition.id())?;
                 self.endpoints.insert(id.to_owned(), definition);
-            }
-            (Some("shared"), Some("nodes"), Some(name)) => {
-                let record: NodeRecord = parse(entry)?;
-                check_name(entry, name, record.name)?;
             }
             (Some("local"), Some("network-slots"), Some(name)) => {
                 self.network_slots.insert(name.to_owned(), parse(entry)?);
@@ -120,16 +123,16 @@ impl Found {
         }
         let state = State::load(networks, sandboxes, self.generation)?;
         let state = state.with_denials(self.denials);
-        Ok(state.with_endpoints(unbound)?)
+        let state = state.with_endpoints(unbound)?;
+        Ok(state.with_own_claims(self.own_claims))
     }
 
     fn networks(&mut self) -> Result<Vec<Network>, ObjectError> {
         let mut networks = Vec::with_capacity(self.networks.len());
-        for (name, (key, definition)) in std::mem::take(&mut self.networks) {
+        for (name, definition) in std::mem::take(&mut self.networks) {
             match self.network_slots.remove(&name) {
                 Some(slot) => networks.push(definition.with(slot)),
-                None if key.starts_with("shared/") => {}
-                None => return Err(no_slot(&key)),
+                None => return Err(no_slot(&format!("local/networks/{name}"))),
             }
         }
         match self.network_slots.first_key_value() {

@@ -2,6 +2,8 @@
 
 mod load;
 mod nodes;
+pub mod overlays;
+pub mod publication;
 pub mod records;
 #[cfg(test)]
 mod tests;
@@ -17,11 +19,10 @@ use crate::model::{
 };
 use records::{
     DenialRecord, EndpointDefinition, EndpointSlot, NetworkDefinition, NetworkSlot, SandboxRecord,
-    scope_prefix,
 };
 
 pub use load::load_state;
-pub use nodes::{nodes, store_node};
+pub use nodes::{ALIVE, NODES, is_alive, node, node_id, nodes, remove_node, store_node};
 
 /// Prefix of the keys of local records.
 pub const LOCAL: &str = "local/";
@@ -115,10 +116,9 @@ fn add_network(records: &mut Records, network: Option<&Network>) -> Result<(), O
     let Some(network) = network else {
         return Ok(());
     };
-    let scope = scope_prefix(network.driver.scope());
     let name = &network.name;
     let definition = NetworkDefinition::of(network);
-    add(records, format!("{scope}/networks/{name}"), &definition)?;
+    add(records, format!("local/networks/{name}"), &definition)?;
     let slot = NetworkSlot::of(network);
     add(records, format!("local/network-slots/{name}"), &slot)
 }

@@ -6,12 +6,18 @@
 //! |---|---|---|
 //! | `shared/networks/NAME` | [`NetworkDefinition`] | a network of global scope |
 //! | `shared/nodes/NAME` | [`NodeRecord`] | a node |
-//! | `local/networks/NAME` | [`NetworkDefinition`] | a network of this node |
+//! | `shared/ranges` | [`OverlayRanges`](crate::model::OverlayRanges) | VNIs and subnets of all networks of global scope |
+//! | `shared/blocks/NAME` | [`Claims`](crate::model::claims::Claims) | addresses of such a network that nodes have claimed |
+//! | `shared/endpoints/ID` | [`PublishedEndpoint`] | a copy of an endpoint in such a network, for other nodes |
+//! | `shared/alive/NAME` | id | exists while the node is running |
+//! | `local/networks/NAME` | [`NetworkDefinition`] | a network that this node uses, of either scope |
+//! | `local/blocks/NAME` | [`OwnClaims`](crate::model::OwnClaims) | addresses of a network of global scope that this node has claimed |
 //! | `local/endpoints/ID` | [`EndpointDefinition`] | an endpoint of this node, in a network of either scope |
 //! | `local/network-slots/NAME` | [`NetworkSlot`] | index and bridge of a network on this node |
 //! | `local/endpoint-slots/ID` | [`EndpointSlot`] | slot, generation and devices of an endpoint on this node |
 //! | `local/sandboxes/NAME` | [`SandboxRecord`] | namespace, process and ports of a sandbox |
 //! | `local/denied/PREFIX` | [`DenialRecord`] | an entry of the deny list that a command has made |
+//! | `local/node-id` | id | random number of this state directory |
 //! | `local/node` | name | this node's name when it last stored its [`NodeRecord`] |
 //! | `local/generation` | number | highest slot generation that was ever used |
 
@@ -23,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Driver, Endpoint, GatewayMode, Id, Name, NetnsSource, Network, NetworkMode, Overlay, Owner,
-    PortMapping, ProcessId, Rate, Sandbox, Scope, Subnet, deny::Moment,
+    PortMapping, ProcessId, Rate, Sandbox, Subnet, deny::Moment,
 };
 
 /// Properties of a network that are the same on every node.
@@ -56,6 +62,12 @@ pub struct NodeRecord {
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,
+    /// Random number of its state directory. Another node with the same name has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
+    /// Whether an operator has removed it from the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
 }
 
 /// Properties of a network that are local to this node.
@@ -66,7 +78,7 @@ pub struct NetworkSlot {
     adopted: Option<String>,
 }
 
-/// Properties of an endpoint that other nodes may know.
+/// Properties of an endpoint that the node has not assigned to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDefinition {
@@ -90,6 +102,37 @@ pub struct EndpointSlot {
     rate: Option<Rate>,
     slot: u32,
     generation: u32,
+}
+
+/// A copy of an endpoint of an overlay network, for other nodes. It decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedEndpoint {
+    /// Its id.
+    pub id: Id,
+    /// Its network.
+    pub network: Name,
+    /// Its node.
+    pub node: Name,
+    /// Its sandbox; `None` if it has none.
+    pub sandbox: Option<Name>,
+    #[serde(with = "crate::model::mac_text")]
+    mac: MacAddr,
+    addresses: Vec<IpNet>,
+}
+
+impl PublishedEndpoint {
+    /// The copy of an endpoint of `node`.
+    pub fn of(endpoint: &Endpoint, sandbox: Option<&Name>, node: &Name) -> Self {
+        Self {
+            id: endpoint.id,
+            network: endpoint.network.clone(),
+            node: node.clone(),
+            sandbox: sandbox.cloned(),
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+        }
+    }
 }
 
 /// A sandbox of this node.
@@ -117,14 +160,6 @@ pub struct SandboxRecord {
 pub struct DenialRecord {
     /// When it expires; `None` for never.
     pub expires: Option<Moment>,
-}
-
-/// First part of the keys of definitions in a scope.
-pub fn scope_prefix(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Local => "local",
-        Scope::Global => "shared",
-    }
 }
 
 impl NetworkDefinition {
@@ -164,6 +199,14 @@ impl NetworkDefinition {
             adopted: slot.adopted,
             index: slot.index,
         }
+    }
+
+    /// The network on a node that does not use it.
+    pub fn unused(self) -> Network {
+        self.with(NetworkSlot {
+            index: 0,
+            adopted: None,
+        })
     }
 
     /// Its name.

@@ -1,4 +1,5 @@
 mod shared;
+mod transactions;
 
 use std::{fs, path::Path};
 
@@ -206,12 +207,8 @@ fn invalid_values_are_reported_with_their_key() {
         ),
         ("local/generation", b"-1".to_vec()),
         ("local/node", b"{}".to_vec()),
-        ("shared/nodes/a", b"{}".to_vec()),
-        (
-            "shared/nodes/a",
-            b"{\"name\":\"b\",\"addresses\":[],\"version\":\"\"}".to_vec(),
-        ),
-        ("peers/x", b"1".to_vec()),
+        ("local/blocks/web", b"{}".to_vec()),
+        ("local/peers/x", b"1".to_vec()),
     ] {
         let store = MemoryStore::default();
         fill(&store, &mut State::default());

@@ -42,6 +42,8 @@ pub(super) fn router<S: Service>(service: Arc<S>, ended: watch::Receiver<bool>) 
         .route("/endpoints/{name}/leave", post(leave_endpoint))
         .route("/ports", get(ports).post(publish).delete(unpublish))
         .route("/deny", get(denials).post(deny).delete(remove_denials))
+        .route("/nodes", get(nodes))
+        .route("/nodes/{name}", get(node).delete(remove_node))
         .route("/maps", get(maps))
         .route("/maps/{name}", get(map))
         .route("/status", get(status))
@@ -255,6 +257,23 @@ async fn remove_denials<S: Service>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn nodes<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::Node>> {
+    api.service.nodes().await.map(Json)
+}
+
+async fn node<S: Service>(State(api): Api<S>, Named(name): Named) -> ApiResult<v1::Node> {
+    api.service.node(&name).await.map(Json)
+}
+
+async fn remove_node<S: Service>(
+    State(api): Api<S>,
+    Named(name): Named,
+    Authority(caller): Authority,
+) -> Result<StatusCode, ApiError> {
+    api.service.remove_node(&name, caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn maps<S: Service>(State(api): Api<S>) -> ApiResult<Vec<v1::MapInfo>> {
     api.service.maps().await.map(Json)
 }
@@ -282,7 +301,7 @@ async fn teardown<S: Service>(State(api): Api<S>) -> Result<StatusCode, ApiError
 
 async fn unknown_route(uri: Uri) -> ApiError {
     ApiError::not_found(format!("'{}' does not exist in this API", uri.path()))
-        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/endpoints', '/v1/ports', '/v1/deny', '/v1/maps', '/v1/status' and '/v1/events'")
+        .hint("see '/v1/networks', '/v1/sandboxes', '/v1/endpoints', '/v1/ports', '/v1/deny', '/v1/nodes', '/v1/maps', '/v1/status' and '/v1/events'")
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> (StatusCode, ApiError) {

@@ -82,6 +82,7 @@ pub(crate) fn network(name: &str) -> v1::Network {
         gateways: vec!["172.17.0.1".parse().unwrap()],
         mtu: 1500,
         vni: None,
+        encap: None,
         internal: false,
         icc: true,
         masquerade: true,
@@ -91,6 +92,17 @@ pub(crate) fn network(name: &str) -> v1::Network {
         sandboxes: vec!["web".to_owned()],
         labels: BTreeMap::from([("tier".to_owned(), "front".to_owned())]),
         warnings: Vec::new(),
+    }
+}
+
+pub(crate) fn node(name: &str) -> v1::Node {
+    v1::Node {
+        name: name.to_owned(),
+        addresses: vec!["192.0.2.129".parse().unwrap()],
+        version: "0.1.0".to_owned(),
+        state: "unreachable".to_owned(),
+        networks: vec!["web".to_owned()],
+        last_seen_s: 12,
     }
 }
 
@@ -297,6 +309,25 @@ impl Service for Fake {
     async fn unpublish(&self, request: v1::Unpublish, _: Caller) -> Result<(), ApiError> {
         self.note(format!("unpublish {request:?}"));
         Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<v1::Node>, ApiError> {
+        Ok(vec![node("host-b")])
+    }
+
+    async fn node(&self, name: &str) -> Result<v1::Node, ApiError> {
+        match name {
+            "host-b" => Ok(node(name)),
+            _ => Err(ApiError::unknown("node", name, ["host-b"])),
+        }
+    }
+
+    async fn remove_node(&self, name: &str, caller: Caller) -> Result<(), ApiError> {
+        self.node(name).await?;
+        match caller.force {
+            true => Ok(()),
+            false => Err(ApiError::conflict("its daemon is running")),
+        }
     }
 
     async fn denials(&self) -> Result<Vec<v1::Denial>, ApiError> {

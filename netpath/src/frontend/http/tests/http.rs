@@ -70,7 +70,7 @@ async fn networks_have_the_fields_of_the_contract() {
         body,
         json!({
             "name": "a", "id": "0123456789ab", "driver": "bridge", "scope": "local",
-            "subnets": ["172.17.0.0/24"], "gateways": ["172.17.0.1"], "mtu": 1500, "vni": null,
+            "subnets": ["172.17.0.0/24"], "gateways": ["172.17.0.1"], "mtu": 1500, "vni": null, "encap": null,
             "internal": false, "icc": true, "masquerade": true, "gateway_mode": "nat",
             "owner": "netpath", "adopted": null, "sandboxes": ["web"], "labels": {"tier": "front"},
         })

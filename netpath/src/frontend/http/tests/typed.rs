@@ -99,6 +99,18 @@ async fn ports_are_published_and_withdrawn() {
 }
 
 #[tokio::test]
+async fn nodes_are_listed_and_removed() {
+    let running = Running::start();
+    let client = running.client();
+    assert_eq!(client.nodes().await.unwrap(), [fake::node("host-b")]);
+    assert_eq!(client.node("host-b").await.unwrap(), fake::node("host-b"));
+    assert!(client.node("host-c").await.unwrap_err().is_not_found());
+    let refused = client.remove_node("host-b", false).await.unwrap_err();
+    assert!(refused.is_conflict());
+    client.remove_node("host-b", true).await.unwrap();
+}
+
+#[tokio::test]
 async fn deny_list_is_changed_and_listed() {
     let running = Running::start();
     let client = running.client();

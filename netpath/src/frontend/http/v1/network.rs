@@ -28,6 +28,9 @@ pub struct Network {
     pub mtu: u32,
     /// VXLAN network identifier; `null` unless the driver is `overlay`.
     pub vni: Option<u32>,
+    /// Encapsulation between nodes; `null` unless the driver is `overlay`.
+    #[serde(default)]
+    pub encap: Option<String>,
     /// No external access, no published ports.
     pub internal: bool,
     /// Sandboxes may exchange packets with each other.
@@ -203,9 +206,12 @@ pub struct NetworkCreate {
     /// MTU in bytes; by default that of the interfaces with a default route, or of the adopted bridge.
     #[serde(default)]
     pub mtu: Option<u32>,
-    /// VXLAN network identifier; a free one by default.
+    /// VXLAN network identifier of an overlay network; a free one by default.
     #[serde(default)]
     pub vni: Option<u32>,
+    /// Encapsulation between the nodes of an overlay network: `vxlan` or `auto`; `vxlan` by default.
+    #[serde(default)]
+    pub encap: Option<String>,
     /// Interface name of an existing bridge of another program to use. Subnets and gateways are then those of its
     /// addresses by default.
     #[serde(default)]
@@ -231,6 +237,7 @@ impl NetworkCreate {
             gateway_mode: GatewayMode::default(),
             mtu: None,
             vni: None,
+            encap: None,
             adopt: None,
             labels: BTreeMap::new(),
         }

@@ -46,7 +46,7 @@ pub struct Status {
     pub timers: BTreeMap<String, serde_json::Number>,
 }
 
-/// A node.
+/// A node: `GET /v1/nodes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Its name.
@@ -55,6 +55,16 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Version of its daemon.
     pub version: String,
+    /// `ready`; `unreachable` if it is not running or cannot reach the store; `removed`.
+    #[serde(default)]
+    pub state: String,
+    /// Overlay networks in which it has claimed addresses.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// Seconds since it was running, 0 if it is; at least the time since this daemon has started if it was not running since
+    /// then.
+    #[serde(default)]
+    pub last_seen_s: u64,
 }
 
 /// A device of the node.

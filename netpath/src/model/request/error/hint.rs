@@ -37,6 +37,11 @@ impl RequestError {
             | Self::Forwarding { .. }
             | Self::Joined { .. }
             | Self::HasEndpoint { .. }
+            | Self::VniTaken { .. }
+            | Self::InUseOn { .. }
+            | Self::BlocksExhausted { .. }
+            | Self::Claimed { .. }
+            | Self::NodeInUse { .. }
             | Self::Denied { .. }
             | Self::DeniedBySettings { .. }
             | Self::Exhausted { .. } => ErrorKind::Conflict,
@@ -78,7 +83,7 @@ impl RequestError {
                 None => "disconnect them first".to_owned(),
             },
             Self::InUse { .. } => "remove the sandboxes that use it first".to_owned(),
-            Self::Driver { .. } => "use --driver bridge".to_owned(),
+            Self::Driver { .. } => "use --driver bridge or --driver overlay".to_owned(),
             Self::Subnet { .. } => {
                 "give a prefix without host bits, for example --subnet 172.30.1.0/24".to_owned()
             }
@@ -148,6 +153,18 @@ impl RequestError {
                 format!("disconnect it first with POST /v1/endpoints/{endpoint}/leave")
             }
             Self::NotJoined { .. } => "no action is needed".to_owned(),
+            Self::VniTaken { .. } => "choose another --vni, or omit it for a free one".to_owned(),
+            Self::InUseOn { .. } => {
+                "remove or disconnect the sandboxes there, or remove a node that no longer exists with 'netpath node rm'"
+                    .to_owned()
+            }
+            Self::BlocksExhausted { .. } => {
+                "remove sandboxes, remove nodes that no longer exist with 'netpath node rm', or create a network with a \
+                 larger --subnet"
+                    .to_owned()
+            }
+            Self::Claimed { .. } => "choose another address, or omit --ip".to_owned(),
+            Self::NodeInUse { .. } => "stop its daemon first, or use --force".to_owned(),
             Self::HasEndpoint { endpoint, .. } => {
                 format!("remove it first with DELETE /v1/endpoints/{endpoint}")
             }
