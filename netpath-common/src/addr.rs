@@ -285,6 +285,22 @@ impl fmt::Debug for Be16 {
 #[repr(C)]
 pub struct MacAddr(pub [u8; 6]);
 
+impl MacAddr {
+    /// The MAC address of an endpoint of an overlay network with this address: `02:42` and an IPv4 address, or `02:43` and the last
+    /// four bytes of an IPv6 address.
+    #[inline(always)]
+    pub const fn of_address(address: Addr) -> Self {
+        let [a, b, c, d] = if cfg!(target_endian = "little") {
+            (address.raw().1 >> 32) as u32
+        } else {
+            address.raw().1 as u32
+        }
+        .to_ne_bytes();
+        let second = if address.is_v4() { 0x42 } else { 0x43 };
+        Self([0x02, second, a, b, c, d])
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -328,6 +344,14 @@ mod tests {
         assert!(addr("fe80::ff:fe00:1ff").has_mac_identifier());
         assert!(!addr("fe80::1").has_mac_identifier());
         assert!(addr("febf::1").is_link_local() && !addr("fec0::1").is_link_local());
+    }
+
+    #[test]
+    fn mac_address_follows_from_the_last_four_bytes_of_an_address() {
+        let mac =
+            |text: &str| MacAddr::of_address(Addr::from(text.parse::<IpAddr>().expect("address")));
+        assert_eq!(mac("10.1.2.3"), MacAddr([2, 0x42, 10, 1, 2, 3]));
+        assert_eq!(mac("fd00::102:304"), MacAddr([2, 0x43, 1, 2, 3, 4]));
     }
 
     proptest! {

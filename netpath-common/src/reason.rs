@@ -100,6 +100,13 @@ reasons! {
     /// A request for the link address of the gateway or of a sandbox of the same network: answered.
     Neighbour = 23, Forward, "forward_neighbour";
 
+    /// Sent from a sandbox to another node in a tunnel packet.
+    Encapsulated = 24, Forward, "forward_encapsulated";
+    /// Received from another node in a tunnel packet, and delivered to a sandbox.
+    Decapsulated = 25, Forward, "forward_decapsulated";
+    /// Larger than what the route to another node takes: answered by an ICMP error.
+    TunnelTooBig = 26, Forward, "forward_too_big";
+
     /// Headers are truncated or inconsistent.
     Malformed = 32, Drop, "drop_malformed";
     /// The source MAC or IP address, or the sender of an ARP or ND message, is not the sandbox's.
@@ -163,6 +170,26 @@ reasons! {
     Quota = 60, Drop, "drop_quota";
     /// A map lacks an entry that must exist: an error of netpath or of the kernel.
     Internal = 61, Drop, "drop_internal_error";
+    /// A tunnel packet whose UDP or VXLAN header is invalid: wrong length, no VNI, or another protocol than Ethernet inside.
+    TunnelHeader = 62, Drop, "drop_tunnel_header";
+    /// A fragment of a tunnel packet. Nodes send none.
+    TunnelFragment = 63, Drop, "drop_tunnel_fragment";
+    /// A tunnel packet with a VNI of no network of this node.
+    TunnelVni = 64, Drop, "drop_tunnel_vni";
+    /// A tunnel packet from an address that belongs to no other node.
+    TunnelPeer = 65, Drop, "drop_tunnel_peer";
+    /// The packet inside a tunnel packet is no valid IP packet in an Ethernet frame without VLAN tag.
+    TunnelInner = 66, Drop, "drop_tunnel_inner";
+    /// The source address of the packet inside a tunnel packet is not on the node that sent it.
+    TunnelSource = 67, Drop, "drop_tunnel_source";
+    /// The destination address of the packet inside a tunnel packet belongs to no sandbox of the network on this node.
+    TunnelTarget = 68, Drop, "drop_tunnel_target";
+    /// A tunnel packet is marked as having experienced congestion, but the packet inside cannot carry that mark (RFC 6040 §4.2).
+    TunnelCongested = 69, Drop, "drop_tunnel_congested";
+    /// No route to the node with the destination, or no address of this node of the family of its address.
+    TunnelRoute = 70, Drop, "drop_tunnel_route";
+    /// Larger than what the route to another node takes, and of a kind that no ICMP error reports.
+    TunnelLost = 71, Drop, "drop_tunnel_too_big";
 
     /// A half-open flow was removed for a new one, because the limit of its endpoint and direction was reached.
     EvictedHalfOpen = 96, Evict, "evicted_half_open";

@@ -21,44 +21,58 @@ use netpath_ebpf::{
     socket::Call,
 };
 
-#[classifier]
-fn uplink_ingress(context: TcContext) -> i32 {
-    handle(&context, |context| {
-        uplink::ingress(context, LinkHeader::Ethernet)
-    })
+/// Handles a packet, counts it, and returns the verdict for its reason. A macro, and the programs are inlined into their
+/// entry points, because the frames of more calls do not fit on the stack of Linux 6.1.
+macro_rules! handle {
+    ($program:ident, $context:ident => $path:expr) => {{
+        let bytes = Skb::new($program.skb.skb).len();
+        let reason = match Context::new(Skb::new($program.skb.skb)) {
+            Some(mut context) => {
+                let $context = &mut context;
+                $path
+            }
+            None => Reason::Internal,
+        };
+        finish(&$program, reason, bytes)
+    }};
 }
 
 #[classifier]
-fn uplink_egress(context: TcContext) -> i32 {
-    handle(&context, |context| {
-        uplink::egress(context, LinkHeader::Ethernet)
-    })
+#[inline(always)]
+fn uplink_ingress(program: TcContext) -> i32 {
+    handle!(program, context => uplink::ingress(context, LinkHeader::Ethernet))
+}
+
+#[classifier]
+#[inline(always)]
+fn uplink_egress(program: TcContext) -> i32 {
+    handle!(program, context => uplink::egress(context, LinkHeader::Ethernet))
 }
 
 /// For devices without an Ethernet header.
 #[classifier]
-fn uplink_in_l3(context: TcContext) -> i32 {
-    handle(&context, |context| {
-        uplink::ingress(context, LinkHeader::None)
-    })
+#[inline(always)]
+fn uplink_in_l3(program: TcContext) -> i32 {
+    handle!(program, context => uplink::ingress(context, LinkHeader::None))
 }
 
 /// For devices without an Ethernet header.
 #[classifier]
-fn uplink_out_l3(context: TcContext) -> i32 {
-    handle(&context, |context| {
-        uplink::egress(context, LinkHeader::None)
-    })
+#[inline(always)]
+fn uplink_out_l3(program: TcContext) -> i32 {
+    handle!(program, context => uplink::egress(context, LinkHeader::None))
 }
 
 #[classifier]
-fn endpoint_in(context: TcContext) -> i32 {
-    handle(&context, endpoint::ingress)
+#[inline(always)]
+fn endpoint_in(program: TcContext) -> i32 {
+    handle!(program, context => endpoint::ingress(context))
 }
 
 #[classifier]
-fn endpoint_out(context: TcContext) -> i32 {
-    handle(&context, endpoint::egress)
+#[inline(always)]
+fn endpoint_out(program: TcContext) -> i32 {
+    handle!(program, context => endpoint::egress(context))
 }
 
 /// For interfaces of the node whose driver runs XDP programs, before the program of the ingress hook.
@@ -147,22 +161,20 @@ fn getpeername6(context: SockAddrContext) -> i32 {
     Call::new(context.sock_addr, Family::V6).restore()
 }
 
-/// Handles a packet, counts it, and returns the verdict for its reason.
+/// Counts a packet, and returns the verdict for its reason.
 #[inline(always)]
-fn handle(context: &TcContext, path: impl FnOnce(&mut Context) -> Reason) -> i32 {
-    let skb = Skb::new(context.skb.skb);
-    let bytes = skb.len();
-    let reason = match Context::new(Skb::new(context.skb.skb)) {
-        Some(mut context) => path(&mut context),
-        None => Reason::Internal,
-    };
+#[cfg_attr(
+    not(feature = "trace"),
+    expect(unused_variables, reason = "used by traces")
+)]
+fn finish(program: &TcContext, reason: Reason, bytes: usize) -> i32 {
     maps::count(reason, bytes);
     #[cfg(feature = "trace")]
     if reason.verdict() == Verdict::Drop {
         aya_log_ebpf::info!(
-            context,
+            program,
             "interface {}: {} bytes dropped for reason {}",
-            skb.ifindex(),
+            Skb::new(program.skb.skb).ifindex(),
             bytes,
             reason as u32
         );

@@ -16,6 +16,9 @@ use crate::{
     parse::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV6_NEIGHBOUR_ADVERTISEMENT, Parsed},
 };
 
+pub mod too_big;
+pub mod tunnel;
+
 const V4_TTL: usize = 8;
 const V4_CHECKSUM: usize = 10;
 const V4_SOURCE: usize = 12;

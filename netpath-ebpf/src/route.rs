@@ -18,7 +18,7 @@ use crate::{
     context::Context,
     hash::keyed_hash,
     helpers::{self, AF_INET, AF_INET6, Lookup, RouteQuery},
-    maps,
+    maps::{self, RemotePart},
     stage::stage,
 };
 
@@ -84,10 +84,59 @@ stage! {
     }
 }
 
+stage! {
+    /// Looks up the route of the tunnel packet that `scratch.tunnel` describes. The result is in `scratch.route.found`.
+    ///
+    /// # Errors
+    /// [`Reason::TooBig`] if the route does not take the packet, [`Reason::TunnelRoute`] if there is none, or this node has no
+    /// address of its family.
+    pub fn look_up_node(context: &mut Context, arrival: u32) -> Result<(), Reason> {
+        let outer = &context.scratch.tunnel.outer;
+        if outer.key.src.is_unspecified() {
+            return Err(Reason::TunnelRoute);
+        }
+        let length = context.scratch.tunnel.length;
+        let query = RouteQuery {
+            parsed: outer,
+            source: outer.key.src,
+            ifindex: arrival,
+            flags: context.config.route_flags,
+        };
+        let found = &mut context.scratch.route.found;
+        let result = match helpers::find_route(&context.skb, &query, length as usize, found) {
+            Lookup::Found => Ok(()),
+            Lookup::TooBig => Err(Reason::TooBig),
+            Lookup::Unreachable | Lookup::Local | Lookup::Failed => Err(Reason::TunnelRoute),
+        };
+        match maps::device(found.hop.ifindex) {
+            Some(device) if device.is_interface() => result,
+            _ => Err(Reason::TunnelRoute),
+        }
+    }
+}
+
 /// The next hop of a flow for a packet of `length` bytes. `None` if it must be looked up.
 #[inline(always)]
 pub fn kept(context: &Context, entry: Entry, length: u32) -> Option<NextHop> {
-    let (key, mtu, decided) = entry.route();
+    kept_decision(context, entry.route(), context.parsed.key.dst, length)
+}
+
+/// The next hop towards another node for a tunnel packet of `length` bytes. `None` if it must be looked up.
+#[inline(always)]
+pub fn kept_to_node(context: &Context, remote: RemotePart, length: u32) -> Option<NextHop> {
+    let remote = remote.get();
+    let decision = (remote.next_hop, remote.mtu, remote.decided);
+    kept_decision(context, decision, remote.peer, length)
+}
+
+/// The next hop by a decision: key of the next hop, largest packet, and when it was made.
+#[inline(always)]
+fn kept_decision(
+    context: &Context,
+    (key, mtu, decided): (u16, u16, u32),
+    destination: Addr,
+    length: u32,
+) -> Option<NextHop> {
     // A policy rule may select another route for a packet with a mark.
     let is_marked = context.skb.mark() != 0;
     if key == 0 || is_marked || length > mtu as u32 || !is_valid(context.config, decided) {
@@ -95,7 +144,7 @@ pub fn kept(context: &Context, entry: Entry, length: u32) -> Option<NextHop> {
     }
     let mut hop = *maps::next_hop(key)?;
     if hop.family == 0 {
-        (hop.family, hop.address) = directly_to(context.parsed.key.dst);
+        (hop.family, hop.address) = directly_to(destination);
     }
     Some(hop)
 }
@@ -117,8 +166,24 @@ fn ticks(time: u64) -> u32 {
 /// Keeps the result of the last lookup in the entry, unless the packet has a mark.
 #[inline(never)]
 pub fn keep(context: &Context, entry: Entry) {
+    if let Some((key, mtu, decided)) = decision(context, context.parsed.key.dst) {
+        entry.set_route(key, mtu, decided);
+    }
+}
+
+/// Keeps the result of the last lookup for packets to another node.
+#[inline(never)]
+pub fn keep_to_node(context: &Context, remote: RemotePart) {
+    if let Some((key, mtu, decided)) = decision(context, remote.get().peer) {
+        remote.set_route(key, mtu, decided);
+    }
+}
+
+/// The result of the last lookup as a decision about packets to `destination`. `None` if the packet has a mark.
+#[inline(always)]
+fn decision(context: &Context, destination: Addr) -> Option<(u16, u16, u32)> {
     if context.skb.mark() != 0 {
-        return;
+        return None;
     }
     let found = &context.scratch.route.found;
     let mut hop = NextHop {
@@ -126,7 +191,7 @@ pub fn keep(context: &Context, entry: Entry) {
         family: found.hop.family,
         address: found.hop.address,
     };
-    let (family, destination) = directly_to(context.parsed.key.dst);
+    let (family, destination) = directly_to(destination);
     if hop.family == family && is_same(&hop.address, &destination) {
         (hop.family, hop.address) = (0, [0; 4]);
     }
@@ -142,7 +207,7 @@ pub fn keep(context: &Context, entry: Entry) {
     };
     // A larger MTU is stored as 65,535: no IP packet is longer.
     let mtu = found.mtu.min(u16::MAX as u32) as u16;
-    entry.set_route(stored, mtu, ticks(helpers::now()));
+    Some((stored, mtu, ticks(helpers::now())))
 }
 
 /// Whether a flow has left by another device before the last lookup, and has the source address of that device.

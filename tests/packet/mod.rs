@@ -9,12 +9,14 @@ mod decode;
 mod decoded;
 pub mod fragments;
 mod pcap;
+mod tunnel;
 
 use std::net::IpAddr;
 
 pub use decode::decode;
 pub use decoded::{Decoded, Value, difference, number};
 pub use pcap::write_pcap;
+pub use tunnel::FIRST_TUNNEL_PORT;
 
 /// TCP flag FIN.
 pub const FIN: u8 = 0x01;

@@ -12,6 +12,7 @@ mod host_connection;
 mod identification;
 mod limits;
 mod mark;
+mod overlay;
 mod sweep;
 mod tagged;
 mod time;

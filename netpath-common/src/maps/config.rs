@@ -9,7 +9,7 @@ use crate::{
 layout! {
     /// Settings of the node; one entry. Written by the daemon.
     #[derive(Clone, Copy, Debug)]
-    pub struct Config(200) {
+    pub struct Config(232) {
         /// `SO_NETNS_COOKIE` of the node's network namespace. The socket programs ignore sockets of other namespaces.
         pub netns_cookie: u64,
         /// Random, chosen when the map is created. Key of the hash that selects external ports.
@@ -59,8 +59,29 @@ layout! {
         pub swept: u64,
         /// Number of entries of `denied`. If there are none, the programs look up no address.
         pub denied: u32,
-        /// Padding, always zero.
-        pub pad: u32,
+        /// UDP port of tunnels between nodes; 0 if the node has no overlay network.
+        pub tunnel_port: u32,
+        /// The address of this node in IPv4 tunnels; `::` if it has none.
+        pub underlay_v4: Addr,
+        /// The address of this node in IPv6 tunnels; `::` if it has none.
+        pub underlay_v6: Addr,
+    }
+}
+
+impl Config {
+    /// The address of this node in tunnels of a family; `::` if it has none.
+    #[inline(always)]
+    pub fn underlay(&self, family: Family) -> Addr {
+        match family {
+            Family::V4 => self.underlay_v4,
+            Family::V6 => self.underlay_v6,
+        }
+    }
+
+    /// Whether a UDP port is that of tunnels between nodes.
+    #[inline(always)]
+    pub const fn is_tunnel_port(&self, port: u16) -> bool {
+        port != 0 && port as u32 == self.tunnel_port
     }
 }
 
@@ -68,7 +89,7 @@ layout! {
 /// interval between sweeps.
 pub const SWEEP_TIMEOUT: u64 = 60_000_000_000;
 
-/// UDP port of tunnels between nodes (RFC 7348 §5). A reply to this port would be decapsulated, so SNAT does not use it
+/// Default UDP port of tunnels between nodes (RFC 7348 §5). A reply to this port would be decapsulated, so SNAT does not use it
 /// as source port, and sandboxes may not send to it.
 pub const VXLAN_PORT: u16 = 4789;
 

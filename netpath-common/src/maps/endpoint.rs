@@ -18,6 +18,8 @@ pub const ROUTED: u32 = 1 << 3;
 pub const MULTIHOMED: u32 = 1 << 4;
 /// Flag of an endpoint: its sandbox forwards packets for others, with source and destination addresses that are not its own.
 pub const FORWARDING: u32 = 1 << 5;
+/// Flag of a network: an overlay, whose sandboxes may be on other nodes.
+pub const OVERLAY: u32 = 1 << 6;
 
 layout! {
     /// An endpoint, by slot. Written by the daemon.
@@ -89,6 +91,12 @@ impl Endpoint {
         self.flags & ROUTED != 0
     }
 
+    /// Whether its network is an overlay.
+    #[inline(always)]
+    pub const fn is_overlay(&self) -> bool {
+        self.flags & OVERLAY != 0
+    }
+
     /// Whether its sandbox has endpoints in several networks.
     #[inline(always)]
     pub const fn is_multihomed(&self) -> bool {
@@ -136,11 +144,13 @@ impl ForwarderKey {
 layout! {
     /// A network, by index. Written by the daemon, for dumps.
     #[derive(Clone, Copy, Default, Debug)]
-    pub struct Network(72) {
+    pub struct Network(76) {
         /// Its flags.
         pub flags: u32,
         /// Interface index of its bridge.
         pub bridge: u32,
+        /// Identifier of an overlay network in tunnel packets; 0 for another network.
+        pub vni: u32,
         /// Its name.
         pub name: Text,
     }

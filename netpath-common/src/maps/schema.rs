@@ -31,6 +31,10 @@ pub const MAX_PORTS: u32 = 131_072;
 pub const MAX_ALLOW: u32 = 65_536;
 /// Capacity of `denied`.
 pub const MAX_DENIED: u32 = 131_072;
+/// Capacity of `peers`.
+pub const MAX_PEERS: u32 = 8_192;
+/// Capacity of `remotes`: the blocks of every network, and addresses that are not in the block of their node.
+pub const MAX_REMOTES: u32 = 131_072;
 /// Capacity of `devices`.
 pub const MAX_DEVICES: u32 = 32_768;
 /// Capacity of `link_owners`: the addresses of every endpoint.
@@ -105,6 +109,9 @@ macro_rules! for_each_map {
             "ports" PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs, CLI";
             "allow" ALLOW: LpmTrie[[u8; 20] => u32; MAX_ALLOW], "daemon" => "programs";
             "denied" DENIED: LpmTrie[[u8; 20] => Denied; MAX_DENIED], "daemon" => "programs";
+            "peers" PEERS: HashMap[Addr => Peer; MAX_PEERS], "daemon" => "programs, CLI";
+            "remotes" REMOTES: LpmTrie[[u8; 20] => Remote; MAX_REMOTES], "daemon, programs" => "programs, CLI";
+            "vnis" VNIS: HashMap[u32 => u32; MAX_NETWORKS], "daemon" => "programs";
             "own_ports" OWN_PORTS: HashMap[PortKey => PublishedRange; MAX_PORTS], "daemon" => "programs";
             "reserved_ports" RESERVED_PORTS: Array[u32 => u64; RESERVED_WORDS], "daemon" => "programs";
             "outer_tuples" OUTER_TUPLES: HashMap[FlowKey => OuterTuple; MAX_OUTER_TUPLES], "programs" => "programs, daemon";
@@ -161,9 +168,9 @@ impl MapKind {
 use super::{
     Addr, AddressRecord, BufferedFragment, CURSORS, Config, Count, Denied, Device, Endpoint,
     FlowEntry, FlowKey, ForwarderKey, FragmentKey, HALF_OPEN_BLOCK, HalfOpenBlock, KnownDatagram,
-    LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple,
-    PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr, SocketPeer, Subnet,
-    Usage,
+    LINK_ADDRESSES, LinkAddresses, LinkKey, LinkOwner, Network, NextHop, OuterTuple, Peer,
+    PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, Remote, SocketAddr, SocketPeer,
+    Subnet, Usage,
 };
 use crate::reason::COUNTERS;
 

@@ -3,7 +3,7 @@
 mod new_flow;
 
 use netpath_common::{
-    addr::Addr,
+    addr::{Addr, MacAddr},
     maps::{Config, FragmentKey, KnownDatagram, PendingDatagram, PublishedRange},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     helpers::Route,
     maps::{self, PerCpuArray},
     packet::skb::Skb,
-    parse::Parsed,
+    parse::{ETHERNET, Parsed},
 };
 
 #[cfg_attr(target_arch = "bpf", map(name = "workspace"))]
@@ -43,6 +43,8 @@ pub struct Scratch {
     pub published: PublishedRange,
     /// The route of the packet.
     pub route: RouteScratch,
+    /// The tunnel packet that the packet becomes, or that contains it.
+    pub tunnel: TunnelScratch,
     /// The flow that is being opened.
     pub flow: NewFlow,
     /// State of the packet's datagram, if the packet is a fragment.
@@ -56,6 +58,23 @@ pub struct RouteScratch {
     pub source: Addr,
     /// The result of the last lookup.
     pub found: Route,
+}
+
+/// A tunnel packet.
+#[repr(C)]
+pub struct TunnelScratch {
+    /// Its own headers: family, addresses, ports, type of service.
+    pub outer: Parsed,
+    /// Index of the network, of a tunnel packet that was received.
+    pub network: u32,
+    /// Identifier of the network, of a tunnel packet that is sent.
+    pub vni: u32,
+    /// Bytes on the wire from its network header on, of a tunnel packet that is sent; for a GSO packet, bytes of one segment.
+    pub length: u32,
+    /// MAC address of a sandbox on another node, for which it was looked up.
+    pub mac: MacAddr,
+    /// The Ethernet header of the packet inside.
+    pub ethernet: [u8; ETHERNET],
 }
 
 /// Intermediate results about a fragment.

@@ -3,14 +3,18 @@
 use std::cell::RefCell;
 
 use netpath_common::{
-    addr::Addr,
+    addr::{Addr, Family},
+    checksum::{fold, sum},
     flow::FlowKey,
     hook::Hook,
     maps::{BUFFER_BYTES, NextHop, SweepRecord},
 };
 
 use super::{Continue, Lookup, Route, RouteQuery, Socket, Step};
-use crate::packet::{Packet, skb::Skb};
+use crate::{
+    packet::{Packet, skb::Skb},
+    parse::ETHERNET,
+};
 
 /// The state that tests set, and the calls of programs.
 #[derive(Default)]
@@ -141,6 +145,30 @@ pub fn replace_packet(
     let frame = unsafe { &*frame };
     let bytes = frame.get(..length as usize);
     bytes.map(|bytes| skb.bytes = bytes.to_vec()).is_some()
+}
+
+pub fn add_tunnel_room(skb: &mut Skb, _family: Family, length: usize) -> bool {
+    skb.bytes
+        .splice(ETHERNET..ETHERNET, std::iter::repeat_n(0, length));
+    true
+}
+
+pub fn add_room(skb: &mut Skb, length: usize) -> bool {
+    add_tunnel_room(skb, Family::V4, length)
+}
+
+pub fn truncate(skb: &mut Skb, length: usize) -> bool {
+    skb.bytes.truncate(length);
+    true
+}
+
+pub fn sum_of<const N: usize>(bytes: &[u8; N]) -> u32 {
+    u32::from(fold(sum(bytes)))
+}
+
+pub fn remove_tunnel_headers(skb: &mut Skb, _outer: Family, _inner: Family, length: usize) -> bool {
+    skb.bytes.drain(ETHERNET..ETHERNET + length);
+    true
 }
 
 pub fn load_record(

@@ -15,6 +15,7 @@
 //! | `route` | arguments and results of routing lookups |
 //! | `socket_lookup` | sockets of the node |
 //! | `time` | the clock |
+//! | `tunnel` | room for the headers of tunnel packets |
 //!
 //! Host tests use `host` instead, which records what the programs do.
 
@@ -42,6 +43,8 @@ mod repeat;
 mod socket_lookup;
 #[cfg(target_arch = "bpf")]
 mod time;
+#[cfg(target_arch = "bpf")]
+mod tunnel;
 
 mod route;
 
@@ -58,12 +61,14 @@ pub use self::{
     repeat::repeat,
     socket_lookup::{find_socket, find_socket_of_call, find_socket_of_frame},
     time::{now, precise_now},
+    tunnel::{add_room, add_tunnel_room, remove_tunnel_headers, sum_of, truncate},
 };
 #[cfg(not(target_arch = "bpf"))]
 pub use host::{
-    add_i32, add_u64, clone_redirect, fetch_add_u32, find_route, find_socket, load_bytes,
-    load_record, now, precise_now, raise_u64, random_u32, redirect_to_device,
-    redirect_to_neighbour, redirect_to_peer, repeat, replace_packet,
+    add_i32, add_room, add_tunnel_room, add_u64, clone_redirect, fetch_add_u32, find_route,
+    find_socket, load_bytes, load_record, now, precise_now, raise_u64, random_u32,
+    redirect_to_device, redirect_to_neighbour, redirect_to_peer, remove_tunnel_headers, repeat,
+    replace_packet, sum_of, truncate,
 };
 pub use route::{AF_INET, AF_INET6, Lookup, Route, RouteQuery};
 

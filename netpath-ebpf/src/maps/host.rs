@@ -172,14 +172,11 @@ impl<K, V> LpmTrie<K, V> {
     }
 }
 
-/// The value of the longest prefix that matches `key`.
+/// The value of the longest prefix that matches `key`; null if there is none.
 ///
 /// # Safety
 /// `key` has as many bytes as the map's keys: a length in bits, and the data.
-pub unsafe fn find_longest<K, V>(
-    map: *const LpmTrie<K, V>,
-    key: *const c_void,
-) -> Option<&'static V> {
+pub unsafe fn find_longest_value<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> *mut V {
     // SAFETY: by contract.
     let wanted = unsafe { core::slice::from_raw_parts(key.cast::<u8>().add(4), size_of::<K>()) };
     let bit = |bytes: &[u8], index: u32| bytes[index as usize / 8] >> (7 - index % 8) & 1;
@@ -194,7 +191,6 @@ pub unsafe fn find_longest<K, V>(
                 matches.then_some((length, *value))
             })
             .max_by_key(|(length, _)| *length)
-            // SAFETY: the value is leaked.
-            .map(|(_, value)| unsafe { &*value.cast::<V>() })
+            .map_or(core::ptr::null_mut(), |(_, value)| value.cast())
     })
 }

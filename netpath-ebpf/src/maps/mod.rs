@@ -8,7 +8,6 @@ mod rings;
 
 pub use rings::{HalfOpenRing, Sequence, copy_index_key, next_index_slot, store_index_key};
 
-#[cfg(target_arch = "bpf")]
 use core::ffi::c_void;
 
 #[cfg(target_arch = "bpf")]
@@ -23,9 +22,10 @@ use netpath_common::{
         HalfOpenBlock, KnownDatagram, LEAST_DEFAULT_FLOWS, LinkAddresses, LinkKey, LinkOwner,
         MAX_ADDRESSES, MAX_ALLOW, MAX_BUFFERED, MAX_DENIED, MAX_DEVICES, MAX_ENDPOINTS,
         MAX_HOST_ECHOES, MAX_KNOWN, MAX_LINK_OWNERS, MAX_NETWORKS, MAX_NEXT_HOPS, MAX_OUTER_TUPLES,
-        MAX_PENDING, MAX_PORTS, MAX_SOCKET_PEERS, MAX_SUBNETS, MIN_HALF_OPEN_ELEMENTS, Network,
-        NextHop, OuterTuple, PendingDatagram, PortKey, PublishedRange, RESERVED_WORDS, SocketAddr,
-        SocketPeer, Subnet, Usage, avoided_index, reserved_word,
+        MAX_PEERS, MAX_PENDING, MAX_PORTS, MAX_REMOTES, MAX_SOCKET_PEERS, MAX_SUBNETS,
+        MIN_HALF_OPEN_ELEMENTS, Network, NextHop, OuterTuple, Peer, PendingDatagram, PortKey,
+        PublishedRange, RESERVED_WORDS, Remote, RemoteKey, SocketAddr, SocketPeer, Subnet, Usage,
+        avoided_index, reserved_word,
     },
     reason::{COUNTERS, Reason},
 };
@@ -90,17 +90,20 @@ struct AllowKey {
 /// `key` has as many bytes as the map's keys.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-unsafe fn find_longest<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> Option<&'static V> {
-    // SAFETY: by contract. The loader replaces the address of the static, which defines the map, by the map. An element that
-    // is found stays valid while the program runs.
-    unsafe {
-        bpf_map_lookup_elem(map.cast_mut().cast(), key)
-            .cast::<V>()
-            .as_ref()
-    }
+unsafe fn find_longest_value<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> *mut V {
+    // SAFETY: by contract. The loader replaces the address of the static, which defines the map, by the map.
+    unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key).cast::<V>() }
 }
 #[cfg(not(target_arch = "bpf"))]
-use host::find_longest;
+use host::find_longest_value;
+
+/// # Safety
+/// `key` has as many bytes as the map's keys.
+#[inline(always)]
+unsafe fn find_longest<K, V>(map: *const LpmTrie<K, V>, key: *const c_void) -> Option<&'static V> {
+    // SAFETY: by contract. An element that is found stays valid while the program runs.
+    unsafe { find_longest_value(map, key).as_ref() }
+}
 
 /// The settings of the node. Never `None` at run time: every entry of an array map exists.
 #[inline(always)]
@@ -234,6 +237,58 @@ pub fn denied_until(address: Addr) -> u64 {
         Some(entry) => entry.until,
         None => 0,
     }
+}
+
+/// The other node with an underlay address.
+#[inline(always)]
+pub fn peer(addr: &Addr) -> Option<Peer> {
+    // SAFETY: as in `device`.
+    unsafe { PEERS.get(addr) }.copied()
+}
+
+/// The part of an overlay network on another node that contains an address.
+#[inline(always)]
+pub fn remote(network: u32, addr: Addr) -> Option<RemotePart> {
+    let key = RemoteKey::of_address(network, addr);
+    // SAFETY: the key has the 24 bytes of the map's key size.
+    let value = unsafe { find_longest_value(&raw const REMOTES, (&raw const key).cast()) };
+    if value.is_null() {
+        None
+    } else {
+        Some(RemotePart(value))
+    }
+}
+
+/// A value of `remotes`, of which the programs write the route decision.
+#[derive(Clone, Copy)]
+pub struct RemotePart(*mut Remote);
+
+impl RemotePart {
+    /// The fields that the daemon writes, and the route decision when it was read.
+    #[inline(always)]
+    pub const fn get(self) -> &'static Remote {
+        // SAFETY: a map value, never null, valid while the program runs. Another CPU may change the route decision at the same
+        // time; each of its fields is read once.
+        unsafe { &*self.0 }
+    }
+
+    /// Sets the route decision.
+    #[inline(always)]
+    pub const fn set_route(self, next_hop: u16, mtu: u16, decided: u32) {
+        // SAFETY: as in `get`; single stores. If another CPU stores another decision at the same time, both are recent.
+        unsafe {
+            (*self.0).next_hop = next_hop;
+            (*self.0).mtu = mtu;
+            (*self.0).decided = decided;
+        }
+    }
+}
+
+/// The network with an identifier in tunnel packets.
+#[inline(always)]
+pub fn network_of_vni(vni: u32) -> Option<u32> {
+    // SAFETY: as in `device`.
+    unsafe { VNIS.get(&vni) }.copied()
 }
 
 /// The range of an endpoint's own ports under a key.

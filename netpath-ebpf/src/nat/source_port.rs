@@ -130,7 +130,7 @@ fn is_usable_port(context: &mut Context) -> bool {
     let to = &context.scratch.flow.to;
     let (protocol, port) = (to.protocol, to.sport.get());
     if port < FIRST_PORT
-        || (protocol == UDP && port == VXLAN_PORT)
+        || (protocol == UDP && (port == VXLAN_PORT || context.config.is_tunnel_port(port)))
         || outer::is_avoided(protocol, port)
     {
         return false;

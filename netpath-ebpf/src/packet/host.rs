@@ -58,6 +58,14 @@ impl Skb {
         is_noted
     }
 
+    /// Does nothing: a packet of a host test has no mark.
+    pub fn clear_mark(&self) {}
+
+    /// Whether the frame is addressed to this host: always.
+    pub fn is_for_this_host(&self) -> bool {
+        true
+    }
+
     /// Whether it has a VLAN tag.
     pub fn is_tagged(&self) -> bool {
         self.vlan.is_some()

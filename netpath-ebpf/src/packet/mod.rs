@@ -48,8 +48,8 @@ macro_rules! headers {
 pub const VLAN_ID: u16 = 0x0fff;
 
 headers!(
-    u8, [u8; 2], [u8; 4], [u8; 6], [u8; 8], [u8; 12], [u8; 16], Ipv4Hdr, Ipv6Hdr, TcpHdr, UdpHdr,
-    Icmpv6Hdr, ArpHdr
+    u8, [u8; 2], [u8; 4], [u8; 6], [u8; 8], [u8; 12], [u8; 14], [u8; 16], [u8; 128], Ipv4Hdr,
+    Ipv6Hdr, TcpHdr, UdpHdr, Icmpv6Hdr, ArpHdr
 );
 
 /// What a change affects that a transport checksum covers.

@@ -117,6 +117,13 @@ impl Skb {
         }
     }
 
+    /// Whether the frame is addressed to this host.
+    #[inline(always)]
+    pub fn is_for_this_host(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context).pkt_type == PACKET_HOST }
+    }
+
     /// Whether the packet has a VLAN tag in its metadata.
     #[inline(always)]
     pub fn is_tagged(&self) -> bool {

@@ -12,7 +12,7 @@ use super::{
     destination::{Destination, Subnets, classify},
     forward, forwarded, guard,
     icmp_error::{self, Reporter},
-    local, neighbour, parse_packet, parse_received, rate, renumber,
+    local, neighbour, overlay, parse_packet, parse_received, rate, renumber,
 };
 use crate::{
     conntrack::{self, Entry},
@@ -70,14 +70,18 @@ fn from_sandbox(context: &mut Context) -> Reason {
     if dst.is_loopback() || dst.is_unspecified() {
         return Reason::Martian;
     }
+    if overlay::may_concern(context, endpoint)
+        && let Some(reason) = overlay::send(context, slot)
+    {
+        return reason;
+    }
     if let Some(reason) = of_flow(context, slot, endpoint) {
         return reason;
     }
     if let Err(reason) = source {
         return reason;
     }
-    let destination = classify(dst, Subnets::Ignore);
-    match destination {
+    match classify(context.parsed.key.dst, Subnets::Ignore) {
         Destination::Link if endpoint.flags & ICC_OFF != 0 => Reason::IccOff,
         Destination::Link => Reason::LinkLocal,
         Destination::Sandbox(_) | Destination::Host | Destination::Gateway => {
@@ -162,7 +166,9 @@ stage! {
 }
 
 /// Handles a packet of a flow. `None` if it belongs to none, or if its destination must be classified again.
-#[inline(always)]
+///
+/// Not inlined: the frame of `endpoint_in` would be too large for the stack of Linux 6.1.
+#[inline(never)]
 fn of_flow(context: &mut Context, slot: u32, endpoint: &'static Endpoint) -> Option<Reason> {
     if context.parsed.transport != Transport::Flow {
         return None;

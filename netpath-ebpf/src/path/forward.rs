@@ -5,7 +5,7 @@
 
 use netpath_common::{hook::Hook, maps::Endpoint, reason::Reason};
 
-use super::{icmp_error, translate, wire_length};
+use super::{icmp_error, overlay, translate, wire_length};
 use crate::{
     conntrack::{self, Entry},
     context::Context,
@@ -49,12 +49,18 @@ pub fn established(
 #[inline(always)]
 pub fn to_outside(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
     // `route_packet` does not open the flow: on Linux 6.1 the stack frames of the nested calls would exceed the limit.
-    route_packet(context, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
+    route_packet(context, slot, endpoint).unwrap_or_else(|| open(context, slot, Opens::First))
 }
 
 /// Looks up the route of a packet, and sends it if it is translated at the outgoing device. `None` if a flow is to be opened.
 #[inline(never)]
-fn route_packet(context: &mut Context, endpoint: &Endpoint) -> Option<Reason> {
+fn route_packet(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Option<Reason> {
+    // A packet to the MAC address of the gateway.
+    if endpoint.is_overlay()
+        && let Some(reason) = overlay::send(context, slot)
+    {
+        return Some(reason);
+    }
     if context.parsed.ttl <= 1 {
         return Some(Reason::TtlExceeded);
     }

@@ -3,7 +3,7 @@
 use netpath_common::{
     addr::{Addr, MacAddr},
     flow::UDP,
-    maps::{Endpoint, VXLAN_PORT},
+    maps::{Config, Endpoint, VXLAN_PORT},
     reason::Reason,
 };
 
@@ -79,9 +79,11 @@ pub fn is_addressed_to<P: Packet>(packet: &P, mac: &MacAddr) -> bool {
 
 /// Whether the node may decapsulate the packet. The inner packet would then appear to come from a trusted node.
 #[inline(always)]
-pub fn is_tunnel(parsed: &Parsed) -> bool {
+pub fn is_tunnel(config: &Config, parsed: &Parsed) -> bool {
     match parsed.key.protocol {
-        UDP => parsed.key.dport.get() == VXLAN_PORT,
+        UDP => {
+            matches!(parsed.key.dport.get(), port if port == VXLAN_PORT || config.is_tunnel_port(port))
+        }
         protocol => matches!(protocol, IPIP | IPV6_IN_IP | GRE),
     }
 }

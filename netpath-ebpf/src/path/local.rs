@@ -346,7 +346,7 @@ fn to_host(context: &Context, sender: &'static Endpoint) -> Access {
     }
     let otherwise = if !guard::is_to_gateway(&context.skb, sender) {
         Reason::NotGateway
-    } else if guard::is_tunnel(context.parsed) {
+    } else if guard::is_tunnel(context.config, context.parsed) {
         Reason::Tunnel
     } else {
         Reason::ToHost

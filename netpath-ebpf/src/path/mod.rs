@@ -1,9 +1,11 @@
 //! The decision about a packet at each hook: published port, forward, host or drop.
 //!
 //! ```text
-//! uplink ingress    flow? ─► deliver      classify ─► published port? ─► open ─► deliver       else host or drop
+//! uplink ingress    tunnel packet? ─► remove its headers ─► deliver
+//!                   flow? ─► deliver      classify ─► published port? ─► open ─► deliver       else host or drop
 //! uplink egress     translated? ─► pass    source of a sandbox? ─► flow, or open one ─► translate  else pass or drop
-//! endpoint ingress  guard ─► flow? ─► deliver, or translate and forward
+//! endpoint ingress  guard ─► sandbox on another node? ─► tunnel packet
+//!                   flow? ─► deliver, or translate and forward
 //!                            classify ─► sandbox, host: published port? ─► deliver
 //!                                        outside: open ─► translate and forward                else host or drop
 //! endpoint egress   from the host, an endpoint of the network, or translated at an uplink? ARP? ─► pass   else drop
@@ -21,6 +23,8 @@
 //! | `forwarded` | packets that a sandbox forwards for others |
 //! | `deliver` | delivery to a sandbox: redirect, or pass to the stack |
 //! | `deny` | the deny list of the node |
+//! | `overlay` | packets of overlay networks between nodes |
+//! | `too_big` | packets that the route to another node does not take |
 //! | `rate` | packets of an endpoint with a rate |
 //! | `icmp_error` | ICMP errors about translated packets |
 //! | `renumber` | another port for a connection of the node |
@@ -36,10 +40,12 @@ mod icmp_error;
 mod link_address;
 mod local;
 mod neighbour;
+mod overlay;
 mod rate;
 mod renumber;
 #[cfg(test)]
 mod tests;
+mod too_big;
 pub mod uplink;
 
 use netpath_common::{flow::TCP, hook::LinkHeader, reason::Reason};

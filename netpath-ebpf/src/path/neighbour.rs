@@ -6,7 +6,7 @@
 
 use netpath_common::{
     addr::{Addr, Family, MacAddr},
-    maps::{AddressOwner, Endpoint, ICC_OFF},
+    maps::{AddressOwner, Endpoint, ICC_OFF, OVERLAY},
     reason::Reason,
 };
 use network_types::arp::ArpHdr;
@@ -60,8 +60,7 @@ stage! {
 /// The sender must be the sandbox (RFC 826; a probe has no sender address, RFC 5227).
 #[inline(always)]
 fn arp(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
-    let skb = &mut context.skb;
-    let Some(arp) = skb.header::<ArpHdr>(ETHERNET) else {
+    let Some(arp) = context.skb.header::<ArpHdr>(ETHERNET) else {
         return Reason::Malformed;
     };
     let sender = u32::from_ne_bytes(arp.spa);
@@ -77,9 +76,11 @@ fn arp(context: &mut Context, slot: u32, endpoint: &Endpoint) -> Reason {
     if !own || !is_request {
         return Reason::LinkLocal;
     }
-    let Some((mac, _)) = link_address_of(Addr::from_raw_v4(target), slot, endpoint) else {
+    let target = Addr::from_raw_v4(target);
+    let Some((mac, _)) = link_address_of(context, target, slot, endpoint) else {
         return Reason::LinkLocal;
     };
+    let skb = &mut context.skb;
     if rewrite::answer_arp(skb, &mac).is_none()
         || rewrite::set_macs(skb, &endpoint.mac, &mac).is_none()
     {
@@ -138,7 +139,7 @@ fn solicitation(context: &mut Context, slot: u32, endpoint: &Endpoint, target: A
     if checked != Reason::LinkLocal || !is_plain {
         return checked;
     }
-    let Some((mac, is_router)) = link_address_of(target, slot, endpoint) else {
+    let Some((mac, is_router)) = link_address_of(context, target, slot, endpoint) else {
         return Reason::LinkLocal;
     };
     let Context {
@@ -217,18 +218,47 @@ fn target(context: &Context) -> Option<Addr> {
     Some(Addr::from_octets(*target))
 }
 
-/// The MAC address of the gateway or of a sandbox of the same network, and whether it is a router. `None` if the endpoint in
+stage! {
+    /// Finds the MAC address of the sandbox with the address in `scratch.link`, if it is on another node, for the endpoint in `slot`.
+    /// The result is in `scratch.tunnel`. `false` if no other node has it.
+    fn find_remote(context: &mut Context, slot: u32) -> bool {
+        let Some(endpoint) = maps::endpoint(slot) else {
+            return false;
+        };
+        let addr = context.scratch.link;
+        match maps::remote(endpoint.network, addr) {
+            Some(remote) => {
+                context.scratch.tunnel.mac = remote.get().mac_of(addr);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The MAC address of the gateway or of a sandbox of the same network, also on another node, and whether it is a router. `None` if the endpoint in
 /// `slot` must not learn it, or netpath does not know it.
 #[inline(always)]
-fn link_address_of(addr: Addr, slot: u32, endpoint: &Endpoint) -> Option<(MacAddr, bool)> {
+fn link_address_of(
+    context: &mut Context,
+    addr: Addr,
+    slot: u32,
+    endpoint: &Endpoint,
+) -> Option<(MacAddr, bool)> {
     if addr.is_unspecified() {
         return None;
     }
     if addr == endpoint.gateway(addr.family()) {
         return Some((endpoint.gateway_mac, addr.family() == Family::V6));
     }
-    let Some(AddressOwner::Endpoint(other)) = maps::address_owner(&addr) else {
-        return None;
+    let other = match maps::address_owner(&addr) {
+        Some(AddressOwner::Endpoint(other)) => other,
+        Some(_) => return None,
+        None if endpoint.flags & (OVERLAY | ICC_OFF) == OVERLAY => {
+            context.scratch.link = addr;
+            return find_remote(context, slot).then_some((context.scratch.tunnel.mac, false));
+        }
+        None => return None,
     };
     let sibling = maps::endpoint(other)?;
     let is_reachable = other != slot

@@ -90,7 +90,9 @@ fn node(flags: u32) {
         routes_changed: 0,
         swept: 1,
         denied: 0,
-        pad: 0,
+        tunnel_port: 0,
+        underlay_v4: Addr::UNSPECIFIED,
+        underlay_v6: Addr::UNSPECIFIED,
     };
     maps::CONFIG.set(0, config);
     let uplink = Device {

@@ -9,7 +9,7 @@ use netpath_common::{
 use super::{
     deny, destination,
     icmp_error::{self, Reporter},
-    local, parse_from, parse_received, renumber, translate,
+    local, overlay, parse_from, parse_received, renumber, translate,
 };
 use crate::{
     conntrack::{self, Found},
@@ -36,6 +36,9 @@ pub fn ingress(context: &mut Context, header: LinkHeader) -> Reason {
             return Reason::NotOurs;
         }
         Err(reason) => return reason,
+    }
+    if overlay::is_to_node(context) {
+        return overlay::receive(context);
     }
     let (src, dst) = (context.parsed.key.src, context.parsed.key.dst);
     if dst.is_loopback() || src.is_loopback() {

@@ -289,7 +289,9 @@ fn configured(
         routes_changed: old.routes_changed,
         swept: old.swept,
         denied: old.denied,
-        pad: 0,
+        tunnel_port: old.tunnel_port,
+        underlay_v4: old.underlay_v4,
+        underlay_v6: old.underlay_v6,
     }
 }
 

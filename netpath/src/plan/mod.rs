@@ -16,6 +16,7 @@ mod diff;
 mod display;
 mod observed;
 mod operation;
+pub mod overlay;
 pub mod own_ports;
 pub mod tables;
 #[cfg(test)]

@@ -25,6 +25,10 @@ macro_rules! for_each_table {
             networks: Networks($crate::plan::tables::NetworkEntry),
             endpoints: Endpoints($crate::plan::tables::EndpointEntry),
             addresses: Addresses($crate::plan::tables::AddressEntry),
+            peers: Peers($crate::plan::overlay::PeerEntry),
+            remotes: Remotes($crate::plan::overlay::RemoteEntry),
+            vnis: Vnis($crate::plan::overlay::VniEntry),
+            tunnel: Tunnel($crate::plan::overlay::TunnelEntry),
             allow: Allow($crate::plan::tables::AllowEntry),
             ports: Ports($crate::plan::tables::PortEntry),
             own_ports: OwnPorts($crate::plan::own_ports::OwnPortEntry),
@@ -215,6 +219,9 @@ pub struct NetworkEntry {
     pub flags: u32,
     /// Interface name of the bridge.
     pub bridge: String,
+    /// Identifier of an overlay network in tunnel packets; 0 for another network.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vni: u32,
     /// Name of the network.
     pub name: Name,
 }

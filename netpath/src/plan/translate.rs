@@ -166,6 +166,7 @@ impl Desired {
         let entry = NetworkEntry {
             flags,
             bridge: network.bridge(),
+            vni: 0,
             name: network.name.clone(),
         };
         self.entries.networks.insert(network.index, entry);

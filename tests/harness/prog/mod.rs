@@ -3,6 +3,7 @@
 mod bpffs;
 mod flows;
 mod node;
+pub mod overlay;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -10,6 +10,8 @@
 //! 6 plain     none         9            neither translated nor routed: masquerading is off
 //! 7 stuck     masquerade   10           forwarding is off on its bridge
 //! 8 four      masquerade   11           no IPv6, no gateway; publishes 8081/tcp
+//! 9           masquerade   12, 13       an overlay network; see `overlay.rs`
+//! 10          icc off      14           the same
 //! ```
 //! `eth0` is an uplink with two addresses per family, `eth1` is an uplink without addresses, and `lan0` is no uplink.
 
@@ -32,7 +34,7 @@ use netpath::{
 };
 use netpath_common::{
     addr::MacAddr,
-    maps::{ICC_OFF, INTERNAL, MASQUERADE, ROUTED},
+    maps::{ICC_OFF, INTERNAL, MASQUERADE, OVERLAY as OVERLAY_FLAG, ROUTED},
 };
 
 use crate::Netns;
@@ -43,7 +45,7 @@ pub const MAC_UPLINK: [u8; 6] = [2, 0, 0, 0, 2, 1];
 pub const MAC_OUTSIDE: [u8; 6] = [2, 0, 0, 0, 2, 2];
 
 /// Flags and slots of each network; network indices start at 1.
-const NETWORKS: [(u32, &[u32]); 8] = [
+const NETWORKS: [(u32, &[u32]); 10] = [
     (MASQUERADE, &[1, 2]),
     (MASQUERADE, &[3]),
     (ROUTED, &[4]),
@@ -52,9 +54,15 @@ const NETWORKS: [(u32, &[u32]); 8] = [
     (0, &[9]),
     (MASQUERADE, &[10]),
     (MASQUERADE, &[11]),
+    (MASQUERADE | OVERLAY_FLAG, &[12, 13]),
+    (MASQUERADE | OVERLAY_FLAG | ICC_OFF, &[14]),
 ];
 const STUCK: u32 = 7;
 const FOUR: u32 = 8;
+/// The overlay network.
+pub(super) const OVERLAY: u32 = 9;
+/// The overlay network whose sandboxes exchange no packets.
+pub(super) const OVERLAY_QUIET: u32 = 10;
 
 /// Generation of every endpoint, unless a test changes it.
 const GENERATION: u32 = 7;
@@ -140,7 +148,7 @@ impl Family {
         }
     }
 
-    fn inside(self, network: u32, last: u8) -> IpAddr {
+    pub(super) fn inside(self, network: u32, last: u8) -> IpAddr {
         match self {
             Self::V4 => Ipv4Addr::new(10, network as u8, 0, last).into(),
             Self::V6 => Ipv6Addr::new(0xfd00, 0, 0, network as u16, 0, 0, 0, last.into()).into(),
@@ -212,6 +220,9 @@ pub(super) fn make_devices(netns: &Netns) {
     ] {
         line(text.to_owned());
     }
+    for text in super::overlay::ROUTES {
+        line(text.to_owned());
+    }
     let mut file = tempfile::NamedTempFile::new().expect("file");
     file.write_all(lines.as_bytes()).expect("file");
     netns.exec(&format!("ip -batch {}", file.path().display()));
@@ -249,6 +260,7 @@ pub(super) fn fill(tables: &mut Tables) {
         let entry = NetworkEntry {
             flags,
             bridge: format!("br{network}"),
+            vni: 0,
             name: name(&format!("n{network}")),
         };
         tables.put(&[(network, entry)]).expect("network");
@@ -282,6 +294,7 @@ pub(super) fn fill(tables: &mut Tables) {
         })
         .collect();
     tables.put(&allow).expect("allow");
+    super::overlay::fill(tables);
 }
 
 /// The entry of a slot.

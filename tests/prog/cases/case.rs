@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use netpath_common::reason::{Reason, Verdict};
 use netpath_tests::{
     artifacts_of,
-    packet::{Packet, difference, fragments::fragment_id, write_pcap},
+    packet::{FIRST_TUNNEL_PORT, Packet, difference, fragments::fragment_id, write_pcap},
     prog::{Flow, PacketContext, Prog, Setup, Shown, verdict},
     table::{Requests, Table},
 };
@@ -39,6 +39,8 @@ enum Output {
     Packet(Vec<u8>),
     /// This packet, with a new identification.
     NewId(Box<Packet>),
+    /// This packet, with the source port of a tunnel.
+    Tunnel(Box<Packet>),
     /// This packet, with the outer port of the new flow, or of the only flow if none is new.
     OuterPort(Box<dyn Fn(u16) -> Packet + std::marker::Send + Sync>),
 }
@@ -158,6 +160,12 @@ impl Send {
         self
     }
 
+    /// Sets the expected tunnel packet, whose source port must be that of a tunnel.
+    pub fn sends_in_tunnel(mut self, packet: &Packet) -> Self {
+        self.output = Output::Tunnel(Box::new(packet.clone()));
+        self
+    }
+
     /// Sets the expected packet as a function of the outer port of the new flow, or of the only flow if none is new.
     pub fn sends_with_port(
         mut self,
@@ -224,6 +232,13 @@ impl Send {
                     complaints.push("    the identification is the old one".to_owned());
                 }
                 Some(packet.clone().fragment_id(id).build())
+            }
+            Output::Tunnel(packet) => {
+                let port = source_port(&outcome.packet);
+                if port < FIRST_TUNNEL_PORT {
+                    complaints.push(format!("    {port} is no source port of a tunnel"));
+                }
+                Some((**packet).clone().sport(port).build())
             }
             Output::OuterPort(packet) => {
                 let is_new = |flow: &&Flow| !before.contains(&flow.show(Shown::Plain));
@@ -302,6 +317,13 @@ pub fn table(name: &'static str, setup: Setup, cases: fn() -> Vec<Case>) -> Tabl
         });
     };
     Table::new(name, names, serve)
+}
+
+/// The source port of a datagram without options or extension headers; 0 if the packet is too short.
+fn source_port(packet: &[u8]) -> u16 {
+    let header = if packet.get(12) == Some(&8) { 34 } else { 54 };
+    let bytes = packet.get(header..header + 2).unwrap_or(&[0, 0]);
+    u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
 fn shown(flows: &[Flow], how: Shown) -> BTreeSet<String> {

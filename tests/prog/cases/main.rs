@@ -26,6 +26,7 @@ mod inside;
 mod limits;
 mod malformed;
 mod outbound;
+mod overlay;
 mod published;
 mod rate;
 mod refused;
@@ -54,7 +55,7 @@ use case::{Case, Send, send};
 type Subject = (&'static str, fn() -> Vec<Case>);
 
 /// The cases of a node with default settings, by subject.
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     ("class4_stack_functions", class4::cases),
     ("class4_forwarding", forwarded::cases),
     ("class4_rate", rate::cases),
@@ -66,6 +67,7 @@ const SUBJECTS: [Subject; 15] = [
     ("inside", inside::cases),
     ("malformed", malformed::cases),
     ("outbound", outbound::cases),
+    ("overlay", overlay::cases),
     ("published", published::cases),
     ("refused", refused::cases),
     ("states", states::cases),

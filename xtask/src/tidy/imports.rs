@@ -93,6 +93,7 @@ const LAYERS: [Layers; 3] = [
             (
                 "path",
                 &[
+                    "hash",
                     "helpers",
                     "packet",
                     "parse",

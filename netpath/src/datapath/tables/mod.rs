@@ -5,6 +5,7 @@ mod devices;
 mod levels;
 mod networks;
 mod outer;
+mod overlay;
 mod own_ports;
 mod ports;
 mod reserved;
@@ -23,7 +24,7 @@ use netpath_common::{
     flow::{FlowEntry, FlowKey},
     maps::{
         AddressRecord, Config, Denied, Device, Endpoint, ForwarderKey, HALF_OPEN_BLOCK, Network,
-        OuterTuple, PortKey, PublishedRange, RESERVED_WORDS, Subnet, Usage,
+        OuterTuple, Peer, PortKey, PublishedRange, RESERVED_WORDS, Remote, Subnet, Usage,
     },
 };
 
@@ -38,7 +39,7 @@ use crate::{
 pub(super) use denied::DenyIndex;
 pub use devices::{Evictions, SandboxFlows};
 
-/// A key of `allow` or `denied` after its prefix length.
+/// A key of `allow`, `denied` or `remotes` after its prefix length.
 type PrefixData = [u8; 20];
 
 /// The maps that user space accesses.
@@ -57,6 +58,11 @@ pub struct Tables {
     /// Another handle of this map: batches need its descriptor.
     denied_map: MapData,
     forwarders: HashMap<MapData, ForwarderKey, u32>,
+    peers: HashMap<MapData, Addr, Peer>,
+    remotes: LpmTrie<MapData, PrefixData, Remote>,
+    /// Another handle of this map: batches need its descriptor.
+    remotes_map: MapData,
+    vnis: HashMap<MapData, u32, u32>,
     own_ports: HashMap<MapData, PortKey, PublishedRange>,
     /// Another handle of this map: batches need its descriptor.
     own_ports_map: MapData,
@@ -160,6 +166,10 @@ impl Tables {
             denied: typed("denied", Map::LpmTrie(open_map(maps, "denied")?))?,
             denied_map: open_map(maps, "denied")?,
             forwarders: typed("forwarders", Map::HashMap(open_map(maps, "forwarders")?))?,
+            peers: typed("peers", Map::HashMap(open_map(maps, "peers")?))?,
+            remotes: typed("remotes", Map::LpmTrie(open_map(maps, "remotes")?))?,
+            remotes_map: open_map(maps, "remotes")?,
+            vnis: typed("vnis", Map::HashMap(open_map(maps, "vnis")?))?,
             own_ports: typed("own_ports", Map::HashMap(open_map(maps, "own_ports")?))?,
             own_ports_map: open_map(maps, "own_ports")?,
             reserved_ports: typed(

@@ -27,6 +27,7 @@ impl MapTable for NetworkEntry {
             let network = Network {
                 flags: entry.flags,
                 bridge: link_index(&entry.bridge).unwrap_or_default(),
+                vni: entry.vni,
                 name: Text::new(entry.name.as_str()),
             };
             let written = tables.networks.insert(index, network, 0);
@@ -48,6 +49,7 @@ impl MapTable for NetworkEntry {
                 let entry = Self {
                     flags: network.flags,
                     bridge: sys::ifname(network.bridge).unwrap_or_default(),
+                    vni: network.vni,
                     name,
                 };
                 networks.insert(index, entry);
