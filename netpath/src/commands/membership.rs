@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{CommandError, Commands, Node};
 use crate::{
     model::{Layout, Name},
+    plan::Desired,
     reconcile::{self, Kernel},
     store::{
         Hold,
@@ -146,7 +147,21 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             }
         }
         self.unsynced = synced.is_err();
+        self.apply_cluster().await?;
         synced
+    }
+
+    /// Applies what this node knows of other nodes to the maps.
+    ///
+    /// # Errors
+    /// If an operation fails; the next reconcile repeats it.
+    pub(super) async fn apply_cluster(&mut self) -> Result<(), CommandError> {
+        let after = Desired::of_cluster(self.state(), &self.facts.facts);
+        if after != self.applied {
+            self.reconciler.apply(&self.applied, &after).await?;
+            self.applied = after;
+        }
+        Ok(())
     }
 
     fn sync_store(&mut self) -> Result<(), CommandError> {

@@ -53,6 +53,8 @@ pub struct Node<K = Host, D = Datapath> {
     /// Whether the last comparison with the objects of the cluster failed.
     pub(super) unsynced: bool,
     pub(super) seen: Seen,
+    /// What was applied of the objects of the cluster.
+    pub(super) applied: Desired,
     underlay_address: Option<IpAddr>,
     /// The stored record of this node; `None` before the first reconcile.
     pub(super) record: Option<NodeRecord>,
@@ -112,6 +114,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
             rejoins: false,
             unsynced: false,
             seen: Seen::default(),
+            applied: Desired::default(),
             underlay_address: parts.underlay_address,
             record: None,
             pools: parts.pools,
@@ -265,6 +268,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let ended = self.ended_sandboxes();
         let desired = Desired::of_state_without(self.state(), &ended, &self.facts.facts);
         let outcome = self.reconciler.reconcile(&desired, depth).await?;
+        self.applied = Desired::of_cluster(self.state(), &self.facts.facts);
         self.last = Some(LastReconcile {
             ended: Instant::now(),
             took: began.elapsed(),

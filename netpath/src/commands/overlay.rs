@@ -61,6 +61,7 @@ impl Commands {
     ) -> Result<NetworkView, CommandError> {
         let prefixes = node.foreign_prefixes().await?;
         let network = tokio::task::block_in_place(|| node.store_overlay(request, &prefixes))?;
+        node.apply_cluster().await?;
         let name = request.name.as_str();
         self.emit(Action::Created, ObjectKind::Network, name, None);
         let warnings = route_warnings(&network.subnets, &prefixes.routed);
@@ -91,6 +92,7 @@ impl Commands {
         node.release_unused().await;
         let name = node.name.clone();
         tokio::task::block_in_place(|| node.stored.remove_overlay(&name, network))?;
+        node.apply_cluster().await?;
         self.emit(Action::Removed, ObjectKind::Network, network.as_str(), None);
         Ok(())
     }

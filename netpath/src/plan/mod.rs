@@ -10,6 +10,7 @@
 //! and never removes objects that are not in `Observed`. Tests plan a change without observing:
 //! `plan(&after, &Observed::complete(&before))`, with both sides from [`Desired::of_change`].
 
+mod cluster;
 pub mod denied;
 mod desired;
 mod diff;

@@ -7,7 +7,9 @@ use std::{
 
 use ipnet::IpNet;
 use netpath_common::addr::MacAddr;
-use netpath_common::maps::{FORWARDING, ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, ROUTED};
+use netpath_common::maps::{
+    FORWARDING, ICC_OFF, INTERNAL, MASQUERADE, MULTIHOMED, OVERLAY, ROUTED,
+};
 
 use super::{
     Attachment, Bridge, Desired, Facts, Hook, Inside, Interface, Namespace, Veth,
@@ -37,6 +39,7 @@ impl Desired {
     pub fn of_state_without(state: &State, excluded: &[Name], facts: &Facts) -> Self {
         let mut desired = Self::of_node(facts);
         desired.add_denied(state.deny_list());
+        desired.add_cluster(state, facts);
         for network in state.networks() {
             desired.add_network(network, facts);
         }
@@ -61,9 +64,10 @@ impl Desired {
     }
 
     /// One network without its sandboxes.
-    fn of_network(network: &Network, facts: &Facts) -> Self {
+    fn of_network(network: &Network, state: &State, facts: &Facts) -> Self {
         let mut desired = Self::default();
         desired.add_network(network, facts);
+        desired.add_remotes(network, state, facts);
         desired
     }
 
@@ -74,7 +78,8 @@ impl Desired {
         desired
     }
 
-    /// The objects of a change before and after it. Only the networks of a sandbox are looked up in `state`. A change
+    /// The objects of a change before and after it. Only the networks of a sandbox and the addresses of other nodes are looked up
+    /// in `state`. A change
     /// of a sandbox does not affect them, so `state` may be from before or after it.
     pub fn of_change(change: &Change, state: &State, facts: &Facts) -> (Self, Self) {
         let both = |before: Option<Self>, after: Option<Self>| {
@@ -82,7 +87,7 @@ impl Desired {
         };
         match change {
             Change::Network { before, after } => {
-                let of = |network: &Network| Self::of_network(network, facts);
+                let of = |network: &Network| Self::of_network(network, state, facts);
                 let mut sides = both(before.as_deref().map(of), after.as_deref().map(of));
                 for network in before.as_deref().into_iter().chain(after.as_deref()) {
                     sides.0.keep_host_addresses(network, facts);
@@ -166,7 +171,7 @@ impl Desired {
         let entry = NetworkEntry {
             flags,
             bridge: network.bridge(),
-            vni: 0,
+            vni: network.overlay.map_or(0, |overlay| overlay.vni.number()),
             name: network.name.clone(),
         };
         self.entries.networks.insert(network.index, entry);
@@ -361,6 +366,7 @@ fn flags(network: &Network) -> u32 {
         (!network.icc, ICC_OFF),
         (translated, MASQUERADE),
         (routed, ROUTED),
+        (network.overlay.is_some(), OVERLAY),
     ]
     .into_iter()
     .filter(|(set, _)| *set)

@@ -260,3 +260,27 @@ fn sandboxes_are_created_while_the_store_is_away() {
         shown["sandboxes"] == serde_json::json!(["b", "c", "d"])
     });
 }
+
+#[test]
+fn sandboxes_of_two_nodes_reach_each_other() {
+    let cluster = Cluster::start(2);
+    let [one, two] = &cluster.nodes[..] else {
+        panic!("two nodes");
+    };
+    one.ok("network create web --driver overlay --subnet 10.77.0.0/16");
+    two.wait_for_network("web");
+    one.ok("sandbox create a --network web");
+    two.ok("sandbox create b --network web");
+    let target = two.addresses("web").remove(0);
+    let client = one.sandbox("a");
+    eventually("the other node is known", 10, || {
+        client.run(&["ping", "-c", "1", "-W", "1", &target]).status == Some(0)
+    });
+    let server = two.sandbox("b");
+    let _server = server.spawn("socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:echo\\ hello");
+    server.wait_for_port(netpath_tests::Transport::Tcp, 7000);
+    let reply = client
+        .run(&["socat", "-u", &format!("TCP:{target}:7000"), "STDOUT"])
+        .success();
+    assert_eq!(reply.trim(), "hello");
+}
