@@ -188,7 +188,7 @@ impl ClusterNode {
         }
     }
 
-    /// IPv4 addresses of the endpoints in a network.
+    /// Addresses of the endpoints in a network.
     #[track_caller]
     pub fn addresses(&self, network: &str) -> Vec<String> {
         let sandboxes = self.json("sandbox ls");
@@ -198,8 +198,9 @@ impl ClusterNode {
             .flat_map(|sandbox| sandbox["endpoints"].as_array().expect("list"));
         endpoints
             .filter(|endpoint| endpoint["network"] == network)
-            .map(|endpoint| {
-                let address = endpoint["addresses"][0].as_str().expect("address");
+            .flat_map(|endpoint| endpoint["addresses"].as_array().expect("list"))
+            .map(|address| {
+                let address = address.as_str().expect("address");
                 address.split('/').next().expect("address").to_owned()
             })
             .collect()

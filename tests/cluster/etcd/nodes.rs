@@ -1,8 +1,16 @@
 //! Overlay networks of a cluster: networks, addresses and nodes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
-use netpath_tests::{cluster::Cluster, eventually};
+use netpath_tests::{
+    Transport,
+    cluster::Cluster,
+    eventually,
+    fixture::{EchoClient, serve_echo},
+};
 use serde_json::Value;
 
 #[test]
@@ -261,26 +269,52 @@ fn sandboxes_are_created_while_the_store_is_away() {
     });
 }
 
+/// TCP with the default offloads, UDP and ICMP between sandboxes of two nodes, IPv4 and IPv6 inside, also after a restart of a daemon.
 #[test]
 fn sandboxes_of_two_nodes_reach_each_other() {
-    let cluster = Cluster::start(2);
-    let [one, two] = &cluster.nodes[..] else {
-        panic!("two nodes");
-    };
-    one.ok("network create web --driver overlay --subnet 10.77.0.0/16");
-    two.wait_for_network("web");
-    one.ok("sandbox create a --network web");
-    two.ok("sandbox create b --network web");
-    let target = two.addresses("web").remove(0);
-    let client = one.sandbox("a");
-    eventually("the other node is known", 10, || {
-        client.run(&["ping", "-c", "1", "-W", "1", &target]).status == Some(0)
-    });
-    let server = two.sandbox("b");
-    let _server = server.spawn("socat TCP-LISTEN:7000,fork,reuseaddr SYSTEM:echo\\ hello");
-    server.wait_for_port(netpath_tests::Transport::Tcp, 7000);
-    let reply = client
-        .run(&["socat", "-u", &format!("TCP:{target}:7000"), "STDOUT"])
-        .success();
-    assert_eq!(reply.trim(), "hello");
+    let mut cluster = Cluster::start(2);
+    let subnets = "--subnet 10.77.0.0/16 --subnet fd77::/64";
+    cluster.nodes[0].ok(&format!("network create web --driver overlay {subnets}"));
+    cluster.nodes[1].wait_for_network("web");
+    cluster.nodes[0].ok("sandbox create a --network web");
+    cluster.nodes[1].ok("sandbox create b --network web");
+    let (client, server) = (cluster.nodes[0].sandbox("a"), cluster.nodes[1].sandbox("b"));
+    let sources = cluster.nodes[0].addresses("web");
+    let targets = cluster.nodes[1].addresses("web");
+    assert_eq!(
+        (sources.len(), targets.len()),
+        (2, 2),
+        "{sources:?} {targets:?}"
+    );
+    serve_echo(&server, 7000, "b");
+    let _receiver = server.start(&["iperf3", "-s"]);
+    server.wait_for_port(Transport::Tcp, 5201);
+    let mut lines = Vec::new();
+    for (source, target) in sources.iter().zip(&targets) {
+        eventually("the other node is known", 10, || {
+            client.run(&["ping", "-c", "1", "-W", "1", target]).status == Some(0)
+        });
+        let target: IpAddr = target.parse().expect("address");
+        let line = client.enter(|| EchoClient::connect(&SocketAddr::new(target, 7000).to_string()));
+        let line = line.expect("connection");
+        assert_eq!(line.server, "b");
+        assert_eq!(line.seen_as, *source, "no translation");
+        lines.push(line);
+        for mode in [
+            &["-t", "1"][..],
+            &["-t", "1", "-R"],
+            &["-t", "1", "-u", "-b", "50M", "-l", "1200"],
+        ] {
+            let to = target.to_string();
+            let command = [&["iperf3", "-J", "-c", &to], mode].concat();
+            let report: Value =
+                serde_json::from_str(&client.run(&command).success()).expect("JSON");
+            let end = &report["end"];
+            let received = end.get("sum_received").unwrap_or(&end["sum"])["bytes"].as_u64();
+            assert!(received > Some(5_000_000), "{mode:?}: {end}");
+        }
+    }
+    cluster.nodes[1].daemon.restart();
+    cluster.nodes[0].daemon.restart();
+    lines.iter_mut().for_each(EchoClient::exchange_line);
 }
