@@ -13,7 +13,7 @@ use aya_ebpf::{
 use netpath_common::{
     addr::{Addr, Be16, Family},
     flow::{FlowKey, TCP, UDP},
-    maps::{AddressOwner, Config, Endpoint, SocketAddr, SocketPeer},
+    maps::{AddressOwner, Config, Endpoint, PublishedRange, SocketAddr, SocketPeer},
 };
 
 use crate::{
@@ -81,7 +81,10 @@ impl Call {
         {
             return PROCEED;
         }
-        if protocol == UDP && self.is_to_host_socket(local, requested.port, connects) {
+        if protocol == UDP
+            && target.flags & PublishedRange::HELD_BY_ENGINE == 0
+            && self.is_to_host_socket(local, requested.port, connects)
+        {
             return PROCEED;
         }
         if !self.reaches(target.endpoint, connects) {
@@ -122,8 +125,8 @@ impl Call {
         PROCEED
     }
 
-    /// For `bind`: refuses a port that is published at the address. Port 0, with which the kernel chooses a port, is
-    /// permitted.
+    /// For `bind`: refuses a port that is published at the address, unless a container engine holds it by a socket of its own.
+    /// Port 0, with which the kernel chooses a port, is permitted.
     #[inline(always)]
     pub fn reserve(&self) -> i32 {
         let (Some(config), Some(protocol)) = (self.config(), self.protocol()) else {
@@ -134,15 +137,15 @@ impl Call {
         if port == 0 || addr.is_multicast_or_broadcast() {
             return PROCEED;
         }
-        let is_published = if addr.is_unspecified() {
+        let is_reserved = if addr.is_unspecified() {
             maps::is_reserved(addr.family(), protocol, port)
                 || (!addr.is_v4()
                     && maps::is_reserved(Family::V4, protocol, port)
                     && !self.is_v6_only(protocol))
         } else {
-            publish::is_published_for_socket(config, &addr, port, protocol)
+            publish::is_reserved_for_socket(config, &addr, port, protocol)
         };
-        if is_published {
+        if is_reserved {
             refuse(EADDRINUSE)
         } else {
             PROCEED

@@ -1,5 +1,6 @@
 //! The validated settings of the daemon. A flag overrides the key of the file, which overrides the default.
 
+mod docker;
 mod error;
 mod file;
 mod memory;
@@ -18,6 +19,7 @@ use std::{
 use ipnet::IpNet;
 use nix::unistd::gethostname;
 
+pub use docker::{DEFAULT_DOCKER_SOCKET, DockerMode, DockerSetting};
 pub use error::ConfigError;
 pub use settings::{AttachMode, DenySettings, LimitSettings, Settings, TimerSettings, XdpMode};
 pub use store::StoreKind;
@@ -67,6 +69,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Address for metrics. Always `None`: not supported yet.
     pub metrics: Option<SocketAddr>,
+    /// Socket of the Docker Engine whose networks and containers netpath adopts; none if `None`.
+    pub docker: Option<PathBuf>,
     /// Where XDP programs check the deny list, before the programs in TC.
     pub xdp: XdpMode,
     /// How programs are attached to devices.
@@ -117,8 +121,9 @@ impl Config {
         if settings.metrics.is_some() {
             return Err(ConfigError::NotSupported { key: "metrics" });
         }
+        let docker = docker::resolve(settings.docker, settings.docker_mode)?;
         let pools = if settings.pool.is_empty() {
-            pool::defaults(node.as_str())
+            pool::defaults(node.as_str(), docker.is_some())
         } else {
             settings.pool
         };
@@ -136,6 +141,7 @@ impl Config {
             store,
             underlay_address: settings.underlay_address,
             metrics: None,
+            docker,
             xdp: settings.xdp.unwrap_or_default(),
             attach: settings.attach.unwrap_or_default(),
             reconcile: match settings.reconcile_s {

@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod devices;
 mod dist;
+mod engines;
 mod fuzz;
 mod kernels;
 mod lint;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
-    build, command, command::step, devices, kernels, programs, stores, toolchain::Install,
+    build, command, command::step, devices, engines, kernels, programs, stores, toolchain::Install,
     workspace::Workspace,
 };
 
@@ -39,6 +39,8 @@ enum Level {
     Fault,
     /// The same packets through netfilter: needs root and iptables.
     Oracle,
+    /// Real container engines in private namespaces: needs root, and installs the engines below the target directory.
+    Engines,
 }
 
 impl Level {
@@ -50,6 +52,7 @@ impl Level {
             Self::Cluster => "cluster",
             Self::Fault => "fault",
             Self::Oracle => "oracle",
+            Self::Engines => "engines",
         }
     }
 
@@ -62,6 +65,7 @@ impl Level {
             Self::Cluster => &["cluster"],
             Self::Fault => &["fault", "fault_refused"],
             Self::Oracle => &["differential"],
+            Self::Engines => &["engines"],
         }
     }
 
@@ -145,7 +149,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
 
 /// Prepares what the levels need and runs them. The exit code is the test runner's.
 pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Result<ExitCode> {
-    let levels = levels(workspace, &selection.levels)?;
+    let mut levels = levels(workspace, &selection.levels)?;
     programs::ensure_nextest(install)?;
     if levels.iter().any(|level| level.needs_programs()) {
         programs::ensure(programs::TESTS, install)?;
@@ -164,6 +168,12 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
         let stores = stores::ensure(workspace, install)?;
         nextest.envs(stores.consul.map(|program| ("NETPATH_CONSUL", program)));
         skipped = stores.missing;
+    }
+    if levels.contains(&Level::Engines) && !has_engines(workspace, install, &mut nextest) {
+        levels.retain(|level| *level != Level::Engines);
+        if levels.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let documentation = match &selection.filter {
         None if levels.contains(&Level::Unit) => documentation(workspace)?,
@@ -201,6 +211,22 @@ pub fn run(workspace: &Workspace, selection: &Selection, install: Install) -> Re
     } else {
         command::exit_code(status)
     })
+}
+
+/// Whether a container engine could be installed, of which the tests are told. Otherwise it is reported.
+fn has_engines(workspace: &Workspace, install: Install, nextest: &mut Command) -> bool {
+    match engines::docker(workspace, install) {
+        Ok(directory) => {
+            nextest.env(engines::VARIABLE, directory);
+            true
+        }
+        Err(error) => {
+            step!(
+                "SKIPPED: the tests docker_*, because Docker Engine cannot be installed: {error:#}"
+            );
+            false
+        }
+    }
 }
 
 /// The tests of these levels, except those of device types that the kernel lacks, which are reported.

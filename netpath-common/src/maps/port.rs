@@ -93,8 +93,8 @@ layout! {
         pub last: u16,
         /// The port that [`Self::first`] leads to; later ports lead to the ports after it, in order.
         pub port: u16,
-        /// Padding, always zero.
-        pub pad: u16,
+        /// In `ports`: [`Self::HELD_BY_ENGINE`]; in `own_ports` zero.
+        pub flags: u16,
         /// Slot of the endpoint.
         pub endpoint: u32,
         /// Generation of that slot.
@@ -102,4 +102,9 @@ layout! {
         /// List in `allow`; 0 permits every source, and in `own_ports`.
         pub allow: u32,
     }
+}
+
+impl PublishedRange {
+    /// A container engine binds the ports of the range with sockets of its own, so the bind programs permit it.
+    pub const HELD_BY_ENGINE: u16 = 1;
 }

@@ -30,6 +30,9 @@ pub struct Target {
     pub addr: Addr,
     /// Port of the endpoint.
     pub port: Be16,
+    /// [`PublishedRange::flags`], for the socket programs.
+    #[cfg(target_arch = "bpf")]
+    pub flags: u16,
 }
 
 impl Target {
@@ -48,6 +51,8 @@ impl Target {
             endpoint,
             addr: inner,
             port: Be16::new(range.port.wrapping_add(port.wrapping_sub(range.first))),
+            #[cfg(target_arch = "bpf")]
+            flags: range.flags,
         })
     }
 }
@@ -75,12 +80,13 @@ pub fn find_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) ->
     Target::of(&range, addr, port)
 }
 
-/// Whether a port is published at an address, for sockets.
+/// Whether a port is published at an address and reserved by netpath, for sockets.
 #[cfg(target_arch = "bpf")]
 #[inline(never)]
-pub fn is_published_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) -> bool {
+pub fn is_reserved_for_socket(config: &Config, addr: &Addr, port: u16, protocol: u8) -> bool {
     let mut range = PublishedRange::default();
     find_range(&Levels::published(config), addr, port, protocol, &mut range)
+        && range.flags & PublishedRange::HELD_BY_ENGINE == 0
 }
 
 stage! {
@@ -224,6 +230,7 @@ impl Step for Search {
             self.found = true;
             self.range.first = range.first;
             self.range.port = range.port;
+            self.range.flags = range.flags;
             self.range.endpoint = range.endpoint;
             self.range.generation = range.generation;
             self.range.allow = range.allow;

@@ -172,7 +172,7 @@ fn publish(port: u16, slot: u32, inner: u16) {
         first: port,
         last: port,
         port: inner,
-        pad: 0,
+        flags: 0,
         endpoint: slot,
         generation: 1,
         allow: 0,

@@ -182,8 +182,10 @@ fn map_dump_defaults_to_nat() {
 fn daemon_flags_are_those_of_the_contract() {
     let line = "daemon --config /x --node a --run-dir /r --state-dir /s --bpf-dir /b --cgroup /c --uplink eth0 \
                 --uplink eth1 --store file --underlay-address 192.0.2.1 --pool 172.20.0.0/14/24 \
-                --metrics 127.0.0.1:9 --xdp off";
+                --metrics 127.0.0.1:9 --docker=/run/docker.sock --docker-mode replace --xdp off";
     assert!(parse(line).is_ok());
+    assert!(parse("daemon --docker --xdp off").is_ok());
+    assert!(parse("daemon --docker-mode both").is_err());
     assert!(parse("daemon --pool 172.20.0.0/14").is_err());
     assert!(parse("teardown --force --run-dir /r").is_ok());
     assert!(parse("teardown --run-dir /r").is_err());

@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod failures;
 mod flow_pressure;
+mod foreign;
 mod maintenance;
 mod membership;
 mod namespace;
@@ -49,6 +50,7 @@ pub use deny::DenialView;
 pub use endpoint::EndpointSpec;
 pub use error::{CommandError, ErrorKind};
 pub use event::{Action, Event, ObjectKind};
+pub use foreign::{ContainerLink, Foreign, ForeignVeth};
 pub use maintenance::Repaired;
 pub use namespace::{NamespaceChoice, NamespaceError};
 pub use network::NetworkSpec;
@@ -90,6 +92,8 @@ pub struct Wake {
     pub denials: Notify,
     /// Endpoints were created, changed or removed: they may have to be published.
     pub publish: Notify,
+    /// A device of another program has changed. Only notified if a front end for a container engine runs.
+    pub links: Notify,
     /// The daemon must stop.
     pub end: Notify,
 }

@@ -13,7 +13,7 @@ use crate::{
     datapath::{Datapath, read},
     kernel::{self, NodeFacts, Prefixes},
     model::{
-        Change, Id, Name, Protocol, State,
+        Change, Id, Name, State,
         request::{Env, RequestError},
     },
     plan::{Desired, Underlay},
@@ -192,7 +192,7 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         }
         let mut random = kernel::random;
         let sockets = Sockets::default();
-        let listening = |protocol: Protocol, ip, port| sockets.owner(protocol, ip, port);
+        let listening = |engine, protocol, ip, port| sockets.owner(engine, protocol, ip, port);
         let mut env = Env {
             random: &mut random,
             connected: &prefixes.connected,

@@ -170,7 +170,7 @@ mod tests {
             connected: &[],
             routed: &[],
             pools: &["172.20.0.0/16/24".parse().unwrap()],
-            listening: &|_, _, _| None,
+            listening: &|_, _, _, _| None,
             free_ports: (40_000, 50_000),
             tunnel_port: 4789,
             host_netns: std::path::Path::new("/proc/1/ns/net"),

@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -13,7 +13,7 @@ use crate::{
         listeners::{self, Published},
     },
     model::{
-        Protocol, State,
+        Owner, Protocol, State,
         request::{BuiltIn, Env, RequestError},
     },
     plan::Desired,
@@ -31,9 +31,11 @@ impl<K: Kernel, D: reconcile::Datapath> Node<K, D> {
         let published: Vec<_> = desired
             .entries
             .ports
-            .keys()
-            .filter(|key| key.host_ip.as_ref().is_none_or(is_of_node))
-            .map(|key| Published {
+            .iter()
+            .filter(|(key, entry)| {
+                !entry.held_by_engine && key.host_ip.as_ref().is_none_or(is_of_node)
+            })
+            .map(|(key, _)| Published {
                 protocol: key.protocol,
                 host_ip: key.host_ip,
                 first: key.first,
@@ -120,12 +122,18 @@ impl Node {
 #[derive(Default)]
 pub(super) struct Sockets {
     by_port: OnceCell<HashMap<(Protocol, u16), Vec<listeners::Listener>>>,
+    /// Inodes of the sockets of Docker Engine.
+    of_docker: OnceCell<HashSet<u64>>,
 }
 
+/// Programs of Docker Engine that bind the published ports of containers.
+const DOCKER_PROGRAMS: [&str; 2] = ["dockerd", "docker-proxy"];
+
 impl Sockets {
-    /// The program that uses a port.
+    /// The program that uses a port, other than the engine that binds it for its own container.
     pub(super) fn owner(
         &self,
+        engine: Owner,
         protocol: Protocol,
         ip: Option<IpAddr>,
         port: u16,
@@ -134,7 +142,15 @@ impl Sockets {
             .by_port
             .get_or_init(read_listeners)
             .get(&(protocol, port))?;
-        let listener = listeners.iter().find(|listener| listener.serves(ip))?;
+        let holds = |listener: &&listeners::Listener| {
+            engine == Owner::Docker
+                && self
+                    .of_docker
+                    .get_or_init(|| listeners::sockets_of(&DOCKER_PROGRAMS))
+                    .contains(&listener.inode)
+        };
+        let mut serving = listeners.iter().filter(|listener| listener.serves(ip));
+        let listener = serving.find(|listener| !holds(listener))?;
         let owner = listeners::owner(listener.inode);
         Some(owner.unwrap_or_else(|| "another program".to_owned()))
     }

@@ -9,8 +9,8 @@ use crate::ipam::{Pool, overlap};
 
 /// The default pools, those of Docker for IPv4: /16 subnets, which have more addresses than a bridge has ports, and
 /// then /20 subnets. For IPv6 /64 subnets of a unique local /48 (RFC 4193), whose global ID is derived from the node's
-/// name.
-pub(super) fn defaults(node: &str) -> Vec<Pool> {
+/// name. `docker` is set if Docker Engine runs on the node: the subnet of its default network is left to it then.
+pub(super) fn defaults(node: &str, docker: bool) -> Vec<Pool> {
     let v4 = [
         (Ipv4Addr::new(172, 17, 0, 0), 16, 16),
         (Ipv4Addr::new(172, 18, 0, 0), 15, 16),
@@ -18,12 +18,15 @@ pub(super) fn defaults(node: &str) -> Vec<Pool> {
         (Ipv4Addr::new(172, 24, 0, 0), 13, 16),
         (Ipv4Addr::new(192, 168, 0, 0), 16, 20),
     ];
-    let v4 = v4.into_iter().filter_map(|(address, length, bits)| {
-        Some(Pool {
-            prefix: Ipv4Net::new(address, length).ok()?.into(),
-            bits,
-        })
-    });
+    let v4 = v4
+        .into_iter()
+        .skip(usize::from(docker))
+        .filter_map(|(address, length, bits)| {
+            Some(Pool {
+                prefix: Ipv4Net::new(address, length).ok()?.into(),
+                bits,
+            })
+        });
     let [a, b, c, d, e, ..] = fnv1a(node).to_be_bytes();
     let mut octets = [0; 16];
     octets[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use netpath_common::flow::Timers;
 use serde::Deserialize;
 
-use super::{ConfigError, memory};
+use super::{ConfigError, DEFAULT_DOCKER_SOCKET, DockerMode, DockerSetting, memory};
 use crate::{
     datapath::Limits,
     ipam::Pool,
@@ -79,6 +79,20 @@ pub struct Settings {
     /// Address for metrics [default: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// Adopt the networks and containers of the Docker Engine at this socket [default: off; without SOCKET
+    /// /var/run/docker.sock]
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = DEFAULT_DOCKER_SOCKET
+    )]
+    pub docker: Option<DockerSetting>,
+    /// Whether netpath replaces the rules and proxies of Docker Engine [default: replace]
+    #[arg(long, value_name = "replace|beside", hide_possible_values = true)]
+    #[serde(alias = "docker-mode")]
+    pub docker_mode: Option<DockerMode>,
     /// Where XDP programs check the deny list at interfaces of the node [default: off]
     #[arg(long, value_name = "off|native|generic", hide_possible_values = true)]
     pub xdp: Option<XdpMode>,
@@ -148,6 +162,8 @@ impl Settings {
             underlay_address: self.underlay_address.or(fallback.underlay_address),
             pool: non_empty(self.pool, fallback.pool),
             metrics: self.metrics.or(fallback.metrics),
+            docker: self.docker.or(fallback.docker),
+            docker_mode: self.docker_mode.or(fallback.docker_mode),
             xdp: self.xdp.or(fallback.xdp),
             attach: self.attach.or(fallback.attach),
             reconcile_s: self.reconcile_s.or(fallback.reconcile_s),

@@ -137,7 +137,7 @@ fn pool_is_a_prefix_and_a_subnet_length() {
 
 #[test]
 fn default_ipv6_pool_depends_on_the_node_only() {
-    let v6 = |node| pool::defaults(node).pop().unwrap();
+    let v6 = |node| pool::defaults(node, false).pop().unwrap();
     assert_eq!(v6("a"), v6("a"));
     assert_ne!(v6("a"), v6("b"));
     assert_eq!(v6("a").prefix.to_string().get(..2), Some("fd"));
@@ -195,6 +195,36 @@ fn invalid_store_is_refused() {
     ] {
         assert!(message(text).contains(reason), "{text}: {}", message(text));
     }
+}
+
+#[test]
+fn docker_is_a_boolean_or_an_absolute_path() {
+    let socket = |text: &str| config(text).unwrap().docker;
+    assert_eq!(socket(""), None);
+    assert_eq!(socket("docker = false"), None);
+    assert_eq!(socket("docker = true"), Some(DEFAULT_DOCKER_SOCKET.into()));
+    assert_eq!(
+        socket("docker = '/run/d.sock'\ndocker_mode = 'replace'"),
+        Some("/run/d.sock".into())
+    );
+    assert_eq!(
+        message("docker = 'd.sock'"),
+        "docker: 'd.sock' is not an absolute path of a socket"
+    );
+    assert!(message("docker = 1").contains("true, false or the path of a socket"));
+    let error = message("docker = true\ndocker_mode = 'beside'");
+    assert!(error.contains("docker_mode beside"), "{error}");
+}
+
+#[test]
+fn default_network_of_docker_is_left_to_it() {
+    let first = |text: &str| config(text).unwrap().pools[0].to_string();
+    assert_eq!(first(""), "172.17.0.0/16/16");
+    assert_eq!(first("docker = true"), "172.18.0.0/15/16");
+    assert_eq!(
+        first("docker = true\npool = ['10.0.0.0/8/24']"),
+        "10.0.0.0/8/24"
+    );
 }
 
 const SAMPLE: &str = include_str!("../../packaging/netpath.toml");

@@ -3,6 +3,7 @@
 //! ```text
 //! front ends ────────────► commands
 //! netlink ───► resync ─────┤
+//! netlink ───► links ──────┤
 //! processes ─► lifecycle ──┤
 //! timer ─────► sweep ──────┤
 //! timer ─────► denials ────┤
@@ -16,6 +17,7 @@ mod error;
 mod follow;
 mod invalidation;
 mod lifecycle;
+mod links;
 mod lock;
 mod publish;
 mod resync;
@@ -56,6 +58,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(resync::run(commands.clone(), watch));
     tasks.spawn(lifecycle::run(commands.clone()));
+    if commands.config().docker.is_some() {
+        let watch = crate::kernel::Watch::open()?;
+        tasks.spawn(links::run(commands.clone(), watch));
+    }
     tasks.spawn(sweep::run(commands.clone()));
     tasks.spawn(follow::run(commands.clone()));
     tasks.spawn(denials::run(commands.clone()));

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, fs::File, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
+use netpath_common::addr::MacAddr;
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::{
@@ -16,6 +17,19 @@ use super::{
     sysctl,
 };
 use crate::plan::{ObservedInside, Veth};
+
+/// A container link that another program has created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerLink {
+    /// Name.
+    pub name: String,
+    /// MAC address, if it has one of six bytes.
+    pub mac: Option<MacAddr>,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its addresses, without link-local ones.
+    pub addresses: Vec<IpAddr>,
+}
 
 /// A container link and a netlink socket in its namespace.
 struct Inside {
@@ -134,6 +148,35 @@ impl Kernel {
             gateways: own_gateways(&routes, link.index),
             used_v4: used_route(&routes, false),
             used_v6: used_route(&routes, true),
+        }))
+    }
+
+    /// The other end of the veth pair `host`; `None` if it is not in the namespace at `path`, or that is no namespace.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered or read.
+    pub async fn container_link(
+        &self,
+        host: &Link,
+        path: &Path,
+    ) -> Result<Option<ContainerLink>, Error> {
+        let namespace = match netns::open(path) {
+            Err(Error::NotNetns { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Some(inside) = self.inside(namespace, path, host).await? else {
+            return Ok(None);
+        };
+        let addresses = inside.socket.addresses(inside.link.index).await?;
+        Ok(Some(ContainerLink {
+            name: inside.link.name,
+            mac: inside.link.mac,
+            up: inside.link.up,
+            addresses: addresses
+                .iter()
+                .filter(|address| address.global)
+                .map(|address| address.net.addr())
+                .collect(),
         }))
     }
 

@@ -42,6 +42,7 @@ mod tests;
 pub use address::Address;
 pub use error::Error;
 pub use facts::NodeFacts;
+pub use inside::ContainerLink;
 pub use interfaces::{DeviceRole, LinkLayer, Role};
 pub use link::{Link, link_index};
 pub use observe::IndexedVeth;

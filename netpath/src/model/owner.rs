@@ -43,6 +43,14 @@ impl Caller {
     }
 }
 
+impl Owner {
+    /// Whether the program binds the published ports of its containers with sockets of its own. netpath does not reserve
+    /// them then, and the sockets are no conflict.
+    pub fn holds_ports(self) -> bool {
+        matches!(self, Self::Docker | Self::Podman)
+    }
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -399,6 +399,9 @@ pub struct PortEntry {
     pub generation: u32,
     /// Number of the allow-list; 0 permits every source.
     pub allow: u32,
+    /// Whether a container engine binds the ports with sockets of its own, so that netpath does not reserve them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_by_engine: bool,
 }
 
 impl Entry for PortEntry {

@@ -20,7 +20,7 @@ use super::{
     },
 };
 use crate::model::{
-    Change, Endpoint, GatewayMode, Name, NetnsSource, Network, PortMapping, Sandbox, State,
+    Change, Endpoint, GatewayMode, Name, NetnsSource, Network, Owner, PortMapping, Sandbox, State,
 };
 
 /// Least MTU in bytes (RFC 791).
@@ -209,7 +209,7 @@ impl Desired {
             carrier.filter(|(endpoint, _)| self.entries.endpoints.contains_key(&endpoint.slot));
         if let Some((endpoint, network)) = carrier {
             for mapping in &sandbox.ports {
-                self.add_port(mapping, endpoint, network);
+                self.add_port(mapping, sandbox.owner, endpoint, network);
             }
             if network.gateway_mode == GatewayMode::Nat {
                 self.add_own_ports(&sandbox.ports, &joined);
@@ -301,7 +301,13 @@ impl Desired {
         self.entries.endpoints.insert(endpoint.slot, entry);
     }
 
-    fn add_port(&mut self, mapping: &PortMapping, endpoint: &Endpoint, network: &Network) {
+    fn add_port(
+        &mut self,
+        mapping: &PortMapping,
+        owner: Owner,
+        endpoint: &Endpoint,
+        network: &Network,
+    ) {
         let key = |host_ip| PortKey {
             protocol: mapping.protocol,
             host_ip,
@@ -313,6 +319,7 @@ impl Desired {
             endpoint: endpoint.slot,
             generation: endpoint.generation,
             allow: mapping.allow_list,
+            held_by_engine: owner.holds_ports(),
         };
         match (network.gateway_mode, mapping.host_ip) {
             (GatewayMode::Nat, Some(ip)) if endpoint.address(ip).is_none() => return,

@@ -344,6 +344,7 @@ pub fn port(
         endpoint: target.1,
         generation: GENERATION,
         allow,
+        held_by_engine: false,
     };
     (key, entry)
 }

@@ -15,6 +15,7 @@ pub(super) fn check(bpf_dir: &Path) -> Vec<Finding> {
     let published: Vec<_> = match read::ports(bpf_dir) {
         Ok(ranges) => ranges
             .iter()
+            .filter(|range| !range.held_by_engine)
             .map(|range| Published {
                 protocol: range.protocol,
                 host_ip: range.host_ip,

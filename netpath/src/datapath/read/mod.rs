@@ -200,6 +200,7 @@ fn port(
         addresses: endpoint.addresses.clone(),
         container_port: entry.target,
         allow,
+        held_by_engine: entry.held_by_engine,
     }
 }
 

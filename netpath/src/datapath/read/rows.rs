@@ -128,6 +128,8 @@ pub struct PublishedRange {
     pub container_port: u16,
     /// Allowed sources; empty for all.
     pub allow: Vec<IpNet>,
+    /// Whether a container engine binds the ports with sockets of its own.
+    pub held_by_engine: bool,
 }
 
 /// An endpoint.

@@ -193,9 +193,11 @@ impl Tables {
             denied_index: DenyIndex::default(),
         };
         tables.slots = tables.all::<EndpointEntry>()?.into_keys().collect();
-        for key in tables.all::<PortEntry>()?.into_keys() {
+        for (key, entry) in tables.all::<PortEntry>()? {
             tables.levels.add(&key);
-            tables.count_reserved(&key)?;
+            if !entry.held_by_engine {
+                tables.count_reserved(&key)?;
+            }
         }
         for key in tables.all::<OwnPortEntry>()?.into_keys() {
             tables.own_levels.add(&key.ports);

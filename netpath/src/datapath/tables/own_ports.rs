@@ -92,7 +92,7 @@ const fn range(key: &OwnPortKey, entry: &OwnPortEntry) -> PublishedRange {
         first: key.ports.first,
         last: key.ports.last,
         port: entry.host_port,
-        pad: 0,
+        flags: 0,
         endpoint: key.endpoint,
         generation: entry.generation,
         allow: 0,

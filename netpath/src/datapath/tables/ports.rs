@@ -30,15 +30,20 @@ impl MapTable for PortEntry {
             .iter()
             .map(|(key, entry)| published_range(key, entry))
             .collect();
-        let mut new = Vec::new();
-        for (key, _) in list {
+        let (mut reserved, mut released) = (Vec::new(), Vec::new());
+        for (key, entry) in list {
             if tables.port(key)?.is_none() {
                 tables.levels.add(key);
-                new.push(*key);
+            }
+            if entry.held_by_engine {
+                released.push(*key);
+            } else {
+                reserved.push(*key);
             }
         }
         // Reserved first: no socket can be bound to a published port.
-        tables.reserve(&new)?;
+        tables.reserve(&reserved)?;
+        tables.release(&released)?;
         // A level is enabled before it has entries, so that programs find each entry at once.
         tables.write_levels()?;
         batch::update(tables.ports_map.fd().as_fd(), &keys, &values)
@@ -149,7 +154,11 @@ fn published_range(key: &tables::PortKey, entry: &PortEntry) -> PublishedRange {
         first: key.first,
         last: key.last,
         port: entry.target,
-        pad: 0,
+        flags: if entry.held_by_engine {
+            PublishedRange::HELD_BY_ENGINE
+        } else {
+            0
+        },
         endpoint: entry.endpoint,
         generation: entry.generation,
         allow: entry.allow,
@@ -188,6 +197,7 @@ const fn port_entry(range: &PublishedRange) -> PortEntry {
         endpoint: range.endpoint,
         generation: range.generation,
         allow: range.allow,
+        held_by_engine: range.flags & PublishedRange::HELD_BY_ENGINE != 0,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Error, sysctl};
 use crate::model::Protocol;
 
 pub use conflicts::{Conflict, Published, conflicts};
-pub use owner::owner;
+pub use owner::{owner, sockets_of};
 
 /// A socket that receives packets to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]

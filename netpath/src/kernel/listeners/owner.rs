@@ -1,6 +1,6 @@
 //! The process that owns a socket.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 /// The process that has a socket open, as `nginx (pid 123)`; `None` if none is found, which happens when it runs in
 /// another process namespace. Reads every descriptor of every process.
@@ -14,6 +14,29 @@ pub fn owner(inode: u64) -> Option<String> {
     let pid = process.file_name()?.to_str()?;
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     Some(format!("{} (pid {pid})", name.trim_end()))
+}
+
+/// Inodes of the sockets that processes with one of these names have open.
+pub fn sockets_of(programs: &[&str]) -> HashSet<u64> {
+    let mut inodes = HashSet::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes.map(|entry| entry.path()) {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        if !programs.contains(&name.trim_end()) {
+            continue;
+        }
+        let descriptors = fs::read_dir(process.join("fd"));
+        let descriptors = descriptors.into_iter().flatten().flatten();
+        inodes.extend(
+            descriptors
+                .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
+                .filter_map(|link| {
+                    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+                    inode.parse::<u64>().ok()
+                }),
+        );
+    }
+    inodes
 }
 
 fn is_process(path: &Path) -> bool {

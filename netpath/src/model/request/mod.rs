@@ -24,7 +24,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Name, NetnsId, NetworkMode, ProcessId, Protocol};
+use super::{Name, NetnsId, NetworkMode, Owner, ProcessId, Protocol};
 use crate::ipam::Pool;
 
 pub use deny::DENY_LIMIT;
@@ -46,8 +46,8 @@ pub struct Env<'a> {
     /// Pools of subnets, for requests that name no subnet.
     pub pools: &'a [Pool],
     /// The program that listens on a port of the node, at an address that overlaps the given one; `None` is any
-    /// address.
-    pub listening: &'a dyn Fn(Protocol, Option<IpAddr>, u16) -> Option<String>,
+    /// address. The engine that manages the sandbox, which binds the ports of its containers, is left out.
+    pub listening: &'a dyn Fn(Owner, Protocol, Option<IpAddr>, u16) -> Option<String>,
     /// First and last port of the range from which a host port is chosen if the request names none.
     pub free_ports: (u16, u16),
     /// UDP port of the overlay.

@@ -364,18 +364,18 @@ impl Mapper<'_> {
                 owner: occupied.owner,
             });
         }
-        if let Some((port, owner)) = listener(spec, ports, env) {
-            return Err(RequestError::Listening {
+        match self.listener(spec, ports, env) {
+            None => Ok(()),
+            Some((port, owner)) => Err(RequestError::Listening {
                 port,
                 protocol,
                 owner,
-            });
+            }),
         }
-        Ok(())
     }
 
-    /// The first port of the lowest free range in `range` with as many ports as the specification has. If the
-    /// specification names no host ports, the search starts at a random port.
+    /// The first port of the lowest free range in `range` with as many ports as the specification has. The search starts at a
+    /// random port if the specification names no host ports.
     fn choose(
         &self,
         spec: &PortSpec,
@@ -392,7 +392,7 @@ impl Mapper<'_> {
         let last = last.ok_or_else(exhausted)?;
         let start = match spec.host_ports {
             Some(_) => range.0,
-            None => random_between(range.0, last, env),
+            None => range.0 + ((env.random)() % (u64::from(last - range.0) + 1)) as u16,
         };
         self.choose_between(spec, (start, last), env)
             .or_else(|| self.choose_between(spec, (range.0, start), env))
@@ -415,13 +415,28 @@ impl Mapper<'_> {
             };
             let obstacle = conflict(&self.state.ports)
                 .or_else(|| conflict(&self.own))
-                .or_else(|| listener(spec, ports, env).map(|(port, _)| port));
+                .or_else(|| self.listener(spec, ports, env).map(|(port, _)| port));
             let Some(obstacle) = obstacle else {
                 return Some(start);
             };
             start = obstacle.checked_add(1)?;
         }
         None
+    }
+
+    /// The first port of the range that is in use on the node.
+    fn listener(
+        &self,
+        spec: &PortSpec,
+        (first, last): (u16, u16),
+        env: &Env<'_>,
+    ) -> Option<(u16, String)> {
+        if spec.protocol == Protocol::Udp && (first..=last).contains(&env.tunnel_port) {
+            return Some((env.tunnel_port, "the tunnel between nodes".to_owned()));
+        }
+        let engine = self.sandbox.owner;
+        let owner = |port| (env.listening)(engine, spec.protocol, spec.host_ip, port);
+        (first..=last).find_map(|port| Some((port, owner(port)?)))
     }
 
     fn refused(&self, spec: &PortSpec, reason: String) -> RequestError {
@@ -431,19 +446,4 @@ impl Mapper<'_> {
             reason,
         }
     }
-}
-
-/// The first port of the range that is in use on the node.
-fn listener(spec: &PortSpec, ports: (u16, u16), env: &Env<'_>) -> Option<(u16, String)> {
-    let (first, last) = ports;
-    if spec.protocol == Protocol::Udp && (first..=last).contains(&env.tunnel_port) {
-        return Some((env.tunnel_port, "the tunnel between nodes".to_owned()));
-    }
-    let owner = |port| (env.listening)(spec.protocol, spec.host_ip, port);
-    (first..=last).find_map(|port| Some((port, owner(port)?)))
-}
-
-fn random_between(first: u16, last: u16, env: &mut Env<'_>) -> u16 {
-    let count = u64::from(last - first) + 1;
-    first + ((env.random)() % count) as u16
 }

@@ -58,7 +58,7 @@ impl Node {
                 connected: &self.connected,
                 routed: &self.routed,
                 pools: &self.pools,
-                listening: &|protocol, _, port| {
+                listening: &|_, protocol, _, port| {
                     listening
                         .contains(&(protocol, port))
                         .then(|| "nginx (pid 7)".to_owned())

@@ -23,7 +23,7 @@ fn evaluate<T>(state: &State, request: impl FnOnce(&State, &mut Env<'_>) -> T) -
         connected: &[],
         routed: &[],
         pools: &["172.20.0.0/16/24".parse().unwrap()],
-        listening: &|_, _, _| None,
+        listening: &|_, _, _, _| None,
         free_ports: (40_000, 50_000),
         tunnel_port: 4789,
         host_netns: Path::new("/proc/1/ns/net"),
