@@ -8,7 +8,7 @@ use netpath_tests::{
 };
 use serde_json::Value;
 
-const SECONDS: u64 = 10;
+const SECONDS: u64 = 30;
 
 struct RepairTest {
     fixture: Fixture,

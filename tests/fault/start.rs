@@ -115,7 +115,7 @@ fn invalid_settings_are_refused_with_their_position() {
         test.assert_refused(&[], &[("--config", &file)], 1, words);
     }
     test.assert_refused(&[], &[("--config", "/nowhere.toml")], 1, &["/nowhere.toml"]);
-    test.assert_refused(&[], &[("--store", "etcd://127.0.0.1:1")], 1, &["store"]);
+    test.assert_refused(&[], &[("--store", "redis://127.0.0.1:1")], 1, &["store"]);
     test.assert_refused(&[], &[("--node", "a b")], 1, &["node"]);
     test.assert_refused(&[], &[("--metrics", "127.0.0.1:1")], 1, &["metrics"]);
     test.assert_refused(&[], &[("--xdp", "fast")], 2, &["fast"]);

@@ -250,9 +250,9 @@ fn filter(levels: &[Level]) -> Result<String> {
     Ok(format!("({all}) and not test(/{skipped}/)"))
 }
 
-/// Number of parallel tests: 2.5 per CPU, because a test with a daemon mostly waits for the kernel or for other programs.
+/// Number of parallel tests: 1.5 per CPU, because a test with a daemon waits for the kernel a third of the time.
 fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from) * 5 / 2
+    thread::available_parallelism().map_or(1, usize::from) * 3 / 2
 }
 
 /// The levels to run. A level without tests is an error if it is named; otherwise it is reported and skipped.
