@@ -9,7 +9,7 @@ layout! {
     /// An underlay address of another node. Written by the daemon. A tunnel packet from any other address is dropped.
     #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
     pub struct Peer(16) {
-        /// The address that stands for the node in `remotes`: one of its underlay addresses.
+        /// The address that identifies the node in `remotes`: one of its underlay addresses.
         pub address: Addr,
     }
 }

@@ -12,7 +12,7 @@ use super::{
     DatapathError,
     attach::Mode,
     object,
-    programs::{PROBE, classifier, refused},
+    programs::{PROBE, classifier, load_one, refused},
     run::{Trial, run},
     sys,
 };
@@ -126,17 +126,8 @@ pub fn load_all(bpf_dir: &Path) -> Result<LoadReport, DatapathError> {
 
 fn load(name: &str, program: &mut Program) -> Result<LoadCost, DatapathError> {
     let start = sys::thread_time();
-    let info = match program {
-        Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
-        Program::Xdp(program) => program.load().and_then(|()| program.info()),
-        Program::CgroupSockAddr(program) => program.load().and_then(|()| program.info()),
-        _ => {
-            return Err(DatapathError::Missing(format!(
-                "supported type for program '{name}'"
-            )));
-        }
-    };
-    let info = info.map_err(|error| refused(name, error))?;
+    load_one(name, program)?;
+    let info = program.info().map_err(|error| refused(name, error))?;
     let count = |count: Option<u32>| {
         count.ok_or_else(|| {
             DatapathError::Missing(format!("instruction count for program '{name}'"))

@@ -28,17 +28,17 @@ pub(super) const SWEEP: &str = "sweep";
 pub(super) const PROBE: &str = "probe";
 
 /// The programs for sockets of host processes.
-pub(super) const SOCKET_PROGRAMS: [&str; 10] = [
-    "bind4",
-    "bind6",
-    "connect4",
-    "connect6",
-    "sendmsg4",
-    "sendmsg6",
-    "recvmsg4",
-    "recvmsg6",
-    "getpeername4",
-    "getpeername6",
+pub(super) const SOCKET_PROGRAMS: [(&str, CgroupSockAddrAttachType); 10] = [
+    ("bind4", CgroupSockAddrAttachType::Bind4),
+    ("bind6", CgroupSockAddrAttachType::Bind6),
+    ("connect4", CgroupSockAddrAttachType::Connect4),
+    ("connect6", CgroupSockAddrAttachType::Connect6),
+    ("sendmsg4", CgroupSockAddrAttachType::UDPSendMsg4),
+    ("sendmsg6", CgroupSockAddrAttachType::UDPSendMsg6),
+    ("recvmsg4", CgroupSockAddrAttachType::UDPRecvMsg4),
+    ("recvmsg6", CgroupSockAddrAttachType::UDPRecvMsg6),
+    ("getpeername4", CgroupSockAddrAttachType::GetPeerName4),
+    ("getpeername6", CgroupSockAddrAttachType::GetPeerName6),
 ];
 
 /// Names of the programs that are attached to devices.
@@ -59,7 +59,7 @@ pub(super) fn device_programs() -> BTreeSet<&'static str> {
 pub(super) fn load(ebpf: &mut Ebpf, bpf_dir: &Path, reuse: bool) -> Result<(), DatapathError> {
     let mut wanted = device_programs();
     wanted.extend([SWEEP, PROBE]);
-    wanted.extend(SOCKET_PROGRAMS);
+    wanted.extend(SOCKET_PROGRAMS.map(|(name, _)| name));
     if let Some(absent) = wanted.iter().find(|name| ebpf.program(name).is_none()) {
         return Err(DatapathError::Missing(format!("program '{absent}'")));
     }
@@ -101,8 +101,9 @@ fn take(name: &str, program: &mut Program, directory: &Path) -> bool {
     if !pin.exists() {
         return false;
     }
-    let pinned = match socket_type(name) {
-        Some(kind) => CgroupSockAddr::from_pin(pin, kind).map(Program::CgroupSockAddr),
+    let socket = SOCKET_PROGRAMS.iter().find(|(other, _)| *other == name);
+    let pinned = match socket {
+        Some((_, kind)) => CgroupSockAddr::from_pin(pin, *kind).map(Program::CgroupSockAddr),
         None => SchedClassifier::from_pin(pin).map(Program::SchedClassifier),
     };
     match pinned {
@@ -113,23 +114,6 @@ fn take(name: &str, program: &mut Program, directory: &Path) -> bool {
         }
     }
     true
-}
-
-const fn socket_type(name: &str) -> Option<CgroupSockAddrAttachType> {
-    use CgroupSockAddrAttachType as Type;
-    Some(match name.as_bytes() {
-        b"bind4" => Type::Bind4,
-        b"bind6" => Type::Bind6,
-        b"connect4" => Type::Connect4,
-        b"connect6" => Type::Connect6,
-        b"sendmsg4" => Type::UDPSendMsg4,
-        b"sendmsg6" => Type::UDPSendMsg6,
-        b"recvmsg4" => Type::UDPRecvMsg4,
-        b"recvmsg6" => Type::UDPRecvMsg6,
-        b"getpeername4" => Type::GetPeerName4,
-        b"getpeername6" => Type::GetPeerName6,
-        _ => return None,
-    })
 }
 
 /// Loads programs into the kernel, on as many threads as there are processors.
@@ -157,10 +141,12 @@ fn verify(programs: &mut [(&str, &mut Program)]) -> Result<(), DatapathError> {
     })
 }
 
-fn load_one(name: &str, program: &mut Program) -> Result<(), DatapathError> {
+/// Loads a program into the kernel.
+pub(super) fn load_one(name: &str, program: &mut Program) -> Result<(), DatapathError> {
     let loaded = match program {
         Program::SchedClassifier(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
+        Program::Xdp(program) => program.load(),
         _ => {
             return Err(DatapathError::Missing(format!(
                 "supported type for program '{name}'"

@@ -353,10 +353,8 @@ impl OwnClaims {
             .kept
             .iter()
             .partition(|(_, claim)| claim.node == *node);
-        let except = others.into_iter().map(|(ip, _)| *ip).filter(|ip| {
-            let index = layout.index_of(*ip);
-            index.is_some_and(|index| blocks.contains_key(&index))
-        });
+        let except = others.into_iter().map(|(ip, _)| *ip);
+        let except = except.filter(|ip| is_in_blocks(&blocks, layout, *ip));
         Self {
             network: claims.network,
             disputed: disputed.map(|(index, _)| *index).collect(),
@@ -381,10 +379,7 @@ impl OwnClaims {
     pub fn after(mut self, layout: &Layout, before: Option<&Self>) -> Self {
         let blocks = &self.blocks;
         let excluded = before.into_iter().flat_map(|before| &before.except);
-        let excluded = excluded.filter(|ip| {
-            let index = layout.index_of(**ip);
-            index.is_some_and(|index| blocks.contains_key(&index))
-        });
+        let excluded = excluded.filter(|ip| is_in_blocks(blocks, layout, **ip));
         let excluded: Vec<IpAddr> = excluded.copied().collect();
         self.except.extend(excluded);
         self
@@ -410,6 +405,12 @@ impl OwnClaims {
             .chain(self.kept.keys().copied().map(IpNet::from))
             .collect()
     }
+}
+
+/// Whether an address is in one of these blocks.
+fn is_in_blocks(blocks: &BTreeMap<u32, u64>, layout: &Layout, ip: IpAddr) -> bool {
+    let index = layout.index_of(ip);
+    index.is_some_and(|index| blocks.contains_key(&index))
 }
 
 #[cfg(test)]

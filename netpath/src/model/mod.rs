@@ -26,10 +26,10 @@ pub(crate) use port::Span;
 pub use port::{PortMapping, PortSpec, PortSpecError, Protocol};
 pub use ranges::{OverlayRange, OverlayRanges};
 pub use rate::{Rate, RateError};
-pub(crate) use sandbox::mac_text;
 pub use sandbox::{
     Endpoint, Holder, NetnsId, NetnsSource, NetworkMode, ProcessId, Sandbox, parse_mac,
 };
+pub(crate) use sandbox::{mac_text, optional_mac_text};
 pub use state::State;
 
 /// Objects before and after a request.

@@ -47,7 +47,7 @@ impl Entry for TunnelEntry {
 /// An entry of `peers`, by underlay address: another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerEntry {
-    /// The address that stands for the node in `remotes`: one of its underlay addresses, to which packets are sent.
+    /// The address that identifies the node in `remotes`: one of its underlay addresses, to which packets are sent.
     pub address: IpAddr,
 }
 
@@ -85,7 +85,11 @@ pub struct RemoteEntry {
     /// Identifier of the network in tunnel packets.
     pub vni: u32,
     /// MAC address of the sandbox with the address, if it does not follow from the address.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "mac")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::model::optional_mac_text"
+    )]
     pub mac: Option<MacAddr>,
 }
 
@@ -125,27 +129,5 @@ impl Entry for VniEntry {
 
     fn text(vni: &u32, entry: &Self) -> String {
         format!("{vni} of network {}", entry.network)
-    }
-}
-
-/// A MAC address that may be absent, as text.
-mod mac {
-    use netpath_common::addr::MacAddr;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Text(#[serde(with = "crate::model::mac_text")] MacAddr);
-
-    pub fn serialize<S: Serializer>(
-        mac: &Option<MacAddr>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        mac.map(Text).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<MacAddr>, D::Error> {
-        Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(mac)| mac))
     }
 }

@@ -1,8 +1,46 @@
 //! Keys that exist only while a process renews them.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 
-use super::{Expected, Store, StoreError, Write};
+use super::{
+    Expected, Store, StoreError, Write,
+    remote::{RemoteError, Worker},
+};
+
+/// Pause after a renewal that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A key of a distributed store with its lease or session.
+pub(super) trait Lease: Sized + Send + 'static {
+    /// How long the key exists without a renewal.
+    fn ttl(&self) -> Duration;
+
+    /// Renews the key, or writes it again if it has expired. The inner error is the value of another holder.
+    fn renew(&mut self) -> impl Future<Output = Result<Result<(), String>, RemoteError>> + Send;
+
+    /// Removes the key.
+    fn end(self) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
+    /// Starts the renewal of the key if it was acquired; `held` is the result of that.
+    fn start(
+        self,
+        worker: &Worker,
+        key: &str,
+        held: Result<(), String>,
+    ) -> Result<Hold, StoreError> {
+        if let Err(by) = held {
+            return Err(StoreError::Held {
+                key: key.to_owned(),
+                by,
+            });
+        }
+        let (hold, renewal) = Hold::renewed();
+        worker.spawn(renewal.run(self));
+        Ok(hold)
+    }
+}
 
 /// State of a held key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +91,7 @@ impl Hold {
     }
 
     /// A key that a task renews.
-    pub(super) fn renewed() -> (Self, Renewal) {
+    fn renewed() -> (Self, Renewal) {
         let (sender, state) = watch::channel(HoldState::Held);
         let (release, released) = mpsc::channel(1);
         let hold = Self {
@@ -72,13 +110,13 @@ impl Hold {
 
 /// The side of a [`Hold`] that renews it.
 #[derive(Debug)]
-pub(super) struct Renewal {
+struct Renewal {
     state: watch::Sender<HoldState>,
     released: mpsc::Receiver<()>,
 }
 
 /// What ends a pause of a renewal.
-pub(super) enum Pause {
+enum Pause {
     Passed,
     /// The hold was released.
     Released,
@@ -87,7 +125,37 @@ pub(super) enum Pause {
 }
 
 impl Renewal {
-    pub fn set(&self, state: HoldState) {
+    /// Renews the key until the hold is dropped or another holder has the key.
+    async fn run(mut self, mut lease: impl Lease) {
+        let mut pause = lease.ttl() / 3;
+        loop {
+            match self.pause(pause).await {
+                Pause::Passed => {}
+                Pause::Released => {
+                    // The key expires if the call fails.
+                    let _ = lease.end().await;
+                    return;
+                }
+                Pause::Dropped => return,
+            }
+            let state = match lease.renew().await {
+                Ok(Ok(())) => HoldState::Held,
+                Ok(Err(by)) => HoldState::Taken(by),
+                Err(error) => HoldState::Unrenewed(error.to_string()),
+            };
+            pause = match state {
+                HoldState::Held => lease.ttl() / 3,
+                HoldState::Unrenewed(_) => RETRY,
+                HoldState::Taken(_) => {
+                    self.set(state);
+                    return;
+                }
+            };
+            self.set(state);
+        }
+    }
+
+    fn set(&self, state: HoldState) {
         self.state.send_if_modified(|present| {
             let changed = *present != state;
             *present = state;
@@ -95,7 +163,7 @@ impl Renewal {
         });
     }
 
-    pub async fn pause(&mut self, duration: std::time::Duration) -> Pause {
+    async fn pause(&mut self, duration: Duration) -> Pause {
         tokio::select! {
             message = self.released.recv() => match message {
                 Some(()) => Pause::Released,

@@ -27,9 +27,7 @@ impl Datapath {
     /// If the cgroup cannot be opened or the kernel refuses.
     pub fn attach_sockets(&mut self, cgroup: &Path) -> Result<(), DatapathError> {
         self.cgroup = Some(cgroup.to_owned());
-        SOCKET_PROGRAMS
-            .iter()
-            .try_for_each(|name| self.attach_socket(name))
+        socket_programs().try_for_each(|name| self.attach_socket(name))
     }
 
     /// Attaches one of the programs for sockets, or replaces the attached one.
@@ -81,7 +79,7 @@ impl Datapath {
         };
         let cgroup = cgroup_id(cgroup)?;
         let mut missing = Vec::new();
-        for name in SOCKET_PROGRAMS {
+        for name in socket_programs() {
             let pin = pins::cgroup_link(&self.bpf_dir, name);
             let program = socket_program(&mut self.ebpf, name)?
                 .info()
@@ -129,7 +127,7 @@ fn socket_pinned(pin: &Path) -> Result<Option<(OwnedFd, sys::SocketTarget)>, Dat
 
 /// The programs for sockets of host processes.
 pub fn socket_programs() -> impl Iterator<Item = &'static str> {
-    SOCKET_PROGRAMS.into_iter()
+    SOCKET_PROGRAMS.into_iter().map(|(name, _)| name)
 }
 
 /// Pins a link, so that it remains attached when the daemon ends.

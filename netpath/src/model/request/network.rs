@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{Env, RequestError};
-use crate::model::{Change, Driver, Encap, GatewayMode, Name, Network, Owner, State, Subnet};
+use crate::model::{Change, Driver, Encap, GatewayMode, Id, Name, Network, Owner, State, Subnet};
 
 /// Networks that the daemon creates at the first start.
 const BUILT_IN: [(&str, Driver); 3] = [
@@ -121,21 +121,11 @@ impl State {
             Some(bridge) => self.adopt_bridge(request, bridge)?,
         };
         check_options(request, &subnets)?;
+        let id = self.allocate_id(env, |_| true);
         Ok(created(Network {
-            id: self.allocate_id(env, |_| true),
-            name: request.name.clone(),
-            driver: request.driver,
-            subnets,
-            mtu: request.mtu,
-            internal: request.internal,
-            icc: request.icc,
-            masquerade: request.masquerade,
-            gateway_mode: request.gateway_mode,
-            overlay: None,
-            labels: request.labels.clone(),
-            owner: request.owner,
             adopted: request.adopt.as_ref().map(|bridge| bridge.name.clone()),
             index: self.allocate_network_index()?,
+            ..network_of(request, id, subnets)
         }))
     }
 
@@ -220,6 +210,26 @@ fn created(network: Network) -> Change {
     Change::Network {
         before: None,
         after: Some(Box::new(network)),
+    }
+}
+
+/// A network with the properties of a request, without index and overlay.
+pub(super) fn network_of(request: &NetworkRequest, id: Id, subnets: Vec<Subnet>) -> Network {
+    Network {
+        id,
+        name: request.name.clone(),
+        driver: request.driver,
+        subnets,
+        mtu: request.mtu,
+        internal: request.internal,
+        icc: request.icc,
+        masquerade: request.masquerade,
+        gateway_mode: request.gateway_mode,
+        overlay: None,
+        labels: request.labels.clone(),
+        owner: request.owner,
+        adopted: None,
+        index: 0,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use ipnet::IpNet;
 
-use super::{Env, NetworkRequest, RequestError, network::check_options};
+use super::{
+    Env, NetworkRequest, RequestError,
+    network::{check_options, network_of},
+    subnet::refuse_overlap,
+};
 use crate::{
     ipam::overlap,
     model::{Change, GatewayMode, Name, Network, Overlay, OverlayRanges, State, Subnet, Vni},
@@ -30,7 +34,7 @@ impl State {
         check_overlay_options(request)?;
         let vni = choose_vni(request, ranges)?;
         for prefix in &request.subnets {
-            check_ranges(request, prefix, ranges)?;
+            refuse_overlap(request, prefix, ranges.overlapping(prefix))?;
         }
         let others = ranges.networks.values().flat_map(|range| &range.subnets);
         let connected: Vec<IpNet> = env.connected.iter().chain(others).copied().collect();
@@ -41,27 +45,16 @@ impl State {
         };
         let subnets = self.choose_subnets(request, &mut env)?;
         check_options(request, &subnets)?;
+        let id = self.allocate_id(&mut env, |id| {
+            let mut ranges = ranges.networks.values();
+            !ranges.any(|range| range.id.device() == id.device())
+        });
         Ok(Network {
-            id: self.allocate_id(&mut env, |id| {
-                let mut ranges = ranges.networks.values();
-                !ranges.any(|range| range.id.device() == id.device())
-            }),
-            name: request.name.clone(),
-            driver: request.driver,
-            subnets,
-            mtu: request.mtu,
-            internal: request.internal,
-            icc: request.icc,
-            masquerade: request.masquerade,
-            gateway_mode: request.gateway_mode,
             overlay: Some(Overlay {
                 vni,
                 encap: request.encap.unwrap_or_default(),
             }),
-            labels: request.labels.clone(),
-            owner: request.owner,
-            adopted: None,
-            index: 0,
+            ..network_of(request, id, subnets)
         })
     }
 
@@ -154,22 +147,6 @@ fn choose_vni(request: &NetworkRequest, ranges: &OverlayRanges) -> Result<Vni, R
             name: request.name.clone(),
             vni,
             owner: owner.clone(),
-        }),
-    }
-}
-
-fn check_ranges(
-    request: &NetworkRequest,
-    prefix: &IpNet,
-    ranges: &OverlayRanges,
-) -> Result<(), RequestError> {
-    match ranges.overlapping(prefix) {
-        None => Ok(()),
-        Some((other, owner)) => Err(RequestError::Overlap {
-            name: request.name.clone(),
-            subnet: *prefix,
-            other,
-            owner: format!("of network '{owner}'"),
         }),
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Env, NetworkRequest, RequestError};
 use crate::{
     ipam::{address, bounds, choose_subnet, number, overlap, ula_subnet},
-    model::{State, Subnet},
+    model::{Name, State, Subnet},
 };
 
 /// Prefixes that no subnet may overlap, each with the reason.
@@ -133,15 +133,25 @@ impl State {
             return Err(refused(request, what(), *reason));
         }
         let own = self.prefixes.overlapping(prefix);
-        match own.or_else(|| self.cluster().overlapping(prefix)) {
-            None => Ok(()),
-            Some((other, owner)) => Err(RequestError::Overlap {
-                name: request.name.clone(),
-                subnet: *prefix,
-                other,
-                owner: format!("of network '{owner}'"),
-            }),
-        }
+        let other = own.or_else(|| self.cluster().overlapping(prefix));
+        refuse_overlap(request, prefix, other)
+    }
+}
+
+/// Refuses a prefix that overlaps the prefix of another network.
+pub(super) fn refuse_overlap(
+    request: &NetworkRequest,
+    prefix: &IpNet,
+    other: Option<(IpNet, &Name)>,
+) -> Result<(), RequestError> {
+    match other {
+        None => Ok(()),
+        Some((other, owner)) => Err(RequestError::Overlap {
+            name: request.name.clone(),
+            subnet: *prefix,
+            other,
+            owner: format!("of network '{owner}'"),
+        }),
     }
 }
 

@@ -9,17 +9,10 @@ use super::{
     link::Link,
     wire::{self, Session},
 };
-use crate::store::{
-    RemoteError, RemoteProblem,
-    hold::{HoldState, Pause, Renewal},
-    remote::Exchange,
-};
+use crate::store::{RemoteError, RemoteProblem, hold::Lease, remote::Exchange};
 
 /// Shortest time to live of a session.
 const SHORTEST: Duration = Duration::from_secs(10);
-/// Pause after a renewal that failed.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// Holds one key.
 #[derive(Debug)]
 pub struct Task {
@@ -58,7 +51,7 @@ impl Task {
                 return Ok(Err(String::from_utf8_lossy(&found.value).into_owned()));
             }
             if let Some(session) = found.session {
-                self.end(&session).await?;
+                self.destroy(&session).await?;
             }
         }
         let session = self.create().await?;
@@ -69,7 +62,7 @@ impl Task {
             self.session = session;
             return Ok(Ok(()));
         }
-        self.end(&session).await?;
+        self.destroy(&session).await?;
         if done.errors.iter().any(|error| error.op_index == 0) {
             return Err(self.link.replaced(CALL));
         }
@@ -82,46 +75,6 @@ impl Task {
                 let problem = RemoteProblem::Unavailable(texts.join("; "));
                 Err(self.link.error(CALL, problem))
             }
-        }
-    }
-
-    /// Renews the session until the hold is dropped or another holder has the key.
-    pub async fn renew(mut self, mut renewal: Renewal) {
-        let mut pause = self.ttl / 3;
-        loop {
-            match renewal.pause(pause).await {
-                Pause::Passed => {}
-                Pause::Released => {
-                    // The key expires if the call fails.
-                    let _ = self.end(&self.session).await;
-                    return;
-                }
-                Pause::Dropped => return,
-            }
-            let state = match self.renew_once().await {
-                Ok(Ok(())) => HoldState::Held,
-                Ok(Err(by)) => HoldState::Taken(by),
-                Err(error) => HoldState::Unrenewed(error.to_string()),
-            };
-            pause = match state {
-                HoldState::Held => self.ttl / 3,
-                HoldState::Unrenewed(_) => RETRY,
-                HoldState::Taken(_) => {
-                    renewal.set(state);
-                    return;
-                }
-            };
-            renewal.set(state);
-        }
-    }
-
-    /// Renews the session; writes the key again if the session has expired.
-    async fn renew_once(&mut self) -> Result<Result<(), String>, RemoteError> {
-        let path = format!("/v1/session/renew/{}", self.session);
-        let exchange = Exchange::new("renew a session", Method::PUT, path);
-        match self.link.find::<Value>(&exchange).await?.1 {
-            Some(_) => Ok(Ok(())),
-            None => self.write().await,
         }
     }
 
@@ -148,10 +101,30 @@ impl Task {
     }
 
     /// Ends a session, which removes its key.
-    async fn end(&self, session: &str) -> Result<(), RemoteError> {
+    async fn destroy(&self, session: &str) -> Result<(), RemoteError> {
         let path = format!("/v1/session/destroy/{session}");
         let exchange = Exchange::new("end a session", Method::PUT, path);
         self.link.find::<Value>(&exchange).await?;
         Ok(())
+    }
+}
+
+impl Lease for Task {
+    fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Renews the session; writes the key again if the session has expired.
+    async fn renew(&mut self) -> Result<Result<(), String>, RemoteError> {
+        let path = format!("/v1/session/renew/{}", self.session);
+        let exchange = Exchange::new("renew a session", Method::PUT, path);
+        match self.link.find::<Value>(&exchange).await?.1 {
+            Some(_) => Ok(Ok(())),
+            None => self.write().await,
+        }
+    }
+
+    async fn end(self) -> Result<(), RemoteError> {
+        self.destroy(&self.session).await
     }
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::{
     HELD, Hold, Listing, RemoteError, RemoteSettings, Revision, Store, StoreError, Versioned,
-    Watch, Write, check_distinct, check_held, check_limit, remote::Worker,
+    Watch, Write, check_distinct, check_held, check_limit, hold::Lease as _, remote::Worker,
 };
 use link::{Link, lock};
 use wire::{CHANGES_KEY, KeyValue};
@@ -43,13 +43,8 @@ impl ConsulStore {
     /// # Errors
     /// A file that the settings name is not valid.
     pub fn new(settings: &RemoteSettings, identity: Option<String>) -> Result<Self, StoreError> {
-        let worker = Worker::start("consul").map_err(|source| StoreError::Io {
-            action: "start a thread for",
-            path: "consul".into(),
-            source,
-        })?;
         Ok(Self {
-            worker,
+            worker: Worker::start("consul")?,
             link: Arc::new(Link::new(settings, identity)?),
             watching: Once::new(),
         })
@@ -119,15 +114,7 @@ impl Store for ConsulStore {
         check_held(key)?;
         let task = hold::Task::new(Arc::clone(&self.link), key, value, ttl);
         let (task, held) = self.run(|_| task.acquire())?;
-        if let Err(by) = held {
-            return Err(StoreError::Held {
-                key: key.to_owned(),
-                by,
-            });
-        }
-        let (hold, renewal) = Hold::renewed();
-        self.worker.spawn(task.renew(renewal));
-        Ok(hold)
+        task.start(&self.worker, key, held)
     }
 
     fn write_failure(&self) -> Option<String> {

@@ -6,15 +6,9 @@ use serde_json::json;
 
 use super::{
     link::{Link, schema},
-    wire::{self, Lease, Message},
+    wire::{self, Grant, Message},
 };
-use crate::store::{
-    RemoteError,
-    hold::{HoldState, Pause, Renewal},
-};
-
-/// Pause after a renewal that failed.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::store::{RemoteError, hold::Lease};
 
 /// Holds one key.
 #[derive(Debug)]
@@ -48,7 +42,7 @@ impl Task {
         const CALL: &str = "hold a key";
         let identity = self.link.identity().await?;
         let body = json!({ "TTL": self.ttl.as_secs().max(1).to_string() });
-        let lease: Lease = self
+        let lease: Grant = self
             .link
             .call("create a lease", "/v3/lease/grant", &body, true)
             .await?;
@@ -89,40 +83,25 @@ impl Task {
         }
     }
 
-    /// Renews the lease until the hold is dropped or another holder has the key.
-    pub async fn renew(mut self, mut renewal: Renewal) {
-        let mut pause = self.ttl / 3;
-        loop {
-            match renewal.pause(pause).await {
-                Pause::Passed => {}
-                Pause::Released => {
-                    // The key expires if the call fails.
-                    let _ = self.revoke(self.lease).await;
-                    return;
-                }
-                Pause::Dropped => return,
-            }
-            let state = match self.renew_once().await {
-                Ok(Ok(())) => HoldState::Held,
-                Ok(Err(by)) => HoldState::Taken(by),
-                Err(error) => HoldState::Unrenewed(error.to_string()),
-            };
-            pause = match state {
-                HoldState::Held => self.ttl / 3,
-                HoldState::Unrenewed(_) => RETRY,
-                HoldState::Taken(_) => {
-                    renewal.set(state);
-                    return;
-                }
-            };
-            renewal.set(state);
-        }
+    async fn revoke(&self, lease: u64) -> Result<(), RemoteError> {
+        let body = json!({ "ID": lease.to_string() });
+        let _: serde_json::Value = self
+            .link
+            .call("end a lease", "/v3/lease/revoke", &body, true)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Lease for Task {
+    fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// Renews the lease; writes the key again if the lease has expired.
-    async fn renew_once(&mut self) -> Result<Result<(), String>, RemoteError> {
+    async fn renew(&mut self) -> Result<Result<(), String>, RemoteError> {
         let body = json!({ "ID": self.lease.to_string() });
-        let renewed: Message<Lease> = self
+        let renewed: Message<Grant> = self
             .link
             .call("renew a lease", "/v3/lease/keepalive", &body, true)
             .await?;
@@ -132,12 +111,7 @@ impl Task {
         self.write().await
     }
 
-    async fn revoke(&self, lease: u64) -> Result<(), RemoteError> {
-        let body = json!({ "ID": lease.to_string() });
-        let _: serde_json::Value = self
-            .link
-            .call("end a lease", "/v3/lease/revoke", &body, true)
-            .await?;
-        Ok(())
+    async fn end(self) -> Result<(), RemoteError> {
+        self.revoke(self.lease).await
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     Expected, Hold, Listing, RemoteError, RemoteSettings, Revision, Store, StoreError, Versioned,
-    Watch, Write, check_distinct, check_held, check_limit, remote::Worker,
+    Watch, Write, check_distinct, check_held, check_limit, hold::Lease as _, remote::Worker,
 };
 use link::Link;
 use wire::{Range, Transaction};
@@ -41,13 +41,8 @@ impl EtcdStore {
     /// # Errors
     /// A file that the settings name is not valid.
     pub fn new(settings: &RemoteSettings, identity: Option<String>) -> Result<Self, StoreError> {
-        let worker = Worker::start("etcd").map_err(|source| StoreError::Io {
-            action: "start a thread for",
-            path: "etcd".into(),
-            source,
-        })?;
         Ok(Self {
-            worker,
+            worker: Worker::start("etcd")?,
             link: Arc::new(Link::new(settings, identity)?),
             watching: Once::new(),
         })
@@ -104,15 +99,7 @@ impl Store for EtcdStore {
         check_held(key)?;
         let task = hold::Task::new(Arc::clone(&self.link), key, value, ttl);
         let (task, held) = self.run(|_| task.acquire())?;
-        if let Err(by) = held {
-            return Err(StoreError::Held {
-                key: key.to_owned(),
-                by,
-            });
-        }
-        let (hold, renewal) = Hold::renewed();
-        self.worker.spawn(task.renew(renewal));
-        Ok(hold)
+        task.start(&self.worker, key, held)
     }
 
     fn write_failure(&self) -> Option<String> {

@@ -112,7 +112,7 @@ pub struct Change {
 
 /// Response to `lease/grant` and `lease/keepalive`.
 #[derive(Debug, Default, Deserialize)]
-pub struct Lease {
+pub struct Grant {
     /// Identifier.
     #[serde(default, rename = "ID", deserialize_with = "number")]
     pub id: u64,

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{RemoteError, RemoteProblem};
+use crate::store::StoreError;
 
 /// A thread with a runtime. Dropping it cancels its tasks.
 #[derive(Debug)]
@@ -23,7 +24,18 @@ pub struct Worker {
 
 impl Worker {
     /// Starts the thread.
-    pub fn start(name: &str) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The system has no resources for it.
+    pub fn start(name: &'static str) -> Result<Self, StoreError> {
+        Self::try_start(name).map_err(|source| StoreError::Io {
+            action: "start a thread for",
+            path: name.into(),
+            source,
+        })
+    }
+
+    fn try_start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
