@@ -11,7 +11,7 @@ use netpath::store::{
 };
 use netpath_tests::{
     eventually,
-    stores::{Mode, Proxy, Servers},
+    stores::{LATE, Mode, Proxy, Servers},
 };
 use tempfile::TempDir;
 
@@ -23,6 +23,7 @@ macro_rules! failure_tests {
             killed_leader_loses_no_commit_and_no_event
             restarted_server_is_used_again
             silent_server_makes_calls_fail_in_time
+            late_first_call_finds_the_store_of_another_one
             watch_resumes_after_an_interruption
             changes_that_are_not_kept_are_reported_as_lost
             restored_snapshot_replaces_the_copy
@@ -164,6 +165,23 @@ pub fn silent_server_makes_calls_fail_in_time<S: Servers>(start: fn(usize) -> S)
     }
     proxy.set(Mode::Forward);
     persist(10, || put(store.as_ref(), "a", "3"));
+}
+
+/// The first call finds an empty store and receives the reply after another call has written the schema.
+pub fn late_first_call_finds_the_store_of_another_one<S: Servers>(start: fn(usize) -> S) {
+    let servers = start(1);
+    servers.remove("netpath/");
+    let proxy = Proxy::new(&servers.settings());
+    let store = servers.open(&proxy.settings());
+    proxy.set(Mode::NextIsLate);
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| store.get("a"));
+        std::thread::sleep(LATE / 4);
+        put(store.as_ref(), "b", "1").unwrap();
+        assert!(!late.is_finished(), "the first call is not late");
+        assert_eq!(late.join().unwrap().unwrap(), None);
+    });
+    assert_eq!(store.get("b").unwrap().unwrap().value, b"1");
 }
 
 pub fn watch_resumes_after_an_interruption<S: Servers>(start: fn(usize) -> S) {

@@ -19,7 +19,7 @@ use netpath::store::{RemoteSettings, Revision, Server, Store, StoreError};
 pub use certificates::Certificates;
 pub use consul::Consul;
 pub use etcd::Etcd;
-pub use proxy::{Mode, Proxy};
+pub use proxy::{LATE, Mode, Proxy};
 
 /// A cluster of servers of one kind.
 pub trait Servers {

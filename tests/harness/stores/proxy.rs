@@ -19,7 +19,12 @@ pub enum Mode {
     Refuse,
     /// They are accepted, but nothing is forwarded.
     Hang,
+    /// Replies of the next one are forwarded after [`LATE`]. Later ones are forwarded at once.
+    NextIsLate,
 }
+
+/// Delay of late replies.
+pub const LATE: Duration = Duration::from_secs(1);
 
 /// A proxy on a loopback port.
 #[derive(Debug)]
@@ -80,22 +85,32 @@ fn accept(state: &Arc<Mutex<State>>, client: TcpStream, target: SocketAddr) {
     match locked.mode {
         Mode::Refuse => {}
         Mode::Hang => locked.open.push(client),
-        Mode::Forward => {
+        mode @ (Mode::Forward | Mode::NextIsLate) => {
+            locked.mode = Mode::Forward;
             let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else {
                 return;
             };
             let copy = |stream: &TcpStream| stream.try_clone().expect("a copy of the socket");
             locked.open.extend([copy(&client), copy(&server)]);
-            for (mut from, mut to) in [(copy(&client), copy(&server)), (server, client)] {
-                thread::spawn(move || forward(&mut from, &mut to));
+            let delay = if mode == Mode::NextIsLate {
+                LATE
+            } else {
+                Duration::ZERO
+            };
+            for (mut from, mut to, delay) in [
+                (copy(&client), copy(&server), Duration::ZERO),
+                (server, client, delay),
+            ] {
+                thread::spawn(move || forward(&mut from, &mut to, delay));
             }
         }
     }
 }
 
-fn forward(from: &mut TcpStream, to: &mut TcpStream) {
+fn forward(from: &mut TcpStream, to: &mut TcpStream, delay: Duration) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
+        thread::sleep(delay);
         if to.write_all(&buffer[..length]).is_err() {
             break;
         }

@@ -135,6 +135,8 @@ impl Link {
     async fn check_schema(&self) -> Result<Vec<u8>, RemoteError> {
         const CALL: &str = "check the schema";
         let error = |problem| self.error(CALL, problem);
+        // Read first: another call may write the key while this one waits for a reply that does not contain it yet.
+        let expected = self.expected();
         // The keys before and after those of this schema, without the values of those.
         let limited = |mut range: Value| {
             range["limit"] = json!(8);
@@ -164,7 +166,7 @@ impl Link {
             let key = entry.key.clone();
             return Err(error(RemoteProblem::Foreign { key }));
         }
-        if self.expected().is_some() {
+        if expected.is_some() {
             return Err(error(RemoteProblem::Replaced));
         }
         let identity = wire::body(&Identity::random());
